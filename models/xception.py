@@ -1,0 +1,31 @@
+"""Xception (Chollet, 2017, arXiv:1610.02357), as keras.applications builds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def build(*, input_px: int, categories: int, dropout: float = 0.0) -> keras.Model:
+    """Build an untrained Xception with a linear head.
+
+    Args:
+        input_px: Side of the square input, at least 71 px.
+        categories: Width of the head.
+        dropout: Share of the pooled features that training drops, in [0, 1).
+
+    Returns:
+        A model from float32 (batch, input_px, input_px, 3), as `preprocess` gives it, to logits (batch, categories).
+    """
+    backbone = keras.applications.Xception(
+        include_top=False, weights=None, input_shape=(input_px, input_px, 3), pooling="avg"
+    )
+    features = keras.layers.Dropout(dropout, name="head_dropout")(backbone.output)
+    logits = keras.layers.Dense(categories, name="logits", dtype="float32")(features)
+    return keras.Model(backbone.input, logits, name="xception")
+
+
+def preprocess(images: Any) -> Any:
+    """Scale 0-255 to [-1, 1], the range that Xception was made for."""
+    return images / 127.5 - 1.0
