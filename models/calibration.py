@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from models.spec import Probabilities
 
@@ -47,6 +46,7 @@ def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer]) -> floa
     Returns:
         A temperature between 0.05 and 20.
     """
+    from scipy.optimize import minimize_scalar  # half a second that serving need not pay
 
     def log_loss(log_temperature: float) -> float:
         softened = _apply_temperature(mixture, float(np.exp(log_temperature)))

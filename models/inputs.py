@@ -30,14 +30,17 @@ def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
     Raises:
         ValueError: If the bytes are not a decodable image.
     """
-    pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB) if jpeg else None
-    if pixels is None:
+    blue_first = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
+    if blue_first is None:
         raise ValueError(f"expected a JPEG, received {len(jpeg)} bytes that OpenCV cannot decode")
-    return to_square(np.asarray(pixels, np.uint8), side_px)
+    square = to_square(np.asarray(blue_first, np.uint8), side_px)  # before swapping channels: fewer pixels to swap
+    return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Stretch an image to a square, averaging areas when it shrinks.
+    """Stretch an image to a square: bilinear, or averaging areas where a side shrinks to less than half.
+
+    Area averaging costs seven times as much as bilinear and looks no different until bilinear would skip pixels.
 
     Args:
         pixels: uint8 (height_px, width_px, 3), 0-255.
@@ -49,8 +52,9 @@ def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     height_px, width_px = pixels.shape[:2]
     if (height_px, width_px) == (side_px, side_px):
         return pixels
-    shrinks = height_px * width_px > side_px * side_px
-    resized = cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    skips_pixels = max(height_px, width_px) > 2 * side_px
+    interpolation = cv2.INTER_AREA if skips_pixels else cv2.INTER_LINEAR
+    resized = cv2.resize(pixels, (side_px, side_px), interpolation=interpolation)
     return np.asarray(resized, np.uint8)
 
 

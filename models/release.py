@@ -15,9 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from models.calibration import AUTO_THRESHOLD
 from models.registry import architecture
 from models.spec import Category, NetworkSpec
@@ -151,9 +148,12 @@ def to_float16(source: Path, target: Path) -> None:
     Raises:
         ValueError: If a weight does not fit float16 (over 65504), with its name.
     """
+    import h5py
+    import numpy as np
+
     with h5py.File(source, "r") as full, h5py.File(target, "w") as half:
 
-        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        def copy(name: str, item: Any) -> None:
             if not isinstance(item, h5py.Dataset):
                 half.require_group(name).attrs.update(item.attrs)
                 return

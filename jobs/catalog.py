@@ -1,0 +1,212 @@
+"""Reading a catalog: a directory of category folders, a CSV, JSON Lines or Parquet file, or the `products` table.
+
+Whatever its form, the result is one DataFrame with the columns of `CATALOG_COLUMNS`, checked: every row has a
+product_id, and (product_id, image_no) names one row. What a catalog says is not trusted further than that; image_uri is
+checked when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.config import UsageError
+from jobs.schema import CATALOG_COLUMNS, CATALOG_REQUIRED
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+PRODUCTS_TABLE = "products"
+MAX_ID_LENGTH = 255
+_ROWS = pa.schema([(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS])
+_BATCH_ROWS = 10_000
+_CONTROL = r"[\x00-\x1f\x7f]"
+
+
+def base_directory(catalog: str) -> Path:
+    """Return the directory against which a catalog's relative image_uris resolve: its own, or for the table today's."""
+    if catalog == PRODUCTS_TABLE:
+        return Path.cwd()
+    path = Path(catalog).absolute()
+    return path if path.is_dir() else path.parent
+
+
+def read_catalog(
+    spark: SparkSession, catalog: str, *, scratch_dir: Path, products: Iterable[tuple[object, ...]] | None = None
+) -> DataFrame:
+    """Read and check a catalog.
+
+    Args:
+        spark: The session.
+        catalog: Path of a directory or file, or `products`.
+        scratch_dir: Where a listing is kept while Spark reads it.
+        products: For `products`, the table's rows in the order of `CATALOG_COLUMNS`.
+
+    Returns:
+        DataFrame of `CATALOG_COLUMNS`, all strings but image_no (int), persisted; unpersist it after use.
+
+    Raises:
+        UsageError: If it is missing, empty or unreadable, lacks a column, or has rows without or with the same
+            (product_id, image_no); one sentence with the file, the column or the first such rows.
+    """
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    if catalog == PRODUCTS_TABLE:
+        frame = _listed(spark, products or (), scratch_dir)
+    else:
+        path = Path(catalog)
+        if not path.exists():
+            raise UsageError(
+                f"no catalog at {catalog}; give a directory, a .csv, .jsonl or .parquet file, or `products`"
+            )
+        frame = _opened(spark, path, scratch_dir)
+    try:
+        checked = _normalised(frame, catalog).persist()
+        _check(checked, catalog)
+    except (Py4JJavaError, PySparkException) as error:
+        cause = str(error).splitlines()[0][:200]
+        raise UsageError(f"catalog {catalog} cannot be read ({cause}); write it again") from error
+    return checked
+
+
+def _opened(spark: SparkSession, path: Path, scratch_dir: Path) -> DataFrame:
+    """Open a catalog by its form, with whatever columns it has."""
+    from pyspark.errors import PySparkException
+
+    if path.is_dir() and not any(path.glob("*.parquet")):
+        return _listed(spark, _walk(path), scratch_dir)
+    name = str(path.absolute())
+    try:
+        match "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]).lower().removesuffix(".gz"):
+            case ".csv":
+                return spark.read.csv(name, header=True, multiLine=True, escape='"', mode="FAILFAST")
+            case ".jsonl" | ".ndjson" | ".json":
+                return spark.read.json(name, primitivesAsString=True, mode="FAILFAST")
+            case ".parquet":
+                return spark.read.parquet(name)
+            case "":
+                return spark.read.parquet(name)
+    except PySparkException as error:
+        cause = str(error).splitlines()[0][:200]
+        raise UsageError(f"catalog {path} cannot be read ({cause}); write it again") from error
+    raise UsageError(f"catalog {path} is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
+
+
+def _walk(root: Path) -> Iterator[tuple[object, ...]]:
+    """List a directory: the folder is the category, the file name without its ending is the product."""
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        category = None if folder == str(root) else Path(folder).relative_to(root).as_posix()
+        if category is None and subfolders:
+            continue
+        for name in sorted(files):
+            if not name.startswith("."):
+                path = Path(folder, name)
+                yield path.stem, 0, path.relative_to(root).as_posix(), None, category, None
+
+
+def _listed(spark: SparkSession, rows: Iterable[tuple[object, ...]], scratch_dir: Path) -> DataFrame:
+    """Hand rows to Spark through a Parquet file, so that the driver never holds more than one batch of them."""
+    scratch_dir.mkdir(parents=True, exist_ok=True)
+    target = scratch_dir / "catalog.parquet"
+    with pq.ParquetWriter(target, _ROWS) as writer:
+        batch: list[tuple[object, ...]] = []
+        for row in rows:
+            batch.append(row)
+            if len(batch) == _BATCH_ROWS:
+                writer.write_table(_table(batch))
+                batch = []
+        writer.write_table(_table(batch))
+    return spark.read.parquet(str(target))
+
+
+def _table(rows: list[tuple[object, ...]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(_ROWS)
+    values = [pa.array(_texts(column), field.type) for column, field in zip(columns, _ROWS, strict=True)]
+    return pa.Table.from_arrays(values, schema=_ROWS)
+
+
+def _texts(column: tuple[object, ...]) -> list[object]:
+    """File names are bytes to the system: what is not UTF-8 in them must not stop the listing."""
+    return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in column]
+
+
+def _normalised(frame: DataFrame, catalog: str) -> DataFrame:
+    """Give a catalog the columns of `CATALOG_COLUMNS` and their types."""
+    from pyspark.sql import functions as f
+
+    present = {name.strip().lower(): name for name in frame.columns}
+    missing = [name for name in CATALOG_REQUIRED if name not in present]
+    if missing:
+        raise UsageError(
+            f"catalog {catalog} has no column {' and no column '.join(missing)}; "
+            f"it needs product_id and image_uri and has {', '.join(frame.columns) or 'none'}"
+        )
+
+    def column(name: str) -> Column:
+        if name not in present:
+            return f.lit("0" if name == "image_no" else None).cast("string")
+        return f.col(f"`{present[name]}`").cast("string")
+
+    def clean(name: str) -> Column:
+        return f.regexp_replace(column(name), _CONTROL, "\ufffd").alias(name)
+
+    number = f.coalesce(f.trim(column("image_no")), f.lit("0"))
+    return frame.select(
+        f.trim(column("product_id")).alias("product_id"),
+        number.try_cast("int").alias("image_no"),
+        f.coalesce(clean("image_uri"), f.lit("")).alias("image_uri"),
+        clean("title"),
+        clean("category"),
+        clean("updated_at"),
+    )
+
+
+def _check(frame: DataFrame, catalog: str) -> None:
+    """Refuse a catalog whose rows cannot be told apart."""
+    from pyspark.sql import functions as f
+
+    bad_id = (
+        f.col("product_id").isNull()
+        | (f.length("product_id") == 0)
+        | (f.length("product_id") > MAX_ID_LENGTH)
+        | f.col("product_id").rlike(_CONTROL)
+    )
+    bad_number = f.col("image_no").isNull() | (f.col("image_no") < 0)
+    found = frame.agg(
+        f.count("*").alias("rows"), f.count_if(bad_id).alias("ids"), f.count_if(bad_number).alias("numbers")
+    ).first()
+    assert found is not None
+    if not found["rows"]:
+        raise UsageError(f"catalog {catalog} is empty; it needs at least one row with product_id and image_uri")
+    if found["ids"]:
+        rows = _examples(frame.where(bad_id))
+        raise UsageError(
+            f"catalog {catalog} has {found['ids']} rows whose product_id is empty, over {MAX_ID_LENGTH} characters or "
+            f"holds control characters, the first: {rows}; correct them"
+        )
+    if found["numbers"]:
+        rows = _examples(frame.where(bad_number))
+        raise UsageError(
+            f"catalog {catalog} has {found['numbers']} rows whose image_no is not a whole number from 0, "
+            f"the first: {rows}; correct them"
+        )
+    doubles = frame.groupBy("product_id", "image_no").count().where("count > 1").orderBy("product_id", "image_no")
+    first = doubles.limit(3).collect()
+    if first:
+        named = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['count']} times" for row in first)
+        raise UsageError(
+            f"catalog {catalog} names the same (product_id, image_no) more than once, the first: {named}; "
+            "number a product's images from 0 in image_no"
+        )
+
+
+def _examples(frame: DataFrame) -> str:
+    rows = frame.select("product_id", "image_no", "image_uri").limit(3).collect()
+    return ", ".join(f"(product_id {row[0]!r}, image_no {row[1]}, image_uri {row[2][:80]!r})" for row in rows)

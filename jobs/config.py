@@ -1,0 +1,117 @@
+"""What each job is told: one frozen object a job, checked when it is built.
+
+Below the command line nobody reads arguments or the environment; see `jobs.settings` for the latter.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+
+class UsageError(ValueError):
+    """The call is wrong, not the run: the message says what to call instead, and the exit code is 2."""
+
+
+class RunFailed(RuntimeError):
+    """The run could not be finished; nothing was published; the message says why, and the exit code is 1."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """The directories under `SHELFWISE_HOME`."""
+
+    home: Path
+
+    @property
+    def images(self) -> Path:
+        """The Petastorm dataset, `ingest_date=YYYY-MM-DD/` below it."""
+        return self.home / "images"
+
+    @property
+    def seen(self) -> Path:
+        """What ingest read and did not store, `ingest_date=YYYY-MM-DD/` below it."""
+        return self.home / "seen"
+
+    def partition(self, root: Path, ingest_date: date) -> Path:
+        """Return one date's directory under `images` or `seen`."""
+        return root / f"ingest_date={ingest_date.isoformat()}"
+
+    def predictions(self, run_id: str) -> Path:
+        """Return one run's prediction files."""
+        return self.home / "predictions" / f"run_id={run_id}"
+
+
+@dataclass(frozen=True)
+class SparkConfig:
+    """How Spark is started.
+
+    Attributes:
+        master: `local[N]`, `spark://…` or another master URL.
+        driver_memory: `2g`, `512m`.
+        scratch_dir: For shuffles and temporary files.
+    """
+
+    master: str
+    driver_memory: str
+    scratch_dir: Path
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """What one ingest does.
+
+    Attributes:
+        catalog: A directory, a CSV, JSON Lines or Parquet file, or `products` for the database's table.
+        ingest_date: The partition that new images go to.
+        places: Where state lives.
+        shard_bytes: A dataset file is closed once its JPEGs reach this many bytes.
+    """
+
+    catalog: str
+    ingest_date: date
+    places: Places
+    shard_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """What one predict does.
+
+    Attributes:
+        run_id: Names the run; its finished shards are not computed again.
+        dates: The ingest dates whose shards it covers.
+        places: Where state lives.
+        release_dir: The release to run.
+        batch_size: Images a call of the networks.
+        decode_workers: Threads that decode while the networks compute.
+        top_k: How many categories of an image's distribution are kept.
+    """
+
+    run_id: str
+    dates: tuple[date, ...]
+    places: Places
+    release_dir: Path
+    batch_size: int = 32
+    decode_workers: int = 2
+    top_k: int = 5
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Which run it is, for publish and for the summary."""
+
+    run_id: str
+    kind: str
+    run_date: date
+    dates: tuple[date, ...] = field(default_factory=tuple)
+    max_rejected: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse a run_id that could leave its directory, and a share outside [0, 1]."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.run_id):
+            raise UsageError(f"run id {self.run_id!r} may hold letters, digits, '.', '_' and '-' only, 128 at most")
+        if not 0.0 <= self.max_rejected <= 1.0:
+            raise UsageError(f"--max-rejected is a share between 0 and 1, received {self.max_rejected}")

@@ -1,0 +1,139 @@
+"""Reading a shard through Petastorm: its worker threads decode while the networks compute.
+
+Only this module knows Petastorm. A reader yields batches of decoded squares with the columns that name them; how long
+the caller waited and how long the workers decoded is counted on the side.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.inputs import decode_square
+from models.spec import Images
+
+KEY_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at", "image_sha256")
+OPTIONAL_COLUMNS = ("title", "category", "updated_at")
+_QUEUE_ROW_GROUPS = 3
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Some images of a shard, decoded.
+
+    Attributes:
+        images: uint8 (batch, side_px, side_px, 3), RGB, 0-255; black where `errors` has a text.
+        columns: The values of `KEY_COLUMNS`, each as long as the batch; an optional text that is missing is empty.
+        errors: Why an image could not be decoded, or an empty string.
+    """
+
+    images: Images
+    columns: dict[str, NDArray[Any]]
+    errors: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+
+@dataclass
+class ReaderClock:
+    """Seconds spent by a reader's threads, summed over them."""
+
+    decoding_seconds: float = 0.0
+    _lock: Any = field(default_factory=Lock, repr=False)
+
+    def add(self, seconds: float) -> None:
+        """Count one worker's decoding."""
+        with self._lock:
+            self.decoding_seconds += seconds
+
+
+def read_shard(
+    shard: Path, *, side_px: int, batch_size: int, workers: int, clock: ReaderClock | None = None
+) -> Iterator[ImageBatch]:
+    """Read one dataset file in batches, decoded by worker threads.
+
+    Args:
+        shard: A Parquet file with the columns of `jobs.schema.IMAGES`.
+        side_px: Side of the squares, in pixels.
+        batch_size: Images in a batch; a row group's rest makes a smaller one.
+        workers: Decoding threads.
+        clock: Counts the decoding seconds.
+
+    Yields:
+        Batches in no particular order.
+    """
+    timer = clock or ReaderClock()
+    reader = _reader([shard], _decoding(side_px, timer), workers)
+    try:
+        for group in reader:
+            columns = {name: getattr(group, name) for name in KEY_COLUMNS}
+            for start in range(0, len(group.error), batch_size):
+                part = slice(start, start + batch_size)
+                yield ImageBatch(
+                    images=group.image[part],
+                    columns={name: values[part] for name, values in columns.items()},
+                    errors=group.error[part],
+                )
+    finally:  # not Petastorm's context manager, which prints to stdout when it leaves
+        reader.stop()
+        reader.join()
+
+
+def _reader(files: Sequence[Path], transform: Any, workers: int) -> Any:
+    """Open Petastorm over exactly these files.
+
+    Petastorm warns at every call, in its workers too, that pyarrow's old interface will go; the pin on pyarrow is the
+    answer to that, so exactly these warnings are silenced. Its URLs are not percent-decoded, so they are not encoded.
+    """
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
+    from petastorm import make_batch_reader
+
+    return make_batch_reader(
+        [f"file://{path.absolute()}" for path in files],
+        schema_fields=[*KEY_COLUMNS, "jpeg"],
+        transform_spec=transform,
+        reader_pool_type="thread",
+        workers_count=workers,
+        results_queue_size=_QUEUE_ROW_GROUPS,
+        shuffle_row_groups=False,
+    )
+
+
+def _decoding(side_px: int, clock: ReaderClock) -> Any:
+    """Return the TransformSpec that turns `jpeg` into `image` and `error`, in the worker's thread."""
+    from petastorm.transform import TransformSpec
+
+    cv2.setNumThreads(1)
+    black = np.zeros((side_px, side_px, 3), np.uint8)
+
+    def decode(frame: Any) -> Any:
+        started = time.perf_counter()
+        images, errors = [], []
+        for jpeg in frame.pop("jpeg"):
+            try:
+                images.append(decode_square(jpeg, side_px))
+                errors.append("")
+            except (ValueError, cv2.error) as error:
+                images.append(black)
+                errors.append(str(error)[:300])
+        for name in OPTIONAL_COLUMNS:  # Petastorm would turn a null into the text "None"
+            frame[name] = frame[name].fillna("")
+        frame["image"], frame["error"] = images, errors
+        clock.add(time.perf_counter() - started)
+        return frame
+
+    return TransformSpec(
+        decode,
+        edit_fields=[("image", np.uint8, (side_px, side_px, 3), False), ("error", np.str_, (), False)],
+        removed_fields=["jpeg"],
+    )

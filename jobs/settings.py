@@ -1,0 +1,76 @@
+"""What can be set from outside: the environment's `SHELFWISE_*` variables, read once at the command line's edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.config import Places, SparkConfig, UsageError
+from models.release import MANIFEST, SHIPPED
+
+
+_CLONE = Path(__file__).resolve().parents[1]
+
+
+def default_home() -> Path:
+    """Return `.shelfwise` in the clone, or in the working directory where the package is installed without one."""
+    return (_CLONE if (_CLONE / "pyproject.toml").is_file() else Path.cwd()) / ".shelfwise"
+
+
+class Settings(BaseSettings):
+    """The environment's `SHELFWISE_*` variables, checked.
+
+    Attributes:
+        home: Where all state lives.
+        database_url: SQLAlchemy URL of the product database; empty is SQLite in `home`.
+        release_dir: The release that predict uses.
+        master: Spark's master.
+        driver_memory: Of Spark's JVM; in local mode that is all of Spark.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SHELFWISE_", frozen=True)
+
+    home: Path = Field(default_factory=default_home)
+    database_url: str = ""
+    release_dir: Path = SHIPPED
+    master: str = "local[*]"
+    driver_memory: str = Field(default="2g", pattern=r"^[0-9]+[mg]$")
+
+    @property
+    def places(self) -> Places:
+        """Return where everything lies, with `home` made absolute."""
+        return Places(self.home.expanduser().absolute())
+
+    @property
+    def url(self) -> str:
+        """Return the product database's URL."""
+        return self.database_url or f"sqlite:///{self.places.home / 'shelfwise.db'}"
+
+    @property
+    def spark(self) -> SparkConfig:
+        """Return how Spark is started."""
+        return SparkConfig(self.master, self.driver_memory, self.places.home / "scratch" / "spark")
+
+    def find_release(self, name: str | None) -> Path:
+        """Return a release's directory.
+
+        Args:
+            name: A path, or the release_id of the shipped release or of one under `releases/` in `home`; None is the
+                one that `SHELFWISE_RELEASE_DIR` names, by default the shipped one.
+
+        Returns:
+            The directory; whether it holds a sound release is for `models.release.load_release` to say.
+
+        Raises:
+            UsageError: If there is no such release; lists those that are there.
+        """
+        if name is None:
+            return self.release_dir
+        roots = (self.places.home / "releases", SHIPPED.parent)
+        for candidate in (Path(name), *(root / name for root in roots)):
+            if candidate.is_dir():
+                return candidate
+        known = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")})
+        raise UsageError(f"no release {name!r}; give a directory or one of: {', '.join(known) or 'none is there'}")

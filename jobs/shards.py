@@ -1,0 +1,114 @@
+"""Parquet files that are there whole or not at all, and the dataset's shards made of them.
+
+A file is written under a hidden temporary name, flushed to disk and moved into place. A shard's name is made from its
+content, so that a task that Spark runs twice puts the same file in the same place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROW_GROUP_ROWS = 64
+"""Images that a reader holds at once; a multiple of the usual batch sizes."""
+
+
+@contextmanager
+def whole_file(target: Path, schema: pa.Schema, *, compression: Mapping[str, str] | str = "zstd") -> Iterator[Any]:
+    """Write a Parquet file that appears under its name only when the block ends well.
+
+    Args:
+        target: The final name; an existing file is replaced in one step.
+        schema: Of the tables that the block writes.
+        compression: For all columns, or by column.
+
+    Yields:
+        A pyarrow.parquet.ParquetWriter.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with pq.ParquetWriter(scratch, schema, compression=compression) as writer:
+            yield writer
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(scratch, target)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+class ShardWriter:
+    """Collects rows into files of bounded size; each file that `rows` fill is put in place at once."""
+
+    def __init__(self, directory: Path, schema: pa.Schema, *, shard_bytes: int) -> None:
+        """Prepare to write.
+
+        Args:
+            directory: Of one ingest date; made when the first file is written.
+            schema: `IMAGES` or `SEEN`.
+            shard_bytes: A file is closed once its binary columns reach this many bytes.
+        """
+        self._directory, self._schema, self._shard_bytes = directory, schema, shard_bytes
+        self._names = schema.names
+        self._compression = {field.name: "none" if pa.types.is_binary(field.type) else "zstd" for field in schema}
+        self._rows: list[Sequence[Any]] = []
+        self._bytes = 0
+        self.files = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take one row, and close the file if it is full."""
+        self._rows.append([row[name] for name in self._names])
+        self._bytes += len(row.get("jpeg", b"")) + 256
+        if self._bytes >= self._shard_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what was added in place as one file; nothing happens when nothing was added."""
+        if not self._rows:
+            return
+        keys = [self._names.index(name) for name in ("product_id", "image_no", "image_sha256")]
+        content = hashlib.sha256(repr([[row[key] for key in keys] for row in self._rows]).encode()).hexdigest()
+        target = self._directory / f"part-{content[:16]}-{len(self._rows):06d}.parquet"
+        with whole_file(target, self._schema, compression=self._compression) as writer:
+            for start in range(0, len(self._rows), ROW_GROUP_ROWS):
+                columns = zip(*self._rows[start : start + ROW_GROUP_ROWS], strict=True)
+                arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._rows, self._bytes, self.files = [], 0, self.files + 1
+
+
+def shards(root: Path, dates: Sequence[date]) -> list[Path]:
+    """List the dataset files of some ingest dates, in order of date and name."""
+    return [path for day in sorted(dates) for path in sorted((root / f"ingest_date={day}").glob("part-*.parquet"))]
+
+
+def partition_dates(root: Path, first: date, last: date) -> list[date]:
+    """List the ingest dates that have a partition, from `first` to `last` inclusive."""
+    found = []
+    for path in root.glob("ingest_date=*"):
+        try:
+            day = date.fromisoformat(path.name.removeprefix("ingest_date="))
+        except ValueError:
+            continue
+        if first <= day <= last and any(path.glob("part-*.parquet")):
+            found.append(day)
+    return sorted(found)
+
+
+def ingest_date_of(shard: Path) -> date:
+    """Return the ingest date that a shard's directory names."""
+    return date.fromisoformat(shard.parent.name.removeprefix("ingest_date="))
+
+
+def row_count(files: Sequence[Path]) -> int:
+    """Count the rows of Parquet files from their footers alone."""
+    return sum(int(pq.read_metadata(path).num_rows) for path in files)

@@ -1,0 +1,93 @@
+"""The networks of a release behind one `predict`, compiled once, on whichever backend Keras runs.
+
+`models.environment.prepare_environment` must have run before this module is imported: TensorFlow reads its settings
+then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.calibration import combine
+from models.inputs import network_input
+from models.release import Release, load_network
+from models.spec import Images, Predictions
+
+
+class EnsemblePredictor:
+    """Every network of a release on the same decoded batch, averaged and calibrated."""
+
+    def __init__(self, release: Release, directory: Path) -> None:
+        """Build the networks and compile them into one function.
+
+        Args:
+            release: As `load_release` verified it.
+            directory: Where its weights are.
+        """
+        self._release = release
+        self._weights = {network.architecture: network.ensemble_weight for network in release.networks}
+        networks = [(network, load_network(release, directory, network)) for network in release.networks]
+
+        def forward(images: Any) -> list[Any]:
+            from keras import ops
+
+            return [ops.softmax(model(network_input(images, network), training=False)) for network, model in networks]
+
+        self._forward = _compiled(forward, side_px=release.decode_px)
+
+    @property
+    def decode_px(self) -> int:
+        """Side of the square images that `predict` takes, in pixels."""
+        return self._release.decode_px
+
+    def predict(self, images: Images) -> Predictions:
+        """Classify a batch.
+
+        Args:
+            images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255.
+
+        Returns:
+            Predictions with one row for each image, in the same order.
+
+        Raises:
+            ValueError: If the batch has another shape or type; resize with `models.inputs.to_square` first.
+        """
+        if images.dtype != np.uint8 or images.shape[1:] != (self.decode_px, self.decode_px, 3):
+            raise ValueError(
+                f"expected uint8 images of {self.decode_px} x {self.decode_px} x 3, "
+                f"received {images.dtype} of shape {images.shape}; decode them with models.inputs.decode_square"
+            )
+        parts = [np.asarray(part) for part in self._forward(images)]
+        by_network = {name: part.astype(np.float32) for name, part in zip(self._weights, parts, strict=True)}
+        confidences = combine(by_network, weights=self._weights, temperature=self._release.temperature)
+        return Predictions(confidences=confidences, by_network=by_network)
+
+
+def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[[Images], list[Any]]:
+    """Compile a function of uint8 (batch, side_px, side_px, 3) for Keras's backend; any batch size, traced once."""
+    import keras
+
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            signature = tf.TensorSpec((None, side_px, side_px, 3), tf.uint8)
+            graph = tf.function(forward, input_signature=[signature]).get_concrete_function()
+            return lambda images: [part.numpy() for part in graph(tf.constant(images))]
+        case "jax":
+            import jax
+
+            jitted = jax.jit(forward)
+            return lambda images: [np.asarray(part) for part in jitted(images)]
+        case _:
+            import torch
+
+            def without_gradients(images: Images) -> list[Any]:
+                with torch.inference_mode():
+                    return [part.cpu().numpy() for part in forward(torch.from_numpy(images))]
+
+            return without_gradients
