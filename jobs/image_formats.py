@@ -1,0 +1,173 @@
+"""What bytes are, told from their first bytes and never from a file's name; and whether an image of them ends too soon."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_HEAD_BYTES = 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What bytes look like.
+
+    Attributes:
+        name: For people: `JPEG`, `HTML`.
+        is_image: Whether it is an image at all.
+        is_read: Whether ingest reads it; then Pillow calls the format by the same name.
+    """
+
+    name: str
+    is_image: bool = True
+    is_read: bool = False
+
+
+def _read(name: str) -> Content:
+    return Content(name, is_read=True)
+
+
+def _other(name: str) -> Content:
+    return Content(name, is_image=False)
+
+
+_SIGNATURES = (
+    (rb"\xff\xd8\xff", _read("JPEG")),
+    (rb"\x89PNG\r\n\x1a\n", _read("PNG")),
+    (rb"GIF8[79]a", _read("GIF")),
+    (rb"RIFF....WEBP", _read("WEBP")),
+    (rb"....ftypavi[fs]", _read("AVIF")),
+    (rb"....ftyp(mif1|msf1).{4,60}avi[fs]", _read("AVIF")),
+    (rb"II\xbc\x01", Content("JPEG XR")),
+    (rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]", _read("TIFF")),
+    (rb"BM.{4}\x00{4}", _read("BMP")),
+    (rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", Content("HEIC")),
+    (rb"8BPS", Content("Photoshop")),
+    (rb"\x00\x00[\x01\x02]\x00[^\x00]\x00", Content("ICO")),
+    (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", Content("JPEG 2000")),
+    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", Content("JPEG XL")),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", Content("EPS")),
+    (rb"%PDF-", Content("PDF")),
+    (rb"P[1-7]\s", Content("Netpbm")),
+    (rb"qoif", Content("QOI")),
+    (rb"DDS ", Content("DDS")),
+    (rb"\x76\x2f\x31\x01", Content("OpenEXR")),
+    (rb"gimp xcf", Content("GIMP")),
+    (rb"icns", Content("Apple icon")),
+    (rb"\xd7\xcd\xc6\x9a|\x01\x00\x00\x00.{36} EMF", Content("Windows metafile")),
+    (rb".{128}DICM", Content("DICOM")),
+    (rb"SIMPLE  =", Content("FITS")),
+    (rb"(<\?xml.*?|<!--.*?-->|<!doctype\s+svg.*?|\s+)*<svg[\s>]", Content("SVG")),
+    (rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script|title|meta)\b", _other("HTML")),
+    (rb"\s*<(\?xml|[a-z])", _other("XML")),
+    (rb"\s*[\[{][\s\"\[{\]}]", _other("JSON")),
+    (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", _other("a video")),
+    (rb"PK\x03\x04", _other("a ZIP archive")),
+    (rb"\x1f\x8b", _other("gzip data")),
+    (rb"PAR1", _other("Parquet")),
+    (rb"\x7fELF|MZ", _other("a program")),
+    (rb"version https://git-lfs", _other("a Git LFS pointer, whose file was never fetched")),
+)
+_COMPILED = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), content) for pattern, content in _SIGNATURES)
+
+
+def recognise(data: bytes) -> Content:
+    """Tell what bytes are.
+
+    Args:
+        data: A whole file.
+
+    Returns:
+        The first of the known signatures that fits; else text, or data of no known kind.
+    """
+    head = data[:_HEAD_BYTES].removeprefix(_BOM)
+    for pattern, content in _COMPILED:
+        if pattern.match(head):
+            return content
+    if not head.strip(b"\x00"):
+        return _other("zero bytes only")
+    control = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
+    return _other("text" if control == 0 and _is_utf8(head) else "data of no known kind")
+
+
+def ends_early(content: Content, data: bytes) -> bool:
+    """Tell whether an image that did not decode lacks its end, which is likelier a broken transfer than a bad file.
+
+    Args:
+        content: What `recognise` said.
+        data: The whole file.
+
+    Returns:
+        True where the format's end mark is missing or its header promises more bytes than there are.
+    """
+    match content.name:
+        case "JPEG":
+            return b"\xff\xd9" not in data[-4096:]
+        case "PNG":
+            return b"IEND" not in data[-4096:]
+        case "GIF":
+            return not data.rstrip(b"\x00").endswith(b";")
+        case "WEBP":
+            return _u32_le(data, 4) + 8 > len(data)
+        case "BMP":
+            return _u32_le(data, 2) > len(data)
+        case "TIFF":
+            return _tiff_directory_end(data) > len(data)
+        case "AVIF":
+            return _boxes_end(data) > len(data)
+    return False
+
+
+def webp_pixels(data: bytes) -> int:
+    """Return the pixels that a WebP's header promises; Pillow's decoder allocates them before it tells their number.
+
+    Args:
+        data: A file that `recognise` calls WEBP.
+
+    Returns:
+        Width times height in px, or 0 where the header is none.
+    """
+    head = data[12:30].ljust(18, b"\x00")
+    if head.startswith(b"VP8X"):
+        return (int.from_bytes(head[12:15], "little") + 1) * (int.from_bytes(head[15:18], "little") + 1)
+    if head.startswith(b"VP8L"):
+        bits = int.from_bytes(head[9:13], "little")
+        return ((bits & 0x3FFF) + 1) * ((bits >> 14 & 0x3FFF) + 1)
+    if head.startswith(b"VP8 "):
+        return (int.from_bytes(head[14:16], "little") & 0x3FFF) * (int.from_bytes(head[16:18], "little") & 0x3FFF)
+    return 0
+
+
+def _tiff_directory_end(data: bytes) -> int:
+    """Return where a TIFF's first directory, which most writers put last, should end: its entries take 12 bytes each."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    start = int.from_bytes(data[4:8].ljust(4, b"\xff"), order)
+    entries = int.from_bytes(data[start : start + 2], order)
+    return start + 2 + 12 * entries + 4
+
+
+def _boxes_end(data: bytes) -> int:
+    """Return where the last of the file's ISO boxes says it ends."""
+    position = 0
+    while position + 8 <= len(data):
+        size_bytes = int.from_bytes(data[position : position + 4], "big")
+        if size_bytes == 0:
+            return len(data)
+        if size_bytes < 8:
+            break
+        position += size_bytes
+    return position
+
+
+def _u32_le(data: bytes, offset: int) -> int:
+    return int.from_bytes(data[offset : offset + 4], "little")
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > len(head) - 4  # the head may end inside a character
+    return True
