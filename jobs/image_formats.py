@@ -1,4 +1,4 @@
-"""What bytes are, told from their first bytes and never from a file's name; and whether an image of them ends too soon."""
+"""What bytes are, told from the first of them and never from a file's name; and whether an image ends too soon."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def webp_pixels(data: bytes) -> int:
 
 
 def _tiff_directory_end(data: bytes) -> int:
-    """Return where a TIFF's first directory, which most writers put last, should end: its entries take 12 bytes each."""
+    """Return where a TIFF's first directory, which most writers put last, should end; its entries take 12 bytes."""
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     start = int.from_bytes(data[4:8].ljust(4, b"\xff"), order)
     entries = int.from_bytes(data[start : start + 2], order)

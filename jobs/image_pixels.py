@@ -83,7 +83,7 @@ def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the way from a colour profile to sRGB; None where it is sRGB, unusable, or for other colours than `mode`."""
+    """Return the way from a profile to sRGB; None where it is sRGB, unusable, or for other colours than `mode`."""
     if len(profile) > _MAX_PROFILE_BYTES:
         return None
     try:

@@ -133,7 +133,7 @@ def read_source(path: Path, *, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
         _check_readable(path.stat(), max_bytes)
         # Not blocking: between the two looks a pipe may have taken the file's place, and opening one would wait.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             _check_readable(os.fstat(descriptor), max_bytes)
             data = file.read(max_bytes)
             _check_readable(os.fstat(descriptor), max_bytes)
@@ -193,7 +193,7 @@ def normalise(data: bytes) -> NormalisedImage:
 @contextmanager
 def _silent_libtiff() -> Iterator[None]:
     """Keep libtiff from writing its complaints, which do not say about which file, to the process's standard error."""
-    with _STDERR, open(os.devnull, "wb") as nowhere:
+    with _STDERR, Path(os.devnull).open("wb") as nowhere:
         saved = os.dup(2)
         try:
             os.dup2(nowhere.fileno(), 2)

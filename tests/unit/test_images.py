@@ -10,7 +10,7 @@ import struct
 import time
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -298,8 +298,8 @@ def _rgb_profile_with_red_and_green_swapped() -> bytes:
 
 class TestShape:
     # Where the top left, top right, bottom left and bottom right of the file's pixels belong, by EXIF orientation.
-    CORNERS = (RED, GREEN, BLUE, WHITE)
-    UPRIGHT = {
+    CORNERS: ClassVar = (RED, GREEN, BLUE, WHITE)
+    UPRIGHT: ClassVar = {
         1: (RED, GREEN, BLUE, WHITE),
         2: (GREEN, RED, WHITE, BLUE),
         3: (WHITE, BLUE, GREEN, RED),
