@@ -1,0 +1,94 @@
+"""What a run knows besides its answers: the release, its taxonomy, and the catalog rows it was read for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sql.records import CategoryRecord, ReleaseRecord
+from sql.tables import categories, releases
+
+
+def register_release(connection: Connection, release: ReleaseRecord, moment: datetime) -> None:
+    """Add a release that the database does not know yet; a known one stays as it was registered."""
+    known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id == release.release_id))
+    if known.first() is None:
+        connection.execute(
+            releases.insert().values(
+                release_id=release.release_id,
+                taxonomy_version=release.taxonomy_version,
+                manifest=dict(release.manifest),
+                registered_at_utc=moment,
+            )
+        )
+
+
+def promote_release(connection: Connection, release_id: str, moment: datetime) -> None:
+    """Put a release's answers before those of every release promoted earlier or never."""
+    connection.execute(releases.update().where(releases.c.release_id == release_id).values(promoted_at_utc=moment))
+
+
+def newer_releases(connection: Connection, release_id: str) -> list[str]:
+    """Return the releases whose answers this one's do not replace: promoted later, or registered later if none was."""
+    first = datetime.min.replace(tzinfo=UTC)
+    order = {
+        row.release_id: (row.promoted_at_utc or first, row.registered_at_utc, row.release_id)
+        for row in connection.execute(sa.select(releases))
+    }
+    return [other for other, place in order.items() if place > order[release_id]]
+
+
+def merge_categories(connection: Connection, records: Iterable[CategoryRecord], release: ReleaseRecord) -> None:
+    """Add new categories; a path changes only by a release that no newer one outranks."""
+    stored = {row.category_id: row.category_path for row in connection.execute(sa.select(categories))}
+    outranked = bool(newer_releases(connection, release.release_id))
+    for record in records:
+        values = {"category_path": record.category_path, "taxonomy_version": release.taxonomy_version}
+        if record.category_id not in stored:
+            connection.execute(categories.insert().values(category_id=record.category_id, **values))
+        elif stored[record.category_id] != record.category_path and not outranked:
+            same = categories.c.category_id == record.category_id
+            connection.execute(categories.update().where(same).values(**values))
+
+
+_PRODUCTS = sa.text("""
+INSERT INTO products (product_id, image_no, image_uri, title, category, updated_at, ingest_date)
+SELECT product_id, image_no, image_uri, title, category, updated_at, ingest_date
+FROM (
+    SELECT
+        staged.*,
+        row_number() OVER (
+            PARTITION BY product_id, image_no
+            ORDER BY ingest_date DESC, updated_at DESC, image_uri, title, category
+        ) AS place
+    FROM staged_products AS staged
+) AS ranked
+WHERE place = 1
+ORDER BY product_id, image_no
+ON CONFLICT (product_id, image_no) DO UPDATE SET
+    image_uri = excluded.image_uri,
+    title = excluded.title,
+    category = excluded.category,
+    updated_at = excluded.updated_at,
+    ingest_date = excluded.ingest_date
+WHERE
+    products.ingest_date IS NULL
+    OR excluded.ingest_date > products.ingest_date
+    OR (
+        excluded.ingest_date = products.ingest_date
+        AND (
+            excluded.image_uri <> products.image_uri
+            OR excluded.title IS DISTINCT FROM products.title
+            OR excluded.category IS DISTINCT FROM products.category
+            OR excluded.updated_at IS DISTINCT FROM products.updated_at
+        )
+    )
+""")
+
+
+def merge_products(connection: Connection) -> int:
+    """Merge `staged_products`; a row read on a newer ingest date stays. Return the rows added or changed."""
+    return connection.execute(_PRODUCTS).rowcount

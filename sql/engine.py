@@ -1,0 +1,218 @@
+"""Connections: from a URL to an engine, transactions on it, and its failures in one sentence each."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from sql.errors import DatabaseError
+
+BUSY_TIMEOUT_SECONDS = 60.0
+"""How long SQLite waits for another writer; PostgreSQL's writers queue on a lock without a limit."""
+
+OLDEST_SQLITE = (3, 39, 0)
+"""`IS DISTINCT FROM` and the `->>` operator, so that both engines run the same statements."""
+
+EXAMPLES = "sqlite:////data/shelfwise.db or postgresql://user@host:5432/database"
+
+_WRITER_LOCK = 0x5E1F_015E
+"""PostgreSQL advisory lock of everything that writes answers; writers queue, readers never wait."""
+
+
+def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> Engine:
+    """Build an engine without connecting.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://...`.
+        busy_timeout_seconds: How long SQLite waits for another writer.
+
+    Returns:
+        An engine that opens one connection per use.
+
+    Raises:
+        DatabaseError: The URL cannot be read or names another engine; the message shows the two forms that work.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed, busy_timeout_seconds)
+    engine = sa.create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "shelfwise",
+            "options": "-c timezone=UTC",
+        }
+        if "options" not in parsed.query
+        else {"connect_timeout": 10, "application_name": "shelfwise"},
+    )
+    return engine
+
+
+def describe(url: URL) -> str:
+    """Name a database without its password."""
+    if url.get_backend_name() == "sqlite":
+        return f"SQLite database {url.database}"
+    place = f"{url.host or 'the default host'}{f':{url.port}' if url.port else ''}"
+    return f"PostgreSQL database {url.database or '(default)'} at {place}"
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open one consistent view of the database that is rolled back at the end."""
+    with explained(engine), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that holds the writers' lock from its first statement and commits at the end."""
+    with explained(engine), engine.connect() as connection:
+        connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        with connection.begin():
+            lock_writers(connection)
+            yield connection
+
+
+def lock_writers(connection: Connection) -> None:
+    """Queue behind other writers until the end of the transaction (SQLite: BEGIN IMMEDIATE has done it)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+
+
+@contextmanager
+def explained(engine: Engine) -> Iterator[None]:
+    """Turn a driver's failure into a DatabaseError of one sentence; our own errors pass as they are."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise DatabaseError(_explain(engine.url, error.orig or error)) from error
+    except (psycopg.Error, sqlite3.Error) as error:
+        raise DatabaseError(_explain(engine.url, error)) from error
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = sa.make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
+        backend, database, host = (
+            parsed.get_backend_name(),
+            parsed.database,
+            parsed.host or "",
+        )
+    except (ArgumentError, SQLAlchemyError, ValueError):
+        backend, database, host = "", None, ""
+    if backend not in ("sqlite", "postgresql") or "@" in host:
+        # The text of a URL that cannot be taken apart may hold a password anywhere, so it is not shown.
+        raise DatabaseError(
+            f"The database URL cannot be used: expected {EXAMPLES}, with special characters of a password "
+            "percent-encoded; set SHELFWISE_DATABASE_URL to one of these forms."
+        ) from None
+    if backend == "sqlite" and database in (None, "", ":memory:"):
+        raise DatabaseError(
+            "The database URL names an SQLite database in memory, which is gone when the command ends: "
+            "expected a file as in sqlite:////data/shelfwise.db."
+        )
+    return parsed
+
+
+def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise DatabaseError(
+            f"Python's SQLite is {sqlite3.sqlite_version}, expected 3.39 or later: use a newer Python build or "
+            "PostgreSQL."
+        )
+    engine = sa.create_engine(
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"timeout": busy_timeout_seconds},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own BEGIN comes too late for DDL and reads; `begin` below sends it.
+        connection.isolation_level = None
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+    return engine
+
+
+def make_parent_directory(url: URL) -> None:
+    """Make the directory of an SQLite file, which SQLite itself does not."""
+    if url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:"):
+        try:
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(
+                f"The directory of {describe(url)} cannot be made ({error.strerror}): set SHELFWISE_DATABASE_URL to a "
+                "place that you may write to."
+            ) from error
+
+
+def _explain(url: URL, error: BaseException) -> str:
+    place = describe(url)
+    if isinstance(error, sqlite3.Error):
+        return _explain_sqlite(place, error)
+    state = getattr(error, "sqlstate", None) or ""
+    detail = _first_line(error, url)
+    if state.startswith("25006"):
+        return f"{place} is read-only: use its primary server, or a user who may write."
+    if state == "53100":
+        return f"{place} has no space left: free some, then run the same command again; nothing was written."
+    if state == "42501":
+        return f"{place} refuses this user ({detail}): grant it the right, or use another user in the URL."
+    if state.startswith("28") or "password" in detail:
+        return f"{place} does not accept this user or password: check SHELFWISE_DATABASE_URL."
+    if state in ("42P01", "42703"):
+        return f"{place} lacks a table or column ({detail}): run `shelfwise db upgrade`."
+    if state.startswith(("22", "23")):
+        return f"{place} refuses a row ({detail}): correct it, then run the same command again; nothing was written."
+    if not state or state.startswith(("08", "57", "3D")):
+        return f"{place} cannot be reached ({detail}): check SHELFWISE_DATABASE_URL and that the server runs."
+    return f"{place} failed ({detail}): nothing was written; run the same command again."
+
+
+def _explain_sqlite(place: str, error: sqlite3.Error) -> str:
+    detail = str(error)
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_READONLY"):
+        return f"{place} is read-only: give this user write permission on the file and its directory."
+    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR_WRITE"):
+        return f"{place} has no space left: free some, then run the same command again; nothing was written."
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"{place} stayed locked by another writer: run the same command again when that one is done."
+    if name.startswith("SQLITE_CANTOPEN"):
+        return f"{place} cannot be opened: make sure that its directory exists and that you may write there."
+    if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+        return f"{place} is not an intact SQLite database ({detail}): restore it, or name another file."
+    if "no such table" in detail or "no such column" in detail:
+        return f"{place} lacks a table or column ({detail}): run `shelfwise db upgrade`."
+    if name.startswith("SQLITE_CONSTRAINT"):
+        return f"{place} refuses a row ({detail}): correct it, then run the same command again; nothing was written."
+    return f"{place} failed ({detail}): nothing was written; run the same command again."
+
+
+def _first_line(error: BaseException, url: URL) -> str:
+    diagnostics: Any = getattr(error, "diag", None)
+    primary = getattr(diagnostics, "message_primary", None)
+    lines = str(primary or error).strip().splitlines() or [type(error).__name__]
+    text = lines[0]
+    return text.replace(str(url.password), "***") if url.password else text

@@ -1,0 +1,14 @@
+"""Alembic's entry: runs the revisions on the connection that `sql.migrate` hands over, inside its transaction."""
+
+from alembic import context
+
+from sql.migrate import VERSION_TABLE
+from sql.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+    render_as_batch=True,
+)
+context.run_migrations()

@@ -1,0 +1,224 @@
+"""The questions people ask: one file each in `queries/`, and the views; values are bound, never pasted into SQL."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sql import migrate
+from sql.engine import reading
+from sql.errors import UnknownNameError
+from sql.store import ProductDatabase
+from sql.tables import metadata
+
+QUERIES = Path(__file__).parent / "queries"
+PARAMETER_TYPES = ("text", "integer", "number", "date", "list")
+
+_HEADER = re.compile(r"-- (Purpose|Parameter|Grain|Order): (.+)")
+_PARAMETER = re.compile(r"(\w+) \((\w+)(, optional|, default ([^)]+))?\) (.+)")
+_JSON_COLUMNS = {
+    column.name for table in metadata.tables.values() for column in table.c if isinstance(column.type, sa.JSON)
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a query needs to know.
+
+    Attributes:
+        name: As in the statement.
+        type: One of `PARAMETER_TYPES`; a list is given as several values or separated by commas.
+        required: Whether it must be given.
+        default: Value where it is not given, as text; None is SQL's NULL.
+        meaning: One sentence.
+    """
+
+    name: str
+    type: str
+    required: bool
+    default: str | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class NamedQuery:
+    """A question with a name.
+
+    Attributes:
+        name: File name without `.sql`, or the view's name.
+        purpose: What it answers.
+        grain: What one row is.
+        parameters: By name.
+        statement: The SQL that runs, without its limit.
+    """
+
+    name: str
+    purpose: str
+    grain: str
+    parameters: Mapping[str, Parameter]
+    statement: str
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """Columns and the rows that follow; the connection is closed after the last row, or by `rows.close()`."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[Any, ...]]
+
+
+def list_queries() -> tuple[NamedQuery, ...]:
+    """Return every query and view, in order of name."""
+    return tuple(_queries()[name] for name in sorted(_queries()))
+
+
+def find_query(name: str) -> NamedQuery:
+    """Return a query by its name.
+
+    Raises:
+        UnknownNameError: There is none; the message lists those that are.
+    """
+    query = _queries().get(name)
+    if query is None:
+        raise UnknownNameError(f"There is no query {name!r}: expected one of {', '.join(sorted(_queries()))}.")
+    return query
+
+
+def run_query(
+    database: ProductDatabase, name: str, params: Mapping[str, Any] | None = None, limit: int | None = None
+) -> QueryResult:
+    """Run a query by its name.
+
+    Args:
+        database: Migrated.
+        name: Of a file in `queries/` or of a view.
+        params: Values by parameter, as text (from a command line) or as Python values.
+        limit: Rows at most; None gives all, streamed.
+
+    Returns:
+        Columns, and rows with dates, aware moments and parsed JSON on both engines.
+
+    Raises:
+        UnknownNameError: Of a query or parameter.
+        ValueError: A parameter is missing or cannot be read as its type, or the limit is below 1.
+        DatabaseError: The database cannot answer.
+    """
+    query = find_query(name)
+    values = _values(query, params or {})
+    if limit is not None and limit < 1:
+        raise ValueError(f"The limit is {limit}: expected at least 1.")
+    statement = sa.text(query.statement + ("\nLIMIT :row_limit" if limit is not None else ""))
+    for parameter, value in values.items():
+        if isinstance(value, list):
+            statement = statement.bindparams(sa.bindparam(parameter, expanding=True))
+    if limit is not None:
+        values["row_limit"] = limit
+    database.check()
+    stream = _stream(database, statement, values)
+    columns = next(stream)
+    return QueryResult(columns, stream)
+
+
+def _stream(database: ProductDatabase, statement: sa.TextClause, values: Mapping[str, Any]) -> Iterator[Any]:
+    with reading(database.engine) as connection:
+        result = connection.execute(statement.execution_options(yield_per=1000), _bound(connection, values))
+        columns = tuple(result.keys())
+        yield columns
+        converters = [_converter(column, connection.dialect.name) for column in columns]
+        for row in result:
+            yield tuple(convert(value) for convert, value in zip(converters, row, strict=True))
+
+
+def _bound(connection: Connection, values: Mapping[str, Any]) -> dict[str, Any]:
+    if connection.dialect.name != "sqlite":
+        return dict(values)
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
+
+
+def _converter(column: str, dialect: str) -> Any:
+    if dialect != "sqlite":
+        return _as_utc if column.endswith("_utc") else _same
+    if column.endswith("_utc"):
+        return lambda text: text and datetime.fromisoformat(text).replace(tzinfo=UTC)
+    if column.endswith("_date"):
+        return lambda text: text and date.fromisoformat(text)
+    if column in _JSON_COLUMNS:
+        return lambda text: text and json.loads(text)
+    return _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _as_utc(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
+
+
+def _values(query: NamedQuery, params: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(params) - set(query.parameters))
+    if unknown:
+        known = ", ".join(query.parameters) or "no parameter at all"
+        raise UnknownNameError(f"Query {query.name!r} has no parameter {unknown[0]!r}: expected {known}.")
+    missing = [name for name, parameter in query.parameters.items() if parameter.required and name not in params]
+    if missing:
+        meaning = query.parameters[missing[0]].meaning
+        raise ValueError(f"Query {query.name!r} needs the parameter {missing[0]!r}: {meaning}")
+    return {name: _read(parameter, params.get(name, parameter.default)) for name, parameter in query.parameters.items()}
+
+
+def _read(parameter: Parameter, value: Any) -> Any:
+    if parameter.type == "list":
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    if not isinstance(value, str) or parameter.type == "text":
+        return value
+    readers: dict[str, tuple[Callable[[str], Any], str]] = {
+        "integer": (int, "100"),
+        "number": (float, "0.5"),
+        "date": (date.fromisoformat, "2026-11-01"),
+    }
+    read, example = readers[parameter.type]
+    try:
+        return read(value)
+    except ValueError:
+        raise ValueError(
+            f"Parameter {parameter.name!r} is {value!r}: expected {parameter.type} as in {example}."
+        ) from None
+
+
+@lru_cache
+def _queries() -> dict[str, NamedQuery]:
+    files = {path.stem: path.read_text(encoding="utf-8") for path in QUERIES.glob("*.sql")}
+    return {
+        **{name: _parse(name, text, view=False) for name, text in files.items()},
+        **{name: _parse(name, text, view=True) for name, text in migrate.view_definitions().items()},
+    }
+
+
+def _parse(name: str, text: str, *, view: bool) -> NamedQuery:
+    found: dict[str, list[str]] = {"Purpose": [], "Parameter": [], "Grain": [], "Order": []}
+    for kind, content in _HEADER.findall(text):
+        found[kind].append(content.strip())
+    parameters = [_parse_parameter(name, line) for line in found["Parameter"]]
+    body = "\n".join(line for line in text.splitlines() if not _HEADER.match(line)).strip()
+    if view:
+        body = f"SELECT * FROM {name} ORDER BY {found['Order'][0]}"  # noqa: S608 - names of our own files
+    return NamedQuery(
+        name, found["Purpose"][0], found["Grain"][0], {parameter.name: parameter for parameter in parameters}, body
+    )
+
+
+def _parse_parameter(query: str, line: str) -> Parameter:
+    match = _PARAMETER.fullmatch(line)
+    if match is None or match[2] not in PARAMETER_TYPES:
+        raise ValueError(f"Query {query!r} describes a parameter as {line!r}: expected `name (type) Meaning.`")
+    return Parameter(match[1], match[2], required=match[3] is None, default=match[4], meaning=match[5])

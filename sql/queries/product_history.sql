@@ -1,0 +1,21 @@
+-- Purpose: why a product is where it is: every answer it ever got, by release and image, the newest first.
+-- Parameter: product_id (text) The product.
+-- Grain: one row a release and image content.
+SELECT
+    prediction.ingest_date,
+    prediction.release_id,
+    prediction.image_no,
+    prediction.category_id,
+    category.category_path,
+    prediction.confidence,
+    prediction.status,
+    prediction.by_network,
+    prediction.top_k,
+    prediction.image_uri,
+    prediction.image_sha256,
+    prediction.run_id,
+    prediction.predicted_at_utc
+FROM category_predictions AS prediction
+LEFT JOIN categories AS category ON category.category_id = prediction.category_id
+WHERE prediction.product_id = :product_id
+ORDER BY prediction.ingest_date DESC, prediction.predicted_at_utc DESC, prediction.image_no, prediction.image_sha256

@@ -1,0 +1,18 @@
+-- Purpose: what a run did, or all runs, the latest first.
+-- Parameter: run_id (text, optional) Only this run.
+-- Grain: one row a run.
+SELECT
+    run_id,
+    kind,
+    run_date,
+    release_id,
+    state,
+    counts,
+    seconds,
+    summary,
+    error,
+    started_at_utc,
+    finished_at_utc
+FROM runs
+WHERE CAST(:run_id AS TEXT) IS NULL OR run_id = :run_id
+ORDER BY run_date DESC, started_at_utc DESC, run_id

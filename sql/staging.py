@@ -1,0 +1,115 @@
+"""Load a run's rows into temporary tables of the publishing connection, batch by batch.
+
+PostgreSQL takes them by COPY, SQLite by prepared statements; readers see nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.types import TypeEngine
+
+from sql.errors import DatabaseError
+from sql.records import PREDICTION_COLUMNS, PRODUCT_COLUMNS, REJECTION_COLUMNS, Rows
+from sql.tables import category_predictions, products, rejected_images
+
+STAGED = {
+    "staged_predictions": (category_predictions, PREDICTION_COLUMNS),
+    "staged_rejections": (rejected_images, REJECTION_COLUMNS),
+    "staged_products": (products, PRODUCT_COLUMNS),
+}
+"""Temporary table -> the table whose columns it takes, and which of them in what order."""
+
+
+def create_temporary(connection: Connection, name: str, columns: dict[str, TypeEngine[Any]]) -> None:
+    """Make an empty temporary table, over one of that name that is there already."""
+    dialect = connection.dialect
+    listed = ", ".join(f"{column} {type_.compile(dialect)}" for column, type_ in columns.items())
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} ({listed})")
+
+
+def stage(connection: Connection, name: str, batches: Iterable[Rows]) -> None:
+    """Make one of the `STAGED` tables and stream batches of tuples into it.
+
+    Args:
+        connection: In a transaction.
+        name: A key of `STAGED`.
+        batches: Tuples in the table's column order; any iterable, read once.
+
+    Raises:
+        DatabaseError: A tuple has another number of values than the table has columns.
+    """
+    table, columns = STAGED[name]
+    create_temporary(connection, name, {column: table.c[column].type for column in columns})
+    checked = (_checked(rows, name, columns) for rows in batches)
+    if connection.dialect.name == "postgresql":
+        _copy(connection, name, columns, checked)
+        connection.exec_driver_sql(f"ANALYZE {name}")
+    else:
+        _insert(connection, name, [table.c[column].type for column in columns], checked)
+
+
+def insert_rows(connection: Connection, name: str, columns: tuple[str, ...], rows: Rows) -> None:
+    """Add a batch of plain values (text, numbers, None) to a temporary table."""
+    if connection.dialect.name == "postgresql":
+        _copy(connection, name, columns, [rows])
+    else:
+        _insert(connection, name, [], [rows])
+
+
+def _checked(rows: Rows, name: str, columns: tuple[str, ...]) -> Rows:
+    for row in rows:
+        if len(row) != len(columns):
+            raise DatabaseError(
+                f"A row for {name} has {len(row)} values, expected {len(columns)} in the order {', '.join(columns)}: "
+                f"{row[:3]!r}."
+            )
+    return rows
+
+
+def _copy(connection: Connection, name: str, columns: tuple[str, ...], batches: Iterable[Rows]) -> None:
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN") as copy:
+        for rows in batches:
+            for row in rows:
+                copy.write_row(row)
+
+
+def _insert(connection: Connection, name: str, types: list[TypeEngine[Any]], batches: Iterable[Rows]) -> None:
+    driver: Any = connection.connection.driver_connection
+    converters = {place: convert for place, type_ in enumerate(types) if (convert := _converter(type_))}
+    for rows in batches:
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            statement = f"INSERT INTO {name} VALUES ({marks})"  # noqa: S608 - a name of ours
+            driver.executemany(statement, (_converted(row, converters) for row in rows))
+
+
+def _converter(type_: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    if isinstance(type_, sa.Date):
+        return _date_text
+    if isinstance(type_, sa.TypeDecorator):
+        return _moment_text
+    return None
+
+
+def _converted(row: tuple[Any, ...], converters: dict[int, Callable[[Any], Any]]) -> list[Any]:
+    values = list(row)
+    for place, convert in converters.items():
+        if values[place] is not None:
+            values[place] = convert(values[place])
+    return values
+
+
+def _date_text(value: date) -> str:
+    return value.isoformat()
+
+
+def _moment_text(value: datetime) -> str:
+    # The form in which SQLAlchemy stores moments in SQLite, so that both ways of writing compare equal.
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -1,0 +1,122 @@
+"""The product database: opened by a URL, brought to this program's schema, published into by runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from sql import migrate
+from sql.catalog import promote_release, register_release
+from sql.engine import BUSY_TIMEOUT_SECONDS, describe, make_engine, writing
+from sql.publish import Publication, publish, run_values
+from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
+from sql.tables import releases, runs
+
+
+def open_database(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> ProductDatabase:
+    """Open a product database; connects when first used.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://user@host:5432/database`.
+        busy_timeout_seconds: How long SQLite waits for another writer.
+
+    Raises:
+        DatabaseError: The URL cannot be used.
+    """
+    return ProductDatabase(make_engine(url, busy_timeout_seconds=busy_timeout_seconds))
+
+
+class ProductDatabase:
+    """One database of products, categories, runs and answers.
+
+    Attributes:
+        engine: SQLAlchemy's, for reading; everything that writes answers goes through the methods.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Wrap an engine of `sql.engine.make_engine`."""
+        self.engine = engine
+
+    def __str__(self) -> str:
+        """Name the database without its password."""
+        return describe(self.engine.url)
+
+    def upgrade(self) -> None:
+        """Make or update tables and views; what is there stays."""
+        migrate.upgrade(self.engine)
+
+    def downgrade(self, revision: str = "-1") -> None:
+        """Take the schema back by one revision, or to a named one, or to `base`."""
+        migrate.downgrade(self.engine, revision)
+
+    def check(self) -> None:
+        """Raise a DatabaseError with the command to run, unless the schema is this program's."""
+        migrate.check(self.engine)
+
+    def publish(
+        self,
+        run: RunRecord,
+        *,
+        predictions: Iterable[Rows],
+        rejections: Iterable[Rows],
+        products: Iterable[Rows],
+        categories: Iterable[CategoryRecord],
+        release: ReleaseRecord,
+        combine: Combine,
+        force: bool = False,
+    ) -> PublishCounts:
+        """Write a run in one transaction; readers see all of it or none, and the same run again changes no row.
+
+        Args:
+            run: Its row; one that is published keeps its row unless this publish changes anything.
+            predictions: Batches of tuples in the order of `PREDICTION_COLUMNS`, read once.
+            rejections: Batches in the order of `REJECTION_COLUMNS`; they replace the run's earlier ones.
+            products: Batches in the order of `PRODUCT_COLUMNS`.
+            categories: The release's taxonomy.
+            release: The release that predicted.
+            combine: Makes one answer of a product's several images.
+            force: Replace answers of newer releases too; never newer images' or people's.
+
+        Returns:
+            What was written.
+
+        Raises:
+            DatabaseError: Nothing was written; the message says why and what to do.
+        """
+        migrate.check(self.engine)
+        publication = Publication(run, predictions, rejections, products, categories, release, combine, force)
+        return publish(self.engine, publication)
+
+    def record_failure(self, run: RunRecord, error: str) -> None:
+        """Write the row of a failed run and nothing else; a published run stays published.
+
+        Args:
+            run: The run; its release may be one that the database never saw.
+            error: Why, one sentence.
+        """
+        migrate.check(self.engine)
+        with writing(self.engine) as connection:
+            known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id == run.release_id))
+            values = run_values(run, "failed", run.finished_at_utc or datetime.now(UTC), error)
+            if known.first() is None:
+                values["release_id"] = None
+            state = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar()
+            if state is None:
+                connection.execute(runs.insert().values(run_id=run.run_id, **values))
+            elif state != "published":
+                connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(**values))
+
+    def promote_release(self, release: ReleaseRecord, *, at_utc: datetime) -> None:
+        """Make a release's answers stand before those of every release promoted earlier or never.
+
+        Args:
+            release: Registered if the database does not know it yet.
+            at_utc: Aware; when it became champion.
+        """
+        migrate.check(self.engine)
+        with writing(self.engine) as connection:
+            register_release(connection, release, at_utc)
+            promote_release(connection, release.release_id, at_utc)

@@ -1,0 +1,430 @@
+"""Tables of the product database, written once; the comments are their documentation.
+
+The names are those of catalog, dataset and prediction files. The migrations build these tables; a test compares both.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+
+RUN_KINDS = ("nightly", "backfill")
+RUN_STATES = ("running", "published", "failed")
+PREDICTION_STATUSES = ("auto", "review", "unknown")
+PRODUCT_STATUSES = (*PREDICTION_STATUSES, "manual")
+OVERRIDE_ACTIONS = ("set", "accept", "clear")
+REJECTION_REASONS = (
+    "missing",
+    "unreadable",
+    "uri_not_allowed",
+    "empty",
+    "not_an_image",
+    "unsupported_format",
+    "truncated",
+    "corrupt",
+    "too_small",
+    "too_large",
+    "inference_failed",
+)
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An aware moment in UTC; SQLite, which knows no zones, keeps it as text without one."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware moment into UTC, without its zone for SQLite."""
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the moment its zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def key_text() -> sa.types.TypeEngine[str]:
+    """Return the type of every identifier: text in byte order, which both engines sort alike and PostgreSQL fastest."""
+    return sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+
+
+def one_of(column: str, values: tuple[str, ...], name: str) -> sa.CheckConstraint:
+    """Return a check that a column holds one of a closed list."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=name)
+
+
+def _confidence_range(column: str = "confidence") -> sa.CheckConstraint:
+    return sa.CheckConstraint(f"{column} >= 0 AND {column} <= 1", name=f"{column}_range")
+
+
+products = sa.Table(
+    "products",
+    metadata,
+    sa.Column("product_id", key_text(), primary_key=True, comment="The shop's own identifier"),
+    sa.Column(
+        "image_no",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="0 for the product's first image",
+    ),
+    sa.Column("image_uri", sa.Text, nullable=False, comment="Where ingest reads the image"),
+    sa.Column("title", sa.Text, comment="As in the catalog"),
+    sa.Column(
+        "category",
+        sa.Text,
+        comment="The shop's own category as in the catalog, not a prediction",
+    ),
+    sa.Column("updated_at", sa.Text, comment="As in the catalog, unparsed"),
+    sa.Column(
+        "ingest_date",
+        sa.Date,
+        comment="Of the image this row was last read for; empty where a shop fills it",
+    ),
+    comment="The catalog as last read, one row a product image; a shop maps its own table or view instead",
+)
+
+categories = sa.Table(
+    "categories",
+    metadata,
+    sa.Column(
+        "category_id",
+        key_text(),
+        primary_key=True,
+        comment="Leaf of the taxonomy: apparel.tops.t-shirt",
+    ),
+    sa.Column(
+        "category_path",
+        sa.Text,
+        nullable=False,
+        comment="What people read: Apparel > Tops > T-shirt",
+    ),
+    sa.Column(
+        "taxonomy_version",
+        sa.Text,
+        nullable=False,
+        comment="Version of the list that last named it",
+    ),
+    comment="The taxonomy, one row a leaf category",
+)
+
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column(
+        "release_id",
+        key_text(),
+        primary_key=True,
+        comment="Name of the release's directory",
+    ),
+    sa.Column(
+        "taxonomy_version",
+        sa.Text,
+        nullable=False,
+        comment="The list of categories it answers with",
+    ),
+    sa.Column("manifest", sa.JSON, nullable=False, comment="Its release.json"),
+    sa.Column(
+        "registered_at_utc",
+        UtcDateTime,
+        nullable=False,
+        comment="When this database first saw it",
+    ),
+    sa.Column(
+        "promoted_at_utc",
+        UtcDateTime,
+        comment="When it last became champion; empty for one that never was",
+    ),
+    comment="Every release that published here. Of two answers on equally new images the later promoted release's "
+    "stands, then the later registered one's",
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column(
+        "run_id",
+        key_text(),
+        primary_key=True,
+        comment="nightly-2026-11-01; the same for a rerun",
+    ),
+    sa.Column("kind", sa.Text, nullable=False, comment="nightly or backfill"),
+    sa.Column(
+        "run_date",
+        sa.Date,
+        nullable=False,
+        comment="Its night; of a backfill, the last ingest date",
+    ),
+    sa.Column(
+        "release_id",
+        key_text(),
+        sa.ForeignKey("releases.release_id"),
+        comment="The release that predicted",
+    ),
+    sa.Column("state", sa.Text, nullable=False, comment="running, published or failed"),
+    sa.Column("counts", sa.JSON, nullable=False, comment="Numbers by name"),
+    sa.Column("seconds", sa.JSON, nullable=False, comment="Seconds by step"),
+    sa.Column("summary", sa.JSON, nullable=False, comment="Whatever else the run reported"),
+    sa.Column("error", sa.Text, comment="Why it failed, one sentence"),
+    sa.Column("started_at_utc", UtcDateTime, nullable=False, comment="When its driver started"),
+    sa.Column("finished_at_utc", UtcDateTime, comment="When it was published or failed"),
+    one_of("kind", RUN_KINDS, "kind_listed"),
+    one_of("state", RUN_STATES, "state_listed"),
+    comment="One row a run; a rerun keeps its row",
+)
+
+category_predictions = sa.Table(
+    "category_predictions",
+    metadata,
+    sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
+    sa.Column(
+        "release_id",
+        key_text(),
+        sa.ForeignKey("releases.release_id"),
+        primary_key=True,
+        comment="Who answered",
+    ),
+    sa.Column(
+        "image_sha256",
+        key_text(),
+        primary_key=True,
+        comment="Of the image's source bytes, hexadecimal",
+    ),
+    sa.Column(
+        "image_no",
+        sa.Integer,
+        nullable=False,
+        comment="Place of the image in the product when last ingested",
+    ),
+    sa.Column(
+        "image_uri",
+        sa.Text,
+        nullable=False,
+        comment="Where the image was read when last ingested",
+    ),
+    sa.Column(
+        "ingest_date",
+        sa.Date,
+        nullable=False,
+        comment="Newest ingest of these bytes for this product",
+    ),
+    sa.Column(
+        "category_id",
+        key_text(),
+        sa.ForeignKey("categories.category_id"),
+        comment="The ensemble's answer",
+    ),
+    sa.Column("confidence", sa.Double, comment="Calibrated probability of the answer, 0 to 1"),
+    sa.Column(
+        "status",
+        sa.Text,
+        nullable=False,
+        comment="auto, review or unknown, by the release's thresholds",
+    ),
+    sa.Column(
+        "top_k",
+        sa.JSON,
+        comment='The surest categories: [["apparel.tops.shirt", 0.93], ...]',
+    ),
+    sa.Column(
+        "by_network",
+        sa.JSON,
+        comment='Each network\'s own first choice: {"xception": [category_id, score]}',
+    ),
+    sa.Column(
+        "run_id",
+        key_text(),
+        sa.ForeignKey("runs.run_id"),
+        nullable=False,
+        comment="The run that wrote the row",
+    ),
+    sa.Column(
+        "predicted_at_utc",
+        UtcDateTime,
+        nullable=False,
+        comment="When that run finished",
+    ),
+    _confidence_range(),
+    one_of("status", PREDICTION_STATUSES, "status_listed"),
+    sa.CheckConstraint(
+        "status = 'unknown' OR (category_id IS NOT NULL AND confidence IS NOT NULL)",
+        name="answer_present",
+    ),
+    comment="History: one row a product, release and image content. Of one product, release and image_no the row of "
+    "the newest ingest_date is the current image",
+)
+
+product_categories = sa.Table(
+    "product_categories",
+    metadata,
+    sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
+    sa.Column(
+        "category_id",
+        key_text(),
+        sa.ForeignKey("categories.category_id"),
+        comment="Its category now",
+    ),
+    sa.Column(
+        "confidence",
+        sa.Double,
+        comment="Calibrated probability, 0 to 1; empty where a person decided",
+    ),
+    sa.Column(
+        "status",
+        sa.Text,
+        nullable=False,
+        comment="auto, review, unknown or manual (a person decided)",
+    ),
+    sa.Column(
+        "release_id",
+        key_text(),
+        sa.ForeignKey("releases.release_id"),
+        comment="The release that answered",
+    ),
+    sa.Column(
+        "image_count",
+        sa.Integer,
+        nullable=False,
+        comment="Images that the answer combines",
+    ),
+    sa.Column("ingest_date", sa.Date, comment="Newest ingest date among these images"),
+    sa.Column(
+        "run_id",
+        key_text(),
+        sa.ForeignKey("runs.run_id"),
+        comment="Run that predicted the newest image",
+    ),
+    sa.Column(
+        "previous_category_id",
+        key_text(),
+        sa.ForeignKey("categories.category_id"),
+        comment="The category that readers saw before its last move",
+    ),
+    sa.Column(
+        "updated_at_utc",
+        UtcDateTime,
+        nullable=False,
+        comment="When this answer was published or decided",
+    ),
+    _confidence_range(),
+    one_of("status", PRODUCT_STATUSES, "status_listed"),
+    sa.CheckConstraint("status = 'unknown' OR category_id IS NOT NULL", name="answer_present"),
+    sa.CheckConstraint(
+        "status IN ('unknown', 'manual') OR confidence IS NOT NULL",
+        name="confidence_present",
+    ),
+    comment="The current answer, one row a product",
+)
+sa.Index(
+    "ix_product_categories_review",
+    product_categories.c.confidence,
+    product_categories.c.product_id,
+    postgresql_where=sa.text("status = 'review'"),
+    sqlite_where=sa.text("status = 'review'"),
+)
+sa.Index(
+    "ix_product_categories_category",
+    product_categories.c.category_id,
+    product_categories.c.product_id,
+)
+sa.Index(
+    "ix_product_categories_moved",
+    product_categories.c.updated_at_utc,
+    postgresql_where=sa.text("previous_category_id IS NOT NULL"),
+    sqlite_where=sa.text("previous_category_id IS NOT NULL"),
+)
+
+overrides = sa.Table(
+    "overrides",
+    metadata,
+    sa.Column(
+        "override_id",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+        comment="In order of decision",
+    ),
+    sa.Column("product_id", key_text(), nullable=False, index=True, comment="The product"),
+    sa.Column(
+        "action",
+        sa.Text,
+        nullable=False,
+        comment="set, accept (took the suggestion) or clear",
+    ),
+    sa.Column(
+        "category_id",
+        key_text(),
+        sa.ForeignKey("categories.category_id"),
+        comment="Decided; empty on clear",
+    ),
+    sa.Column("decided_by", sa.Text, nullable=False, comment="Who decided"),
+    sa.Column("why", sa.Text, comment="In their words"),
+    sa.Column(
+        "suggested_category_id",
+        key_text(),
+        sa.ForeignKey("categories.category_id"),
+        comment="What the machine answered when the person decided",
+    ),
+    sa.Column("suggested_confidence", sa.Double, comment="With what confidence, 0 to 1"),
+    sa.Column(
+        "release_id",
+        key_text(),
+        sa.ForeignKey("releases.release_id"),
+        comment="The release that suggested it",
+    ),
+    sa.Column("decided_at_utc", UtcDateTime, nullable=False, comment="When"),
+    one_of("action", OVERRIDE_ACTIONS, "action_listed"),
+    _confidence_range("suggested_confidence"),
+    sa.CheckConstraint("action = 'clear' OR category_id IS NOT NULL", name="category_present"),
+    comment="What people decided, one row a decision, never changed and never dropped",
+)
+
+rejected_images = sa.Table(
+    "rejected_images",
+    metadata,
+    sa.Column(
+        "run_id",
+        key_text(),
+        sa.ForeignKey("runs.run_id"),
+        primary_key=True,
+        comment="Run that met it",
+    ),
+    sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
+    sa.Column(
+        "image_no",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="Place in the product",
+    ),
+    sa.Column("image_uri", sa.Text, nullable=False, comment="Where it was read"),
+    sa.Column(
+        "image_sha256",
+        key_text(),
+        comment="Of its bytes; empty where none could be read",
+    ),
+    sa.Column("ingest_date", sa.Date, nullable=False, comment="Night of the attempt"),
+    sa.Column("reason", sa.Text, nullable=False, comment="One of a closed list"),
+    sa.Column("detail", sa.Text, comment="What exactly, one sentence"),
+    sa.Column("seen_at_utc", UtcDateTime, nullable=False, comment="When it was read"),
+    one_of("reason", REJECTION_REASONS, "reason_listed"),
+    comment="Images that could not be used, one row a run and product image",
+)

@@ -1,0 +1,16 @@
+-- Purpose: what every product is now.
+-- Grain: one row a product that has an answer.
+-- Order: product_id
+SELECT
+    answer.product_id,
+    answer.category_id,
+    category.category_path,
+    answer.confidence,
+    answer.status,
+    answer.release_id,
+    answer.image_count,
+    answer.ingest_date,
+    answer.run_id,
+    answer.updated_at_utc
+FROM product_categories AS answer
+LEFT JOIN categories AS category ON category.category_id = answer.category_id

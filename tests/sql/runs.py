@@ -1,0 +1,155 @@
+"""Small runs to publish, and what is in a database afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from sql.records import CategoryRecord, Decision, PublishCounts, ReleaseRecord, Rows, RunRecord
+from sql.store import ProductDatabase
+from sql.tables import metadata
+
+CATEGORIES = tuple(
+    CategoryRecord(category_id, category_path)
+    for category_id, category_path in (
+        ("apparel.tops.shirt", "Apparel > Tops > Shirt"),
+        ("apparel.tops.t-shirt", "Apparel > Tops > T-shirt"),
+        ("apparel.topshoes", "Apparel > Topshoes"),
+        ("shoes.boot", "Shoes > Boot"),
+    )
+)
+SHIRT, T_SHIRT, TOPSHOES, BOOT = (category.category_id for category in CATEGORIES)
+RELEASE = ReleaseRecord("release-1", "taxonomy-1", {"labels": [SHIRT]})
+NEWER_RELEASE = ReleaseRecord("release-2", "taxonomy-1")
+NIGHT = date(2026, 11, 1)
+
+
+def sha(content: str) -> str:
+    """Stand in for the hash of an image with this content."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def prediction(
+    product_id: str,
+    category_id: str | None = SHIRT,
+    confidence: float = 0.9,
+    *,
+    content: str = "A",
+    image_no: int = 0,
+    night: int = 0,
+    status: str = "auto",
+    other: str | None = None,
+) -> tuple[Any, ...]:
+    """One row in the order of PREDICTION_COLUMNS; `other` is a second network's choice."""
+    top_k = [[category_id, confidence], [BOOT, round((1 - confidence) / 2, 6)]]
+    by_network = {"xception": [category_id, confidence], "efficientnet": [other or category_id, confidence]}
+    return (
+        product_id,
+        sha(f"{product_id}/{content}"),
+        image_no,
+        f"file:///shop/{product_id}-{image_no}.jpg",
+        NIGHT + timedelta(days=night),
+        category_id,
+        confidence,
+        status,
+        json.dumps(top_k),
+        json.dumps(by_network),
+    )
+
+
+def rejection(product_id: str, reason: str = "truncated", *, image_no: int = 0, night: int = 0) -> tuple[Any, ...]:
+    """One row in the order of REJECTION_COLUMNS."""
+    seen = datetime(2026, 11, 1, 2, 30, 15, 123456, tzinfo=UTC) + timedelta(days=night)
+    day = NIGHT + timedelta(days=night)
+    return (product_id, image_no, f"file:///shop/{product_id}.jpg", None, day, reason, "ends after 10 bytes", seen)
+
+
+def product(product_id: str, title: str = "a title", *, night: int = 0) -> tuple[Any, ...]:
+    """One row in the order of PRODUCT_COLUMNS."""
+    return (product_id, 0, f"file:///shop/{product_id}-0.jpg", title, None, None, NIGHT + timedelta(days=night))
+
+
+def run_record(night: int = 0, *, release: ReleaseRecord = RELEASE, run_id: str | None = None) -> RunRecord:
+    """A nightly run, each attempt with its own clock."""
+    day = NIGHT + timedelta(days=night)
+    started = datetime(2026, 11, 1, 1, tzinfo=UTC) + timedelta(days=night)
+    return RunRecord(
+        run_id=run_id or f"nightly-{day}",
+        kind="nightly",
+        run_date=day,
+        release_id=release.release_id,
+        started_at_utc=started,
+        finished_at_utc=started + timedelta(hours=1),
+        counts={"images": 1},
+        seconds={"predict": 1.5},
+    )
+
+
+def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
+    """Mean confidence of each category; auto from 0.8 on."""
+    totals: dict[str, float] = {}
+    for top in images:
+        for category_id, confidence in top:
+            totals[category_id] = totals.get(category_id, 0.0) + confidence / len(images)
+    best = min(totals, key=lambda category_id: (-totals[category_id], category_id))
+    return Decision(best, round(totals[best], 9), "auto" if totals[best] >= 0.8 else "review")
+
+
+def publish(
+    database: ProductDatabase,
+    predictions: Iterable[tuple[Any, ...]] = (),
+    *,
+    night: int = 0,
+    rejections: Iterable[tuple[Any, ...]] = (),
+    products: Iterable[tuple[Any, ...]] = (),
+    release: ReleaseRecord = RELEASE,
+    run_id: str | None = None,
+    force: bool = False,
+) -> PublishCounts:
+    """Publish one run of a single batch."""
+    return database.publish(
+        run_record(night, release=release, run_id=run_id),
+        predictions=[list(predictions)],
+        rejections=[list(rejections)],
+        products=[list(products)],
+        categories=CATEGORIES,
+        release=release,
+        combine=combine,
+        force=force,
+    )
+
+
+def dump(database: ProductDatabase) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every table, in the order of the keys."""
+    with database.engine.connect() as connection:
+        return {
+            table.name: [
+                tuple(json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value for value in row)
+                for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))
+            ]
+            for table in metadata.sorted_tables
+        }
+
+
+def answer(database: ProductDatabase, product_id: str) -> dict[str, Any]:
+    """Return the current answer of one product."""
+    table = metadata.tables["product_categories"]
+    with database.engine.connect() as connection:
+        row = connection.execute(sa.select(table).where(table.c.product_id == product_id)).mappings().one()
+    return dict(row)
+
+
+def batches(rows: Iterable[tuple[Any, ...]], size: int = 1000) -> Iterable[Rows]:
+    """Cut rows into batches."""
+    batch: list[tuple[Any, ...]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    yield batch

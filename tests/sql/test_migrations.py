@@ -1,0 +1,88 @@
+"""Migrations: from nothing, over data, back again; and what is said of a database that is not there yet."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from sql.errors import DatabaseError
+from sql.migrate import view_definitions
+from sql.store import ProductDatabase, open_database
+from sql.tables import metadata
+from tests.sql.runs import dump, prediction, publish, rejection
+
+VIEWS = {"current_categories", "review_queue", "category_counts", "network_disagreements", "category_changes"}
+
+
+def test_the_migrations_build_exactly_the_tables_of_the_code(database: ProductDatabase) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": "shelfwise_version", "compare_type": True}
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def test_checks_and_keys_bear_the_names_of_the_code(database: ProductDatabase) -> None:
+    with database.engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        for table in metadata.sorted_tables:
+            declared = {str(check.name) for check in table.constraints if isinstance(check, sa.CheckConstraint)}
+            assert {str(check["name"]) for check in inspector.get_check_constraints(table.name)} == {
+                f"ck_{table.name}_{name}" if not name.startswith("ck_") else name for name in declared
+            }
+            assert inspector.get_pk_constraint(table.name)["name"] == f"pk_{table.name}"
+
+
+def test_upgrade_makes_the_views_and_can_be_repeated_over_data(database: ProductDatabase) -> None:
+    publish(database, [prediction("p")], rejections=[rejection("q")])
+    before = dump(database)
+    database.upgrade()
+    database.check()
+    assert dump(database) == before
+    with database.engine.connect() as connection:
+        assert set(sa.inspect(connection).get_view_names()) == VIEWS == set(view_definitions())
+
+
+def test_down_to_nothing_and_up_again(database: ProductDatabase) -> None:
+    publish(database, [prediction("p")])
+    database.downgrade("base")
+    with database.engine.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == ["shelfwise_version"]
+        assert sa.inspect(connection).get_view_names() == []
+    with pytest.raises(DatabaseError, match="`shelfwise db upgrade`"):
+        database.check()
+    database.upgrade()
+    database.check()
+
+
+def test_an_empty_database_is_told_the_command(empty_url: str) -> None:
+    database = open_database(empty_url)
+    with pytest.raises(DatabaseError, match="`shelfwise db upgrade`"):
+        database.check()
+    database.upgrade()
+    database.check()
+
+
+def test_a_database_of_a_newer_program_is_left_alone(database: ProductDatabase) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE shelfwise_version SET version_num = '9999'"))
+    for attempt in (database.check, database.upgrade, database.downgrade):
+        with pytest.raises(DatabaseError, match=r"9999.*upgrade shelfwise"):
+            attempt()
+
+
+def test_an_unknown_revision_is_answered_with_the_known_ones(database: ProductDatabase) -> None:
+    with pytest.raises(DatabaseError, match=r"expected -1, base or one of .*0001"):
+        database.downgrade("no-such-revision")
+    database.check()
+
+
+def test_an_upgrade_that_fails_leaves_no_trace(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = open_database(empty_url)
+    monkeypatch.setattr("sql.migrate.view_definitions", lambda: {"broken": "SELECT FROM WHERE"})
+    with pytest.raises(DatabaseError):
+        database.upgrade()
+    with database.engine.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == []
