@@ -1,0 +1,45 @@
+# Every target makes .venv first where it is missing or out of date; Java 17 or 21 and Python 3.11 or 3.12 are all it needs.
+# The choice of Python: make test PYTHON=/opt/python3.12/bin/python
+
+export PYTHON
+BIN := .venv/bin
+# Of uv's markers, those that hold wherever shelfwise runs; without them a line is readable and pip has less to evaluate.
+ALWAYS := s/ ; python_full_version < '3.13' and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
+ALWAYS_TOO := s/ and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint check format lock clean
+
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv:
+	@.ci/venv
+
+demo: venv ## Tag a catalog of 2,000 articles over two nights and show what came out
+	@$(BIN)/shelfwise demo
+
+test: venv ## Run all tests
+	@$(BIN)/pytest
+
+lint: venv ## Check format, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+check: lint test ## Run what CI runs: lint, then the tests
+
+format: venv ## Put the code into the common format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## Pin what pyproject.toml asks for in requirements.txt; needs uv
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header --quiet \
+		--output-file requirements.txt.new
+	sed -E -e "$(ALWAYS)" -e "$(ALWAYS_TOO)" requirements.txt.new > requirements.txt
+	rm requirements.txt.new
+
+clean: ## Remove caches, build leftovers and what the demo wrote; never another catalog's state or .venv
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build shelfwise.egg-info spark-warehouse metastore_db derby.log
+	rm -rf .shelfwise/demo .shelfwise/scratch
+	find . -path ./.venv -prune -o -path ./.shelfwise -prune -o -name __pycache__ -type d -exec rm -rf {} +
