@@ -181,8 +181,7 @@ def _check(frame: DataFrame, catalog: str) -> None:
     bad_number = f.col("image_no").isNull() | (f.col("image_no") < 0)
     found = frame.agg(
         f.count("*").alias("rows"), f.count_if(bad_id).alias("ids"), f.count_if(bad_number).alias("numbers")
-    ).first()
-    assert found is not None
+    ).collect()[0]
     if not found["rows"]:
         raise UsageError(f"catalog {catalog} is empty; it needs at least one row with product_id and image_uri")
     if found["ids"]:

@@ -2,9 +2,9 @@
 
     shelfwise ingest --catalog shop.csv --run-date 2026-11-01
 
-Reads the catalog and the images that it names; writes images/ingest_date=D/ and seen/ingest_date=D/. The dataset is its
-own index: what ingest knows is what these files say, and each file appears whole, so a killed ingest is simply repeated.
-Size and modification time say which images to read; the SHA-256 of their bytes says which of those have changed.
+Reads the catalog and the images that it names; writes images/ingest_date=D/ and seen/ingest_date=D/. The dataset is
+its own index: what ingest knows is what these files say, and each file appears whole, so a killed ingest is simply
+repeated. Size and modification time say which images to read; the SHA-256 of their bytes says which have changed.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROWS_A_TASK = 4096
-_KNOWN = ("image_uri", "image_sha256", "source_size_bytes", "source_mtime_ns", "reason")
+_KNOWN = ("image_uri", "image_sha256", "source_size_bytes", "source_mtime_ns", "reason", "ingest_date")
 _CHANGED = pa.schema(
     [pa.field(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS]
-    + [pa.field("known_sha256", pa.string())]
+    + [pa.field("known_sha256", pa.string()), pa.field("known_ingest_date", pa.string())]
 )
 _TASK_REPORT = "files long, stored long, unchanged long, rejected long, source_bytes long"
 
@@ -70,10 +70,12 @@ class Partition:
     Attributes:
         images: Usable images.
         rejections: Rows of `SEEN` for unusable ones, those that were later stored on the same date left out.
+        contents: For each (product_id, image_no) that was stored more than once on this date, the latest SHA-256.
     """
 
     images: int
     rejections: list[dict[str, Any]]
+    contents: dict[tuple[str, int], str]
 
     @property
     def rejected_share(self) -> float:
@@ -131,21 +133,26 @@ def run(
 def known_images(spark: SparkSession, config: IngestConfig) -> DataFrame:
     """Return the latest that is known of each image: one row for each (product_id, image_no)."""
     from pyspark.sql import functions as f
-    from pyspark.sql.types import StructField, StructType
+    from pyspark.sql.pandas.types import from_arrow_schema
+    from pyspark.sql.types import StringType, StructField, StructType
 
-    def rows(root: Path, schema: pa.Schema, reason: str | None) -> DataFrame:
-        from pyspark.sql.pandas.types import from_arrow_schema
+    wanted = ["product_id", "image_no", "image_uri", "image_sha256", "source_size_bytes", "source_mtime_ns"]
 
-        wanted = ["product_id", "image_no", "image_uri", "image_sha256", "source_size_bytes", "source_mtime_ns"]
-        fields = [*wanted, "seen_at_utc"] + ([reason] if reason else [])
-        files = sorted(str(path) for path in root.glob("ingest_date=*"))
-        types = StructType([StructField(x.name, x.dataType) for x in from_arrow_schema(schema) if x.name in fields])
-        frame = spark.read.schema(types).parquet(*files) if files else spark.createDataFrame([], types)
-        return frame.select(*wanted, "seen_at_utc", f.col(reason) if reason else f.lit(None).alias("reason"))
+    def rows(root: Path, schema: pa.Schema, *more: str) -> DataFrame:
+        fields = [field for field in from_arrow_schema(schema) if field.name in (*wanted, "seen_at_utc", *more)]
+        types = StructType([*fields, StructField("ingest_date", StringType())])
+        files = [str(path) for path in root.glob("ingest_date=*")]
+        if not files:
+            return spark.createDataFrame([], types)
+        return spark.read.schema(types).option("basePath", str(root)).parquet(*files)
 
-    places = config.places
-    both = rows(places.images, IMAGES, None).unionByName(rows(places.seen, SEEN, "reason"))
-    latest = both.groupBy("product_id", "image_no").agg(f.max_by(f.struct(*_KNOWN), "seen_at_utc").alias("known"))
+    stored = rows(config.places.images, IMAGES).withColumn("reason", f.lit(None).cast("string"))
+    seen = rows(config.places.seen, SEEN, "reason", "outcome").where("outcome != 'superseded'").drop("outcome")
+    latest = (
+        stored.unionByName(seen)
+        .groupBy("product_id", "image_no")
+        .agg(f.max_by(f.struct(*_KNOWN), "seen_at_utc").alias("known"))
+    )
     return latest.select("product_id", "image_no", *[f.col(f"known.{name}").alias(f"known_{name}") for name in _KNOWN])
 
 
@@ -158,14 +165,17 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Path) -> DataFra
         base: Relative image_uris resolve against it.
 
     Returns:
-        DataFrame of the catalog's columns and `known_sha256`, the content that is stored already, if any.
+        DataFrame of the catalog's columns and the content that is stored already, if any: `known_sha256` and
+        `known_ingest_date`.
     """
 
-    def compare(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             rows = [row for row in batch.to_pylist() if _may_have_changed(row, base)]
             columns = {name: [row[name] for row in rows] for name in CATALOG_COLUMNS}
-            columns["known_sha256"] = [row["known_image_sha256"] if not row["known_reason"] else None for row in rows]
+            stored = [row if row["known_reason"] is None else {} for row in rows]
+            columns["known_sha256"] = [row.get("known_image_sha256") for row in stored]
+            columns["known_ingest_date"] = [row.get("known_ingest_date") for row in stored]
             yield pa.RecordBatch.from_pydict(columns, schema=_CHANGED)
 
     joined = catalog.join(known, on=["product_id", "image_no"], how="left")
@@ -192,7 +202,7 @@ def _task(config: IngestConfig) -> Any:
     """Return the function that Spark runs on each part of the changed rows."""
     base = base_directory(config.catalog)
 
-    def process(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def process(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         report = read_and_store((row for batch in batches for row in batch.to_pylist()), config, base=base)
         yield pa.RecordBatch.from_pylist([report])
 
@@ -203,7 +213,7 @@ def read_and_store(rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, b
     """Read, verify, normalise and write images; the same with and without Spark.
 
     Args:
-        rows: Of the catalog's columns and `known_sha256`.
+        rows: As `changed_rows` gives them.
         config: Where to write.
         base: Relative image_uris resolve against it.
 
@@ -232,6 +242,8 @@ def read_and_store(rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, b
             seen.add({**row, **source, **rejected})
             counts["rejected"] += 1
             continue
+        if row["known_ingest_date"] == day.isoformat():  # the date holds an older content of the same image
+            seen.add({**row, **source, "image_sha256": row["known_sha256"], "outcome": "superseded"})
         images.add({**row, **source, "width_px": image.width_px, "height_px": image.height_px, "jpeg": image.jpeg})
         counts["stored"] += 1
     images.flush()
@@ -250,16 +262,31 @@ def partition(places: Places, day: date) -> Partition:
     Returns:
         Its usable images counted, its rejections listed.
     """
-    latest: dict[tuple[str, int], dict[str, Any]] = {}
+    rejected: dict[tuple[str, int], dict[str, Any]] = {}
+    superseded: dict[tuple[str, int], dict[str, Any]] = {}
     for path in shards(places.seen, [day]):
         for row in pq.read_table(path).to_pylist():
-            key = (row["product_id"], row["image_no"])
-            if row["outcome"] == "rejected" and (key not in latest or latest[key]["seen_at_utc"] < row["seen_at_utc"]):
-                latest[key] = row
+            if row["outcome"] == "rejected":
+                _keep_latest(rejected, row)
+            elif row["outcome"] == "superseded":
+                superseded[row["product_id"], row["image_no"]] = row
+    stored: dict[tuple[str, int], dict[str, Any]] = {}
+    interesting = rejected.keys() | superseded.keys()
     files = shards(places.images, [day])
-    for path in files if latest else []:
-        for row in pq.read_table(path, columns=["product_id", "image_no", "seen_at_utc"]).to_pylist():
-            found = latest.get((row["product_id"], row["image_no"]))
-            if found and found["seen_at_utc"] < row["seen_at_utc"]:
-                del latest[row["product_id"], row["image_no"]]
-    return Partition(images=row_count(files), rejections=list(latest.values()))
+    for path in files if rejected or superseded else []:
+        for row in pq.read_table(path, columns=["product_id", "image_no", "image_sha256", "seen_at_utc"]).to_pylist():
+            if (row["product_id"], row["image_no"]) in interesting:
+                _keep_latest(stored, row)
+    return Partition(
+        images=row_count(files),
+        rejections=[
+            row for key, row in rejected.items() if key not in stored or stored[key]["seen_at_utc"] < row["seen_at_utc"]
+        ],
+        contents={key: stored[key]["image_sha256"] for key in superseded if key in stored},
+    )
+
+
+def _keep_latest(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> None:
+    key = (row["product_id"], row["image_no"])
+    if key not in rows or rows[key]["seen_at_utc"] < row["seen_at_utc"]:
+        rows[key] = row

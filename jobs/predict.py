@@ -2,8 +2,8 @@
 
     shelfwise predict --run-date 2026-11-01
 
-Reads images/ingest_date=D/; writes predictions/run_id=R/, each file whole. A shard whose file is there, made by the same
-release, is not computed again. Neither Keras nor TensorFlow is imported before a task has its process to itself.
+Reads images/ingest_date=D/; writes predictions/run_id=R/, each file whole. A shard whose file is there, made by the
+same release, is not computed again. Neither Keras nor TensorFlow is imported before a task has its process to itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -117,21 +118,20 @@ def read_report(path: Path) -> ShardReport | None:
         return None
 
 
-def run(open_session: Callable[[], Any], config: PredictConfig) -> PredictSummary:
+def run(
+    open_session: Callable[[], AbstractContextManager[SparkSession]], config: PredictConfig, release: Release
+) -> PredictSummary:
     """Predict the shards of a run that are not finished.
 
     Args:
         open_session: Opens a Spark session whose tasks own all cores of their executor, as a context manager; it is
             not called when there is nothing to do.
         config: What to predict and where to write.
+        release: As `load_release` verified it in `config.release_dir`; each task's process verifies it again.
 
     Returns:
         What was done.
-
-    Raises:
-        ReleaseError: If the release is broken; Spark is not started then.
     """
-    release = load_release(config.release_dir)
     every = shards(config.places.images, config.dates)
     todo = [shard for shard in every if not finished(config, shard, release.release_id)]
     started = time.perf_counter()
@@ -152,7 +152,7 @@ def run(open_session: Callable[[], Any], config: PredictConfig) -> PredictSummar
 def _in_spark(spark: SparkSession, config: PredictConfig, todo: Sequence[Path]) -> Iterator[ShardReport]:
     """Run one task a shard."""
 
-    def task(names: Iterator[str]) -> Iterator[ShardReport]:
+    def task(names: Iterable[str]) -> Iterator[ShardReport]:
         for name in names:
             predictor, release, seconds = _loaded(config.release_dir)
             yield predict_shard(Path(name), predictor, release, config, loading_seconds=seconds)
@@ -172,11 +172,12 @@ def _built(release_dir: Path) -> tuple[Predictor, Release]:
 
 
 def _loaded(release_dir: Path) -> tuple[Predictor, Release, float]:
-    from models.environment import prepare_environment
+    from models.environment import prepare_environment, quiet_start
 
     prepare_environment()
     started = time.perf_counter()
-    predictor, release = _built(release_dir)
+    with quiet_start():
+        predictor, release = _built(release_dir)
     return predictor, release, time.perf_counter() - started
 
 

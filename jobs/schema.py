@@ -28,7 +28,9 @@ IMAGES = pa.schema(
         pa.field("jpeg", pa.binary(), nullable=False),
     ]
 )
-"""One row an image that can be used, under images/ingest_date=YYYY-MM-DD/; `jpeg` is RGB, upright, short side <= 320 px."""
+"""One row an image that can be used, under images/ingest_date=YYYY-MM-DD/.
+
+`jpeg` is RGB, upright, its short side at most 320 px."""
 
 SEEN = pa.schema(
     [
@@ -46,7 +48,8 @@ SEEN = pa.schema(
 )
 """One row an image that ingest read without storing it, under seen/ingest_date=YYYY-MM-DD/.
 
-`outcome` is `rejected` (then with reason and detail) or `unchanged` (new modification time, same bytes).
+`outcome` is `rejected` (then with reason and detail), `unchanged` (new modification time, same bytes) or `superseded`
+(the content `image_sha256` was stored on this date, and a newer content of the same image came on the same date).
 """
 
 PREDICTIONS = pa.schema(

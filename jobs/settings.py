@@ -10,7 +10,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from jobs.config import Places, SparkConfig, UsageError
 from models.release import MANIFEST, SHIPPED
 
-
 _CLONE = Path(__file__).resolve().parents[1]
 
 
@@ -46,7 +45,12 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """Return the product database's URL."""
-        return self.database_url or f"sqlite:///{self.places.home / 'shelfwise.db'}"
+        return self.database_url or f"sqlite:///{self.embedded_database}"
+
+    @property
+    def embedded_database(self) -> Path:
+        """Return the file of the SQLite database that serves when no URL is set."""
+        return self.places.home / "shelfwise.db"
 
     @property
     def spark(self) -> SparkConfig:

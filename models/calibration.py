@@ -7,6 +7,7 @@ The ensemble is a weighted mean of the networks' softmaxes. One temperature T th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ def combine(
     return _apply_temperature(np.asarray(mixture), temperature)
 
 
-def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer]) -> float:
+def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) -> float:
     """Find the temperature with the least log-loss on held-out data.
 
     Args:
@@ -56,7 +57,7 @@ def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer]) -> floa
     return float(np.exp(found.x))
 
 
-def calibration_error(confidences: NDArray[np.floating], hits: NDArray[np.bool_], *, bins: int = 15) -> float:
+def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, bins: int = 15) -> float:
     """Measure how far confidence is from accuracy, over bins of equal mass.
 
     Args:
@@ -96,7 +97,7 @@ def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {category_id: total / len(tops) for category_id, total in ranked}
 
 
-def _apply_temperature(mixture: NDArray[np.floating], temperature: float) -> Probabilities:
+def _apply_temperature(mixture: NDArray[np.floating[Any]], temperature: float) -> Probabilities:
     scaled = np.log(np.maximum(np.asarray(mixture, np.float64), _TINY)) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)

@@ -76,7 +76,7 @@ def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[
             import tensorflow as tf
 
             signature = tf.TensorSpec((None, side_px, side_px, 3), tf.uint8)
-            graph = tf.function(forward, input_signature=[signature]).get_concrete_function()
+            graph = tf.function(forward, input_signature=[signature], autograph=False).get_concrete_function()
             return lambda images: [part.numpy() for part in graph(tf.constant(images))]
         case "jax":
             import jax

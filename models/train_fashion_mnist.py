@@ -3,10 +3,10 @@
     python -m models.train_fashion_mnist --work-dir /tmp/training --release-id fashion-mnist-1 \
         --output models/releases/fashion-mnist-1
 
-Reads the articles (see `models.fashion_mnist`) and, for Xception, an optional ImageNet backbone without its head; writes
-a release. Every epoch leaves a checkpoint in the work directory, and the same command goes on from the last one. The
-last 5,000 training articles are held out: they choose the best epoch and the temperature. The official test articles
-are looked at once, after every choice, for the figures in release.json.
+Reads the articles (see `models.fashion_mnist`) and, for Xception, an optional ImageNet backbone without its head;
+writes a release. Every epoch leaves a checkpoint in the work directory, and the same command goes on from the last one.
+The last 5,000 training articles are held out: they choose the best epoch and the temperature. The official test
+articles are looked at once, after every choice, for the figures in release.json.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no ty
     """Shuffled, augmented batches of one network's input."""
 
     def __init__(
-        self, squares: Images, labels: NDArray[np.integer], network: NetworkSpec, *, batch_size: int, seed: int
+        self, squares: Images, labels: NDArray[np.integer[Any]], network: NetworkSpec, *, batch_size: int, seed: int
     ) -> None:
         super().__init__(workers=1)
         self.squares, self.labels, self.network, self.batch_size = squares, labels, network, batch_size
@@ -83,7 +83,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no ty
     def __len__(self) -> int:
         return len(self.order) // self.batch_size
 
-    def __getitem__(self, index: int) -> tuple[Any, NDArray[np.integer]]:
+    def __getitem__(self, index: int) -> tuple[Any, NDArray[np.integer[Any]]]:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         images = np.stack([_augmented(self.squares[i], self.random) for i in chosen])
         return np.asarray(network_input(images, self.network)), self.labels[chosen]
@@ -174,7 +174,7 @@ def _train(
     network: NetworkSpec,
     recipe: Recipe,
     data: Batches,
-    held_out: tuple[Images, NDArray[np.integer]],
+    held_out: tuple[Images, NDArray[np.integer[Any]]],
     options: argparse.Namespace,
 ) -> Any:
     """Train one network, from its last checkpoint if there is one; return it with its best epoch's weights."""

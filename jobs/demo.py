@@ -1,0 +1,207 @@
+"""Two nights over a real catalog, from nothing: what a new user runs first.
+
+    shelfwise demo
+
+Night one tags 2,000 of Fashion-MNIST's test articles, which the shipped release has never seen. Then 20 images change,
+50 products arrive and 5 files are broken, and night two shows that only these are touched.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from jobs.config import Places, RunConfig
+from jobs.nightly import Workshop, nightly
+from jobs.settings import Settings
+from jobs.spark import check_java
+from models import fashion_mnist
+from models.release import SHIPPED, load_release
+from sql import named_queries
+from sql.store import ProductDatabase, open_database
+
+NIGHTS = (date(2026, 1, 1), date(2026, 1, 2))
+RUN_IDS = ("demo-night-1", "demo-night-2")
+CHANGED, ADDED = 20, 50
+BROKEN = ("missing", "empty", "html", "truncated", "one-pixel")
+_COLUMNS = ("product_id", "image_uri", "title", "category")
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo shows.
+
+    Attributes:
+        home: Where its state is; `SHELFWISE_HOME` for asking further questions.
+        nights: The two runs' summaries.
+        seconds: Wall seconds of each night, Spark's start and the model load included.
+        accuracy: Shares in [0, 1] over the labelled products: all, each network alone, those published automatically,
+            and the share of products that was.
+        answers: Column names and ten rows of `current_categories`.
+        rejections: Column names and rows of what could not be used.
+    """
+
+    home: Path
+    nights: tuple[dict[str, Any], dict[str, Any]]
+    seconds: tuple[float, float]
+    accuracy: dict[str, float]
+    answers: tuple[Sequence[str], list[Sequence[Any]]]
+    rejections: tuple[Sequence[str], list[Sequence[Any]]]
+
+
+class Shop:
+    """A catalog of articles as PNG files and a CSV, which changes between two nights."""
+
+    def __init__(self, directory: Path, articles: fashion_mnist.Articles) -> None:
+        """Prepare an empty shop."""
+        self.directory, self.articles = directory, articles
+        self.rows: list[dict[str, str]] = []
+        (directory / "images").mkdir(parents=True)
+
+    def open(self, products: int) -> None:
+        """Put the first articles on the shelf."""
+        for number in range(products):
+            self._add(number)
+        self._write()
+
+    def change(self, products: int) -> None:
+        """Change 20 images, add 50 products and 5 broken files."""
+        fresh = iter(range(products, products + CHANGED + ADDED))
+        for position in range(0, CHANGED):
+            row = self.rows[position * (products // CHANGED)]
+            article = next(fresh)
+            self._picture(self.directory / row["image_uri"], article)
+            row |= {"category": self._category(article), "title": self._title(article)}
+        for article in fresh:
+            self._add(article)
+        for fault in BROKEN:
+            self.rows.append(dict(zip(_COLUMNS, (f"broken-{fault}", f"images/{fault}.jpg", "", ""), strict=True)))
+        self._break(self.directory / "images")
+        self._write()
+
+    def _add(self, article: int) -> None:
+        uri = f"images/article-{article:05d}.png"
+        self._picture(self.directory / uri, article)
+        values = (f"article-{article:05d}", uri, self._title(article), self._category(article))
+        self.rows.append(dict(zip(_COLUMNS, values, strict=True)))
+
+    def _picture(self, path: Path, article: int) -> None:
+        cv2.imwrite(str(path), self.articles.images[article])
+
+    def _category(self, article: int) -> str:
+        return fashion_mnist.CATEGORIES[self.articles.labels[article]].category_id
+
+    def _title(self, article: int) -> str:
+        return f"Article {article}"
+
+    def _break(self, images: Path) -> None:
+        """Write the broken files; the missing one is the one that is not written."""
+        (images / "empty.jpg").write_bytes(b"")
+        (images / "html.jpg").write_text("<!DOCTYPE html><title>404</title>", encoding="utf-8")
+        grey = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+        (images / "truncated.jpg").write_bytes(cv2.imencode(".jpg", grey)[1].tobytes()[:600])
+        (images / "one-pixel.jpg").write_bytes(cv2.imencode(".jpg", grey[:1, :1])[1].tobytes())
+
+    def _write(self) -> None:
+        with (self.directory / "catalog.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def run(settings: Settings, *, products: int) -> DemoReport:
+    """Run the demo in an embedded database, whatever database is set.
+
+    Args:
+        settings: Where state lives and how Spark is started.
+        products: How many articles night one has, 20 to 9,930.
+
+    Returns:
+        What to show.
+    """
+    check_java()
+    home = demo_home(settings.places)
+    articles = fashion_mnist.load("t10k", cache_dir=settings.places.home / "downloads")
+    shop = Shop(home / "demo" / "catalog", articles)
+    own = settings.model_copy(update={"home": home, "database_url": ""})
+    workshop = Workshop(own.places, own.spark, load_release(SHIPPED), SHIPPED)
+    database = open_database(own.url)
+    database.upgrade()
+    shop.open(products)
+    summaries: list[dict[str, Any]] = []
+    seconds: list[float] = []
+    for night, run_id in zip(NIGHTS, RUN_IDS, strict=True):
+        if summaries:
+            shop.change(products)
+        started = time.perf_counter()
+        config = RunConfig(run_id=run_id, kind="nightly", run_date=night, dates=(night,))
+        summaries.append(nightly(workshop, database, str(shop.directory / "catalog.csv"), config))
+        seconds.append(round(time.perf_counter() - started, 1))
+    return DemoReport(
+        home=home,
+        nights=(summaries[0], summaries[1]),
+        seconds=(seconds[0], seconds[1]),
+        accuracy=_accuracy(database, shop),
+        answers=_asked(database, "current_categories", limit=10),
+        rejections=_asked(database, "rejections", {"run_id": RUN_IDS[1]}),
+    )
+
+
+def demo_home(places: Places) -> Path:
+    """Return an empty home for the demo: the usual one if only an earlier demo used it, else one of its own.
+
+    Args:
+        places: The usual home.
+
+    Returns:
+        The directory; what an earlier demo left there is removed.
+    """
+    own = places.home / "demo" / "home"
+    usual = places.home if _only_demo(places) else own
+    for name in ("images", "seen", "predictions", "scratch", "demo/catalog"):
+        shutil.rmtree(usual / name, ignore_errors=True)
+    for suffix in ("", "-wal", "-shm"):
+        (usual / f"shelfwise.db{suffix}").unlink(missing_ok=True)
+    return usual
+
+
+def _only_demo(places: Places) -> bool:
+    """Say whether nobody but the demo has used a home."""
+    nights = {f"ingest_date={night}" for night in NIGHTS}
+    runs = {f"run_id={run_id}" for run_id in RUN_IDS}
+    found = [*places.images.glob("*"), *places.seen.glob("*"), *(places.home / "predictions").glob("*")]
+    return all(path.name in nights | runs for path in found) and (
+        bool(found) or not (places.home / "shelfwise.db").exists()
+    )
+
+
+def _asked(
+    database: ProductDatabase, name: str, params: Mapping[str, str] | None = None, *, limit: int | None = None
+) -> tuple[Sequence[str], list[Sequence[Any]]]:
+    result = named_queries.run_query(database, name, params, limit)
+    return result.columns, list(result.rows)
+
+
+def _accuracy(database: ProductDatabase, shop: Shop) -> dict[str, float]:
+    """Compare the answers with the known categories of the shop."""
+    known = {row["product_id"]: row["category"] for row in shop.rows if row["category"]}
+    columns, rows = _asked(database, "current_categories")
+    answers = [dict(zip(columns, row, strict=True)) for row in rows]
+    hits = [answer["category_id"] == known[answer["product_id"]] for answer in answers]
+    automatic = [hit for hit, answer in zip(hits, answers, strict=True) if answer["status"] == "auto"]
+    return {
+        "products": len(known),
+        "tagged": len(answers),
+        "accuracy": sum(hits) / len(known),
+        "published_automatically": len(automatic) / len(known),
+        "accuracy_of_these": sum(automatic) / max(len(automatic), 1),
+    }

@@ -1,0 +1,52 @@
+"""How the demo's report reads on a terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.output import line, table
+
+if TYPE_CHECKING:
+    from jobs.demo import DemoReport
+
+
+def show(report: DemoReport, as_json: bool) -> None:
+    """Print the report, as one JSON document or as text and tables."""
+    if as_json:
+        click.echo(json.dumps(asdict(report), default=str))
+        return
+    table(
+        ("", "night one", "night two"),
+        [
+            (name, *(_figure(night, step, key) for night in report.nights))
+            for name, step, key in (
+                ("images in the catalog", "ingest", "catalog_rows"),
+                ("unchanged, not read again", "ingest", "images_unchanged"),
+                ("new or changed, stored", "ingest", "images_stored"),
+                ("rejected", "ingest", "images_rejected"),
+                ("predicted by both networks", "predict", "images"),
+                ("products whose answer was written", "publish", "products_changed"),
+                ("images a second while predicting", "predict", "images_per_second"),
+            )
+        ]
+        + [("seconds, all included", *report.seconds)],
+        title="What each night did",
+    )
+    accuracy = report.accuracy
+    line(
+        f"Against the known categories: {accuracy['accuracy']:.1%} of {accuracy['products']} products are right; "
+        f"{accuracy['published_automatically']:.1%} were published without a person, "
+        f"and of these {accuracy['accuracy_of_these']:.1%} are right."
+    )
+    line("")
+    table(*report.answers, title="shelfwise query current_categories --limit 10")
+    table(*report.rejections, title="shelfwise query rejections --param run_id=demo-night-2")
+    line(f"Everything is in {report.home}; ask on with: shelfwise query")
+
+
+def _figure(night: dict[str, Any], step: str, key: str) -> Any:
+    return f"{night[step][key]:,}"

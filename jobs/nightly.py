@@ -1,0 +1,248 @@
+"""A night, and its parts, in order: ingest, predict, publish; a backfill is the last two over older partitions.
+
+This is where the jobs meet: it opens Spark for each, times them and turns what they report into one summary.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs import ingest, predict, publish
+from jobs.catalog import PRODUCTS_TABLE
+from jobs.config import IngestConfig, Places, PredictConfig, RunConfig, SparkConfig, UsageError
+from jobs.progress import spark_progress
+from jobs.shards import partition_dates, row_count, shards
+from jobs.spark import cores_of_a_task, spark_session
+from models.release import Release
+from sql.product_rows import catalog_rows
+from sql.records import RunRecord
+from sql.store import ProductDatabase
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every step needs.
+
+    Attributes:
+        places: Where state lives.
+        spark: How Spark is started.
+        release: The release that predicts, verified.
+        release_dir: Its directory.
+        batch_size: Images a call of the networks.
+    """
+
+    places: Places
+    spark: SparkConfig
+    release: Release
+    release_dir: Path
+    batch_size: int = 32
+
+
+def ingest_step(
+    places: Places,
+    spark_config: SparkConfig,
+    catalog: str,
+    ingest_date: date,
+    *,
+    database: ProductDatabase | None = None,
+) -> dict[str, Any]:
+    """Ingest a catalog and say what was done and what the date's partition now holds."""
+    config = IngestConfig(catalog=catalog, ingest_date=ingest_date, places=places)
+    products = None
+    if catalog == PRODUCTS_TABLE:
+        if database is None:
+            raise UsageError("the catalog `products` is a table of the product database, and none was opened")
+        products = catalog_rows(database)
+    with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
+        done = ingest.run(spark, config, products=products)
+    found = ingest.partition(places, ingest_date)
+    log.info(
+        "ingest: %s in the catalog, %s unchanged, %s stored, %s rejected, %.1f s",
+        done.catalog_rows,
+        done.images_unchanged,
+        done.images_stored,
+        done.images_rejected,
+        done.seconds,
+    )
+    return {
+        **asdict(done),
+        "partition_images": found.images,
+        "partition_rejected": len(found.rejections),
+        "rejected_by_reason": found.rejected_by_reason(),
+    }
+
+
+def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
+    """Predict a run's shards and say what was done."""
+    cores = cores_of_a_task(workshop.spark.master)
+    config = predict_config(workshop, run)
+
+    @contextmanager
+    def open_session() -> Iterator[Any]:
+        session = spark_session(workshop.spark, name="shelfwise predict", task_cpus=cores)
+        with session as spark, spark_progress(spark, "predict"):
+            yield spark
+
+    done = predict.run(open_session, config, workshop.release)
+    stages = done.seconds_by_stage()
+    log.info(
+        "predict: %s shards, %s done before, %s images, %s images/s (waited %.1f s, predicted %.1f s, wrote %.1f s)",
+        done.shards,
+        done.shards_skipped,
+        done.images,
+        done.images_per_second,
+        stages["waiting_seconds"],
+        stages["predicting_seconds"],
+        stages["writing_seconds"],
+    )
+    return {
+        "shards": done.shards,
+        "shards_skipped": done.shards_skipped,
+        "images": done.images,
+        "images_per_second": done.images_per_second,
+        "seconds": done.seconds,
+        **stages,
+    }
+
+
+def publish_step(
+    workshop: Workshop, database: ProductDatabase, run: RunConfig, *, started_at_utc: datetime, steps: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Publish a run and say what was written."""
+    started = time.perf_counter()
+    release = workshop.release
+    files = publish.collect(predict_config(workshop, run), release, with_rejections=run.kind == "nightly")
+    seconds = {name: step["seconds"] for name, step in steps.items() if "seconds" in step}
+    counts = publish.run(
+        database, files, release, run, started_at_utc=started_at_utc, summary={"seconds": seconds, **steps}
+    )
+    log.info(
+        "publish: %s images of %s products, %s products changed, %s rejections",
+        counts.images,
+        counts.products,
+        counts.products_changed,
+        counts.rejections,
+    )
+    return {**asdict(counts), "seconds": round(time.perf_counter() - started, 3)}
+
+
+def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: RunConfig) -> dict[str, Any]:
+    """Ingest, predict and publish one night.
+
+    Args:
+        workshop: Places, Spark and release.
+        database: Migrated.
+        catalog: A directory, a file, or `products`.
+        run: The night; its one date is the ingest date.
+
+    Returns:
+        The run's summary.
+
+    Raises:
+        UsageError: If the catalog cannot be used; nothing was written.
+        RunFailed: If too many images were rejected; nothing was published.
+    """
+    with recorded(database, run) as started_at_utc:
+        ingested = ingest_step(workshop.places, workshop.spark, catalog, run.run_date, database=database)
+        steps: dict[str, Any] = {"ingest": ingested}
+        publish.check_rejected(workshop.places, run)
+        steps["predict"] = predict_step(workshop, run)
+        steps["publish"] = publish_step(workshop, database, run, started_at_utc=started_at_utc, steps=steps)
+    return summary(workshop, run, steps)
+
+
+def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Predict and publish older partitions; no source image is read.
+
+    Args:
+        workshop: Places, Spark and release.
+        database: Migrated.
+        run: Its dates are those of the partitions.
+
+    Returns:
+        The run's summary.
+    """
+    with recorded(database, run) as started_at_utc:
+        steps: dict[str, Any] = {"predict": predict_step(workshop, run)}
+        steps["publish"] = publish_step(workshop, database, run, started_at_utc=started_at_utc, steps=steps)
+    return summary(workshop, run, steps)
+
+
+def backfill_plan(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
+    """Say what a backfill would do, and do nothing."""
+    release_id = workshop.release.release_id
+    every = shards(workshop.places.images, run.dates)
+    config = predict_config(workshop, run)
+    todo = [shard for shard in every if not predict.finished(config, shard, release_id)]
+    return {
+        "run_id": run.run_id,
+        "release_id": release_id,
+        "dry_run": True,
+        "dates": [day.isoformat() for day in run.dates],
+        "shards": len(every),
+        "shards_to_predict": len(todo),
+        "images": row_count(every),
+        "images_to_predict": row_count(todo),
+    }
+
+
+def backfill_dates(places: Places, first: date, last: date) -> tuple[date, ...]:
+    """Return the ingest dates that a backfill covers.
+
+    Raises:
+        UsageError: If the range is empty or holds no partition; says which dates there are.
+    """
+    if first > last:
+        raise UsageError(f"--from {first} is after --to {last}; exchange them")
+    found = partition_dates(places.images, first, last)
+    if not found:
+        there = partition_dates(places.images, date.min, date.max)
+        known = f"there are {len(there)}, from {there[0]} to {there[-1]}" if there else "there is none yet"
+        raise UsageError(f"no ingested images from {first} to {last}; {known}")
+    return tuple(found)
+
+
+def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:
+    """Return what predict and publish must agree on for a run."""
+    return PredictConfig(
+        run_id=run.run_id,
+        dates=run.dates,
+        places=workshop.places,
+        release_dir=workshop.release_dir.absolute(),
+        batch_size=workshop.batch_size,
+    )
+
+
+def summary(workshop: Workshop, run: RunConfig, steps: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a command prints: the run, and each step's report."""
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "run_date": run.run_date.isoformat(),
+        "release_id": workshop.release.release_id,
+        "state": "published",
+        **steps,
+    }
+
+
+@contextmanager
+def recorded(database: ProductDatabase, run: RunConfig) -> Iterator[datetime]:
+    """Leave a row in `runs` for a run that fails; a call that is wrong is no run and leaves none."""
+    started_at_utc = datetime.now(UTC)
+    try:
+        yield started_at_utc
+    except UsageError:
+        raise
+    except Exception as error:
+        record = RunRecord(run.run_id, run.kind, run.run_date, None, started_at_utc)
+        database.record_failure(record, f"{type(error).__name__}: {error}"[:1000])
+        raise

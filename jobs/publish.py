@@ -1,0 +1,202 @@
+"""Put a run's predictions and rejections into the product database, in one transaction.
+
+    shelfwise publish --run-date 2026-11-01
+
+Reads predictions/run_id=R/ and the run's rejections; writes the tables of `sql.tables`. A run whose shards are not all
+predicted, or were predicted by another release, is refused; publishing a run again changes no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from jobs.config import Places, PredictConfig, RunConfig, RunFailed
+from jobs.ingest import partition
+from jobs.predict import finished, prediction_file
+from jobs.shards import shards
+from models.calibration import combine_images, status
+from models.release import Release
+from sql.records import (
+    PREDICTION_COLUMNS,
+    PRODUCT_COLUMNS,
+    REJECTION_COLUMNS,
+    CategoryRecord,
+    Decision,
+    PublishCounts,
+    ReleaseRecord,
+    RunRecord,
+)
+
+if TYPE_CHECKING:
+    from sql.store import ProductDatabase
+
+Batch = list[tuple[Any, ...]]
+
+_BATCH_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The finished files of a run, complete and of one release.
+
+    Attributes:
+        predictions: A file for each shard.
+        rejections: Rows of `jobs.schema.SEEN` with their `ingest_date`, from ingest.
+        images: Usable images of the run's partitions.
+        contents: By ingest date: for each (product_id, image_no) that it holds more than once, the one to publish.
+    """
+
+    predictions: tuple[Path, ...]
+    rejections: tuple[Mapping[str, Any], ...]
+    images: int
+    contents: Mapping[date, Mapping[tuple[str, int], str]]
+
+
+def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -> RunFiles:
+    """Find a run's files and see that none is missing.
+
+    Args:
+        config: As it was predicted.
+        release: Which must have made every file.
+        with_rejections: Whether the images that ingest rejected on these dates belong to the run: a night's do.
+
+    Returns:
+        The files.
+
+    Raises:
+        RunFailed: If a shard is not predicted by this release; says how many and what to run.
+    """
+    every = shards(config.places.images, config.dates)
+    missing = [shard for shard in every if not finished(config, shard, release.release_id)]
+    if missing:
+        raise RunFailed(
+            f"{len(missing)} of {len(every)} shards of run {config.run_id} are not predicted by release "
+            f"{release.release_id}; run the same command again, or `shelfwise predict` for its dates first"
+        )
+    rejections, images, contents = [], 0, {}
+    for day in config.dates:
+        found = partition(config.places, day)
+        images += found.images
+        contents[day] = found.contents
+        rejections += [{**row, "ingest_date": day} for row in found.rejections]
+    files = tuple(prediction_file(config, shard) for shard in every)
+    return RunFiles(files, tuple(rejections) if with_rejections else (), images, contents)
+
+
+def check_rejected(places: Places, run: RunConfig) -> None:
+    """Stop a night of which too many images were rejected.
+
+    Args:
+        places: Where state lives.
+        run: Its date and the share that it tolerates.
+
+    Raises:
+        RunFailed: With the counts by reason and how to go on.
+    """
+    found = partition(places, run.run_date)
+    if found.rejected_share <= run.max_rejected:
+        return
+    rejected, total = len(found.rejections), found.images + len(found.rejections)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in found.rejected_by_reason().items())
+    raise RunFailed(
+        f"{rejected} of {total} new images ({rejected / total:.0%}) were rejected, more than the "
+        f"{run.max_rejected:.0%} that --max-rejected allows: {reasons}; nothing was published, mend the catalog "
+        f"or raise --max-rejected and run {run.run_date} again"
+    )
+
+
+def run(
+    database: ProductDatabase,
+    files: RunFiles,
+    release: Release,
+    run_config: RunConfig,
+    *,
+    started_at_utc: datetime,
+    summary: Mapping[str, Any],
+) -> PublishCounts:
+    """Publish a run.
+
+    Args:
+        database: Migrated.
+        files: From `collect`.
+        release: Which made the predictions.
+        run_config: Names the run.
+        started_at_utc: When the run began.
+        summary: What else the run's row should tell: `seconds` and anything more.
+
+    Returns:
+        What was written.
+    """
+    record = RunRecord(
+        run_id=run_config.run_id,
+        kind=run_config.kind,
+        run_date=run_config.run_date,
+        release_id=release.release_id,
+        started_at_utc=started_at_utc,
+        counts={"images": files.images, "rejected": len(files.rejections)},
+        seconds=summary.get("seconds", {}),
+        summary={key: value for key, value in summary.items() if key != "seconds"},
+    )
+    return database.publish(
+        record,
+        predictions=_rows(files, PREDICTION_COLUMNS, answered_only=True),
+        rejections=_rejections(files),
+        products=_rows(files, PRODUCT_COLUMNS, answered_only=False),
+        categories=[CategoryRecord(**asdict(category)) for category in release.categories],
+        release=ReleaseRecord(release.release_id, release.taxonomy_version, _manifest(release)),
+        combine=_decide(release),
+    )
+
+
+def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> Iterator[Batch]:
+    """Stream rows out of prediction files, a bounded number at a time, without superseded contents."""
+    wanted = ds.field("reason").is_null() if answered_only else None
+    keys = ("ingest_date", "product_id", "image_no", "image_sha256")
+    for path in files.predictions:
+        scanner = ds.dataset(path).scanner(columns=[*columns, *keys], filter=wanted, batch_size=_BATCH_ROWS)
+        for batch in scanner.to_batches():
+            values = [column.to_pylist() for column in batch.columns]
+            rows, named = zip(*values[: len(columns)], strict=True), zip(*values[len(columns) :], strict=True)
+            yield [
+                row
+                for row, (day, product_id, image_no, content) in zip(rows, named, strict=True)
+                if files.contents[day].get((product_id, image_no), content) == content
+            ]
+
+
+def _rejections(files: RunFiles) -> Iterator[Batch]:
+    """Yield what ingest rejected, then what no network could take."""
+    yield [tuple(row[name] for name in REJECTION_COLUMNS) for row in files.rejections]
+    for path in files.predictions:
+        failed = pq.read_table(path, filters=[("reason", "!=", "")]).to_pylist()
+        seen_at_utc = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+        yield [tuple({**row, "seen_at_utc": seen_at_utc}[name] for name in REJECTION_COLUMNS) for row in failed]
+
+
+def _decide(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]:
+    """Return how several images of a product become one answer under this release."""
+
+    def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
+        category_id, confidence = next(iter(combine_images([dict(top) for top in images]).items()))
+        return Decision(category_id, confidence, status(confidence, release.threshold(category_id)))
+
+    return combine
+
+
+def _manifest(release: Release) -> dict[str, Any]:
+    whole = asdict(release)
+    return {key: whole[key] for key in ("networks", "temperature", "thresholds", "metrics", "training", "code_version")}
+
+
+def default_run_id(kind: str, dates: Sequence[date], release_id: str) -> str:
+    """Return the name of a run, the same whenever it is run again: `nightly-2026-11-01`, or a backfill's range."""
+    if kind == "nightly":
+        return f"nightly-{dates[-1]}"
+    return f"backfill-{dates[0]}-{dates[-1]}-{release_id}"

@@ -1,0 +1,113 @@
+"""What every kind of test shares: small catalogs, a small release and a home of its own."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from models.environment import prepare_environment
+from models.registry import architecture
+from models.release import Release, save_release, sha256_of, to_float16
+from models.spec import Category, NetworkSpec
+
+prepare_environment()
+
+CATEGORIES = (
+    Category("apparel.tops.shirt", "Apparel > Tops > Shirt"),
+    Category("apparel.bottoms.trousers", "Apparel > Bottoms > Trousers"),
+    Category("footwear.closed.sneaker", "Footwear > Closed > Sneaker"),
+)
+
+
+def make_release(directory: Path, *, architectures: Mapping[str, int], release_id: str = "tiny-1") -> Path:
+    """Write a release of untrained networks: real architectures, random weights of a fixed seed."""
+    import keras
+
+    keras.utils.set_random_seed(11)
+    networks, weights = [], {}
+    for name, input_px in architectures.items():
+        full, half = directory / f"{name}.full.weights.h5", directory / f"{name}.half.weights.h5"
+        directory.mkdir(parents=True, exist_ok=True)
+        architecture(name).build(input_px=input_px, categories=len(CATEGORIES)).save_weights(full)
+        to_float16(full, half)
+        networks.append(NetworkSpec(name, input_px, f"{name}.weights.h5", sha256_of(half), 1 / len(architectures)))
+        weights[name] = half
+    release = Release(release_id, "tiny", CATEGORIES, tuple(networks), temperature=1.0)
+    save_release(release, directory / release_id, weights=weights)
+    return directory / release_id
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of EfficientNetB0 alone at 32 px, untrained."""
+    return make_release(tmp_path_factory.mktemp("release"), architectures={"efficientnetb0": 32})
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of both networks, untrained."""
+    place = tmp_path_factory.mktemp("pair")
+    return make_release(place, architectures={"efficientnetb0": 32, "xception": 71}, release_id="pair-1")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty SHELFWISE_HOME, with no other setting of this machine's."""
+    for name in ("SHELFWISE_DATABASE_URL", "SHELFWISE_RELEASE_DIR", "SHELFWISE_MASTER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SHELFWISE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def picture(seed: int, *, width_px: int = 60, height_px: int = 40) -> bytes:
+    """Return a small JPEG, the same for the same seed and different for another."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    smooth = cv2.resize(coarse, (width_px, height_px), interpolation=cv2.INTER_CUBIC)
+    return bytes(cv2.imencode(".jpg", smooth)[1].tobytes())
+
+
+class SmallShop:
+    """A catalog of small pictures in a directory, written as CSV."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.rows: dict[tuple[str, int], str] = {}
+        directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def catalog(self) -> str:
+        """Path of the CSV, written anew."""
+        path = self.directory / "catalog.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("product_id", "image_no", "image_uri"))
+            writer.writerows((*key, uri) for key, uri in self.rows.items())
+        return str(path)
+
+    def add(self, product_id: str, *, seed: int | None = None, image_no: int = 0) -> Path:
+        """Put a product on the shelf; the picture follows from the seed."""
+        path = self.directory / f"{product_id}-{image_no}.jpg"
+        path.write_bytes(picture(hash_of(product_id, image_no) if seed is None else seed))
+        self.rows[product_id, image_no] = path.name
+        return path
+
+    def add_many(self, products: Sequence[str]) -> None:
+        """Put several products on the shelf."""
+        for product_id in products:
+            self.add(product_id)
+
+
+def hash_of(product_id: str, image_no: int) -> int:
+    """Return a seed that is the same in every process, unlike hash()."""
+    return sum(ord(char) * 31**position for position, char in enumerate(product_id)) % 2**31 + image_no
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> SmallShop:
+    """An empty small shop."""
+    return SmallShop(tmp_path / "shop")

@@ -1,0 +1,171 @@
+"""The predict loop without Spark: Petastorm reads, a fake predictor answers, a prediction file appears whole."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.config import Places, PredictConfig
+from jobs.dataset import ReaderClock, read_shard
+from jobs.predict import finished, predict_shard, prediction_file, read_report, run
+from jobs.schema import IMAGES, PREDICTIONS
+from jobs.shards import ShardWriter, shards
+from models.release import Release
+from models.spec import Category, Images, NetworkSpec, Predictions
+
+DAY = date(2026, 11, 1)
+COLOURS = ("red", "green", "blue")
+RELEASE = Release(
+    "colours-1",
+    "colours",
+    tuple(Category(f"colour.{name}", f"Colour > {name}") for name in COLOURS),
+    (NetworkSpec("efficientnetb0", 32, "w", "", 1.0),),
+    temperature=1.0,
+    thresholds={"colour.green": 0.95},
+)
+
+
+class ColourPredictor:
+    """Says which channel is the brightest, with confidence 0.9."""
+
+    decode_px = 32
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def predict(self, images: Images) -> Predictions:
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (32, 32, 3)
+        self.batches.append(len(images))
+        confidences = np.full((len(images), 3), 0.05, np.float32)
+        confidences[np.arange(len(images)), images.mean(axis=(1, 2)).argmax(axis=1)] = 0.9
+        return Predictions(confidences, {"efficientnetb0": confidences})
+
+
+def colour_jpeg(channel: int) -> bytes:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[..., channel] = 255
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def write_images(places: Places, count: int, *, broken: frozenset[int] = frozenset()) -> Path:
+    writer = ShardWriter(places.partition(places.images, DAY), IMAGES, shard_bytes=10**9)
+    for number in range(count):
+        writer.add(
+            {
+                "product_id": f"p{number:04d}",
+                "image_no": 0,
+                "image_uri": f"{number}.jpg",
+                "title": f"Product {number}" if number % 2 else None,
+                "category": None,
+                "updated_at": None,
+                "image_sha256": f"{number:064x}",
+                "source_size_bytes": 1,
+                "source_mtime_ns": 1,
+                "seen_at_utc": datetime(2026, 11, 1, tzinfo=UTC),
+                "width_px": 30,
+                "height_px": 20,
+                "jpeg": b"not a jpeg" if number in broken else colour_jpeg(number % 3),
+            }
+        )
+    writer.flush()
+    return shards(places.images, [DAY])[0]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PredictConfig:
+    return PredictConfig("run-1", (DAY,), Places(tmp_path), tmp_path / "release", batch_size=32)
+
+
+def test_each_image_gets_the_answer_to_its_own_pixels(config: PredictConfig) -> None:
+    shard = write_images(config.places, 150)
+    report = predict_shard(shard, ColourPredictor(), RELEASE, config)
+    rows = pq.read_table(prediction_file(config, shard)).to_pylist()
+    assert [row["product_id"] for row in rows] == [f"p{number:04d}" for number in range(150)]
+    for number, row in enumerate(rows):
+        assert row["category_id"] == f"colour.{COLOURS[number % 3]}"
+        assert row["confidence"] == 0.9
+        assert row["status"] == ("review" if number % 3 == 1 else "auto")  # green asks for 0.95
+        assert row["title"] == (f"Product {number}" if number % 2 else None)
+        assert row["ingest_date"] == DAY
+        assert json.loads(row["top_k"])[0] == [row["category_id"], 0.9]
+        assert json.loads(row["by_network"]) == {"efficientnetb0": [row["category_id"], 0.9]}
+    assert (report.images, report.failed) == (150, 0)
+
+
+def test_batches_are_never_larger_than_asked_for(config: PredictConfig) -> None:
+    predictor = ColourPredictor()
+    predict_shard(write_images(config.places, 150), predictor, RELEASE, config)
+    assert sum(predictor.batches) == 150
+    assert max(predictor.batches) == 32
+
+
+def test_an_image_that_no_longer_decodes_is_a_rejection_and_the_rest_goes_through(config: PredictConfig) -> None:
+    shard = write_images(config.places, 70, broken=frozenset({3, 65}))
+    report = predict_shard(shard, ColourPredictor(), RELEASE, config)
+    rows = pq.read_table(prediction_file(config, shard)).to_pylist()
+    assert {row["product_id"] for row in rows if row["reason"]} == {"p0003", "p0065"}
+    assert all(row["reason"] == "inference_failed" and row["category_id"] is None for row in rows if row["reason"])
+    assert (report.images, report.failed) == (70, 2)
+
+
+def test_a_finished_shard_is_known_and_another_releases_is_not(config: PredictConfig) -> None:
+    shard = write_images(config.places, 5)
+    assert not finished(config, shard, "colours-1")
+    predict_shard(shard, ColourPredictor(), RELEASE, config)
+    assert finished(config, shard, "colours-1")
+    assert not finished(config, shard, "colours-2")
+
+
+def test_nothing_to_do_starts_no_spark(config: PredictConfig) -> None:
+    predict_shard(write_images(config.places, 5), ColourPredictor(), RELEASE, config)
+
+    def no_session() -> None:
+        raise AssertionError("Spark was started for nothing")
+
+    summary = run(no_session, config, RELEASE)  # type: ignore[arg-type]
+    assert (summary.shards, summary.shards_skipped, summary.images) == (1, 1, 0)
+
+
+def test_a_predictor_that_fails_leaves_no_prediction_file(config: PredictConfig) -> None:
+    class Failing(ColourPredictor):
+        def predict(self, images: Images) -> Predictions:
+            raise MemoryError("out of memory")
+
+    shard = write_images(config.places, 5)
+    with pytest.raises(MemoryError):
+        predict_shard(shard, Failing(), RELEASE, config)
+    assert not config.places.predictions("run-1").exists()
+
+
+def test_a_damaged_prediction_file_counts_as_missing(config: PredictConfig) -> None:
+    shard = write_images(config.places, 5)
+    predict_shard(shard, ColourPredictor(), RELEASE, config)
+    path = prediction_file(config, shard)
+    path.write_bytes(path.read_bytes()[:100])
+    assert read_report(path) is None
+    assert not finished(config, shard, "colours-1")
+
+
+def test_prediction_files_have_the_declared_columns(config: PredictConfig) -> None:
+    shard = write_images(config.places, 5)
+    predict_shard(shard, ColourPredictor(), RELEASE, config)
+    assert pq.read_schema(prediction_file(config, shard)).remove_metadata() == PREDICTIONS
+
+
+def test_the_reader_counts_its_decoding_and_stops_its_threads(config: PredictConfig) -> None:
+    import threading
+
+    before = threading.active_count()
+    clock = ReaderClock()
+    reader = read_shard(write_images(config.places, 200), side_px=32, batch_size=32, workers=2, clock=clock)
+    next(iter(reader))
+    reader.close()
+    assert clock.decoding_seconds > 0
+    assert threading.active_count() <= before
