@@ -1,4 +1,4 @@
-# Every target makes .venv first where it is missing or out of date; Java 17 or 21 and Python 3.11 or 3.12 are all it needs.
+# Targets make .venv first where it is missing or out of date; Java 17 or 21 and Python 3.11 or 3.12 are all they need.
 # The choice of Python: make test PYTHON=/opt/python3.12/bin/python
 
 export PYTHON
