@@ -1,0 +1,133 @@
+"""The rules between folders, read from the imports; what may be imported where nothing is set up; and the pins."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("dags", "jobs", "models", "sql")
+MAX_LINES = 300
+
+# What a folder may import beside the standard library and itself.
+MAY_IMPORT = {
+    "dags": {"airflow"},
+    "jobs": {"models", "sql", "pyspark", "py4j", "petastorm", "pyarrow", "pandas", "fsspec"}
+    | {"numpy", "cv2", "PIL", "click", "rich", "pydantic", "pydantic_settings"},
+    "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2"},
+    "sql": {"sqlalchemy", "alembic", "psycopg"},
+}
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted(path for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield each imported module's full name, those inside functions and `if TYPE_CHECKING` too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively; write the full name"
+            yield node.module or ""
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_there_is_something_to_read() -> None:
+    assert all(modules(folder) for folder in ("jobs", "models", "sql"))
+    assert "petastorm" in {top(name) for name in imports(ROOT / "jobs" / "dataset.py")}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_what_its_place_allows(folder: str) -> None:
+    allowed = MAY_IMPORT[folder] | {folder} | sys.stdlib_module_names
+    for path in modules(folder):
+        forbidden = {name for name in imports(path) if top(name) not in allowed}
+        assert not forbidden, f"{path.relative_to(ROOT)} imports {sorted(forbidden)}; {folder}/ may not"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_only_the_dataset_module_imports_petastorm(folder: str) -> None:
+    importers = {path.name for path in modules(folder) if "petastorm" in {top(name) for name in imports(path)}}
+    assert importers <= {"dataset.py"}
+
+
+def test_jobs_do_not_import_the_command_line() -> None:
+    importers = {path.name for path in modules("jobs") if "jobs.cli" in set(imports(path))}
+    assert not importers, f"{sorted(importers)} import jobs.cli; only the console script does"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_module_reads_in_one_sitting(folder: str) -> None:
+    for path in modules(folder):
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= MAX_LINES, f"{path.relative_to(ROOT)} has {lines} lines, over {MAX_LINES}; split it by noun"
+
+
+IMPORT_ALONE = """
+import sys, time
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}")
+
+sys.meta_path.insert(0, Absent())
+import {module}
+print(time.process_time())
+"""
+NETWORKS = ("keras", "tensorflow", "jax", "torch")
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("jobs.predict", (*NETWORKS, "pyspark", "petastorm")),
+        ("jobs.cli", (*NETWORKS, "pyspark", "petastorm")),
+        ("jobs.images", (*NETWORKS, "pyspark", "petastorm", "sqlalchemy")),
+        ("models.release", NETWORKS),
+        ("sql.store", (*NETWORKS, "pyspark", "petastorm", "pyarrow", "models", "jobs")),
+    ],
+)
+def test_a_module_imports_quickly_without(module: str, absent: tuple[str, ...]) -> None:
+    code = IMPORT_ALONE.format(module=module, absent=absent)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 3, "seconds of processor time"
+    assert done.stderr == ""
+
+
+def test_every_requirement_is_pinned_and_none_names_a_place() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [line for line in lines if line.strip() and not line.startswith("#")]
+    assert len(requirements) > 100
+    for line in requirements:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*==[0-9][^ @/]*( ; .*)?", line), f"not a plain pin: {line}"
+    names = {line.partition("==")[0] for line in requirements}
+    assert "pyspark" in names
+    assert "pyspark-client" not in names, "its files overwrite those of pyspark"
+
+
+def test_what_the_code_imports_is_declared() -> None:
+    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[0]
+    names = {"PIL": "pillow", "cv2": "opencv-python-headless", "airflow": "apache-airflow"}
+    optional = {"jax", "torch"}  # other backends of Keras: used where they are, and never needed
+    comes_with = {"py4j": "pyspark", "pydantic": "pydantic-settings", "fsspec": "petastorm"}
+    for folder in FOLDERS:
+        for path in modules(folder):
+            foreign = {top(name) for name in imports(path)} - set(FOLDERS) - sys.stdlib_module_names - optional
+            for name in foreign:
+                package = comes_with.get(name) or names.get(name, name.replace("_", "-"))
+                assert re.search(rf'"{package}[\["=<]', declared), (
+                    f"{path.relative_to(ROOT)}: {package} is not declared"
+                )
