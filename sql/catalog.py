@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from sql.errors import DatabaseError
 from sql.records import CategoryRecord, ReleaseRecord
 from sql.tables import categories, releases
 
@@ -52,6 +53,22 @@ def merge_categories(connection: Connection, records: Iterable[CategoryRecord], 
         elif stored[record.category_id] != record.category_path and not outranked:
             same = categories.c.category_id == record.category_id
             connection.execute(categories.update().where(same).values(**values))
+
+
+def refuse_unknown_categories(connection: Connection, table: str, release_id: str) -> None:
+    """Raise a DatabaseError if a temporary table names a category that is not in the taxonomy."""
+    unknown = connection.execute(
+        sa.text(
+            f"SELECT category_id, min(product_id) AS product_id FROM {table} "  # noqa: S608 - a name of ours
+            "WHERE category_id IS NOT NULL AND category_id NOT IN (SELECT category_id FROM categories) "
+            "GROUP BY category_id ORDER BY category_id LIMIT 1"
+        )
+    ).first()
+    if unknown is not None:
+        raise DatabaseError(
+            f"The prediction of product {unknown.product_id!r} has category {unknown.category_id!r}, which release "
+            f"{release_id!r} does not list: publish with the release that made the predictions."
+        )
 
 
 _PRODUCTS = sa.text("""

@@ -24,6 +24,22 @@ OLDEST_SQLITE = (3, 39, 0)
 
 EXAMPLES = "sqlite:////data/shelfwise.db or postgresql://user@host:5432/database"
 
+_POSTGRESQL_CONNECTION = {
+    "connect_timeout": 10,
+    "application_name": "shelfwise",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+}
+_POSTGRESQL_SESSION = {
+    "timezone": "UTC",
+    # A driver whose machine is gone, or that hangs, loses its transaction and with it its locks.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
+    "idle_in_transaction_session_timeout": "30min",
+}
+
 _WRITER_LOCK = 0x5E1F_015E
 """PostgreSQL advisory lock of everything that writes answers; writers queue, readers never wait."""
 
@@ -77,12 +93,18 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that holds the writers' lock from its first statement and commits at the end."""
+def writing(engine: Engine, *, exclusive: bool = True) -> Iterator[Connection]:
+    """Open a transaction that commits at the end.
+
+    Args:
+        engine: Of a migrated database.
+        exclusive: Hold the writers' lock from the first statement; SQLite always does.
+    """
     with explained(engine), engine.connect() as connection:
         connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         with connection.begin():
-            lock_writers(connection)
+            if exclusive:
+                lock_writers(connection)
             yield connection
 
 
@@ -171,7 +193,7 @@ def _explain(url: URL, error: BaseException) -> str:
     place = describe(url)
     if isinstance(error, sqlite3.Error):
         return _explain_sqlite(place, error)
-    state = getattr(error, "sqlstate", None) or ""
+    state = getattr(error, "sqlstate", None) or ("22000" if isinstance(error, psycopg.DataError) else "")
     detail = _first_line(error, url)
     if state.startswith("25006"):
         return f"{place} is read-only: use its primary server, or a user who may write."

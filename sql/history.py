@@ -1,7 +1,7 @@
 """Merge what a run predicted and what it had to reject.
 
 The key of a prediction is product, release and image content. Two rows of one key in the staging (a task that ran
-twice) are one; a row that would not change is not written.
+twice) are one; a row that would not change is not written, nor even locked.
 """
 
 from __future__ import annotations
@@ -11,53 +11,75 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from sql.records import PREDICTION_COLUMNS
 from sql.tables import UtcDateTime
 
-_PREDICTIONS = sa.text("""
-INSERT INTO category_predictions (
-    product_id, release_id, image_sha256, image_no, image_uri, ingest_date, category_id, confidence, status,
-    top_k, by_network, run_id, predicted_at_utc
+_VALUES = tuple(name for name in PREDICTION_COLUMNS if name not in ("product_id", "image_sha256"))
+
+# PostgreSQL and SQLite call the place of a row by different names.
+_DROP_DOUBLES = """
+DELETE FROM staged_predictions
+WHERE {row} IN (
+    SELECT {row}
+    FROM (
+        SELECT
+            {row},
+            row_number() OVER (
+                PARTITION BY product_id, image_sha256
+                ORDER BY ingest_date DESC, image_no, image_uri, category_id, confidence
+            ) AS place
+        FROM staged_predictions
+    ) AS ranked
+    WHERE place > 1
 )
-SELECT
-    product_id, :release_id, image_sha256, image_no, image_uri, ingest_date, category_id, confidence, status,
-    top_k, by_network, :run_id, :moment
-FROM (
-    SELECT
-        staged.*,
-        row_number() OVER (
-            PARTITION BY product_id, image_sha256
-            ORDER BY ingest_date DESC, image_no, image_uri, category_id, confidence
-        ) AS place
-    FROM staged_predictions AS staged
-) AS ranked
-WHERE place = 1
+"""
+
+# Nearly always there are none. Numbers are sorted sooner than keys, and equal keys have equal numbers.
+_DOUBLES_POSSIBLE = sa.text(
+    "SELECT count(*) > count(DISTINCT hashtextextended(product_id || image_sha256, 0)) FROM staged_predictions"
+)
+
+_CHANGED = """
+staged.ingest_date > stored.ingest_date
+OR (
+    staged.ingest_date = stored.ingest_date
+    AND (
+        staged.image_no <> stored.image_no
+        OR staged.image_uri <> stored.image_uri
+        OR staged.category_id IS DISTINCT FROM stored.category_id
+        OR staged.confidence IS DISTINCT FROM stored.confidence
+        OR staged.status <> stored.status
+        OR CAST(staged.top_k AS TEXT) IS DISTINCT FROM CAST(stored.top_k AS TEXT)
+        OR CAST(staged.by_network AS TEXT) IS DISTINCT FROM CAST(stored.by_network AS TEXT)
+    )
+)
+"""
+
+# ON CONFLICT would lock, and so rewrite, every row that it finds; MERGE does not, but SQLite has none.
+_MERGE = f"""
+MERGE INTO category_predictions AS stored
+USING (SELECT * FROM staged_predictions ORDER BY product_id, image_sha256) AS staged
+ON
+    stored.product_id = staged.product_id
+    AND stored.release_id = :release_id
+    AND stored.image_sha256 = staged.image_sha256
+WHEN MATCHED AND ({_CHANGED}) THEN UPDATE SET
+    {", ".join(f"{name} = staged.{name}" for name in _VALUES)}, run_id = :run_id, predicted_at_utc = :moment
+WHEN NOT MATCHED THEN
+    INSERT ({", ".join(PREDICTION_COLUMNS)}, release_id, run_id, predicted_at_utc)
+    VALUES ({", ".join(f"staged.{name}" for name in PREDICTION_COLUMNS)}, :release_id, :run_id, :moment)
+"""  # noqa: S608 - names of our own
+
+_UPSERT = f"""
+INSERT INTO category_predictions AS stored ({", ".join(PREDICTION_COLUMNS)}, release_id, run_id, predicted_at_utc)
+SELECT {", ".join(PREDICTION_COLUMNS)}, :release_id, :run_id, :moment
+FROM staged_predictions
+WHERE true
 ORDER BY product_id, image_sha256
 ON CONFLICT (product_id, release_id, image_sha256) DO UPDATE SET
-    image_no = excluded.image_no,
-    image_uri = excluded.image_uri,
-    ingest_date = excluded.ingest_date,
-    category_id = excluded.category_id,
-    confidence = excluded.confidence,
-    status = excluded.status,
-    top_k = excluded.top_k,
-    by_network = excluded.by_network,
-    run_id = excluded.run_id,
-    predicted_at_utc = excluded.predicted_at_utc
-WHERE
-    excluded.ingest_date > category_predictions.ingest_date
-    OR (
-        excluded.ingest_date = category_predictions.ingest_date
-        AND (
-            excluded.image_no <> category_predictions.image_no
-            OR excluded.image_uri <> category_predictions.image_uri
-            OR excluded.category_id IS DISTINCT FROM category_predictions.category_id
-            OR excluded.confidence IS DISTINCT FROM category_predictions.confidence
-            OR excluded.status <> category_predictions.status
-            OR CAST(excluded.top_k AS TEXT) IS DISTINCT FROM CAST(category_predictions.top_k AS TEXT)
-            OR CAST(excluded.by_network AS TEXT) IS DISTINCT FROM CAST(category_predictions.by_network AS TEXT)
-        )
-    )
-""").bindparams(sa.bindparam("moment", type_=UtcDateTime()))
+    {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}, run_id = :run_id, predicted_at_utc = :moment
+WHERE {_CHANGED.replace("staged.", "excluded.")}
+"""  # noqa: S608 - names of our own
 
 _DROPPED_REJECTIONS = sa.text("""
 DELETE FROM rejected_images
@@ -102,20 +124,31 @@ WHERE
 """)
 
 
+def drop_doubles(connection: Connection) -> None:
+    """Leave one row of each product and image content in `staged_predictions`: the newest, then the first image."""
+    if connection.dialect.name == "postgresql" and not connection.execute(_DOUBLES_POSSIBLE).scalar_one():
+        return
+    row = "ctid" if connection.dialect.name == "postgresql" else "rowid"
+    connection.exec_driver_sql(_DROP_DOUBLES.format(row=row))
+
+
 def merge_predictions(connection: Connection, run_id: str, release_id: str, moment: datetime) -> tuple[int, int]:
-    """Merge `staged_predictions`; a row of a newer ingest date stays. Return distinct images and rows written."""
-    values = {"release_id": release_id, "run_id": run_id, "moment": moment}
-    written = connection.execute(_PREDICTIONS, values).rowcount
-    return _count_distinct(connection, "staged_predictions", "product_id, image_sha256"), written
+    """Merge `staged_predictions`, free of doubles; a row of a newer ingest date stays.
+
+    Returns:
+        How many images the run has, and how many rows were added or changed.
+    """
+    statement = sa.text(_MERGE if connection.dialect.name == "postgresql" else _UPSERT)
+    written = connection.execute(
+        statement.bindparams(sa.bindparam("moment", type_=UtcDateTime())),
+        {"release_id": release_id, "run_id": run_id, "moment": moment},
+    ).rowcount
+    return int(connection.execute(sa.text("SELECT count(*) FROM staged_predictions")).scalar_one()), written
 
 
 def merge_rejections(connection: Connection, run_id: str) -> tuple[int, int]:
     """Make the run's rejections those of `staged_rejections`. Return distinct images and rows written or dropped."""
     dropped = connection.execute(_DROPPED_REJECTIONS, {"run_id": run_id}).rowcount
     written = connection.execute(_REJECTIONS, {"run_id": run_id}).rowcount
-    return _count_distinct(connection, "staged_rejections", "product_id, image_no"), dropped + written
-
-
-def _count_distinct(connection: Connection, table: str, key: str) -> int:
-    counted = connection.execute(sa.text(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM {table}) AS keys"))  # noqa: S608
-    return int(counted.scalar_one())
+    kept = sa.text("SELECT count(*) FROM rejected_images WHERE run_id = :run_id")
+    return int(connection.execute(kept, {"run_id": run_id}).scalar_one()), dropped + written

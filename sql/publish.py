@@ -1,7 +1,7 @@
 """Merge a run's staged rows into the database: history, current answers, rejections, catalog, and the run itself.
 
-Everything here runs inside one transaction that holds the writers' lock, so each statement sees all earlier runs and
-readers see none of it until the commit. The statements are the same text on both engines.
+One transaction that holds the writers' lock, so that each statement sees all earlier runs whole and readers see none of
+this one before its commit.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from sql import answers, catalog, history
+from sql import answers, catalog, changes, history, leases, run_rows
 from sql.engine import explained, lock_writers
-from sql.errors import DatabaseError
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
 from sql.staging import stage
-from sql.tables import runs
 
 
 @dataclass(frozen=True)
@@ -35,28 +32,43 @@ class Publication:
     force: bool = False
 
 
-def publish(engine: Engine, publication: Publication) -> PublishCounts:
+def publish(engine: Engine, publication: Publication, token: str | None = None) -> PublishCounts:
     """Write a run in one transaction; the same run again changes no row.
 
+    Args:
+        engine: Of a migrated database.
+        publication: The run.
+        token: The run's lease; None takes it now.
+
     Raises:
+        SupersededError: Another driver has the run.
         DatabaseError: Nothing was written; the message says why and what to do.
     """
+    run_id = publication.run.run_id
     with explained(engine), engine.connect() as connection:
-        # SQLite stages in its own temporary file first, so that the database's only write lock is held for the merge
-        # alone; PostgreSQL stages in the same transaction, before it queues for the writers' lock.
         connection.begin()
-        stage(connection, "staged_predictions", publication.predictions)
-        stage(connection, "staged_rejections", publication.rejections)
-        stage(connection, "staged_products", publication.products)
+        if engine.dialect.name == "postgresql":
+            # Locked before the long part, so that a second driver waits for this one instead of doing its work twice.
+            leases.hold(connection, run_id, token)
+            connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
+        _stage(connection, publication)
         if engine.dialect.name == "sqlite":
+            # SQLite stages into a file of its own, so that its only write lock is held for the merge alone.
             connection.commit()
             connection.execution_options(sqlite_begin="BEGIN IMMEDIATE").begin()
-        else:
-            connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
+            leases.hold(connection, run_id, token)
         lock_writers(connection)
         counts = _merge(connection, publication)
+        leases.give_back(connection, run_id)
         connection.commit()
     return counts
+
+
+def _stage(connection: Connection, publication: Publication) -> None:
+    stage(connection, "staged_predictions", publication.predictions)
+    stage(connection, "staged_rejections", publication.rejections)
+    stage(connection, "staged_products", publication.products)
+    history.drop_doubles(connection)
 
 
 def _merge(connection: Connection, publication: Publication) -> PublishCounts:
@@ -64,12 +76,10 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
     moment = run.finished_at_utc or datetime.now(UTC)
     catalog.register_release(connection, release, moment)
     catalog.merge_categories(connection, publication.categories, release)
-    _refuse_unknown_categories(connection, release)
-    published = _insert_run(connection, run, moment)
+    catalog.refuse_unknown_categories(connection, "staged_predictions", release.release_id)
+    published = run_rows.begin(connection, run, "published", moment)
     images, images_changed = history.merge_predictions(connection, run.run_id, release.release_id, moment)
-    product_count, products_changed = answers.update(
-        connection, release_id=release.release_id, moment=moment, combine=publication.combine, force=publication.force
-    )
+    product_count, products_changed = _merge_answers(connection, publication, moment)
     rejections, rejections_changed = history.merge_rejections(connection, run.run_id)
     counts = PublishCounts(
         images=images,
@@ -81,48 +91,15 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
         catalog_rows_changed=catalog.merge_products(connection),
     )
     if counts.changed or not published:
-        _finish_run(connection, run, moment)
+        run_rows.finish(connection, run, moment)
     return counts
 
 
-def _refuse_unknown_categories(connection: Connection, release: ReleaseRecord) -> None:
-    unknown = connection.execute(
-        sa.text(
-            "SELECT category_id, min(product_id) AS product_id FROM staged_predictions "
-            "WHERE category_id IS NOT NULL AND category_id NOT IN (SELECT category_id FROM categories) "
-            "GROUP BY category_id ORDER BY category_id LIMIT 1"
-        )
-    ).first()
-    if unknown is not None:
-        raise DatabaseError(
-            f"The prediction of product {unknown.product_id!r} has category {unknown.category_id!r}, which release "
-            f"{release.release_id!r} does not list: publish with the release that made the predictions."
-        )
-
-
-def _insert_run(connection: Connection, run: RunRecord, moment: datetime) -> bool:
-    stored = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar()
-    if stored is None:
-        connection.execute(runs.insert().values(run_id=run.run_id, **run_values(run, "published", moment)))
-    return stored == "published"
-
-
-def _finish_run(connection: Connection, run: RunRecord, moment: datetime) -> None:
-    same = runs.c.run_id == run.run_id
-    connection.execute(runs.update().where(same).values(**run_values(run, "published", moment)))
-
-
-def run_values(run: RunRecord, state: str, moment: datetime, error: str | None = None) -> dict[str, object]:
-    """Return the row of a run without its key."""
-    return {
-        "kind": run.kind,
-        "run_date": run.run_date,
-        "release_id": run.release_id,
-        "state": state,
-        "counts": dict(run.counts),
-        "seconds": dict(run.seconds),
-        "summary": dict(run.summary),
-        "error": error,
-        "started_at_utc": run.started_at_utc,
-        "finished_at_utc": moment,
-    }
+def _merge_answers(connection: Connection, publication: Publication, moment: datetime) -> tuple[int, int]:
+    release_id = publication.release.release_id
+    answered = answers.derive(
+        connection, release_id=release_id, products="staged_predictions", combine=publication.combine
+    )
+    newer = [] if publication.force else catalog.newer_releases(connection, release_id)
+    changes.find(connection, release_id=release_id, newer_releases=newer)
+    return answered, changes.apply(connection, moment)

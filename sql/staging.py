@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
@@ -49,9 +50,15 @@ def stage(connection: Connection, name: str, batches: Iterable[Rows]) -> None:
     checked = (_checked(rows, name, columns) for rows in batches)
     if connection.dialect.name == "postgresql":
         _copy(connection, name, columns, checked)
-        connection.exec_driver_sql(f"ANALYZE {name}")
     else:
         _insert(connection, name, [table.c[column].type for column in columns], checked)
+    analyze(connection, name)
+
+
+def analyze(connection: Connection, name: str) -> None:
+    """Tell PostgreSQL's planner the size of a temporary table."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"ANALYZE {name}")
 
 
 def insert_rows(connection: Connection, name: str, columns: tuple[str, ...], rows: Rows) -> None:
@@ -77,7 +84,10 @@ def _copy(connection: Connection, name: str, columns: tuple[str, ...], batches: 
     with driver.cursor() as cursor, cursor.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN") as copy:
         for rows in batches:
             for row in rows:
-                copy.write_row(row)
+                try:
+                    copy.write_row(row)
+                except (psycopg.DataError, UnicodeEncodeError) as error:
+                    raise _unwritable(row, error) from error
 
 
 def _insert(connection: Connection, name: str, types: list[TypeEngine[Any]], batches: Iterable[Rows]) -> None:
@@ -87,7 +97,17 @@ def _insert(connection: Connection, name: str, types: list[TypeEngine[Any]], bat
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             statement = f"INSERT INTO {name} VALUES ({marks})"  # noqa: S608 - a name of ours
-            driver.executemany(statement, (_converted(row, converters) for row in rows))
+            try:
+                driver.executemany(statement, (_converted(row, converters) for row in rows))
+            except UnicodeEncodeError as error:
+                raise _unwritable(rows[0], error) from error
+
+
+def _unwritable(row: tuple[Any, ...], error: Exception) -> DatabaseError:
+    return DatabaseError(
+        f"The row of product {row[0]!r}, or one of the rows after it, holds text that a database cannot store "
+        f"({error}): remove the character from the catalog, then run the same command again; nothing was written."
+    )
 
 
 def _converter(type_: TypeEngine[Any]) -> Callable[[Any], Any] | None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from sql import migrate
+from sql import leases, migrate, run_rows
 from sql.catalog import promote_release, register_release
 from sql.engine import BUSY_TIMEOUT_SECONDS, describe, make_engine, writing
-from sql.publish import Publication, publish, run_values
+from sql.publish import Publication, publish
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
-from sql.tables import releases, runs
 
 
 def open_database(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> ProductDatabase:
@@ -67,6 +65,7 @@ class ProductDatabase:
         release: ReleaseRecord,
         combine: Combine,
         force: bool = False,
+        token: str | None = None,
     ) -> PublishCounts:
         """Write a run in one transaction; readers see all of it or none, and the same run again changes no row.
 
@@ -79,16 +78,32 @@ class ProductDatabase:
             release: The release that predicted.
             combine: Makes one answer of a product's several images.
             force: Replace answers of newer releases too; never newer images' or people's.
+            token: Of `claim`, for a driver that claimed the run when it began; None claims it now.
 
         Returns:
             What was written.
 
         Raises:
+            SupersededError: Another driver claimed the run after `token` was given out; nothing was written.
             DatabaseError: Nothing was written; the message says why and what to do.
         """
         migrate.check(self.engine)
         publication = Publication(run, predictions, rejections, products, categories, release, combine, force)
-        return publish(self.engine, publication)
+        return publish(self.engine, publication, token)
+
+    def claim(self, run: RunRecord) -> str:
+        """Take a run over, before it computes anything; from then on only the returned token can publish it.
+
+        Args:
+            run: Its row becomes `running`, unless it is published.
+
+        Returns:
+            The token for `publish`.
+        """
+        migrate.check(self.engine)
+        with writing(self.engine, exclusive=False) as connection:
+            run_rows.start(connection, run)
+            return leases.take(connection, run.run_id)
 
     def record_failure(self, run: RunRecord, error: str) -> None:
         """Write the row of a failed run and nothing else; a published run stays published.
@@ -99,15 +114,7 @@ class ProductDatabase:
         """
         migrate.check(self.engine)
         with writing(self.engine) as connection:
-            known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id == run.release_id))
-            values = run_values(run, "failed", run.finished_at_utc or datetime.now(UTC), error)
-            if known.first() is None:
-                values["release_id"] = None
-            state = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar()
-            if state is None:
-                connection.execute(runs.insert().values(run_id=run.run_id, **values))
-            elif state != "published":
-                connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(**values))
+            run_rows.fail(connection, run, run.finished_at_utc or datetime.now(UTC), error)
 
     def promote_release(self, release: ReleaseRecord, *, at_utc: datetime) -> None:
         """Make a release's answers stand before those of every release promoted earlier or never.

@@ -397,6 +397,41 @@ overrides = sa.Table(
     comment="What people decided, one row a decision, never changed and never dropped",
 )
 
+category_totals = sa.Table(
+    "category_totals",
+    metadata,
+    sa.Column("category_id", key_text(), primary_key=True, comment="The category; '' for products without one"),
+    sa.Column("status", sa.Text, primary_key=True, comment="As in product_categories"),
+    sa.Column("product_count", sa.BigInteger, nullable=False, comment="Products that are there now"),
+    sa.Column("confidence_count", sa.BigInteger, nullable=False, comment="Those of them that have a confidence"),
+    sa.Column(
+        "confidence_sum_e9", sa.BigInteger, nullable=False, comment="Sum of 1e9 * confidence, exact in any order"
+    ),
+    one_of("status", PRODUCT_STATUSES, "status_listed"),
+    comment="product_categories counted, kept up to date by everything that writes it, so that counting needs no scan",
+)
+
+run_category_counts = sa.Table(
+    "run_category_counts",
+    metadata,
+    sa.Column("run_id", key_text(), sa.ForeignKey("runs.run_id"), primary_key=True, comment="The run"),
+    sa.Column("category_id", key_text(), primary_key=True, comment="The category; '' for images without one"),
+    sa.Column("image_count", sa.BigInteger, nullable=False, comment="Images that the run put there"),
+    sa.Column("confidence_sum_e9", sa.BigInteger, nullable=False, comment="Sum of 1e9 * confidence over these images"),
+    sa.Column("product_count", sa.BigInteger, nullable=False, comment="Products there when the run was published"),
+    comment="What each run said and left, one row a run and category; stays when its predictions are pruned",
+)
+
+run_leases = sa.Table(
+    "run_leases",
+    metadata,
+    sa.Column("run_id", key_text(), primary_key=True, comment="The run; without a foreign key, as it comes first"),
+    sa.Column("token", sa.Text, nullable=False, comment="Only who holds this may publish the run"),
+    sa.Column("holder", sa.Text, nullable=False, comment="Host and process that took it, for people"),
+    sa.Column("taken_at_utc", UtcDateTime, nullable=False, comment="When"),
+    comment="Runs that a driver is working on; the row goes with the publish",
+)
+
 rejected_images = sa.Table(
     "rejected_images",
     metadata,

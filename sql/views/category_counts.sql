@@ -1,15 +1,16 @@
--- Purpose: how many products each category has, and how sure the answers are.
+-- Purpose: how many products each category has, and how sure the answers are; reads running totals, not the products.
 -- Grain: one row a category that has products; category_id is empty for products of status unknown.
 -- Order: product_count DESC, category_id
 SELECT
-    answer.category_id,
+    nullif(total.category_id, '') AS category_id,
     category.category_path,
-    count(*) AS product_count,
-    sum(CASE WHEN answer.status = 'auto' THEN 1 ELSE 0 END) AS auto_count,
-    sum(CASE WHEN answer.status = 'review' THEN 1 ELSE 0 END) AS review_count,
-    sum(CASE WHEN answer.status = 'unknown' THEN 1 ELSE 0 END) AS unknown_count,
-    sum(CASE WHEN answer.status = 'manual' THEN 1 ELSE 0 END) AS manual_count,
-    avg(answer.confidence) AS mean_confidence
-FROM product_categories AS answer
-LEFT JOIN categories AS category ON category.category_id = answer.category_id
-GROUP BY answer.category_id, category.category_path
+    CAST(sum(total.product_count) AS BIGINT) AS product_count,
+    CAST(sum(CASE WHEN total.status = 'auto' THEN total.product_count ELSE 0 END) AS BIGINT) AS auto_count,
+    CAST(sum(CASE WHEN total.status = 'review' THEN total.product_count ELSE 0 END) AS BIGINT) AS review_count,
+    CAST(sum(CASE WHEN total.status = 'unknown' THEN total.product_count ELSE 0 END) AS BIGINT) AS unknown_count,
+    CAST(sum(CASE WHEN total.status = 'manual' THEN total.product_count ELSE 0 END) AS BIGINT) AS manual_count,
+    CAST(sum(total.confidence_sum_e9) AS DOUBLE PRECISION) / nullif(sum(total.confidence_count), 0) / 1000000000
+        AS mean_confidence
+FROM category_totals AS total
+LEFT JOIN categories AS category ON category.category_id = total.category_id
+GROUP BY total.category_id, category.category_path

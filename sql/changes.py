@@ -1,0 +1,145 @@
+"""Write new answers: which of them replace what is there, and what that does to the counts.
+
+Runs and people write the same way: a temporary table `answer_changes` holds each product's new answer beside its old
+one, and from it follow the rows and the totals. All of it under the writers' lock, so that the two agree.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.types import TypeEngine
+
+from sql.staging import analyze, create_temporary
+from sql.tables import UtcDateTime, product_categories
+
+_NEW = ("product_id", "category_id", "confidence", "status", "release_id", "image_count", "ingest_date", "run_id")
+_OLD = ("category_id", "confidence", "status")
+CHANGE_COLUMNS = (*_NEW, *(f"old_{name}" for name in _OLD))
+"""Of `answer_changes`; `old_status` is empty for a product without an answer so far."""
+
+_FIND = sa.text("""
+INSERT INTO answer_changes
+SELECT
+    answer.product_id,
+    answer.category_id,
+    answer.confidence,
+    answer.status,
+    :release_id,
+    answer.image_count,
+    answer.ingest_date,
+    answer.run_id,
+    stored.category_id,
+    stored.confidence,
+    stored.status
+FROM run_answers AS answer
+LEFT JOIN product_categories AS stored ON stored.product_id = answer.product_id
+WHERE
+    stored.product_id IS NULL
+    OR (
+        stored.status <> 'manual'
+        AND (
+            answer.ingest_date > stored.ingest_date
+            OR (answer.ingest_date = stored.ingest_date AND stored.release_id NOT IN :newer_releases)
+        )
+        AND (
+            answer.category_id IS DISTINCT FROM stored.category_id
+            OR answer.confidence IS DISTINCT FROM stored.confidence
+            OR answer.status <> stored.status
+            OR stored.release_id <> :release_id
+            OR answer.image_count <> stored.image_count
+            OR answer.ingest_date <> stored.ingest_date
+            OR answer.run_id <> stored.run_id
+        )
+    )
+""").bindparams(sa.bindparam("newer_releases", type_=sa.Text(), expanding=True))
+
+_UPDATE = sa.text("""
+UPDATE product_categories
+SET
+    previous_category_id = CASE
+        WHEN change.category_id IS DISTINCT FROM change.old_category_id THEN change.old_category_id
+        ELSE product_categories.previous_category_id
+    END,
+    category_id = change.category_id,
+    confidence = change.confidence,
+    status = change.status,
+    release_id = change.release_id,
+    image_count = change.image_count,
+    ingest_date = change.ingest_date,
+    run_id = change.run_id,
+    updated_at_utc = :moment
+FROM answer_changes AS change
+WHERE change.product_id = product_categories.product_id AND change.old_status IS NOT NULL
+""").bindparams(sa.bindparam("moment", type_=UtcDateTime()))
+
+_INSERT = sa.text("""
+INSERT INTO product_categories (
+    product_id, category_id, confidence, status, release_id, image_count, ingest_date, run_id, updated_at_utc
+)
+SELECT product_id, category_id, confidence, status, release_id, image_count, ingest_date, run_id, :moment
+FROM answer_changes
+WHERE old_status IS NULL
+ORDER BY product_id
+""").bindparams(sa.bindparam("moment", type_=UtcDateTime()))
+
+_TOTALS = sa.text("""
+INSERT INTO category_totals AS total (category_id, status, product_count, confidence_count, confidence_sum_e9)
+SELECT category_id, status, sum(products), sum(confidences), sum(confidence_e9)
+FROM (
+    SELECT
+        coalesce(category_id, '') AS category_id,
+        status,
+        count(*) AS products,
+        count(confidence) AS confidences,
+        coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0) AS confidence_e9
+    FROM answer_changes
+    GROUP BY coalesce(category_id, ''), status
+    UNION ALL
+    SELECT
+        coalesce(old_category_id, ''),
+        old_status,
+        -count(*),
+        -count(old_confidence),
+        -coalesce(sum(CAST(round(old_confidence * 1000000000) AS BIGINT)), 0)
+    FROM answer_changes
+    WHERE old_status IS NOT NULL
+    GROUP BY coalesce(old_category_id, ''), old_status
+) AS difference
+GROUP BY category_id, status
+ON CONFLICT (category_id, status) DO UPDATE SET
+    product_count = total.product_count + excluded.product_count,
+    confidence_count = total.confidence_count + excluded.confidence_count,
+    confidence_sum_e9 = total.confidence_sum_e9 + excluded.confidence_sum_e9
+""")
+
+
+def prepare(connection: Connection) -> None:
+    """Make an empty `answer_changes`."""
+    types: dict[str, TypeEngine[Any]] = {name: product_categories.c[name].type for name in _NEW}
+    types.update({f"old_{name}": product_categories.c[name].type for name in _OLD})
+    create_temporary(connection, "answer_changes", types)
+
+
+def find(connection: Connection, *, release_id: str, newer_releases: list[str]) -> None:
+    """Fill `answer_changes` with the rows of `run_answers` that replace what is there.
+
+    An answer stays as it is if a person gave it, if its images are newer, or if they are as new and its release is
+    among the newer ones.
+    """
+    prepare(connection)
+    connection.execute(_FIND, {"release_id": release_id, "newer_releases": newer_releases})
+    analyze(connection, "answer_changes")
+
+
+def apply(connection: Connection, moment: datetime) -> int:
+    """Write `answer_changes` into the answers and their totals. Return the rows added or changed."""
+    changed = connection.execute(_UPDATE, {"moment": moment}).rowcount
+    changed += connection.execute(_INSERT, {"moment": moment}).rowcount
+    if changed:
+        connection.execute(_TOTALS)
+        connection.execute(sa.text("DELETE FROM category_totals WHERE product_count = 0"))
+    return changed

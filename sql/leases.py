@@ -1,0 +1,62 @@
+"""Who may publish a run: a lease whose token changes with every driver that takes it.
+
+A worker that dies leaves its driver running, and the retry starts a second one. The retry takes the lease; the first
+one's token is void from then on, whatever it still tries. While a driver publishes it locks its lease's row, so a
+second one waits; when the first dies its connection breaks, the lock is gone at once and nothing waits for a clock.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sql.errors import SupersededError
+from sql.tables import run_leases
+
+
+def take(connection: Connection, run_id: str) -> str:
+    """Take a run's lease, from whoever has it.
+
+    Returns:
+        The token to publish with.
+    """
+    token = secrets.token_hex(16)
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    values = {"token": token, "holder": holder, "taken_at_utc": datetime.now(UTC)}
+    # Taken from another driver that publishes just now, this waits for its commit or its end.
+    taken = connection.execute(run_leases.update().where(run_leases.c.run_id == run_id).values(**values)).rowcount
+    if not taken:
+        connection.execute(run_leases.insert().values(run_id=run_id, **values))
+    return token
+
+
+def hold(connection: Connection, run_id: str, token: str | None) -> None:
+    """Lock the lease until the end of the transaction.
+
+    Args:
+        connection: In a transaction.
+        run_id: The run.
+        token: Of `take`; None takes the lease now.
+
+    Raises:
+        SupersededError: Another driver has taken the run, or has published it since.
+    """
+    if token is None:
+        take(connection, run_id)
+        return
+    lease = sa.select(run_leases.c.token).where(run_leases.c.run_id == run_id).with_for_update()
+    if connection.execute(lease).scalar() != token:
+        raise SupersededError(
+            f"Another driver has taken over run {run_id!r}: this attempt wrote nothing and its results are that one's; "
+            "look at the run's row, and run it again only if it is not published."
+        )
+
+
+def give_back(connection: Connection, run_id: str) -> None:
+    """End the lease that this transaction holds."""
+    connection.execute(run_leases.delete().where(run_leases.c.run_id == run_id))

@@ -1,0 +1,77 @@
+"""The row of a run and what it leaves about its categories."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sql.records import RunRecord
+from sql.tables import releases, run_category_counts, runs
+
+_COUNTS = sa.text("""
+INSERT INTO run_category_counts (run_id, category_id, image_count, confidence_sum_e9, product_count)
+SELECT :run_id, category_id, sum(images), sum(confidence_e9), sum(products)
+FROM (
+    SELECT
+        coalesce(category_id, '') AS category_id,
+        count(*) AS images,
+        coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0) AS confidence_e9,
+        0 AS products
+    FROM staged_predictions
+    GROUP BY coalesce(category_id, '')
+    UNION ALL
+    SELECT category_id, 0, 0, sum(product_count)
+    FROM category_totals
+    GROUP BY category_id
+) AS counted
+GROUP BY category_id
+""")
+
+
+def begin(connection: Connection, run: RunRecord, state: str, moment: datetime) -> bool:
+    """Make sure that the run has a row. Return whether it was published before."""
+    stored = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar()
+    if stored is None:
+        connection.execute(runs.insert().values(run_id=run.run_id, **_values(connection, run, state, moment)))
+    return stored == "published"
+
+
+def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
+    """Mark the run published, with what `staged_predictions` says of each category and what is there now."""
+    _write(connection, run, _values(connection, run, "published", moment))
+    connection.execute(run_category_counts.delete().where(run_category_counts.c.run_id == run.run_id))
+    connection.execute(_COUNTS, {"run_id": run.run_id})
+
+
+def start(connection: Connection, run: RunRecord) -> None:
+    """Mark the run running, unless it is published."""
+    if not begin(connection, run, "running", run.started_at_utc):
+        _write(connection, run, {**_values(connection, run, "running", run.started_at_utc), "finished_at_utc": None})
+
+
+def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -> None:
+    """Mark the run failed, unless it is published."""
+    if not begin(connection, run, "failed", moment):
+        _write(connection, run, {**_values(connection, run, "failed", moment), "error": error})
+
+
+def _write(connection: Connection, run: RunRecord, values: dict[str, object]) -> None:
+    connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(**values))
+
+
+def _values(connection: Connection, run: RunRecord, state: str, moment: datetime) -> dict[str, object]:
+    known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id == run.release_id)).scalar()
+    return {
+        "kind": run.kind,
+        "run_date": run.run_date,
+        "release_id": known,
+        "state": state,
+        "counts": dict(run.counts),
+        "seconds": dict(run.seconds),
+        "summary": dict(run.summary),
+        "error": None,
+        "started_at_utc": run.started_at_utc,
+        "finished_at_utc": moment,
+    }
