@@ -6,6 +6,7 @@ The ensemble is a weighted mean of the networks' softmaxes. One temperature T th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,12 +90,13 @@ def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
         Mean confidence by category_id, the surest first; ties in order of category_id, so that the order of the images
         does not matter.
     """
-    totals: dict[str, float] = {}
+    confidences: dict[str, list[float]] = {}
     for top in tops:
         for category_id, confidence in top.items():
-            totals[category_id] = totals.get(category_id, 0.0) + confidence
-    ranked = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
-    return {category_id: total / len(tops) for category_id, total in ranked}
+            confidences.setdefault(category_id, []).append(confidence)
+    # A plain sum depends on the order in its last digit, and the last digit can decide a tie.
+    means = {category_id: math.fsum(parts) / len(tops) for category_id, parts in confidences.items()}
+    return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _apply_temperature(mixture: NDArray[np.floating[Any]], temperature: float) -> Probabilities:

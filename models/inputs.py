@@ -30,7 +30,10 @@ def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
     Raises:
         ValueError: If the bytes are not a decodable image.
     """
-    blue_first = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
+    try:
+        blue_first = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
+    except cv2.error:  # a header that promises more pixels than OpenCV takes
+        blue_first = None
     if blue_first is None:
         raise ValueError(f"expected a JPEG, received {len(jpeg)} bytes that OpenCV cannot decode")
     square = to_square(np.asarray(blue_first, np.uint8), side_px)  # before swapping channels: fewer pixels to swap
@@ -52,10 +55,11 @@ def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     height_px, width_px = pixels.shape[:2]
     if (height_px, width_px) == (side_px, side_px):
         return pixels
-    skips_pixels = max(height_px, width_px) > 2 * side_px
-    interpolation = cv2.INTER_AREA if skips_pixels else cv2.INTER_LINEAR
-    resized = cv2.resize(pixels, (side_px, side_px), interpolation=interpolation)
-    return np.asarray(resized, np.uint8)
+    if max(height_px, width_px) > 2 * side_px:
+        # OpenCV averages areas only where neither side grows, so a thin image is shrunk along its long side first.
+        shrunk = (min(width_px, side_px), min(height_px, side_px))
+        pixels = np.asarray(cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def network_input(images: Images | Any, network: NetworkSpec) -> Any:

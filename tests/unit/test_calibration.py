@@ -1,0 +1,155 @@
+"""Mixture, temperature, calibration error and several images: against numbers worked out by hand, and as laws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.calibration import (
+    AUTO_THRESHOLD,
+    calibration_error,
+    combine,
+    combine_images,
+    fit_temperature,
+    status,
+)
+
+Rows = NDArray[np.float32]
+temperatures = st.floats(0.05, 20)
+
+
+@st.composite
+def softmaxes(draw: st.DrawFn, *, networks: int = 1) -> list[Rows]:
+    """Draw the softmaxes of some networks over the same batch and categories, sure ones among them."""
+    batch, categories = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    logits = st.lists(st.floats(-60, 60), min_size=categories, max_size=categories)
+    result = []
+    for _ in range(networks):
+        rows = np.array(draw(st.lists(logits, min_size=batch, max_size=batch)), np.float64)
+        powers = np.exp(rows - rows.max(axis=1, keepdims=True))
+        result.append((powers / powers.sum(axis=1, keepdims=True)).astype(np.float32))
+    return result
+
+
+class TestCombine:
+    def test_by_hand(self) -> None:
+        by_network = {"a": np.array([[0.9, 0.1]], np.float32), "b": np.array([[0.5, 0.5]], np.float32)}
+        mean = combine(by_network, weights={"a": 0.75, "b": 0.25}, temperature=1.0)
+        assert mean.dtype == np.float32
+        np.testing.assert_allclose(mean, [[0.8, 0.2]], rtol=1e-6)
+
+        # softmax(log(p) / T) = p^(1/T), normalised: (0.8^2, 0.2^2) = (0.64, 0.04) and (0.8^.5, 0.2^.5) = (2, 1) / 5^.5
+        sharp = combine(by_network, weights={"a": 0.75, "b": 0.25}, temperature=0.5)
+        np.testing.assert_allclose(sharp, [[0.64 / 0.68, 0.04 / 0.68]], rtol=1e-6)
+        soft = combine(by_network, weights={"a": 0.75, "b": 0.25}, temperature=2.0)
+        np.testing.assert_allclose(soft, [[2 / 3, 1 / 3]], rtol=1e-6)
+
+    @given(softmaxes(networks=2), st.floats(0, 1), temperatures)
+    def test_rows_sum_to_one(self, parts: list[Rows], share: float, temperature: float) -> None:
+        by_network = dict(zip("ab", parts, strict=True))
+        combined = combine(by_network, weights={"a": share, "b": 1 - share}, temperature=temperature)
+        assert combined.shape == parts[0].shape
+        assert (combined >= 0).all()
+        np.testing.assert_allclose(combined.sum(axis=1), 1, atol=1e-6)
+
+    @given(softmaxes())
+    def test_temperature_one_changes_nothing(self, parts: list[Rows]) -> None:
+        combined = combine({"a": parts[0]}, weights={"a": 1.0}, temperature=1.0)
+        np.testing.assert_allclose(combined, parts[0], atol=1e-6)
+
+    @given(softmaxes(), temperatures)
+    def test_no_temperature_changes_the_winner(self, parts: list[Rows], temperature: float) -> None:
+        combined = combine({"a": parts[0]}, weights={"a": 1.0}, temperature=temperature)
+        rows = np.arange(len(combined))
+        assert (combined[rows, parts[0].argmax(axis=1)] == combined.max(axis=1)).all()
+
+    @given(softmaxes(), temperatures, temperatures)
+    def test_a_higher_temperature_is_never_surer(self, parts: list[Rows], one: float, other: float) -> None:
+        cool, warm = (
+            combine({"a": parts[0]}, weights={"a": 1.0}, temperature=temperature).max(axis=1)
+            for temperature in sorted((one, other))
+        )
+        assert (warm <= cool + 1e-6).all()
+
+
+class TestFitTemperature:
+    @pytest.mark.parametrize("true_temperature", [0.5, 1.0, 2.5])
+    def test_recovers_the_temperature_that_the_labels_were_drawn_with(self, true_temperature: float) -> None:
+        random = np.random.default_rng(5)
+        raw = random.dirichlet(np.full(4, 0.8), size=20_000).astype(np.float32)
+        honest = combine({"a": raw}, weights={"a": 1.0}, temperature=true_temperature)
+        labels = (honest.cumsum(axis=1) < random.random((len(raw), 1))).sum(axis=1).clip(0, 3)
+        assert fit_temperature(raw, labels) == pytest.approx(true_temperature, rel=0.06)
+
+    def test_stays_in_its_range_where_the_data_ask_for_more(self) -> None:
+        always_right = np.array([[0.6, 0.4]] * 10, np.float32)
+        assert fit_temperature(always_right, np.zeros(10, int)) == pytest.approx(0.05, rel=0.05)
+        assert fit_temperature(always_right, np.ones(10, int)) == pytest.approx(20, rel=0.05)
+
+
+class TestCalibrationError:
+    def test_by_hand(self) -> None:
+        # Two bins of two: (0.6, 0.7) with one hit, |0.5 - 0.65| = 0.15; (0.9, 1.0) with two hits, |1 - 0.95| = 0.05.
+        confidences = np.array([0.9, 0.6, 1.0, 0.7])
+        hits = np.array([True, False, True, True])
+        assert calibration_error(confidences, hits, bins=2) == pytest.approx(0.10)
+        # One bin: accuracy 0.75, mean confidence 0.8.
+        assert calibration_error(confidences, hits, bins=1) == pytest.approx(0.05)
+        # Bins of one each: 0.1, 0.6, 0.0, 0.3; more bins than examples changes nothing.
+        assert calibration_error(confidences, hits, bins=4) == pytest.approx(0.25)
+        assert calibration_error(confidences, hits, bins=40) == pytest.approx(0.25)
+
+    def test_uneven_bins_weigh_by_their_examples(self) -> None:
+        # Three examples in two bins are split 2 and 1: (2 * |0.5 - 0.5| + 1 * |0 - 0.9|) / 3.
+        found = calibration_error(np.array([0.4, 0.6, 0.9]), np.array([True, False, False]), bins=2)
+        assert found == pytest.approx(0.3)
+
+    def test_nothing_to_measure_is_no_error(self) -> None:
+        assert calibration_error(np.array([]), np.array([], bool)) == 0
+
+    @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
+    def test_lies_between_0_and_1(self, examples: list[tuple[float, bool]], bins: int) -> None:
+        confidences, hits = (np.array(column) for column in zip(*examples, strict=True))
+        assert 0 <= calibration_error(confidences, hits, bins=bins) <= 1
+
+
+class TestCombineImages:
+    def test_by_hand(self) -> None:
+        combined = combine_images([{"shirt": 0.5, "coat": 0.25}, {"coat": 1.0}])
+        assert list(combined.items()) == [("coat", 0.625), ("shirt", 0.25)]
+
+    def test_ties_are_in_order_of_the_name(self) -> None:
+        assert list(combine_images([{"b": 0.5}, {"a": 0.5}])) == ["a", "b"]
+
+    def test_no_images_say_nothing(self) -> None:
+        assert combine_images([]) == {}
+
+    def test_three_images_that_tie_only_without_rounding_errors(self) -> None:
+        """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in floating point, and once decided a product's category."""
+        images = [{"a": 0.1, "b": 0.3}, {"a": 0.2, "b": 0.2}, {"a": 0.3, "b": 0.1}]
+        assert list(combine_images(images)) == ["a", "b"]
+        assert list(combine_images(images[::-1])) == ["a", "b"]
+
+    @given(
+        st.lists(st.dictionaries(st.sampled_from("abcd"), st.floats(0, 1), max_size=4), min_size=1, max_size=6),
+        st.data(),
+    )
+    def test_the_order_of_the_images_does_not_matter(self, images: list[dict[str, float]], data: Any) -> None:
+        shuffled = data.draw(st.permutations(images))
+        combined = combine_images(images)
+        assert list(combine_images(shuffled).items()) == list(combined.items())
+        assert list(combined.values()) == sorted(combined.values(), reverse=True)
+        assert math.fsum(combined.values()) == pytest.approx(
+            math.fsum(math.fsum(image.values()) for image in images) / len(images)
+        )
+
+
+@pytest.mark.parametrize(("confidence", "expected"), [(0.8, "auto"), (0.7999, "review"), (1.0, "auto")])
+def test_status_is_auto_from_the_threshold_on(confidence: float, expected: str) -> None:
+    assert status(confidence, AUTO_THRESHOLD) == expected
