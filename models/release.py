@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from models.calibration import AUTO_THRESHOLD
-from models.registry import architecture
+from models.registry import ARCHITECTURES, architecture
 from models.spec import Category, NetworkSpec
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-1"
@@ -88,7 +90,10 @@ def load_release(directory: Path) -> Release:
         weights = directory / network.weights_file
         if not weights.is_file():
             raise ReleaseError(f"release {release.release_id} lacks {weights}; copy the whole directory")
-        found = sha256_of(weights)
+        try:
+            found = sha256_of(weights)
+        except OSError as error:
+            raise ReleaseError(f"{weights} cannot be read ({error.strerror}); copy it again") from error
         if found != network.weights_sha256:
             raise ReleaseError(
                 f"{weights} was altered: expected SHA-256 {network.weights_sha256}, found {found}; copy it again"
@@ -109,7 +114,7 @@ def save_release(release: Release, directory: Path, *, weights: Mapping[str, Pat
     """
     if directory.exists():
         raise FileExistsError(f"{directory} is there already and a release is never changed; choose another release_id")
-    scratch = directory.with_name(f".{directory.name}.{os.getpid()}")
+    scratch = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
     try:
         scratch.mkdir(parents=True)
         for network in release.networks:
@@ -158,7 +163,8 @@ def to_float16(source: Path, target: Path) -> None:
                 half.require_group(name).attrs.update(item.attrs)
                 return
             values = np.asarray(item)
-            small = values.astype(np.float16) if values.dtype == np.float32 else values
+            with np.errstate(over="ignore"):  # what overflows is refused below, by name
+                small = values.astype(np.float16) if values.dtype == np.float32 else values
             if not np.isfinite(small).all():
                 raise ValueError(f"{source}: {name} does not fit float16; keep float32")
             half.create_dataset(name, data=small, track_times=False)
@@ -180,7 +186,21 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
     if not networks or not categories:
         raise ValueError("it names no network or no category")
     for network in networks:
-        if Path(network.weights_file).name != network.weights_file:
+        if Path(network.weights_file).name != network.weights_file or network.weights_file in ("", ".."):
             raise ValueError(f"weights_file {network.weights_file!r} leaves the release's directory")
+        if network.architecture not in ARCHITECTURES:
+            raise ValueError(f"its architecture {network.architecture!r} is unknown; upgrade shelfwise")
+    _check_numbers(raw, networks)
     fields = {key: value for key, value in raw.items() if key not in ("format", "networks", "categories")}
     return Release(networks=networks, categories=categories, **fields)
+
+
+def _check_numbers(raw: Mapping[str, Any], networks: Sequence[NetworkSpec]) -> None:
+    """Refuse numbers that would make confidences mean nothing, before they reach the database."""
+    if not 0 < raw["temperature"] < math.inf:
+        raise ValueError(f"its temperature is {raw['temperature']} where a number above 0 was expected")
+    shares = [network.ensemble_weight for network in networks]
+    if min(shares) < 0 or abs(math.fsum(shares) - 1) > 1e-6:
+        raise ValueError(f"its ensemble weights are {shares} where shares that sum to 1 were expected")
+    if any(not isinstance(network.input_px, int) or network.input_px < 1 for network in networks):
+        raise ValueError("an input_px is not a number of pixels")

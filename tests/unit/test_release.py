@@ -1,0 +1,222 @@
+"""Release directories: written whole or not at all, read only if complete and unaltered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from models.calibration import AUTO_THRESHOLD
+from models.release import MANIFEST, Release, ReleaseError, load_release, save_release, sha256_of, to_float16
+from models.spec import Category, NetworkSpec
+
+SHIRT, COAT = Category("apparel.tops.shirt", "Apparel > Tops > Shirt"), Category("apparel.coat", "Apparel > Coat")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> dict[str, Path]:
+    """Two files of bytes that stand in for weights: a release does not look inside them."""
+    files = {"efficientnetb0": tmp_path / "made" / "e.h5", "xception": tmp_path / "made" / "x.h5"}
+    (tmp_path / "made").mkdir()
+    for name, path in files.items():
+        path.write_bytes(name.encode() * 1000)
+    return files
+
+
+@pytest.fixture
+def release(weights: dict[str, Path]) -> Release:
+    """A release of both networks over two categories."""
+    return Release(
+        release_id="autumn-1",
+        taxonomy_version="shop-2",
+        categories=(SHIRT, COAT),
+        networks=(
+            NetworkSpec("efficientnetb0", 56, "e.weights.h5", sha256_of(weights["efficientnetb0"]), 0.25),
+            NetworkSpec("xception", 71, "x.weights.h5", sha256_of(weights["xception"]), 0.75),
+        ),
+        temperature=1.3,
+        thresholds={SHIRT.category_id: 0.6},
+        metrics={"accuracy": 0.91},
+        training={"seed": 7},
+        code_version="0.1.0",
+    )
+
+
+@pytest.fixture
+def saved(release: Release, weights: dict[str, Path], tmp_path: Path) -> Path:
+    """That release, written."""
+    directory = tmp_path / "releases" / "autumn-1"
+    save_release(release, directory, weights=weights)
+    return directory
+
+
+def edit(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    manifest = directory / MANIFEST
+    document = json.loads(manifest.read_text())
+    change(document)
+    manifest.write_text(json.dumps(document))
+
+
+def test_what_was_saved_is_what_is_loaded(release: Release, saved: Path, weights: dict[str, Path]) -> None:
+    loaded = load_release(saved)
+    assert loaded == release
+    assert loaded.decode_px == 71
+    assert (loaded.threshold(SHIRT.category_id), loaded.threshold(COAT.category_id)) == (0.6, AUTO_THRESHOLD)
+    assert sorted(path.name for path in saved.iterdir()) == ["e.weights.h5", MANIFEST, "x.weights.h5"]
+    assert (saved / "x.weights.h5").read_bytes() == weights["xception"].read_bytes()
+
+
+def test_a_release_may_be_copied_elsewhere(release: Release, saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "other place")
+    assert load_release(tmp_path / "other place") == release
+
+
+class TestRefused:
+    def test_no_directory_and_no_manifest(self, tmp_path: Path) -> None:
+        for directory in (tmp_path / "nowhere", tmp_path):
+            with pytest.raises(ReleaseError, match=f"no release at {directory}: expected release.json"):
+                load_release(directory)
+
+    def test_a_missing_weights_file_is_named(self, saved: Path) -> None:
+        (saved / "x.weights.h5").unlink()
+        with pytest.raises(ReleaseError, match=r"autumn-1 lacks .*/x\.weights\.h5; copy the whole directory"):
+            load_release(saved)
+
+    @pytest.mark.parametrize(
+        "damage", [lambda data: data[:-1], lambda data: b"E" + data[1:], lambda data: data + b"\0"]
+    )
+    def test_an_altered_weights_file_is_named(self, damage: Callable[[bytes], bytes], saved: Path) -> None:
+        path = saved / "e.weights.h5"
+        path.write_bytes(damage(path.read_bytes()))
+        with pytest.raises(ReleaseError, match=r"/e\.weights\.h5 was altered: expected SHA-256 [0-9a-f]{64}, found"):
+            load_release(saved)
+
+    @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that can be opened and not be read")
+    def test_a_weights_file_that_cannot_be_read_is_named(self, saved: Path) -> None:
+        (saved / "e.weights.h5").unlink()
+        (saved / "e.weights.h5").symlink_to("/proc/self/mem")
+        with pytest.raises(ReleaseError, match=r"/e\.weights\.h5 cannot be read"):
+            load_release(saved)
+
+    @pytest.mark.parametrize("name", ["../e.weights.h5", "/etc/passwd", "sub/e.weights.h5", "..", ".", ""])
+    def test_weights_outside_the_directory(self, name: str, saved: Path) -> None:
+        shutil.copy(saved / "e.weights.h5", saved.parent)
+        edit(saved, lambda document: document["networks"][0].update(weights_file=name))
+        with pytest.raises(ReleaseError, match="leaves the release's directory"):
+            load_release(saved)
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            (lambda document: document.update(format=2), "format 2 where 1 was expected; upgrade shelfwise"),
+            (lambda document: document.pop("format"), "'format'"),
+            (lambda document: document.pop("temperature"), "temperature"),
+            (lambda document: document.update(temperature=0), "temperature is 0"),
+            (lambda document: document.update(temperature="warm"), "'str'"),
+            (lambda document: document.update(networks=[]), "names no network"),
+            (lambda document: document.update(categories=[]), "no category"),
+            (lambda document: document.update(networks=None), "NoneType"),
+            (lambda document: document.update(surprise=1), "surprise"),
+            (lambda document: document["networks"][0].update(architecture="resnet50"), "'resnet50' is unknown"),
+            (lambda document: document["networks"][0].update(ensemble_weight=0.5), r"\[0.5, 0.75\] .* sum to 1"),
+            (lambda document: document["networks"][0].update(input_px="56"), "input_px"),
+            (lambda document: document["networks"][0].update(weights_file=5), "int"),
+        ],
+    )
+    def test_a_manifest_that_says_something_else(
+        self, change: Callable[[dict[str, Any]], None], says: str, saved: Path
+    ) -> None:
+        edit(saved, change)
+        with pytest.raises(ReleaseError, match=f"release.json is not a release manifest .*{says}"):
+            load_release(saved)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\ud800".encode("utf-8", "surrogatepass")])
+    def test_a_manifest_that_is_none(self, text: str | bytes, saved: Path) -> None:
+        (saved / MANIFEST).write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(ReleaseError, match=r"release\.json is not a release manifest"):
+            load_release(saved)
+
+
+class TestSaving:
+    def test_a_release_is_never_changed(self, release: Release, saved: Path, weights: dict[str, Path]) -> None:
+        before = {path.name: path.read_bytes() for path in saved.iterdir()}
+        with pytest.raises(FileExistsError, match="a release is never changed; choose another release_id"):
+            save_release(replace(release, temperature=2.0), saved, weights=weights)
+        assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+        assert list(saved.parent.iterdir()) == [saved]
+
+    def test_weights_that_are_not_those_of_the_manifest_leave_nothing(
+        self, release: Release, weights: dict[str, Path], tmp_path: Path
+    ) -> None:
+        weights["xception"].write_bytes(b"other")
+        with pytest.raises(ReleaseError, match="was altered"):
+            save_release(release, tmp_path / "releases" / "autumn-1", weights=weights)
+        assert list((tmp_path / "releases").iterdir()) == []
+
+    def test_an_interruption_leaves_nothing(
+        self, release: Release, weights: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copyfile = shutil.copyfile
+        copied: list[str | Path] = []
+
+        def interrupted(source: Path, target: Path) -> None:
+            if copied:
+                raise KeyboardInterrupt
+            copied.append(copyfile(source, target))
+
+        monkeypatch.setattr(shutil, "copyfile", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            save_release(release, tmp_path / "releases" / "autumn-1", weights=weights)
+        assert copied, "the first file was there already"
+        assert list((tmp_path / "releases").iterdir()) == []
+
+    def test_a_save_that_was_killed_does_not_stand_in_the_way_of_the_next(
+        self, release: Release, weights: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a container the process number is the same each time, so it did not make a name of one's own."""
+        directory = tmp_path / "releases" / "autumn-1"
+        with monkeypatch.context() as killed:
+            killed.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process tidies nothing up
+            weights["xception"].rename(tmp_path / "away")
+            with pytest.raises(FileNotFoundError):
+                save_release(release, directory, weights=weights)
+        assert list(directory.parent.iterdir()), "the remains of the killed one"
+        (tmp_path / "away").rename(weights["xception"])
+        save_release(release, directory, weights=weights)
+        assert load_release(directory) == release
+
+
+class TestFloat16:
+    def test_float32_is_halved_and_the_rest_is_kept(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "full.h5", "w") as file:
+            file.create_dataset("layers/dense/vars/0", data=np.array([[0.1, -2.5]], np.float32))
+            file.create_dataset("seed", data=np.array([1, 4_000_000_000], np.uint32))
+            file["layers"].attrs["name"] = "x"
+        to_float16(tmp_path / "full.h5", tmp_path / "half.h5")
+        with h5py.File(tmp_path / "half.h5") as file:
+            kernel = file["layers/dense/vars/0"]
+            assert kernel.dtype == np.float16
+            np.testing.assert_allclose(kernel, [[0.1, -2.5]], rtol=1e-3)
+            assert file["seed"][1] == 4_000_000_000
+            assert file["layers"].attrs["name"] == "x"
+
+    def test_the_same_weights_give_the_same_bytes(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "full.h5", "w") as file:
+            file.create_dataset("a/b", data=np.ones(5, np.float32))
+        for name in ("one.h5", "two.h5"):
+            to_float16(tmp_path / "full.h5", tmp_path / name)
+        assert sha256_of(tmp_path / "one.h5") == sha256_of(tmp_path / "two.h5")
+
+    @pytest.mark.parametrize("value", [70_000.0, np.inf, np.nan])
+    def test_a_weight_that_does_not_fit_is_named(self, value: float, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "full.h5", "w") as file:
+            file.create_dataset("layers/big", data=np.array([value], np.float32))
+        with pytest.raises(ValueError, match="layers/big does not fit float16; keep float32"):
+            to_float16(tmp_path / "full.h5", tmp_path / "half.h5")
