@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,9 +118,9 @@ def _from_debian(target: Path) -> bool:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         for command in (["apt-get", "download", DEBIAN_PACKAGE], ["dpkg-deb", "-x", "{deb}", "unpacked"]):
-            debs = [path.name for path in Path(scratch).glob("*.deb")]
+            deb = next((path.name for path in Path(scratch).glob("*.deb")), "")
             done = subprocess.run(
-                [debs[0] if word == "{deb}" else word for word in command],
+                [deb if word == "{deb}" else word for word in command],
                 cwd=scratch,
                 capture_output=True,
                 text=True,
@@ -137,10 +138,15 @@ def _from_debian(target: Path) -> bool:
 
 def _read_idx(directory: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read the IDX files: a header of 16 (images) or 8 (labels) bytes, then one unsigned byte a value."""
-    raw_images = gzip.decompress((directory / f"{part}-images-idx3-ubyte.gz").read_bytes())
-    raw_labels = gzip.decompress((directory / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    try:
+        raw_images = gzip.decompress((directory / f"{part}-images-idx3-ubyte.gz").read_bytes())
+        raw_labels = gzip.decompress((directory / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"Fashion-MNIST's {part} files in {directory} are damaged; fetch them again") from error
     if len(raw_images) != 16 + COUNTS[part] * SIDE_PX * SIDE_PX or len(raw_labels) != 8 + COUNTS[part]:
-        raise ValueError(f"{directory} does not hold {COUNTS[part]} articles of 28 x 28 px in its {part} files")
+        raise ValueError(
+            f"{directory} does not hold {COUNTS[part]} articles of 28 x 28 px in its {part} files; fetch them again"
+        )
     images = np.frombuffer(raw_images, np.uint8, offset=16).reshape(-1, SIDE_PX, SIDE_PX)
     return images, np.frombuffer(raw_labels, np.uint8, offset=8)
 
