@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,47 +55,54 @@ def read_catalog(
         UsageError: If it is missing, empty or unreadable, lacks a column, or has rows without or with the same
             (product_id, image_no); one sentence with the file, the column or the first such rows.
     """
+    with _refused(catalog):
+        if catalog == PRODUCTS_TABLE:
+            frame = _listed(spark, products or (), scratch_dir)
+        else:
+            frame = _opened(spark, Path(catalog), scratch_dir)
+        checked = _normalised(frame, catalog).persist()
+        _check(checked, catalog)
+    return checked
+
+
+@contextmanager
+def _refused(catalog: str) -> Iterator[None]:
+    """Turn what Spark says of a file that it cannot read into one sentence."""
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 
-    if catalog == PRODUCTS_TABLE:
-        frame = _listed(spark, products or (), scratch_dir)
-    else:
-        path = Path(catalog)
-        if not path.exists():
-            raise UsageError(
-                f"no catalog at {catalog}; give a directory, a .csv, .jsonl or .parquet file, or `products`"
-            )
-        frame = _opened(spark, path, scratch_dir)
     try:
-        checked = _normalised(frame, catalog).persist()
-        _check(checked, catalog)
-    except (Py4JJavaError, PySparkException) as error:
-        cause = str(error).splitlines()[0][:200]
-        raise UsageError(f"catalog {catalog} cannot be read ({cause}); write it again") from error
-    return checked
+        yield
+    except Py4JJavaError as error:
+        cause = error.java_exception
+        while cause.getCause() is not None:
+            cause = cause.getCause()
+        raise _unreadable(catalog, cause.getMessage()) from error
+    except PySparkException as error:
+        raise _unreadable(catalog, str(error)) from error
+
+
+def _unreadable(catalog: str, cause: str | None) -> UsageError:
+    first = (cause or "no reason given").strip().splitlines()[0][:200]
+    return UsageError(f"catalog {catalog} cannot be read ({first}); write it again")
 
 
 def _opened(spark: SparkSession, path: Path, scratch_dir: Path) -> DataFrame:
     """Open a catalog by its form, with whatever columns it has."""
-    from pyspark.errors import PySparkException
-
-    if path.is_dir() and not any(path.glob("*.parquet")):
+    if not path.exists():
+        raise UsageError(f"no catalog at {path}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
+    if path.is_dir():
+        if any(path.glob("*.parquet")):
+            return spark.read.parquet(str(path.absolute()))
         return _listed(spark, _walk(path), scratch_dir)
     name = str(path.absolute())
-    try:
-        match "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]).lower().removesuffix(".gz"):
-            case ".csv":
-                return spark.read.csv(name, header=True, multiLine=True, escape='"', mode="FAILFAST")
-            case ".jsonl" | ".ndjson" | ".json":
-                return spark.read.json(name, primitivesAsString=True, mode="FAILFAST")
-            case ".parquet":
-                return spark.read.parquet(name)
-            case "":
-                return spark.read.parquet(name)
-    except PySparkException as error:
-        cause = str(error).splitlines()[0][:200]
-        raise UsageError(f"catalog {path} cannot be read ({cause}); write it again") from error
+    match path.name.lower().removesuffix(".gz").rpartition(".")[2]:
+        case "csv":
+            return spark.read.csv(name, header=True, multiLine=True, escape='"', mode="FAILFAST")
+        case "jsonl" | "ndjson" | "json":
+            return spark.read.json(name, primitivesAsString=True, mode="FAILFAST")
+        case "parquet":
+            return spark.read.parquet(name)
     raise UsageError(f"catalog {path} is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
 
 
@@ -157,10 +165,10 @@ def _normalised(frame: DataFrame, catalog: str) -> DataFrame:
     def clean(name: str) -> Column:
         return f.regexp_replace(column(name), _CONTROL, "\ufffd").alias(name)
 
-    number = f.coalesce(f.trim(column("image_no")), f.lit("0"))
+    number = f.coalesce(f.trim(column("image_no")), f.lit("0")).try_cast("double")
     return frame.select(
         f.trim(column("product_id")).alias("product_id"),
-        number.try_cast("int").alias("image_no"),
+        f.when(number == f.floor(number), number.try_cast("int")).alias("image_no"),
         f.coalesce(clean("image_uri"), f.lit("")).alias("image_uri"),
         clean("title"),
         clean("category"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -59,7 +59,7 @@ class ReaderClock:
 
 def read_shard(
     shard: Path, *, side_px: int, batch_size: int, workers: int, clock: ReaderClock | None = None
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch, None, None]:
     """Read one dataset file in batches, decoded by worker threads.
 
     Args:

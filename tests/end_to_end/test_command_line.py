@@ -1,0 +1,180 @@
+"""Wrong calls and broken surroundings: one sentence, the right exit code, nothing written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from jobs import cli
+from tests.conftest import SmallShop
+from tests.end_to_end.conftest import Shelfwise
+
+NIGHT = ("--run-date", "2026-11-01")
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in group.commands.items():
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(("path", "command"), commands(cli.main_group), ids=lambda value: str(value))
+def test_every_command_has_help_with_an_example_that_parses(path: tuple[str, ...], command: click.Command) -> None:
+    text = command.help or ""
+    assert "Example:" in text, path
+    line = next(line for line in text.split("Example:")[1].splitlines() if "shelfwise" in line)
+    words = line[line.index("shelfwise") :].split()[1:]
+    context: click.Context = click.Context(cli.main_group)
+    group: click.Command = cli.main_group
+    while isinstance(group, click.Group):
+        group, words = group.commands[words[0]], words[1:]
+    group.make_context("example", words, parent=context)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("nightly", "--catalog", "x.csv"), "Missing option '--run-date'"),
+        (("nightly", "--catalog", "x.csv", "--run-date", "01.11.2026"), "write it as 2026-11-01"),
+        (("nightly", "--catalog", "x.csv", "--run-date", "2206-11-01"), "is in the future"),
+        (("nightly", "--catalog", "x.csv", *NIGHT, "--max-rejected", "20"), "0.0<=x<=1.0"),
+        (("nightly", "--catalog", "x.csv", *NIGHT, "--run-id", "../x"), "letters, digits"),
+        (("nightly", "--catalog", "x.csv", *NIGHT, "--release", "none-such"), "fashion-mnist-1"),
+        (("backfill", "--from", "2026-11-02", "--to", "2026-11-01"), "is after"),
+        (("backfill", "--from", "2026-11-01", "--to", "2026-11-02"), "no ingested images"),
+        (("query", "none_such"), "category_counts"),
+        (("query", "product_history"), "product_id"),
+        (("query", "product_history", "--param", "product_id"), "NAME=VALUE"),
+        (("query", "category_counts", "--format", "xml"), "'xml' is not one of"),
+        (("tag",), "No such command"),
+    ],
+)
+def test_a_wrong_call_is_exit_2_and_one_sentence(
+    shelfwise: Shelfwise, arguments: tuple[str, ...], sentence: str
+) -> None:
+    done = shelfwise(*arguments)
+    assert done.code == 2, done
+    assert sentence in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("id,image_uri\n1,a.jpg\n", "no column product_id"),
+        ("product_id,image_uri\n", "is empty"),
+        ("product_id,image_uri\np1,a.jpg\np1,b.jpg\n", "(p1, 0) 2 times"),
+    ],
+)
+def test_a_bad_catalog_is_exit_2_and_leaves_no_run(
+    shelfwise: Shelfwise, home: Path, tmp_path: Path, text: str, sentence: str
+) -> None:
+    (tmp_path / "bad.csv").write_text(text, encoding="utf-8")
+    done = shelfwise("nightly", "--catalog", tmp_path / "bad.csv", *NIGHT, "--json")
+    assert (done.code, done.out) == (2, "")
+    assert sentence in done.err
+    assert not (home / "images").exists()
+    with sqlite3.connect(home / "shelfwise.db") as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+
+
+def test_a_broken_release_is_refused_before_spark_starts(
+    shelfwise: Shelfwise, shop: SmallShop, tiny_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_spark(*_args: object, **_options: object) -> None:
+        raise AssertionError("Spark was started")
+
+    monkeypatch.setattr("jobs.nightly.spark_session", no_spark)
+    shop.add("a")
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_release, broken)
+    weights = next(broken.glob("*.weights.h5"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    altered = shelfwise("nightly", "--catalog", shop.catalog, *NIGHT, "--release", broken)
+    assert (altered.code, "was altered" in altered.err) == (2, True)
+    weights.unlink()
+    lacking = shelfwise("nightly", "--catalog", shop.catalog, *NIGHT, "--release", broken)
+    assert (lacking.code, "lacks" in lacking.err) == (2, True)
+
+
+def test_a_database_that_is_not_migrated_names_the_command(
+    shelfwise: Shelfwise, shop: SmallShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.add("a")
+    monkeypatch.setenv("SHELFWISE_DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
+    done = shelfwise("nightly", "--catalog", shop.catalog, *NIGHT)
+    assert (done.code, done.out) == (1, "")
+    assert "shelfwise db upgrade" in done.err
+    assert shelfwise("db", "upgrade").code == 0
+    assert shelfwise("query", "category_counts", "--format", "json").json == []
+
+
+def test_a_database_of_a_newer_version_is_left_alone(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shelfwise("db", "upgrade").code == 0
+    with sqlite3.connect(home / "shelfwise.db") as connection:
+        connection.execute("UPDATE shelfwise_version SET version_num = '9999'")
+    done = shelfwise("query", "category_counts")
+    assert done.code == 1
+    assert "newer" in done.err
+
+
+def test_the_password_of_the_database_is_never_shown(shelfwise: Shelfwise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELFWISE_DATABASE_URL", "postgresql://shop:s3cret@127.0.0.1:1/none")
+    done = shelfwise("query", "category_counts")
+    assert done.code == 1
+    assert "s3cret" not in done.err + done.out
+
+
+def test_a_wrong_setting_names_its_variable(shelfwise: Shelfwise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELFWISE_DRIVER_MEMORY", "lots")
+    done = shelfwise("query", "category_counts")
+    assert (done.code, "SHELFWISE_DRIVER_MEMORY" in done.err) == (2, True)
+
+
+def test_missing_or_old_java_is_one_sentence(
+    shelfwise: Shelfwise, shop: SmallShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.add("a")
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    done = shelfwise("ingest", "--catalog", shop.catalog, *NIGHT)
+    assert (done.code, "Java 17 or 21" in done.err, "apt-get install" in done.err) == (1, True, True)
+
+
+def test_planning_needs_no_tensorflow() -> None:
+    program = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'jax', 'torch'): sys.modules[name] = None\n"
+        "import jobs.predict, jobs.nightly, jobs.cli\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+
+
+def test_results_are_data_not_markup(shelfwise: Shelfwise, shop: SmallShop) -> None:
+    shop.rows["[red]a[/red]\u200b;DROP TABLE runs", 0] = shop.add("a").name
+    del shop.rows["a", 0]
+    done = shelfwise("nightly", "--catalog", shop.catalog, *NIGHT, "--json")
+    assert done.code == 0, done.err
+    assert "[red]a[/red]" in shelfwise("query", "current_categories").out
+    rows = json.loads(shelfwise("query", "current_categories", "--format", "json").out)
+    assert rows[0]["product_id"] == "[red]a[/red]\u200b;DROP TABLE runs"
+    csv_lines = shelfwise("query", "current_categories", "--format", "csv").out.splitlines()
+    assert len(csv_lines) == 2

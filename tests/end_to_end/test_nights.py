@@ -1,0 +1,147 @@
+"""Nights from catalog to rows: what the user of the command line relies on."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SmallShop
+from tests.end_to_end.conftest import Shelfwise, ask, dump
+
+NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
+PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "clothing" / "validation"
+
+
+def test_two_nights(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
+    shop.add_many([f"p{number}" for number in range(10)])
+    shop.add("pair", image_no=0)
+    shop.add("pair", image_no=1)
+    first = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1, "--json")
+    assert first.code == 0, first.err
+    assert first.json["state"] == "published"
+    assert first.json["ingest"]["images_stored"] == 12
+    assert first.json["publish"]["products_changed"] == 11
+    assert ask(home, "SELECT count(*) FROM category_predictions") == [(12,)]
+    assert ask(home, "SELECT image_count FROM product_categories WHERE product_id = 'pair'") == [(2,)]
+
+    shop.add("p3", seed=1234)
+    shop.add("new")
+    second = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2, "--json").json
+    assert (second["ingest"]["images_unchanged"], second["ingest"]["images_stored"]) == (11, 2)
+    assert second["predict"]["images"] == 2
+    touched = ask(home, "SELECT product_id FROM product_categories WHERE run_id = 'nightly-2026-11-02' ORDER BY 1")
+    assert touched == [("new",), ("p3",)]
+    assert ask(home, "SELECT count(*) FROM category_predictions WHERE product_id = 'p3'") == [(2,)]
+
+    before = dump(home)
+    again = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2, "--json").json
+    assert again["predict"]["shards_skipped"] == again["predict"]["shards"] > 0
+    assert dump(home) == before, "the same night again changes no row"
+
+    counts = shelfwise("query", "category_counts", "--format", "json").json
+    assert sum(row["product_count"] for row in counts) == 12
+
+
+def test_the_steps_one_by_one_are_the_same_as_a_night(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
+    shop.add_many(["a", "b", "c"])
+    for command in ("ingest", "predict", "publish"):
+        catalog = ("--catalog", shop.catalog) if command == "ingest" else ()
+        done = shelfwise(command, *catalog, "--run-date", NIGHT_1, "--json")
+        assert done.code == 0, done.err
+    before = dump(home)
+    assert len(before["product_categories"]) == 3
+    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1, "--json").code == 0
+    assert dump(home) == before
+
+
+def test_a_night_killed_before_publish_goes_on_from_its_shards(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path
+) -> None:
+    shop.add_many(["a", "b", "c"])
+    program = (
+        "import os, signal, sys\n"
+        "from jobs import cli, nightly\n"
+        "nightly.publish_step = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"sys.argv = ['shelfwise', 'nightly', '--catalog', {shop.catalog!r}, '--run-date', {NIGHT_1!r}]\n"
+        "cli.main()\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert ask(home, "SELECT count(*) FROM product_categories") == [(0,)]
+    done = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1, "--json").json
+    assert (done["ingest"]["images_stored"], done["predict"]["images"]) == (0, 0)
+    assert ask(home, "SELECT count(*) FROM product_categories") == [(3,)]
+
+
+def test_too_many_rejections_stop_the_night_and_yesterday_stands(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path
+) -> None:
+    shop.add_many(["a", "b", "c"])
+    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1).code == 0
+    yesterday = dump(home)
+    shop.add("a", seed=77)
+    for number in range(2):
+        shop.rows[f"broken-{number}", 0] = "nowhere.jpg"
+    failed = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2, "--json")
+    assert failed.code == 1
+    assert failed.out == ""
+    assert "2 of 3 new images (67%)" in failed.err
+    assert "2 missing" in failed.err
+    after = dump(home)
+    assert ask(home, "SELECT state FROM runs ORDER BY run_date") == [("published",), ("failed",)]
+    assert {name: rows for name, rows in after.items() if name not in ("runs", "releases")} == {
+        name: rows for name, rows in yesterday.items() if name not in ("runs", "releases")
+    }
+    options = ("--max-rejected", "0.7", "--json")
+    done = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2, *options).json
+    assert done["ingest"]["rejected_by_reason"] == {"missing": 2}
+    assert ask(home, "SELECT product_id, reason FROM rejected_images ORDER BY 1") == [
+        ("broken-0", "missing"),
+        ("broken-1", "missing"),
+    ]
+
+
+def test_a_backfill_with_another_release_reads_no_source_image(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path, tiny_pair: Path
+) -> None:
+    shop.add_many(["a", "b"])
+    shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1)
+    shop.add("c")
+    shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2)
+    shutil.rmtree(shop.directory)
+    options = ("--from", NIGHT_1, "--to", NIGHT_2, "--release", tiny_pair, "--json")
+    plan = shelfwise("backfill", *options, "--dry-run").json
+    assert (plan["dates"], plan["images_to_predict"], plan["dry_run"]) == ([NIGHT_1, NIGHT_2], 3, True)
+    assert ask(home, "SELECT count(*) FROM runs") == [(2,)]
+    done = shelfwise("backfill", *options).json
+    assert done["publish"]["products_changed"] == 3
+    rows = ask(home, "SELECT product_id, release_id FROM product_categories ORDER BY 1")
+    assert rows == [("a", "pair-1"), ("b", "pair-1"), ("c", "pair-1")]
+    networks = ask(home, "SELECT by_network FROM category_predictions WHERE release_id = 'pair-1' LIMIT 1")[0][0]
+    assert "efficientnetb0" in networks
+    assert "xception" in networks
+
+
+def test_the_products_table_is_a_catalog(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
+    shop.add_many(["a", "b"])
+    shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1)
+    absolute = f"'{shop.directory}/' || image_uri"
+    ask(home, f"UPDATE products SET image_uri = {absolute}")
+    done = shelfwise("nightly", "--catalog", "products", "--run-date", NIGHT_2, "--json")
+    assert done.code == 0, done.err
+    assert done.json["ingest"]["images_unchanged"] == 2
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="the clothing photographs are not beside this clone")
+def test_real_photographs_are_all_tagged_or_rejected(shelfwise: Shelfwise, home: Path) -> None:
+    done = shelfwise("nightly", "--catalog", PHOTOGRAPHS, "--run-date", NIGHT_1, "--json").json
+    files = sum(path.is_file() for path in PHOTOGRAPHS.rglob("*.*"))
+    assert done["ingest"]["catalog_rows"] == files
+    tagged = ask(home, "SELECT count(*) FROM product_categories")[0][0]
+    rejected = ask(home, "SELECT count(*) FROM rejected_images")[0][0]
+    assert tagged + rejected == files

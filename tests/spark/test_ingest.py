@@ -1,0 +1,206 @@
+"""What ingest stores, what it leaves alone, and what it rejects."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from datetime import date
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from jobs import ingest
+from jobs.config import IngestConfig, Places, UsageError
+from jobs.ingest import IngestSummary, Partition, partition
+from jobs.schema import IMAGES, REJECTION_REASONS, SEEN
+from jobs.shards import shards
+from tests.conftest import SmallShop, picture
+
+DAY, NEXT_DAY = date(2026, 11, 1), date(2026, 11, 2)
+
+
+class Ingest:
+    """Runs ingests into one home."""
+
+    def __init__(self, spark: SparkSession, home: Path) -> None:
+        self.spark, self.places = spark, Places(home)
+
+    def __call__(self, catalog: str, day: date = DAY, *, shard_bytes: int = 10**9) -> IngestSummary:
+        return ingest.run(self.spark, IngestConfig(catalog, day, self.places, shard_bytes))
+
+    def images(self, day: date = DAY) -> dict[str, dict[str, object]]:
+        rows = [row for path in shards(self.places.images, [day]) for row in pq.read_table(path).to_pylist()]
+        return {row["product_id"]: row for row in rows}
+
+    def partition(self, day: date = DAY) -> Partition:
+        return partition(self.places, day)
+
+
+@pytest.fixture
+def run(spark: SparkSession, home: Path) -> Ingest:
+    return Ingest(spark, home)
+
+
+def test_every_image_is_stored_once_with_its_key_and_its_pixels(run: Ingest, shop: SmallShop) -> None:
+    shop.add_many(["a", "b", "c"])
+    summary = run(shop.catalog)
+    assert (summary.catalog_rows, summary.images_stored, summary.images_rejected) == (3, 3, 0)
+    stored = run.images()
+    assert stored.keys() == {"a", "b", "c"}
+    for product_id, row in stored.items():
+        source = (shop.directory / f"{product_id}-0.jpg").read_bytes()
+        assert row["image_sha256"] == hashlib.sha256(source).hexdigest()
+        pixels = cv2.imdecode(np.frombuffer(row["jpeg"], np.uint8), cv2.IMREAD_COLOR)  # type: ignore[call-overload]
+        assert pixels.shape[:2] == (row["height_px"], row["width_px"]) == (40, 60)
+        original = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR)
+        assert np.abs(pixels.astype(int) - original.astype(int)).mean() < 3
+    files = shards(run.places.images, [DAY])
+    assert all(pq.read_schema(path) == IMAGES for path in files)
+
+
+def test_large_images_are_reduced_to_320_px(run: Ingest, shop: SmallShop) -> None:
+    shop.rows["big", 0] = "big.jpg"
+    (shop.directory / "big.jpg").write_bytes(picture(1, width_px=1200, height_px=800))
+    run(shop.catalog)
+    assert (run.images()["big"]["width_px"], run.images()["big"]["height_px"]) == (480, 320)
+
+
+def test_an_unchanged_catalog_is_not_read_again(run: Ingest, shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.add_many(["a", "b"])
+    run(shop.catalog)
+    (shop.directory / "a-0.jpg").chmod(0)  # a second read would fail, were this not root
+    summary = run(shop.catalog, NEXT_DAY)
+    assert (summary.images_unchanged, summary.images_stored, summary.source_bytes) == (2, 0, 0)
+    assert run.images(NEXT_DAY) == {}
+
+
+def test_only_what_changed_is_stored_again(run: Ingest, shop: SmallShop) -> None:
+    shop.add_many(["same", "touched", "changed"])
+    run(shop.catalog)
+    shop.add("changed", seed=99)
+    os.utime(shop.directory / "touched-0.jpg", (2_000_000_000, 2_000_000_000))
+    shop.add("new")
+    summary = run(shop.catalog, NEXT_DAY)
+    assert (summary.images_unchanged, summary.images_stored) == (2, 2)
+    assert run.images(NEXT_DAY).keys() == {"changed", "new"}
+    again = run(shop.catalog, NEXT_DAY)
+    assert (again.images_unchanged, again.source_bytes) == (4, 0), "the new time of a touched file is remembered"
+
+
+def test_the_content_decides_when_only_the_time_changed_back(run: Ingest, shop: SmallShop) -> None:
+    path = shop.add("p", seed=1)
+    run(shop.catalog)
+    before = path.stat().st_mtime_ns
+    path.write_bytes(picture(2))
+    os.utime(path, ns=(before + 1_000_000_000, before + 1_000_000_000))
+    assert run(shop.catalog, NEXT_DAY).images_stored == 1
+
+
+def test_shards_are_bounded(run: Ingest, shop: SmallShop) -> None:
+    shop.add_many([f"p{number:03d}" for number in range(40)])
+    run(shop.catalog, shard_bytes=20_000)
+    files = shards(run.places.images, [DAY])
+    assert len(files) > 3
+    assert sum(pq.read_metadata(path).num_rows for path in files) == 40
+
+
+def hostile_files(directory: Path) -> dict[str, str]:
+    """Write one file for each way in which an image can be bad; return the expected reasons."""
+    whole = picture(5, width_px=300, height_px=300)
+    bomb = Image.new("1", (30_000, 30_000))
+    packed = io.BytesIO()
+    bomb.save(packed, "PNG")
+    frames = [Image.new("P", (32, 32), colour) for colour in (1, 2)]
+    animated = io.BytesIO()
+    frames[0].save(animated, "GIF", save_all=True, append_images=frames[1:])
+    contents = {
+        "empty": (b"", "empty"),
+        "html": (b"<!DOCTYPE html><title>404</title>", "not_an_image"),
+        "truncated": (whole[: len(whole) // 2], "truncated"),
+        "one-pixel": (picture(1, width_px=1, height_px=1), "too_small"),
+        "bomb": (packed.getvalue(), "too_large"),
+        "vector": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported_format"),
+        "animated": (animated.getvalue(), ""),
+    }
+    for name, (content, _) in contents.items():
+        (directory / f"{name}.jpg").write_bytes(content)
+    return {name: reason for name, (_, reason) in contents.items()} | {"missing": "missing"}
+
+
+def test_bad_images_are_rejected_with_a_reason_and_the_rest_is_stored(run: Ingest, shop: SmallShop) -> None:
+    expected = hostile_files(shop.directory)
+    for name in expected:
+        shop.rows[name, 0] = f"{name}.jpg"
+    shop.rows["folder", 0] = "."
+    shop.rows["web", 0] = "https://example.com/a.jpg"
+    shop.rows["nothing", 0] = ""
+    expected |= {"folder": "unreadable", "web": "uri_not_allowed"}
+    shop.add_many(["good-1", "good-2"])
+    summary = run(shop.catalog)
+    found = {row["product_id"]: row for row in run.partition().rejections}
+    assert run.images().keys() == {"good-1", "good-2", "animated"}
+    assert {name: found[name]["reason"] for name in expected if name != "animated"} == {
+        name: reason for name, reason in expected.items() if reason
+    }
+    assert found.keys() == expected.keys() - {"animated"} | {"nothing"}
+    assert summary.images_stored + summary.images_rejected == summary.catalog_rows
+    for row in found.values():
+        assert row["reason"] in REJECTION_REASONS
+        assert row["detail"]
+        assert "\n" not in row["detail"]
+    assert all(pq.read_schema(path) == SEEN for path in shards(run.places.seen, [DAY]))
+
+
+def test_a_rejected_image_is_reported_once_and_read_again_when_it_changes(run: Ingest, shop: SmallShop) -> None:
+    shop.add("good")
+    shop.rows["late", 0] = "late-0.jpg"
+    run(shop.catalog)
+    assert run(shop.catalog, NEXT_DAY).images_rejected == 0
+    shop.add("late")
+    assert run(shop.catalog, NEXT_DAY).images_stored == 1
+    assert run.images(NEXT_DAY).keys() == {"late"}
+
+
+def test_an_image_mended_on_the_same_date_is_no_rejection_any_more(run: Ingest, shop: SmallShop) -> None:
+    shop.add("good")
+    shop.rows["late", 0] = "late-0.jpg"
+    run(shop.catalog)
+    assert run.partition().rejected_share == 0.5
+    shop.add("late")
+    run(shop.catalog)
+    assert (run.partition().images, run.partition().rejections) == (2, [])
+
+
+def test_two_contents_of_one_image_on_one_date_leave_the_later(run: Ingest, shop: SmallShop) -> None:
+    path = shop.add("p", seed=1)
+    run(shop.catalog)
+    shop.add("p", seed=2)
+    run(shop.catalog)
+    assert run.partition().contents == {("p", 0): hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_a_killed_ingest_is_repeated_without_doubles(run: Ingest, shop: SmallShop) -> None:
+    shop.add_many([f"p{number}" for number in range(12)])
+    run(shop.catalog, shard_bytes=1500)
+    whole = shards(run.places.images, [DAY])
+    for path in whole[::2]:  # what a kill leaves: some files in place, some not
+        path.unlink()
+    (whole[0].parent / f".{whole[0].name}.dead.tmp").write_bytes(b"PAR1")
+    run(shop.catalog)
+    names = [row["product_id"] for path in shards(run.places.images, [DAY]) for row in pq.read_table(path).to_pylist()]
+    assert sorted(names) == sorted(f"p{number}" for number in range(12))
+
+
+def test_an_unusable_catalog_writes_nothing(run: Ingest, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("product_id,image_uri\np1,a.jpg\np1,b.jpg\n", encoding="utf-8")
+    with pytest.raises(UsageError):
+        run(str(bad))
+    assert not run.places.images.exists()
+    assert not run.places.seen.exists()
