@@ -1,4 +1,4 @@
-"""Where Fashion-MNIST comes from, in which order, and that other pixels are never used. Its sources are tiny stand-ins."""
+"""Where Fashion-MNIST comes from, in which order, and that no other pixels are used. Its sources are tiny stand-ins."""
 
 from __future__ import annotations
 
