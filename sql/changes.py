@@ -14,14 +14,14 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
 from sql.staging import analyze, create_temporary
-from sql.tables import UtcDateTime, product_categories
+from sql.tables import UtcDateTime, category_totals, product_categories
 
 _NEW = ("product_id", "category_id", "confidence", "status", "release_id", "image_count", "ingest_date", "run_id")
 _OLD = ("category_id", "confidence", "status")
 CHANGE_COLUMNS = (*_NEW, *(f"old_{name}" for name in _OLD))
 """Of `answer_changes`; `old_status` is empty for a product without an answer so far."""
 
-_FIND = sa.text("""
+_BESIDE = """
 INSERT INTO answer_changes
 SELECT
     answer.product_id,
@@ -37,6 +37,9 @@ SELECT
     stored.status
 FROM run_answers AS answer
 LEFT JOIN product_categories AS stored ON stored.product_id = answer.product_id
+"""
+
+_REPLACES = """
 WHERE
     stored.product_id IS NULL
     OR (
@@ -55,7 +58,9 @@ WHERE
             OR answer.run_id <> stored.run_id
         )
     )
-""").bindparams(sa.bindparam("newer_releases", type_=sa.Text(), expanding=True))
+"""
+
+_FIND = sa.text(_BESIDE + _REPLACES).bindparams(sa.bindparam("newer_releases", type_=sa.Text(), expanding=True))
 
 _UPDATE = sa.text("""
 UPDATE product_categories
@@ -117,6 +122,9 @@ ON CONFLICT (category_id, status) DO UPDATE SET
 """)
 
 
+_EMPTY = sa.text("DELETE FROM category_totals WHERE product_count = 0")
+
+
 def prepare(connection: Connection) -> None:
     """Make an empty `answer_changes`."""
     types: dict[str, TypeEngine[Any]] = {name: product_categories.c[name].type for name in _NEW}
@@ -135,11 +143,26 @@ def find(connection: Connection, *, release_id: str, newer_releases: list[str]) 
     analyze(connection, "answer_changes")
 
 
+def find_again(connection: Connection, *, release_id: str) -> None:
+    """Fill `answer_changes` with all rows of `run_answers`, whoever gave the present answers."""
+    prepare(connection)
+    connection.execute(sa.text(_BESIDE), {"release_id": release_id})
+
+
+def remove(connection: Connection, product_id: str) -> None:
+    """Leave a product that a person decided on without any answer."""
+    table, total = product_categories, category_totals
+    gone = connection.execute(table.delete().where(table.c.product_id == product_id).returning(table.c.category_id))
+    same = (total.c.category_id == gone.scalar_one(), total.c.status == "manual")
+    connection.execute(total.update().where(*same).values(product_count=total.c.product_count - 1))
+    connection.execute(_EMPTY)
+
+
 def apply(connection: Connection, moment: datetime) -> int:
     """Write `answer_changes` into the answers and their totals. Return the rows added or changed."""
     changed = connection.execute(_UPDATE, {"moment": moment}).rowcount
     changed += connection.execute(_INSERT, {"moment": moment}).rowcount
     if changed:
         connection.execute(_TOTALS)
-        connection.execute(sa.text("DELETE FROM category_totals WHERE product_count = 0"))
+        connection.execute(_EMPTY)
     return changed

@@ -75,6 +75,21 @@ def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
     return engine
 
 
+def make_reading_engine(url: str) -> Engine:
+    """Build an engine for a database of somebody else: every connection refuses to write.
+
+    Raises:
+        DatabaseError: The URL cannot be read or names another engine.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "postgresql":
+        return make_engine(url).execution_options(postgresql_readonly=True)
+    place = f"{Path(str(parsed.database)).absolute().as_uri()}?mode=ro"
+    return sa.create_engine(
+        parsed, poolclass=NullPool, hide_parameters=True, creator=lambda: sqlite3.connect(place, uri=True)
+    )
+
+
 def describe(url: URL) -> str:
     """Name a database without its password."""
     if url.get_backend_name() == "sqlite":

@@ -24,7 +24,7 @@ QUERIES = Path(__file__).parent / "queries"
 PARAMETER_TYPES = ("text", "integer", "number", "date", "list")
 
 _HEADER = re.compile(r"-- (Purpose|Parameter|Grain|Order): (.+)")
-_PARAMETER = re.compile(r"(\w+) \((\w+)(, optional|, default ([^)]+))?\) (.+)")
+_PARAMETER = re.compile(r"(\w+) \((\w+)(, optional|, default ([^)]*))?\) (.+)")
 _JSON_COLUMNS = {
     column.name for table in metadata.tables.values() for column in table.c if isinstance(column.type, sa.JSON)
 }

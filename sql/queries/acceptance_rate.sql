@@ -1,0 +1,15 @@
+-- Purpose: how often people agreed with what a release suggested.
+-- Grain: one row a release and suggested category on which people decided.
+SELECT
+    decision.release_id,
+    decision.suggested_category_id AS category_id,
+    category.category_path,
+    count(*) AS decision_count,
+    sum(CASE WHEN decision.category_id = decision.suggested_category_id THEN 1 ELSE 0 END) AS accepted_count,
+    avg(CASE WHEN decision.category_id = decision.suggested_category_id THEN 1.0E0 ELSE 0.0E0 END) AS acceptance_rate,
+    avg(decision.suggested_confidence) AS mean_confidence
+FROM overrides AS decision
+LEFT JOIN categories AS category ON category.category_id = decision.suggested_category_id
+WHERE decision.suggested_category_id IS NOT NULL AND decision.action <> 'clear'
+GROUP BY decision.release_id, decision.suggested_category_id, category.category_path
+ORDER BY decision_count DESC, decision.release_id, category_id

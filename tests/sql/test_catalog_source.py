@@ -1,0 +1,107 @@
+"""A shop's own table: other names, other types, a view, another database; read in parts and never written to."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from sql.catalog_source import CatalogSource, KeyRange, ProductMapping
+from sql.errors import DatabaseError
+
+MAPPING = ProductMapping("article_images", {"product_id": "sku", "image_uri": "photo", "title": "name"})
+
+
+@pytest.fixture
+def shop_url(empty_url: str) -> str:
+    """A shop's database: numbers as keys, 1,000 products of one or two images."""
+    from sql.engine import make_engine, make_parent_directory
+
+    engine = make_engine(empty_url)
+    make_parent_directory(engine.url)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("CREATE TABLE article_images (sku INTEGER, image_no INTEGER, photo TEXT, name TEXT, price FLOAT)")
+        )
+        rows = [
+            {"sku": sku, "image_no": image_no, "photo": f"file:///{sku}-{image_no}.jpg", "name": 'it\'s "nice"'}
+            for sku in range(1, 1001)
+            for image_no in range(1 + sku % 2)
+        ]
+        connection.execute(sa.text("INSERT INTO article_images VALUES (:sku, :image_no, :photo, :name, 9.5)"), rows)
+        connection.execute(
+            sa.text(
+                "CREATE VIEW on_sale AS SELECT sku AS product_id, photo AS image_uri FROM article_images "
+                "WHERE image_no = 0"
+            )
+        )
+    return empty_url
+
+
+@pytest.mark.parametrize("parts", [1, 7, 16])
+def test_the_parts_together_are_the_table(shop_url: str, parts: int) -> None:
+    source = CatalogSource(shop_url, MAPPING)
+    ranges = source.key_ranges(parts)
+    assert 1 <= len(ranges) <= parts
+    found = [row for part in ranges for row in source.read(pickle.loads(pickle.dumps(part)))]
+    assert len(found) == 1500
+    assert len({row[:2] for row in found}) == 1500
+    assert found[0] == ("1", 0, "file:///1-0.jpg", 'it\'s "nice"', None, None)
+    if parts == 7:
+        sizes = [len(list(source.read(part))) for part in ranges]
+        assert len(ranges) == 7
+        assert max(sizes) - min(sizes) <= 8
+
+
+def test_a_product_s_images_are_in_one_part(shop_url: str) -> None:
+    source = CatalogSource(shop_url, MAPPING)
+    parts = [{row[0] for row in source.read(part)} for part in source.key_ranges(11)]
+    assert sum(map(len, parts)) == 1000
+
+
+def test_a_view_without_optional_columns(shop_url: str) -> None:
+    source = CatalogSource(shop_url, ProductMapping("on_sale"))
+    (whole,) = source.key_ranges(1)
+    assert whole == KeyRange(None, None)
+    rows = sorted(source.read(whole))
+    assert len(rows) == 1000
+    assert rows[0] == ("1", 0, "file:///1-0.jpg", None, None, None)
+
+
+def test_it_cannot_write(shop_url: str) -> None:
+    source = CatalogSource(shop_url, MAPPING)
+    with source._engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match=r"read-?only"):
+        connection.execute(sa.text("DELETE FROM article_images"))
+    assert len([row for part in source.key_ranges(2) for row in source.read(part)]) == 1500
+
+
+def test_what_is_missing_is_named(shop_url: str) -> None:
+    with pytest.raises(DatabaseError, match=r"no column 'image_uri' \(it has sku, image_no, photo, name, price\)"):
+        CatalogSource(shop_url, ProductMapping("article_images", {"product_id": "sku"}))
+    with pytest.raises(DatabaseError, match="no column 'ean'"):
+        CatalogSource(shop_url, ProductMapping("article_images", {**MAPPING.columns, "title": "ean"}))
+    with pytest.raises(DatabaseError, match="no table or view 'articles'"):
+        CatalogSource(shop_url, ProductMapping("articles"))
+    with pytest.raises(ValueError, match="names 'colour': expected catalog columns, product_id"):
+        ProductMapping("articles", {"colour": "farbe"})
+
+
+def test_an_empty_table_has_one_part_without_rows(shop_url: str) -> None:
+    from sql.engine import make_engine
+
+    with make_engine(shop_url).begin() as connection:
+        connection.execute(sa.text("DELETE FROM article_images"))
+    source = CatalogSource(shop_url, MAPPING)
+    assert [list(source.read(part)) for part in source.key_ranges(8)] == [[]]
+
+
+def test_more_parts_than_products_are_not_made(shop_url: str) -> None:
+    assert len(CatalogSource(shop_url, MAPPING).key_ranges(5000)) == 1000
+
+
+def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="cannot be opened"):
+        CatalogSource(f"sqlite:///{tmp_path}/no-such.db", MAPPING)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,147 @@
+"""People win: what they decide outlives every run, is on record, and can be taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from sql.errors import UnknownNameError
+from sql.overrides import Override, accept_suggestions, clear_override, set_overrides
+from sql.store import ProductDatabase
+from sql.tables import metadata
+from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, combine, dump, prediction, product, publish
+
+
+def counted(database: ProductDatabase) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Count product_categories from scratch."""
+    table = metadata.tables["product_categories"]
+    found: dict[tuple[str, str], tuple[int, int, int]] = {}
+    with database.engine.connect() as connection:
+        for row in connection.execute(sa.select(table)):
+            place = (row.category_id or "", row.status)
+            products, confidences, total = found.get(place, (0, 0, 0))
+            known = row.confidence is not None
+            found[place] = (products + 1, confidences + known, total + round((row.confidence or 0) * 1e9))
+    return found
+
+
+def totals(database: ProductDatabase) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Read the running totals."""
+    return {(row[0], row[1]): row[2:] for row in dump(database)["category_totals"]}
+
+
+def test_a_manual_answer_survives_runs_and_stands_in_the_history(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT), prediction("q", SHIRT)])
+    assert set_overrides(database, [Override("p", BOOT, "it has laces")], decided_by="maria") == 1
+    publish(database, [prediction("p", T_SHIRT, content="B", night=1)], night=1, force=True)
+    publish(database, [prediction("p", T_SHIRT, content="B", night=1)], night=1, release=NEWER_RELEASE, run_id="b")
+    found = answer(database, "p")
+    assert (found["category_id"], found["status"], found["confidence"]) == (BOOT, "manual", None)
+    assert found["previous_category_id"] == SHIRT
+    (decision,) = dump(database)["overrides"]
+    assert decision[1:9] == ("p", "set", BOOT, "maria", "it has laces", SHIRT, 0.9, "release-1")
+    assert totals(database) == counted(database)
+
+
+def test_the_same_decision_again_is_none(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT)])
+    set_overrides(database, [Override("p", BOOT)], decided_by="maria")
+    before = dump(database)
+    assert set_overrides(database, [Override("p", BOOT)], decided_by="jon") == 0
+    assert dump(database) == before
+
+
+def test_a_product_of_the_catalog_without_any_answer_can_be_decided(database: ProductDatabase) -> None:
+    publish(database, [prediction("q", SHIRT)], products=[product("p")])
+    set_overrides(database, [Override("p", BOOT)], decided_by="maria")
+    assert answer(database, "p")["status"] == "manual"
+    assert clear_override(database, "p", decided_by="maria", combine=combine) is False
+    assert "p" not in [row[0] for row in dump(database)["product_categories"]]
+    assert totals(database) == counted(database)
+
+
+def test_clear_gives_the_newest_prediction_back(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT, 0.9)])
+    set_overrides(database, [Override("p", BOOT)], decided_by="maria")
+    publish(database, [prediction("p", T_SHIRT, 0.7, content="B", night=1, status="review")], night=1)
+    publish(database, [prediction("p", T_SHIRT, 0.6, content="C", image_no=1, night=1)], night=1, run_id="more")
+    assert clear_override(database, "p", decided_by="jon", why="wrong product", combine=combine) is True
+    found = answer(database, "p")
+    assert (found["category_id"], found["confidence"], found["status"]) == (T_SHIRT, 0.65, "review")
+    assert (found["image_count"], found["previous_category_id"]) == (2, BOOT)
+    assert [row[2] for row in dump(database)["overrides"]] == ["set", "clear"]
+    assert totals(database) == counted(database)
+
+
+def test_clear_takes_the_release_that_a_run_would(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT)])
+    publish(database, [prediction("p", T_SHIRT)], release=NEWER_RELEASE, run_id="backfill", night=1)
+    set_overrides(database, [Override("p", BOOT)], decided_by="maria")
+    clear_override(database, "p", decided_by="maria", combine=combine)
+    found = answer(database, "p")
+    assert (found["category_id"], found["release_id"]) == (T_SHIRT, "release-2")
+
+
+def test_accept_takes_the_suggestion(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT, 0.5, status="review"), prediction("q", T_SHIRT, 0.4, status="review")])
+    assert accept_suggestions(database, ["p", "q"], decided_by="maria") == 2
+    assert answer(database, "p")["status"] == "manual"
+    assert [row[2:4] for row in dump(database)["overrides"]] == [("accept", SHIRT), ("accept", T_SHIRT)]
+    assert accept_suggestions(database, ["p"], decided_by="maria") == 0
+
+
+@pytest.mark.parametrize(
+    ("decisions", "message"),
+    [
+        ([Override("p", BOOT), Override("nobody-sells-this", BOOT)], "does not know 'nobody-sells-this'"),
+        ([Override("p", "garden.gnome")], "taxonomy does not have 'garden.gnome'"),
+        ([Override("p", BOOT), Override("p", SHIRT)], "more than once: 'p'"),
+        ([Override("'; DROP TABLE overrides; --", BOOT)], "does not know"),
+    ],
+    ids=["product", "category", "twice", "injection"],
+)
+def test_a_decision_that_cannot_be_meant_is_refused_whole(
+    database: ProductDatabase, decisions: list[Override], message: str
+) -> None:
+    publish(database, [prediction("p", SHIRT)])
+    before = dump(database)
+    with pytest.raises((UnknownNameError, ValueError), match=message):
+        set_overrides(database, decisions, decided_by="maria")
+    assert dump(database) == before
+
+
+def test_what_is_missing_is_said(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT)])
+    with pytest.raises(UnknownNameError, match="No person decided on product 'p'"):
+        clear_override(database, "p", decided_by="maria", combine=combine)
+    with pytest.raises(UnknownNameError, match="no suggestion for 'x'"):
+        accept_suggestions(database, ["p", "x"], decided_by="maria")
+    with pytest.raises(ValueError, match="Nobody decided"):
+        set_overrides(database, [Override("p", BOOT)], decided_by=" ")
+
+
+def test_text_of_people_comes_back_as_data(database: ProductDatabase) -> None:
+    nasty = "'); DELETE FROM overrides; -- \" \\ \t\n :p %s"
+    publish(database, [prediction(nasty, SHIRT)])
+    set_overrides(database, [Override(nasty, BOOT, nasty)], decided_by=nasty)
+    (decision,) = dump(database)["overrides"]
+    assert (decision[1], decision[4], decision[5]) == (nasty, nasty, nasty)
+
+
+def test_totals_follow_every_way_of_writing(database: ProductDatabase) -> None:
+    def rows(night: int, confidence: float, **extra: Any) -> list[tuple[Any, ...]]:
+        where = (SHIRT, T_SHIRT, BOOT, None)
+        return [
+            prediction(f"p{n}", where[(n + night) % 4], confidence / (n + 1), night=night, status="unknown", **extra)
+            for n in range(40)
+        ]
+
+    publish(database, rows(0, 0.9))
+    assert totals(database) == counted(database)
+    publish(database, rows(1, 0.7, content="B"), night=1)
+    set_overrides(database, [Override(f"p{n}", SHIRT) for n in range(7)], decided_by="maria")
+    publish(database, rows(2, 0.3, content="C"), night=2, release=NEWER_RELEASE)
+    clear_override(database, "p3", decided_by="maria", combine=combine)
+    assert totals(database) == counted(database)

@@ -1,0 +1,73 @@
+"""Old history goes in parts; nothing that anybody sees or decided goes with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sql.overrides import Override, clear_override, set_overrides
+from sql.prune import prune
+from sql.store import ProductDatabase
+from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, combine, dump, prediction, publish, rejection
+
+
+@pytest.fixture
+def nights(database: ProductDatabase) -> ProductDatabase:
+    """Four nights over ten products: `steady` never changes, the others change every night."""
+    for night in range(4):
+        changed = [prediction(f"p{n}", SHIRT, content=f"night {night}", night=night) for n in range(9)]
+        steady = [prediction("steady", T_SHIRT)] if night == 0 else []
+        publish(database, [*changed, *steady], rejections=[rejection("bad", night=night)], night=night)
+    return database
+
+
+def test_only_current_images_of_old_runs_stay(nights: ProductDatabase) -> None:
+    before = dump(nights)
+    counts = prune(nights, keep_runs=2, products_per_transaction=3)
+    after = dump(nights)
+    assert counts.kept_runs == ("nightly-2026-11-04", "nightly-2026-11-03")
+    assert (counts.predictions, counts.rejections) == (18, 2)
+    assert counts.transactions == 5
+    assert {row[11] for row in after["category_predictions"] if row[0] != "steady"} == set(counts.kept_runs)
+    assert [row[11] for row in after["category_predictions"] if row[0] == "steady"] == ["nightly-2026-11-01"]
+    for name in ("product_categories", "category_totals", "runs", "overrides", "run_category_counts"):
+        assert after[name] == before[name]
+
+
+def test_pruning_again_drops_nothing(nights: ProductDatabase) -> None:
+    prune(nights, keep_runs=1)
+    before = dump(nights)
+    again = prune(nights, keep_runs=1)
+    assert (again.predictions, again.rejections) == (0, 0)
+    assert dump(nights) == before
+
+
+def test_answers_of_a_replaced_release_go_and_its_successor_s_stay(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT)])
+    publish(database, [prediction("p", BOOT)], night=1, release=NEWER_RELEASE, run_id="backfill")
+    publish(database, [prediction("q", BOOT, night=2)], night=2, release=NEWER_RELEASE)
+    prune(database, keep_runs=1)
+    assert [row[:2] for row in dump(database)["category_predictions"]] == [("p", "release-2"), ("q", "release-2")]
+    assert answer(database, "p")["category_id"] == BOOT
+
+
+def test_a_manual_answer_stays_and_can_still_be_cleared(nights: ProductDatabase) -> None:
+    set_overrides(nights, [Override("p1", BOOT)], decided_by="maria")
+    publish(nights, [prediction("q", BOOT, night=8)], night=8)
+    prune(nights, keep_runs=1)
+    assert answer(nights, "p1")["status"] == "manual"
+    clear_override(nights, "p1", decided_by="maria", combine=combine)
+    assert answer(nights, "p1")["category_id"] == SHIRT
+    assert len(dump(nights)["overrides"]) == 2
+
+
+def test_a_rerun_after_pruning_does_not_bring_old_answers_back(nights: ProductDatabase) -> None:
+    prune(nights, keep_runs=1)
+    before = dump(nights)["product_categories"]
+    publish(nights, [prediction(f"p{n}", BOOT, content="night 1", night=1) for n in range(9)], night=1)
+    assert dump(nights)["product_categories"] == before
+
+
+def test_an_empty_database_and_a_bad_number(database: ProductDatabase) -> None:
+    assert prune(database, keep_runs=1).predictions == 0
+    with pytest.raises(ValueError, match="expected at least 1"):
+        prune(database, keep_runs=0)

@@ -1,0 +1,192 @@
+"""Every named query runs on both engines and answers what its header says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from sql.errors import DatabaseError, UnknownNameError
+from sql.named_queries import find_query, list_queries, run_query
+from sql.overrides import Override, accept_suggestions, set_overrides
+from sql.store import ProductDatabase, open_database
+from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, TOPSHOES, prediction, product, publish, rejection
+
+EXAMPLES = {
+    "product_id": "p",
+    "product_ids": "p,q",
+    "run_id": "nightly-2026-11-02",
+    "reference_run_id": "nightly-2026-11-01",
+    "category_id": "apparel.tops",
+}
+
+
+def rows_of(
+    database: ProductDatabase, name: str, params: Mapping[str, Any] | None = None, limit: int | None = None
+) -> list[dict[str, Any]]:
+    result = run_query(database, name, params, limit)
+    return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+
+
+@pytest.fixture
+def shop(database: ProductDatabase) -> ProductDatabase:
+    """Two nights: a shirt that becomes a T-shirt, doubts, rejections, a decision."""
+    publish(
+        database,
+        [
+            prediction("p", SHIRT, 0.9),
+            prediction("q", T_SHIRT, 0.5, status="review"),
+            prediction("r", TOPSHOES, 0.6, status="review", other=BOOT),
+            prediction("s", None, 0.0, status="unknown"),
+        ],
+        rejections=[rejection("t"), rejection("u", "missing"), rejection("v", "missing")],
+        products=[product("p")],
+    )
+    publish(database, [prediction("p", T_SHIRT, 0.8, content="B", night=1)], night=1)
+    return database
+
+
+def test_every_query_runs_with_and_without_rows(database: ProductDatabase, request: pytest.FixtureRequest) -> None:
+    for query in list_queries():
+        params = {name: EXAMPLES[name] for name, parameter in query.parameters.items() if parameter.required}
+        assert rows_of(database, query.name, params, limit=5) in ([], rows_of(database, query.name, params))
+    request.getfixturevalue("shop")
+    set_overrides(database, [Override("p", SHIRT)], decided_by="maria")
+    for query in list_queries():
+        params = {name: EXAMPLES[name] for name in query.parameters if name in EXAMPLES}
+        found = rows_of(database, query.name, params)
+        assert found or query.name in ("rejections", "rejections_by_reason"), query.name
+        assert rows_of(database, query.name, params, limit=1) == found[:1]
+
+
+def test_every_query_says_what_it_is_for() -> None:
+    queries = list_queries()
+    assert [query.name for query in queries] == sorted(query.name for query in queries)
+    for query in queries:
+        assert query.purpose.endswith(".")
+        assert query.grain.endswith(".")
+        assert ";" not in query.statement
+        for name, parameter in query.parameters.items():
+            assert f":{name}" in query.statement
+            assert parameter.meaning.endswith(".")
+
+
+def test_category_counts(shop: ProductDatabase) -> None:
+    found = {row["category_id"]: row for row in rows_of(shop, "category_counts")}
+    assert {category: row["product_count"] for category, row in found.items()} == {T_SHIRT: 2, TOPSHOES: 1, None: 1}
+    counts = found[T_SHIRT]
+    assert (counts["auto_count"], counts["review_count"], counts["manual_count"]) == (1, 1, 0)
+    assert counts["category_path"] == "Apparel > Tops > T-shirt"
+    assert counts["mean_confidence"] == pytest.approx(0.65)
+    assert all(type(row["product_count"]) is int for row in found.values())
+
+
+def test_both_engines_give_dates_moments_and_json_as_python_values(shop: ProductDatabase) -> None:
+    latest = rows_of(shop, "product_history", {"product_id": "p"})[0]
+    assert latest["ingest_date"] == date(2026, 11, 2)
+    assert latest["predicted_at_utc"] == datetime(2026, 11, 2, 2, tzinfo=UTC)
+    assert latest["by_network"] == {"xception": [T_SHIRT, 0.8], "efficientnet": [T_SHIRT, 0.8]}
+
+
+def test_a_product_s_history_says_why_it_moved(shop: ProductDatabase) -> None:
+    assert [row["category_id"] for row in rows_of(shop, "product_history", {"product_id": "p"})] == [T_SHIRT, SHIRT]
+    (moved,) = rows_of(shop, "category_changes")
+    assert (moved["product_id"], moved["previous_category_id"], moved["category_id"]) == ("p", SHIRT, T_SHIRT)
+
+
+def test_the_review_queue_begins_with_the_least_sure(shop: ProductDatabase) -> None:
+    found = rows_of(shop, "review_queue")
+    assert [(row["product_id"], row["confidence"]) for row in found] == [("q", 0.5), ("r", 0.6)]
+    assert found[0]["image_uri"] == "file:///shop/q-0.jpg"
+
+
+def test_a_subtree_has_no_siblings_that_begin_alike_and_can_be_paged(shop: ProductDatabase) -> None:
+    assert [row["product_id"] for row in rows_of(shop, "subtree", {"category_id": "apparel.tops"})] == ["p", "q"]
+    (first,) = rows_of(shop, "subtree", {"category_id": "apparel"}, limit=1)
+    after = {"after_category_id": first["category_id"], "after_product_id": first["product_id"]}
+    rest = rows_of(shop, "subtree", {"category_id": "apparel", **after})
+    assert [first["product_id"], *(row["product_id"] for row in rest)] == ["p", "q", "r"]
+    assert [row["product_id"] for row in rows_of(shop, "subtree", {"category_id": T_SHIRT})] == ["p", "q"]
+    assert rows_of(shop, "subtree", {"category_id": "%"}) == []
+
+
+def test_disagreements_are_of_current_images_only(shop: ProductDatabase) -> None:
+    (found,) = rows_of(shop, "network_disagreements")
+    assert (found["product_id"], found["by_network"]["efficientnet"][0]) == ("r", BOOT)
+    publish(shop, [prediction("r", TOPSHOES, 0.9, content="B", night=2)], night=2)
+    assert rows_of(shop, "network_disagreements") == []
+
+
+def test_rejections_by_reason(shop: ProductDatabase) -> None:
+    found = rows_of(shop, "rejections_by_reason", {"run_id": "nightly-2026-11-01"})
+    assert [(row["reason"], row["image_count"]) for row in found] == [("missing", 2), ("truncated", 1)]
+
+
+def test_counts_since_the_last_run(shop: ProductDatabase) -> None:
+    found = {row["category_id"]: row for row in rows_of(shop, "counts_since_last_run")}
+    assert {name: row["change_count"] for name, row in found.items()} == {SHIRT: -1, T_SHIRT: 1, TOPSHOES: 0, None: 0}
+    assert found[T_SHIRT]["coverage"] == 0.5
+
+
+def test_drift_between_two_runs(shop: ProductDatabase) -> None:
+    runs = {"run_id": "nightly-2026-11-02", "reference_run_id": "nightly-2026-11-01"}
+    found = {row["category_id"]: row for row in rows_of(shop, "drift", runs)}
+    assert (found[T_SHIRT]["share"], found[T_SHIRT]["reference_share"]) == (1.0, 0.25)
+    assert found[T_SHIRT]["mean_confidence_change"] == pytest.approx(0.3)
+    assert found[SHIRT]["share_change"] == -0.25
+
+
+def test_acceptance_rate_by_release_and_category(shop: ProductDatabase) -> None:
+    accept_suggestions(shop, ["q"], decided_by="maria")
+    set_overrides(shop, [Override("p", BOOT), Override("r", TOPSHOES)], decided_by="maria")
+    found = {row["category_id"]: row for row in rows_of(shop, "acceptance_rate")}
+    assert (found[T_SHIRT]["decision_count"], found[T_SHIRT]["acceptance_rate"]) == (2, 0.5)
+    assert (found[TOPSHOES]["accepted_count"], found[TOPSHOES]["release_id"]) == (1, "release-1")
+
+
+def test_a_run_s_summary(shop: ProductDatabase) -> None:
+    assert [row["run_id"] for row in rows_of(shop, "run_summary")] == ["nightly-2026-11-02", "nightly-2026-11-01"]
+    (one,) = rows_of(shop, "run_summary", {"run_id": "nightly-2026-11-01"})
+    assert (one["state"], one["counts"], one["release_id"]) == ("published", {"images": 1}, "release-1")
+
+
+def test_current_category_of_many_products(shop: ProductDatabase) -> None:
+    found = rows_of(shop, "current_of_products", {"product_ids": "p, q,nobody"})
+    assert [(row["product_id"], row["category_id"]) for row in found] == [("p", T_SHIRT), ("q", T_SHIRT)]
+    assert len(rows_of(shop, "current_of_products", {"product_ids": ["p"]})) == 1
+
+
+def test_a_backfill_of_a_newer_release_moves_answers(shop: ProductDatabase) -> None:
+    publish(shop, [prediction("q", SHIRT, 0.95)], release=NEWER_RELEASE, run_id="backfill-1", night=3)
+    moved = {row["product_id"]: row["release_id"] for row in rows_of(shop, "category_changes")}
+    assert moved == {"p": "release-1", "q": "release-2"}
+
+
+@pytest.mark.parametrize("nasty", ["'; DROP TABLE runs; --", "' OR '1'='1", "%", "\\", ":run_id", "é日本"])
+def test_what_a_person_types_is_data(shop: ProductDatabase, nasty: str) -> None:
+    assert rows_of(shop, "product_history", {"product_id": nasty}) == []
+    assert rows_of(shop, "run_summary", {"run_id": nasty}) == []
+    assert rows_of(shop, "subtree", {"category_id": nasty}) == []
+    assert rows_of(shop, "current_of_products", {"product_ids": [nasty]}) == []
+    assert len(rows_of(shop, "run_summary")) == 2
+
+
+def test_names_that_do_not_exist_are_answered_with_those_that_do(shop: ProductDatabase) -> None:
+    with pytest.raises(UnknownNameError, match=r"no query 'sales': expected one of .*category_counts"):
+        run_query(shop, "sales", {}, None)
+    with pytest.raises(UnknownNameError, match="no parameter 'product': expected product_id"):
+        run_query(shop, "product_history", {"product": "p"}, None)
+    with pytest.raises(UnknownNameError, match="no parameter at all"):
+        run_query(shop, "category_counts", {"product": "p"}, None)
+    with pytest.raises(ValueError, match="needs the parameter 'product_id': The product"):
+        run_query(shop, "product_history", {}, None)
+    with pytest.raises(ValueError, match="expected at least 1"):
+        run_query(shop, "category_counts", {}, 0)
+    assert find_query("review_queue").parameters == {}
+
+
+def test_a_database_that_is_not_migrated_says_so(empty_url: str) -> None:
+    with pytest.raises(DatabaseError, match="`shelfwise db upgrade`"):
+        run_query(open_database(empty_url), "category_counts", {}, None)
