@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -24,8 +24,9 @@ SERVER_VARIABLE = "SHELFWISE_TEST_POSTGRES_URL"
 class Server:
     """A PostgreSQL server on which tests make and drop databases."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, data_directory: Path | None = None) -> None:
         self.url = sa.make_url(url)
+        self.data_directory = data_directory
 
     def database_url(self, name: str) -> str:
         return self.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
@@ -63,7 +64,7 @@ def server() -> Iterator[Server]:
             pytrace=False,
         )
     try:
-        yield Server(started.get_uri())
+        yield Server(started.get_uri(), directory / "data")
     finally:
         started.stop()
         shutil.rmtree(directory, ignore_errors=True)
@@ -105,16 +106,28 @@ def empty_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) 
 
 
 @pytest.fixture
-def url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def new_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Makes URLs of migrated databases without any row."""
+    names: list[str] = []
+
+    def make() -> str:
+        if engine_name == "sqlite":
+            path = tmp_path / f"shelfwise-{uuid.uuid4().hex[:8]}.db"
+            shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+            return f"sqlite:///{path}"
+        server: Server = request.getfixturevalue("server")
+        names.append(server.create(request.getfixturevalue("migrated_postgresql")))
+        return server.database_url(names[-1])
+
+    yield make
+    for name in names:
+        request.getfixturevalue("server").drop(name)
+
+
+@pytest.fixture
+def url(new_url: Callable[[], str]) -> str:
     """URL of a migrated database without any row."""
-    if engine_name == "sqlite":
-        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "shelfwise.db")
-        yield f"sqlite:///{tmp_path}/shelfwise.db"
-        return
-    server: Server = request.getfixturevalue("server")
-    name = server.create(request.getfixturevalue("migrated_postgresql"))
-    yield server.database_url(name)
-    server.drop(name)
+    return new_url()
 
 
 @pytest.fixture

@@ -86,3 +86,30 @@ def test_an_upgrade_that_fails_leaves_no_trace(empty_url: str, monkeypatch: pyte
         database.upgrade()
     with database.engine.connect() as connection:
         assert sa.inspect(connection).get_table_names() == []
+
+
+def test_an_upgrade_over_data_counts_what_is_there(database: ProductDatabase) -> None:
+    publish(database, [prediction("p"), prediction("q", confidence=0.5, status="review")], rejections=[rejection("r")])
+    before = dump(database)
+    database.downgrade("0001")
+    with pytest.raises(DatabaseError, match="`shelfwise db upgrade`"):
+        database.check()
+    database.upgrade()
+    after = dump(database)
+    assert after["category_totals"] == before["category_totals"] != []
+    for name in ("product_categories", "category_predictions", "runs", "rejected_images", "releases"):
+        assert after[name] == before[name]
+    publish(database, [prediction("p", content="B", night=1)], night=1)
+
+
+def test_postgresql_shows_the_comments_of_the_schema(database: ProductDatabase) -> None:
+    if database.engine.dialect.name != "postgresql":
+        return
+    with database.engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        for table in metadata.sorted_tables:
+            assert inspector.get_table_comment(table.name)["text"] == table.comment
+            for column in inspector.get_columns(table.name):
+                assert column["comment"] == table.c[column["name"]].comment
+        described = connection.execute(sa.text("SELECT obj_description('review_queue'::regclass)")).scalar_one()
+        assert described.startswith("answers that wait for a person")

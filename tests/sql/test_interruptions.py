@@ -1,0 +1,179 @@
+"""Whatever happens to a publishing driver, the rows are those of a publish that nothing happened to."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from sql.errors import DatabaseError
+from sql.store import ProductDatabase, open_database
+from tests.sql import processes, runs
+from tests.sql.runs import BOOT, SHIRT, T_SHIRT, batches, dump, prediction, product, publish, rejection
+
+KILLS = 20
+ROWS = 100_000
+
+
+def a_night() -> dict[str, Any]:
+    return {
+        "predictions": [
+            *(prediction(f"p{n}", (SHIRT, BOOT)[n % 2], 0.9, content="B", night=1) for n in range(20)),
+            *(prediction(f"p{n}", T_SHIRT, 0.7, content="C", image_no=1, night=1) for n in range(5)),
+        ],
+        "rejections": [rejection("broken", night=1)],
+        "products": [product(f"p{n}", "new", night=1) for n in range(20)],
+        "night": 1,
+    }
+
+
+def prepare(database: ProductDatabase) -> ProductDatabase:
+    """Give the database an earlier night, so that the next one changes, adds and leaves rows."""
+    publish(
+        database,
+        [prediction(f"p{n}", SHIRT, 0.5, status="review") for n in range(10)],
+        products=[product(f"p{n}", "old") for n in range(10)],
+    )
+    return database
+
+
+def statements_of_a_publish(database: ProductDatabase) -> int:
+    count = itertools.count(1)
+    last = 0
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def counted(*_arguments: object) -> None:
+        nonlocal last
+        last = next(count)
+
+    publish(database, **a_night())
+    return last
+
+
+def at_statement(database: ProductDatabase, number: int, action: Callable[[sa.Connection], None]) -> None:
+    """Do something just before the publish's n-th statement."""
+    count = itertools.count(1)
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def strike(connection: sa.Connection, *_arguments: object) -> None:
+        if next(count) == number:
+            action(connection)
+
+
+def test_a_driver_killed_at_any_statement_leaves_nothing_half(new_url: Callable[[], str]) -> None:
+    clean = prepare(open_database(new_url()))
+    count = statements_of_a_publish(clean)
+    assert count > 20
+    database_url = new_url()
+    before = dump(prepare(open_database(database_url)))
+    for number in range(1, count + 1):
+
+        def publish_and_die(number: int = number) -> None:
+            database = open_database(database_url)
+            at_statement(database, number, lambda _connection: processes.kill_itself())
+            publish(database, **a_night())
+
+        child = processes.start(publish_and_die)
+        child.join()
+        assert child.exitcode == -9
+        assert dump(open_database(database_url)) == before, f"killed at statement {number}"
+    publish(open_database(database_url), **a_night())
+    assert dump(open_database(database_url)) == dump(clean)
+
+
+def test_a_connection_that_is_cut_at_any_statement(new_url: Callable[[], str]) -> None:
+    clean = prepare(open_database(new_url()))
+    count = statements_of_a_publish(clean)
+    database_url = new_url()
+    before = dump(prepare(open_database(database_url)))
+    for number in range(3, count, 4):
+        database = open_database(database_url)
+        at_statement(database, number, cut)
+        with pytest.raises(DatabaseError, match=r"SHELFWISE_DATABASE_URL|run the same command again") as caught:
+            publish(database, **a_night())
+        assert "\n" not in str(caught.value)
+        assert dump(open_database(database_url)) == before, f"cut at statement {number}"
+    publish(open_database(database_url), **a_night())
+    assert dump(open_database(database_url)) == dump(clean)
+
+
+def cut(connection: sa.Connection) -> None:
+    """Lose the server; an SQLite file has none, so there the statement is broken off."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        driver.set_progress_handler(lambda: 1, 1)
+        return
+    killer = open_database(connection.engine.url.render_as_string(hide_password=False)).engine
+    with killer.connect() as other:
+        other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": driver.info.backend_pid})
+
+
+def test_readers_see_the_night_before_until_the_commit_and_never_wait(database: ProductDatabase, url: str) -> None:
+    before = dump(prepare(database))
+    reader = open_database(url, busy_timeout_seconds=0.0)
+    seen = []
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def read(*_arguments: object) -> None:
+        started = time.monotonic()
+        seen.append(dump(reader) == before)
+        assert time.monotonic() - started < 5
+
+    publish(database, **a_night())
+    assert len(seen) > 20
+    assert all(seen)
+    assert dump(reader) != before
+
+
+@pytest.fixture(scope="module")
+def big_nights() -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """One night of half the products, then one that changes these and adds as many."""
+    first = [prediction(f"p{n:06d}", SHIRT, 0.5, content="A") for n in range(0, ROWS, 2)]
+    second = [prediction(f"p{n:06d}", (SHIRT, BOOT)[n % 3 > 0], 0.9, content="B", night=1) for n in range(ROWS)]
+    return first, second
+
+
+def publish_big(url: str, rows: list[tuple[Any, ...]], night: int) -> None:
+    open_database(url).publish(
+        runs.run_record(night),
+        predictions=batches(rows, 5000),
+        rejections=[],
+        products=[],
+        categories=runs.CATEGORIES,
+        release=runs.RELEASE,
+        combine=runs.combine,
+    )
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_twenty_moments_of_a_big_run(
+    new_url: Callable[[], str], big_nights: tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]], engine_name: str
+) -> None:
+    first, second = big_nights
+    clean, killed = new_url(), new_url()
+    publish_big(clean, first, 0)
+    publish_big(killed, first, 0)
+    started = time.monotonic()
+    publish_big(clean, second, 1)
+    whole_seconds = time.monotonic() - started
+    moments = random.Random(engine_name)
+    struck = 0
+    for _ in range(KILLS):
+        child = processes.start(lambda: publish_big(killed, second, 1))
+        child.join(moments.uniform(0, whole_seconds))
+        if child.is_alive():
+            child.kill()
+        child.join()
+        struck += child.exitcode == -9
+        with open_database(killed).engine.connect() as connection:
+            found = connection.execute(sa.text("SELECT count(*) FROM category_predictions")).scalar_one()
+            states = connection.execute(sa.text("SELECT count(*) FROM runs WHERE state = 'published'")).scalar_one()
+        assert (found, states) in ((len(first), 1), (len(first) + len(second), 2))
+    assert struck > KILLS // 2
+    publish_big(killed, second, 1)
+    assert dump(open_database(killed)) == dump(open_database(clean))
