@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.config import UsageError
+from jobs.config import ProductSource, UsageError
 from jobs.schema import CATALOG_COLUMNS, CATALOG_REQUIRED
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
+
+    from sql.catalog_source import KeyRange
 
 PRODUCTS_TABLE = "products"
 MAX_ID_LENGTH = 255
@@ -38,7 +40,7 @@ def base_directory(catalog: str) -> Path:
 
 
 def read_catalog(
-    spark: SparkSession, catalog: str, *, scratch_dir: Path, products: Iterable[tuple[object, ...]] | None = None
+    spark: SparkSession, catalog: str, *, scratch_dir: Path, products: ProductSource | None = None
 ) -> DataFrame:
     """Read and check a catalog.
 
@@ -46,7 +48,7 @@ def read_catalog(
         spark: The session.
         catalog: Path of a directory or file, or `products`.
         scratch_dir: Where a listing is kept while Spark reads it.
-        products: For `products`, the table's rows in the order of `CATALOG_COLUMNS`.
+        products: The table that `products` means.
 
     Returns:
         DataFrame of `CATALOG_COLUMNS`, all strings but image_no (int), persisted; unpersist it after use.
@@ -57,7 +59,7 @@ def read_catalog(
     """
     with _refused(catalog):
         if catalog == PRODUCTS_TABLE:
-            frame = _listed(spark, products or (), scratch_dir)
+            frame = _from_table(spark, products)
         else:
             frame = _opened(spark, Path(catalog), scratch_dir)
         checked = _normalised(frame, catalog).persist()
@@ -85,6 +87,27 @@ def _refused(catalog: str) -> Iterator[None]:
 def _unreadable(catalog: str, cause: str | None) -> UsageError:
     first = (cause or "no reason given").strip().splitlines()[0][:200]
     return UsageError(f"catalog {catalog} cannot be read ({first}); write it again")
+
+
+def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
+    """Read a table by ranges of its key, each task over a connection of its own."""
+    from sql.catalog_source import CatalogSource, ProductMapping
+
+    if source is None:
+        raise UsageError("the catalog `products` is a table, and no database was given; set SHELFWISE_PRODUCTS_URL")
+    try:
+        mapping = ProductMapping(source.table, source.columns)
+    except ValueError as error:
+        raise UsageError(f"SHELFWISE_PRODUCTS_COLUMNS: {error}") from error
+    ranges = CatalogSource(source.url, mapping).key_ranges(2 * spark.sparkContext.defaultParallelism)
+
+    def rows(parts: Iterable[KeyRange]) -> Iterator[tuple[object, ...]]:
+        reader = CatalogSource(source.url, mapping)
+        for part in parts:
+            yield from reader.read(part)
+
+    types = ", ".join(f"{field.name} {'int' if pa.types.is_integer(field.type) else 'string'}" for field in _ROWS)
+    return spark.createDataFrame(spark.sparkContext.parallelize(ranges, len(ranges)).mapPartitions(rows), types)
 
 
 def _opened(spark: SparkSession, path: Path, scratch_dir: Path) -> DataFrame:

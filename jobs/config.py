@@ -6,6 +6,7 @@ Below the command line nobody reads arguments or the environment; see `jobs.sett
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -60,6 +61,21 @@ class SparkConfig:
 
 
 @dataclass(frozen=True)
+class ProductSource:
+    """The table that the catalog `products` means: the product database's own, or a shop's.
+
+    Attributes:
+        url: SQLAlchemy URL of its database; never shown, since it may hold a password.
+        table: Table or view, with its schema where it needs one.
+        columns: Its name of each catalog column that is called otherwise: `{"product_id": "sku"}`.
+    """
+
+    url: str = field(repr=False)
+    table: str = "products"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class IngestConfig:
     """What one ingest does.
 
@@ -68,12 +84,14 @@ class IngestConfig:
         ingest_date: The partition that new images go to.
         places: Where state lives.
         shard_bytes: A dataset file is closed once its JPEGs reach this many bytes.
+        products: Which table the catalog `products` means.
     """
 
     catalog: str
     ingest_date: date
     places: Places
     shard_bytes: int = 64 * 1024 * 1024
+    products: ProductSource | None = None
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def run(settings: Settings, *, products: int) -> DemoReport:
     articles = fashion_mnist.load("t10k", cache_dir=settings.places.home / "downloads")
     shop = Shop(home / "demo" / "catalog", articles)
     own = settings.model_copy(update={"home": home, "database_url": ""})
-    workshop = Workshop(own.places, own.spark, load_release(SHIPPED), SHIPPED)
+    workshop = Workshop(own.places, own.spark, load_release(SHIPPED), SHIPPED, own.products)
     database = open_database(own.url)
     database.upgrade()
     shop.open(products)

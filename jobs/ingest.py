@@ -91,15 +91,12 @@ class Partition:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def run(
-    spark: SparkSession, config: IngestConfig, *, products: Iterable[tuple[object, ...]] | None = None
-) -> IngestSummary:
+def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     """Ingest a catalog.
 
     Args:
         spark: A session whose tasks own one core each.
         config: What to read and where to write.
-        products: The rows of the `products` table, when that is the catalog.
 
     Returns:
         What was done.
@@ -108,7 +105,8 @@ def run(
         UsageError: If the catalog cannot be used; nothing was written then.
     """
     started = time.perf_counter()
-    catalog = read_catalog(spark, config.catalog, scratch_dir=config.places.home / "scratch", products=products)
+    scratch_dir = config.places.home / "scratch"
+    catalog = read_catalog(spark, config.catalog, scratch_dir=scratch_dir, products=config.products)
     changed = changed_rows(catalog, known_images(spark, config), base=base_directory(config.catalog)).persist()
     total, to_read = catalog.count(), changed.count()
     log.info("%s images in the catalog, %s to read", total, to_read)

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs import ingest, predict, publish
-from jobs.catalog import PRODUCTS_TABLE
-from jobs.config import IngestConfig, Places, PredictConfig, RunConfig, SparkConfig, UsageError
+from jobs.config import IngestConfig, Places, PredictConfig, ProductSource, RunConfig, SparkConfig, UsageError
 from jobs.progress import spark_progress
 from jobs.shards import partition_dates, row_count, shards
 from jobs.spark import cores_of_a_task, spark_session
 from models.release import Release
-from sql.product_rows import catalog_rows
 from sql.records import RunRecord
 from sql.store import ProductDatabase
 
@@ -37,6 +35,7 @@ class Workshop:
         spark: How Spark is started.
         release: The release that predicts, verified.
         release_dir: Its directory.
+        products: The table that the catalog `products` means.
         batch_size: Images a call of the networks.
     """
 
@@ -44,26 +43,17 @@ class Workshop:
     spark: SparkConfig
     release: Release
     release_dir: Path
+    products: ProductSource
     batch_size: int = 32
 
 
 def ingest_step(
-    places: Places,
-    spark_config: SparkConfig,
-    catalog: str,
-    ingest_date: date,
-    *,
-    database: ProductDatabase | None = None,
+    places: Places, spark_config: SparkConfig, catalog: str, ingest_date: date, *, products: ProductSource
 ) -> dict[str, Any]:
     """Ingest a catalog and say what was done and what the date's partition now holds."""
-    config = IngestConfig(catalog=catalog, ingest_date=ingest_date, places=places)
-    products = None
-    if catalog == PRODUCTS_TABLE:
-        if database is None:
-            raise UsageError("the catalog `products` is a table of the product database, and none was opened")
-        products = catalog_rows(database)
+    config = IngestConfig(catalog=catalog, ingest_date=ingest_date, places=places, products=products)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
-        done = ingest.run(spark, config, products=products)
+        done = ingest.run(spark, config)
     found = ingest.partition(places, ingest_date)
     log.info(
         "ingest: %s in the catalog, %s unchanged, %s stored, %s rejected, %.1f s",
@@ -152,7 +142,7 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
         RunFailed: If too many images were rejected; nothing was published.
     """
     with recorded(database, run) as started_at_utc:
-        ingested = ingest_step(workshop.places, workshop.spark, catalog, run.run_date, database=database)
+        ingested = ingest_step(workshop.places, workshop.spark, catalog, run.run_date, products=workshop.products)
         steps: dict[str, Any] = {"ingest": ingested}
         publish.check_rejected(workshop.places, run)
         steps["predict"] = predict_step(workshop, run)

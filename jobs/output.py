@@ -6,9 +6,11 @@ import csv
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 from rich import box
@@ -16,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-FORMATS = ("table", "csv", "json")
+FORMATS = ("table", "csv", "json", "parquet")
 _NOISY = ("py4j", "petastorm", "alembic", "absl")
 
 
@@ -36,23 +38,52 @@ def summary(document: Mapping[str, Any], as_json: bool) -> None:
         click.echo(line)
 
 
-def rows(result: Any, form: str | None) -> None:
-    """Print a query's result.
+def rows(result: Any, form: str | None, target: Path | None = None) -> None:
+    """Print a query's result, or write it to a file.
 
     Args:
         result: Has `columns` and `rows`.
         form: One of `FORMATS`; None is a table.
+        target: The file; None is stdout.
     """
-    match form:
-        case "json":
-            documents = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-            click.echo(json.dumps(documents, default=_plain, indent=2))
-        case "csv":
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(result.columns)
-            writer.writerows([[_plain(value) if value is not None else "" for value in row] for row in result.rows])
-        case _:
-            table(result.columns, result.rows)
+    if form == "parquet":
+        _parquet(result, target)
+        return
+    with _opened(target) as stream:
+        match form:
+            case "json":
+                documents = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+                stream.write(json.dumps(documents, default=_plain, indent=2) + "\n")
+            case "csv":
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerow(result.columns)
+                writer.writerows([_cell(value) for value in row] for row in result.rows)
+            case _:
+                table(result.columns, result.rows, stream=stream)
+
+
+@contextmanager
+def _opened(target: Path | None) -> Iterator[TextIO]:
+    if target is None:
+        yield sys.stdout
+        return
+    with target.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else _plain(value)
+
+
+def _parquet(result: Any, target: Path | None) -> None:
+    """Write a result as Parquet; what Parquet has no type for becomes JSON text."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    nested = (dict, list)
+    columns = list(zip(*result.rows, strict=True)) or [()] * len(result.columns)
+    arrays = [pa.array([json.dumps(x) if isinstance(x, nested) else x for x in column]) for column in columns]
+    pq.write_table(pa.table(arrays, names=list(result.columns)), target)
 
 
 def query_list(queries: Iterable[Any], form: str | None) -> None:
@@ -74,14 +105,20 @@ def explain(query: Any) -> None:
     click.echo(query.statement)
 
 
-def table(columns: Sequence[str], values: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+def table(
+    columns: Sequence[str],
+    values: Iterable[Sequence[Any]],
+    *,
+    title: str | None = None,
+    stream: TextIO | None = None,
+) -> None:
     """Print a table; what a catalog says is shown as it is, never read as markup or as terminal commands."""
     shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for name in columns:
         shown.add_column(name, overflow="fold")
     for row in values:
         shown.add_row(*(escape(_printable(value)) for value in row))
-    _console().print(shown)
+    _console(stream).print(shown)
 
 
 def line(text: str) -> None:
@@ -89,9 +126,9 @@ def line(text: str) -> None:
     _console().print(escape(_printable(text)), highlight=False, soft_wrap=True)
 
 
-def _console() -> Console:
-    width = None if sys.stdout.isatty() else 140
-    return Console(file=sys.stdout, width=width)
+def _console(stream: TextIO | None = None) -> Console:
+    file = stream or sys.stdout
+    return Console(file=file, width=None if file.isatty() else 140)
 
 
 def _printable(value: Any) -> str:

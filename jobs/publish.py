@@ -151,7 +151,7 @@ def run(
         products=_rows(files, PRODUCT_COLUMNS, answered_only=False),
         categories=[CategoryRecord(**asdict(category)) for category in release.categories],
         release=ReleaseRecord(release.release_id, release.taxonomy_version, _manifest(release)),
-        combine=_decide(release),
+        combine=decider(release),
     )
 
 
@@ -180,7 +180,7 @@ def _rejections(files: RunFiles) -> Iterator[Batch]:
         yield [tuple({**row, "seen_at_utc": seen_at_utc}[name] for name in REJECTION_COLUMNS) for row in failed]
 
 
-def _decide(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]:
+def decider(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]:
     """Return how several images of a product become one answer under this release."""
 
     def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jobs.config import Places, SparkConfig, UsageError
+from jobs.config import Places, ProductSource, SparkConfig, UsageError
 from models.release import MANIFEST, SHIPPED
 
 _CLONE = Path(__file__).resolve().parents[1]
@@ -27,6 +27,9 @@ class Settings(BaseSettings):
         release_dir: The release that predict uses.
         master: Spark's master.
         driver_memory: Of Spark's JVM; in local mode that is all of Spark.
+        products_url: Database of the table that the catalog `products` means; empty is the product database.
+        products_table: That table or view, with its schema where it needs one.
+        products_columns: JSON, its name of each catalog column that is called otherwise: `{"product_id": "sku"}`.
     """
 
     model_config = SettingsConfigDict(env_prefix="SHELFWISE_", frozen=True)
@@ -36,6 +39,9 @@ class Settings(BaseSettings):
     release_dir: Path = SHIPPED
     master: str = "local[*]"
     driver_memory: str = Field(default="2g", pattern=r"^[0-9]+[mg]$")
+    products_url: str = ""
+    products_table: str = "products"
+    products_columns: dict[str, str] = Field(default_factory=dict)
 
     @property
     def places(self) -> Places:
@@ -51,6 +57,11 @@ class Settings(BaseSettings):
     def embedded_database(self) -> Path:
         """Return the file of the SQLite database that serves when no URL is set."""
         return self.places.home / "shelfwise.db"
+
+    @property
+    def products(self) -> ProductSource:
+        """Return the table that the catalog `products` means."""
+        return ProductSource(self.products_url or self.url, self.products_table, self.products_columns)
 
     @property
     def spark(self) -> SparkConfig:

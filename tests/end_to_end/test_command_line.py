@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import click
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
@@ -178,3 +179,40 @@ def test_results_are_data_not_markup(shelfwise: Shelfwise, shop: SmallShop) -> N
     assert rows[0]["product_id"] == "[red]a[/red]\u200b;DROP TABLE runs"
     csv_lines = shelfwise("query", "current_categories", "--format", "csv").out.splitlines()
     assert len(csv_lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("d.csv", "product_id,category_id\np1,\n", "row 1"),
+        ("d.csv", "product_id,category_id\n", "no decision"),
+        ("d.jsonl", '{"product_id": "p1"}\n', "no category_id"),
+        ("d.jsonl", "{", "cannot be read"),
+        ("d.csv", "product_id,category_id\np1,none.such\n", "none.such"),
+        ("d.csv", "product_id,category_id\np1,x\np1,y\n", "p1"),
+    ],
+)
+def test_a_file_of_decisions_is_taken_whole_or_not_at_all(
+    shelfwise: Shelfwise, tmp_path: Path, name: str, text: str, sentence: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    done = shelfwise("override", "import", tmp_path / name, "--by", "ada")
+    assert done.code == 2
+    assert sentence in done.err
+    assert "Traceback" not in done.err
+
+
+def test_parquet_goes_to_a_file(shelfwise: Shelfwise, tmp_path: Path) -> None:
+    assert shelfwise("query", "category_counts", "--format", "parquet").code == 2
+    target = tmp_path / "counts.parquet"
+    assert shelfwise("query", "category_counts", "--format", "parquet", "--output", target).code == 0
+    assert "category_id" in pq.read_schema(target).names
+
+
+def test_a_downgrade_asks_first(shelfwise: Shelfwise) -> None:
+    assert shelfwise("db", "upgrade").code == 0
+    assert shelfwise("db", "downgrade", "base").code == 2
+    assert shelfwise("db", "check").code == 0
+    assert shelfwise("db", "downgrade", "base", "--yes").code == 0
+    failed = shelfwise("db", "check")
+    assert (failed.code, "shelfwise db upgrade" in failed.err) == (1, True)

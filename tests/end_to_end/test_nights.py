@@ -118,10 +118,19 @@ def test_a_backfill_with_another_release_reads_no_source_image(
     plan = shelfwise("backfill", *options, "--dry-run").json
     assert (plan["dates"], plan["images_to_predict"], plan["dry_run"]) == ([NIGHT_1, NIGHT_2], 3, True)
     assert ask(home, "SELECT count(*) FROM runs") == [(2,)]
+    decided = shelfwise(
+        "override", "set", "b", "footwear.closed.sneaker", "--by", "ada", "--why", "it is one", "--json"
+    )
+    assert decided.json["changed"] == 1, decided.err
     done = shelfwise("backfill", *options).json
-    assert done["publish"]["products_changed"] == 3
-    rows = ask(home, "SELECT product_id, release_id FROM product_categories ORDER BY 1")
-    assert rows == [("a", "pair-1"), ("b", "pair-1"), ("c", "pair-1")]
+    assert done["publish"]["products_changed"] == 2
+    rows = ask(home, "SELECT product_id, status = 'manual', release_id FROM product_categories ORDER BY 1")
+    assert rows == [("a", 0, "pair-1"), ("b", 1, None), ("c", 0, "pair-1")]
+    history = shelfwise("query", "product_decisions", "--param", "product_id=b", "--format", "json").json
+    assert [(row["decided_by"], row["why"]) for row in history] == [("ada", "it is one")]
+    assert shelfwise("override", "clear", "b", "--by", "ada").code == 0
+    assert ask(home, "SELECT release_id FROM product_categories WHERE product_id = 'b'") == [("pair-1",)]
+    assert shelfwise("review", "accept", "a", "c", "--by", "ada", "--json").json["changed"] == 2
     networks = ask(home, "SELECT by_network FROM category_predictions WHERE release_id = 'pair-1' LIMIT 1")[0][0]
     assert "efficientnetb0" in networks
     assert "xception" in networks

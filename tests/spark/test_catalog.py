@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.catalog import base_directory, read_catalog
-from jobs.config import UsageError
+from jobs.config import ProductSource, UsageError
+from sql.errors import DatabaseError
 
 ROWS = [
     {"product_id": "p1", "image_no": "0", "image_uri": "a.jpg", "title": "Red, with a comma", "category": "tops"},
@@ -68,9 +70,19 @@ def test_a_directory_gives_its_folders_as_categories(read: Reader, tmp_path: Pat
     assert base_directory(str(root)) == root
 
 
-def test_the_products_table_is_a_catalog(read: Reader) -> None:
-    rows = [("p1", 0, "/a.jpg", "T", "tops", None), ("p1", 1, "/b.jpg", None, None, "2026-01-01")]
-    assert read("products", products=rows) == rows  # type: ignore[call-arg]
+def test_a_shops_own_table_is_a_catalog(read: Reader, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE articles (sku INTEGER PRIMARY KEY, photo TEXT, name TEXT)")
+        connection.executemany("INSERT INTO articles VALUES (?, ?, ?)", [(n, f"/{n}.jpg", None) for n in range(50)])
+    columns = {"product_id": "sku", "image_uri": "photo", "title": "name"}
+    source = ProductSource(f"sqlite:///{tmp_path}/shop.db", "articles", columns)
+    expected = sorted((str(n), 0, f"/{n}.jpg", None, None, None) for n in range(50))
+    assert read("products", products=source) == expected  # type: ignore[call-arg]
+    lacking = ProductSource(source.url, "articles", {**columns, "image_uri": "picture"})
+    with pytest.raises(DatabaseError, match="picture"):
+        read("products", products=lacking)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="SHELFWISE_PRODUCTS_COLUMNS"):
+        read("products", products=ProductSource(source.url, "articles", {"colour": "x"}))  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""What several commands take, and the objects that they make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.config import RunConfig
+from jobs.publish import default_run_id
+from jobs.settings import Settings
+from models.release import load_release
+
+if TYPE_CHECKING:
+    from jobs.nightly import Workshop
+    from sql.store import ProductDatabase
+
+Command = Callable[..., Any]
+
+
+class Date(click.ParamType[date]):
+    """A calendar date, YYYY-MM-DD, not after tomorrow: a mistyped year would outrank every later night."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Parse and check."""
+        try:
+            day = value if isinstance(value, date) else datetime.strptime(value, "%Y-%m-%d").date()
+        except ValueError:
+            self.fail(f"{value!r} is not a date; write it as 2026-11-01", param, ctx)
+        if day > datetime.now(UTC).date() + timedelta(days=1):
+            self.fail(f"{day} is in the future; give the date of a night that has begun", param, ctx)
+        return day
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def release_option(command: Command) -> Command:
+    """Add `--release`."""
+    text = "A release's directory or release_id; by default the one in SHELFWISE_RELEASE_DIR, or the shipped one."
+    return click.option("--release", metavar="RELEASE", help=text)(command)
+
+
+def run_options(command: Command) -> Command:
+    """Add what every run takes: `--json`, `--release`, `--batch-size` and `--run-id`."""
+    batch = click.option("--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True)
+    name = click.option(
+        "--run-id", help="Name of the run; by default made of its kind and date, so a rerun resumes it."
+    )
+    return name(batch(release_option(json_option(command))))
+
+
+catalog_option = click.option(
+    "--catalog",
+    required=True,
+    help="A directory with a folder a category, a .csv, .jsonl or .parquet file, or `products`, the database's table.",
+)
+date_option = click.option("--run-date", type=Date(), required=True, help="The night; also the ingest date.")
+rejected_option = click.option(
+    "--max-rejected",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.2,
+    show_default=True,
+    help="Share of a night's new images that may be rejected before the run fails.",
+)
+
+
+def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> RunConfig:
+    """Return the run of a night: its one date is the ingest date."""
+    run_id = options["run_id"] or default_run_id("nightly", (run_date,), "")
+    return RunConfig(run_id=run_id, kind="nightly", run_date=run_date, dates=(run_date,), max_rejected=max_rejected)
+
+
+def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
+    """Return what every step needs, with the release verified."""
+    from jobs.nightly import Workshop
+
+    release_dir = settings.find_release(options["release"])
+    release = load_release(release_dir)
+    return Workshop(
+        places=settings.places,
+        spark=settings.spark,
+        release=release,
+        release_dir=release_dir.absolute(),
+        products=settings.products,
+        batch_size=options["batch_size"],
+    )
+
+
+def database_of(settings: Settings) -> ProductDatabase:
+    """Open the database; the embedded default is made when it is not there yet, any other is left to `db upgrade`."""
+    from sql.store import open_database
+
+    database = open_database(settings.url)
+    if not settings.database_url and not settings.embedded_database.exists():
+        database.upgrade()
+    database.check()
+    return database

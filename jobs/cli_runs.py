@@ -1,0 +1,148 @@
+"""The commands that run jobs: a night, its parts, a backfill, and the demo."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import click
+
+from jobs import demo_output, output
+from jobs.cli_options import (
+    Date,
+    catalog_option,
+    database_of,
+    date_option,
+    json_option,
+    night_of,
+    rejected_option,
+    run_options,
+    workshop_of,
+)
+from jobs.config import RunConfig
+from jobs.publish import default_run_id
+from jobs.settings import Settings
+
+
+@click.command()
+@catalog_option
+@date_option
+@rejected_option
+@run_options
+def nightly(catalog: str, run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+    """Ingest, predict and publish one night.
+
+    \b
+    Example:
+      shelfwise nightly --catalog photos/ --run-date 2026-11-01 --json
+    """
+    from jobs import nightly as nights
+
+    settings = Settings()
+    run = night_of(options, run_date, max_rejected)
+    output.summary(nights.nightly(workshop_of(settings, options), database_of(settings), catalog, run), as_json)
+
+
+@click.command()
+@click.option("--from", "first", type=Date(), required=True, help="First ingest date.")
+@click.option("--to", "last", type=Date(), required=True, help="Last ingest date, included.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@run_options
+def backfill(first: date, last: date, dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Predict and publish partitions that are there already; no source image is read.
+
+    \b
+    Example:
+      shelfwise backfill --from 2026-10-01 --to 2026-10-31 --dry-run
+    """
+    from jobs import nightly as nights
+
+    settings = Settings()
+    dates = nights.backfill_dates(settings.places, first, last)
+    workshop = workshop_of(settings, options)
+    run_id = options["run_id"] or default_run_id("backfill", (first, last), workshop.release.release_id)
+    run = RunConfig(run_id=run_id, kind="backfill", run_date=last, dates=dates)
+    if dry_run:
+        output.summary(nights.backfill_plan(workshop, run), as_json)
+    else:
+        output.summary(nights.backfill(workshop, database_of(settings), run), as_json)
+
+
+@click.command()
+@catalog_option
+@date_option
+@json_option
+def ingest(catalog: str, run_date: date, as_json: bool) -> None:
+    """Read, verify and store the catalog's new and changed images.
+
+    \b
+    Example:
+      shelfwise ingest --catalog shop.jsonl --run-date 2026-11-01
+    """
+    from jobs import nightly as nights
+    from jobs.catalog import PRODUCTS_TABLE
+
+    settings = Settings()
+    if catalog == PRODUCTS_TABLE and not settings.products_url:
+        database_of(settings)
+    step = nights.ingest_step(settings.places, settings.spark, catalog, run_date, products=settings.products)
+    output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)
+
+
+@click.command()
+@date_option
+@rejected_option
+@run_options
+def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+    """Predict a night's ingested images; finished shards are skipped.
+
+    \b
+    Example:
+      shelfwise predict --run-date 2026-11-01
+    """
+    from jobs import nightly as nights
+    from jobs.publish import check_rejected
+
+    settings = Settings()
+    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    check_rejected(settings.places, run)
+    step = nights.predict_step(workshop, run)
+    output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
+
+
+@click.command()
+@date_option
+@rejected_option
+@run_options
+def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+    """Put a night's predictions and rejections into the product database, in one transaction.
+
+    \b
+    Example:
+      shelfwise publish --run-date 2026-11-01
+    """
+    from jobs import nightly as nights
+    from jobs.publish import check_rejected
+
+    settings = Settings()
+    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    database = database_of(settings)
+    with nights.recorded(database, run) as started_at_utc:
+        check_rejected(settings.places, run)
+        step = nights.publish_step(workshop, database, run, started_at_utc=started_at_utc, steps={})
+    output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
+
+
+@click.command()
+@click.option("--products", type=click.IntRange(20, 10_000), default=2000, show_default=True, help="In night one.")
+@json_option
+def demo(products: int, as_json: bool) -> None:
+    """Tag 2,000 real articles, change some, tag again, and show what happened; needs no data of yours.
+
+    \b
+    Example:
+      shelfwise demo
+    """
+    from jobs import demo as demonstration
+
+    demo_output.show(demonstration.run(Settings(), products=products), as_json)
