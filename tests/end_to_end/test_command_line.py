@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -31,11 +32,15 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple
 
 
 @pytest.mark.parametrize(("path", "command"), commands(cli.main_group), ids=lambda value: str(value))
-def test_every_command_has_help_with_an_example_that_parses(path: tuple[str, ...], command: click.Command) -> None:
+def test_every_command_has_help_with_an_example_that_parses(
+    path: tuple[str, ...], command: click.Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "decisions.csv").touch()
     text = command.help or ""
     assert "Example:" in text, path
     line = next(line for line in text.split("Example:")[1].splitlines() if "shelfwise" in line)
-    words = line[line.index("shelfwise") :].split()[1:]
+    words = shlex.split(line[line.index("shelfwise") :])[1:]
     context: click.Context = click.Context(cli.main_group)
     group: click.Command = cli.main_group
     while isinstance(group, click.Group):
@@ -188,7 +193,7 @@ def test_results_are_data_not_markup(shelfwise: Shelfwise, shop: SmallShop) -> N
         ("d.csv", "product_id,category_id\n", "no decision"),
         ("d.jsonl", '{"product_id": "p1"}\n', "no category_id"),
         ("d.jsonl", "{", "cannot be read"),
-        ("d.csv", "product_id,category_id\np1,none.such\n", "none.such"),
+        ("d.csv", "product_id,category_id\np1,none.such\n", "does not know"),
         ("d.csv", "product_id,category_id\np1,x\np1,y\n", "p1"),
     ],
 )
