@@ -1,0 +1,79 @@
+"""The demo, smaller, and the release that it shows."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.config import Places
+from jobs.demo import demo_home
+from models import fashion_mnist
+from models.calibration import calibration_error
+from models.inputs import to_square
+from models.predictor import EnsemblePredictor
+from models.release import SHIPPED, load_release
+from tests.end_to_end.conftest import Shelfwise, ask
+
+DOWNLOADS = Path(__file__).parents[2] / ".shelfwise" / "downloads"
+BROKEN = {
+    "broken-missing": "missing",
+    "broken-empty": "empty",
+    "broken-html": "not_an_image",
+    "broken-truncated": "truncated",
+    "broken-one-pixel": "too_small",
+}
+
+
+@pytest.fixture(scope="session")
+def articles() -> fashion_mnist.Articles:
+    """The official test articles, kept in the clone's own state between runs."""
+    return fashion_mnist.load("t10k", cache_dir=DOWNLOADS)
+
+
+def test_the_demo_tells_what_two_nights_did(
+    shelfwise: Shelfwise, home: Path, articles: fashion_mnist.Articles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "load", lambda part, cache_dir: articles)
+    done = shelfwise("demo", "--products", "200", "--json")
+    assert done.code == 0, done.err
+    first, second = done.json["nights"]
+    assert (first["ingest"]["images_stored"], first["ingest"]["images_rejected"]) == (200, 0)
+    assert second["ingest"]["images_unchanged"] == 180
+    assert (second["ingest"]["images_stored"], second["predict"]["images"]) == (70, 70)
+    assert second["publish"]["products_changed"] == 70
+    rejected = ask(home, "SELECT product_id, reason FROM rejected_images")
+    assert dict(rejected) == BROKEN
+    assert done.json["accuracy"]["tagged"] == 250
+    assert done.json["accuracy"]["accuracy"] > 0.8
+    assert len(done.json["answers"][1]) == 10
+
+
+def test_the_demo_leaves_other_peoples_state_alone(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    assert demo_home(places) == tmp_path
+    own = places.partition(places.images, date(2026, 11, 1))
+    own.mkdir(parents=True)
+    assert demo_home(places) == tmp_path / "demo" / "home"
+    assert own.exists()
+
+
+def test_the_shipped_release_holds_what_its_manifest_says(articles: fashion_mnist.Articles) -> None:
+    release = load_release(SHIPPED)
+    assert release.metrics["ensemble_test_accuracy"] >= 0.88
+    assert [network.architecture for network in release.networks] == ["efficientnetb0", "xception"]
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 60e6
+    manifest = json.loads((SHIPPED / "release.json").read_text(encoding="utf-8"))
+    assert manifest["training"]["data_pixels_sha256"] == fashion_mnist.PIXELS_SHA256["train"]
+    predictor = EnsemblePredictor(release, SHIPPED)
+    grey = articles.images[-1000:]
+    colour = np.repeat(grey[..., None], 3, axis=3)
+    squares = np.stack([to_square(image, predictor.decode_px) for image in colour])
+    parts = [predictor.predict(squares[start : start + 100]).confidences for start in range(0, len(squares), 100)]
+    confidences = np.concatenate(parts)
+    hits = confidences.argmax(axis=1) == articles.labels[-1000:]
+    assert abs(hits.mean() - release.metrics["ensemble_test_accuracy"]) < 0.03
+    assert calibration_error(confidences.max(axis=1), hits) < 0.05
