@@ -116,7 +116,9 @@ def main() -> int:
         data = Batches(squares[:kept], labels[:kept], network, batch_size=recipe.batch_size, seed=options.seed)
         model = _train(network, recipe, data, (squares[held], labels[held]), options)
         full, half = options.work_dir / f"{name}.full.weights.h5", options.work_dir / f"{name}.half.weights.h5"
-        model.save_weights(full)
+        bare = architecture(name).build(input_px=recipe.input_px, categories=len(fashion_mnist.CATEGORIES))
+        bare.set_weights(model.get_weights())  # a compiled model's file would hold its optimizer too
+        bare.save_weights(full)
         to_float16(full, half)
         model.load_weights(half)
         held_out[name] = _softmax(model, squares[held], network)
