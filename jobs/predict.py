@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from jobs.config import PredictConfig
 from jobs.schema import PREDICTIONS
 from jobs.shards import ingest_date_of, shards, whole_file
-from models.calibration import status
+from models.decision import DIGITS, decide
 from models.release import Release, load_release
 from models.spec import Predictions, Predictor
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _METADATA_KEY = b"shelfwise"
-_CONFIDENCE_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -240,6 +239,7 @@ def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Path, con
 def _rows(batch: ImageBatch, predictions: Predictions, release: Release, top_k: int) -> Iterator[dict[str, Any]]:
     """Turn a batch's answers into rows of `PREDICTIONS`, without `ingest_date`."""
     ids = [category.category_id for category in release.categories]
+    policy = release.policy
     order = np.argsort(-predictions.confidences, axis=1, kind="stable")[:, :top_k]
     firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()}
     for i in range(len(batch)):
@@ -254,16 +254,16 @@ def _rows(batch: ImageBatch, predictions: Predictions, release: Release, top_k: 
             name: (ids[firsts[name][i]], _rounded(part[i, firsts[name][i]]))
             for name, part in predictions.by_network.items()
         }
-        category_id, confidence = top[0]
+        answer = decide(dict(zip(ids, predictions.confidences[i].tolist(), strict=True)), policy)
         yield {
             **row,
-            "category_id": category_id,
-            "confidence": confidence,
-            "status": status(confidence, release.threshold(category_id)),
+            "category_id": answer.category_id,
+            "confidence": answer.confidence,
+            "status": answer.status,
             "top_k": json.dumps(top),
             "by_network": json.dumps(networks),
         }
 
 
 def _rounded(confidence: np.floating[Any]) -> float:
-    return round(float(confidence), _CONFIDENCE_DIGITS)
+    return round(float(confidence), DIGITS)

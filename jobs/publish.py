@@ -21,7 +21,8 @@ from jobs.config import Places, PredictConfig, RunConfig, RunFailed
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
 from jobs.shards import shards
-from models.calibration import combine_images, status
+from models.calibration import combine_images
+from models.decision import decide
 from models.release import Release
 from sql.records import (
     PREDICTION_COLUMNS,
@@ -149,7 +150,7 @@ def run(
         predictions=_rows(files, PREDICTION_COLUMNS, answered_only=True),
         rejections=_rejections(files),
         products=_rows(files, PRODUCT_COLUMNS, answered_only=False),
-        categories=[CategoryRecord(**asdict(category)) for category in release.categories],
+        categories=[CategoryRecord(**asdict(category)) for category in release.nodes],
         release=ReleaseRecord(release.release_id, release.taxonomy_version, _manifest(release)),
         combine=decider(release),
     )
@@ -183,16 +184,19 @@ def _rejections(files: RunFiles) -> Iterator[Batch]:
 def decider(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]:
     """Return how several images of a product become one answer under this release."""
 
+    policy = release.policy
+
     def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
-        category_id, confidence = next(iter(combine_images([dict(top) for top in images]).items()))
-        return Decision(category_id, confidence, status(confidence, release.threshold(category_id)))
+        answer = decide(combine_images([dict(top) for top in images]), policy)
+        return Decision(answer.category_id, answer.confidence, answer.status)
 
     return combine
 
 
 def _manifest(release: Release) -> dict[str, Any]:
     whole = asdict(release)
-    return {key: whole[key] for key in ("networks", "temperature", "thresholds", "metrics", "training", "code_version")}
+    left_out = ("release_id", "taxonomy_version", "categories")
+    return {key: value for key, value in whole.items() if key not in left_out}
 
 
 def default_run_id(kind: str, dates: Sequence[date], release_id: str) -> str:

@@ -1,4 +1,4 @@
-"""From the networks' answers to one calibrated distribution, and from that to a decision.
+"""From the networks' answers to one calibrated distribution; `models.decision` says what is done with it.
 
 The ensemble is a weighted mean of the networks' softmaxes. One temperature T then corrects its confidence:
 `p_T = softmax(log(p) / T)` (Guo et al., 2017, arXiv:1706.04599, applied to the mixture's log-probabilities).
@@ -14,9 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.spec import Probabilities
-
-AUTO_THRESHOLD = 0.8
-"""Confidence from which a category is published without a person, for releases without thresholds of their own."""
 
 _TINY = 1e-12
 
@@ -58,6 +55,45 @@ def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) ->
     return float(np.exp(found.x))
 
 
+def fit_ensemble(
+    by_network: Mapping[str, Probabilities], labels: NDArray[np.integer[Any]]
+) -> tuple[dict[str, float], float]:
+    """Find the networks' shares and one temperature together, with the least log-loss on held-out data.
+
+    Args:
+        by_network: Each network's softmax, (examples, categories).
+        labels: The true category of each example, an index into the columns.
+
+    Returns:
+        The shares, which sum to 1, and the temperature, between 0.05 and 20.
+    """
+    from scipy.optimize import minimize
+
+    names = list(by_network)
+    parts = np.stack([np.asarray(by_network[name], np.float64) for name in names])
+    rows = np.arange(len(labels))
+
+    def shares_of(free: NDArray[np.float64]) -> NDArray[np.float64]:
+        powers = np.exp(np.clip(np.append(free, 0.0), -20, 20))  # a softmax, so that any point is a valid answer
+        return np.asarray(powers / powers.sum())
+
+    def log_loss(point: NDArray[np.float64]) -> float:
+        mixture = np.tensordot(shares_of(point[:-1]), parts, axes=1)
+        softened = _apply_temperature(mixture, float(np.exp(point[-1])))
+        return float(-np.log(np.maximum(softened[rows, labels], _TINY)).mean())
+
+    equal = {name: 1 / len(names) for name in names}
+    if len(names) == 1:
+        return equal, fit_temperature(by_network[names[0]], labels)
+    start = np.zeros(len(names))
+    start[-1] = np.log(fit_temperature(combine(by_network, weights=equal, temperature=1.0), labels))
+    bounds = [(-8.0, 8.0)] * (len(names) - 1) + [(np.log(0.05), np.log(20.0))]
+    found = minimize(log_loss, start, method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-3, "fatol": 1e-7})
+    shares = [round(float(share), 6) for share in shares_of(found.x[:-1])]
+    shares[-1] = round(1 - math.fsum(shares[:-1]), 6)
+    return dict(zip(names, shares, strict=True)), float(np.exp(found.x[-1]))
+
+
 def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, bins: int = 15) -> float:
     """Measure how far confidence is from accuracy, over bins of equal mass.
 
@@ -73,11 +109,6 @@ def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.b
     parts = [part for part in np.array_split(order, bins) if len(part)]
     gaps = [abs(hits[part].mean() - confidences[part].mean()) * len(part) for part in parts]
     return float(sum(gaps) / max(len(confidences), 1))
-
-
-def status(confidence: float, threshold: float) -> str:
-    """Return `auto` for a confidence at or over its category's threshold, else `review`."""
-    return "auto" if confidence >= threshold else "review"
 
 
 def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.calibration import AUTO_THRESHOLD
+from models.decision import Policy, inner_nodes
 from models.registry import ARCHITECTURES, architecture
 from models.spec import Category, NetworkSpec
 
@@ -40,7 +40,8 @@ class Release:
         categories: In the order of the networks' outputs.
         networks: At least one.
         temperature: Of the ensemble; see `models.calibration`.
-        thresholds: Confidence from which a category_id is `auto`; those that are missing take `AUTO_THRESHOLD`.
+        thresholds: Confidence from which a leaf is `auto`, or an inner node is suggested; see `models.decision.Policy`.
+        floor: Below this confidence an answer is `unknown`.
         metrics: What was measured when it was made.
         training: Data fingerprint, seed, command and time of its making.
         code_version: Version of shelfwise that made it.
@@ -51,7 +52,8 @@ class Release:
     categories: tuple[Category, ...]
     networks: tuple[NetworkSpec, ...]
     temperature: float
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, float | None] = field(default_factory=dict)
+    floor: float = 0.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     code_version: str = ""
@@ -61,9 +63,15 @@ class Release:
         """Side of the square that images are decoded to: the largest input of its networks, in pixels."""
         return max(network.input_px for network in self.networks)
 
-    def threshold(self, category_id: str) -> float:
-        """Return the confidence from which this category is published without a person, in [0, 1]."""
-        return float(self.thresholds.get(category_id, AUTO_THRESHOLD))
+    @property
+    def policy(self) -> Policy:
+        """Return when its answers are published; see `models.decision.decide`."""
+        return Policy(self.thresholds, self.floor)
+
+    @property
+    def nodes(self) -> tuple[Category, ...]:
+        """Return every category that an answer can have: the leaves, then the inner nodes above them."""
+        return (*self.categories, *inner_nodes(self.categories))
 
 
 def load_release(directory: Path) -> Release:
@@ -204,3 +212,8 @@ def _check_numbers(raw: Mapping[str, Any], networks: Sequence[NetworkSpec]) -> N
         raise ValueError(f"its ensemble weights are {shares} where shares that sum to 1 were expected")
     if any(not isinstance(network.input_px, int) or network.input_px < 1 for network in networks):
         raise ValueError("an input_px is not a number of pixels")
+    limits = {"its floor": raw.get("floor", 0.0)}
+    limits |= {f"its threshold of {name}": value for name, value in (raw.get("thresholds") or {}).items()}
+    for name, value in limits.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value} where a confidence from 0 to 1 was expected")

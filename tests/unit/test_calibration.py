@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.calibration import (
-    AUTO_THRESHOLD,
     calibration_error,
     combine,
     combine_images,
+    fit_ensemble,
     fit_temperature,
-    status,
 )
 
 Rows = NDArray[np.float32]
@@ -93,6 +92,39 @@ class TestFitTemperature:
         assert fit_temperature(always_right, np.ones(10, int)) == pytest.approx(20, rel=0.05)
 
 
+class TestFitEnsemble:
+    def drawn(self) -> tuple[dict[str, Rows], NDArray[np.int64]]:
+        """Labels drawn from 0.8 of network a and 0.2 of network b, sharpened by a temperature of 0.7."""
+        random = np.random.default_rng(3)
+        parts = {name: random.dirichlet(np.full(4, 0.7), size=8_000).astype(np.float32) for name in "ab"}
+        honest = combine(parts, weights={"a": 0.8, "b": 0.2}, temperature=0.7)
+        return parts, (honest.cumsum(axis=1) < random.random((8_000, 1))).sum(axis=1).clip(0, 3)
+
+    def test_recovers_shares_and_temperature_that_the_labels_were_drawn_with(self) -> None:
+        parts, labels = self.drawn()
+        shares, temperature = fit_ensemble(parts, labels)
+        assert shares["a"] == pytest.approx(0.8, abs=0.06)
+        assert math.fsum(shares.values()) == pytest.approx(1.0, abs=1e-9)
+        assert temperature == pytest.approx(0.7, abs=0.08)
+
+    def test_is_no_worse_than_equal_shares(self) -> None:
+        parts, labels = self.drawn()
+
+        def log_loss(shares: dict[str, float], temperature: float) -> float:
+            rows = combine(parts, weights=shares, temperature=temperature)
+            return float(-np.log(rows[np.arange(len(labels)), labels] + 1e-12).mean())
+
+        equal = {"a": 0.5, "b": 0.5}
+        mixture = combine(parts, weights=equal, temperature=1.0)
+        assert log_loss(*fit_ensemble(parts, labels)) < log_loss(equal, fit_temperature(mixture, labels)) - 0.01
+
+    def test_one_network_has_the_whole_share(self) -> None:
+        parts, labels = self.drawn()
+        shares, temperature = fit_ensemble({"a": parts["a"]}, labels)
+        assert shares == {"a": 1.0}
+        assert temperature == pytest.approx(fit_temperature(parts["a"], labels))
+
+
 class TestCalibrationError:
     def test_by_hand(self) -> None:
         # Two bins of two: (0.6, 0.7) with one hit, |0.5 - 0.65| = 0.15; (0.9, 1.0) with two hits, |1 - 0.95| = 0.05.
@@ -148,8 +180,3 @@ class TestCombineImages:
         assert math.fsum(combined.values()) == pytest.approx(
             math.fsum(math.fsum(image.values()) for image in images) / len(images)
         )
-
-
-@pytest.mark.parametrize(("confidence", "expected"), [(0.8, "auto"), (0.7999, "review"), (1.0, "auto")])
-def test_status_is_auto_from_the_threshold_on(confidence: float, expected: str) -> None:
-    assert status(confidence, AUTO_THRESHOLD) == expected

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from models.calibration import AUTO_THRESHOLD
+from models.decision import AUTO_THRESHOLD
 from models.release import MANIFEST, Release, ReleaseError, load_release, save_release, sha256_of, to_float16
 from models.spec import Category, NetworkSpec
 
@@ -68,7 +68,10 @@ def test_what_was_saved_is_what_is_loaded(release: Release, saved: Path, weights
     loaded = load_release(saved)
     assert loaded == release
     assert loaded.decode_px == 71
-    assert (loaded.threshold(SHIRT.category_id), loaded.threshold(COAT.category_id)) == (0.6, AUTO_THRESHOLD)
+    assert (loaded.policy.threshold(SHIRT.category_id), loaded.policy.threshold(COAT.category_id)) == (
+        0.6,
+        AUTO_THRESHOLD,
+    )
     assert sorted(path.name for path in saved.iterdir()) == ["e.weights.h5", MANIFEST, "x.weights.h5"]
     assert (saved / "x.weights.h5").read_bytes() == weights["xception"].read_bytes()
 

@@ -1,0 +1,100 @@
+"""What is done with a distribution: published, suggested at a leaf or above it, or left open."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.decision import AUTO_THRESHOLD, Answer, Policy, ancestors, decide, inner_nodes
+from models.spec import Category
+
+SHIRT, PULLOVER, TROUSERS, SNEAKER = (
+    "apparel.tops.shirt",
+    "apparel.tops.pullover",
+    "apparel.bottoms.trousers",
+    "footwear.closed.sneaker",
+)
+LEAVES = (SHIRT, PULLOVER, TROUSERS, SNEAKER)
+POLICY = Policy({SHIRT: 0.9, PULLOVER: None, "apparel.tops": 0.95, "apparel": 0.97}, floor=0.3)
+
+
+@pytest.mark.parametrize(
+    ("confidences", "expected"),
+    [
+        ({SHIRT: 0.9, PULLOVER: 0.1}, Answer(SHIRT, 0.9, "auto")),
+        # 0.5 + 0.46 = 0.96 passes the tops' 0.95.
+        ({SHIRT: 0.5, PULLOVER: 0.46, SNEAKER: 0.04}, Answer("apparel.tops", 0.96, "review")),
+        # 0.5 + 0.4 fails the tops' 0.95; with the trousers' 0.08 it passes apparel's 0.97.
+        ({SHIRT: 0.5, PULLOVER: 0.4, TROUSERS: 0.08, SNEAKER: 0.02}, Answer("apparel", 0.98, "review")),
+        ({SHIRT: 0.5, PULLOVER: 0.2, SNEAKER: 0.3}, Answer(SHIRT, 0.5, "review")),
+        # A gate that is closed publishes nothing, however sure; what stands above it is still a suggestion.
+        ({PULLOVER: 0.99, SNEAKER: 0.01}, Answer("apparel.tops", 0.99, "review")),
+        # No threshold of its own, and no inner node of its own.
+        ({SNEAKER: AUTO_THRESHOLD, SHIRT: 0.2}, Answer(SNEAKER, AUTO_THRESHOLD, "auto")),
+        ({SNEAKER: 0.79, SHIRT: 0.21}, Answer(SNEAKER, 0.79, "review")),
+        ({SNEAKER: 0.3, SHIRT: 0.2}, Answer(SNEAKER, 0.3, "review")),
+        ({SNEAKER: 0.2999, SHIRT: 0.2}, Answer(None, None, "unknown")),
+        ({}, Answer(None, None, "unknown")),
+    ],
+)
+def test_by_hand(confidences: dict[str, float], expected: Answer) -> None:
+    assert decide(confidences, POLICY) == expected
+
+
+def test_a_release_without_thresholds_publishes_from_its_default_on_and_leaves_nothing_open() -> None:
+    assert decide({SHIRT: 0.8}, Policy()) == Answer(SHIRT, 0.8, "auto")
+    assert decide({SHIRT: 0.01}, Policy()) == Answer(SHIRT, 0.01, "review")
+
+
+def test_a_sibling_that_begins_alike_is_not_below_the_node() -> None:
+    policy = Policy({"apparel.top": 0.9})
+    assert decide({"apparel.top.shirt": 0.5, "apparel.topshoe.boot": 0.5}, policy).category_id == "apparel.top.shirt"
+
+
+def test_compares_what_is_stored() -> None:
+    """0.89999999 is stored as 0.9, so it has to be published where 0.9 is asked for."""
+    assert decide({SHIRT: 0.89999999}, POLICY) == Answer(SHIRT, 0.9, "auto")
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda values: sum(values) > 0.01),
+    st.dictionaries(st.sampled_from((*LEAVES, "apparel.tops", "apparel")), st.none() | st.floats(0, 1)),
+    st.floats(0, 1),
+)
+def test_laws(values: list[float], thresholds: dict[str, float | None], floor: float) -> None:
+    confidences = {leaf: value / math.fsum(values) for leaf, value in zip(LEAVES, values, strict=True)}
+    policy = Policy(thresholds, floor)
+    answer = decide(confidences, policy)
+    best = max(confidences.values())
+    if answer.status == "auto":
+        assert answer.category_id in LEAVES
+        assert answer.confidence == round(best, 6) >= policy.threshold(answer.category_id)
+    elif answer.status == "review":
+        assert answer.category_id is not None
+        assert answer.confidence is not None
+        assert round(best, 6) <= answer.confidence <= 1
+        if answer.category_id not in LEAVES:
+            needed = policy.thresholds[answer.category_id]
+            assert needed is not None
+            assert answer.confidence >= needed
+    else:
+        assert answer == Answer(None, None, "unknown")
+        assert round(best, 6) < floor
+
+
+def test_ancestors_are_the_deepest_first() -> None:
+    assert ancestors(SHIRT) == ["apparel.tops", "apparel"]
+    assert ancestors("shoes") == []
+
+
+def test_inner_nodes_have_the_readable_beginnings_of_their_leaves() -> None:
+    leaves = (Category(SHIRT, "Apparel > Tops > Shirt"), Category(SNEAKER, "Sneakers"), Category("hat", "Hat"))
+    assert inner_nodes(leaves) == (
+        Category("apparel", "Apparel"),
+        Category("apparel.tops", "Apparel > Tops"),
+        Category("footwear", "footwear"),
+        Category("footwear.closed", "footwear > closed"),
+    )
