@@ -47,8 +47,9 @@ def nightly(catalog: str, run_date: date, max_rejected: float, as_json: bool, **
 @click.option("--from", "first", type=Date(), required=True, help="First ingest date.")
 @click.option("--to", "last", type=Date(), required=True, help="Last ingest date, included.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--force", is_flag=True, help="Replace answers of newer releases too; never a person's.")
 @run_options
-def backfill(first: date, last: date, dry_run: bool, as_json: bool, **options: Any) -> None:
+def backfill(first: date, last: date, dry_run: bool, force: bool, as_json: bool, **options: Any) -> None:
     """Predict and publish partitions that are there already; no source image is read.
 
     \b
@@ -61,7 +62,7 @@ def backfill(first: date, last: date, dry_run: bool, as_json: bool, **options: A
     dates = nights.backfill_dates(settings.places, first, last)
     workshop = workshop_of(settings, options)
     run_id = options["run_id"] or default_run_id("backfill", (first, last), workshop.release.release_id)
-    run = RunConfig(run_id=run_id, kind="backfill", run_date=last, dates=dates)
+    run = RunConfig(run_id=run_id, kind="backfill", run_date=last, dates=dates, force=force)
     if dry_run:
         output.summary(nights.backfill_plan(workshop, run), as_json)
     else:

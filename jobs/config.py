@@ -119,13 +119,23 @@ class PredictConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Which run it is, for publish and for the summary."""
+    """Which run it is, for publish and for the summary.
+
+    Attributes:
+        run_id: Its name; the same for a rerun.
+        kind: `nightly` or `backfill`.
+        run_date: The night; of a backfill, its last date.
+        dates: The ingest dates that it predicts and publishes.
+        max_rejected: Share of a night's new images that may be rejected, in [0, 1].
+        force: Replace answers of a newer release too; never those of newer images or of people.
+    """
 
     run_id: str
     kind: str
     run_date: date
     dates: tuple[date, ...] = field(default_factory=tuple)
     max_rejected: float = 0.2
+    force: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a run_id that could leave its directory, and a share outside [0, 1]."""

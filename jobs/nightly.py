@@ -20,6 +20,7 @@ from jobs.progress import spark_progress
 from jobs.shards import partition_dates, row_count, shards
 from jobs.spark import cores_of_a_task, spark_session
 from models.release import Release
+from sql.errors import SupersededError
 from sql.records import RunRecord
 from sql.store import ProductDatabase
 
@@ -105,15 +106,21 @@ def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
 
 
 def publish_step(
-    workshop: Workshop, database: ProductDatabase, run: RunConfig, *, started_at_utc: datetime, steps: Mapping[str, Any]
+    workshop: Workshop,
+    database: ProductDatabase,
+    run: RunConfig,
+    *,
+    started_at_utc: datetime,
+    steps: Mapping[str, Any],
+    token: str | None = None,
 ) -> dict[str, Any]:
-    """Publish a run and say what was written."""
+    """Publish a run and say what was written; `token` is the claim of a driver that took the run when it began."""
     started = time.perf_counter()
     release = workshop.release
     files = publish.collect(predict_config(workshop, run), release, with_rejections=run.kind == "nightly")
     seconds = {name: step["seconds"] for name, step in steps.items() if "seconds" in step}
     counts = publish.run(
-        database, files, release, run, started_at_utc=started_at_utc, summary={"seconds": seconds, **steps}
+        database, files, release, run, started_at_utc=started_at_utc, summary={"seconds": seconds, **steps}, token=token
     )
     log.info(
         "publish: %s images of %s products, %s products changed, %s rejections",
@@ -145,8 +152,11 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
         ingested = ingest_step(workshop.places, workshop.spark, catalog, run.run_date, products=workshop.products)
         steps: dict[str, Any] = {"ingest": ingested}
         publish.check_rejected(workshop.places, run)
+        token = database.claim(run_record(run, started_at_utc))
         steps["predict"] = predict_step(workshop, run)
-        steps["publish"] = publish_step(workshop, database, run, started_at_utc=started_at_utc, steps=steps)
+        steps["publish"] = publish_step(
+            workshop, database, run, started_at_utc=started_at_utc, steps=steps, token=token
+        )
     return summary(workshop, run, steps)
 
 
@@ -162,8 +172,11 @@ def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> d
         The run's summary.
     """
     with recorded(database, run) as started_at_utc:
+        token = database.claim(run_record(run, started_at_utc))
         steps: dict[str, Any] = {"predict": predict_step(workshop, run)}
-        steps["publish"] = publish_step(workshop, database, run, started_at_utc=started_at_utc, steps=steps)
+        steps["publish"] = publish_step(
+            workshop, database, run, started_at_utc=started_at_utc, steps=steps, token=token
+        )
     return summary(workshop, run, steps)
 
 
@@ -226,13 +239,20 @@ def summary(workshop: Workshop, run: RunConfig, steps: Mapping[str, Any]) -> dic
 
 @contextmanager
 def recorded(database: ProductDatabase, run: RunConfig) -> Iterator[datetime]:
-    """Leave a row in `runs` for a run that fails; a call that is wrong is no run and leaves none."""
+    """Leave a row in `runs` for a run that fails.
+
+    A call that is wrong is no run and leaves none; a run that another driver has taken over is that driver's to record.
+    """
     started_at_utc = datetime.now(UTC)
     try:
         yield started_at_utc
-    except UsageError:
+    except (UsageError, SupersededError):
         raise
     except Exception as error:
-        record = RunRecord(run.run_id, run.kind, run.run_date, None, started_at_utc)
-        database.record_failure(record, f"{type(error).__name__}: {error}"[:1000])
+        database.record_failure(run_record(run, started_at_utc), f"{type(error).__name__}: {error}"[:1000])
         raise
+
+
+def run_record(run: RunConfig, started_at_utc: datetime) -> RunRecord:
+    """Return the row of a run that has no result yet."""
+    return RunRecord(run.run_id, run.kind, run.run_date, None, started_at_utc)
