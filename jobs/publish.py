@@ -121,6 +121,7 @@ def run(
     *,
     started_at_utc: datetime,
     summary: Mapping[str, Any],
+    token: str | None = None,
 ) -> PublishCounts:
     """Publish a run.
 
@@ -131,6 +132,7 @@ def run(
         run_config: Names the run.
         started_at_utc: When the run began.
         summary: What else the run's row should tell: `seconds` and anything more.
+        token: Of the claim on the run, for a driver that took it when it began.
 
     Returns:
         What was written.
@@ -153,6 +155,8 @@ def run(
         categories=[CategoryRecord(**asdict(category)) for category in release.nodes],
         release=ReleaseRecord(release.release_id, release.taxonomy_version, _manifest(release)),
         combine=decider(release),
+        force=run_config.force,
+        token=token,
     )
 
 
@@ -183,7 +187,6 @@ def _rejections(files: RunFiles) -> Iterator[Batch]:
 
 def decider(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]:
     """Return how several images of a product become one answer under this release."""
-
     policy = release.policy
 
     def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
