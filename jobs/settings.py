@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.config import Places, ProductSource, SparkConfig, UsageError
@@ -42,6 +42,14 @@ class Settings(BaseSettings):
     products_url: str = ""
     products_table: str = "products"
     products_columns: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("home")
+    @classmethod
+    def _readable_by_petastorm(cls, home: Path) -> Path:
+        """Refuse what Petastorm would read as part of a URL: it would then open another directory."""
+        if set("#?;") & set(str(home.expanduser().absolute())):
+            raise ValueError(f"{home} has one of # ? ; in its path, which Petastorm cannot read; choose another place")
+        return home
 
     @property
     def places(self) -> Places:

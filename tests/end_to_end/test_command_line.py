@@ -145,10 +145,15 @@ def test_the_password_of_the_database_is_never_shown(shelfwise: Shelfwise, monke
     assert "s3cret" not in done.err + done.out
 
 
-def test_a_wrong_setting_names_its_variable(shelfwise: Shelfwise, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHELFWISE_DRIVER_MEMORY", "lots")
+@pytest.mark.parametrize(
+    ("name", "value"), [("SHELFWISE_DRIVER_MEMORY", "lots"), ("SHELFWISE_HOME", "/tmp/a#b"), ("SHELFWISE_HOME", "/a?b")]
+)
+def test_a_wrong_setting_names_its_variable(
+    shelfwise: Shelfwise, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
     done = shelfwise("query", "category_counts")
-    assert (done.code, "SHELFWISE_DRIVER_MEMORY" in done.err) == (2, True)
+    assert (done.code, name in done.err, "Traceback" in done.err) == (2, True, False)
 
 
 def test_missing_or_old_java_is_one_sentence(
