@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
+from sql import changes
 from sql.catalog import refuse_unknown_categories
 from sql.records import Combine
 from sql.staging import analyze, create_temporary, insert_rows
@@ -24,17 +25,22 @@ from sql.tables import product_categories
 CHUNK_PRODUCTS = 2000
 """Products of several images that are in memory at a time."""
 
-ANSWER_COLUMNS = ("product_id", "category_id", "confidence", "status", "image_count", "ingest_date", "run_id")
-
 _COMBINED_COLUMNS = ("product_id", "category_id", "confidence", "status")
+_IMAGE_COLUMNS = (*_COMBINED_COLUMNS, "image_count", "ingest_date", "run_id")
 
 # Of a product with one row, min() of a column is its value; this one pass settles nearly all products.
 _ONE_ROW = """
-INSERT INTO run_answers (product_id, category_id, confidence, status, image_count, ingest_date, run_id)
-SELECT product_id, min(category_id), min(confidence), min(status), count(*), min(ingest_date), min(run_id)
-FROM category_predictions
-WHERE release_id = :release_id AND product_id IN (SELECT product_id FROM {products})
-GROUP BY product_id
+    SELECT
+        product_id,
+        min(category_id) AS category_id,
+        min(confidence) AS confidence,
+        min(status) AS status,
+        count(*) AS image_count,
+        min(ingest_date) AS ingest_date,
+        min(run_id) AS run_id
+    FROM category_predictions
+    WHERE release_id = :release_id AND product_id IN (SELECT product_id FROM {products})
+    GROUP BY product_id
 """
 
 _CURRENT_IMAGES = sa.text("""
@@ -52,9 +58,9 @@ FROM (
             PARTITION BY prediction.product_id, prediction.image_no
             ORDER BY prediction.ingest_date DESC, prediction.image_sha256
         ) AS place
-    FROM run_answers AS several
+    FROM answer_changes AS several
     INNER JOIN category_predictions AS prediction ON prediction.product_id = several.product_id
-    WHERE several.image_count > 1 AND prediction.release_id = :release_id
+    WHERE several.replaces IS NULL AND prediction.release_id = :release_id
 ) AS ranked
 WHERE place = 1
 """)
@@ -71,46 +77,47 @@ WHERE image.image_count > 1
 ORDER BY image.product_id, image.image_no
 """)
 
-_SEVERAL_IMAGES = sa.text("""
-INSERT INTO run_answers (product_id, category_id, confidence, status, image_count, ingest_date, run_id)
-SELECT
-    newest.product_id,
-    CASE WHEN newest.image_count = 1 THEN newest.category_id ELSE combined.category_id END,
-    CASE WHEN newest.image_count = 1 THEN newest.confidence ELSE combined.confidence END,
-    CASE WHEN newest.image_count = 1 THEN newest.status ELSE combined.status END,
-    newest.image_count,
-    newest.ingest_date,
-    newest.run_id
-FROM current_images AS newest
-LEFT JOIN combined_answers AS combined ON combined.product_id = newest.product_id
-WHERE newest.newness = 1
-""")
+_SEVERAL_IMAGES = """
+    SELECT
+        newest.product_id,
+        CASE WHEN newest.image_count = 1 THEN newest.category_id ELSE combined.category_id END AS category_id,
+        CASE WHEN newest.image_count = 1 THEN newest.confidence ELSE combined.confidence END AS confidence,
+        CASE WHEN newest.image_count = 1 THEN newest.status ELSE combined.status END AS status,
+        newest.image_count,
+        newest.ingest_date,
+        newest.run_id
+    FROM current_images AS newest
+    LEFT JOIN combined_answers AS combined ON combined.product_id = newest.product_id
+    WHERE newest.newness = 1
+"""
 
 
-def derive(connection: Connection, *, release_id: str, products: str, combine: Combine) -> int:
-    """Fill the temporary table `run_answers`, one row a product, from the merged history.
+def derive(connection: Connection, products: str, rule: changes.Rule, combine: Combine) -> int:
+    """Fill `answer_changes` from the merged history.
 
     Args:
         connection: In a transaction that holds the writers' lock.
-        release_id: The release that answers.
         products: Temporary table whose product_id are to be answered.
+        rule: The release that answers, and what its answers may replace.
         combine: Makes one answer of several images.
 
     Returns:
         How many products have an answer.
     """
-    create_temporary(connection, "run_answers", _types(ANSWER_COLUMNS))
-    answered = connection.execute(sa.text(_ONE_ROW.format(products=products)), {"release_id": release_id}).rowcount
-    analyze(connection, "run_answers")
-    several = connection.execute(sa.text("SELECT 1 FROM run_answers WHERE image_count > 1 LIMIT 1")).first()
+    changes.prepare(connection)
+    answered = changes.add(connection, _ONE_ROW.format(products=products), rule, settled="answer.image_count = 1")
+    analyze(connection, "answer_changes")
+    several = connection.execute(sa.text("SELECT 1 FROM answer_changes WHERE replaces IS NULL LIMIT 1")).first()
     if several is not None:
-        _combine_images(connection, release_id, combine)
+        _combine_images(connection, rule.release_id, combine)
+        connection.execute(sa.text("DELETE FROM answer_changes WHERE replaces IS NULL"))
+        changes.add(connection, _SEVERAL_IMAGES, rule, settled="1 = 1")
     return answered
 
 
 def _combine_images(connection: Connection, release_id: str, combine: Combine) -> None:
     extra: dict[str, TypeEngine[Any]] = {"image_no": sa.Integer(), "image_sha256": sa.Text(), "newness": sa.Integer()}
-    create_temporary(connection, "current_images", {**_types(ANSWER_COLUMNS), **extra})
+    create_temporary(connection, "current_images", {**_types(_IMAGE_COLUMNS), **extra})
     create_temporary(connection, "combined_answers", _types(_COMBINED_COLUMNS))
     connection.execute(_CURRENT_IMAGES, {"release_id": release_id})
     analyze(connection, "current_images")
@@ -119,8 +126,6 @@ def _combine_images(connection: Connection, release_id: str, combine: Combine) -
     while chunk := list(islice(combined, CHUNK_PRODUCTS)):
         insert_rows(connection, "combined_answers", _COMBINED_COLUMNS, chunk)
     refuse_unknown_categories(connection, "combined_answers", release_id)
-    connection.execute(sa.text("DELETE FROM run_answers WHERE image_count > 1"))
-    connection.execute(_SEVERAL_IMAGES)
 
 
 def _types(columns: tuple[str, ...]) -> dict[str, TypeEngine[Any]]:

@@ -1,11 +1,13 @@
 """Write new answers: which of them replace what is there, and what that does to the counts.
 
 Runs and people write the same way: a temporary table `answer_changes` holds each product's new answer beside its old
-one, and from it follow the rows and the totals. All of it under the writers' lock, so that the two agree.
+one and whether it replaces it, and from that follow the rows and the totals. All of it under the writers' lock, so that
+the two agree.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,15 +15,29 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
-from sql.staging import analyze, create_temporary
+from sql.staging import create_temporary
 from sql.tables import UtcDateTime, category_totals, product_categories
 
 _NEW = ("product_id", "category_id", "confidence", "status", "release_id", "image_count", "ingest_date", "run_id")
 _OLD = ("category_id", "confidence", "status")
-CHANGE_COLUMNS = (*_NEW, *(f"old_{name}" for name in _OLD))
-"""Of `answer_changes`; `old_status` is empty for a product without an answer so far."""
 
-_BESIDE = """
+
+@dataclass(frozen=True)
+class Rule:
+    """What the answers of a release may replace: those of equally new images, unless a newer release gave them.
+
+    Attributes:
+        release_id: The release that answers.
+        newer_releases: Releases whose answers on equally new images stay.
+        anyone: Replace every answer, people's too; for a product that its person gives back.
+    """
+
+    release_id: str
+    newer_releases: tuple[str, ...] = ()
+    anyone: bool = False
+
+
+_ADD = """
 INSERT INTO answer_changes
 SELECT
     answer.product_id,
@@ -34,33 +50,30 @@ SELECT
     answer.run_id,
     stored.category_id,
     stored.confidence,
-    stored.status
-FROM run_answers AS answer
+    stored.status,
+    CASE WHEN {settled} THEN
+        stored.product_id IS NULL
+        OR :anyone
+        OR (
+            stored.status <> 'manual'
+            AND (
+                answer.ingest_date > stored.ingest_date
+                OR (answer.ingest_date = stored.ingest_date AND stored.release_id NOT IN :newer_releases)
+            )
+            AND (
+                answer.category_id IS DISTINCT FROM stored.category_id
+                OR answer.confidence IS DISTINCT FROM stored.confidence
+                OR answer.status <> stored.status
+                OR stored.release_id <> :release_id
+                OR answer.image_count <> stored.image_count
+                OR answer.ingest_date <> stored.ingest_date
+                OR answer.run_id <> stored.run_id
+            )
+        )
+    END
+FROM ({answers}) AS answer
 LEFT JOIN product_categories AS stored ON stored.product_id = answer.product_id
 """
-
-_REPLACES = """
-WHERE
-    stored.product_id IS NULL
-    OR (
-        stored.status <> 'manual'
-        AND (
-            answer.ingest_date > stored.ingest_date
-            OR (answer.ingest_date = stored.ingest_date AND stored.release_id NOT IN :newer_releases)
-        )
-        AND (
-            answer.category_id IS DISTINCT FROM stored.category_id
-            OR answer.confidence IS DISTINCT FROM stored.confidence
-            OR answer.status <> stored.status
-            OR stored.release_id <> :release_id
-            OR answer.image_count <> stored.image_count
-            OR answer.ingest_date <> stored.ingest_date
-            OR answer.run_id <> stored.run_id
-        )
-    )
-"""
-
-_FIND = sa.text(_BESIDE + _REPLACES).bindparams(sa.bindparam("newer_releases", type_=sa.Text(), expanding=True))
 
 _UPDATE = sa.text("""
 UPDATE product_categories
@@ -78,7 +91,7 @@ SET
     run_id = change.run_id,
     updated_at_utc = :moment
 FROM answer_changes AS change
-WHERE change.product_id = product_categories.product_id AND change.old_status IS NOT NULL
+WHERE change.product_id = product_categories.product_id AND change.replaces AND change.old_status IS NOT NULL
 """).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
 
 _INSERT = sa.text("""
@@ -87,7 +100,7 @@ INSERT INTO product_categories (
 )
 SELECT product_id, category_id, confidence, status, release_id, image_count, ingest_date, run_id, :moment
 FROM answer_changes
-WHERE old_status IS NULL
+WHERE replaces AND old_status IS NULL
 ORDER BY product_id
 """).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
 
@@ -102,6 +115,7 @@ FROM (
         count(confidence) AS confidences,
         coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0) AS confidence_e9
     FROM answer_changes
+    WHERE replaces
     GROUP BY coalesce(category_id, ''), status
     UNION ALL
     SELECT
@@ -111,7 +125,7 @@ FROM (
         -count(old_confidence),
         -coalesce(sum(CAST(round(old_confidence * 1000000000) AS BIGINT)), 0)
     FROM answer_changes
-    WHERE old_status IS NOT NULL
+    WHERE replaces AND old_status IS NOT NULL
     GROUP BY coalesce(old_category_id, ''), old_status
 ) AS difference
 GROUP BY category_id, status
@@ -129,24 +143,29 @@ def prepare(connection: Connection) -> None:
     """Make an empty `answer_changes`."""
     types: dict[str, TypeEngine[Any]] = {name: product_categories.c[name].type for name in _NEW}
     types.update({f"old_{name}": product_categories.c[name].type for name in _OLD})
-    create_temporary(connection, "answer_changes", types)
+    create_temporary(connection, "answer_changes", {**types, "replaces": sa.Boolean()})
 
 
-def find(connection: Connection, *, release_id: str, newer_releases: list[str]) -> None:
-    """Fill `answer_changes` with the rows of `run_answers` that replace what is there.
+def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> int:
+    """Put answers beside what is there and decide which of them replace it.
 
     An answer stays as it is if a person gave it, if its images are newer, or if they are as new and its release is
     among the newer ones.
+
+    Args:
+        connection: In a transaction that holds the writers' lock.
+        answers: SELECT of product_id, category_id, confidence, status, image_count, ingest_date and run_id.
+        rule: What may replace what.
+        settled: Condition on `answer`; the others get no decision, `replaces` stays empty.
+
+    Returns:
+        How many rows were added.
     """
-    prepare(connection)
-    connection.execute(_FIND, {"release_id": release_id, "newer_releases": newer_releases})
-    analyze(connection, "answer_changes")
-
-
-def find_again(connection: Connection, *, release_id: str) -> None:
-    """Fill `answer_changes` with all rows of `run_answers`, whoever gave the present answers."""
-    prepare(connection)
-    connection.execute(sa.text(_BESIDE), {"release_id": release_id})
+    statement = sa.text(_ADD.format(answers=answers, settled=settled)).bindparams(
+        sa.bindparam("newer_releases", type_=sa.Text(), expanding=True), sa.bindparam("anyone", type_=sa.Boolean())
+    )
+    values = {"release_id": rule.release_id, "newer_releases": list(rule.newer_releases), "anyone": rule.anyone}
+    return connection.execute(statement, values).rowcount
 
 
 def remove(connection: Connection, product_id: str) -> None:
@@ -159,7 +178,7 @@ def remove(connection: Connection, product_id: str) -> None:
 
 
 def apply(connection: Connection, moment: datetime) -> int:
-    """Write `answer_changes` into the answers and their totals. Return the rows added or changed."""
+    """Write what replaces in `answer_changes` into the answers and their totals. Return the rows added or changed."""
     changed = connection.execute(_UPDATE, {"moment": moment}).rowcount
     changed += connection.execute(_INSERT, {"moment": moment}).rowcount
     if changed:

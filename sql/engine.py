@@ -129,6 +129,13 @@ def lock_writers(connection: Connection) -> None:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
 
 
+def tune(connection: Connection) -> None:
+    """Give the one transaction that moves millions of rows the memory for it, on PostgreSQL."""
+    # Writers queue, so only one at a time takes this. Samples of temporary tables need not be large.
+    for setting in ("work_mem = '256MB'", "default_statistics_target = 10", "jit = off"):
+        connection.exec_driver_sql(f"SET LOCAL {setting}")
+
+
 @contextmanager
 def explained(engine: Engine) -> Iterator[None]:
     """Turn a driver's failure into a DatabaseError of one sentence; our own errors pass as they are."""

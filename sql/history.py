@@ -7,12 +7,15 @@ twice) are one; a row that would not change is not written, nor even locked.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.types import TypeEngine
 
 from sql.records import PREDICTION_COLUMNS
-from sql.tables import UtcDateTime
+from sql.staging import create_temporary
+from sql.tables import UtcDateTime, key_text
 
 _VALUES = tuple(name for name in PREDICTION_COLUMNS if name not in ("product_id", "image_sha256"))
 
@@ -34,10 +37,18 @@ WHERE {row} IN (
 )
 """
 
-# Nearly always there are none. Numbers are sorted sooner than keys, and equal keys have equal numbers.
+# Numbers are sorted sooner than keys, and equal keys have equal numbers.
 _DOUBLES_POSSIBLE = sa.text(
     "SELECT count(*) > count(DISTINCT hashtextextended(product_id || image_sha256, 0)) FROM staged_predictions"
 )
+
+_COUNT = sa.text("""
+INSERT INTO staged_counts (category_id, product_id, image_count, confidence_sum_e9)
+SELECT
+    category_id, min(product_id), count(*), coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0)
+FROM staged_predictions
+GROUP BY category_id
+""")
 
 _CHANGED = """
 staged.ingest_date > stored.ingest_date
@@ -58,7 +69,11 @@ OR (
 # ON CONFLICT would lock, and so rewrite, every row that it finds; MERGE does not, but SQLite has none.
 _MERGE = f"""
 MERGE INTO category_predictions AS stored
-USING (SELECT * FROM staged_predictions ORDER BY product_id, image_sha256) AS staged
+USING (
+    SELECT DISTINCT ON (product_id, image_sha256) *
+    FROM staged_predictions
+    ORDER BY product_id, image_sha256, ingest_date DESC, image_no, image_uri, category_id, confidence
+) AS staged
 ON
     stored.product_id = staged.product_id
     AND stored.release_id = :release_id
@@ -124,26 +139,43 @@ WHERE
 """)
 
 
-def drop_doubles(connection: Connection) -> None:
-    """Leave one row of each product and image content in `staged_predictions`: the newest, then the first image."""
-    if connection.dialect.name == "postgresql" and not connection.execute(_DOUBLES_POSSIBLE).scalar_one():
-        return
-    row = "ctid" if connection.dialect.name == "postgresql" else "rowid"
-    connection.exec_driver_sql(_DROP_DOUBLES.format(row=row))
+def count_staged(connection: Connection) -> None:
+    """Fill the temporary table `staged_counts`, one row a category of `staged_predictions`."""
+    types: dict[str, TypeEngine[Any]] = {"category_id": key_text(), "product_id": key_text()}
+    numbers: dict[str, TypeEngine[Any]] = {"image_count": sa.BigInteger(), "confidence_sum_e9": sa.BigInteger()}
+    create_temporary(connection, "staged_counts", {**types, **numbers})
+    connection.execute(_COUNT)
 
 
 def merge_predictions(connection: Connection, run_id: str, release_id: str, moment: datetime) -> tuple[int, int]:
-    """Merge `staged_predictions`, free of doubles; a row of a newer ingest date stays.
+    """Merge `staged_predictions`; of doubles the newest, and a stored row of a newer ingest date stays.
 
     Returns:
         How many images the run has, and how many rows were added or changed.
     """
-    statement = sa.text(_MERGE if connection.dialect.name == "postgresql" else _UPSERT)
-    written = connection.execute(
-        statement.bindparams(sa.bindparam("moment", type_=UtcDateTime())),
-        {"release_id": release_id, "run_id": run_id, "moment": moment},
-    ).rowcount
-    return int(connection.execute(sa.text("SELECT count(*) FROM staged_predictions")).scalar_one()), written
+    postgresql = connection.dialect.name == "postgresql"
+    if not postgresql:
+        _drop_doubles(connection)
+    statement = sa.text(_MERGE if postgresql else _UPSERT).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
+    values = {"release_id": release_id, "run_id": run_id, "moment": moment}
+    written = connection.execute(statement, values).rowcount
+    if postgresql and written < _staged(connection):
+        # Some rows were unchanged, or there were doubles; as many rows written as staged means neither.
+        _drop_doubles(connection)
+    return _staged(connection), written
+
+
+def _drop_doubles(connection: Connection) -> None:
+    postgresql = connection.dialect.name == "postgresql"
+    if postgresql and not connection.execute(_DOUBLES_POSSIBLE).scalar_one():
+        return
+    row = "ctid" if postgresql else "rowid"
+    if connection.exec_driver_sql(_DROP_DOUBLES.format(row=row)).rowcount:
+        count_staged(connection)
+
+
+def _staged(connection: Connection) -> int:
+    return int(connection.execute(sa.text("SELECT coalesce(sum(image_count), 0) FROM staged_counts")).scalar_one())
 
 
 def merge_rejections(connection: Connection, run_id: str) -> tuple[int, int]:

@@ -68,7 +68,8 @@ SELECT
     NULL,
     stored.category_id,
     stored.confidence,
-    stored.status
+    stored.status,
+    CAST(1 AS BOOLEAN)
 FROM decided
 LEFT JOIN product_categories AS stored ON stored.product_id = decided.product_id
 WHERE stored.product_id IS NULL OR stored.status <> 'manual' OR stored.category_id <> decided.category_id
@@ -209,8 +210,7 @@ def _derive_again(connection: Connection, product_id: str, combine: Combine, mom
     if release_id is None:
         changes.remove(connection, product_id)
         return False
-    answers.derive(connection, release_id=release_id, products="cleared", combine=combine)
-    changes.find_again(connection, release_id=release_id)
+    answers.derive(connection, "cleared", changes.Rule(release_id, anyone=True), combine)
     changes.apply(connection, moment)
     return True
 

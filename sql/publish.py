@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from sqlalchemy.engine import Connection, Engine
 
 from sql import answers, catalog, changes, history, leases, run_rows
-from sql.engine import explained, lock_writers
+from sql.engine import explained, lock_writers, tune
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
 from sql.staging import stage
 
@@ -50,7 +50,7 @@ def publish(engine: Engine, publication: Publication, token: str | None = None) 
         if engine.dialect.name == "postgresql":
             # Locked before the long part, so that a second driver waits for this one instead of doing its work twice.
             leases.hold(connection, run_id, token)
-            connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
+            tune(connection)
         _stage(connection, publication)
         if engine.dialect.name == "sqlite":
             # SQLite stages into a file of its own, so that its only write lock is held for the merge alone.
@@ -68,7 +68,6 @@ def _stage(connection: Connection, publication: Publication) -> None:
     stage(connection, "staged_predictions", publication.predictions)
     stage(connection, "staged_rejections", publication.rejections)
     stage(connection, "staged_products", publication.products)
-    history.drop_doubles(connection)
 
 
 def _merge(connection: Connection, publication: Publication) -> PublishCounts:
@@ -76,7 +75,8 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
     moment = run.finished_at_utc or datetime.now(UTC)
     catalog.register_release(connection, release, moment)
     catalog.merge_categories(connection, publication.categories, release)
-    catalog.refuse_unknown_categories(connection, "staged_predictions", release.release_id)
+    history.count_staged(connection)
+    catalog.refuse_unknown_categories(connection, "staged_counts", release.release_id)
     published = run_rows.begin(connection, run, "published", moment)
     images, images_changed = history.merge_predictions(connection, run.run_id, release.release_id, moment)
     product_count, products_changed = _merge_answers(connection, publication, moment)
@@ -97,9 +97,7 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
 
 def _merge_answers(connection: Connection, publication: Publication, moment: datetime) -> tuple[int, int]:
     release_id = publication.release.release_id
-    answered = answers.derive(
-        connection, release_id=release_id, products="staged_predictions", combine=publication.combine
-    )
-    newer = [] if publication.force else catalog.newer_releases(connection, release_id)
-    changes.find(connection, release_id=release_id, newer_releases=newer)
+    newer = () if publication.force else tuple(catalog.newer_releases(connection, release_id))
+    rule = changes.Rule(release_id, newer)
+    answered = answers.derive(connection, "staged_predictions", rule, publication.combine)
     return answered, changes.apply(connection, moment)

@@ -16,11 +16,10 @@ SELECT :run_id, category_id, sum(images), sum(confidence_e9), sum(products)
 FROM (
     SELECT
         coalesce(category_id, '') AS category_id,
-        count(*) AS images,
-        coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0) AS confidence_e9,
+        image_count AS images,
+        confidence_sum_e9 AS confidence_e9,
         0 AS products
-    FROM staged_predictions
-    GROUP BY coalesce(category_id, '')
+    FROM staged_counts
     UNION ALL
     SELECT category_id, 0, 0, sum(product_count)
     FROM category_totals
@@ -39,7 +38,7 @@ def begin(connection: Connection, run: RunRecord, state: str, moment: datetime) 
 
 
 def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
-    """Mark the run published, with what `staged_predictions` says of each category and what is there now."""
+    """Mark the run published, with what `staged_counts` says of each category and what is there now."""
     _write(connection, run, _values(connection, run, "published", moment))
     connection.execute(run_category_counts.delete().where(run_category_counts.c.run_id == run.run_id))
     connection.execute(_COUNTS, {"run_id": run.run_id})

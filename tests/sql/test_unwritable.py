@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sql.errors import DatabaseError
 from sql.overrides import Override, set_overrides
 from sql.store import ProductDatabase, open_database
-from tests.sql.conftest import Server
 from tests.sql.runs import BOOT, SHIRT, dump, prediction, product, publish
+from tests.sql.servers import Server
 
 SECRET = "hunter2-secret"
 
