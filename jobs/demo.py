@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from jobs.config import Places, RunConfig
+from jobs.config import Places, RunConfig, RunFailed
 from jobs.nightly import Workshop, nightly
 from jobs.settings import Settings
 from jobs.spark import check_java
@@ -130,7 +130,10 @@ def run(settings: Settings, *, products: int) -> DemoReport:
     """
     check_java()
     home = demo_home(settings.places)
-    articles = fashion_mnist.load("t10k", cache_dir=settings.places.home / "downloads")
+    try:
+        articles = fashion_mnist.load("t10k", cache_dir=settings.places.home / "downloads")
+    except (FileNotFoundError, ValueError) as error:
+        raise RunFailed(str(error)) from error
     shop = Shop(home / "demo" / "catalog", articles)
     own = settings.model_copy(update={"home": home, "database_url": ""})
     workshop = Workshop(own.places, own.spark, load_release(SHIPPED), SHIPPED, own.products)

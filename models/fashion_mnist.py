@@ -116,24 +116,38 @@ def _from_debian(target: Path) -> bool:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        for command in (["apt-get", "download", DEBIAN_PACKAGE], ["dpkg-deb", "-x", "{deb}", "unpacked"]):
-            deb = next((path.name for path in Path(scratch).glob("*.deb")), "")
-            done = subprocess.run(
-                [deb if word == "{deb}" else word for word in command],
-                cwd=scratch,
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode:
-                log.info("%s failed: %s", " ".join(command), done.stderr.strip()[-300:])
-                return False
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        scratch = Path(name)
+        if not (_apt(scratch, "download", DEBIAN_PACKAGE) or _apt_with_own_lists(scratch)):
+            return False
+        deb = next((path.name for path in scratch.glob("*.deb")), "")
         found = Path(scratch, "unpacked", *DEBIAN_PLACE.parts[1:])
-        if not _complete(found):
+        if not (_succeeds(scratch, ["dpkg-deb", "-x", deb, "unpacked"]) and _complete(found)):
             return False
         shutil.rmtree(target, ignore_errors=True)
         os.replace(found, target)
     return True
+
+
+def _apt_with_own_lists(scratch: Path) -> bool:
+    """Download with package lists of our own, for a machine whose lists are missing or old: that needs no root."""
+    for directory in ("lists/partial", "cache/archives/partial"):
+        (scratch / directory).mkdir(parents=True)
+    places = {"Dir::State::lists": scratch / "lists", "Dir::Cache": scratch / "cache"}
+    options = [word for key, value in places.items() for word in ("-o", f"{key}={value}")]
+    return _apt(scratch, "update", *options) and _apt(scratch, "download", DEBIAN_PACKAGE, *options)
+
+
+def _apt(scratch: Path, verb: str, *words: str) -> bool:
+    # apt's own user, to which root would hand the download, may not write into a private directory.
+    return _succeeds(scratch, ["apt-get", verb, *words, "-o", "APT::Sandbox::User=root"])
+
+
+def _succeeds(scratch: Path, command: list[str]) -> bool:
+    done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
+    if done.returncode:
+        log.info("%s failed: %s", " ".join(command[:3]), done.stderr.strip()[-300:])
+    return done.returncode == 0
 
 
 def _read_idx(directory: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -68,13 +68,13 @@ class World:
     def name(self, directory: Path) -> None:
         self._monkeypatch.setenv("SHELFWISE_FASHION_MNIST", str(directory))
 
-    def offer_apt(self, *, source: Path | None, status: int = 0) -> None:
+    def offer_apt(self, *, source: Path | None, status: int = 0, needs_own_lists: bool = False) -> None:
         """Put apt-get and dpkg-deb on PATH; the package holds `source`, or apt-get fails with `status`."""
         tools = {name: shutil.which(name, path="/usr/bin:/bin") for name in ("cp", "mkdir", "touch")}
         inside = f"unpacked{self.debian}"
-        self._script(
-            "apt-get", f'echo "$1-$2" >>{self._log}; [ {status} = 0 ] && {tools["touch"]} {DEBIAN_PACKAGE}_1_all.deb'
-        )
+        lists = 'case "$*" in *Dir::State::lists=*/lists*) ;; *) exit 100 ;; esac; ' if needs_own_lists else ""
+        fetch = f'[ {status} = 0 ] && {{ [ "$1" = update ] || {tools["touch"]} {DEBIAN_PACKAGE}_1_all.deb; }}'
+        self._script("apt-get", f'echo "$1-$2" >>{self._log}; {lists}{fetch}')
         copy = f"{tools['mkdir']} -p {inside}; {tools['cp']} {source}/* {inside}/" if source else "true"
         self._script("dpkg-deb", f'echo "unpack-$2" >>{self._log}; {copy}')
 
@@ -137,6 +137,12 @@ class TestOrder:
         world.offer_apt(source=write_source(tmp_path / "package"))
         assert_loads(world)
         assert world.used == [f"download-{DEBIAN_PACKAGE}", f"unpack-{DEBIAN_PACKAGE}_1_all.deb"], "fetched only once"
+        assert [path.name for path in world.cache.iterdir()] == ["fashion-mnist"]
+
+    def test_a_machine_without_package_lists_fetches_its_own_without_root(self, world: World, tmp_path: Path) -> None:
+        world.offer_apt(source=write_source(tmp_path / "package"), needs_own_lists=True)
+        assert_loads(world)
+        assert [use.split("-")[0] for use in world.used] == ["download", "update", "download", "unpack"]
         assert [path.name for path in world.cache.iterdir()] == ["fashion-mnist"]
 
     def test_then_keras(self, world: World) -> None:
