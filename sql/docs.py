@@ -1,0 +1,98 @@
+"""Write sql/README.md from the schema itself: tables, references, views and queries with their own comments.
+
+    python -m sql.docs
+
+A test fails when the page is not what this would write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from sql import migrate
+from sql.named_queries import NamedQuery, list_queries
+from sql.tables import metadata
+
+PAGE = Path(__file__).parent / "README.md"
+
+_OPENING = """# The product database
+
+This page is written by `python -m sql.docs` from the comments in `sql/tables.py`, `sql/views/` and `sql/queries/`; on
+PostgreSQL the same comments are in the database (`\\d+`). Names of columns are those of catalog, dataset and prediction
+files. `_utc` columns are moments in UTC, `_e9` columns are whole billionths, JSON columns are marked so.
+
+One rule decides which answer a product has: a person's before any machine's, then the newest image's, then that of the
+release that became champion last (or, as long as none did, that was registered last).
+
+On PostgreSQL the references of the two big tables, `category_predictions` and `product_categories`, are declared but
+not enforced row by row (older servers than 18 go without): a publish checks its categories all at once.
+"""
+
+
+def render() -> str:
+    """Return the page."""
+    parts = [_OPENING, "## Tables and what they refer to\n", "```mermaid", *_picture(), "```\n"]
+    for table in sorted(metadata.tables.values(), key=lambda table: table.name):
+        parts += [*_table(table), ""]
+    views = migrate.view_definitions()
+    queries = {query.name: query for query in list_queries()}
+    parts += ["## Views\n", "`shelfwise query NAME` runs them too, in the order given.\n"]
+    parts += ["| view | what for | one row is | order |", "| --- | --- | --- | --- |"]
+    parts += [_view(queries[name]) for name in views]
+    parts += ["", "## Queries\n", "`shelfwise query NAME` runs them, `--explain` shows their SQL.\n"]
+    parts += ["| query | what for | one row is | parameters |", "| --- | --- | --- | --- |"]
+    parts += [_query(query) for name, query in queries.items() if name not in views]
+    return "\n".join(parts) + "\n"
+
+
+def _picture() -> Iterator[str]:
+    yield "erDiagram"
+    for table in metadata.sorted_tables:
+        keys = [column.name for column in table.primary_key.columns]
+        yield f"    {table.name} {{"
+        for column in table.columns:
+            marks = [mark for mark, given in (("PK", column.name in keys), ("FK", bool(column.foreign_keys))) if given]
+            yield f"        {_type(column).split('(')[0].replace(' ', '_')} {column.name} {', '.join(marks)}".rstrip()
+        yield "    }"
+    for table in metadata.sorted_tables:
+        for reference in sorted(table.foreign_keys, key=lambda key: key.parent.name):
+            yield f"    {reference.column.table.name} ||--o{{ {table.name} : {reference.parent.name}"
+
+
+def _table(table: sa.Table) -> Iterator[str]:
+    yield f"### {table.name}\n\n{table.comment}.\n"
+    yield "| column | type | | what |"
+    yield "| --- | --- | --- | --- |"
+    for column in table.columns:
+        needed = "key" if column.primary_key else "" if column.nullable else "always"
+        yield f"| `{column.name}` | {_type(column)} | {needed} | {_cell(column.comment or '')} |"
+
+
+def _view(query: NamedQuery) -> str:
+    order = query.statement.rpartition(" ORDER BY ")[2]
+    return f"| `{query.name}` | {_cell(query.purpose)} | {_cell(query.grain)} | {order} |"
+
+
+def _query(query: NamedQuery) -> str:
+    listed = "<br>".join(
+        f"`{one.name}` ({one.type}{'' if one.required else ', optional'}) {one.meaning}"
+        for one in query.parameters.values()
+    )
+    return f"| `{query.name}` | {_cell(query.purpose)} | {_cell(query.grain)} | {_cell(listed)} |"
+
+
+def _type(column: sa.Column[object]) -> str:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return column.type.compile(dialect).replace(' COLLATE "C"', "").lower()
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
