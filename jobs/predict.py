@@ -153,7 +153,7 @@ def _in_spark(spark: SparkSession, config: PredictConfig, todo: Sequence[Path]) 
 
     def task(names: Iterable[str]) -> Iterator[ShardReport]:
         for name in names:
-            predictor, release, seconds = _loaded(config.release_dir)
+            predictor, release, seconds = load_predictor(config.release_dir)
             yield predict_shard(Path(name), predictor, release, config, loading_seconds=seconds)
 
     names = [str(shard) for shard in todo]
@@ -170,7 +170,8 @@ def _built(release_dir: Path) -> tuple[Predictor, Release]:
     return EnsemblePredictor(release, release_dir), release
 
 
-def _loaded(release_dir: Path) -> tuple[Predictor, Release, float]:
+def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
+    """Return a release's predictor, built once in a process, the release, and the seconds that it took now."""
     from models.environment import prepare_environment, quiet_start
 
     prepare_environment()

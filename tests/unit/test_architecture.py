@@ -19,7 +19,7 @@ MAX_LINES = 300
 MAY_IMPORT = {
     "dags": {"airflow"},
     "jobs": {"models", "sql", "pyspark", "py4j", "petastorm", "pyarrow", "pandas", "fsspec"}
-    | {"numpy", "cv2", "PIL", "click", "rich", "pydantic", "pydantic_settings"},
+    | {"numpy", "cv2", "PIL", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
     "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2"},
     "sql": {"sqlalchemy", "alembic", "psycopg"},
 }
@@ -122,7 +122,7 @@ def test_what_the_code_imports_is_declared() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[0]
     names = {"PIL": "pillow", "cv2": "opencv-python-headless", "airflow": "apache-airflow"}
     optional = {"jax", "torch"}  # other backends of Keras: used where they are, and never needed
-    comes_with = {"py4j": "pyspark", "pydantic": "pydantic-settings", "fsspec": "petastorm"}
+    comes_with = {"py4j": "pyspark", "pydantic": "pydantic-settings", "fsspec": "petastorm", "markupsafe": "jinja2"}
     for folder in FOLDERS:
         for path in modules(folder):
             foreign = {top(name) for name in imports(path)} - set(FOLDERS) - sys.stdlib_module_names - optional

@@ -1,0 +1,149 @@
+"""How good answers are: the figures of an evaluation, from arrays alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.calibration import calibration_error
+from models.spec import Probabilities
+
+Labels = NDArray[np.integer[Any]]
+
+
+def level_names(category_ids: Sequence[str], depth: int) -> list[str]:
+    """Return each category's node at a depth: `a.b.c` at 2 is `a.b`; a category that is no deeper is itself."""
+    return [".".join(category_id.split(".")[:depth]) for category_id in category_ids]
+
+
+def fold(rows: Probabilities, labels: Labels, names: Sequence[str]) -> tuple[Probabilities, Labels, list[str]]:
+    """Sum columns that have the same name.
+
+    Args:
+        rows: (examples, columns).
+        labels: Index of the true column of each example.
+        names: Of the columns; equal ones become one.
+
+    Returns:
+        The summed columns, the labels as indices into them, and their names, sorted.
+    """
+    kept = sorted(set(names))
+    place = np.array([kept.index(name) for name in names])
+    member = np.zeros((len(names), len(kept)), np.float64)
+    member[np.arange(len(names)), place] = 1.0
+    return np.asarray(np.asarray(rows, np.float64) @ member, np.float32), place[labels], kept
+
+
+def quality(rows: Probabilities, labels: Labels, names: Sequence[str]) -> dict[str, Any]:
+    """Measure answers at one level of the taxonomy.
+
+    Args:
+        rows: Calibrated confidences, (examples, columns).
+        labels: Index of the true column of each example.
+        names: Of the columns.
+
+    Returns:
+        `top1`, `top3`, `macro_f1` (over the categories that occur), `calibration_error`; `categories`: precision,
+        recall, F1 and counts of each; `confusion`: rows are true, columns are answered, in the order of `names`.
+    """
+    winners = rows.argmax(axis=1)
+    true_rank = (rows > rows[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+    confusion = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(confusion, (labels, winners), 1)
+    right, answered, real = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
+    categories = [
+        {
+            "category_id": name,
+            "products": int(real[i]),
+            "answered": int(answered[i]),
+            "precision": _share(right[i], answered[i]),
+            "recall": _share(right[i], real[i]),
+            "f1": _share(2 * right[i], answered[i] + real[i]),
+        }
+        for i, name in enumerate(names)
+    ]
+    return {
+        "top1": float((winners == labels).mean()),
+        "top3": float((true_rank < 3).mean()),
+        "macro_f1": float(np.mean([2 * right[i] / (answered[i] + real[i]) for i in np.flatnonzero(real)])),
+        "calibration_error": calibration_error(rows.max(axis=1), winners == labels),
+        "categories": categories,
+        "confusion": confusion.tolist(),
+    }
+
+
+def reliability(
+    confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, bins: int = 15
+) -> list[tuple[float, float, int]]:
+    """Return mean confidence, accuracy and size of equally full bins, the least sure first."""
+    order = np.argsort(confidences, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return [(float(confidences[part].mean()), float(hits[part].mean()), len(part)) for part in parts]
+
+
+def risk_coverage(
+    confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, points: int = 100
+) -> list[tuple[float, float, float]]:
+    """Follow the share of wrong answers while less and less sure ones are let through.
+
+    Args:
+        confidences: Of each answer.
+        hits: Whether it was right.
+        points: At most so many.
+
+    Returns:
+        (confidence from which on, share of examples let through, share of these that are wrong), the surest first.
+    """
+    order = np.argsort(-np.asarray(confidences), kind="stable")
+    wrong = np.cumsum(~hits[order])
+    places = np.unique(np.linspace(1, len(order), min(points, len(order))).round().astype(int))
+    return [(float(confidences[order[n - 1]]), n / len(order), float(wrong[n - 1] / n)) for n in places]
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two releases on the same products.
+
+    Attributes:
+        both: Both were right.
+        only_first: Only the first was.
+        only_second: Only the second was.
+        neither: None was.
+        p_value: How likely a difference this large is if both are equally good.
+    """
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    p_value: float
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
+    """Compare two on the same examples: McNemar, 1947, Psychometrika 12, 153-157, in its exact, binomial form.
+
+    Args:
+        first: Whether the first was right on each example.
+        second: Whether the second was.
+
+    Returns:
+        The four counts and the two-sided p-value.
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    fewer, differing = min(only_first, only_second), only_first + only_second
+    # Exact integers: a float would overflow beyond a thousand differing examples.
+    tail = sum(math.comb(differing, count) for count in range(fewer + 1)) if differing <= 5_000 else None
+    if tail is not None:
+        p_value = min(1.0, 2 * tail / 2**differing)
+    else:  # by then the normal approximation with Edwards' correction agrees to four digits
+        p_value = math.erfc((abs(only_first - only_second) - 1) / math.sqrt(2 * differing))
+    return McNemar(int((first & second).sum()), only_first, only_second, int((~first & ~second).sum()), p_value)
+
+
+def _share(part: Any, whole: Any) -> float | None:
+    return float(part / whole) if whole else None

@@ -1,0 +1,186 @@
+"""Evaluation over a real dataset and a fake predictor: every figure is known beforehand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from jobs.config import Places, UsageError
+from jobs.evaluate import compare, decisions, run
+from jobs.evaluation_page import worst_mistakes, write
+from jobs.labels import labelled_images, part_of
+from jobs.measure import EvaluateConfig, Measured, measure
+from models.release import Release
+from models.spec import Category
+from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, write_labelled
+
+PRODUCTS: Sequence[tuple[str, str | None, list[int]]] = [
+    ("p1", RED, [0]),
+    ("p2", GREEN, [1]),
+    ("p3", BLUE, [1]),  # answered green: wrong leaf, right parent
+    ("p4", BLUE, [0]),  # answered red: wrong everywhere
+    ("p5", RED, [0, 0, 2]),  # two images outvote the third
+    ("p6", None, [2]),  # not labelled
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> EvaluateConfig:
+    places = Places(tmp_path)
+    write_labelled(places, PRODUCTS)
+    return EvaluateConfig(places, batch_size=4)
+
+
+def measured_on(config: EvaluateConfig, release: Release = COLOURS) -> Measured:
+    return measure(ColourPredictor(), release, config.images(), config)
+
+
+def load(directory: Path) -> tuple[ColourPredictor, Release, float]:
+    return ColourPredictor(), replace(COLOURS, release_id=directory.name), 0.0
+
+
+def test_products_are_the_mean_of_their_images(config: EvaluateConfig) -> None:
+    found = measured_on(config)
+    assert found.product_ids == ("p1", "p2", "p3", "p4", "p5")
+    assert found.labels.tolist() == [0, 1, 2, 2, 0]
+    assert found.hits.tolist() == [True, True, False, False, True]
+    assert found.confidences[4].tolist() == pytest.approx([(0.9 + 0.9 + 0.05) / 3, 0.05, (0.05 + 0.05 + 0.9) / 3])
+    assert (found.images, found.failed) == (7, 0)
+
+
+def test_figures_by_hand(config: EvaluateConfig) -> None:
+    document, _, _ = run([Path("one")], config, load)
+    leaf, group = document["levels"]
+    assert (document["products"], document["images"], leaf["leaf"], group["leaf"]) == (5, 7, True, False)
+    assert leaf["top1"] == pytest.approx(3 / 5)
+    assert group["top1"] == pytest.approx(4 / 5)  # green for blue is still cold
+    assert [row["category_id"] for row in group["categories"]] == ["cold", "warm"]
+    # The second network takes p2's and p3's green for blue, so p2 is wrong and p3 is right with it alone.
+    assert leaf["networks"] == {"efficientnetb0": pytest.approx(3 / 5), "xception": pytest.approx(3 / 5)}
+    assert (leaf["agreement"], group["agreement"]) == (pytest.approx(3 / 5), 1.0)
+    assert leaf["accuracy_where_networks_differ"] == pytest.approx(1 / 2)
+    assert json.loads(json.dumps(document)) is not None
+
+
+def test_decisions_are_those_of_serving(config: EvaluateConfig) -> None:
+    policy = replace(COLOURS, thresholds={RED: 0.9, GREEN: None, "cold": 0.9})
+    found = decisions(measured_on(config, policy), policy)
+    assert found["auto"] == {"products": 2, "share": 2 / 5, "precision": 0.5}  # p1 and, wrongly, p4
+    assert found["suggested_above_leaf"] == {"products": 2, "share": 2 / 5, "precision": 1.0}  # p2 and p3
+    assert found["review"] == {"products": 1, "share": 1 / 5, "precision": 1.0}  # p5
+    assert found["unknown"]["products"] == 0
+
+
+def test_a_newer_content_replaces_the_older_one(config: EvaluateConfig) -> None:
+    write_labelled(config.places, [("p4", BLUE, [2])], day=date(2026, 11, 2), version=1)
+    assert measured_on(config).hits.tolist() == [True, True, False, True, True]
+    before = replace(config, last=DAY)
+    assert measured_on(before).hits.tolist() == [True, True, False, False, True]
+
+
+def test_an_image_that_no_longer_decodes_is_counted_and_left_out(config: EvaluateConfig) -> None:
+    write_labelled(config.places, [("p9", RED, [-1])], version=2)
+    found = measured_on(config)
+    assert ("p9" in found.product_ids, found.failed) == (False, 1)
+
+
+def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateConfig, tmp_path: Path) -> None:
+    write_labelled(config.places, [("<script>alert(1)</script>", BLUE, [0])], version=3)
+    document, measured, release = run([Path("one"), Path("two")], config, load)
+    as_json, page = write(tmp_path / "out", document, measured, release)
+    text = page.read_text(encoding="utf-8")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert text.count("data:image/jpeg;base64,/9j/") == 3
+    assert text.count("<svg") == 2
+    assert json.loads(as_json.read_text(encoding="utf-8"))["comparison"]["p_value"] == 1.0
+
+
+def test_the_worst_mistakes_are_the_surest_ones(config: EvaluateConfig) -> None:
+    mistakes = worst_mistakes(measured_on(config), COLOURS, count=1)
+    assert [(one.answered, one.labelled) for one in mistakes] == [(GREEN, BLUE)]
+    assert mistakes[0].confidence == pytest.approx(0.9)
+
+
+def test_two_releases_are_compared_product_by_product(config: EvaluateConfig) -> None:
+    class Blind(ColourPredictor):
+        def predict(self, images):  # type: ignore[no-untyped-def]
+            return super().predict(images * 0)  # always red
+
+    first, second = measured_on(config), measure(Blind(), COLOURS, config.images(), config)
+    found = compare(first, second, (COLOURS, replace(COLOURS, release_id="blind")))
+    assert (found["both"], found["only_first"], found["only_second"], found["neither"]) == (2, 1, 0, 2)
+    assert found["accuracy"] == {"colours-1": pytest.approx(3 / 5), "blind": pytest.approx(2 / 5)}
+    green = next(row for row in found["categories"] if row["category_id"] == GREEN)
+    assert (green["only_first"], green["only_second"]) == (1, 0)
+
+
+def test_releases_of_two_taxonomies_are_not_compared(config: EvaluateConfig) -> None:
+    measured = measured_on(config)
+    with pytest.raises(UsageError, match="colours and other with other-2; only releases of one taxonomy"):
+        compare(measured, measured, (COLOURS, replace(COLOURS, release_id="other", taxonomy_version="other-2")))
+
+
+class TestLabels:
+    def test_an_unknown_label_is_named(self, config: EvaluateConfig) -> None:
+        write_labelled(config.places, [("p8", "warm.orange", [0, 0])])
+        with pytest.raises(UsageError, match=r"2 images are labelled 'warm.orange', which release colours-1 .* 3 cat"):
+            measured_on(config)
+
+    def test_a_parent_is_no_label(self, config: EvaluateConfig) -> None:
+        write_labelled(config.places, [("p8", "cold", [1])])
+        with pytest.raises(UsageError, match=r"'cold', which is not a leaf .* such as cold.blue, cold.green"):
+            measured_on(config)
+
+    def test_images_without_any_label(self, tmp_path: Path) -> None:
+        write_labelled(Places(tmp_path), [("p1", None, [0]), ("p2", " ", [1])])
+        with pytest.raises(UsageError, match="none of 2 ingested images has a category"):
+            labelled_images(Places(tmp_path))
+
+    def test_no_images_at_all(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="run `shelfwise ingest`"):
+            labelled_images(Places(tmp_path))
+
+    def test_a_product_with_two_labels(self, config: EvaluateConfig) -> None:
+        write_labelled(config.places, [("p1", GREEN, [0, 0])], day=date(2026, 11, 3), version=1)
+        write_labelled(config.places, [("p1", RED, [0])], day=date(2026, 11, 4), version=2)
+        with pytest.raises(UsageError, match=r"'p1' has two categories, 'warm.red' and 'cold.green'"):
+            labelled_images(config.places)
+
+    def test_a_product_stays_in_its_part_whatever_else_is_in_the_catalog(self) -> None:
+        """Fixed for good: a product that changed sides would be learned from and then measured on."""
+        expected = {"p1": "train", "a1": "test", "a8": "test", "article-00003": "validation"}
+        assert {name: part_of(name) for name in expected} == expected
+        parts = [part_of(f"product-{number}") for number in range(5_000)]
+        assert parts.count("test") == pytest.approx(500, abs=80)
+        assert parts.count("validation") == pytest.approx(500, abs=80)
+
+    def test_all_images_of_a_product_are_in_one_part(self, tmp_path: Path) -> None:
+        places = Places(tmp_path)
+        write_labelled(places, [(f"p{number}", RED, [0, 1, 2]) for number in range(40)])
+        sides = {
+            part: {image.product_id for image in labelled_images(places, part=part)}
+            for part in ("train", "validation", "test")
+        }
+        assert sum(map(len, sides.values())) == 40
+        assert not sides["train"] & (sides["validation"] | sides["test"])
+
+    def test_an_empty_part_is_a_sentence(self, tmp_path: Path) -> None:
+        write_labelled(Places(tmp_path), [("p1", RED, [0])])
+        empty = next(part for part in ("validation", "test") if part_of("p1") != part)
+        with pytest.raises(UsageError, match="no labelled product is in the part"):
+            EvaluateConfig(Places(tmp_path), part=empty).images()
+
+
+def test_categories_are_in_the_releases_order_not_the_alphabets(config: EvaluateConfig) -> None:
+    assert [category.category_id for category in COLOURS.categories] != sorted(
+        c.category_id for c in COLOURS.categories
+    )
+    assert isinstance(COLOURS.categories[0], Category)
+    assert measured_on(config).labels[0] == 0

@@ -1,0 +1,84 @@
+"""Figures of an evaluation against numbers worked out by hand, and as laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.metrics import fold, level_names, mcnemar, quality, reliability, risk_coverage
+
+IDS = ["a.x.one", "a.x.two", "a.y.three", "b"]
+ROWS = np.array(
+    [
+        [0.6, 0.3, 0.1, 0.0],  # right
+        [0.5, 0.4, 0.1, 0.0],  # true two is second
+        [0.1, 0.2, 0.3, 0.4],  # true one is last
+        [0.0, 0.1, 0.2, 0.7],  # right
+    ],
+    np.float32,
+)
+LABELS = np.array([0, 1, 0, 3])
+
+
+def test_quality_by_hand() -> None:
+    found = quality(ROWS, LABELS, IDS)
+    assert (found["top1"], found["top3"]) == (0.5, 0.75)
+    one, two, three, b = found["categories"]
+    assert (one["precision"], one["recall"], one["f1"]) == (0.5, 0.5, 0.5)
+    assert (two["precision"], two["recall"], two["f1"]) == (None, 0.0, 0.0)
+    assert (three["precision"], three["recall"], three["f1"]) == (None, None, None)
+    assert (b["precision"], b["recall"], b["f1"]) == (0.5, 1.0, pytest.approx(2 / 3))
+    assert found["macro_f1"] == pytest.approx((0.5 + 0 + 2 / 3) / 3)
+    assert found["confusion"] == [[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_one_level_up_siblings_are_one() -> None:
+    rows, labels, names = fold(ROWS, LABELS, level_names(IDS, 2))
+    assert names == ["a.x", "a.y", "b"]
+    np.testing.assert_allclose(rows, [[0.9, 0.1, 0], [0.9, 0.1, 0], [0.3, 0.3, 0.4], [0.1, 0.2, 0.7]], atol=1e-6)
+    assert labels.tolist() == [0, 0, 0, 2]
+    assert quality(rows, labels, names)["top1"] == 0.75
+    assert level_names(IDS, 1) == ["a", "a", "a", "b"]
+
+
+def test_reliability_by_hand() -> None:
+    found = reliability(np.array([0.9, 0.6, 1.0, 0.7]), np.array([True, False, True, True]), bins=2)
+    np.testing.assert_allclose(found, [(0.65, 0.5, 2), (0.95, 1.0, 2)])
+
+
+def test_risk_coverage_by_hand() -> None:
+    found = risk_coverage(np.array([0.9, 0.6, 1.0, 0.7]), np.array([True, False, True, False]))
+    np.testing.assert_allclose(found, [(1.0, 0.25, 0.0), (0.9, 0.5, 0.0), (0.7, 0.75, 1 / 3), (0.6, 1.0, 0.5)])
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=300))
+def test_the_last_point_of_risk_coverage_lets_everything_through(examples: list[tuple[float, bool]]) -> None:
+    confidences, hits = (np.array(column) for column in zip(*examples, strict=True))
+    curve = risk_coverage(confidences, hits)
+    assert len(curve) <= 100
+    np.testing.assert_allclose(curve[-1][1:], (1.0, 1 - hits.mean()))
+    assert [point[0] for point in curve] == sorted((point[0] for point in curve), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p_value"),
+    # 2 * (C(12,0) + C(12,1) + C(12,2)) / 2^12 = 158 / 4096; no difference at all says nothing.
+    [(10, 2, 158 / 4096), (2, 10, 158 / 4096), (5, 5, 1.0), (0, 0, 1.0), (6, 0, 2 / 64)],
+)
+def test_mcnemar_by_hand(only_first: int, only_second: int, p_value: float) -> None:
+    first = np.array([True] * only_first + [False] * only_second + [True] * 7 + [False] * 3)
+    second = np.array([False] * only_first + [True] * only_second + [True] * 7 + [False] * 3)
+    found = mcnemar(first, second)
+    assert (found.both, found.only_first, found.only_second, found.neither) == (7, only_first, only_second, 3)
+    assert found.p_value == pytest.approx(p_value)
+
+
+def test_mcnemar_of_many_differences_goes_on_as_the_exact_one_left_off() -> None:
+    def p_value(differing: int) -> float:
+        half = differing // 2 + 60
+        first = np.arange(differing) < half
+        return mcnemar(first, ~first).p_value
+
+    assert p_value(5_000) == pytest.approx(p_value(5_002), rel=2e-3)
