@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import NoSuchTableError
 
-from sql.engine import describe, explained, make_reading_engine
+from sql.engine import explained, make_reading_engine
 from sql.errors import DatabaseError
+from sql.explanations import describe
 
 CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at")
 REQUIRED_COLUMNS = ("product_id", "image_uri")

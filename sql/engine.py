@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from sql.errors import DatabaseError
+from sql.explanations import describe, explain
 
 BUSY_TIMEOUT_SECONDS = 60.0
 """How long SQLite waits for another writer; PostgreSQL's writers queue on a lock without a limit."""
@@ -90,14 +90,6 @@ def make_reading_engine(url: str) -> Engine:
     )
 
 
-def describe(url: URL) -> str:
-    """Name a database without its password."""
-    if url.get_backend_name() == "sqlite":
-        return f"SQLite database {url.database}"
-    place = f"{url.host or 'the default host'}{f':{url.port}' if url.port else ''}"
-    return f"PostgreSQL database {url.database or '(default)'} at {place}"
-
-
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open one consistent view of the database that is rolled back at the end."""
@@ -142,9 +134,9 @@ def explained(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise DatabaseError(_explain(engine.url, error.orig or error)) from error
+        raise DatabaseError(explain(engine.url, error.orig or error)) from error
     except (psycopg.Error, sqlite3.Error) as error:
-        raise DatabaseError(_explain(engine.url, error)) from error
+        raise DatabaseError(explain(engine.url, error)) from error
 
 
 def _parse(url: str) -> URL:
@@ -191,6 +183,9 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # 64 MiB each for the file and for temporary tables; the default 2 MiB makes large merges crawl.
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA temp.cache_size = -65536")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -209,54 +204,3 @@ def make_parent_directory(url: URL) -> None:
                 f"The directory of {describe(url)} cannot be made ({error.strerror}): set SHELFWISE_DATABASE_URL to a "
                 "place that you may write to."
             ) from error
-
-
-def _explain(url: URL, error: BaseException) -> str:
-    place = describe(url)
-    if isinstance(error, sqlite3.Error):
-        return _explain_sqlite(place, error)
-    state = getattr(error, "sqlstate", None) or ("22000" if isinstance(error, psycopg.DataError) else "")
-    detail = _first_line(error, url)
-    if state.startswith("25006"):
-        return f"{place} is read-only: use its primary server, or a user who may write."
-    if state == "53100":
-        return f"{place} has no space left: free some, then run the same command again; nothing was written."
-    if state == "42501":
-        return f"{place} refuses this user ({detail}): grant it the right, or use another user in the URL."
-    if state.startswith("28") or "password" in detail:
-        return f"{place} does not accept this user or password: check SHELFWISE_DATABASE_URL."
-    if state in ("42P01", "42703"):
-        return f"{place} lacks a table or column ({detail}): run `shelfwise db upgrade`."
-    if state.startswith(("22", "23")):
-        return f"{place} refuses a row ({detail}): correct it, then run the same command again; nothing was written."
-    if not state or state.startswith(("08", "57", "3D")):
-        return f"{place} cannot be reached ({detail}): check SHELFWISE_DATABASE_URL and that the server runs."
-    return f"{place} failed ({detail}): nothing was written; run the same command again."
-
-
-def _explain_sqlite(place: str, error: sqlite3.Error) -> str:
-    detail = str(error)
-    name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith("SQLITE_READONLY"):
-        return f"{place} is read-only: give this user write permission on the file and its directory."
-    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR_WRITE"):
-        return f"{place} has no space left: free some, then run the same command again; nothing was written."
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"{place} stayed locked by another writer: run the same command again when that one is done."
-    if name.startswith("SQLITE_CANTOPEN"):
-        return f"{place} cannot be opened: make sure that its directory exists and that you may write there."
-    if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-        return f"{place} is not an intact SQLite database ({detail}): restore it, or name another file."
-    if "no such table" in detail or "no such column" in detail:
-        return f"{place} lacks a table or column ({detail}): run `shelfwise db upgrade`."
-    if name.startswith("SQLITE_CONSTRAINT"):
-        return f"{place} refuses a row ({detail}): correct it, then run the same command again; nothing was written."
-    return f"{place} failed ({detail}): nothing was written; run the same command again."
-
-
-def _first_line(error: BaseException, url: URL) -> str:
-    diagnostics: Any = getattr(error, "diag", None)
-    primary = getattr(diagnostics, "message_primary", None)
-    lines = str(primary or error).strip().splitlines() or [type(error).__name__]
-    text = lines[0]
-    return text.replace(str(url.password), "***") if url.password else text

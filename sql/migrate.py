@@ -20,8 +20,9 @@ from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.schema import SetColumnComment, SetTableComment
 
-from sql.engine import describe, explained, lock_writers, make_parent_directory
+from sql.engine import explained, lock_writers, make_parent_directory
 from sql.errors import DatabaseError
+from sql.explanations import describe
 from sql.tables import metadata
 
 VERSION_TABLE = "shelfwise_version"

@@ -5,23 +5,20 @@ Each decision is one transaction under the writers' lock, however many products 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql import answers, catalog, changes
+from sql import answers, catalog, changes, decided
 from sql.engine import writing
 from sql.errors import UnknownNameError
 from sql.records import Combine
-from sql.staging import analyze, create_temporary, insert_rows
+from sql.staging import create_temporary, insert_rows
 from sql.store import ProductDatabase
-from sql.tables import UtcDateTime, key_text, overrides, product_categories, releases
-
-_NAMED = 5
-"""How many unknown names a message lists."""
+from sql.tables import key_text, overrides, product_categories, releases
 
 
 @dataclass(frozen=True)
@@ -31,70 +28,6 @@ class Override:
     product_id: str
     category_id: str
     why: str | None = None
-
-
-_Decided = list[tuple[str, str, str | None]]
-
-_UNKNOWN_PRODUCTS = sa.text("""
-SELECT decided.product_id AS name
-FROM decided
-WHERE
-    NOT EXISTS (SELECT 1 FROM product_categories AS answer WHERE answer.product_id = decided.product_id)
-    AND NOT EXISTS (SELECT 1 FROM products AS product WHERE product.product_id = decided.product_id)
-    AND NOT EXISTS (SELECT 1 FROM rejected_images AS rejected WHERE rejected.product_id = decided.product_id)
-ORDER BY decided.product_id
-""")
-
-_UNKNOWN_CATEGORIES = sa.text("""
-SELECT DISTINCT decided.category_id AS name
-FROM decided
-WHERE NOT EXISTS (SELECT 1 FROM categories AS category WHERE category.category_id = decided.category_id)
-ORDER BY decided.category_id
-""")
-
-_TWICE = sa.text("SELECT product_id AS name FROM decided GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id")
-
-# A decision that says what is decided already is not one.
-_CHANGES = sa.text("""
-INSERT INTO answer_changes
-SELECT
-    decided.product_id,
-    decided.category_id,
-    NULL,
-    'manual',
-    NULL,
-    coalesce(stored.image_count, 0),
-    stored.ingest_date,
-    NULL,
-    stored.category_id,
-    stored.confidence,
-    stored.status,
-    CAST(1 AS BOOLEAN)
-FROM decided
-LEFT JOIN product_categories AS stored ON stored.product_id = decided.product_id
-WHERE stored.product_id IS NULL OR stored.status <> 'manual' OR stored.category_id <> decided.category_id
-""")
-
-_RECORD = sa.text("""
-INSERT INTO overrides (
-    product_id, action, category_id, decided_by, why, suggested_category_id, suggested_confidence, release_id,
-    decided_at_utc
-)
-SELECT
-    decided.product_id,
-    :action,
-    decided.category_id,
-    :decided_by,
-    decided.why,
-    CASE WHEN stored.status <> 'manual' THEN stored.category_id END,
-    CASE WHEN stored.status <> 'manual' THEN stored.confidence END,
-    CASE WHEN stored.status <> 'manual' THEN stored.release_id END,
-    :moment
-FROM answer_changes AS change
-INNER JOIN decided ON decided.product_id = change.product_id
-LEFT JOIN product_categories AS stored ON stored.product_id = change.product_id
-ORDER BY decided.product_id
-""").bindparams(sa.bindparam("moment", type_=UtcDateTime()))
 
 
 def set_overrides(
@@ -116,7 +49,11 @@ def set_overrides(
         ValueError: A product is named twice, or nobody decided.
     """
     rows = [(decision.product_id, decision.category_id, decision.why) for decision in decisions]
-    return _decide(database, lambda connection: rows, "set", decided_by, at_utc)
+    _refuse_nobody(decided_by)
+    database.check()
+    with writing(database.engine) as connection:
+        moment = at_utc or datetime.now(UTC)
+        return decided.write(connection, rows, action="set", decided_by=decided_by, moment=moment)
 
 
 def accept_suggestions(
@@ -143,20 +80,22 @@ def accept_suggestions(
         UnknownNameError: A product has no suggestion; nothing was written.
         ValueError: A product is named twice, or nobody decided.
     """
-
-    def suggested(connection: Connection) -> _Decided:
-        table = product_categories
-        listed = table.c.product_id.in_(product_ids) & table.c.category_id.is_not(None)
-        rows = connection.execute(sa.select(table.c.product_id, table.c.category_id).where(listed))
-        found = {row.product_id: row.category_id for row in rows}
+    _refuse_nobody(decided_by)
+    database.check()
+    table = product_categories
+    suggestions = sa.select(table.c.product_id, table.c.category_id).where(
+        table.c.product_id.in_(product_ids), table.c.category_id.is_not(None)
+    )
+    with writing(database.engine) as connection:
+        found = {row.product_id: row.category_id for row in connection.execute(suggestions)}
         without = [product_id for product_id in product_ids if product_id not in found]
         if without:
             raise UnknownNameError(
-                f"There is no suggestion for {_listed(without)}: expected products of the query `review_queue`."
+                f"There is no suggestion for {decided.listed(without)}: expected products of the query `review_queue`."
             )
-        return [(product_id, found[product_id], why) for product_id in product_ids]
-
-    return _decide(database, suggested, "accept", decided_by, at_utc)
+        rows = [(product_id, found[product_id], why) for product_id in product_ids]
+        moment = at_utc or datetime.now(UTC)
+        return decided.write(connection, rows, action="accept", decided_by=decided_by, moment=moment)
 
 
 def clear_override(
@@ -230,50 +169,6 @@ def _answering_release(connection: Connection, product_id: str) -> str | None:
     return next((one for one in known if not set(catalog.newer_releases(connection, one)) & set(latest)), None)
 
 
-def _decide(
-    database: ProductDatabase,
-    find_rows: Callable[[Connection], _Decided],
-    action: str,
-    decided_by: str,
-    at_utc: datetime | None,
-) -> int:
-    moment = at_utc or datetime.now(UTC)
-    _refuse_nobody(decided_by)
-    database.check()
-    with writing(database.engine) as connection:
-        create_temporary(connection, "decided", {"product_id": key_text(), "category_id": key_text(), "why": sa.Text()})
-        insert_rows(connection, "decided", ("product_id", "category_id", "why"), find_rows(connection))
-        analyze(connection, "decided")
-        _refuse(connection)
-        changes.prepare(connection)
-        connection.execute(_CHANGES)
-        connection.execute(_RECORD, {"action": action, "decided_by": decided_by, "moment": moment})
-        return changes.apply(connection, moment)
-
-
 def _refuse_nobody(decided_by: str) -> None:
     if not decided_by.strip():
         raise ValueError("Nobody decided: expected the name of a person, as in --by maria.")
-
-
-def _refuse(connection: Connection) -> None:
-    twice = connection.execute(_TWICE).scalars().all()
-    if twice:
-        raise ValueError(f"Decided on more than once: {_listed(twice)}; expected one category a product.")
-    products = connection.execute(_UNKNOWN_PRODUCTS).scalars().all()
-    if products:
-        raise UnknownNameError(
-            f"The database does not know {_listed(products)}: expected products of the catalog; ingest them first, or "
-            "correct the product_id."
-        )
-    categories = connection.execute(_UNKNOWN_CATEGORIES).scalars().all()
-    if categories:
-        raise UnknownNameError(
-            f"The taxonomy does not have {_listed(categories)}: expected a category_id as `shelfwise query taxonomy` "
-            "lists them."
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(repr(name) for name in names[:_NAMED]) + rest

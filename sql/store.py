@@ -9,7 +9,8 @@ from sqlalchemy.engine import Engine
 
 from sql import leases, migrate, run_rows
 from sql.catalog import promote_release, register_release
-from sql.engine import BUSY_TIMEOUT_SECONDS, describe, make_engine, writing
+from sql.engine import BUSY_TIMEOUT_SECONDS, make_engine, writing
+from sql.explanations import describe
 from sql.publish import Publication, publish
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
 
@@ -102,8 +103,10 @@ class ProductDatabase:
         """
         migrate.check(self.engine)
         with writing(self.engine, exclusive=False) as connection:
+            # The lease first: a driver that publishes this run holds it and still needs the run's row.
+            token = leases.take(connection, run.run_id)
             run_rows.start(connection, run)
-            return leases.take(connection, run.run_id)
+            return token
 
     def record_failure(self, run: RunRecord, error: str) -> None:
         """Write the row of a failed run and nothing else; a published run stays published.

@@ -5,76 +5,32 @@ The names are those of catalog, dataset and prediction files. The migrations bui
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import Dialect
 
-RUN_KINDS = ("nightly", "backfill")
-RUN_STATES = ("running", "published", "failed")
+from sql.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
+from sql.run_tables import REJECTION_REASONS, rejected_images, run_category_counts, run_leases, runs
+
+__all__ = [
+    "REJECTION_REASONS",
+    "UtcDateTime",
+    "categories",
+    "category_predictions",
+    "category_totals",
+    "key_text",
+    "metadata",
+    "overrides",
+    "product_categories",
+    "products",
+    "rejected_images",
+    "releases",
+    "run_category_counts",
+    "run_leases",
+    "runs",
+]
+
 PREDICTION_STATUSES = ("auto", "review", "unknown")
 PRODUCT_STATUSES = (*PREDICTION_STATUSES, "manual")
 OVERRIDE_ACTIONS = ("set", "accept", "clear")
-REJECTION_REASONS = (
-    "missing",
-    "unreadable",
-    "uri_not_allowed",
-    "empty",
-    "not_an_image",
-    "unsupported_format",
-    "truncated",
-    "corrupt",
-    "too_small",
-    "too_large",
-    "inference_failed",
-)
-
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-class UtcDateTime(sa.TypeDecorator[datetime]):
-    """An aware moment in UTC; SQLite, which knows no zones, keeps it as text without one."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware moment into UTC, without its zone for SQLite."""
-        if value is None:
-            return None
-        moment = value.astimezone(UTC)
-        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the moment its zone back."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def key_text() -> sa.types.TypeEngine[str]:
-    """Return the type of every identifier: text in byte order, which both engines sort alike and PostgreSQL fastest."""
-    return sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-
-
-def one_of(column: str, values: tuple[str, ...], name: str) -> sa.CheckConstraint:
-    """Return a check that a column holds one of a closed list."""
-    listed = ", ".join(f"'{value}'" for value in values)
-    return sa.CheckConstraint(f"{column} IN ({listed})", name=name)
-
-
-def _confidence_range(column: str = "confidence") -> sa.CheckConstraint:
-    return sa.CheckConstraint(f"{column} >= 0 AND {column} <= 1", name=f"{column}_range")
-
 
 products = sa.Table(
     "products",
@@ -158,40 +114,6 @@ releases = sa.Table(
     "stands, then the later registered one's",
 )
 
-runs = sa.Table(
-    "runs",
-    metadata,
-    sa.Column(
-        "run_id",
-        key_text(),
-        primary_key=True,
-        comment="nightly-2026-11-01; the same for a rerun",
-    ),
-    sa.Column("kind", sa.Text, nullable=False, comment="nightly or backfill"),
-    sa.Column(
-        "run_date",
-        sa.Date,
-        nullable=False,
-        comment="Its night; of a backfill, the last ingest date",
-    ),
-    sa.Column(
-        "release_id",
-        key_text(),
-        sa.ForeignKey("releases.release_id"),
-        comment="The release that predicted",
-    ),
-    sa.Column("state", sa.Text, nullable=False, comment="running, published or failed"),
-    sa.Column("counts", sa.JSON, nullable=False, comment="Numbers by name"),
-    sa.Column("seconds", sa.JSON, nullable=False, comment="Seconds by step"),
-    sa.Column("summary", sa.JSON, nullable=False, comment="Whatever else the run reported"),
-    sa.Column("error", sa.Text, comment="Why it failed, one sentence"),
-    sa.Column("started_at_utc", UtcDateTime, nullable=False, comment="When its driver started"),
-    sa.Column("finished_at_utc", UtcDateTime, comment="When it was published or failed"),
-    one_of("kind", RUN_KINDS, "kind_listed"),
-    one_of("state", RUN_STATES, "state_listed"),
-    comment="One row a run; a rerun keeps its row",
-)
-
 category_predictions = sa.Table(
     "category_predictions",
     metadata,
@@ -263,7 +185,7 @@ category_predictions = sa.Table(
         nullable=False,
         comment="When that run finished",
     ),
-    _confidence_range(),
+    confidence_range(),
     one_of("status", PREDICTION_STATUSES, "status_listed"),
     sa.CheckConstraint(
         "status = 'unknown' OR (category_id IS NOT NULL AND confidence IS NOT NULL)",
@@ -325,7 +247,7 @@ product_categories = sa.Table(
         nullable=False,
         comment="When this answer was published or decided",
     ),
-    _confidence_range(),
+    confidence_range(),
     one_of("status", PRODUCT_STATUSES, "status_listed"),
     sa.CheckConstraint("status = 'unknown' OR category_id IS NOT NULL", name="answer_present"),
     sa.CheckConstraint(
@@ -392,7 +314,7 @@ overrides = sa.Table(
     ),
     sa.Column("decided_at_utc", UtcDateTime, nullable=False, comment="When"),
     one_of("action", OVERRIDE_ACTIONS, "action_listed"),
-    _confidence_range("suggested_confidence"),
+    confidence_range("suggested_confidence"),
     sa.CheckConstraint("action = 'clear' OR category_id IS NOT NULL", name="category_present"),
     comment="What people decided, one row a decision, never changed and never dropped",
 )
@@ -409,57 +331,4 @@ category_totals = sa.Table(
     ),
     one_of("status", PRODUCT_STATUSES, "status_listed"),
     comment="product_categories counted, kept up to date by everything that writes it, so that counting needs no scan",
-)
-
-run_category_counts = sa.Table(
-    "run_category_counts",
-    metadata,
-    sa.Column("run_id", key_text(), sa.ForeignKey("runs.run_id"), primary_key=True, comment="The run"),
-    sa.Column("category_id", key_text(), primary_key=True, comment="The category; '' for images without one"),
-    sa.Column("image_count", sa.BigInteger, nullable=False, comment="Images that the run put there"),
-    sa.Column("confidence_sum_e9", sa.BigInteger, nullable=False, comment="Sum of 1e9 * confidence over these images"),
-    sa.Column("product_count", sa.BigInteger, nullable=False, comment="Products there when the run was published"),
-    comment="What each run said and left, one row a run and category; stays when its predictions are pruned",
-)
-
-run_leases = sa.Table(
-    "run_leases",
-    metadata,
-    sa.Column("run_id", key_text(), primary_key=True, comment="The run; without a foreign key, as it comes first"),
-    sa.Column("token", sa.Text, nullable=False, comment="Only who holds this may publish the run"),
-    sa.Column("holder", sa.Text, nullable=False, comment="Host and process that took it, for people"),
-    sa.Column("taken_at_utc", UtcDateTime, nullable=False, comment="When"),
-    comment="Runs that a driver is working on; the row goes with the publish",
-)
-
-rejected_images = sa.Table(
-    "rejected_images",
-    metadata,
-    sa.Column(
-        "run_id",
-        key_text(),
-        sa.ForeignKey("runs.run_id"),
-        primary_key=True,
-        comment="Run that met it",
-    ),
-    sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
-    sa.Column(
-        "image_no",
-        sa.Integer,
-        primary_key=True,
-        autoincrement=False,
-        comment="Place in the product",
-    ),
-    sa.Column("image_uri", sa.Text, nullable=False, comment="Where it was read"),
-    sa.Column(
-        "image_sha256",
-        key_text(),
-        comment="Of its bytes; empty where none could be read",
-    ),
-    sa.Column("ingest_date", sa.Date, nullable=False, comment="Night of the attempt"),
-    sa.Column("reason", sa.Text, nullable=False, comment="One of a closed list"),
-    sa.Column("detail", sa.Text, comment="What exactly, one sentence"),
-    sa.Column("seen_at_utc", UtcDateTime, nullable=False, comment="When it was read"),
-    one_of("reason", REJECTION_REASONS, "reason_listed"),
-    comment="Images that could not be used, one row a run and product image",
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 
 from sql.errors import SupersededError
 from sql.overrides import Override, set_overrides
@@ -100,6 +102,24 @@ def test_a_claimed_run_is_running_until_it_is_published_and_stays_published(data
     assert dump(database)["runs"] == before
     database.claim(runs.run_record(1))
     assert [row[4] for row in dump(database)["runs"]] == ["published", "running"]
+
+
+def test_a_claim_in_the_middle_of_a_publish_waits_for_its_end(database: ProductDatabase, url: str) -> None:
+    started = []
+
+    def claim() -> None:
+        open_database(url).claim(runs.run_record())
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def begin(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "INTO category_predictions" in statement and not started:
+            started.append(processes.start(claim))
+            time.sleep(0.5)
+
+    publish(database, night(0))
+    started[0].join()
+    assert started[0].exitcode == 0
+    assert [row[4] for row in dump(database)["runs"]] == ["published"]
 
 
 def with_token(database: ProductDatabase, token: str, category_id: str) -> None:

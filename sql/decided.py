@@ -1,0 +1,135 @@
+"""Decisions on their way into the database: checked all together, recorded, and made answers.
+
+They pass through the temporary table `decided`, so that one product and a file of a million are the same statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sql import changes
+from sql.errors import UnknownNameError
+from sql.staging import analyze, create_temporary, insert_rows
+from sql.tables import UtcDateTime, key_text
+
+_NAMED = 5
+"""How many unknown names a message lists."""
+
+Decided = list[tuple[str, str, str | None]]
+"""(product_id, category_id, why), one a product."""
+
+_UNKNOWN_PRODUCTS = sa.text("""
+SELECT decided.product_id AS name
+FROM decided
+WHERE
+    NOT EXISTS (SELECT 1 FROM product_categories AS answer WHERE answer.product_id = decided.product_id)
+    AND NOT EXISTS (SELECT 1 FROM products AS product WHERE product.product_id = decided.product_id)
+    AND NOT EXISTS (SELECT 1 FROM rejected_images AS rejected WHERE rejected.product_id = decided.product_id)
+ORDER BY decided.product_id
+""")
+
+_UNKNOWN_CATEGORIES = sa.text("""
+SELECT DISTINCT decided.category_id AS name
+FROM decided
+WHERE NOT EXISTS (SELECT 1 FROM categories AS category WHERE category.category_id = decided.category_id)
+ORDER BY decided.category_id
+""")
+
+_TWICE = sa.text("SELECT product_id AS name FROM decided GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id")
+
+# A decision that says what is decided already is not one.
+_CHANGES = sa.text("""
+INSERT INTO answer_changes
+SELECT
+    decided.product_id,
+    decided.category_id,
+    NULL,
+    'manual',
+    NULL,
+    coalesce(stored.image_count, 0),
+    stored.ingest_date,
+    NULL,
+    stored.category_id,
+    stored.confidence,
+    stored.status,
+    CAST(1 AS BOOLEAN)
+FROM decided
+LEFT JOIN product_categories AS stored ON stored.product_id = decided.product_id
+WHERE stored.product_id IS NULL OR stored.status <> 'manual' OR stored.category_id <> decided.category_id
+""")
+
+_RECORD = sa.text("""
+INSERT INTO overrides (
+    product_id, action, category_id, decided_by, why, suggested_category_id, suggested_confidence, release_id,
+    decided_at_utc
+)
+SELECT
+    decided.product_id,
+    :action,
+    decided.category_id,
+    :decided_by,
+    decided.why,
+    CASE WHEN stored.status <> 'manual' THEN stored.category_id END,
+    CASE WHEN stored.status <> 'manual' THEN stored.confidence END,
+    CASE WHEN stored.status <> 'manual' THEN stored.release_id END,
+    :moment
+FROM answer_changes AS change
+INNER JOIN decided ON decided.product_id = change.product_id
+LEFT JOIN product_categories AS stored ON stored.product_id = change.product_id
+ORDER BY decided.product_id
+""").bindparams(sa.bindparam("moment", type_=UtcDateTime()))
+
+
+def write(connection: Connection, rows: Decided, *, action: str, decided_by: str, moment: datetime) -> int:
+    """Record decisions and make them answers.
+
+    Args:
+        connection: In a transaction that holds the writers' lock.
+        rows: One a product.
+        action: `set` or `accept`.
+        decided_by: Who says so.
+        moment: Aware.
+
+    Returns:
+        How many products this changed.
+
+    Raises:
+        UnknownNameError: Products or categories that the database does not know.
+        ValueError: A product is named twice.
+    """
+    create_temporary(connection, "decided", {"product_id": key_text(), "category_id": key_text(), "why": sa.Text()})
+    insert_rows(connection, "decided", ("product_id", "category_id", "why"), rows)
+    analyze(connection, "decided")
+    _refuse(connection)
+    changes.prepare(connection)
+    connection.execute(_CHANGES)
+    connection.execute(_RECORD, {"action": action, "decided_by": decided_by, "moment": moment})
+    return changes.apply(connection, moment)
+
+
+def _refuse(connection: Connection) -> None:
+    twice = connection.execute(_TWICE).scalars().all()
+    if twice:
+        raise ValueError(f"Decided on more than once: {listed(twice)}; expected one category a product.")
+    products = connection.execute(_UNKNOWN_PRODUCTS).scalars().all()
+    if products:
+        raise UnknownNameError(
+            f"The database does not know {listed(products)}: expected products of the catalog; ingest them first, or "
+            "correct the product_id."
+        )
+    categories = connection.execute(_UNKNOWN_CATEGORIES).scalars().all()
+    if categories:
+        raise UnknownNameError(
+            f"The taxonomy does not have {listed(categories)}: expected a category_id as `shelfwise query taxonomy` "
+            "lists them."
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, quoted, and how many more there are."""
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(repr(name) for name in names[:_NAMED]) + rest
