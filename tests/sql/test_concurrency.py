@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -105,20 +107,21 @@ def test_a_claimed_run_is_running_until_it_is_published_and_stays_published(data
 
 
 def test_a_claim_in_the_middle_of_a_publish_waits_for_its_end(database: ProductDatabase, url: str) -> None:
-    started = []
-
-    def claim() -> None:
-        open_database(url).claim(runs.run_record())
+    program = (
+        "import sys; from sql.store import open_database; from tests.sql import runs; "
+        "open_database(sys.argv[1]).claim(runs.run_record())"
+    )
+    claims: list[subprocess.Popen[bytes]] = []
 
     @sa.event.listens_for(database.engine, "before_cursor_execute")
     def begin(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if "INTO category_predictions" in statement and not started:
-            started.append(processes.start(claim))
-            time.sleep(0.5)
+        if "INTO category_predictions" in statement and not claims:
+            # Not a fork: SQLite's open files must not cross one.
+            claims.append(subprocess.Popen([sys.executable, "-c", program, url]))
+            time.sleep(2)
 
     publish(database, night(0))
-    started[0].join()
-    assert started[0].exitcode == 0
+    assert claims[0].wait() == 0
     assert [row[4] for row in dump(database)["runs"]] == ["published"]
 
 
