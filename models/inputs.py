@@ -7,6 +7,7 @@ and range.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -15,6 +16,14 @@ from numpy.typing import NDArray
 
 from models.registry import architecture
 from models.spec import Images, NetworkSpec
+
+RANGES: dict[str, Callable[[Any], Any] | None] = {
+    "own": None,
+    "0-255": lambda pixels: pixels,
+    "0-1": lambda pixels: pixels / 255.0,
+    "-1-1": lambda pixels: pixels / 127.5 - 1.0,
+}
+"""The ranges that a network may have been trained on; `own` leaves it to the architecture."""
 
 
 def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
@@ -82,4 +91,5 @@ def network_input(images: Images | Any, network: NetworkSpec) -> Any:
             interpolation="bilinear",
             data_format="channels_last",
         )
-    return architecture(network.architecture).preprocess(pixels)
+    into_range = RANGES[network.preprocessing]
+    return into_range(pixels) if into_range else architecture(network.architecture).preprocess(pixels)

@@ -1,4 +1,4 @@
-"""The architectures that a release may name. A new one is a module with `build` and `preprocess`, and a line here.
+"""The architectures that a release may name. A new one is a module with what `Architecture` says, and a line here.
 
 The modules import Keras, so they are imported when they are first asked for and not before: the caller must have set
 the accelerator and the backend by then.
@@ -10,33 +10,49 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 ARCHITECTURES = {
-    "efficientnetb0": "models.efficientnet",
+    "efficientnetb0": "models.efficientnet:B0",
+    "efficientnetb1": "models.efficientnet:B1",
+    "efficientnetb2": "models.efficientnet:B2",
+    "efficientnetb3": "models.efficientnet:B3",
+    "efficientnetb4": "models.efficientnet:B4",
+    "efficientnetb5": "models.efficientnet:B5",
+    "efficientnetb6": "models.efficientnet:B6",
+    "efficientnetb7": "models.efficientnet:B7",
     "xception": "models.xception",
 }
+"""By name, the module, or an object in it."""
 
 
 class Architecture(Protocol):
-    """What a module in `ARCHITECTURES` offers."""
+    """What an entry of `ARCHITECTURES` offers."""
+
+    default_px: int
+    """Side of the square input that the network was made for, in pixels."""
 
     def build(self, *, input_px: int, categories: int, dropout: float = 0.0) -> Any:
         """Return an untrained keras.Model from (batch, input_px, input_px, 3) to logits (batch, categories)."""
+
+    def backbone(self, *, input_px: int, weights: str | None = None) -> Any:
+        """Return the part before the head, untrained or with the weights that `weights` names."""
 
     def preprocess(self, images: Any) -> Any:
         """Map RGB values of 0-255, float32, to the range that the network was made for."""
 
 
 def architecture(name: str) -> Architecture:
-    """Return the module of an architecture.
+    """Return an architecture by its name.
 
     Args:
         name: A key of `ARCHITECTURES`.
 
     Returns:
-        The module, which offers `build` and `preprocess`.
+        The module or object that builds it.
 
     Raises:
         ValueError: If the name is unknown; the message lists the known ones.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {name!r}; expected one of {', '.join(sorted(ARCHITECTURES))}")
-    return cast(Architecture, import_module(ARCHITECTURES[name]))
+    module, _, attribute = ARCHITECTURES[name].partition(":")
+    found: Any = import_module(module)
+    return cast(Architecture, getattr(found, attribute) if attribute else found)

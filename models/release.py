@@ -19,7 +19,7 @@ from typing import Any
 
 from models.decision import Policy, inner_nodes
 from models.registry import ARCHITECTURES, architecture
-from models.spec import Category, NetworkSpec
+from models.spec import PREPROCESSING, Category, NetworkSpec
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-1"
 MANIFEST = "release.json"
@@ -198,6 +198,8 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
             raise ValueError(f"weights_file {network.weights_file!r} leaves the release's directory")
         if network.architecture not in ARCHITECTURES:
             raise ValueError(f"its architecture {network.architecture!r} is unknown; upgrade shelfwise")
+        if network.preprocessing not in PREPROCESSING:
+            raise ValueError(f"its preprocessing {network.preprocessing!r} is unknown; upgrade shelfwise")
     _check_numbers(raw, networks)
     fields = {key: value for key, value in raw.items() if key not in ("format", "networks", "categories")}
     return Release(networks=networks, categories=categories, **fields)

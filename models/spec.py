@@ -18,6 +18,9 @@ Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 """float32 (batch, categories), each row sums to 1."""
 
+PREPROCESSING = ("own", "0-255", "0-1", "-1-1")
+"""What a network may have been trained on: the range that its architecture was made for, or one of these."""
+
 
 @dataclass(frozen=True)
 class Category:
@@ -42,6 +45,7 @@ class NetworkSpec:
         weights_file: File name inside the release's directory.
         weights_sha256: Hexadecimal SHA-256 of that file.
         ensemble_weight: Share of this network in the ensemble's distribution; the shares of a release sum to 1.
+        preprocessing: One of `PREPROCESSING`; `own` is what the architecture was made for.
     """
 
     architecture: str
@@ -49,6 +53,7 @@ class NetworkSpec:
     weights_file: str
     weights_sha256: str
     ensemble_weight: float
+    preprocessing: str = "own"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+default_px = 299
+
 
 def build(*, input_px: int, categories: int, dropout: float = 0.0) -> keras.Model:
     """Build an untrained Xception with a linear head.
@@ -18,12 +20,17 @@ def build(*, input_px: int, categories: int, dropout: float = 0.0) -> keras.Mode
     Returns:
         A model from float32 (batch, input_px, input_px, 3), as `preprocess` gives it, to logits (batch, categories).
     """
-    backbone = keras.applications.Xception(
-        include_top=False, weights=None, input_shape=(input_px, input_px, 3), pooling="avg"
-    )
-    features = keras.layers.Dropout(dropout, name="head_dropout")(backbone.output)
+    body = backbone(input_px=input_px)
+    features = keras.layers.Dropout(dropout, name="head_dropout")(body.output)
     logits = keras.layers.Dense(categories, name="logits", dtype="float32")(features)
-    return keras.Model(backbone.input, logits, name="xception")
+    return keras.Model(body.input, logits, name="xception")
+
+
+def backbone(*, input_px: int, weights: str | None = None) -> keras.Model:
+    """Build the part before the head; `weights="imagenet"` downloads those of keras.applications."""
+    return keras.applications.Xception(
+        include_top=False, weights=weights, input_shape=(input_px, input_px, 3), pooling="avg"
+    )
 
 
 def preprocess(images: Any) -> Any:

@@ -1,0 +1,207 @@
+"""Taking in a network that somebody else trained: a `.keras` file becomes weights of an architecture known here.
+
+The file's description is read before anything is built, and only layers of Keras itself are accepted: no Lambda, no
+custom object, no function. What was rebuilt must then say what the original says.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.backbones import HEAD, ForeignWeights, copy_backbone, weighted_layers
+from models.inputs import RANGES, network_input, to_square
+from models.registry import ARCHITECTURES, architecture
+from models.release import ReleaseError
+from models.spec import Images, NetworkSpec
+
+TOLERANCE = 1e-3
+SAMPLES = 16
+
+# Where Keras keeps its layers and what they consist of; functions such as keras.utils.get_file are not among them.
+_PLACES = (
+    "keras",
+    "keras.layers",
+    "keras.models",
+    "keras.initializers",
+    "keras.regularizers",
+    "keras.constraints",
+    "keras.dtype_policies",
+    "keras.src.models.functional",
+    "keras.src.models.sequential",
+    "keras.src.engine.functional",
+    "keras.src.engine.sequential",
+    "keras.src.ops.numpy",
+)
+_TELLING_LAYER = {"efficientnet": "stem_conv", "xception": "block14_sepconv2"}
+
+
+@dataclass(frozen=True)
+class ForeignNetwork:
+    """What is told of a file that does not tell it itself.
+
+    Attributes:
+        path: The `.keras` file.
+        input_px: Side of its square input, in pixels.
+        categories: How many it tells apart.
+        preprocessing: A key of `models.inputs.RANGES`: what range of values it was fed with.
+        ends_in: `logits` or `softmax`.
+    """
+
+    path: Path
+    input_px: int
+    categories: int
+    preprocessing: str = "own"
+    ends_in: str = "softmax"
+
+
+def take_in(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[NetworkSpec, Any]:
+    """Rebuild a foreign network and make sure that it answers as before.
+
+    Args:
+        foreign: The file and what is known of it.
+        samples: uint8 (batch, height_px, width_px, 3) to compare on; None makes some up.
+
+    Returns:
+        Its specification, still without file and hash, and the keras.Model to logits.
+
+    Raises:
+        ReleaseError: If the file is refused, of no known architecture, or does not answer the same; says what to do.
+    """
+    refuse_code(foreign.path)
+    original = _loaded(foreign)
+    name, rebuilt = _rebuilt(original, foreign)
+    squares = made_up_samples(foreign.input_px) if samples is None else samples
+    squares = np.stack([to_square(square, foreign.input_px) for square in squares])
+    spec = NetworkSpec(name, foreign.input_px, f"{name}.weights.h5", "", 1.0, foreign.preprocessing)
+    expected = np.asarray(original(network_input(squares, spec), training=False), np.float64)
+    if foreign.ends_in == "logits":
+        expected = _softmax(expected)
+    elif np.abs(expected.sum(axis=1) - 1).max() > TOLERANCE or expected.min() < 0:
+        raise ReleaseError(
+            f"{foreign.path} does not end in a softmax: its outputs do not sum to 1; say --ends-in logits"
+        )
+    # What the original does to the values inside, such as its own rescaling, is another range for the rebuilt one.
+    worst = {}
+    for preprocessing in dict.fromkeys((foreign.preprocessing, *RANGES)):
+        candidate = NetworkSpec(name, foreign.input_px, spec.weights_file, "", 1.0, preprocessing)
+        logits = np.asarray(rebuilt(network_input(squares, candidate), training=False), np.float64)
+        worst[preprocessing] = float(np.abs(_softmax(logits) - expected).max())
+        if worst[preprocessing] <= TOLERANCE:
+            return candidate, rebuilt
+    raise ReleaseError(
+        f"{foreign.path} rebuilt as {name} answers differently, by {min(worst.values()):.3g} where {TOLERANCE:g} is "
+        "allowed; check --input-px, --preprocessing and --ends-in, and that its head is global average pooling and one "
+        "Dense layer"
+    )
+
+
+def refuse_code(path: Path) -> None:
+    """Refuse a file that is no `.keras` archive, or that would run or need code of others.
+
+    Raises:
+        ReleaseError: With the object's name and what to do.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except OSError as error:
+        raise ReleaseError(f"{path} cannot be read ({error.strerror or error}); give a .keras file") from error
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ReleaseError(
+            f"{path} is not a .keras file of Keras 3 ({error}); save the model with model.save"
+        ) from error
+    for part in _objects({key: value for key, value in config.items() if key != "compile_config"}):
+        name, place = str(part["class_name"]), part.get("module")
+        if name in ("Lambda", "__lambda__"):
+            raise ReleaseError(
+                f"{path} holds a Lambda layer, whose code would have to be run to be read; replace it by layers of "
+                "Keras, such as Rescaling, and save the model again"
+            )
+        registered = str(part.get("registered_name") or "")
+        if ">" in registered or (place is not None and place not in _PLACES):
+            raise ReleaseError(
+                f"{path} holds the custom object {registered or name!r} of {place}; only layers of Keras itself are "
+                "accepted, so replace it and save the model again"
+            )
+
+
+def made_up_samples(side_px: int) -> Images:
+    """Return smooth, varied pictures, the same every time."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (SAMPLES, 5, 5, 3), np.uint8)
+    return np.stack([to_square(picture, side_px) for picture in coarse])
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every described object, at any depth; tensors and shapes are no objects."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _objects(item)
+    elif isinstance(value, dict):
+        if "class_name" in value and value["class_name"] not in (
+            "__keras_tensor__",
+            "__tuple__",
+            "__numpy__",
+            "__tensor__",
+        ):
+            yield value
+        for item in value.values():
+            yield from _objects(item)
+
+
+def _loaded(foreign: ForeignNetwork) -> Any:
+    import keras
+
+    try:
+        model = keras.saving.load_model(foreign.path, compile=False, safe_mode=True)
+    except Exception as error:  # keras raises whatever a broken file leads to
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ReleaseError(f"Keras cannot load {foreign.path} ({reason}); save the model again") from error
+    expected = (foreign.input_px, foreign.input_px, 3)
+    if any(have not in (None, want) for have, want in zip(model.input_shape[1:], expected, strict=True)):
+        raise ReleaseError(
+            f"{foreign.path} takes inputs of {model.input_shape[1:]}, not {expected}; correct --input-px"
+        )
+    if model.output_shape[-1] != foreign.categories:
+        raise ReleaseError(
+            f"{foreign.path} tells {model.output_shape[-1]} categories apart and {foreign.categories} are named; "
+            "name each of its outputs, in their order"
+        )
+    return model
+
+
+def _rebuilt(original: Any, foreign: ForeignNetwork) -> tuple[str, Any]:
+    """Find the architecture that the original's weights fit, and fill one in."""
+    heads = [layer for layer in weighted_layers(original) if type(layer).__name__ == "Dense"]
+    if len(heads) != 1:
+        raise ReleaseError(
+            f"{foreign.path} has {len(heads)} Dense layers where one, the last, was expected: a head of more layers "
+            "cannot be rebuilt"
+        )
+    names = {layer.name for layer in weighted_layers(original)}
+    family = next((family for family, layer in _TELLING_LAYER.items() if layer in names), None)
+    for name in sorted(name for name in ARCHITECTURES if family and name.startswith(family)):
+        model = architecture(name).build(input_px=foreign.input_px, categories=foreign.categories)
+        try:
+            copy_backbone(original, model)
+        except ForeignWeights:
+            continue
+        kernel, *bias = heads[0].get_weights()
+        model.get_layer(HEAD).set_weights([kernel, bias[0] if bias else np.zeros(foreign.categories, np.float32)])
+        return name, model
+    raise ReleaseError(
+        f"{foreign.path} is none of the known architectures of keras.applications; only these can be imported: "
+        f"{', '.join(sorted(ARCHITECTURES))}"
+    )
+
+
+def _softmax(logits: Any) -> Any:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

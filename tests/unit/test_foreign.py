@@ -1,0 +1,198 @@
+"""Networks that somebody else trained: rebuilt to the same answers, or refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from models.backbones import ForeignWeights, copy_backbone, every_layer
+from models.foreign import ForeignNetwork, made_up_samples, refuse_code, take_in
+from models.inputs import network_input
+from models.registry import ARCHITECTURES, architecture
+from models.release import ReleaseError
+
+CATEGORIES = 4
+Range = tuple[float, float]
+CENTRED = (-1.0, 1.0)
+
+
+def trained(model: Any, side_px: int, *, sees: Range) -> Any:
+    """Give every weight a value that no initialiser would, and BatchNorm the statistics that let a picture through."""
+    random = np.random.default_rng(7)
+    flat_layers = list(every_layer(model))
+    for layer in flat_layers:
+        if layer.weights and type(layer).__name__ not in ("BatchNormalization", "Normalization"):
+            values = layer.get_weights()
+            layer.set_weights([value + random.normal(0, 0.02, value.shape).astype(value.dtype) for value in values])
+        if type(layer).__name__ == "Normalization":
+            layer.set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.05, 0.06, 0.07]), np.array(1)])
+            layer.finalize_state()
+    norms = [layer for layer in flat_layers if type(layer).__name__ == "BatchNormalization"]
+    for norm in norms:
+        norm.momentum = 0.0  # one batch in training replaces the statistics
+    body = next((layer for layer in model.layers if getattr(layer, "layers", None)), model)
+    body(sees[0] + (sees[1] - sees[0]) * made_up_samples(side_px).astype(np.float32) / 255, training=True)
+    for norm in norms:
+        norm.momentum = 0.99
+    return model
+
+
+def backbone(kind: str, side_px: int) -> Any:
+    family = getattr(keras.applications, kind)
+    return family(include_top=False, weights=None, input_shape=(side_px, side_px, 3))
+
+
+def with_head(inputs: Any, features: Any, *, softmax: bool, sees: Range = (0.0, 255.0)) -> Any:
+    pooled = keras.layers.Dropout(0.3)(keras.layers.GlobalAveragePooling2D()(features))
+    outputs = keras.layers.Dense(CATEGORIES, activation="softmax" if softmax else None, name="predictions")(pooled)
+    return trained(keras.Model(inputs, outputs), int(inputs.shape[1]), sees=sees)
+
+
+def nested(kind: str, side_px: int, *, inside: str = "", softmax: bool = True, sees: Range = (0.0, 255.0)) -> Any:
+    inputs = keras.Input((side_px, side_px, 3))
+    values = inputs
+    if inside == "rescaling":
+        values = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    if inside == "function":
+        values = keras.applications.xception.preprocess_input(inputs)
+    return with_head(inputs, backbone(kind, side_px)(values, training=False), softmax=softmax, sees=sees)
+
+
+def flat(kind: str, side_px: int, *, softmax: bool = True, sees: Range = (0.0, 255.0)) -> Any:
+    body = backbone(kind, side_px)
+    return with_head(body.input, body.output, softmax=softmax, sees=sees)
+
+
+def as_imagenet_builds_it(side_px: int) -> Any:
+    """EfficientNetB0 with the scaling by channel that keras.applications inserts for ImageNet's weights."""
+    body = backbone("EfficientNetB0", side_px)
+    scale = [1.0 / deviation for deviation in (0.479, 0.473, 0.474)]
+
+    def clone(layer: Any) -> Any:
+        return layer.__class__.from_config(layer.get_config())
+
+    def call(layer: Any, *arguments: Any, **named: Any) -> Any:
+        result = layer(*arguments, **named)
+        return keras.layers.Rescaling(scale)(result) if type(layer).__name__ == "Normalization" else result
+
+    copied = keras.models.clone_model(body, clone_function=clone, call_function=call)
+    return with_head(copied.input, copied.output, softmax=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "side_px", "preprocessing", "ends_in", "architecture_name", "found"),
+    [
+        (lambda: nested("EfficientNetB0", 32), 32, "own", "softmax", "efficientnetb0", "own"),
+        (lambda: flat("EfficientNetB1", 32, softmax=False), 32, "0-255", "logits", "efficientnetb1", "0-255"),
+        (lambda: as_imagenet_builds_it(32), 32, "own", "softmax", "efficientnetb0", "own"),
+        (lambda: flat("Xception", 71, sees=CENTRED), 71, "-1-1", "softmax", "xception", "-1-1"),
+        (lambda: nested("Xception", 71, softmax=False, sees=(0.0, 1.0)), 71, "0-1", "logits", "xception", "0-1"),
+        (lambda: nested("Xception", 71, inside="rescaling", sees=CENTRED), 71, "0-255", "softmax", "xception", "own"),
+        (
+            lambda: nested("Xception", 71, inside="preprocess_input", sees=CENTRED),
+            71,
+            "0-255",
+            "softmax",
+            "xception",
+            "own",
+        ),
+    ],
+)
+def test_a_foreign_network_says_what_it_said(
+    make: Any, side_px: int, preprocessing: str, ends_in: str, architecture_name: str, found: str, tmp_path: Path
+) -> None:
+    original, path = make(), tmp_path / "theirs.keras"
+    original.save(path)
+    spec, rebuilt = take_in(ForeignNetwork(path, side_px, CATEGORIES, preprocessing, ends_in))
+    assert (spec.architecture, spec.preprocessing, spec.input_px) == (architecture_name, found, side_px)
+
+    squares = made_up_samples(side_px)[::-1]
+    ranges = {"0-1": squares / 255.0, "-1-1": squares / 127.5 - 1, "0-255": squares, "own": squares}
+    expected = original(np.asarray(ranges[preprocessing], np.float32), training=False)
+    expected = keras.ops.softmax(expected) if ends_in == "logits" else expected
+    answers = keras.ops.softmax(rebuilt(network_input(squares, spec), training=False))
+    assert np.ptp(np.asarray(expected), axis=0).max() > 0.01, "the samples must be told apart, or this says nothing"
+    np.testing.assert_allclose(np.asarray(answers), np.asarray(expected), atol=1e-3)
+
+
+class Doubled(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
+    def call(self, inputs: Any) -> Any:
+        return inputs * 2
+
+
+def doubled(values: Any) -> Any:
+    return values * 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (lambda: keras.layers.Lambda(lambda values: values * 2), "holds a Lambda layer"),
+        (Doubled, "holds the custom object 'Doubled'"),
+        (lambda: keras.layers.Activation(doubled), "holds the custom object 'function' of builtins"),
+    ],
+)
+def test_code_of_others_is_refused_before_it_is_built(layer: Any, sentence: str, tmp_path: Path) -> None:
+    inputs = keras.Input((32, 32, 3))
+    path = tmp_path / "theirs.keras"
+    keras.Model(inputs, layer()(inputs)).save(path)
+    with pytest.raises(ReleaseError, match=sentence):
+        refuse_code(path)
+
+
+def test_a_function_of_keras_in_the_place_of_a_layer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    hostile = {"module": "keras.utils", "class_name": "get_file", "config": {"origin": "http://example.org"}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {"layers": [hostile]}}))
+    with pytest.raises(ReleaseError, match=r"'get_file' of keras.utils"):
+        refuse_code(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"input_px": 64}, "correct --input-px"),
+        ({"categories": 5}, "tells 4 categories apart and 5 are named"),
+        ({"ends_in": "logits"}, "answers differently"),
+    ],
+)
+def test_what_is_told_wrongly_is_a_sentence(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    nested("EfficientNetB0", 32).save(path)
+    told = {"path": path, "input_px": 32, "categories": CATEGORIES, **change}
+    with pytest.raises(ReleaseError, match=sentence):
+        take_in(ForeignNetwork(**told))
+
+
+def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    nested("MobileNetV2", 32).save(path)
+    with pytest.raises(ReleaseError, match="none of the known architectures"):
+        take_in(ForeignNetwork(path, 32, CATEGORIES))
+
+
+def test_what_is_no_keras_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "notes.keras").write_text("hello")
+    for name in ("notes.keras", "absent.keras"):
+        with pytest.raises(ReleaseError, match=name):
+            refuse_code(tmp_path / name)
+
+
+def test_weights_of_another_size_do_not_fit() -> None:
+    target = architecture("efficientnetb0").build(input_px=32, categories=3)
+    with pytest.raises(ForeignWeights, match="give weights of efficientnetb0"):
+        copy_backbone(backbone("EfficientNetB1", 32), target)
+    with pytest.raises(ForeignWeights, match="give weights of efficientnetb0"):
+        copy_backbone(backbone("Xception", 71), target)
+
+
+def test_every_architecture_is_there() -> None:
+    for name in ARCHITECTURES:
+        assert architecture(name).default_px >= 224
