@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ from jobs.output import line, table
 
 if TYPE_CHECKING:
     from jobs.demo import DemoReport
+
+
+_ANSWER_COLUMNS = ("product_id", "category_path", "confidence", "status", "ingest_date", "run_id")
+_REJECTION_COLUMNS = ("product_id", "reason", "detail")
 
 
 def show(report: DemoReport, as_json: bool) -> None:
@@ -33,7 +38,7 @@ def show(report: DemoReport, as_json: bool) -> None:
                 ("images a second while predicting", "predict", "images_per_second"),
             )
         ]
-        + [("seconds, all included", *report.seconds)],
+        + [("seconds, all included", *(f"{seconds:.1f}" for seconds in report.seconds))],
         title="What each night did",
     )
     accuracy = report.accuracy
@@ -43,9 +48,15 @@ def show(report: DemoReport, as_json: bool) -> None:
         f"and of these {accuracy['accuracy_of_these']:.1%} are right."
     )
     line("")
-    table(*report.answers, title="shelfwise query current_categories --limit 10")
-    table(*report.rejections, title="shelfwise query rejections --param run_id=demo-night-2")
+    _chosen(report.answers, _ANSWER_COLUMNS, "Ten answers, of: shelfwise query current_categories")
+    _chosen(report.rejections, _REJECTION_COLUMNS, "shelfwise query rejections --param run_id=demo-night-2")
     line(f"Everything is in {report.home}; ask on with: shelfwise query")
+
+
+def _chosen(result: tuple[Sequence[str], list[Sequence[Any]]], columns: Sequence[str], title: str) -> None:
+    """Print the columns that fit on a page."""
+    places = [list(result[0]).index(name) for name in columns]
+    table(columns, [[row[place] for place in places] for row in result[1]], title=title)
 
 
 def _figure(night: dict[str, Any], step: str, key: str) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +19,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+_WIDE = 1000
+"""Columns of what is not a terminal, where nothing should be broken into lines."""
+
 FORMATS = ("table", "csv", "json", "parquet")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _NOISY = ("py4j", "petastorm", "alembic", "absl")
 
 
@@ -128,13 +133,21 @@ def line(text: str) -> None:
 
 def _console(stream: TextIO | None = None) -> Console:
     file = stream or sys.stdout
-    return Console(file=file, width=None if file.isatty() else 140)
+    return Console(file=file, width=None if file.isatty() else _WIDE)
 
 
 def _printable(value: Any) -> str:
     if value is None:
         return ""
-    text = f"{value:.4f}" if isinstance(value, float) else str(_plain(value))
+    match value:
+        case float():
+            text = f"{value:.4f}"
+        case datetime():
+            text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        case str() if _SHA256.fullmatch(value):
+            text = f"{value[:12]}\N{HORIZONTAL ELLIPSIS}"  # enough to tell two apart; the other formats have it whole
+        case _:
+            text = str(_plain(value))
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
