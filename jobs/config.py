@@ -68,11 +68,13 @@ class ProductSource:
         url: SQLAlchemy URL of its database; never shown, since it may hold a password.
         table: Table or view, with its schema where it needs one.
         columns: Its name of each catalog column that is called otherwise: `{"product_id": "sku"}`.
+        own: Whether it is the product database's own, which publish fills; a shop's is never written to.
     """
 
     url: str = field(repr=False)
     table: str = "products"
     columns: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,14 @@ def publish_step(
     files = publish.collect(predict_config(workshop, run), release, with_rejections=run.kind == "nightly")
     seconds = {name: step["seconds"] for name, step in steps.items() if "seconds" in step}
     counts = publish.run(
-        database, files, release, run, started_at_utc=started_at_utc, summary={"seconds": seconds, **steps}, token=token
+        database,
+        files,
+        release,
+        run,
+        started_at_utc=started_at_utc,
+        summary={"seconds": seconds, **steps},
+        fill_products=workshop.products.own,
+        token=token,
     )
     log.info(
         "publish: %s images of %s products, %s products changed, %s rejections",

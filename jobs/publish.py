@@ -121,6 +121,7 @@ def run(
     *,
     started_at_utc: datetime,
     summary: Mapping[str, Any],
+    fill_products: bool = True,
     token: str | None = None,
 ) -> PublishCounts:
     """Publish a run.
@@ -132,6 +133,7 @@ def run(
         run_config: Names the run.
         started_at_utc: When the run began.
         summary: What else the run's row should tell: `seconds` and anything more.
+        fill_products: Whether the database's own table `products` takes the rows; not where a shop has its own.
         token: Of the claim on the run, for a driver that took it when it began.
 
     Returns:
@@ -151,7 +153,7 @@ def run(
         record,
         predictions=_rows(files, PREDICTION_COLUMNS, answered_only=True),
         rejections=_rejections(files),
-        products=_rows(files, PRODUCT_COLUMNS, answered_only=False),
+        products=_rows(files, PRODUCT_COLUMNS, answered_only=False) if fill_products else (),
         categories=[CategoryRecord(**asdict(category)) for category in release.nodes],
         release=ReleaseRecord(release.release_id, release.taxonomy_version, _manifest(release)),
         combine=decider(release),

@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     @property
     def products(self) -> ProductSource:
         """Return the table that the catalog `products` means."""
-        return ProductSource(self.products_url or self.url, self.products_table, self.products_columns)
+        own = not self.products_url and not self.products_columns and self.products_table == "products"
+        return ProductSource(self.products_url or self.url, self.products_table, self.products_columns, own)
 
     @property
     def spark(self) -> SparkConfig:

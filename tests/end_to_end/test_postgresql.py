@@ -51,3 +51,4 @@ def test_a_night_over_a_shops_own_table(
     assert {row["product_id"]: row["status"] == "manual" for row in rows} == {"a": False, "b": True, "c": False}
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM shop.articles").fetchone() == (3,)
+        assert connection.execute("SELECT count(*) FROM products").fetchone() == (0,)
