@@ -32,7 +32,7 @@ def query(
     target: Path | None,
     explain: bool,
 ) -> None:
-    """Ask the product database; without a NAME, list what can be asked.
+    """Ask the product database. Without a NAME, list what can be asked.
 
     \b
     Example:
@@ -70,7 +70,7 @@ def wrong_values() -> Iterator[None]:
 
 @click.group()
 def db() -> None:
-    """Look after the product database's schema.
+    """Look after the database's schema.
 
     \b
     Example:
@@ -151,7 +151,7 @@ _why_option = click.option("--why", metavar="TEXT", help="In their words; stands
 
 @click.group()
 def override() -> None:
-    """Decide for the machine: a person's category survives every run and backfill.
+    """Decide for the machine. A person's category survives every run and backfill.
 
     \b
     Example:
@@ -223,7 +223,7 @@ def import_(file: Path, decided_by: str, as_json: bool) -> None:
 
 @click.group()
 def review() -> None:
-    """Work the queue of answers that wait for a person.
+    """Work the queue of unsure answers.
 
     \b
     Example:

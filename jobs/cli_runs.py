@@ -50,7 +50,7 @@ def nightly(catalog: str, run_date: date, max_rejected: float, as_json: bool, **
 @click.option("--force", is_flag=True, help="Replace answers of newer releases too; never a person's.")
 @run_options
 def backfill(first: date, last: date, dry_run: bool, force: bool, as_json: bool, **options: Any) -> None:
-    """Predict and publish partitions that are there already; no source image is read.
+    """Predict and publish older partitions again. No source image is read.
 
     \b
     Example:
@@ -74,7 +74,7 @@ def backfill(first: date, last: date, dry_run: bool, force: bool, as_json: bool,
 @date_option
 @json_option
 def ingest(catalog: str, run_date: date, as_json: bool) -> None:
-    """Read, verify and store the catalog's new and changed images.
+    """Store a catalog's new and changed images. Each is read, verified and normalised.
 
     \b
     Example:
@@ -95,7 +95,7 @@ def ingest(catalog: str, run_date: date, as_json: bool) -> None:
 @rejected_option
 @run_options
 def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
-    """Predict a night's ingested images; finished shards are skipped.
+    """Predict a night's ingested images. Finished shards are skipped.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
 @rejected_option
 @run_options
 def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
-    """Put a night's predictions and rejections into the product database, in one transaction.
+    """Publish a night. Predictions and rejections go into the product database in one transaction.
 
     \b
     Example:
@@ -138,7 +138,7 @@ def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
 @click.option("--products", type=click.IntRange(20, 10_000), default=2000, show_default=True, help="In night one.")
 @json_option
 def demo(products: int, as_json: bool) -> None:
-    """Tag 2,000 real articles, change some, tag again, and show what happened; needs no data of yours.
+    """Tag real articles over two nights. Some change in between; needs no data of yours.
 
     \b
     Example:
