@@ -83,39 +83,11 @@ def _copy(connection: Connection, name: str, columns: tuple[str, ...], batches: 
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN") as copy:
         for rows in batches:
-            text = _plain_text(rows)
-            if text is None:
-                _write_rows(copy, rows)
-            elif text:
-                copy.write(text)
-
-
-def _plain_text(rows: Rows) -> bytes | None:
-    """Put a batch into COPY's text format in few steps; None where a value needs an escape or cannot be stored."""
-    lines = [
-        "\t".join([one if one.__class__ is str else "\\N" if one is None else str(one) for one in row]) for row in rows
-    ]
-    text = "\n".join([*lines, ""])
-    if (
-        text.count("\t") != sum(map(len, rows)) - len(rows)
-        or text.count("\n") != len(rows)
-        or text.count("\\") != sum(row.count(None) for row in rows)
-        or "\r" in text
-        or "\0" in text
-    ):
-        return None
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return None
-
-
-def _write_rows(copy: psycopg.Copy, rows: Rows) -> None:
-    for row in rows:
-        try:
-            copy.write_row(row)
-        except (psycopg.DataError, UnicodeEncodeError) as error:
-            raise _unwritable(row, error) from error
+            for row in rows:
+                try:
+                    copy.write_row(row)
+                except (psycopg.DataError, UnicodeEncodeError) as error:
+                    raise _unwritable(row, error) from error
 
 
 def _insert(connection: Connection, name: str, types: list[TypeEngine[Any]], batches: Iterable[Rows]) -> None:

@@ -14,7 +14,7 @@ FROM (
     FROM product_categories
     WHERE category_id = :category_id AND (category_id, product_id) > (:after_category_id, :after_product_id)
     UNION ALL
-    -- What begins with "apparel.tops." and no sibling such as "apparel.topshoes": in byte order "/" follows ".".
+    -- What begins with "apparel.tops." and no sibling such as "apparel.tops-outlet": in byte order "/" follows ".".
     SELECT product_id, category_id, confidence, status
     FROM product_categories
     WHERE

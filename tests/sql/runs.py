@@ -19,11 +19,11 @@ CATEGORIES = tuple(
     for category_id, category_path in (
         ("apparel.tops.shirt", "Apparel > Tops > Shirt"),
         ("apparel.tops.t-shirt", "Apparel > Tops > T-shirt"),
-        ("apparel.topshoes", "Apparel > Topshoes"),
+        ("apparel.tops-outlet", "Apparel > Tops outlet"),
         ("shoes.boot", "Shoes > Boot"),
     )
 )
-SHIRT, T_SHIRT, TOPSHOES, BOOT = (category.category_id for category in CATEGORIES)
+SHIRT, T_SHIRT, OUTLET, BOOT = (category.category_id for category in CATEGORIES)
 RELEASE = ReleaseRecord("release-1", "taxonomy-1", {"labels": [SHIRT]})
 NEWER_RELEASE = ReleaseRecord("release-2", "taxonomy-1")
 NIGHT = date(2026, 11, 1)

@@ -115,6 +115,31 @@ def test_content_that_returns_is_current_again(database: ProductDatabase) -> Non
     assert len(dump(database)["category_predictions"]) == 2
 
 
+def test_an_early_run_again_after_its_content_returned_changes_nothing(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT, content="A")])
+    publish(database, [prediction("p", BOOT, content="B", night=1)], night=1)
+    publish(database, [prediction("p", SHIRT, content="A", night=2)], night=2)
+    before = dump(database)
+    assert not publish(database, [prediction("p", SHIRT, content="A")]).changed
+    assert dump(database) == before
+
+
+def test_a_backfill_of_old_images_does_not_overwrite_the_answer_of_a_newer_image(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT, content="A")])
+    publish(database, [prediction("p", BOOT, content="B", night=4)], night=4)
+    before = answer(database, "p")
+    for force in (False, True):
+        publish(
+            database,
+            [prediction("p", T_SHIRT, content="A")],
+            release=NEWER_RELEASE,
+            run_id="backfill-of-the-first-night",
+            night=5,
+            force=force,
+        )
+        assert answer(database, "p") == before
+
+
 def test_a_run_published_late_does_not_overwrite_a_newer_image(database: ProductDatabase) -> None:
     publish(database, [prediction("p", BOOT, content="B", night=1)], night=1, products=[product("p", "new", night=1)])
     of_runs = ("runs", "run_category_counts", "category_predictions")

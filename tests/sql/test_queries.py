@@ -12,7 +12,7 @@ from sql.errors import DatabaseError, UnknownNameError
 from sql.named_queries import find_query, list_queries, run_query
 from sql.overrides import Override, accept_suggestions, set_overrides
 from sql.store import ProductDatabase, open_database
-from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, TOPSHOES, prediction, product, publish, rejection
+from tests.sql.runs import BOOT, NEWER_RELEASE, OUTLET, SHIRT, T_SHIRT, prediction, product, publish, rejection
 
 EXAMPLES = {
     "product_id": "p",
@@ -38,7 +38,7 @@ def shop(database: ProductDatabase) -> ProductDatabase:
         [
             prediction("p", SHIRT, 0.9),
             prediction("q", T_SHIRT, 0.5, status="review"),
-            prediction("r", TOPSHOES, 0.6, status="review", other=BOOT),
+            prediction("r", OUTLET, 0.6, status="review", other=BOOT),
             prediction("s", None, 0.0, status="unknown"),
         ],
         rejections=[rejection("t"), rejection("u", "missing"), rejection("v", "missing")],
@@ -75,7 +75,7 @@ def test_every_query_says_what_it_is_for() -> None:
 
 def test_category_counts(shop: ProductDatabase) -> None:
     found = {row["category_id"]: row for row in rows_of(shop, "category_counts")}
-    assert {category: row["product_count"] for category, row in found.items()} == {T_SHIRT: 2, TOPSHOES: 1, None: 1}
+    assert {category: row["product_count"] for category, row in found.items()} == {T_SHIRT: 2, OUTLET: 1, None: 1}
     counts = found[T_SHIRT]
     assert (counts["auto_count"], counts["review_count"], counts["manual_count"]) == (1, 1, 0)
     assert counts["category_path"] == "Apparel > Tops > T-shirt"
@@ -107,7 +107,7 @@ def test_a_subtree_has_no_siblings_that_begin_alike_and_can_be_paged(shop: Produ
     (first,) = rows_of(shop, "subtree", {"category_id": "apparel"}, limit=1)
     after = {"after_category_id": first["category_id"], "after_product_id": first["product_id"]}
     rest = rows_of(shop, "subtree", {"category_id": "apparel", **after})
-    assert [first["product_id"], *(row["product_id"] for row in rest)] == ["p", "q", "r"]
+    assert [first["product_id"], *(row["product_id"] for row in rest)] == ["r", "p", "q"]
     assert [row["product_id"] for row in rows_of(shop, "subtree", {"category_id": T_SHIRT})] == ["p", "q"]
     assert rows_of(shop, "subtree", {"category_id": "%"}) == []
 
@@ -115,7 +115,7 @@ def test_a_subtree_has_no_siblings_that_begin_alike_and_can_be_paged(shop: Produ
 def test_disagreements_are_of_current_images_only(shop: ProductDatabase) -> None:
     (found,) = rows_of(shop, "network_disagreements")
     assert (found["product_id"], found["by_network"]["efficientnet"][0]) == ("r", BOOT)
-    publish(shop, [prediction("r", TOPSHOES, 0.9, content="B", night=2)], night=2)
+    publish(shop, [prediction("r", OUTLET, 0.9, content="B", night=2)], night=2)
     assert rows_of(shop, "network_disagreements") == []
 
 
@@ -126,7 +126,7 @@ def test_rejections_by_reason(shop: ProductDatabase) -> None:
 
 def test_counts_since_the_last_run(shop: ProductDatabase) -> None:
     found = {row["category_id"]: row for row in rows_of(shop, "counts_since_last_run")}
-    assert {name: row["change_count"] for name, row in found.items()} == {SHIRT: -1, T_SHIRT: 1, TOPSHOES: 0, None: 0}
+    assert {name: row["change_count"] for name, row in found.items()} == {SHIRT: -1, T_SHIRT: 1, OUTLET: 0, None: 0}
     assert found[T_SHIRT]["coverage"] == 0.5
 
 
@@ -140,10 +140,10 @@ def test_drift_between_two_runs(shop: ProductDatabase) -> None:
 
 def test_acceptance_rate_by_release_and_category(shop: ProductDatabase) -> None:
     accept_suggestions(shop, ["q"], decided_by="maria")
-    set_overrides(shop, [Override("p", BOOT), Override("r", TOPSHOES)], decided_by="maria")
+    set_overrides(shop, [Override("p", BOOT), Override("r", OUTLET)], decided_by="maria")
     found = {row["category_id"]: row for row in rows_of(shop, "acceptance_rate")}
     assert (found[T_SHIRT]["decision_count"], found[T_SHIRT]["acceptance_rate"]) == (2, 0.5)
-    assert (found[TOPSHOES]["accepted_count"], found[TOPSHOES]["release_id"]) == (1, "release-1")
+    assert (found[OUTLET]["accepted_count"], found[OUTLET]["release_id"]) == (1, "release-1")
 
 
 def test_a_run_s_summary(shop: ProductDatabase) -> None:
