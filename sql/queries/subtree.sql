@@ -9,18 +9,15 @@ SELECT
     category.category_path,
     member.confidence,
     member.status
-FROM (
-    SELECT product_id, category_id, confidence, status
-    FROM product_categories
-    WHERE category_id = :category_id AND (category_id, product_id) > (:after_category_id, :after_product_id)
-    UNION ALL
-    -- What begins with "apparel.tops." and no sibling such as "apparel.tops-outlet": in byte order "/" follows ".".
-    SELECT product_id, category_id, confidence, status
-    FROM product_categories
-    WHERE
-        category_id > :category_id || '.'
-        AND category_id < :category_id || '/'
-        AND (category_id, product_id) > (:after_category_id, :after_product_id)
-) AS member
+FROM product_categories AS member
 LEFT JOIN categories AS category ON category.category_id = member.category_id
+WHERE
+    -- One range of the index, read in its order and from where the last page ended. In byte order "/" follows ".".
+    (member.category_id, member.product_id) > (
+        CASE WHEN CAST(:after_category_id AS TEXT) = '' THEN CAST(:category_id AS TEXT) ELSE :after_category_id END,
+        :after_product_id
+    )
+    AND member.category_id < :category_id || '/'
+    -- No sibling such as "apparel.tops-outlet".
+    AND (member.category_id = :category_id OR member.category_id > :category_id || '.')
 ORDER BY member.category_id, member.product_id

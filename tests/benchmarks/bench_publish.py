@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import sqlalchemy as sa
@@ -77,9 +77,9 @@ def measure_publish(server: Server, rows: int, repeats: int) -> None:
     for _ in range(repeats):
         name = server.create()
         database = migrated(server, name)
-        bare = seconds(lambda url=server.database_url(name): bare_copy(url, data))  # type: ignore[misc]
-        new = seconds(lambda database=database: publish(database, iter(data)))  # type: ignore[misc]
-        unchanged = seconds(lambda database=database: publish(database, iter(data)))  # type: ignore[misc]
+        bare = seconds(bare_copy, server.database_url(name), data)
+        new = seconds(publish, database, iter(data))
+        unchanged = seconds(publish, database, iter(data))
         print(
             f"{rows} rows: bare COPY {rows / bare:8.0f} rows/s, new {rows / new:8.0f} rows/s ({bare / new:.3f} of it), "
             f"unchanged {rows / unchanged:8.0f} rows/s ({bare / unchanged:.3f})"
@@ -104,7 +104,7 @@ def measure_memory(server: Server, rows: int) -> None:
 
 def publish_and_report(url: str, rows: int, connection: Any) -> None:
     """Publish in this process, rows made up on the way, and send what it took."""
-    took = seconds(lambda: publish(open_database(url), batches(rows)))
+    took = seconds(publish, open_database(url), batches(rows))
     connection.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, took))
 
 
@@ -148,8 +148,13 @@ def read_until(url: str, rows: int, stop: Any, connection: Any) -> None:
                 ("SELECT * FROM review_queue ORDER BY confidence, product_id LIMIT 100", []),
                 ("SELECT * FROM category_counts", []),
             ):
-                waits.append(seconds(lambda: link.execute(statement, values).fetchall()))  # noqa: B023
+                waits.append(seconds(fetch, link, statement, values))
     connection.send(waits)
+
+
+def fetch(link: psycopg.Connection[Any], statement: LiteralString, values: list[str]) -> None:
+    """Run a statement and take all its rows."""
+    link.execute(statement, values).fetchall()
 
 
 def measure_queries(server: Server, products: int) -> None:
@@ -157,7 +162,7 @@ def measure_queries(server: Server, products: int) -> None:
     name = server.create()
     database = migrated(server, name)
     publish(database, batches(1000))
-    print(f"filled in {seconds(lambda: fill(database, products)):.0f} s")
+    print(f"filled in {seconds(fill, database, products):.0f} s")
     chosen = random.Random(3)
     pick = [product_id(chosen.randrange(1000, products)) for _ in range(REPEATS)]
     with database.engine.connect() as connection:
@@ -167,13 +172,14 @@ def measure_queries(server: Server, products: int) -> None:
         print(f"bare primary-key lookup: {bare:.3f} ms")
         first = {"after_category_id": "", "after_product_id": ""}
         pages = [{"category_id": category.category_id.rpartition(".")[0], **first} for category in CATEGORIES] * 3
-        for query, parameters, limit in (
+        asked: tuple[tuple[str, list[dict[str, Any]], str], ...] = (
             ("current_of_products", [{"product_ids": [p]} for p in pick], ""),
             ("product_history", [{"product_id": p} for p in pick], ""),
             ("review_queue", [{}] * REPEATS, "\nLIMIT 100"),
             ("subtree", pages, "\nLIMIT 100"),
             ("category_counts", [{}] * REPEATS, ""),
-        ):
+        )
+        for query, parameters, limit in asked:
             median = median_ms(connection, find_query(query).statement + limit, parameters)
             print(f"{query}: {median:.3f} ms, {median / bare:.2f} times the lookup")
     server.drop(name)
@@ -187,7 +193,7 @@ def median_ms(connection: sa.Connection, statement: str, parameters: list[dict[s
     for values in parameters:
         connection.execute(text, values).fetchall()
     return 1000 * statistics.median(
-        seconds(lambda values=values: connection.execute(text, values).fetchall())  # type: ignore[misc]
+        seconds(lambda: connection.execute(text, values).fetchall())  # noqa: B023 - called at once
         for values in parameters
     )
 
@@ -195,8 +201,8 @@ def median_ms(connection: sa.Connection, statement: str, parameters: list[dict[s
 def fill(database: ProductDatabase, products: int) -> None:
     """Write the tables as publishing two nights would leave them, without waiting for it."""
     listed = ", ".join(f"'{category.category_id}'" for category in CATEGORIES)
-    category = f"(ARRAY[{listed}])[1 + n % {len(CATEGORIES)}]"
-    answer = f"{category}, 0.5 + (n % 5000) / 10000.0, CASE WHEN n % 5 = 0 THEN 'review' ELSE 'auto' END"
+    category = f"(ARRAY[{listed}])[1 + mod(n, {len(CATEGORIES)})]"
+    answer = f"{category}, 0.5 + mod(n, 5000) / 10000.0, CASE WHEN mod(n, 5) = 0 THEN 'review' ELSE 'auto' END"
     with database.engine.begin() as connection:
         for night in range(2):
             connection.exec_driver_sql(
@@ -216,6 +222,11 @@ def fill(database: ProductDatabase, products: int) -> None:
             f"SELECT 'product-' || lpad(n::text, 9, '0'), {answer}, 'release-1', 1, "
             f"date '{NIGHT + timedelta(days=1)}', 'nightly-{NIGHT}', now() "
             f"FROM generate_series(1000, {products - 1}) AS n"
+        )
+        connection.exec_driver_sql("DELETE FROM category_totals")
+        connection.exec_driver_sql(
+            "INSERT INTO category_totals SELECT category_id, status, count(*), count(confidence), "
+            "sum(round(confidence * 1000000000)::bigint) FROM product_categories GROUP BY category_id, status"
         )
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
@@ -289,10 +300,10 @@ def bare_copy(url: str, data: list[Rows]) -> None:
         link.commit()
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[..., object], *arguments: object) -> float:
     """Return how long it took."""
     started = time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - started
 
 
