@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -23,6 +23,7 @@ from models.spec import Images
 
 KEY_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at", "image_sha256")
 OPTIONAL_COLUMNS = ("title", "category", "updated_at")
+_LABEL_KEYS = ("product_id", "image_no", "image_sha256")
 _QUEUE_ROW_GROUPS = 3
 
 
@@ -89,7 +90,14 @@ def read_shard(
         reader.join()
 
 
-def _reader(files: Sequence[Path], transform: Any, workers: int) -> Any:
+def _reader(
+    files: Sequence[Path],
+    transform: Any,
+    workers: int,
+    *,
+    columns: Sequence[str] = (*KEY_COLUMNS, "jpeg"),
+    shuffle_seed: int | None = None,
+) -> Any:
     """Open Petastorm over exactly these files.
 
     Petastorm warns at every call, in its workers too, that pyarrow's old interface will go; the pin on pyarrow is the
@@ -98,15 +106,30 @@ def _reader(files: Sequence[Path], transform: Any, workers: int) -> Any:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
     from petastorm import make_batch_reader
 
-    return make_batch_reader(
+    reader = make_batch_reader(
         [f"file://{path.absolute()}" for path in files],
-        schema_fields=[*KEY_COLUMNS, "jpeg"],
+        schema_fields=list(columns),
         transform_spec=transform,
         reader_pool_type="thread",
         workers_count=workers,
         results_queue_size=_QUEUE_ROW_GROUPS,
-        shuffle_row_groups=False,
+        shuffle_row_groups=shuffle_seed is not None,
+        seed=shuffle_seed,
     )
+    _end_only_when_all_is_handed_out(reader)
+    return reader
+
+
+def _end_only_when_all_is_handed_out(reader: Any) -> None:
+    """Mend a race in Petastorm 0.13.1 by which a reader now and then ends early, or before its first row, silently.
+
+    Its pool asks first whether the workers have done what they were given, and then whether all work has been given
+    out. If all of it is given out between the two questions, both answers are yes and nothing was read. Asked the other
+    way round they cannot both be wrong.
+    """
+    pool, ventilator = reader._workers_pool, reader.ventilator
+    workers_done = pool.all_workers_done
+    pool.all_workers_done = lambda: ventilator.completed() and workers_done()
 
 
 def _decoding(side_px: int, clock: ReaderClock) -> Any:
@@ -137,3 +160,70 @@ def _decoding(side_px: int, clock: ReaderClock) -> Any:
         edit_fields=[("image", np.uint8, (side_px, side_px, 3), False), ("error", np.str_, (), False)],
         removed_fields=["jpeg"],
     )
+
+
+def read_labelled(
+    files: Sequence[Path],
+    labels: Mapping[tuple[str, int, str], int],
+    *,
+    side_px: int,
+    workers: int,
+    change: Callable[[tuple[str, int, str], Images], Images] | None = None,
+    shuffle_seed: int | None = None,
+) -> Generator[tuple[Images, NDArray[np.int64]], None, None]:
+    """Read the labelled images of some dataset files; decoded, and changed, by worker threads.
+
+    Args:
+        files: Parquet files with the columns of `jobs.schema.IMAGES`.
+        labels: What is read: by product_id, image_no and image_sha256, the index of the category.
+        side_px: Side of the squares, in pixels.
+        workers: Decoding threads.
+        change: Augments one square, uint8 (side_px, side_px, 3); told which image it is.
+        shuffle_seed: Of the order of the row groups; None leaves them as they are.
+
+    Yields:
+        A row group's uint8 (count, side_px, side_px, 3) and (count,) labels; what does not decode is left out.
+    """
+    order = list(files)
+    if shuffle_seed is not None:
+        np.random.default_rng(shuffle_seed).shuffle(order)  # type: ignore[arg-type]
+    columns = [*_LABEL_KEYS, "jpeg"]
+    transform = _labelling(labels, side_px, change)
+    reader = _reader(order, transform, workers, columns=columns, shuffle_seed=shuffle_seed)
+    try:
+        for group in reader:
+            known = group.label >= 0
+            if known.any():
+                yield group.image[known], group.label[known]
+    finally:
+        reader.stop()
+        reader.join()
+
+
+def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change: Any) -> Any:
+    """Return the TransformSpec that decodes labelled rows alone; an empty group keeps a black square of label -1."""
+    from petastorm.transform import TransformSpec
+
+    cv2.setNumThreads(1)
+
+    def decode(frame: Any) -> Any:
+        keys = zip(*(frame[name] for name in _LABEL_KEYS), strict=True)
+        squares, found = [], []
+        for key, jpeg in zip([(str(p), int(n), str(s)) for p, n, s in keys], frame["jpeg"], strict=True):
+            label = labels.get(key)
+            if label is None:
+                continue
+            try:
+                square = decode_square(jpeg, side_px)
+            except (ValueError, cv2.error):
+                continue
+            squares.append(change(key, square) if change else square)
+            found.append(label)
+        if not found:
+            squares, found = [np.zeros((side_px, side_px, 3), np.uint8)], [-1]
+        kept = frame.iloc[: len(found)].drop(columns=[*_LABEL_KEYS, "jpeg"])
+        kept["image"], kept["label"] = squares, found
+        return kept
+
+    fields = [("image", np.uint8, (side_px, side_px, 3), False), ("label", np.int64, (), False)]
+    return TransformSpec(decode, edit_fields=fields, removed_fields=[*_LABEL_KEYS, "jpeg"])

@@ -1,0 +1,130 @@
+"""Batches for a training, streamed out of the dataset: decoded and augmented in workers, shuffled through a buffer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jobs.dataset import read_labelled
+from jobs.labels import LabelledImage
+from models.augmentation import augment
+from models.recipe import Batch
+from models.spec import Images
+
+BUFFER_BYTES = 256 * 2**20
+"""Of decoded squares that an epoch is shuffled through."""
+
+
+@dataclass(frozen=True)
+class DatasetBatches:
+    """The training and held-out images of a dataset; a `models.recipe.TrainingData`.
+
+    Attributes:
+        training: What is learned from.
+        validation: What is held out.
+        category_ids: In the order of the network's outputs.
+        side_px: Of the squares, in pixels.
+        batch_size: Images a step.
+        workers: Decoding threads.
+        seed: Of order and augmentation.
+        augmented: Whether training images are changed a little.
+    """
+
+    training: Sequence[LabelledImage]
+    validation: Sequence[LabelledImage]
+    category_ids: Sequence[str]
+    side_px: int
+    batch_size: int = 32
+    workers: int = 2
+    seed: int = 7
+    augmented: bool = True
+
+    @property
+    def steps(self) -> int:
+        """How many whole batches an epoch has, at least 1."""
+        return max(1, len(self.training) // self.batch_size)
+
+    def counts(self) -> tuple[int, ...]:
+        """Return how many training images each category has."""
+        place = {category_id: index for index, category_id in enumerate(self.category_ids)}
+        indices = [place[image.category_id] for image in self.training]
+        return tuple(np.bincount(indices, minlength=len(place)).tolist())
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield an epoch's batches in an order of its own; if images no longer decode, it begins again for the rest."""
+        left, turn = self.steps, 0
+        while left > 0:
+            seed = zlib.crc32(f"{self.seed}/{epoch}/{turn}".encode())
+            before = left
+            for batch in self._shuffled(epoch, seed):
+                yield batch
+                left -= 1
+                if not left:
+                    return
+            if left == before:
+                return
+            turn += 1
+
+    def held_out(self) -> Iterator[Batch]:
+        """Yield the validation images as they are."""
+        groups = read_labelled(
+            self._files(self.validation), self._labels(self.validation), side_px=self.side_px, workers=self.workers
+        )
+        for images, labels in groups:
+            for start in range(0, len(labels), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                yield images[part], labels[part]
+
+    def _shuffled(self, epoch: int, seed: int) -> Iterator[Batch]:
+        """Draw batches from a buffer that the reader keeps full; the last, smaller one only if it is the first too."""
+        random = np.random.default_rng(seed)
+        capacity = max(4 * self.batch_size, BUFFER_BYTES // (3 * self.side_px**2))
+        squares: list[Images] = []
+        labels: list[int] = []
+        yielded = False
+
+        def draw(count: int) -> Batch:
+            chosen = []
+            for _ in range(count):
+                place = int(random.integers(len(squares)))
+                squares[place], squares[-1] = squares[-1], squares[place]
+                labels[place], labels[-1] = labels[-1], labels[place]
+                chosen.append((squares.pop(), labels.pop()))
+            return np.stack([square for square, _ in chosen]), np.array([label for _, label in chosen])
+
+        def change(key: tuple[str, int, str], square: Images) -> Images:
+            return augment(square, np.random.default_rng(zlib.crc32(f"{seed}/{key}".encode())))
+
+        groups = read_labelled(
+            self._files(self.training),
+            self._labels(self.training),
+            side_px=self.side_px,
+            workers=self.workers,
+            change=change if self.augmented else None,
+            shuffle_seed=seed,
+        )
+        try:
+            for images, found in groups:
+                squares.extend(images)
+                labels.extend(found.tolist())
+                while len(squares) > capacity:
+                    yielded = True
+                    yield draw(self.batch_size)
+            while len(squares) >= self.batch_size:
+                yielded = True
+                yield draw(self.batch_size)
+            if squares and not yielded:
+                yield draw(len(squares))
+        finally:
+            groups.close()
+
+    def _labels(self, images: Sequence[LabelledImage]) -> dict[tuple[str, int, str], int]:
+        place = {category_id: index for index, category_id in enumerate(self.category_ids)}
+        return {image.key: place[image.category_id] for image in images}
+
+    def _files(self, images: Sequence[LabelledImage]) -> list[Path]:
+        return sorted({image.shard for image in images})

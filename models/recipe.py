@@ -1,0 +1,90 @@
+"""What a training is told, and what it may be fed with. Nothing here imports Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.spec import Images, NetworkSpec
+
+Batch = tuple[Images, NDArray[np.integer[Any]]]
+Watch = Callable[[int, int, int, dict[str, float]], None]
+"""Told after each step: epoch, step, steps, figures so far."""
+
+
+class TrainingFailed(RuntimeError):
+    """A training that cannot go on; the message says what is kept and what to change."""
+
+
+class TrainingData(Protocol):
+    """Labelled squares of one side length, in batches."""
+
+    @property
+    def steps(self) -> int:
+        """How many batches an epoch has, at least 1."""
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield an epoch's batches, shuffled and augmented, at least `steps` of them.
+
+        Each is uint8 (batch, side_px, side_px, 3), RGB, 0-255, and (batch,) indices of categories.
+        """
+
+    def held_out(self) -> Iterator[Batch]:
+        """Yield the held-out batches, as they are, always the same."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        head_epochs: Passes that train the head alone, the rest frozen.
+        epochs: Passes after that, at most.
+        head_learning_rate: Of AdamW in the head phase.
+        learning_rate: Of AdamW afterwards, at its beginning; it falls along a cosine.
+        unfreeze_from: Name of the first layer or block that is then trained; empty trains all.
+        train_norms: Whether BatchNorm learns too: only for networks that start from nothing.
+        patience: Epochs without a lower held-out loss after which it stops.
+        dropout: Share of the pooled features that training drops, in [0, 1).
+        label_smoothing: Share of the label that is spread over all categories, in [0, 1).
+        weight_decay: Of AdamW.
+        class_weights: Whether rare categories count more, so that each counts as much in sum.
+        mixed_precision: Whether it computes in float16 where the accelerator gains by that.
+        seed: Of everything random.
+    """
+
+    head_epochs: int = 2
+    epochs: int = 8
+    head_learning_rate: float = 1e-3
+    learning_rate: float = 1e-4
+    unfreeze_from: str = ""
+    train_norms: bool = False
+    patience: int = 3
+    dropout: float = 0.2
+    label_smoothing: float = 0.0
+    weight_decay: float = 1e-4
+    class_weights: bool = True
+    mixed_precision: bool = False
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one network has to learn.
+
+    Attributes:
+        network: Its architecture, input and range.
+        side_px: Of the squares that the data yields, in pixels.
+        counts: Training images of each category.
+        work_dir: For its checkpoint.
+    """
+
+    network: NetworkSpec
+    side_px: int
+    counts: tuple[int, ...]
+    work_dir: Path

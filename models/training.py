@@ -1,0 +1,163 @@
+"""Fine-tuning one network, on whichever backend Keras runs: a head phase, then the unfrozen network, both resumable.
+
+Needs decoded squares and labels and nothing else: neither Spark nor TensorFlow. `jobs.finetune` feeds it from the
+dataset; `models.train_fashion_mnist` from arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoints import Arrays, Checkpoint, Progress
+from models.checkpoints import load as load_checkpoint
+from models.phases import compiled, first_trained, refresh, weights_by_category
+from models.recipe import Batch, Recipe, Task, TrainingData, TrainingFailed, Watch
+from models.registry import architecture
+
+CHECKPOINT = "checkpoint.npz"
+
+
+def train(
+    task: Task, recipe: Recipe, data: TrainingData, *, start: Callable[[Any], None], watch: Watch | None = None
+) -> tuple[Any, Progress]:
+    """Train a network, from its checkpoint if there is one.
+
+    Args:
+        task: Which network, on how many images, and where.
+        recipe: How.
+        data: Training and held-out squares.
+        start: Fills in the weights to start from; not called when a checkpoint is there.
+        watch: Told after each step.
+
+    Returns:
+        The keras.Model to logits with its best epoch's weights, in float32, and how it went.
+
+    Raises:
+        TrainingFailed: If the loss is no number, or the checkpoint cannot be written; earlier epochs are kept.
+        ValueError: If `unfreeze_from` is no layer, with those that are.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    path = task.work_dir / CHECKPOINT
+    held = load_checkpoint(path)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16" if recipe.mixed_precision else "float32")
+    try:
+        network = _built(task, recipe.dropout)
+        if held is None:
+            start(network)
+            held = Checkpoint(Progress(), network.get_weights(), network.get_weights(), [])
+        else:
+            network.set_weights(held.weights)
+        refresh(network)
+        first_trained(network, recipe.unfreeze_from)
+        if not held.progress.finished:
+            held = _epochs(task, recipe, data, network, held, watch)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    model = _built(task, 0.0)
+    model.set_weights(held.best)
+    refresh(model)
+    return model, held.progress
+
+
+def _built(task: Task, dropout: float) -> Any:
+    return architecture(task.network.architecture).build(
+        input_px=task.network.input_px, categories=len(task.counts), dropout=dropout
+    )
+
+
+def _epochs(
+    task: Task, recipe: Recipe, data: TrainingData, network: Any, held: Checkpoint, watch: Watch | None
+) -> Checkpoint:
+    """Go through the epochs that are left, a checkpoint after each."""
+    whole: Any = None
+    phase: bool | None = None
+    progress, best = held.progress, held.best
+    weights = weights_by_category(task.counts) if recipe.class_weights else None
+    while not progress.finished:
+        head = progress.epochs < recipe.head_epochs
+        if phase != head:
+            whole, phase = compiled(task, recipe, network, data.steps, head=head), head
+            going_on = held.optimizer and (progress.head_epochs == progress.epochs) == head
+            _restore(whole.optimizer, held.optimizer if going_on else [])
+        started = time.perf_counter()
+        figures = _one_epoch(whole, task, data, progress.epochs, weights, watch)
+        figures["seconds"] = round(time.perf_counter() - started, 3)
+        number = progress.epochs + 1
+        if not all(map(math.isfinite, figures.values())):
+            raise TrainingFailed(
+                f"the loss of {task.network.architecture} became {figures['loss']} in epoch {number}; lower the "
+                f"learning rate and run the same command: the {progress.epochs} epochs before are kept in "
+                f"{task.work_dir}"
+            )
+        progress.history.append(figures)
+        progress.epochs, progress.head_epochs = number, progress.head_epochs + head
+        if figures["val_loss"] < progress.best_loss:
+            progress.best_loss, progress.best_epoch, best = figures["val_loss"], number, network.get_weights()
+        waited = number - max(progress.best_epoch, progress.head_epochs)
+        progress.finished = number >= recipe.head_epochs + recipe.epochs or (not head and waited >= recipe.patience)
+        optimizer = [np.asarray(variable) for variable in whole.optimizer.variables]
+        held = Checkpoint(progress, network.get_weights(), best, optimizer)
+        _save(held, task.work_dir)
+    return held
+
+
+def _restore(optimizer: Any, values: Arrays) -> None:
+    variables = optimizer.variables
+    if len(values) == len(variables):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def _one_epoch(
+    whole: Any, task: Task, data: TrainingData, epoch: int, weights: NDArray[np.float32] | None, watch: Watch | None
+) -> dict[str, float]:
+    categories = len(task.counts)
+
+    def ready(batches: Iterator[Batch], *, weighted: bool) -> Iterator[tuple[Any, ...]]:
+        for images, labels in batches:
+            targets = np.eye(categories, dtype=np.float32)[labels]
+            counted = weights[labels] if weighted and weights is not None else np.ones(len(labels), np.float32)
+            yield images, targets, counted
+
+    steps = data.steps
+
+    class Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
+        """Tells of every step, and stops at the first loss that is no number."""
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            """Look at the figures."""
+            figures = {name: float(value) for name, value in (logs or {}).items()}
+            if not math.isfinite(figures.get("loss", 0.0)):
+                self.model.stop_training = True
+            if watch:
+                watch(epoch + 1, batch + 1, steps, figures)
+
+    watching: Any = Watching()
+    training = ready(data.batches(epoch), weighted=True)
+    done = whole.fit(training, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False, callbacks=[watching])
+    figures = {name: float(values[-1]) for name, values in done.history.items()}
+    if math.isfinite(figures["loss"]):
+        measured = whole.evaluate(ready(data.held_out(), weighted=False), verbose=0, return_dict=True)
+        figures |= {f"val_{name}": float(value) for name, value in measured.items()}
+    return figures
+
+
+def _save(held: Checkpoint, work_dir: Path) -> None:
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        held.save(work_dir / CHECKPOINT)
+    except OSError as error:
+        kept = held.progress.epochs - 1
+        raise TrainingFailed(
+            f"the checkpoint in {work_dir} cannot be written ({error.strerror}); free some space and run the same "
+            f"command: it goes on after the {kept} epochs that are kept"
+        ) from error
