@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from jobs.cli_options import Date, json_option
 from jobs.config import UsageError
 from jobs.labels import PARTS
 from jobs.settings import Settings
+
+_PER_NETWORK = "For all networks, or as NETWORK=VALUE for one; may be repeated."
 
 
 def _dataset_options(command: Any) -> Any:
@@ -69,6 +72,49 @@ def evaluate(
     output.summary(_short(document), as_json)
     for path in (written, page):
         output.line(str(path))
+
+
+@click.command()
+@click.option("--release-id", required=True, help="Name of the release to be made.")
+@click.option("--network", "networks", multiple=True, default=("efficientnetb0", "xception"), show_default=True)
+@click.option("--start-from", multiple=True, help=f"imagenet, nothing, a .weights.h5 file or a release. {_PER_NETWORK}")
+@click.option("--input-px", multiple=True, help=f"By default what the architecture was made for. {_PER_NETWORK}")
+@click.option("--unfreeze-from", multiple=True, help=f"First block that is trained, as in block6a. {_PER_NETWORK}")
+@click.option(
+    "--head-epochs", type=click.IntRange(0), default=2, show_default=True, help="With all but the head frozen."
+)
+@click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="After these, at most.")
+@click.option("--patience", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--head-learning-rate", type=click.FloatRange(0), default=1e-3, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0), default=1e-4, show_default=True)
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option("--class-weights/--no-class-weights", default=True, show_default=True)
+@click.option("--mixed-precision", is_flag=True, help="Compute in float16; pays on accelerators.")
+@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--taxonomy", type=click.Path(path_type=Path), help="A CSV file with category_id and category_path.")
+@click.option("--taxonomy-version", default="", help="Its name; by default made of the category_ids.")
+@click.option("--target-precision", type=click.FloatRange(0.5, 1, max_open=True), default=0.95, show_default=True)
+@click.option("--floor", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Below it: unknown.")
+@_dataset_options
+@json_option
+def finetune(as_json: bool, **options: Any) -> None:
+    """Train networks on the ingested products that have a category, and make a calibrated release of them.
+
+    Stopped at any time, the same command goes on after the last finished epoch.
+
+    \b
+    Example:
+      shelfwise finetune --release-id shop-1 --start-from imagenet
+      shelfwise finetune --release-id shop-2 --network xception --start-from xception.weights.h5 --unfreeze-from block13
+    """
+    from jobs import finetune as job
+    from jobs.finetune_options import config_of
+    from jobs.progress import training_progress
+
+    config = config_of(Settings(), options, command=" ".join(["shelfwise", *sys.argv[1:]]))
+    with training_progress() as watch:
+        done = job.run(config, watch=watch)
+    output.summary(done, as_json)
 
 
 def _short(document: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from models.recipe import Watch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 
@@ -44,3 +49,26 @@ def _poll(spark: SparkSession, progress: Progress, shown: object, stopped: threa
         if running:
             done = sum(stage.numCompletedTasks for stage in running)
             progress.update(shown, completed=done, total=sum(stage.numTasks for stage in running))  # type: ignore[arg-type]
+
+
+@contextmanager
+def training_progress() -> Iterator[Callable[[str], Watch]]:
+    """Show how far a training is: a bar an epoch on a terminal, a line an epoch in the log everywhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
+        yield lambda name: _epoch_bars(progress, name)
+
+
+def _epoch_bars(progress: Progress, name: str) -> Watch:
+    bars: dict[int, TaskID] = {}
+
+    def watch(epoch: int, step: int, steps: int, figures: dict[str, float]) -> None:
+        if epoch not in bars:
+            bars[epoch] = progress.add_task(f"{name}, epoch {epoch}", total=steps)
+        shown = f"{name}, epoch {epoch}: loss {figures.get('loss', 0.0):.4f}"
+        progress.update(bars[epoch], completed=step, description=shown)
+        if step == steps:
+            log.info("%s, accuracy %.4f", shown, figures.get("accuracy", 0.0))
+
+    return watch

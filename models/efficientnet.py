@@ -10,9 +10,9 @@ import keras
 class EfficientNet:
     """One size of the family."""
 
-    def __init__(self, size: str, default_px: int) -> None:
-        """Name a size, `B0` to `B7`, and the side that it was made for, in pixels."""
-        self.size, self.default_px = size, default_px
+    def __init__(self, size: str) -> None:
+        """Name a size, `B0` to `B7`."""
+        self.size = size
 
     def build(self, *, input_px: int, categories: int, dropout: float = 0.0) -> keras.Model:
         """Build an untrained network with a linear head.
@@ -41,11 +41,11 @@ class EfficientNet:
         return images
 
 
-B0 = EfficientNet("B0", 224)
-B1 = EfficientNet("B1", 240)
-B2 = EfficientNet("B2", 260)
-B3 = EfficientNet("B3", 300)
-B4 = EfficientNet("B4", 380)
-B5 = EfficientNet("B5", 456)
-B6 = EfficientNet("B6", 528)
-B7 = EfficientNet("B7", 600)
+B0 = EfficientNet("B0")
+B1 = EfficientNet("B1")
+B2 = EfficientNet("B2")
+B3 = EfficientNet("B3")
+B4 = EfficientNet("B4")
+B5 = EfficientNet("B5")
+B6 = EfficientNet("B6")
+B7 = EfficientNet("B7")

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from models.spec import Images, NetworkSpec
 
+NOTHING, IMAGENET = "nothing", "imagenet"
+"""What a network may start from, beside a weights file and a release."""
+
 Batch = tuple[Images, NDArray[np.integer[Any]]]
 Watch = Callable[[int, int, int, dict[str, float]], None]
 """Told after each step: epoch, step, steps, figures so far."""

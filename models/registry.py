@@ -22,12 +22,22 @@ ARCHITECTURES = {
 }
 """By name, the module, or an object in it."""
 
+INPUT_PX = {
+    "efficientnetb0": (32, 224),
+    "efficientnetb1": (32, 240),
+    "efficientnetb2": (32, 260),
+    "efficientnetb3": (32, 300),
+    "efficientnetb4": (32, 380),
+    "efficientnetb5": (32, 456),
+    "efficientnetb6": (32, 528),
+    "efficientnetb7": (32, 600),
+    "xception": (71, 299),
+}
+"""By name, the smallest side of the square input, and the one that the network was made for, in pixels."""
+
 
 class Architecture(Protocol):
     """What an entry of `ARCHITECTURES` offers."""
-
-    default_px: int
-    """Side of the square input that the network was made for, in pixels."""
 
     def build(self, *, input_px: int, categories: int, dropout: float = 0.0) -> Any:
         """Return an untrained keras.Model from (batch, input_px, input_px, 3) to logits (batch, categories)."""

@@ -109,13 +109,20 @@ def load_release(directory: Path) -> Release:
     return release
 
 
-def save_release(release: Release, directory: Path, *, weights: Mapping[str, Path]) -> None:
+def save_release(
+    release: Release,
+    directory: Path,
+    *,
+    weights: Mapping[str, Path],
+    documents: Mapping[str, str | bytes] | None = None,
+) -> None:
     """Write a release whole or not at all.
 
     Args:
         release: Its networks' `weights_sha256` are those of the files in `weights`.
         directory: Where it will stand; must not exist yet.
         weights: The file to copy for each architecture.
+        documents: What else belongs to it, such as its model card, by file name.
 
     Raises:
         FileExistsError: If the directory is there: a release is never changed; choose another release_id.
@@ -129,6 +136,8 @@ def save_release(release: Release, directory: Path, *, weights: Mapping[str, Pat
             shutil.copyfile(weights[network.architecture], scratch / network.weights_file)
         document = {"format": FORMAT, **asdict(release), "thresholds": dict(release.thresholds)}
         (scratch / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        for name, content in (documents or {}).items():
+            (scratch / name).write_bytes(content.encode() if isinstance(content, str) else content)
         load_release(scratch)
         os.replace(scratch, directory)
     finally:

@@ -6,8 +6,6 @@ from typing import Any
 
 import keras
 
-default_px = 299
-
 
 def build(*, input_px: int, categories: int, dropout: float = 0.0) -> keras.Model:
     """Build an untrained Xception with a linear head.

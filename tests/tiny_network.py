@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 NAME = "tiny"
-default_px = 16
 
 
 def backbone(*, input_px: int, weights: str | None = None) -> Any:

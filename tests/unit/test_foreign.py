@@ -14,7 +14,7 @@ import pytest
 from models.backbones import ForeignWeights, copy_backbone, every_layer
 from models.foreign import ForeignNetwork, made_up_samples, refuse_code, take_in
 from models.inputs import network_input
-from models.registry import ARCHITECTURES, architecture
+from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError
 
 CATEGORIES = 4
@@ -193,6 +193,9 @@ def test_weights_of_another_size_do_not_fit() -> None:
         copy_backbone(backbone("Xception", 71), target)
 
 
-def test_every_architecture_is_there() -> None:
-    for name in ARCHITECTURES:
-        assert architecture(name).default_px >= 224
+def test_every_architecture_is_there_and_takes_its_smallest_input() -> None:
+    assert set(ARCHITECTURES) == set(INPUT_PX)
+    for name in ("efficientnetb0", "xception"):
+        model = architecture(name).build(input_px=INPUT_PX[name][0], categories=2)
+        assert model.output_shape == (None, 2)
+    assert all(architecture(name) is not None for name in ARCHITECTURES)

@@ -1,0 +1,227 @@
+"""Fine-tune networks on the labelled products of the dataset, and make a calibrated release of them.
+
+    shelfwise finetune --release-id shop-2 --start-from imagenet
+
+Reads images/ingest_date=*/ and their labels; writes releases/RELEASE_ID/. Every epoch leaves a checkpoint under
+training/RELEASE_ID/, and the same command goes on from the last one. What appears under releases/ is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jobs.charts import learning_curves
+from jobs.config import Places, RunFailed, UsageError
+from jobs.labels import PARTS, LabelledImage, data_sha256, labelled_images
+from jobs.taxonomy import split, taxonomy_of
+from jobs.training_data import DatasetBatches
+from models.recipe import Recipe, Task, TrainingFailed, Watch
+from models.release import Release, save_release, sha256_of, to_float16
+from models.spec import Category, NetworkSpec
+from models.thresholds import FLOOR, TARGET_PRECISION
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """One network of the release to be made.
+
+    Attributes:
+        architecture: A key of `models.registry.ARCHITECTURES`.
+        input_px: Side of its input, in pixels.
+        start: See `models.starts.fill`.
+        recipe: How it is trained.
+    """
+
+    architecture: str
+    input_px: int
+    start: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """What one finetune does.
+
+    Attributes:
+        release_id: Of the release to be made.
+        places: Where state lives.
+        networks: At least one.
+        taxonomy: A CSV file with category_id and category_path; None takes the labels as they are.
+        taxonomy_version: Its name; empty makes one of the category_ids.
+        first: First ingest date.
+        last: Last ingest date, included.
+        batch_size: Images a step.
+        decode_workers: Decoding threads.
+        target_precision: Of what will be published automatically, in (0, 1).
+        floor: Below this confidence an answer is `unknown`.
+        command: As it was typed, for the model card.
+    """
+
+    release_id: str
+    places: Places
+    networks: tuple[NetworkPlan, ...]
+    taxonomy: Path | None = None
+    taxonomy_version: str = ""
+    first: date = date.min
+    last: date = date.max
+    batch_size: int = 32
+    decode_workers: int = 2
+    target_precision: float = TARGET_PRECISION
+    floor: float = FLOOR
+    command: str = ""
+
+    @property
+    def work_dir(self) -> Path:
+        """Checkpoints and learning curves, until the release is there."""
+        return self.places.home / "training" / self.release_id
+
+    @property
+    def target(self) -> Path:
+        """The release's directory."""
+        return self.places.home / "releases" / self.release_id
+
+
+def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict[str, Any]:
+    """Train, calibrate, measure and release.
+
+    Args:
+        config: What to do.
+        watch: Given a network's name, what is told after each of its steps.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UsageError: If the labelled products or the call cannot be used; nothing was written.
+        RunFailed: If training cannot go on; the epochs before are kept, and no release is there.
+    """
+    started = time.monotonic()
+    if config.target.exists():
+        raise UsageError(
+            f"{config.target} is there already and a release is never changed; choose another --release-id"
+        )
+    images = labelled_images(config.places, first=config.first, last=config.last)
+    categories, taxonomy_version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
+    sides = split(images)
+    _remember(config, images, taxonomy_version)
+    try:
+        trained = [_trained(config, plan, sides, categories, taxonomy_version, watch) for plan in config.networks]
+        release = _released(config, trained, sides, categories, taxonomy_version, round(time.monotonic() - started))
+    except TrainingFailed as error:
+        raise RunFailed(str(error)) from error
+    except OSError as error:
+        raise RunFailed(
+            f"release {config.release_id} could not be written ({error.strerror or error}); free some space and run "
+            f"the same command: what was trained is kept in {config.work_dir}"
+        ) from error
+    shutil.rmtree(config.work_dir, ignore_errors=True)
+    return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
+
+
+def _remember(config: FinetuneConfig, images: Sequence[LabelledImage], taxonomy_version: str) -> None:
+    """Make sure that checkpoints in the work directory are of the same task."""
+    task = {
+        "data_sha256": data_sha256(images),
+        "taxonomy_version": taxonomy_version,
+        "networks": [[plan.architecture, plan.input_px, plan.start] for plan in config.networks],
+    }
+    path = config.work_dir / "task.json"
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name, value in task.items() if before.get(name) != value]
+        if other:
+            raise UsageError(
+                f"the training in {config.work_dir} was begun with another {', '.join(other)}; choose another "
+                "--release-id, or delete that directory to begin again"
+            )
+        return
+    config.work_dir.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(".task.json.tmp")
+    scratch.write_text(json.dumps(task), encoding="utf-8")
+    scratch.replace(path)
+
+
+def _trained(
+    config: FinetuneConfig,
+    plan: NetworkPlan,
+    sides: dict[str, list[LabelledImage]],
+    categories: Sequence[Category],
+    taxonomy_version: str,
+    watch: Callable[[str], Watch | None],
+) -> tuple[NetworkSpec, Path]:
+    """Train one network and leave its weights in the work directory."""
+    from models.starts import fill
+    from models.training import train
+
+    ids = [category.category_id for category in categories]
+    network = NetworkSpec(plan.architecture, plan.input_px, f"{plan.architecture}.weights.h5", "", 1.0)
+    decode_px = max(each.input_px for each in config.networks)
+    data = DatasetBatches(
+        sides["train"], sides["validation"], ids, decode_px, config.batch_size, config.decode_workers, plan.recipe.seed
+    )
+    work_dir = config.work_dir / plan.architecture
+    task = Task(network, decode_px, data.counts(), work_dir)
+
+    def start(model: Any) -> None:
+        fill(model, network, plan.start, category_ids=ids, taxonomy_version=taxonomy_version)
+
+    try:
+        model, progress = train(task, plan.recipe, data, start=start, watch=watch(plan.architecture))
+    except ValueError as error:  # a wrong name, or weights that do not fit: the call, not the run
+        raise UsageError(str(error)) from error
+    history = progress.history
+    curves = {"training": [one["loss"] for one in history], "held out": [one["val_loss"] for one in history]}
+    learning_curves(config.work_dir / f"{plan.architecture}-curves.png", curves, title=f"{plan.architecture}: loss")
+    log.info("finetune: %s stopped after %s epochs, best %s", plan.architecture, progress.epochs, progress.best_epoch)
+    full, half = work_dir / "full.weights.h5", work_dir / "half.weights.h5"
+    model.save_weights(full)
+    to_float16(full, half)
+    return replace(network, weights_sha256=sha256_of(half)), half
+
+
+def _released(
+    config: FinetuneConfig,
+    trained: Sequence[tuple[NetworkSpec, Path]],
+    sides: dict[str, list[LabelledImage]],
+    categories: Sequence[Category],
+    taxonomy_version: str,
+    seconds: int,
+) -> Release:
+    """Calibrate on the validation part, measure on the test part, and put the release in place."""
+    from jobs.release_making import finished_release
+
+    training = {
+        "command": config.command,
+        "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds_of_last_session": seconds,
+        "data_sha256": data_sha256([image for part in PARTS for image in sides[part]]),
+        **{f"{part}_images": len(found) for part, found in sides.items()},
+        **{f"{plan.architecture}_starts_from": plan.start for plan in config.networks},
+        **{f"{plan.architecture}_recipe": json.dumps(asdict(plan.recipe)) for plan in config.networks},
+    }
+    networks = tuple(replace(network, ensemble_weight=1 / len(trained)) for network, _ in trained)
+    draft = Release(
+        config.release_id,
+        taxonomy_version,
+        tuple(categories),
+        networks,
+        1.0,
+        training=training,
+        code_version=version("shelfwise"),
+    )
+    weights = {network.architecture: path for network, path in trained}
+    release, documents = finished_release(draft, weights, sides, config)
+    documents |= {path.name: path.read_bytes() for path in config.work_dir.glob("*-curves.png")}
+    save_release(release, config.target, weights=weights, documents=documents)
+    return release

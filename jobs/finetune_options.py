@@ -1,0 +1,85 @@
+"""From what is typed to what finetune is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import date
+from typing import Any
+
+from jobs.config import RunConfig, UsageError
+from jobs.finetune import FinetuneConfig, NetworkPlan
+from jobs.settings import Settings
+from models.recipe import IMAGENET, NOTHING, Recipe
+from models.registry import ARCHITECTURES, INPUT_PX
+
+
+def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -> FinetuneConfig:
+    """Return what to do.
+
+    Args:
+        settings: Where state lives.
+        options: Of the command `finetune`, by their names.
+        command: As it was typed.
+
+    Raises:
+        UsageError: If a network is unknown or named twice, or an option is for none of them.
+    """
+    networks = list(options["networks"])
+    unknown = [name for name in networks if name not in ARCHITECTURES]
+    if unknown or len(set(networks)) < len(networks):
+        wrong = f"there is no network {unknown[0]!r}" if unknown else "a network is named twice"
+        raise UsageError(f"{wrong}; expected different ones of {', '.join(ARCHITECTURES)}")
+    RunConfig(options["release_id"], "nightly", date.min)  # a release_id is a directory's name, as a run_id is
+    starts = _by_network("--start-from", options["start_from"], networks, default=IMAGENET)
+    sizes = _by_network("--input-px", options["input_px"], networks, default="")
+    blocks = _by_network("--unfreeze-from", options["unfreeze_from"], networks, default="")
+    names = {field.name for field in fields(Recipe)}
+    shared = {name: value for name, value in options.items() if name in names and name != "unfreeze_from"}
+    plans = []
+    for name in networks:
+        start = starts[name]
+        if start not in (IMAGENET, NOTHING) and not start.endswith(".h5"):
+            start = str(settings.find_release(start).absolute())
+        recipe = Recipe(**{**shared, "unfreeze_from": blocks[name], "train_norms": start == NOTHING})
+        if start == NOTHING:
+            recipe = Recipe(**{**shared, "head_epochs": 0, "unfreeze_from": "", "train_norms": True})
+        plans.append(NetworkPlan(name, _side(name, sizes[name]), start, recipe))
+    return FinetuneConfig(
+        release_id=options["release_id"],
+        places=settings.places,
+        networks=tuple(plans),
+        taxonomy=options["taxonomy"],
+        taxonomy_version=options["taxonomy_version"],
+        first=options["first"] or date.min,
+        last=options["last"] or date.max,
+        batch_size=options["batch_size"],
+        decode_workers=options["decode_workers"],
+        target_precision=options["target_precision"],
+        floor=options["floor"],
+        command=command,
+    )
+
+
+def _by_network(option: str, values: Sequence[str], networks: Sequence[str], *, default: str) -> dict[str, str]:
+    """Read values that are for all networks, or `NETWORK=VALUE` for one."""
+    found = dict.fromkeys(networks, default)
+    for value in sorted(values, key=lambda one: one.partition("=")[0] in networks):  # what is for all comes first
+        name, separator, own = value.partition("=")
+        if separator and name in networks:
+            found[name] = own
+        elif separator and name in ARCHITECTURES:
+            raise UsageError(f"{option} {value} is for a network that is not trained; these are {', '.join(networks)}")
+        else:
+            found = dict.fromkeys(networks, value)
+    return found
+
+
+def _side(name: str, value: str) -> int:
+    if value and not value.isdigit():
+        raise UsageError(f"--input-px is a number of pixels, received {value!r}")
+    smallest, usual = INPUT_PX[name]
+    side = int(value or usual)
+    if side < smallest:
+        raise UsageError(f"{name} takes inputs of at least {smallest} px, received {side}; raise --input-px")
+    return side

@@ -1,0 +1,91 @@
+"""The categories that a labelled catalog teaches, and which products teach, choose and measure."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.config import UsageError
+from jobs.labels import PARTS, LabelledImage, check_labels, data_sha256, part_of
+from models.decision import ancestors
+from models.spec import Category
+
+MIN_PRODUCTS = 10
+
+
+def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str) -> tuple[tuple[Category, ...], str]:
+    """Find the categories that can be learned.
+
+    Args:
+        images: Labelled.
+        file: A CSV file with category_id and category_path; None takes the labels as they are.
+        name: Version of the taxonomy; empty makes one of the category_ids.
+
+    Returns:
+        The categories, in order of category_id, and their version.
+
+    Raises:
+        UsageError: If a label is unknown or a parent, there is only one, or one has fewer than 10 products.
+    """
+    labels = sorted({image.category_id for image in images})
+    if file:
+        categories = read_taxonomy(file)
+        check_labels(images, [one.category_id for one in categories], taxonomy=f"taxonomy {file}")
+        categories = tuple(one for one in categories if one.category_id in labels)
+    else:
+        for label in labels:
+            above = set(ancestors(label)) & set(labels)
+            if above:
+                raise UsageError(
+                    f"products are labelled {min(above)!r}, which is the parent of the label {label!r}; label them "
+                    "with a category below it"
+                )
+        categories = tuple(Category(label, _readable(label)) for label in labels)
+    if len(categories) < 2:
+        raise UsageError(f"all labelled products are {labels[0]!r}; at least two categories are needed to learn from")
+    products: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        products[image.category_id].add(image.product_id)
+    few = {label: len(found) for label, found in products.items() if len(found) < MIN_PRODUCTS}
+    if few:
+        label = min(few, key=lambda one: (few[one], one))
+        raise UsageError(
+            f"category {label!r} has {few[label]} products and at least {MIN_PRODUCTS} are needed; label more of "
+            "them, or take the category out of the catalog"
+        )
+    digest = data_sha256([LabelledImage("", 0, "", one.category_id, Path()) for one in categories])
+    return categories, name or f"labels-{digest[:8]}"
+
+
+def read_taxonomy(path: Path) -> tuple[Category, ...]:
+    """Read a CSV file with the columns category_id and category_path."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [Category(row["category_id"].strip(), row["category_path"].strip()) for row in csv.DictReader(file)]
+    except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"{path} is no taxonomy ({type(error).__name__}: {error}); expected a CSV file with the columns "
+            "category_id and category_path"
+        ) from error
+    return tuple(sorted(rows, key=lambda one: one.category_id))
+
+
+def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
+    """Return the images of each part.
+
+    Raises:
+        UsageError: If a part has none.
+    """
+    sides: dict[str, list[LabelledImage]] = {part: [] for part in PARTS}
+    for image in images:
+        sides[part_of(image.product_id)].append(image)
+    for part, found in sides.items():
+        if not found:
+            raise UsageError(f"no product falls into the part {part!r}, a share by chance; label more products")
+    return sides
+
+
+def _readable(category_id: str) -> str:
+    return " > ".join(part[:1].upper() + part[1:] for part in category_id.split("."))

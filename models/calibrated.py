@@ -1,0 +1,47 @@
+"""Fitting everything about a release that is not weights of its networks: shares, temperature, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.calibration import combine, fit_ensemble
+from models.release import Release
+from models.spec import Probabilities
+from models.thresholds import FLOOR, TARGET_PRECISION, fit_thresholds
+
+
+def calibrated(
+    release: Release,
+    by_network: Mapping[str, Probabilities],
+    labels: NDArray[np.integer[Any]],
+    *,
+    target: float = TARGET_PRECISION,
+    floor: float = FLOOR,
+) -> Release:
+    """Fit a release on held-out products.
+
+    Args:
+        release: Its weights stay; its shares, temperature and thresholds are replaced.
+        by_network: Each network's softmax, (products, categories).
+        labels: The true category of each product.
+        target: Precision that what is published automatically shall have, category by category.
+        floor: Below this confidence an answer is `unknown`.
+
+    Returns:
+        The calibrated release.
+    """
+    shares, temperature = fit_ensemble(by_network, labels)
+    confidences = combine(by_network, weights=shares, temperature=temperature)
+    ids = [category.category_id for category in release.categories]
+    return replace(
+        release,
+        networks=tuple(replace(one, ensemble_weight=shares[one.architecture]) for one in release.networks),
+        temperature=temperature,
+        thresholds=fit_thresholds(confidences, labels, ids, target=target),
+        floor=floor,
+    )

@@ -1,0 +1,60 @@
+"""The model card of a release (Mitchell et al., 2019, arXiv:1810.03993): what it is, what it was made of, how good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from models.release import Release
+
+NAME = "MODEL_CARD.md"
+
+
+def model_card(release: Release) -> str:
+    """Return the card as Markdown, from what release.json says."""
+    return "\n".join(_lines(release)) + "\n"
+
+
+def _lines(release: Release) -> Iterator[str]:
+    names = " and ".join(f"{one.architecture} at {one.input_px} px" for one in release.networks)
+    yield f"# {release.release_id}"
+    yield ""
+    yield f"Puts a product image into one of {len(release.categories)} categories of {release.taxonomy_version}."
+    yield f"Networks: {names}. Made by shelfwise {release.code_version or 'of unknown version'}."
+    yield ""
+    yield "## What was measured"
+    yield ""
+    yield from (
+        _table(release.metrics, "figure") if release.metrics else ["Nothing: measure it with `shelfwise evaluate`."]
+    )
+    yield ""
+    yield "## What it was made of"
+    yield ""
+    yield from _table(release.training, "what") if release.training else ["Nothing is told."]
+    yield ""
+    yield "## When an answer is published"
+    yield ""
+    shares = ", ".join(f"{one.architecture} {one.ensemble_weight:.3f}" for one in release.networks)
+    yield f"Shares: {shares}. Temperature: {release.temperature:.4f}. Below {release.floor:g} an answer is `unknown`."
+    yield ""
+    yield "| category | from which confidence |"
+    yield "| --- | --- |"
+    for node in release.nodes:
+        leaf = node in release.categories
+        if not leaf and node.category_id not in release.thresholds:
+            continue
+        needed = release.thresholds.get(node.category_id, release.policy.threshold(node.category_id) if leaf else None)
+        name = node.category_id if leaf else f"{node.category_id} (suggested)"
+        yield f"| {name} | {'never' if needed is None or needed > 1 else f'{needed:.4f}'} |"
+    yield ""
+    yield "## What it is not for"
+    yield ""
+    yield "Other kinds of products and pictures than it was trained on: of these its confidence says little."
+
+
+def _table(values: Mapping[str, Any], heading: str) -> Iterator[str]:
+    yield f"| {heading} | value |"
+    yield "| --- | --- |"
+    for name, value in values.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+        yield f"| {name.replace('_', ' ')} | {shown} |"

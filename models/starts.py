@@ -1,0 +1,107 @@
+"""What a network may start from: nothing, ImageNet, a weights file, or a network of another release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models.backbones import copy_backbone
+from models.recipe import IMAGENET, NOTHING
+from models.registry import architecture
+from models.release import MANIFEST, ReleaseError, load_network, load_release
+from models.spec import NetworkSpec
+
+
+def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence[str], taxonomy_version: str) -> None:
+    """Give a new network the weights that its training starts from.
+
+    Args:
+        model: As `Architecture.build` made it.
+        network: What it is.
+        start: `nothing`, `imagenet`, a `.weights.h5` file with or without a head, or a release's directory.
+        category_ids: What the model's outputs mean.
+        taxonomy_version: Of these.
+
+    Raises:
+        ReleaseError: If the weights cannot be had, are of another architecture or shape, or the release answers with
+            another taxonomy; says what to give instead.
+    """
+    if start == NOTHING:
+        return
+    if start == IMAGENET:
+        copy_backbone(_imagenet(network), model)
+    elif (Path(start) / MANIFEST).is_file():
+        _from_release(model, network, Path(start), category_ids, taxonomy_version)
+    elif Path(start).is_file():
+        _from_file(model, network, Path(start))
+    else:
+        raise ReleaseError(
+            f"there is nothing at {start!r} to start from; give {IMAGENET}, {NOTHING}, a .weights.h5 file or a release"
+        )
+
+
+def _imagenet(network: NetworkSpec) -> Any:
+    try:
+        return architecture(network.architecture).backbone(input_px=network.input_px, weights="imagenet")
+    except Exception as error:  # keras raises a bare Exception for every failed download
+        raise ReleaseError(
+            f"the ImageNet weights of {network.architecture} could not be downloaded; give a local .weights.h5 file "
+            "with --start-from, or `--start-from nothing`"
+        ) from error
+
+
+def _from_release(
+    model: Any, network: NetworkSpec, directory: Path, category_ids: Sequence[str], taxonomy_version: str
+) -> None:
+    release = load_release(directory)
+    ids = [category.category_id for category in release.categories]
+    if release.taxonomy_version != taxonomy_version or ids != list(category_ids):
+        raise ReleaseError(
+            f"release {release.release_id} was trained under taxonomy {release.taxonomy_version} and this catalog is "
+            f"labelled under {taxonomy_version}; start from its weights file alone to keep no more than its backbone"
+        )
+    own = [one for one in release.networks if one.architecture == network.architecture]
+    if not own:
+        names = ", ".join(one.architecture for one in release.networks)
+        raise ReleaseError(f"release {release.release_id} has no {network.architecture}; it has {names}")
+    model.set_weights(load_network(release, directory, own[0]).get_weights())
+
+
+def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:
+    """Load a backbone's file; or one of a network with a head, of which the backbone is taken."""
+    parts = architecture(network.architecture)
+    bare = parts.backbone(input_px=network.input_px)
+    whole = parts.build(input_px=network.input_px, categories=int(model.output_shape[-1]))
+    reasons = []
+    for candidate, options in ((bare, {}), (whole, {}), (whole, {"skip_mismatch": True})):
+        try:
+            candidate.load_weights(path, **options)
+        except Exception as error:  # keras and h5py raise whatever a foreign file leads to
+            reasons.append(str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__)
+            continue
+        if not options or _head_alone_differs(path, whole):
+            copy_backbone(candidate, model)
+            return
+    raise ReleaseError(
+        f"{path} does not hold weights of {network.architecture} ({reasons[0] if reasons else 'other shapes'}); give a "
+        "file of that architecture"
+    )
+
+
+def _head_alone_differs(path: Path, whole: Any) -> bool:
+    """Say whether a file has as many layers of the same shapes as a network but for the last one."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        shapes: list[tuple[int, ...]] = []
+        layers = file.get("layers", file)
+        layers.visititems(
+            lambda name, item: shapes.append(tuple(item.shape)) if isinstance(item, h5py.Dataset) else None
+        )
+    wanted = sorted(tuple(weight.shape) for weight in whole.weights[:-2])
+    for shape in wanted:
+        if shape not in shapes:
+            return False
+        shapes.remove(shape)
+    return len(shapes) <= 2

@@ -1,0 +1,239 @@
+"""From a labelled dataset to a release, without Spark: what is made, what is refused, and what a kill leaves."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs import finetune
+from jobs.config import Places, RunFailed, UsageError
+from jobs.finetune import FinetuneConfig, NetworkPlan
+from jobs.labels import part_of
+from jobs.predict import load_predictor
+from models.card import NAME
+from models.decision import ancestors
+from models.recipe import NOTHING, Recipe
+from models.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.release import ReleaseError, load_release
+from models.spec import NetworkSpec
+from models.starts import fill
+from tests import tiny_network
+from tests.labelled import BLUE, GREEN, LEAVES, RED, jpeg_of, write_labelled
+
+RECIPE = Recipe(head_epochs=0, epochs=4, learning_rate=0.02, train_norms=True, patience=9, dropout=0.0)
+PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_architecture() -> Iterator[None]:
+    """Make the tiny network known."""
+    ARCHITECTURES[tiny_network.NAME] = "tests.tiny_network"
+    INPUT_PX[tiny_network.NAME] = (16, 16)
+    yield
+    del ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME]
+
+
+def config(home: Path, **changes: Any) -> FinetuneConfig:
+    plans = (NetworkPlan(tiny_network.NAME, 16, NOTHING, RECIPE),)
+    return replace(FinetuneConfig("colours-2", Places(home), plans, batch_size=8, command="shelfwise ..."), **changes)
+
+
+def silent(name: str) -> None:
+    """Watch nothing."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A home with a release that was fine-tuned on colours."""
+    home = tmp_path_factory.mktemp("home")
+    write_labelled(Places(home), PRODUCTS)
+    return home, finetune.run(config(home), watch=silent)
+
+
+def test_the_release_knows_what_it_was_shown(made: Any) -> None:
+    home, summary = made
+    predictor, release, _ = load_predictor(home / "releases" / "colours-2")
+    assert [category.category_id for category in release.categories] == sorted(LEAVES)
+    squares = np.stack([np.asarray(architecture_square(channel)) for channel in (0, 1, 2)])
+    answers = predictor.predict(squares).confidences.argmax(axis=1)
+    assert [release.categories[answer].category_id for answer in answers] == [RED, GREEN, BLUE]
+    assert summary["ensemble_test_accuracy"] == release.metrics["ensemble_test_accuracy"] == 1.0
+    assert summary["test_products"] == sum(part_of(product) == "test" for product, _, _ in PRODUCTS)
+
+
+def architecture_square(channel: int) -> Any:
+    from models.inputs import decode_square
+
+    return decode_square(jpeg_of(channel), 16)
+
+
+def test_the_bundle_tells_its_making(made: Any) -> None:
+    home, _ = made
+    place = home / "releases" / "colours-2"
+    release = load_release(place)
+    card = (place / NAME).read_text(encoding="utf-8")
+    assert release.training["command"] == "shelfwise ..."
+    assert release.training["data_sha256"] in card
+    assert "| ensemble test accuracy | 1.0000 |" in card
+    assert (place / "tiny-curves.png").read_bytes().startswith(b"\x89PNG")
+    nodes = {node for leaf in LEAVES for node in ancestors(leaf)}
+    assert set(release.thresholds) == {*LEAVES, "cold"} <= {*LEAVES, *nodes}, "warm has one leaf"
+    assert all(gate is None for gate in release.thresholds.values()), "nine products open no gate"
+    assert sorted(path.name for path in home.iterdir()) == ["images", "releases", "training"]
+    assert list((home / "training").iterdir()) == [], "the checkpoints have done their work"
+
+
+def test_a_release_is_never_made_again(made: Any) -> None:
+    home, _ = made
+    with pytest.raises(UsageError, match="never changed; choose another --release-id"):
+        finetune.run(config(home), watch=silent)
+
+
+def test_another_release_can_be_started_from(made: Any) -> None:
+    home, _ = made
+    place = home / "releases" / "colours-2"
+    network = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0)
+    model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
+    version = load_release(place).taxonomy_version
+    fill(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version=version)
+    trained = architecture(tiny_network.NAME).build(input_px=16, categories=3)
+    trained.load_weights(place / "tiny.weights.h5")
+    for one, other in zip(model.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ReleaseError, match=r"under taxonomy labels-.* labelled under shop-9"):
+        fill(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version="shop-9")
+
+
+def test_a_backbone_comes_from_files_with_and_without_a_head(tmp_path: Path) -> None:
+    network = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0)
+    tiny = architecture(tiny_network.NAME)
+    for number, source in enumerate((tiny.backbone(input_px=16), tiny.build(input_px=16, categories=7))):
+        path = tmp_path / f"{number}.weights.h5"
+        source.save_weights(path)
+        model = tiny.build(input_px=16, categories=3)
+        fill(model, network, str(path), category_ids=LEAVES, taxonomy_version="t")
+        np.testing.assert_array_equal(
+            np.array(model.get_layer("block2a_conv").kernel), np.array(source.get_layer("block2a_conv").kernel)
+        )
+
+
+@pytest.mark.parametrize("kind", ["shape", "text", "absent"])
+def test_weights_that_do_not_fit_are_a_sentence(kind: str, tmp_path: Path) -> None:
+    import keras
+
+    path = tmp_path / "theirs.weights.h5"
+    if kind == "shape":
+        inputs = keras.Input((16, 16, 3))
+        keras.Model(inputs, keras.layers.Conv2D(9, 5)(inputs)).save_weights(path)
+    if kind == "text":
+        path.write_text("no weights")
+    model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
+    before = model.get_weights()
+    with pytest.raises(ReleaseError, match=r"theirs\.weights\.h5"):
+        fill(model, NetworkSpec("tiny", 16, "w", "", 1.0), str(path), category_ids=LEAVES, taxonomy_version="t")
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("products", "sentence"),
+    [
+        ([(f"p{number}", RED, [0]) for number in range(40)], "all labelled products are 'warm.red'; at least two"),
+        ([*PRODUCTS, ("one", "cold.white", [0])], "category 'cold.white' has 1 products and at least 10 are needed"),
+        ([*PRODUCTS, *((f"q{number}", "cold", [1]) for number in range(20))], "'cold', which is the parent"),
+        ([(product, None, channels) for product, _, channels in PRODUCTS], "none of 90 ingested images has a category"),
+    ],
+)
+def test_products_that_cannot_be_learned_are_a_sentence(products: Any, sentence: str, tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), products)
+    with pytest.raises(UsageError, match=sentence):
+        finetune.run(config(tmp_path), watch=silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"], "nothing was begun"
+
+
+def test_a_label_that_the_taxonomy_does_not_know(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    taxonomy = tmp_path / "taxonomy.csv"
+    taxonomy.write_text("category_id,category_path\nwarm.red,Warm > Red\ncold.blue,Cold > Blue\n")
+    with pytest.raises(UsageError, match=r"'cold.green', which taxonomy .*taxonomy.csv does not know"):
+        finetune.run(config(tmp_path, taxonomy=taxonomy), watch=silent)
+
+
+def test_a_full_disk_leaves_no_half_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(RunFailed, match=r"No space left on device.*what was trained"),
+    ):
+        patched.setattr(finetune, "save_release", full)
+        finetune.run(config(tmp_path), watch=silent)
+    assert not (tmp_path / "releases").exists()
+    seen: list[int] = []
+    done = finetune.run(config(tmp_path), watch=lambda name: lambda epoch, *_: seen.append(epoch))
+    assert (done["release_id"], seen) == ("colours-2", []), "the same command only finishes"
+
+
+def test_checkpoints_of_another_task_are_not_gone_on_with(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+
+    def stop(name: str) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(config(tmp_path), watch=stop)
+    write_labelled(Places(tmp_path), [("new", RED, [0])], version=1)
+    with pytest.raises(UsageError, match="begun with another data_sha256; choose another --release-id"):
+        finetune.run(config(tmp_path), watch=silent)
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from tests.unit import test_finetune as here
+from models.registry import ARCHITECTURES, INPUT_PX
+ARCHITECTURES["tiny"], INPUT_PX["tiny"] = "tests.tiny_network", (16, 16)
+def watch(name):
+    def told(epoch, step, steps, figures):
+        print(epoch, step, flush=True)
+        time.sleep(0.05)
+    return told
+print(here.finetune.run(here.config(Path(sys.argv[1])), watch=watch)["ensemble_test_accuracy"], flush=True)
+"""
+
+
+def test_killed_without_warning_the_same_command_goes_on(tmp_path: Path) -> None:
+    """SIGKILL in the third epoch; the second call begins with the third, and ends with a release."""
+    write_labelled(Places(tmp_path), PRODUCTS)
+    command = [sys.executable, "-c", CHILD, str(tmp_path)]
+    root = Path(__file__).parents[2]
+    child = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("3 2"):
+            os.kill(child.pid, signal.SIGKILL)
+            break
+    child.wait()
+    assert child.returncode == -signal.SIGKILL
+    assert not (tmp_path / "releases").exists()
+    time.sleep(0.1)
+    again = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    lines = again.stdout.splitlines()
+    assert lines[0].startswith("3 1"), f"it began with {lines[0]!r}"
+    assert lines[-1] == "1.0"
+    assert json.loads((tmp_path / "releases" / "colours-2" / "release.json").read_text())["release_id"] == "colours-2"
