@@ -5,7 +5,8 @@
     python -m tests.benchmarks.bench_publish readers --rows 1000000
     python -m tests.benchmarks.bench_publish queries --products 10000000
 
-Starts a PostgreSQL of its own with its default settings, or uses the one of SHELFWISE_TEST_POSTGRES_URL.
+Starts a PostgreSQL of its own with its default settings and those of `--set shared_buffers=2GB`, or uses the one of
+SHELFWISE_TEST_POSTGRES_URL.
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--products", type=int, default=10_000_000)
     parser.add_argument("--repeats", type=int, default=3, help="of `publish`")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server")
     options = parser.parse_args()
-    with started_server() as server:
-        print(f"# {datetime.now(UTC):%Y-%m-%d}, {multiprocessing.cpu_count()} cores, {version(server)}")
+    with started_server(dict(setting.split("=", 1) for setting in options.set)) as server:
+        print(
+            f"# {datetime.now(UTC):%Y-%m-%d}, {multiprocessing.cpu_count()} cores, {version(server)} {' '.join(options.set)}"
+        )
         if options.what == "publish":
             measure_publish(server, options.rows, options.repeats)
         elif options.what == "memory":

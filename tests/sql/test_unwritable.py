@@ -12,7 +12,7 @@ from sql.errors import DatabaseError
 from sql.overrides import Override, set_overrides
 from sql.store import ProductDatabase, open_database
 from tests.sql.runs import BOOT, SHIRT, dump, prediction, product, publish
-from tests.sql.servers import Server
+from tests.sql.servers import SERVER_VARIABLE, Server
 
 SECRET = "hunter2-secret"
 
@@ -94,6 +94,8 @@ def test_a_wrong_password(url: str, server: Server, user_without_rights: str) ->
         rules.write_text(f"local all {user_without_rights} scram-sha-256\n" + rules.read_text())
         server.execute("SELECT pg_reload_conf()")
     wrong = sa.make_url(url).set(username=user_without_rights, password=f"not-{SECRET}")
+    if server.data_directory is None and server.accepts(wrong):
+        pytest.skip(f"the server of {SERVER_VARIABLE} accepts any password")
     with pytest.raises(DatabaseError, match="does not accept this user or password") as caught:
         open_database(wrong.render_as_string(hide_password=False)).check()
     assert SECRET not in str(caught.value)
