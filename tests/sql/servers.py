@@ -69,9 +69,10 @@ def started_server(settings: Mapping[str, str] | None = None) -> Iterator[Server
         try:
             server.execute("SELECT 1")
         except psycopg.OperationalError as error:
+            reason = str(error).splitlines()[0]
             raise NoServerError(
-                f"The PostgreSQL of {SERVER_VARIABLE} cannot be reached ({str(error).splitlines()[0]}): start it, or unset the variable and "
-                "the tests start one of their own."
+                f"The PostgreSQL of {SERVER_VARIABLE} cannot be reached ({reason}): start it, or unset the variable "
+                "and the tests start one of their own."
             ) from error
         yield server
         return
