@@ -54,9 +54,8 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server")
     options = parser.parse_args()
     with started_server(dict(setting.split("=", 1) for setting in options.set)) as server:
-        print(
-            f"# {datetime.now(UTC):%Y-%m-%d}, {multiprocessing.cpu_count()} cores, {version(server)} {' '.join(options.set)}"
-        )
+        cores = multiprocessing.cpu_count()
+        print(", ".join([f"# {datetime.now(UTC):%Y-%m-%d}", f"{cores} cores", version(server), *options.set]))
         if options.what == "publish":
             measure_publish(server, options.rows, options.repeats)
         elif options.what == "memory":
