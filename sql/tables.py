@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from sql.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
+from sql.release_tables import categories, release_aliases, releases
 from sql.run_tables import REJECTION_REASONS, rejected_images, run_category_counts, run_leases, runs
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "product_categories",
     "products",
     "rejected_images",
+    "release_aliases",
     "releases",
     "run_category_counts",
     "run_leases",
@@ -57,61 +59,6 @@ products = sa.Table(
         comment="Of the image this row was last read for; empty where a shop fills it",
     ),
     comment="The catalog as last read, one row a product image; a shop maps its own table or view instead",
-)
-
-categories = sa.Table(
-    "categories",
-    metadata,
-    sa.Column(
-        "category_id",
-        key_text(),
-        primary_key=True,
-        comment="Leaf of the taxonomy: apparel.tops.t-shirt",
-    ),
-    sa.Column(
-        "category_path",
-        sa.Text,
-        nullable=False,
-        comment="What people read: Apparel > Tops > T-shirt",
-    ),
-    sa.Column(
-        "taxonomy_version",
-        sa.Text,
-        nullable=False,
-        comment="Version of the list that last named it",
-    ),
-    comment="The taxonomy, one row a leaf category",
-)
-
-releases = sa.Table(
-    "releases",
-    metadata,
-    sa.Column(
-        "release_id",
-        key_text(),
-        primary_key=True,
-        comment="Name of the release's directory",
-    ),
-    sa.Column(
-        "taxonomy_version",
-        sa.Text,
-        nullable=False,
-        comment="The list of categories it answers with",
-    ),
-    sa.Column("manifest", sa.JSON, nullable=False, comment="Its release.json"),
-    sa.Column(
-        "registered_at_utc",
-        UtcDateTime,
-        nullable=False,
-        comment="When this database first saw it",
-    ),
-    sa.Column(
-        "promoted_at_utc",
-        UtcDateTime,
-        comment="When it last became champion; empty for one that never was",
-    ),
-    comment="Every release that published here. Of two answers on equally new images the later promoted release's "
-    "stands, then the later registered one's",
 )
 
 category_predictions = sa.Table(

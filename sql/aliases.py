@@ -1,0 +1,133 @@
+"""Promote releases and take that back: the aliases champion and challenger, with their history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sql.catalog import promote_release, register_release
+from sql.engine import reading, writing
+from sql.errors import UnknownNameError
+from sql.records import ReleaseRecord
+from sql.release_tables import ALIASES, release_aliases, releases
+from sql.store import ProductDatabase
+
+
+@dataclass(frozen=True)
+class AliasChange:
+    """One change of an alias: the release from then on, or None where it was taken away; when, and by whom."""
+
+    release_id: str | None
+    changed_at_utc: datetime
+    changed_by: str
+
+
+def aliases(database: ProductDatabase) -> dict[str, str]:
+    """Return the release_id of each alias that stands for one."""
+    database.check()
+    with reading(database.engine) as connection:
+        found = {alias: _current(connection, alias) for alias in ALIASES}
+    return {alias: release_id for alias, release_id in found.items() if release_id is not None}
+
+
+def alias_history(database: ProductDatabase, alias: str) -> list[AliasChange]:
+    """Return an alias's changes, the newest first."""
+    _known(alias)
+    database.check()
+    table = release_aliases
+    statement = sa.select(table).where(table.c.alias == alias).order_by(table.c.change_id.desc())
+    with reading(database.engine) as connection:
+        rows = connection.execute(statement)
+        return [AliasChange(row.release_id, row.changed_at_utc, row.changed_by) for row in rows]
+
+
+def set_alias(
+    database: ProductDatabase, alias: str, release: ReleaseRecord, *, changed_by: str, at_utc: datetime
+) -> bool:
+    """Let an alias stand for a release.
+
+    A new champion's answers stand before those of every release promoted earlier. A challenger that becomes champion is
+    no challenger any more.
+
+    Args:
+        database: Migrated.
+        alias: `champion` or `challenger`.
+        release: Registered if the database does not know it yet.
+        changed_by: Who, for the history.
+        at_utc: Aware; when.
+
+    Returns:
+        Whether anything changed.
+    """
+    _known(alias)
+    database.check()
+    with writing(database.engine) as connection:
+        register_release(connection, release, at_utc)
+        return _set(connection, alias, release.release_id, changed_by, at_utc)
+
+
+def roll_back(database: ProductDatabase, *, changed_by: str, at_utc: datetime) -> str:
+    """Make the champion before the present one champion again; asked twice, it goes two steps back.
+
+    Returns:
+        Its release_id.
+
+    Raises:
+        UnknownNameError: If there was none before.
+    """
+    database.check()
+    with writing(database.engine) as connection:
+        former = _former_champions(connection)
+        if not former:
+            raise UnknownNameError("There is no champion before the present one: promote a release by its name.")
+        _set(connection, "champion", former[-1], changed_by, at_utc)
+        return former[-1]
+
+
+def _set(connection: Connection, alias: str, release_id: str, changed_by: str, at_utc: datetime) -> bool:
+    if _current(connection, alias) == release_id:
+        return False
+    changes: list[tuple[str, str | None]] = [(alias, release_id)]
+    if alias == "champion":
+        promote_release(connection, release_id, at_utc)
+        if _current(connection, "challenger") == release_id:
+            changes.append(("challenger", None))
+    for name, value in changes:
+        values = {"alias": name, "release_id": value, "changed_at_utc": at_utc, "changed_by": changed_by}
+        connection.execute(release_aliases.insert().values(**values))
+    return True
+
+
+def _current(connection: Connection, alias: str) -> str | None:
+    table = release_aliases
+    statement = sa.select(table.c.release_id).where(table.c.alias == alias).order_by(table.c.change_id.desc()).limit(1)
+    found: str | None = connection.execute(statement).scalar()
+    return found
+
+
+def _former_champions(connection: Connection) -> list[str]:
+    """Return the champions before the present one, the last of them last; a rollback takes its own step back too."""
+    table = release_aliases
+    statement = sa.select(table.c.release_id).where(table.c.alias == "champion").order_by(table.c.change_id)
+    line: list[str] = []
+    for (release_id,) in connection.execute(statement):
+        if release_id in line:
+            del line[line.index(release_id) :]  # back to it: what came after it is no longer before anything
+        line.append(release_id)
+    return line[:-1]
+
+
+def _known(alias: str) -> None:
+    if alias not in ALIASES:
+        raise UnknownNameError(f"There is no alias {alias!r}: expected {' or '.join(ALIASES)}.")
+
+
+def registered(database: ProductDatabase) -> dict[str, tuple[datetime, datetime | None]]:
+    """Return when each release was registered, and when it last became champion."""
+    database.check()
+    with reading(database.engine) as connection:
+        rows = connection.execute(sa.select(releases))
+        return {row.release_id: (row.registered_at_utc, row.promoted_at_utc) for row in rows}

@@ -1,0 +1,62 @@
+"""Keep what a challenger says beside a run, without letting any reader of current answers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from sql import catalog, history
+from sql.engine import explained, lock_writers
+from sql.errors import DatabaseError
+from sql.records import CategoryRecord, ReleaseRecord, Rows
+from sql.staging import stage
+from sql.store import ProductDatabase
+from sql.tables import runs
+
+
+def publish_shadow(
+    database: ProductDatabase,
+    run_id: str,
+    *,
+    predictions: Iterable[Rows],
+    categories: Iterable[CategoryRecord],
+    release: ReleaseRecord,
+    at_utc: datetime | None = None,
+) -> int:
+    """Add a challenger's predictions to the history of a published run; current answers stay as they are.
+
+    Args:
+        database: Migrated.
+        run_id: Of a run that the champion has published.
+        predictions: Batches of tuples in the order of `PREDICTION_COLUMNS`, read once.
+        categories: The challenger's taxonomy.
+        release: The challenger.
+        at_utc: Aware; None is now.
+
+    Returns:
+        Rows added or changed; the same again changes none.
+
+    Raises:
+        DatabaseError: Nothing was written; the message says why.
+    """
+    database.check()
+    moment = at_utc or datetime.now(UTC)
+    engine = database.engine
+    with explained(engine), engine.connect() as connection:
+        connection.begin()
+        stage(connection, "staged_predictions", predictions)
+        if engine.dialect.name == "sqlite":
+            connection.commit()  # staged in a file of its own; the write lock is held for the merge alone
+            connection.execution_options(sqlite_begin="BEGIN IMMEDIATE").begin()
+        lock_writers(connection)
+        catalog.register_release(connection, release, moment)
+        catalog.merge_categories(connection, categories, release)
+        history.count_staged(connection)
+        catalog.refuse_unknown_categories(connection, "staged_counts", release.release_id)
+        if connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run_id)).scalar() != "published":
+            raise DatabaseError(f"Run {run_id!r} is not published: publish the champion's answers first.")
+        _, changed = history.merge_predictions(connection, run_id, release.release_id, moment)
+        connection.commit()
+    return changed

@@ -1,0 +1,112 @@
+"""Champion and challenger: promoted, rolled back, and tried in the shadow without any reader noticing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sql.aliases import alias_history, aliases, registered, roll_back, set_alias
+from sql.errors import DatabaseError, UnknownNameError
+from sql.named_queries import run_query
+from sql.records import ReleaseRecord
+from sql.shadow import publish_shadow
+from sql.store import ProductDatabase
+from tests.sql.runs import BOOT, CATEGORIES, NEWER_RELEASE, RELEASE, SHIRT, T_SHIRT, answer, dump, prediction, publish
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+THIRD = ReleaseRecord("release-3", "taxonomy-1")
+
+
+def promote(database: ProductDatabase, *releases: ReleaseRecord, alias: str = "champion") -> None:
+    for number, release in enumerate(releases):
+        set_alias(database, alias, release, changed_by="ann", at_utc=NOW + timedelta(hours=number))
+
+
+def test_a_new_database_has_no_champion(database: ProductDatabase) -> None:
+    assert aliases(database) == {}
+    with pytest.raises(UnknownNameError, match="no champion before"):
+        roll_back(database, changed_by="ann", at_utc=NOW)
+
+
+def test_rolling_back_goes_step_by_step(database: ProductDatabase) -> None:
+    promote(database, RELEASE, NEWER_RELEASE, THIRD)
+    assert aliases(database) == {"champion": "release-3"}
+    assert roll_back(database, changed_by="bob", at_utc=NOW + timedelta(days=1)) == "release-2"
+    assert roll_back(database, changed_by="bob", at_utc=NOW + timedelta(days=2)) == "release-1"
+    with pytest.raises(UnknownNameError):
+        roll_back(database, changed_by="bob", at_utc=NOW + timedelta(days=3))
+    assert aliases(database) == {"champion": "release-1"}
+    assert [(change.release_id, change.changed_by) for change in alias_history(database, "champion")] == [
+        ("release-1", "bob"),
+        ("release-2", "bob"),
+        ("release-3", "ann"),
+        ("release-2", "ann"),
+        ("release-1", "ann"),
+    ]
+
+
+def test_promoting_the_champion_again_changes_nothing(database: ProductDatabase) -> None:
+    promote(database, RELEASE)
+    before = dump(database)
+    assert not set_alias(database, "champion", RELEASE, changed_by="eve", at_utc=NOW + timedelta(days=9))
+    assert dump(database) == before
+
+
+def test_a_challenger_that_wins_is_challenger_no_more(database: ProductDatabase) -> None:
+    promote(database, RELEASE)
+    promote(database, NEWER_RELEASE, alias="challenger")
+    assert aliases(database) == {"champion": "release-1", "challenger": "release-2"}
+    promote(database, NEWER_RELEASE)
+    assert aliases(database) == {"champion": "release-2"}
+
+
+def test_only_a_champions_answers_come_first(database: ProductDatabase) -> None:
+    promote(database, RELEASE, alias="challenger")
+    assert registered(database)["release-1"][1] is None
+    promote(database, RELEASE)
+    assert registered(database)["release-1"][1] == NOW
+
+
+def test_an_unknown_alias_is_a_sentence(database: ProductDatabase) -> None:
+    with pytest.raises(UnknownNameError, match="expected champion or challenger"):
+        promote(database, RELEASE, alias="winner")
+
+
+def test_a_shadow_changes_the_history_and_nothing_that_readers_see(database: ProductDatabase) -> None:
+    publish(database, [prediction("p"), prediction("q", BOOT)], run_id="night")
+    before = dump(database)
+    rows = [prediction("p", T_SHIRT, 0.7), prediction("q", BOOT, 0.95)]
+    for changed in (2, 0):
+        assert (
+            publish_shadow(
+                database, "night", predictions=[rows], categories=CATEGORIES, release=NEWER_RELEASE, at_utc=NOW
+            )
+            == changed
+        )
+    after = dump(database)
+    assert {name for name in after if after[name] != before[name]} == {"category_predictions", "releases"}
+    assert answer(database, "p")["category_id"] == SHIRT
+
+    publish(database, [prediction("p", BOOT), prediction("q", BOOT)], run_id="night")
+    assert answer(database, "p")["category_id"] == BOOT, "the champion goes on answering"
+
+
+def test_a_shadow_without_its_run_is_refused(database: ProductDatabase) -> None:
+    before = dump(database)
+    with pytest.raises(DatabaseError, match="'night' is not published"):
+        publish_shadow(database, "night", predictions=[[prediction("p")]], categories=CATEGORIES, release=NEWER_RELEASE)
+    assert dump(database) == before
+
+
+def test_release_agreement_says_where_they_differ(database: ProductDatabase) -> None:
+    champion = [prediction("a", SHIRT, 0.9), prediction("b", SHIRT, 0.8), prediction("c", SHIRT, 0.7)]
+    publish(database, [*champion, prediction("d", BOOT, 0.9), prediction("e", BOOT)], run_id="night")
+    challenger = [prediction("a", SHIRT, 0.5), prediction("b", T_SHIRT, 0.6), prediction("c", T_SHIRT, 0.7)]
+    rows = [*challenger, prediction("d", BOOT, 1.0), prediction("e", BOOT, content="another picture")]
+    publish_shadow(database, "night", predictions=[rows], categories=CATEGORIES, release=NEWER_RELEASE)
+    found = run_query(database, "release_agreement", {"release_id": "release-1", "other_release_id": "release-2"}, None)
+    assert [tuple(round(cell, 6) if isinstance(cell, float) else cell for cell in row) for row in found.rows] == [
+        (SHIRT, 3, 1, round(1 / 3, 6), 0.8, 0.6, T_SHIRT, 2),
+        (BOOT, 1, 1, 1.0, 0.9, 1.0, None, 0),
+    ]
