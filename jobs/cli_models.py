@@ -54,11 +54,12 @@ def evaluate(
     from jobs.evaluation_page import write
     from jobs.measure import EvaluateConfig
     from jobs.predict import load_predictor
+    from jobs.releases import in_use
 
     if release and compare:
         raise UsageError("--compare names both releases itself; leave --release out")
     settings = Settings()
-    directories = [settings.find_release(name).absolute() for name in compare or (release,)]
+    directories = [in_use(settings, name).absolute() for name in compare or (release,)]
     config = EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, part=part, **options)
     document, measured, loaded = evaluation.run(directories, config, load_predictor)
     name = f"{loaded.release_id}-{part or 'all'}"

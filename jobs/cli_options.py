@@ -43,7 +43,7 @@ def json_option(command: Command) -> Command:
 
 def release_option(command: Command) -> Command:
     """Add `--release`."""
-    text = "A release's directory or release_id; by default the one in SHELFWISE_RELEASE_DIR, or the shipped one."
+    text = "A release's directory, id or alias; by default SHELFWISE_RELEASE_DIR, the champion, or the shipped one."
     return click.option("--release", metavar="RELEASE", help=text)(command)
 
 
@@ -80,8 +80,9 @@ def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> Ru
 def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
     """Return what every step needs, with the release verified."""
     from jobs.nightly import Workshop
+    from jobs.releases import in_use
 
-    release_dir = settings.find_release(options["release"])
+    release_dir = in_use(settings, options["release"])
     release = load_release(release_dir)
     return Workshop(
         places=settings.places,

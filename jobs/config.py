@@ -16,6 +16,12 @@ class UsageError(ValueError):
     """The call is wrong, not the run: the message says what to call instead, and the exit code is 2."""
 
 
+def check_name(what: str, name: str) -> None:
+    """Refuse the name of a run or release that could leave its directory."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
+        raise UsageError(f"{what} {name!r} may hold letters, digits, '.', '_' and '-' only, 128 at most")
+
+
 class RunFailed(RuntimeError):
     """The run could not be finished; nothing was published; the message says why, and the exit code is 1."""
 
@@ -141,7 +147,6 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Refuse a run_id that could leave its directory, and a share outside [0, 1]."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.run_id):
-            raise UsageError(f"run id {self.run_id!r} may hold letters, digits, '.', '_' and '-' only, 128 at most")
+        check_name("run id", self.run_id)
         if not 0.0 <= self.max_rejected <= 1.0:
             raise UsageError(f"--max-rejected is a share between 0 and 1, received {self.max_rejected}")

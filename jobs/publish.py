@@ -155,7 +155,7 @@ def run(
         rejections=_rejections(files),
         products=_rows(files, PRODUCT_COLUMNS, answered_only=False) if fill_products else (),
         categories=[CategoryRecord(**asdict(category)) for category in release.nodes],
-        release=ReleaseRecord(release.release_id, release.taxonomy_version, _manifest(release)),
+        release=ReleaseRecord(release.release_id, release.taxonomy_version, manifest_of(release)),
         combine=decider(release),
         force=run_config.force,
         token=token,
@@ -198,7 +198,8 @@ def decider(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]
     return combine
 
 
-def _manifest(release: Release) -> dict[str, Any]:
+def manifest_of(release: Release) -> dict[str, Any]:
+    """Return what the database keeps of release.json."""
     whole = asdict(release)
     left_out = ("release_id", "taxonomy_version", "categories")
     return {key: value for key, value in whole.items() if key not in left_out}

@@ -69,6 +69,14 @@ def set_alias(
         return _set(connection, alias, release.release_id, changed_by, at_utc)
 
 
+def former_champion(database: ProductDatabase) -> str | None:
+    """Return the release_id that `roll_back` would make champion, or None."""
+    database.check()
+    with reading(database.engine) as connection:
+        former = _former_champions(connection)
+    return former[-1] if former else None
+
+
 def roll_back(database: ProductDatabase, *, changed_by: str, at_utc: datetime) -> str:
     """Make the champion before the present one champion again; asked twice, it goes two steps back.
 

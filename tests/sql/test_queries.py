@@ -20,6 +20,8 @@ EXAMPLES = {
     "run_id": "nightly-2026-11-02",
     "reference_run_id": "nightly-2026-11-01",
     "category_id": "apparel.tops",
+    "release_id": "release-1",
+    "other_release_id": "release-1",
 }
 
 

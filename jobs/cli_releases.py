@@ -1,0 +1,136 @@
+"""The commands that look after releases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs import output
+from jobs.cli_options import database_of, json_option
+from jobs.settings import Settings
+from models.spec import PREPROCESSING
+
+_alias_option = click.option(
+    "--alias", type=click.Choice(("champion", "challenger")), default="champion", show_default=True
+)
+
+
+@click.group()
+def release() -> None:
+    """Look at releases, take one in, and say which one answers.
+
+    \b
+    Example:
+      shelfwise release list
+      shelfwise release promote shop-2
+    """
+
+
+@release.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List every release that is there, and which is champion and challenger.
+
+    \b
+    Example:
+      shelfwise release list
+    """
+    from jobs import releases
+
+    rows = list(releases.listed(Settings()))
+    if as_json:
+        output.summary({"releases": rows}, as_json)
+        return
+    names = ("release_id", "alias", "networks", "taxonomy_version", "test_accuracy", "state")
+    output.table(names, [[row[name] for name in names] for row in rows])
+
+
+@release.command()
+@click.argument("name", metavar="RELEASE", required=False)
+@json_option
+def show(name: str | None, as_json: bool) -> None:
+    """Show what a release says of itself; without a name, the one in use.
+
+    \b
+    Example:
+      shelfwise release show champion
+    """
+    from jobs import releases
+
+    output.summary(releases.shown(Settings(), name), as_json)
+
+
+@release.command()
+@click.argument("name", metavar="RELEASE", required=False)
+@json_option
+def verify(name: str | None, as_json: bool) -> None:
+    """See that every file is as it was made, and that the networks answer.
+
+    \b
+    Example:
+      shelfwise release verify shop-2
+    """
+    from jobs import releases
+
+    output.summary(releases.verify(releases.in_use(Settings(), name)), as_json)
+
+
+@release.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--release-id", required=True, help="Name of the release to be made.")
+@click.option("--input-px", type=click.IntRange(32), required=True, help="Side of its square input.")
+@click.option("--classes", "categories", type=click.Path(path_type=Path), required=True, help="A class name a line.")
+@click.option("--taxonomy-version", required=True, help="Name of this list of classes.")
+@click.option("--preprocessing", type=click.Choice(PREPROCESSING), default="own", show_default=True)
+@click.option("--ends-in", type=click.Choice(("logits", "softmax")), default="softmax", show_default=True)
+@click.option("--samples", type=click.Path(path_type=Path), help="Images to compare on; by default made-up ones.")
+@json_option
+def import_(as_json: bool, **told: Any) -> None:
+    """Make a release of a .keras file: an EfficientNet B0 to B7 or an Xception of keras.applications.
+
+    Its answers are compared with the original's. Until it is calibrated, all of them go to review.
+
+    \b
+    Example:
+      shelfwise release import theirs.keras --release-id theirs-1 --input-px 224 --classes classes.txt
+        --taxonomy-version theirs --ends-in softmax
+    """
+    from jobs import releases
+    from jobs.config import check_name
+
+    check_name("--release-id", told["release_id"])
+    output.summary(releases.import_(Settings(), releases.Import(**told)), as_json)
+
+
+@release.command()
+@click.argument("name", metavar="RELEASE")
+@_alias_option
+@json_option
+def promote(name: str, alias: str, as_json: bool) -> None:
+    """Let a release be champion, which answers, or challenger, which is tried in the shadow.
+
+    \b
+    Example:
+      shelfwise release promote shop-2 --alias challenger
+    """
+    from jobs import releases
+
+    settings = Settings()
+    output.summary(releases.promote(settings, database_of(settings), name, alias), as_json)
+
+
+@release.command()
+@json_option
+def rollback(as_json: bool) -> None:
+    """Make the champion before the present one champion again.
+
+    \b
+    Example:
+      shelfwise release rollback
+    """
+    from jobs import releases
+
+    settings = Settings()
+    output.summary(releases.rollback(settings, database_of(settings)), as_json)

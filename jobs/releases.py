@@ -1,0 +1,264 @@
+"""What is done with releases: found, shown, verified, imported, promoted and rolled back.
+
+A release is a directory under releases/ in `SHELFWISE_HOME`, or the shipped one. Which one answers is said by the
+database's alias champion; commands that are told no release take it, unless `SHELFWISE_RELEASE_DIR` is set.
+"""
+
+from __future__ import annotations
+
+import csv
+import getpass
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.config import UsageError
+from jobs.publish import manifest_of
+from jobs.settings import Settings
+from models.card import NAME, model_card
+from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
+from models.spec import Category
+from models.thresholds import FLOOR
+from sql.records import ReleaseRecord
+
+if TYPE_CHECKING:
+    from sql.store import ProductDatabase
+
+ALIASES = ("champion", "challenger")
+
+
+@dataclass(frozen=True)
+class Import:
+    """What is told of a foreign network.
+
+    Attributes:
+        path: The `.keras` file.
+        release_id: Of the release to be made.
+        input_px: Side of its square input, in pixels.
+        categories: A file with its class names, one a line in the order of its outputs: category_id, or
+            category_id,category_path.
+        preprocessing: What range it was fed with; one of `models.spec.PREPROCESSING`.
+        ends_in: `logits` or `softmax`.
+        taxonomy_version: Of these categories.
+        samples: A directory of images to compare on; None makes some up.
+    """
+
+    path: Path
+    release_id: str
+    input_px: int
+    categories: Path
+    preprocessing: str
+    ends_in: str
+    taxonomy_version: str
+    samples: Path | None = None
+
+
+def roots(settings: Settings) -> tuple[Path, Path]:
+    """Return where releases are looked for."""
+    return settings.places.home / "releases", SHIPPED.parent
+
+
+def in_use(settings: Settings, name: str | None) -> Path:
+    """Return the directory of the release that a command shall use.
+
+    Args:
+        settings: Where releases are, and what is set.
+        name: A directory, a release_id, or an alias; None is what `SHELFWISE_RELEASE_DIR` names, else the champion,
+            else the shipped release.
+
+    Raises:
+        UsageError: If there is no such release, or the alias stands for none.
+    """
+    if name not in (None, *ALIASES) or (name is None and "release_dir" in settings.model_fields_set):
+        return settings.find_release(name)
+    found = current_aliases(settings).get(name or "champion")
+    if found is None and name is not None:
+        raise UsageError(f"no release is {name}; promote one with `shelfwise release promote RELEASE --alias {name}`")
+    return settings.find_release(found)
+
+
+def current_aliases(settings: Settings) -> dict[str, str]:
+    """Return the release_id of each alias; none where no database is there yet."""
+    if not settings.database_url and not settings.embedded_database.exists():
+        return {}
+    from sql.aliases import aliases
+    from sql.store import open_database
+
+    return aliases(open_database(settings.url))
+
+
+def listed(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Yield every release that is there, broken ones with the reason in place of their figures."""
+    names = {release_id: alias for alias, release_id in current_aliases(settings).items()}
+    for root in roots(settings):
+        for manifest in sorted(root.glob(f"[!.]*/{MANIFEST}")):
+            row = {"release_id": manifest.parent.name, "alias": names.get(manifest.parent.name, "")}
+            try:
+                release = load_release(manifest.parent)
+            except ReleaseError as error:
+                yield {**row, "networks": "", "taxonomy_version": "", "test_accuracy": None, "state": str(error)}
+                continue
+            yield {
+                **row,
+                "networks": ", ".join(one.architecture for one in release.networks),
+                "taxonomy_version": release.taxonomy_version,
+                "test_accuracy": release.metrics.get("ensemble_test_accuracy"),
+                "state": "sound",
+            }
+
+
+def verify(directory: Path) -> dict[str, Any]:
+    """See that every file is as it was made, and that the networks can be built and answer.
+
+    Raises:
+        ReleaseError: If not; says what and what to do.
+    """
+    from models.environment import prepare_environment, quiet_start
+
+    prepare_environment()
+    release = load_release(directory)
+    with quiet_start():
+        import numpy as np
+
+        from models.foreign import made_up_samples
+        from models.predictor import EnsemblePredictor
+
+        try:
+            answers = EnsemblePredictor(release, directory).predict(made_up_samples(release.decode_px)).confidences
+        except ValueError as error:
+            raise ReleaseError(
+                f"the weights of {directory} do not fit its networks ({error}); copy it again"
+            ) from error
+    if not np.isfinite(answers).all():
+        raise ReleaseError(f"the networks of {directory} answer with numbers that are none; train them again")
+    files = [network.weights_file for network in release.networks]
+    return {"release_id": release.release_id, "state": "sound", "files": files, "categories": len(release.categories)}
+
+
+def import_(settings: Settings, told: Import) -> dict[str, Any]:
+    """Make a release of a network that somebody else trained; nothing of it is published before it is calibrated.
+
+    Raises:
+        UsageError: If a name is taken or a file cannot be read.
+        ReleaseError: If the network is refused or does not answer as the original; no release is made.
+    """
+    from models.environment import prepare_environment, quiet_start
+
+    target = roots(settings)[0] / told.release_id
+    if target.exists():
+        raise UsageError(f"{target} is there already and a release is never changed; choose another --release-id")
+    categories = class_names(told.categories)
+    prepare_environment()
+    with quiet_start():
+        from models.foreign import ForeignNetwork, refuse_code, take_in
+
+        refuse_code(told.path)
+        foreign = ForeignNetwork(told.path, told.input_px, len(categories), told.preprocessing, told.ends_in)
+        network, model = take_in(foreign, _samples(told))
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = Path(scratch, network.weights_file)
+        model.save_weights(weights)
+        network = replace(network, weights_sha256=sha256_of(weights))
+        release = Release(
+            told.release_id,
+            told.taxonomy_version,
+            categories,
+            (network,),
+            temperature=1.0,
+            thresholds={category.category_id: None for category in categories},
+            floor=FLOOR,
+            training={"imported_from": told.path.name, "imported_sha256": sha256_of(told.path)},
+            code_version=version("shelfwise"),
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_release(release, target, weights={network.architecture: weights}, documents={NAME: model_card(release)})
+    return {"release_id": told.release_id, "architecture": network.architecture, "release_dir": str(target)}
+
+
+def class_names(path: Path) -> tuple[Category, ...]:
+    """Read class names in the order of a network's outputs."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row and row[0].strip()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"the class names cannot be read from {path} ({error}); give one a line") from error
+    ids = [row[0] for row in rows]
+    if len(set(ids)) < len(ids) or len(ids) < 2:
+        raise UsageError(f"{path} names {len(ids)} classes of which {len(set(ids))} differ; give at least 2, each once")
+    return tuple(Category(row[0], row[1] if len(row) > 1 else row[0].replace(".", " > ")) for row in rows)
+
+
+def promote(settings: Settings, database: ProductDatabase, name: str, alias: str) -> dict[str, Any]:
+    """Let an alias stand for a release; one from elsewhere is copied to where releases are looked for."""
+    from sql.aliases import set_alias
+
+    directory = settings.find_release(name)
+    release = load_release(directory)
+    if directory.absolute().parent not in roots(settings) or directory.name != release.release_id:
+        _install(settings, release, directory)
+    record = ReleaseRecord(release.release_id, release.taxonomy_version, manifest_of(release))
+    changed = set_alias(database, alias, record, changed_by=getpass.getuser(), at_utc=datetime.now(UTC))
+    return {"alias": alias, "release_id": release.release_id, "changed": changed}
+
+
+def rollback(settings: Settings, database: ProductDatabase) -> dict[str, Any]:
+    """Make the champion before the present one champion again, if its files are still there."""
+    from sql.aliases import former_champion, roll_back
+
+    former = former_champion(database)
+    if former is not None:
+        load_release(settings.find_release(former))  # refused before anything is changed
+    release_id = roll_back(database, changed_by=getpass.getuser(), at_utc=datetime.now(UTC))
+    return {"alias": "champion", "release_id": release_id, "changed": True}
+
+
+def shown(settings: Settings, name: str | None) -> Mapping[str, Any]:
+    """Return what a release says of itself."""
+    directory = in_use(settings, name)
+    release = load_release(directory)
+    held = [alias for alias, release_id in current_aliases(settings).items() if release_id == release.release_id]
+    return {
+        "release_id": release.release_id,
+        "release_dir": str(directory),
+        "aliases": ", ".join(held),
+        "taxonomy_version": release.taxonomy_version,
+        "categories": len(release.categories),
+        **manifest_of(release),
+        "networks": {one.architecture: f"{one.input_px} px, {one.ensemble_weight:.3f}" for one in release.networks},
+    }
+
+
+def _install(settings: Settings, release: Release, directory: Path) -> None:
+    target = roots(settings)[0] / release.release_id
+    if target.exists():
+        if load_release(target) == release:
+            return
+        raise UsageError(f"{target} is another release of that name; a release is never changed, so rename one of them")
+    weights = {one.architecture: directory / one.weights_file for one in release.networks}
+    kept = {MANIFEST, *(one.weights_file for one in release.networks)}
+    others = [path for path in directory.iterdir() if path.is_file() and path.name not in kept]
+    documents: dict[str, str | bytes] = {path.name: path.read_bytes() for path in others}
+    save_release(release, target, weights=weights, documents=documents)
+
+
+def _samples(told: Import) -> Any:
+    if told.samples is None:
+        return None
+    import numpy as np
+
+    from jobs.images import Rejected, normalise
+    from models.inputs import decode_square
+
+    squares = []
+    for path in sorted(told.samples.iterdir())[:64]:
+        try:
+            squares.append(decode_square(normalise(path.read_bytes()).jpeg, told.input_px))
+        except (OSError, Rejected):
+            continue
+    if not squares:
+        raise UsageError(f"no image could be read in {told.samples}; give another directory, or leave --samples out")
+    return np.stack(squares)

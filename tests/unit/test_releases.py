@@ -1,0 +1,192 @@
+"""Releases in a home: found, shown, verified, imported, promoted and rolled back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from jobs import releases
+from jobs.config import UsageError
+from jobs.releases import Import
+from jobs.settings import Settings
+from models.card import NAME
+from models.registry import ARCHITECTURES, architecture
+from models.release import SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
+from models.spec import Category, NetworkSpec
+from sql.errors import UnknownNameError
+from sql.store import ProductDatabase, open_database
+from tests import tiny_network
+
+CATEGORIES = (Category("a.one", "A > One"), Category("a.two", "A > Two"), Category("b", "B"))
+Make = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def tiny_architecture() -> Iterator[None]:
+    """Make the tiny network known."""
+    ARCHITECTURES[tiny_network.NAME] = "tests.tiny_network"
+    yield
+    del ARCHITECTURES[tiny_network.NAME]
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+def database(settings: Settings) -> ProductDatabase:
+    opened = open_database(settings.url)
+    opened.upgrade()
+    return opened
+
+
+@pytest.fixture
+def make(settings: Settings, tmp_path: Path) -> Make:
+    def made(release_id: str, *, place: Path | None = None) -> Path:
+        model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
+        model.save_weights(tmp_path / "w.weights.h5")
+        network = NetworkSpec(tiny_network.NAME, 16, "w.weights.h5", sha256_of(tmp_path / "w.weights.h5"), 1.0)
+        release = Release(release_id, "abc-1", CATEGORIES, (network,), 1.0, metrics={"ensemble_test_accuracy": 0.5})
+        target = (place or releases.roots(settings)[0]) / release_id
+        save_release(release, target, weights={"tiny": tmp_path / "w.weights.h5"}, documents={NAME: "a card"})
+        return target
+
+    return made
+
+
+def test_the_champion_is_in_use_until_something_else_is_named(
+    settings: Settings, database: ProductDatabase, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert releases.in_use(settings, None) == SHIPPED
+    one, two = make("one"), make("two")
+    assert releases.promote(settings, database, "one", "champion") == {
+        "alias": "champion",
+        "release_id": "one",
+        "changed": True,
+    }
+    releases.promote(settings, database, "two", "challenger")
+    assert releases.in_use(settings, None) == one
+    assert releases.in_use(settings, "challenger") == two
+    assert releases.in_use(settings, "two") == two
+    monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(two))
+    assert releases.in_use(Settings(), None) == two
+
+
+def test_an_alias_that_stands_for_nothing_is_a_sentence(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="no release is challenger; promote one"):
+        releases.in_use(settings, "challenger")
+    assert not settings.places.home.exists(), "asking makes no database"
+
+
+def test_rolling_back(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    for name in ("one", "two"):
+        make(name)
+        releases.promote(settings, database, name, "champion")
+    assert releases.rollback(settings, database)["release_id"] == "one"
+    with pytest.raises(UnknownNameError):
+        releases.rollback(settings, database)
+
+
+def test_a_rollback_to_a_release_whose_files_are_gone_changes_nothing(
+    settings: Settings, database: ProductDatabase, make: Make
+) -> None:
+    one = make("one")
+    releases.promote(settings, database, "one", "champion")
+    make("two")
+    releases.promote(settings, database, "two", "champion")
+    shutil.rmtree(one)
+    with pytest.raises(UsageError, match="no release 'one'"):
+        releases.rollback(settings, database)
+    assert releases.current_aliases(settings) == {"champion": "two"}
+
+
+def test_a_release_from_elsewhere_is_taken_in_whole(
+    settings: Settings, database: ProductDatabase, make: Make, tmp_path: Path
+) -> None:
+    elsewhere = make("far", place=tmp_path / "elsewhere")
+    releases.promote(settings, database, str(elsewhere), "champion")
+    shutil.rmtree(elsewhere)
+    found = releases.in_use(settings, None)
+    assert load_release(found).release_id == "far"
+    assert (found / NAME).read_text() == "a card"
+
+
+def test_another_release_of_the_same_name_is_refused(
+    settings: Settings, database: ProductDatabase, make: Make, tmp_path: Path
+) -> None:
+    make("one")
+    with pytest.raises(UsageError, match="another release of that name"):
+        releases.promote(settings, database, str(make("one", place=tmp_path / "elsewhere")), "champion")
+    assert releases.current_aliases(settings) == {}
+
+
+def test_the_list_names_the_broken_ones(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    make("one")
+    broken = make("two")
+    releases.promote(settings, database, "one", "champion")
+    (broken / "w.weights.h5").write_bytes(b"altered")
+    rows = {row["release_id"]: row for row in releases.listed(settings)}
+    assert (rows["one"]["alias"], rows["one"]["state"], rows["one"]["test_accuracy"]) == ("champion", "sound", 0.5)
+    assert "was altered" in rows["two"]["state"]
+
+
+def test_verify_runs_the_networks(make: Make) -> None:
+    place = make("one")
+    assert releases.verify(place)["state"] == "sound"
+    (place / "w.weights.h5").write_bytes(b"altered")
+    with pytest.raises(ReleaseError, match="was altered"):
+        releases.verify(place)
+
+
+def test_show_says_who_it_is(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    make("one")
+    releases.promote(settings, database, "one", "champion")
+    shown = releases.shown(settings, "champion")
+    assert (shown["release_id"], shown["aliases"], shown["categories"]) == ("one", "champion", 3)
+
+
+class TestImport:
+    def told(self, tmp_path: Path, **changes: Any) -> Import:
+        inputs = keras.Input((32, 32, 3))
+        body = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+        features = keras.layers.GlobalAveragePooling2D()(body(inputs))
+        keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features)).save(tmp_path / "theirs.keras")
+        (tmp_path / "classes.txt").write_text("a.one,A > One\na.two\nb\n")
+        values = {
+            "path": tmp_path / "theirs.keras",
+            "release_id": "theirs-1",
+            "input_px": 32,
+            "categories": tmp_path / "classes.txt",
+            "preprocessing": "own",
+            "ends_in": "softmax",
+            "taxonomy_version": "theirs",
+        }
+        return Import(**{**values, **changes})
+
+    def test_a_release_is_made_and_publishes_nothing_uncalibrated(self, settings: Settings, tmp_path: Path) -> None:
+        done = releases.import_(settings, self.told(tmp_path))
+        release = load_release(Path(done["release_dir"]))
+        assert release.categories == (Category("a.one", "A > One"), Category("a.two", "a > two"), Category("b", "b"))
+        assert release.networks[0].architecture == done["architecture"] == "efficientnetb0"
+        assert set(release.thresholds.values()) == {None}
+        assert (Path(done["release_dir"]) / NAME).is_file()
+        with pytest.raises(UsageError, match="never changed"):
+            releases.import_(settings, self.told(tmp_path))
+
+    def test_what_is_refused_leaves_nothing(self, settings: Settings, tmp_path: Path) -> None:
+        (tmp_path / "four.txt").write_text("a\nb\nc\nd\n")
+        with pytest.raises(ReleaseError, match="3 categories apart and 4 are named"):
+            releases.import_(settings, self.told(tmp_path, categories=tmp_path / "four.txt"))
+        assert not releases.roots(settings)[0].exists()
+
+    @pytest.mark.parametrize("text", ["a\na\nb\n", "one\n", ""])
+    def test_class_names_that_cannot_be(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "classes.txt").write_text(text)
+        with pytest.raises(UsageError, match="give at least 2, each once"):
+            releases.class_names(tmp_path / "classes.txt")
