@@ -173,6 +173,9 @@ def measure_queries(server: Server, products: int) -> None:
             connection, "SELECT * FROM product_categories WHERE product_id = :id", [{"id": p} for p in pick]
         )
         print(f"bare primary-key lookup: {bare:.3f} ms")
+        view = "SELECT * FROM current_categories WHERE product_id = :id"
+        current = median_ms(connection, view, [{"id": p} for p in pick])
+        print(f"current_categories of a product: {current:.3f} ms, {current / bare:.2f} times the lookup")
         first = {"after_category_id": "", "after_product_id": ""}
         pages = [{"category_id": category.category_id.rpartition(".")[0], **first} for category in CATEGORIES] * 3
         asked: tuple[tuple[str, list[dict[str, Any]], str], ...] = (
