@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -182,9 +184,17 @@ def _only_demo(places: Places) -> bool:
     nights = {f"ingest_date={night}" for night in NIGHTS}
     runs = {f"run_id={run_id}" for run_id in RUN_IDS}
     found = [*places.images.glob("*"), *places.seen.glob("*"), *(places.home / "predictions").glob("*")]
-    return all(path.name in nights | runs for path in found) and (
-        bool(found) or not (places.home / "shelfwise.db").exists()
-    )
+    return all(path.name in nights | runs for path in found) and not _other_runs(places.home / "shelfwise.db")
+
+
+def _other_runs(database: Path) -> bool:
+    """Say whether an embedded database, of whatever version, holds a run that is not the demo's."""
+    if not database.exists():
+        return False
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        names = connection.execute("SELECT run_id FROM runs").fetchall() if "runs" in tables else []
+    return any(name not in RUN_IDS for (name,) in names)
 
 
 def _asked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from models.calibration import calibration_error
 from models.inputs import to_square
 from models.predictor import EnsemblePredictor
 from models.release import SHIPPED, load_release
+from sql.records import RunRecord
+from sql.store import open_database
 from tests.end_to_end.conftest import Shelfwise, ask
 
 DOWNLOADS = Path(__file__).parents[2] / ".shelfwise" / "downloads"
@@ -55,6 +57,18 @@ def test_the_demo_tells_what_two_nights_did(
 def test_the_demo_leaves_other_peoples_state_alone(tmp_path: Path) -> None:
     places = Places(tmp_path)
     assert demo_home(places) == tmp_path
+    database = open_database(f"sqlite:///{tmp_path}/shelfwise.db")
+    database.upgrade()
+    assert demo_home(places) == tmp_path, "a database without a run is nobody's"
+    database.upgrade()
+    record = RunRecord("nightly-2026-11-01", "nightly", date(2026, 11, 1), None, datetime.now(UTC))
+    database.record_failure(record, "no images")
+    assert demo_home(places) == tmp_path / "demo" / "home"
+    assert (tmp_path / "shelfwise.db").exists()
+
+
+def test_the_demo_leaves_other_peoples_images_alone(tmp_path: Path) -> None:
+    places = Places(tmp_path)
     own = places.partition(places.images, date(2026, 11, 1))
     own.mkdir(parents=True)
     assert demo_home(places) == tmp_path / "demo" / "home"
