@@ -94,8 +94,7 @@ def import_(as_json: bool, **told: Any) -> None:
 
     \b
     Example:
-      shelfwise release import theirs.keras --release-id theirs-1 --input-px 224 --classes classes.txt
-        --taxonomy-version theirs --ends-in softmax
+      shelfwise release import b0.keras --release-id b0-1 --input-px 224 --classes names.txt --taxonomy-version shop-1
     """
     from jobs import releases
     from jobs.config import check_name

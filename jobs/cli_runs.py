@@ -28,8 +28,11 @@ from jobs.settings import Settings
 @catalog_option
 @date_option
 @rejected_option
+@click.option(
+    "--shadow", is_flag=True, help="Let the challenger answer too; only the champion's are published."
+)
 @run_options
-def nightly(catalog: str, run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_json: bool, **options: Any) -> None:
     """Ingest, predict and publish one night.
 
     \b
@@ -37,10 +40,18 @@ def nightly(catalog: str, run_date: date, max_rejected: float, as_json: bool, **
       shelfwise nightly --catalog photos/ --run-date 2026-11-01 --json
     """
     from jobs import nightly as nights
+    from jobs import shadow as shadows
 
     settings = Settings()
-    run = night_of(options, run_date, max_rejected)
-    output.summary(nights.nightly(workshop_of(settings, options), database_of(settings), catalog, run), as_json)
+    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    challenger = workshop_of(settings, {**options, "release": "challenger"}) if shadow else None
+    if challenger:
+        shadows.check(workshop, challenger)
+    database = database_of(settings)
+    done = nights.nightly(workshop, database, catalog, run)
+    if challenger:
+        done["shadow"] = shadows.shadow_step(workshop, challenger, database, run)
+    output.summary(done, as_json)
 
 
 @click.command()

@@ -151,15 +151,30 @@ def run(
     )
     return database.publish(
         record,
-        predictions=_rows(files, PREDICTION_COLUMNS, answered_only=True),
+        predictions=prediction_rows(files),
         rejections=_rejections(files),
         products=_rows(files, PRODUCT_COLUMNS, answered_only=False) if fill_products else (),
-        categories=[CategoryRecord(**asdict(category)) for category in release.nodes],
-        release=ReleaseRecord(release.release_id, release.taxonomy_version, manifest_of(release)),
+        categories=category_records(release),
+        release=release_record(release),
         combine=decider(release),
         force=run_config.force,
         token=token,
     )
+
+
+def prediction_rows(files: RunFiles) -> Iterator[Batch]:
+    """Stream a run's answers in the order of `PREDICTION_COLUMNS`."""
+    return _rows(files, PREDICTION_COLUMNS, answered_only=True)
+
+
+def category_records(release: Release) -> list[CategoryRecord]:
+    """Return the leaves and inner nodes that a release answers with."""
+    return [CategoryRecord(**asdict(category)) for category in release.nodes]
+
+
+def release_record(release: Release) -> ReleaseRecord:
+    """Return how the database knows a release."""
+    return ReleaseRecord(release.release_id, release.taxonomy_version, manifest_of(release))
 
 
 def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> Iterator[Batch]:

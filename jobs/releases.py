@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.config import UsageError
-from jobs.publish import manifest_of
+from jobs.publish import manifest_of, release_record
 from jobs.settings import Settings
 from models.card import NAME, model_card
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category
 from models.thresholds import FLOOR
-from sql.records import ReleaseRecord
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
@@ -200,8 +199,9 @@ def promote(settings: Settings, database: ProductDatabase, name: str, alias: str
     release = load_release(directory)
     if directory.absolute().parent not in roots(settings) or directory.name != release.release_id:
         _install(settings, release, directory)
-    record = ReleaseRecord(release.release_id, release.taxonomy_version, manifest_of(release))
-    changed = set_alias(database, alias, record, changed_by=getpass.getuser(), at_utc=datetime.now(UTC))
+    changed = set_alias(
+        database, alias, release_record(release), changed_by=getpass.getuser(), at_utc=datetime.now(UTC)
+    )
     return {"alias": alias, "release_id": release.release_id, "changed": changed}
 
 

@@ -1,0 +1,65 @@
+"""Let the challenger answer beside the champion, where nobody who reads current answers sees it.
+
+    shelfwise nightly --catalog shop.csv --run-date 2026-11-01 --shadow
+
+Runs after the champion's night is published, over the same shards; writes predictions/run_id=R.shadow.C/ and the
+history. `shelfwise query release_agreement` then says where the two differ.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from jobs import publish
+from jobs.config import RunConfig, UsageError
+from jobs.nightly import Workshop, predict_config, predict_step
+from sql.shadow import publish_shadow
+from sql.store import ProductDatabase
+
+log = logging.getLogger(__name__)
+
+
+def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Predict a published run once more with the challenger, and keep its answers in the history.
+
+    Args:
+        champion: Who published the run.
+        challenger: Who is tried.
+        database: Migrated.
+        run: The champion's.
+
+    Returns:
+        What was done.
+    """
+    check(champion, challenger)
+    release = challenger.release
+    own = replace(run, run_id=f"{run.run_id}.shadow.{release.release_id}"[:128])
+    step = predict_step(challenger, own)
+    files = publish.collect(predict_config(challenger, own), release, with_rejections=False)
+    changed = publish_shadow(
+        database,
+        run.run_id,
+        predictions=publish.prediction_rows(files),
+        categories=publish.category_records(release),
+        release=publish.release_record(release),
+    )
+    log.info("shadow: %s images answered by %s, %s rows changed", files.images, release.release_id, changed)
+    return {"release_id": release.release_id, "images_changed": changed, **step}
+
+
+def check(champion: Workshop, challenger: Workshop) -> None:
+    """Refuse a challenger that cannot be compared, before the night begins.
+
+    Raises:
+        UsageError: If it is the champion itself, or answers with another taxonomy.
+    """
+    one, other = champion.release, challenger.release
+    if one.release_id == other.release_id:
+        raise UsageError(f"release {one.release_id} is champion and challenger; promote another one as challenger")
+    if one.taxonomy_version != other.taxonomy_version:
+        raise UsageError(
+            f"the challenger {other.release_id} answers with taxonomy {other.taxonomy_version} and the champion "
+            f"{one.release_id} with {one.taxonomy_version}; only releases of one taxonomy can be compared"
+        )

@@ -1,0 +1,52 @@
+"""A night with a challenger in the shadow: two releases answer, one is published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SmallShop, make_release
+from tests.end_to_end.conftest import Shelfwise, ask, dump
+
+NIGHT = "2026-11-01"
+
+
+def test_a_shadow_night_publishes_the_champion_alone(
+    shelfwise: Shelfwise,
+    home: Path,
+    shop: SmallShop,
+    tiny_release: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop.add_many(["a", "b", "c"])
+    night = ("nightly", "--catalog", shop.catalog, "--run-date", NIGHT, "--json")
+    refused = shelfwise(*night, "--shadow")
+    assert (refused.code, "no release is challenger; promote one" in refused.err) == (2, True)
+    assert not (home / "images").exists(), "nothing began"
+
+    other = make_release(tmp_path / "other", architectures={"efficientnetb0": 40}, release_id="tiny-2")
+    monkeypatch.delenv("SHELFWISE_RELEASE_DIR")
+    assert shelfwise("release", "promote", tiny_release).code == 0
+    assert shelfwise("release", "promote", other, "--alias", "challenger").code == 0
+    listed = {row["release_id"]: row["alias"] for row in shelfwise("release", "list", "--json").json["releases"]}
+    assert (listed["tiny-1"], listed["tiny-2"]) == ("champion", "challenger")
+
+    done = shelfwise(*night, "--shadow")
+    assert done.code == 0, done.err
+    assert (done.json["release_id"], done.json["shadow"]["release_id"]) == ("tiny-1", "tiny-2")
+    assert ask(home, "SELECT DISTINCT release_id FROM product_categories") == [("tiny-1",)]
+    history = "SELECT release_id, count(*), count(DISTINCT run_id) FROM category_predictions GROUP BY 1 ORDER BY 1"
+    assert ask(home, history) == [("tiny-1", 3, 1), ("tiny-2", 3, 1)]
+    asked = ("query", "release_agreement", "-p", "release_id=tiny-1", "-p", "other_release_id=tiny-2")
+    rows = shelfwise(*asked, "--format", "json").json
+    assert sum(row["image_count"] for row in rows) == 3
+
+    before = dump(home)
+    again = shelfwise(*night, "--shadow")
+    assert (again.code, again.json["shadow"]["images_changed"], again.json["shadow"]["images"]) == (0, 0, 0)
+    assert dump(home) == before
+
+    assert shelfwise("release", "promote", "tiny-2").code == 0
+    assert shelfwise("release", "rollback", "--json").json["release_id"] == "tiny-1"
