@@ -28,9 +28,7 @@ from jobs.settings import Settings
 @catalog_option
 @date_option
 @rejected_option
-@click.option(
-    "--shadow", is_flag=True, help="Let the challenger answer too; only the champion's are published."
-)
+@click.option("--shadow", is_flag=True, help="Let the challenger answer too; only the champion's are published.")
 @run_options
 def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_json: bool, **options: Any) -> None:
     """Ingest, predict and publish one night.
