@@ -24,7 +24,7 @@ from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, labelled_images
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
-from models.recipe import Recipe, Task, TrainingFailed, Watch
+from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 from models.release import Release, save_release, sha256_of, to_float16
 from models.spec import Category, NetworkSpec
 from models.thresholds import FLOOR, TARGET_PRECISION
@@ -125,6 +125,9 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
             f"release {config.release_id} could not be written ({error.strerror or error}); free some space and run "
             f"the same command: what was trained is kept in {config.work_dir}"
         ) from error
+    finally:
+        if not any(config.work_dir.glob(f"*/{CHECKPOINT}")):  # nothing to go on from, so nothing to stumble over
+            shutil.rmtree(config.work_dir, ignore_errors=True)
     shutil.rmtree(config.work_dir, ignore_errors=True)
     return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
 

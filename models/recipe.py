@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from models.spec import Images, NetworkSpec
 
+CHECKPOINT = "checkpoint.npz"
+"""In the work directory of a task."""
+
 NOTHING, IMAGENET = "nothing", "imagenet"
 """What a network may start from, beside a weights file and a release."""
 

@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from models.checkpoints import Arrays, Checkpoint, Progress
 from models.checkpoints import load as load_checkpoint
 from models.phases import compiled, first_trained, refresh, weights_by_category
-from models.recipe import Batch, Recipe, Task, TrainingData, TrainingFailed, Watch
+from models.recipe import CHECKPOINT, Batch, Recipe, Task, TrainingData, TrainingFailed, Watch
 from models.registry import architecture
-
-CHECKPOINT = "checkpoint.npz"
 
 
 def train(

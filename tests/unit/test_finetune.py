@@ -193,13 +193,25 @@ def test_checkpoints_of_another_task_are_not_gone_on_with(tmp_path: Path) -> Non
     write_labelled(Places(tmp_path), PRODUCTS)
 
     def stop(name: str) -> Any:
-        raise KeyboardInterrupt
+        def told(epoch: int, *_: Any) -> None:
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+        return told
 
     with pytest.raises(KeyboardInterrupt):
         finetune.run(config(tmp_path), watch=stop)
     write_labelled(Places(tmp_path), [("new", RED, [0])], version=1)
     with pytest.raises(UsageError, match="begun with another data_sha256; choose another --release-id"):
         finetune.run(config(tmp_path), watch=silent)
+
+
+def test_what_fails_before_its_first_epoch_can_be_called_again_otherwise(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    plan = NetworkPlan(tiny_network.NAME, 16, str(tmp_path / "absent.weights.h5"), RECIPE)
+    with pytest.raises(UsageError, match=r"nothing at .*absent\.weights\.h5"):
+        finetune.run(config(tmp_path, networks=(plan,)), watch=silent)
+    assert not (tmp_path / "training" / "colours-2").exists()
 
 
 CHILD = """

@@ -17,11 +17,11 @@ from models.augmentation import augment
 from models.inputs import decode_square, network_input
 from models.phases import NetworkInput
 from models.predictor import EnsemblePredictor
-from models.recipe import Recipe, Task, TrainingFailed
+from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
 from models.registry import ARCHITECTURES, architecture
 from models.release import Release, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
-from models.training import CHECKPOINT, train
+from models.training import train
 from tests import tiny_network
 from tests.labelled import jpeg_of
 
