@@ -5,8 +5,8 @@
 
 Reads the articles (see `models.fashion_mnist`) and, for Xception, an optional ImageNet backbone without its head;
 writes a release. Every epoch leaves a checkpoint in the work directory, and the same command goes on from the last one.
-The last 5,000 training articles are held out: they choose the best epoch and the temperature. The official test
-articles are looked at once, after every choice, for the figures in release.json.
+The last 5,000 training articles are held out: they choose the best epoch, the networks' shares, the temperature and
+the thresholds. The official test articles are looked at once, after every choice, for the figures in release.json.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import fashion_mnist
-from models.calibration import calibration_error, combine, fit_temperature
+from models.calibrated import calibrated
+from models.calibration import calibration_error, combine
+from models.card import NAME, model_card
+from models.decision import decide
 from models.inputs import decode_square, network_input
 from models.registry import architecture
 from models.release import Release, save_release, sha256_of, to_float16
@@ -124,16 +127,12 @@ def main() -> int:
         held_out[name] = _softmax(model, squares[held], network)
         networks.append(replace(network, weights_sha256=sha256_of(half)))
         weights[name] = half
-    shares = {network.architecture: network.ensemble_weight for network in networks}
-    mixture = combine(held_out, weights=shares, temperature=1.0)
-    temperature = fit_temperature(mixture, labels[held])
-    release = Release(
+    draft = Release(
         release_id=options.release_id,
         taxonomy_version="fashion-mnist",
         categories=fashion_mnist.CATEGORIES,
         networks=tuple(networks),
-        temperature=temperature,
-        metrics=_test_metrics(networks, weights, temperature, options.work_dir),
+        temperature=1.0,
         training={
             "data_pixels_sha256": fingerprint,
             "articles": kept,
@@ -143,7 +142,9 @@ def main() -> int:
         },
         code_version="0.1.0",
     )
-    save_release(release, options.output, weights=weights)
+    release = calibrated(draft, held_out, labels[held])
+    release = replace(release, metrics=_test_metrics(release, weights, options.work_dir))
+    save_release(release, options.output, weights=weights, documents={NAME: model_card(release)})
     log.info("wrote %s: %s", options.output, json.dumps(release.metrics))
     return 0
 
@@ -242,22 +243,31 @@ def _softmax(model: Any, squares: Images, network: NetworkSpec) -> NDArray[np.fl
     return np.asarray(keras.ops.softmax(logits), np.float32)
 
 
-def _test_metrics(
-    networks: list[NetworkSpec], weights: dict[str, Path], temperature: float, work_dir: Path
-) -> dict[str, float]:
+def _test_metrics(release: Release, weights: dict[str, Path], work_dir: Path) -> dict[str, float]:
     squares, labels, _ = _squares("t10k", work_dir)
     by_network, shares, metrics = {}, {}, {}
-    for network in networks:
+    for network in release.networks:
         name = network.architecture
         model = architecture(name).build(input_px=network.input_px, categories=len(fashion_mnist.CATEGORIES))
         model.load_weights(weights[name])
         by_network[name] = _softmax(model, squares, network)
         shares[name] = network.ensemble_weight
         metrics[f"{name}_test_accuracy"] = float((by_network[name].argmax(axis=1) == labels).mean())
-    confidences = combine(by_network, weights=shares, temperature=temperature)
+    confidences = combine(by_network, weights=shares, temperature=release.temperature)
     hits = confidences.argmax(axis=1) == labels
     metrics["ensemble_test_accuracy"] = float(hits.mean())
     metrics["ensemble_test_calibration_error"] = calibration_error(confidences.max(axis=1), hits)
+    ids = [category.category_id for category in release.categories]
+    answers = [decide(dict(zip(ids, row.tolist(), strict=True)), release.policy) for row in confidences]
+    automatic = [
+        answer.category_id == ids[label]
+        for answer, label in zip(answers, labels, strict=True)
+        if answer.status == "auto"
+    ]
+    metrics |= {
+        "automatic_share": len(automatic) / len(labels),
+        "automatic_precision": float(np.mean(automatic or [0.0])),
+    }
     return {name: round(value, 4) for name, value in metrics.items()}
 
 
