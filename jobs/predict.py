@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.config import PredictConfig
+from jobs.config import PredictConfig, RunFailed
 from jobs.schema import PREDICTIONS
-from jobs.shards import ingest_date_of, shards, whole_file
+from jobs.shards import ingest_date_of, row_count, shards, whole_file
 from models.decision import DIGITS, decide
 from models.release import Release, load_release
 from models.spec import Predictions, Predictor
@@ -195,6 +195,9 @@ def predict_shard(
 
     Returns:
         What it cost.
+
+    Raises:
+        RunFailed: If the reader gave fewer or more images than the shard holds; no file is written then.
     """
     from jobs.dataset import ReaderClock, read_shard
 
@@ -211,6 +214,8 @@ def predict_shard(
         done = time.perf_counter()
         rows.extend(_rows(batch, predictions, release, config.top_k))
         waiting, predicting, mark = waiting + ready - mark, predicting + done - ready, time.perf_counter()
+    if len(rows) != row_count([shard]):  # no image may vanish, whatever a reader does
+        raise RunFailed(f"{shard} holds {row_count([shard])} images and {len(rows)} were read; run the same again")
     report = ShardReport(
         shard=str(shard),
         release_id=release.release_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.config import Places, PredictConfig
+from jobs import dataset
+from jobs.config import Places, PredictConfig, RunFailed
 from jobs.dataset import ReaderClock, read_shard
 from jobs.predict import finished, predict_shard, prediction_file, read_report, run
 from jobs.schema import IMAGES, PREDICTIONS
@@ -141,6 +143,17 @@ def test_a_predictor_that_fails_leaves_no_prediction_file(config: PredictConfig)
     shard = write_images(config.places, 5)
     with pytest.raises(MemoryError):
         predict_shard(shard, Failing(), RELEASE, config)
+    assert not config.places.predictions("run-1").exists()
+
+
+def test_a_reader_that_ends_early_leaves_no_prediction_file(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = write_images(config.places, 100)
+    whole = dataset.read_shard
+    monkeypatch.setattr(dataset, "read_shard", lambda *args, **options: islice(whole(*args, **options), 1))
+    with pytest.raises(RunFailed, match="holds 100 images and 32 were read"):
+        predict_shard(shard, ColourPredictor(), RELEASE, config)
     assert not config.places.predictions("run-1").exists()
 
 
