@@ -25,7 +25,9 @@ def commands() -> list[str]:
 def test_the_make_targets_call_the_demo_and_the_tests() -> None:
     assert [line for line in commands() if line.startswith("make")] == ["make demo", "make test"]
     for target, program in (("demo", ".venv/bin/shelfwise demo"), ("test", ".venv/bin/pytest")):
-        plan = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        plan = subprocess.run(
+            ["make", "--no-print-directory", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
+        )
         assert plan.stdout.splitlines()[-1].strip() == program
 
 

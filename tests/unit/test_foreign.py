@@ -95,7 +95,7 @@ def as_imagenet_builds_it(side_px: int) -> Any:
         (lambda: nested("Xception", 71, softmax=False, sees=(0.0, 1.0)), 71, "0-1", "logits", "xception", "0-1"),
         (lambda: nested("Xception", 71, inside="rescaling", sees=CENTRED), 71, "0-255", "softmax", "xception", "own"),
         (
-            lambda: nested("Xception", 71, inside="preprocess_input", sees=CENTRED),
+            lambda: nested("Xception", 71, inside="function", sees=CENTRED),
             71,
             "0-255",
             "softmax",
