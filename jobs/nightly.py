@@ -18,7 +18,7 @@ from jobs import ingest, predict, publish
 from jobs.config import IngestConfig, Places, PredictConfig, ProductSource, RunConfig, SparkConfig, UsageError
 from jobs.progress import spark_progress
 from jobs.shards import partition_dates, row_count, shards
-from jobs.spark import cores_of_a_task, spark_session
+from jobs.spark import cores_of_a_task, master_of, spark_session
 from models.release import Release
 from sql.errors import SupersededError
 from sql.records import RunRecord
@@ -74,7 +74,7 @@ def ingest_step(
 
 def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
     """Predict a run's shards and say what was done."""
-    cores = cores_of_a_task(workshop.spark.master)
+    cores = cores_of_a_task(master_of(workshop.spark))
     config = predict_config(workshop, run)
 
     @contextmanager

@@ -40,7 +40,7 @@ def spark_session(config: SparkConfig, *, name: str, task_cpus: int | None = Non
     check_java()
     from pyspark.sql import SparkSession
 
-    local = config.master.startswith("local")
+    local = master_of(config).startswith("local")
     if local:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -59,9 +59,11 @@ def spark_session(config: SparkConfig, *, name: str, task_cpus: int | None = Non
         options |= {
             "spark.ui.enabled": "false",
             "spark.driver.host": "127.0.0.1",
-            "spark.sql.shuffle.partitions": str(2 * cores_of_a_task(config.master)),
+            "spark.sql.shuffle.partitions": str(2 * cores_of_a_task(master_of(config))),
         }
-    builder = SparkSession.builder.master(config.master).appName(name)
+    builder = SparkSession.builder.appName(name)
+    if not submitted():
+        builder = builder.master(config.master)
     for key, value in options.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
@@ -69,6 +71,21 @@ def spark_session(config: SparkConfig, *, name: str, task_cpus: int | None = Non
         yield session
     finally:
         session.stop()
+
+
+def submitted() -> bool:
+    """Return whether spark-submit started this process: then its master holds, and its Java is running already."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def master_of(config: SparkConfig) -> str:
+    """Return the master that a session will have: that of spark-submit if it started this process, else the setting."""
+    if not submitted():
+        return config.master
+    from pyspark import SparkConf, SparkContext
+
+    SparkContext._ensure_initialized()  # no public call joins spark-submit's Java earlier
+    return str(SparkConf().get("spark.master", config.master))
 
 
 def cores_of_a_task(master: str) -> int:
