@@ -15,6 +15,9 @@ from models.environment import prepare_environment
 from models.registry import architecture
 from models.release import Release, save_release, sha256_of, to_float16
 from models.spec import Category, NetworkSpec
+from tests.browser import browser, chromium
+
+__all__ = ["browser", "chromium"]  # fixtures of every folder
 
 prepare_environment()
 
