@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.config import RunConfig
-from jobs.publish import default_run_id
+from jobs.publish import nightly_run_id
 from jobs.settings import Settings
 from models.release import load_release
 
@@ -73,7 +73,7 @@ rejected_option = click.option(
 
 def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> RunConfig:
     """Return the run of a night: its one date is the ingest date."""
-    run_id = options["run_id"] or default_run_id("nightly", (run_date,), "")
+    run_id = options["run_id"] or nightly_run_id(run_date)
     return RunConfig(run_id=run_id, kind="nightly", run_date=run_date, dates=(run_date,), max_rejected=max_rejected)
 
 

@@ -20,7 +20,7 @@ from jobs.cli_options import (
     workshop_of,
 )
 from jobs.config import RunConfig
-from jobs.publish import default_run_id
+from jobs.publish import backfill_run_id
 from jobs.settings import Settings
 
 
@@ -57,23 +57,46 @@ def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_
 @click.option("--to", "last", type=Date(), required=True, help="Last ingest date, included.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--force", is_flag=True, help="Replace answers of newer releases too; never a person's.")
+@click.option("--category", default="", help="Only products that are now in this category or below it.")
+@click.option("--only-missing", is_flag=True, help="Only images that the release has not answered yet.")
 @run_options
-def backfill(first: date, last: date, dry_run: bool, force: bool, as_json: bool, **options: Any) -> None:
+def backfill(
+    first: date,
+    last: date,
+    dry_run: bool,
+    force: bool,
+    category: str,
+    only_missing: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Predict and publish older partitions again. No source image is read.
 
     \b
-    Example:
+    Examples:
       shelfwise backfill --from 2026-10-01 --to 2026-10-31 --dry-run
+      shelfwise backfill --from 2026-10-01 --to 2026-10-31 --category apparel.tops --only-missing
     """
     from jobs import nightly as nights
 
     settings = Settings()
     dates = nights.backfill_dates(settings.places, first, last)
     workshop = workshop_of(settings, options)
-    run_id = options["run_id"] or default_run_id("backfill", (first, last), workshop.release.release_id)
-    run = RunConfig(run_id=run_id, kind="backfill", run_date=last, dates=dates, force=force)
+    run_id = options["run_id"] or backfill_run_id(
+        first, last, workshop.release.release_id, category=category, only_missing=only_missing
+    )
+    run = RunConfig(
+        run_id=run_id,
+        kind="backfill",
+        run_date=last,
+        dates=dates,
+        force=force,
+        category=category,
+        only_missing=only_missing,
+    )
     if dry_run:
-        output.summary(nights.backfill_plan(workshop, run), as_json)
+        there = settings.database_url or settings.embedded_database.exists()
+        output.summary(nights.backfill_plan(workshop, database_of(settings) if there else None, run), as_json)
     else:
         output.summary(nights.backfill(workshop, database_of(settings), run), as_json)
 

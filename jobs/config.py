@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+MAX_NAME_CHARACTERS = 128
+"""Of a run_id or release_id."""
+
 
 class UsageError(ValueError):
     """The call is wrong, not the run: the message says what to call instead, and the exit code is 2."""
@@ -18,8 +21,9 @@ class UsageError(ValueError):
 
 def check_name(what: str, name: str) -> None:
     """Refuse the name of a run or release that could leave its directory."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
-        raise UsageError(f"{what} {name!r} may hold letters, digits, '.', '_' and '-' only, 128 at most")
+    if len(name) > MAX_NAME_CHARACTERS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        allowed = f"letters, digits, '.', '_' and '-' only, {MAX_NAME_CHARACTERS} at most"
+        raise UsageError(f"{what} {name!r} may hold {allowed}")
 
 
 class RunFailed(RuntimeError):
@@ -49,6 +53,10 @@ class Places:
     def predictions(self, run_id: str) -> Path:
         """Return one run's prediction files."""
         return self.home / "predictions" / f"run_id={run_id}"
+
+    def selections(self, run_id: str) -> Path:
+        """Return where one run's choice of images lies, where it does not take all."""
+        return self.home / "selections" / f"run_id={run_id}"
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ class PredictConfig:
         batch_size: Images a call of the networks.
         decode_workers: Threads that decode while the networks compute.
         top_k: How many categories of an image's distribution are kept.
+        selects: Whether it takes only the images that `jobs.selection` has written down for the run.
     """
 
     run_id: str
@@ -123,6 +132,7 @@ class PredictConfig:
     batch_size: int = 32
     decode_workers: int = 2
     top_k: int = 5
+    selects: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,8 @@ class RunConfig:
         dates: The ingest dates that it predicts and publishes.
         max_rejected: Share of a night's new images that may be rejected, in [0, 1].
         force: Replace answers of a newer release too; never those of newer images or of people.
+        category: Take only products that are now in this category or below it; empty takes all.
+        only_missing: Take only images that the release has not answered.
     """
 
     run_id: str
@@ -144,6 +156,13 @@ class RunConfig:
     dates: tuple[date, ...] = field(default_factory=tuple)
     max_rejected: float = 0.2
     force: bool = False
+    category: str = ""
+    only_missing: bool = False
+
+    @property
+    def selects(self) -> bool:
+        """Whether it takes only some images of its partitions."""
+        return bool(self.category) or self.only_missing
 
     def __post_init__(self) -> None:
         """Refuse a run_id that could leave its directory, and a share outside [0, 1]."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -25,6 +25,8 @@ KEY_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "upda
 OPTIONAL_COLUMNS = ("title", "category", "updated_at")
 _LABEL_KEYS = ("product_id", "image_no", "image_sha256")
 _QUEUE_ROW_GROUPS = 3
+_NONE_WANTED = "none of the row group is wanted"
+"""Error of the one row that stands for a row group without a wanted row: Petastorm cannot pass on an empty one."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,13 @@ class ReaderClock:
 
 
 def read_shard(
-    shard: Path, *, side_px: int, batch_size: int, workers: int, clock: ReaderClock | None = None
+    shard: Path,
+    *,
+    side_px: int,
+    batch_size: int,
+    workers: int,
+    clock: ReaderClock | None = None,
+    wanted: Set[tuple[str, int, str]] | None = None,
 ) -> Generator[ImageBatch, None, None]:
     """Read one dataset file in batches, decoded by worker threads.
 
@@ -69,14 +77,17 @@ def read_shard(
         batch_size: Images in a batch; a row group's rest makes a smaller one.
         workers: Decoding threads.
         clock: Counts the decoding seconds.
+        wanted: (product_id, image_no, image_sha256) of the images to decode and yield; None is all.
 
     Yields:
         Batches in no particular order.
     """
     timer = clock or ReaderClock()
-    reader = _reader([shard], _decoding(side_px, timer), workers)
+    reader = _reader([shard], _decoding(side_px, timer, wanted), workers)
     try:
         for group in reader:
+            if wanted is not None and group.error[0] == _NONE_WANTED:
+                continue
             columns = {name: getattr(group, name) for name in KEY_COLUMNS}
             for start in range(0, len(group.error), batch_size):
                 part = slice(start, start + batch_size)
@@ -132,7 +143,7 @@ def _end_only_when_all_is_handed_out(reader: Any) -> None:
     pool.all_workers_done = lambda: ventilator.completed() and workers_done()
 
 
-def _decoding(side_px: int, clock: ReaderClock) -> Any:
+def _decoding(side_px: int, clock: ReaderClock, wanted: Set[tuple[str, int, str]] | None = None) -> Any:
     """Return the TransformSpec that turns `jpeg` into `image` and `error`, in the worker's thread."""
     from petastorm.transform import TransformSpec
 
@@ -142,6 +153,12 @@ def _decoding(side_px: int, clock: ReaderClock) -> Any:
     def decode(frame: Any) -> Any:
         started = time.perf_counter()
         images, errors = [], []
+        if wanted is not None:
+            keys = zip(frame["product_id"], frame["image_no"], frame["image_sha256"], strict=True)
+            chosen = [key in wanted for key in keys]
+            if not any(chosen):
+                return frame[:1].drop(columns="jpeg").fillna("").assign(image=[black], error=_NONE_WANTED)
+            frame = frame[chosen].copy()
         for jpeg in frame.pop("jpeg"):
             try:
                 images.append(decode_square(jpeg, side_px))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,14 +15,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs import ingest, predict, publish
+from jobs import ingest, predict, publish, selection
 from jobs.config import IngestConfig, Places, PredictConfig, ProductSource, RunConfig, SparkConfig, UsageError
 from jobs.progress import spark_progress
-from jobs.shards import partition_dates, row_count, shards
+from jobs.shards import ingest_date_of, partition_dates
 from jobs.spark import cores_of_a_task, master_of, spark_session
 from models.release import Release
 from sql.errors import SupersededError
 from sql.records import RunRecord
+from sql.selection import seconds_per_image
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)
@@ -159,12 +161,7 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
         ingested = ingest_step(workshop.places, workshop.spark, catalog, run.run_date, products=workshop.products)
         steps: dict[str, Any] = {"ingest": ingested}
         publish.check_rejected(workshop.places, run)
-        token = database.claim(run_record(run, started_at_utc))
-        steps["predict"] = predict_step(workshop, run)
-        steps["publish"] = publish_step(
-            workshop, database, run, started_at_utc=started_at_utc, steps=steps, token=token
-        )
-    return summary(workshop, run, steps)
+        return _predict_and_publish(workshop, database, run, started_at_utc=started_at_utc, steps=steps)
 
 
 def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
@@ -178,21 +175,52 @@ def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> d
     Returns:
         The run's summary.
     """
-    with recorded(database, run) as started_at_utc:
-        token = database.claim(run_record(run, started_at_utc))
-        steps: dict[str, Any] = {"predict": predict_step(workshop, run)}
-        steps["publish"] = publish_step(
-            workshop, database, run, started_at_utc=started_at_utc, steps=steps, token=token
-        )
-    return summary(workshop, run, steps)
-
-
-def backfill_plan(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
-    """Say what a backfill would do, and do nothing."""
-    release_id = workshop.release.release_id
-    every = shards(workshop.places.images, run.dates)
     config = predict_config(workshop, run)
-    todo = [shard for shard in every if not predict.finished(config, shard, release_id)]
+    chosen = selection.choose(database, config, run, workshop.release.release_id)
+    with recorded(database, run) as started_at_utc:
+        if run.selects:
+            selection.write(config, chosen)
+        return _predict_and_publish(workshop, database, run, started_at_utc=started_at_utc, steps={})
+
+
+def _predict_and_publish(
+    workshop: Workshop, database: ProductDatabase, run: RunConfig, *, started_at_utc: datetime, steps: dict[str, Any]
+) -> dict[str, Any]:
+    """Do what nights and backfills share; `steps` holds the reports of those before."""
+    token = database.claim(run_record(run, started_at_utc))
+    steps["predict"] = predict_step(workshop, run)
+    steps["publish"] = publish_step(workshop, database, run, started_at_utc=started_at_utc, steps=steps, token=token)
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "run_date": run.run_date.isoformat(),
+        "release_id": workshop.release.release_id,
+        "state": "published",
+        **steps,
+    }
+
+
+def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: RunConfig) -> dict[str, Any]:
+    """Say what a backfill would do, and do nothing.
+
+    Args:
+        workshop: Places and release.
+        database: Migrated; None where nothing was ever published.
+        run: What the backfill was asked for.
+
+    Returns:
+        Counts, in all and by ingest date, and how long predicting should take by the release's last runs:
+        `estimated_seconds`, None if it has none.
+    """
+    release_id = workshop.release.release_id
+    config = predict_config(workshop, run)
+    every = selection.choose(database, config, run, release_id)
+    todo = [chosen for chosen in every if not predict.finished(config, chosen, release_id)]
+    images_to_predict = sum(chosen.images for chosen in todo)
+    each = seconds_per_image(database, release_id) if database else None
+    by_date = Counter[str]()
+    for chosen in every:
+        by_date[ingest_date_of(chosen.shard).isoformat()] += chosen.images
     return {
         "run_id": run.run_id,
         "release_id": release_id,
@@ -200,8 +228,10 @@ def backfill_plan(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
         "dates": [day.isoformat() for day in run.dates],
         "shards": len(every),
         "shards_to_predict": len(todo),
-        "images": row_count(every),
-        "images_to_predict": row_count(todo),
+        "images": sum(by_date.values()),
+        "images_to_predict": images_to_predict,
+        "images_by_date": dict(by_date),
+        "estimated_seconds": None if each is None else round(each * images_to_predict, 1),
     }
 
 
@@ -229,19 +259,8 @@ def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:
         places=workshop.places,
         release_dir=workshop.release_dir.absolute(),
         batch_size=workshop.batch_size,
+        selects=run.selects,
     )
-
-
-def summary(workshop: Workshop, run: RunConfig, steps: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a command prints: the run, and each step's report."""
-    return {
-        "run_id": run.run_id,
-        "kind": run.kind,
-        "run_date": run.run_date.isoformat(),
-        "release_id": workshop.release.release_id,
-        "state": "published",
-        **steps,
-    }
 
 
 @contextmanager

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from jobs.config import PredictConfig, RunFailed
 from jobs.schema import PREDICTIONS
-from jobs.shards import ingest_date_of, row_count, shards, whole_file
+from jobs.selection import Selected, of_run, of_shard
+from jobs.shards import ingest_date_of, whole_file
 from models.decision import DIGITS, decide
 from models.release import Release, load_release
 from models.spec import Predictions, Predictor
@@ -46,13 +47,14 @@ class ShardReport:
     Attributes:
         shard: Path of the dataset file.
         release_id: What predicted it.
-        images: Rows of the shard.
+        images: Predicted of the shard.
         failed: Of these, images that no network could take.
         decoding_seconds: Summed over the decoding threads.
         waiting_seconds: The networks waited for decoded images.
         predicting_seconds: The networks computed.
         writing_seconds: The prediction file was written.
         loading_seconds: The networks were built and their weights read; 0 where a process had them already.
+        selection: Names the choice of images that it was made for; empty is all of the shard.
     """
 
     shard: str
@@ -64,6 +66,7 @@ class ShardReport:
     predicting_seconds: float
     writing_seconds: float
     loading_seconds: float = 0.0
+    selection: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class PredictSummary:
     """What one predict did.
 
     Attributes:
-        shards: In the run's partitions.
+        shards: Of the run's partitions, those with an image to predict.
         shards_skipped: Of these, finished by an earlier attempt.
         images: Predicted now.
         seconds: Wall time without Spark's start.
@@ -102,10 +105,10 @@ def prediction_file(config: PredictConfig, shard: Path) -> Path:
     return config.places.predictions(config.run_id) / f"{ingest_date_of(shard)}--{shard.name}"
 
 
-def finished(config: PredictConfig, shard: Path, release_id: str) -> bool:
-    """Say whether a shard's predictions by this release are in place."""
-    report = read_report(prediction_file(config, shard))
-    return report is not None and report.release_id == release_id
+def finished(config: PredictConfig, chosen: Selected, release_id: str) -> bool:
+    """Say whether the predictions by this release of what the run takes of a shard are in place."""
+    report = read_report(prediction_file(config, chosen.shard))
+    return report is not None and (report.release_id, report.selection) == (release_id, chosen.digest)
 
 
 def read_report(path: Path) -> ShardReport | None:
@@ -131,8 +134,8 @@ def run(
     Returns:
         What was done.
     """
-    every = shards(config.places.images, config.dates)
-    todo = [shard for shard in every if not finished(config, shard, release.release_id)]
+    every = of_run(config)
+    todo = [chosen.shard for chosen in every if not finished(config, chosen, release.release_id)]
     started = time.perf_counter()
     reports: tuple[ShardReport, ...] = ()
     if todo:
@@ -201,12 +204,17 @@ def predict_shard(
     """
     from jobs.dataset import ReaderClock, read_shard
 
-    clock = ReaderClock()
+    clock, chosen = ReaderClock(), of_shard(config, shard)
     rows: list[dict[str, Any]] = []
     waiting = predicting = 0.0
     mark = time.perf_counter()
     reader = read_shard(
-        shard, side_px=predictor.decode_px, batch_size=config.batch_size, workers=config.decode_workers, clock=clock
+        shard,
+        side_px=predictor.decode_px,
+        batch_size=config.batch_size,
+        workers=config.decode_workers,
+        clock=clock,
+        wanted=chosen.keys,
     )
     for batch in reader:
         ready = time.perf_counter()
@@ -214,8 +222,8 @@ def predict_shard(
         done = time.perf_counter()
         rows.extend(_rows(batch, predictions, release, config.top_k))
         waiting, predicting, mark = waiting + ready - mark, predicting + done - ready, time.perf_counter()
-    if len(rows) != row_count([shard]):  # no image may vanish, whatever a reader does
-        raise RunFailed(f"{shard} holds {row_count([shard])} images and {len(rows)} were read; run the same again")
+    if len(rows) != chosen.images:  # no image may vanish, whatever a reader does
+        raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
     report = ShardReport(
         shard=str(shard),
         release_id=release.release_id,
@@ -226,6 +234,7 @@ def predict_shard(
         predicting_seconds=round(predicting, 3),
         writing_seconds=0.0,
         loading_seconds=round(loading_seconds, 3),
+        selection=chosen.digest,
     )
     return _write(rows, report, shard, config)
 

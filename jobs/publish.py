@@ -8,6 +8,7 @@ predicted, or were predicted by another release, is refused; publishing a run ag
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from jobs.config import Places, PredictConfig, RunConfig, RunFailed
+from jobs.config import MAX_NAME_CHARACTERS, Places, PredictConfig, RunConfig, RunFailed
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
-from jobs.shards import shards
+from jobs.selection import of_run
 from models.calibration import combine_images
 from models.decision import decide
 from models.release import Release
@@ -50,7 +51,7 @@ class RunFiles:
     Attributes:
         predictions: A file for each shard.
         rejections: Rows of `jobs.schema.SEEN` with their `ingest_date`, from ingest.
-        images: Usable images of the run's partitions.
+        images: That the run takes of its partitions.
         contents: By ingest date: for each (product_id, image_no) that it holds more than once, the one to publish.
     """
 
@@ -74,20 +75,20 @@ def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -
     Raises:
         RunFailed: If a shard is not predicted by this release; says how many and what to run.
     """
-    every = shards(config.places.images, config.dates)
-    missing = [shard for shard in every if not finished(config, shard, release.release_id)]
+    every = of_run(config)
+    missing = [chosen for chosen in every if not finished(config, chosen, release.release_id)]
     if missing:
         raise RunFailed(
             f"{len(missing)} of {len(every)} shards of run {config.run_id} are not predicted by release "
             f"{release.release_id}; run the same command again, or `shelfwise predict` for its dates first"
         )
-    rejections, images, contents = [], 0, {}
+    rejections, contents = [], {}
     for day in config.dates:
         found = partition(config.places, day)
-        images += found.images
         contents[day] = found.contents
         rejections += [{**row, "ingest_date": day} for row in found.rejections]
-    files = tuple(prediction_file(config, shard) for shard in every)
+    files = tuple(prediction_file(config, chosen.shard) for chosen in every)
+    images = sum(chosen.images for chosen in every)
     return RunFiles(files, tuple(rejections) if with_rejections else (), images, contents)
 
 
@@ -220,8 +221,16 @@ def manifest_of(release: Release) -> dict[str, Any]:
     return {key: value for key, value in whole.items() if key not in left_out}
 
 
-def default_run_id(kind: str, dates: Sequence[date], release_id: str) -> str:
-    """Return the name of a run, the same whenever it is run again: `nightly-2026-11-01`, or a backfill's range."""
-    if kind == "nightly":
-        return f"nightly-{dates[-1]}"
-    return f"backfill-{dates[0]}-{dates[-1]}-{release_id}"
+def nightly_run_id(run_date: date) -> str:
+    """Return the name of a night, the same whenever it is run again: `nightly-2026-11-01`."""
+    return f"nightly-{run_date}"
+
+
+def backfill_run_id(first: date, last: date, release_id: str, *, category: str = "", only_missing: bool = False) -> str:
+    """Return the name of a backfill: its range, its release, and which part of the catalog it takes."""
+    parts = ["backfill", str(first), str(last), release_id, *([category] if category else [])]
+    name = "-".join([*parts, "missing"] if only_missing else parts)
+    if len(name) <= MAX_NAME_CHARACTERS:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: MAX_NAME_CHARACTERS - len(digest) - 1]}-{digest}"

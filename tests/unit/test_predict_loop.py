@@ -17,6 +17,7 @@ from jobs.config import Places, PredictConfig, RunFailed
 from jobs.dataset import ReaderClock, read_shard
 from jobs.predict import finished, predict_shard, prediction_file, read_report, run
 from jobs.schema import IMAGES, PREDICTIONS
+from jobs.selection import of_shard
 from jobs.shards import ShardWriter, shards
 from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions
@@ -119,10 +120,10 @@ def test_an_image_that_no_longer_decodes_is_a_rejection_and_the_rest_goes_throug
 
 def test_a_finished_shard_is_known_and_another_releases_is_not(config: PredictConfig) -> None:
     shard = write_images(config.places, 5)
-    assert not finished(config, shard, "colours-1")
+    assert not finished(config, of_shard(config, shard), "colours-1")
     predict_shard(shard, ColourPredictor(), RELEASE, config)
-    assert finished(config, shard, "colours-1")
-    assert not finished(config, shard, "colours-2")
+    assert finished(config, of_shard(config, shard), "colours-1")
+    assert not finished(config, of_shard(config, shard), "colours-2")
 
 
 def test_nothing_to_do_starts_no_spark(config: PredictConfig) -> None:
@@ -152,7 +153,7 @@ def test_a_reader_that_ends_early_leaves_no_prediction_file(
     shard = write_images(config.places, 100)
     whole = dataset.read_shard
     monkeypatch.setattr(dataset, "read_shard", lambda *args, **options: islice(whole(*args, **options), 1))
-    with pytest.raises(RunFailed, match="holds 100 images and 32 were read"):
+    with pytest.raises(RunFailed, match="holds 100 images to predict, 32 were read"):
         predict_shard(shard, ColourPredictor(), RELEASE, config)
     assert not config.places.predictions("run-1").exists()
 
@@ -163,7 +164,7 @@ def test_a_damaged_prediction_file_counts_as_missing(config: PredictConfig) -> N
     path = prediction_file(config, shard)
     path.write_bytes(path.read_bytes()[:100])
     assert read_report(path) is None
-    assert not finished(config, shard, "colours-1")
+    assert not finished(config, of_shard(config, shard), "colours-1")
 
 
 def test_prediction_files_have_the_declared_columns(config: PredictConfig) -> None:

@@ -1,0 +1,128 @@
+"""Which images of its partitions a backfill predicts: all of them, or those that it was asked for.
+
+Reads the keys of images/ingest_date=D/ and asks the product database about them; writes selections/run_id=R/, one file
+of keys for each shard that holds a wanted image. No image is copied: predict reads the same shards and decodes the
+wanted rows only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.config import PredictConfig, RunConfig
+from jobs.schema import IMAGES
+from jobs.shards import ingest_date_of, row_count, shards, whole_file
+from sql.selection import answered_images, products_under, refuse_unknown_category
+
+if TYPE_CHECKING:
+    from sql.store import ProductDatabase
+
+KEYS = ("product_id", "image_no", "image_sha256")
+Key = tuple[str, int, str]
+
+_SCHEMA = pa.schema([IMAGES.field(name) for name in KEYS])
+_CHUNK = 5_000
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a run takes of one shard.
+
+    Attributes:
+        shard: A file of the dataset.
+        images: How many of its images are wanted.
+        keys: Which; None is all of them.
+    """
+
+    shard: Path
+    images: int
+    keys: frozenset[Key] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Name the choice: predictions made for another one do not count as this one's."""
+        if self.keys is None:
+            return ""
+        return hashlib.sha256(repr(sorted(self.keys)).encode()).hexdigest()[:16]
+
+
+def choose(database: ProductDatabase | None, config: PredictConfig, run: RunConfig, release_id: str) -> list[Selected]:
+    """Decide which images a run takes.
+
+    Args:
+        database: Migrated; None where there is none yet: then no product has a category or an answer.
+        config: The run's dates and places.
+        run: What it was asked for.
+        release_id: The release that predicts.
+
+    Returns:
+        The shards with at least one wanted image, in order of date and name.
+
+    Raises:
+        UnknownNameError: If the taxonomy does not have the category.
+    """
+    every = shards(config.places.images, config.dates)
+    if not run.selects:
+        return [Selected(shard, row_count([shard])) for shard in every]
+    if database is not None and run.category:
+        refuse_unknown_category(database, run.category)
+    chosen = ((shard, frozenset(_wanted(database, shard, run, release_id))) for shard in every)
+    return [Selected(shard, len(keys), keys) for shard, keys in chosen if keys]
+
+
+def write(config: PredictConfig, selected: list[Selected]) -> None:
+    """Leave the choice on disk, in place of an earlier one of the same run."""
+    directory = config.places.selections(config.run_id)
+    kept = {_name(one.shard) for one in selected}
+    for path in directory.glob("*.parquet"):
+        if path.name not in kept:
+            path.unlink()
+    for one in selected:
+        columns = list(zip(*sorted(one.keys or ()), strict=True))
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+        with whole_file(directory / _name(one.shard), _SCHEMA) as writer:
+            writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
+
+
+def of_shard(config: PredictConfig, shard: Path) -> Selected:
+    """Return what a run takes of a shard, from its file if the run has a choice at all."""
+    if not config.selects:
+        return Selected(shard, row_count([shard]))
+    table = pq.read_table(config.places.selections(config.run_id) / _name(shard), schema=_SCHEMA)
+    keys = frozenset(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    return Selected(shard, len(keys), keys)
+
+
+def of_run(config: PredictConfig) -> list[Selected]:
+    """Return what a run takes of each shard, in order of date and name."""
+    every = shards(config.places.images, config.dates)
+    if config.selects:
+        chosen = config.places.selections(config.run_id)
+        every = [shard for shard in every if (chosen / _name(shard)).is_file()]
+    return [of_shard(config, shard) for shard in every]
+
+
+def _name(shard: Path) -> str:
+    return f"{ingest_date_of(shard)}--{shard.name}"
+
+
+def _wanted(database: ProductDatabase | None, shard: Path, run: RunConfig, release_id: str) -> Iterator[Key]:
+    """Yield the keys of a shard's images that the run was asked for."""
+    with pq.ParquetFile(shard) as file:
+        for batch in file.iter_batches(batch_size=_CHUNK, columns=list(KEYS)):
+            keys = list(zip(*(batch.column(name).to_pylist() for name in KEYS), strict=True))
+            products = [product_id for product_id, _, _ in keys]
+            if run.category:
+                under = products_under(database, run.category, products) if database else set()
+                keys = [key for key in keys if key[0] in under]
+            if run.only_missing and database:
+                answered = answered_images(database, release_id, products)
+                keys = [key for key in keys if (key[0], key[2]) not in answered]
+            yield from keys

@@ -1,0 +1,96 @@
+"""What a backfill asks the database before it predicts: who is in a category, who has an answer, how long it takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sql.decided import listed
+from sql.engine import reading
+from sql.errors import UnknownNameError
+from sql.store import ProductDatabase
+from sql.tables import categories, runs
+
+RUNS_OF_AN_ESTIMATE = 5
+
+_KEYS = {
+    "postgresql": "SELECT unnest(CAST(:keys AS text[]))",
+    "sqlite": "SELECT value FROM json_each(:keys)",
+}
+_UNDER = """
+SELECT product_id
+FROM product_categories
+WHERE
+    product_id IN ({keys})
+    AND (category_id = :category_id OR substr(category_id, 1, length(:category_id) + 1) = :category_id || '.')
+"""
+_ANSWERED = """
+SELECT product_id, image_sha256
+FROM category_predictions
+WHERE release_id = :release_id AND product_id IN ({keys})
+"""
+
+
+def products_under(database: ProductDatabase, category_id: str, product_ids: Iterable[str]) -> set[str]:
+    """Return those of some products whose current category is this one or below it, a person's choice included.
+
+    Args:
+        database: Migrated.
+        category_id: A leaf or an inner node of the taxonomy.
+        product_ids: Some thousands at a time.
+    """
+    with reading(database.engine) as connection:
+        statement, keys = _with_keys(connection, _UNDER, product_ids)
+        return set(connection.execute(statement, {"keys": keys, "category_id": category_id}).scalars())
+
+
+def answered_images(database: ProductDatabase, release_id: str, product_ids: Iterable[str]) -> set[tuple[str, str]]:
+    """Return the images of some products that a release has answered, as (product_id, image_sha256).
+
+    Args:
+        database: Migrated.
+        release_id: Whose answers count.
+        product_ids: Some thousands at a time.
+    """
+    with reading(database.engine) as connection:
+        statement, keys = _with_keys(connection, _ANSWERED, product_ids)
+        rows = connection.execute(statement, {"keys": keys, "release_id": release_id})
+        return {(row.product_id, row.image_sha256) for row in rows}
+
+
+def refuse_unknown_category(database: ProductDatabase, category_id: str) -> None:
+    """Raise UnknownNameError, with the nearest names, unless the taxonomy has this leaf or inner node."""
+    with reading(database.engine) as connection:
+        known = list(connection.execute(sa.select(categories.c.category_id)).scalars())
+    if category_id not in known:
+        near = get_close_matches(category_id, known, n=3) or sorted(known)[:3]
+        hint = f"; the nearest are {listed(near)}" if near else "; it has none before the first run is published"
+        raise UnknownNameError(
+            f"The taxonomy does not have {category_id!r}{hint}: see `shelfwise query taxonomy` for all."
+        )
+
+
+def seconds_per_image(database: ProductDatabase, release_id: str) -> float | None:
+    """Return what predicting an image took in a release's last runs, Spark's start included; None if it never ran."""
+    newest_first = (
+        sa.select(runs.c.summary)
+        .where(runs.c.release_id == release_id, runs.c.state == "published")
+        .order_by(runs.c.started_at_utc.desc())
+        .limit(RUNS_OF_AN_ESTIMATE)
+    )
+    with reading(database.engine) as connection:
+        steps = [summary.get("predict") or {} for summary in connection.execute(newest_first).scalars()]
+    images = sum(step.get("images", 0) for step in steps)
+    return sum(step.get("seconds", 0.0) for step in steps) / images if images else None
+
+
+def _with_keys(
+    connection: Connection, statement: str, product_ids: Iterable[str]
+) -> tuple[sa.TextClause, str | Sequence[str]]:
+    """Return a statement that takes any number of keys in one parameter, and that parameter."""
+    dialect, keys = connection.dialect.name, sorted(set(product_ids))
+    return sa.text(statement.format(keys=_KEYS[dialect])), keys if dialect == "postgresql" else json.dumps(keys)
