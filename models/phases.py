@@ -37,9 +37,7 @@ def compiled(task: Task, recipe: Recipe, network: Any, steps: int, *, head: bool
     squares: Any = keras.Input((task.side_px, task.side_px, 3), dtype="uint8")
     feed: Any = NetworkInput(task.network)
     whole: Any = keras.Model(squares, network(feed(squares)))
-    rate: Any = recipe.head_learning_rate
-    if not head:
-        rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps * max(recipe.epochs, 1), alpha=0.01)
+    rate = recipe.head_learning_rate if head else learning_rate(recipe, steps)
     whole.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
@@ -47,6 +45,23 @@ def compiled(task: Task, recipe: Recipe, network: Any, steps: int, *, head: bool
     )
     whole.optimizer.build(whole.trainable_variables)
     return whole
+
+
+def learning_rate(recipe: Recipe, steps: int) -> Any:
+    """Return the schedule after the head phase: up to its peak along a line, then down along a cosine to a hundredth.
+
+    Args:
+        recipe: Its peak, epochs and warm-up.
+        steps: Of an epoch.
+    """
+    every = steps * max(recipe.epochs, 1)
+    rising = round(every * recipe.warm_up)
+    peak = recipe.learning_rate
+    if not rising:
+        return keras.optimizers.schedules.CosineDecay(peak, every, alpha=0.01)
+    return keras.optimizers.schedules.CosineDecay(
+        peak / 100, max(every - rising, 1), alpha=0.01, warmup_target=peak, warmup_steps=rising
+    )
 
 
 def refresh(network: Any) -> None:

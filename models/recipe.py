@@ -52,7 +52,8 @@ class Recipe:
         head_epochs: Passes that train the head alone, the rest frozen.
         epochs: Passes after that, at most.
         head_learning_rate: Of AdamW in the head phase.
-        learning_rate: Of AdamW afterwards, at its beginning; it falls along a cosine.
+        learning_rate: Of AdamW afterwards, at its highest; it falls along a cosine.
+        warm_up: Share of the steps after the head phase in which the learning rate first rises to that, in [0, 1).
         unfreeze_from: Name of the first layer or block that is then trained; empty trains all.
         train_norms: Whether BatchNorm learns too: only for networks that start from nothing.
         patience: Epochs without a lower held-out loss after which it stops.
@@ -68,6 +69,7 @@ class Recipe:
     epochs: int = 8
     head_learning_rate: float = 1e-3
     learning_rate: float = 1e-4
+    warm_up: float = 0.0
     unfreeze_from: str = ""
     train_norms: bool = False
     patience: int = 3

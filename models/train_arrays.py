@@ -11,49 +11,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.augmentation import augment
-from models.recipe import NOTHING, Batch, Recipe, Task
+from models.arrays import Arrays
+from models.environment import prepare_environment
+from models.recipe import NOTHING, Recipe, Task
 from models.registry import ARCHITECTURES
-from models.spec import Images, NetworkSpec
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Labelled squares in memory; a `models.recipe.TrainingData`."""
-
-    squares: Images
-    labels: NDArray[np.integer[Any]]
-    held_out_squares: Images
-    held_out_labels: NDArray[np.integer[Any]]
-    batch_size: int = 32
-    seed: int = 7
-
-    @property
-    def steps(self) -> int:
-        """How many whole batches an epoch has, at least 1."""
-        return max(1, len(self.labels) // self.batch_size)
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield an epoch's batches, shuffled and augmented, the same for the same epoch."""
-        random = np.random.default_rng((self.seed, epoch))
-        order = random.permutation(len(self.labels))
-        for start in range(0, self.steps * self.batch_size, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            yield np.stack([augment(self.squares[i], random) for i in chosen]), self.labels[chosen]
-
-    def held_out(self) -> Iterator[Batch]:
-        """Yield the held-out batches as they are."""
-        for start in range(0, len(self.held_out_labels), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            yield self.held_out_squares[part], self.held_out_labels[part]
+from models.spec import NetworkSpec
 
 
 def read_arrays(path: Path, *, batch_size: int, seed: int) -> Arrays:
@@ -96,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args(arguments)
+    prepare_environment()
     from models.starts import fill
     from models.training import train
 

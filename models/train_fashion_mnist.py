@@ -1,12 +1,14 @@
-"""Train the shipped release on Fashion-MNIST's 60,000 training articles.
+"""Train the shipped release on Fashion-MNIST's 60,000 training articles, or go on from a release of them.
 
-    python -m models.train_fashion_mnist --work-dir /tmp/training --release-id fashion-mnist-1 \
-        --output models/releases/fashion-mnist-1
+    python -m models.train_fashion_mnist --release-id fashion-mnist-1 --work-dir /tmp/training \
+        --start-from xception=xception_imagenet_notop.weights.h5 --output models/releases/fashion-mnist-1
+    KERAS_BACKEND=jax python -m models.train_fashion_mnist --release-id fashion-mnist-2 --work-dir /tmp/training-2 \
+        --start-from models/releases/fashion-mnist-1 --epochs 20 --output models/releases/fashion-mnist-2
 
-Reads the articles (see `models.fashion_mnist`) and, for Xception, an optional ImageNet backbone without its head;
-writes a release. Every epoch leaves a checkpoint in the work directory, and the same command goes on from the last one.
-The last 5,000 training articles are held out: they choose the best epoch, the networks' shares, the temperature and
-the thresholds. The official test articles are looked at once, after every choice, for the figures in release.json.
+Runs on any backend of Keras, without Spark. Every epoch leaves a checkpoint in the work directory, and the same command
+goes on from the last one. The last 5,000 training articles are held out: they choose the best epoch, the networks'
+shares, the temperature and the thresholds. The official test articles are looked at once, after every choice, for the
+figures in release.json.
 """
 
 from __future__ import annotations
@@ -14,139 +16,198 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
+import shutil
 import sys
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 import cv2
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from models import fashion_mnist
+from models.arrays import Arrays, enlarged
+from models.augmentation import augment_article
 from models.calibrated import calibrated
 from models.calibration import calibration_error, combine
 from models.card import NAME, model_card
 from models.decision import decide
-from models.inputs import decode_square, network_input
-from models.registry import architecture
-from models.release import Release, save_release, sha256_of, to_float16
+from models.environment import prepare_environment
+from models.inputs import decode_square
+from models.predictor import EnsemblePredictor
+from models.recipe import NOTHING, Recipe, Task, TrainingFailed
+from models.release import MANIFEST, Release, load_release, save_release, sha256_of, to_float16
 from models.spec import Images, NetworkSpec
+from models.starts import fill
 
 log = logging.getLogger("models.train_fashion_mnist")
 
+TAXONOMY = "fashion-mnist"
 HELD_OUT = 5_000
 JPEG_QUALITY = 95
-DECODE_PX = 71
+BATCH_SIZE = 64
+ONE_CYCLE = Recipe(head_epochs=0, warm_up=0.15, class_weights=False, label_smoothing=0.05)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How one network is trained.
-
-    Attributes:
-        input_px: Side of its input, in pixels.
-        epochs: Passes over the 55,000 articles that are not held out.
-        batch_size: Images a step.
-        peak_learning_rate: Of AdamW; it warms up for a twentieth of all steps and then falls along a cosine to 0.
-        frozen_up_to: Layers before the one of this name keep their weights; empty trains all of them.
-    """
+class Plan:
+    """How one network is trained by default: the size of its input in pixels, and how."""
 
     input_px: int
-    epochs: int
-    batch_size: int
-    peak_learning_rate: float
-    frozen_up_to: str = ""
+    recipe: Recipe
 
 
-RECIPES = {
-    "efficientnetb0": Recipe(input_px=56, epochs=4, batch_size=64, peak_learning_rate=3e-3),
-    "xception": Recipe(
-        input_px=71, epochs=2, batch_size=64, peak_learning_rate=1e-3, frozen_up_to="block10_sepconv1_act"
-    ),
+PLANS = {
+    "efficientnetb0": Plan(56, replace(ONE_CYCLE, epochs=20, learning_rate=2e-3, train_norms=True)),
+    "xception": Plan(71, replace(ONE_CYCLE, epochs=10, learning_rate=5e-4, unfreeze_from="block5_sepconv1_act")),
 }
+DECODE_PX = max(plan.input_px for plan in PLANS.values())
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras ships no types
-    """Shuffled, augmented batches of one network's input."""
-
-    def __init__(
-        self, squares: Images, labels: NDArray[np.integer[Any]], network: NetworkSpec, *, batch_size: int, seed: int
-    ) -> None:
-        super().__init__(workers=1)
-        self.squares, self.labels, self.network, self.batch_size = squares, labels, network, batch_size
-        self.random = np.random.default_rng(seed)
-        self.order = self.random.permutation(len(squares))
-
-    def __len__(self) -> int:
-        return len(self.order) // self.batch_size
-
-    def __getitem__(self, index: int) -> tuple[Any, NDArray[np.integer[Any]]]:
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        images = np.stack([_augmented(self.squares[i], self.random) for i in chosen])
-        return np.asarray(network_input(images, self.network)), self.labels[chosen]
-
-    def on_epoch_end(self) -> None:
-        """Shuffle again."""
-        self.order = self.random.permutation(len(self.squares))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, train the networks and write the release."""
+    prepare_environment()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _options(words)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    try:
+        release = run(options, command=" ".join(["python -m models.train_fashion_mnist", *words]))
+    except (TrainingFailed, ValueError, OSError) as error:
+        log.error("%s", error)
+        return 1
+    log.info("wrote %s: %s", options.output, json.dumps(release.metrics))
+    return 0
 
 
-def main() -> int:
-    """Parse the command line, train both networks and write the release."""
+def _options(words: Sequence[str]) -> argparse.Namespace:
+    own = "for all networks, or NETWORK=VALUE for one; may be repeated"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work-dir", type=Path, required=True, help="checkpoints and the unpacked data set")
     parser.add_argument("--output", type=Path, required=True, help="the release's directory; must not exist")
     parser.add_argument("--release-id", required=True)
-    parser.add_argument("--xception-backbone", type=Path, help="ImageNet weights without the head (.weights.h5)")
+    parser.add_argument("--start-from", action="append", default=[], help=f"nothing, a .weights.h5 or a release; {own}")
+    parser.add_argument("--network", action="append", choices=PLANS, help="train only these; others as they started")
+    parser.add_argument("--epochs", action="append", default=[], help=own)
+    parser.add_argument("--learning-rate", action="append", default=[], help=f"at its highest; {own}")
+    parser.add_argument("--unfreeze-from", action="append", default=[], help=f"first layer that is trained; {own}")
+    parser.add_argument("--mixed-precision", action="store_true", help="compute in float16; pays on accelerators")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--limit", type=int, default=0, help="train on this many articles only; 0 is all")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    options = parser.parse_args(words)
+    if options.output.exists():
+        parser.error(f"{options.output} is there already and a release is never changed; choose another --output")
+    options.network = options.network or list(PLANS)
+    for name in PLANS:
+        start = _of(options.start_from, name)
+        if name not in options.network and not (Path(start or "") / MANIFEST).is_file():
+            parser.error(f"{name} is not trained, so --start-from must name a release that has it")
+    return options
+
+
+def run(options: argparse.Namespace, *, command: str) -> Release:
+    """Train what is to be trained, calibrate on held-out articles, measure on the test articles, and release."""
     options.work_dir.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(options.seed)
-    started = time.monotonic()
     squares, labels, fingerprint = _squares("train", options.work_dir)
     kept = options.limit or len(squares) - HELD_OUT
     held = slice(len(squares) - HELD_OUT, None)
-    held_out, networks, weights = {}, [], {}
-    for name, recipe in RECIPES.items():
-        network = NetworkSpec(name, recipe.input_px, f"{name}.weights.h5", "", 1 / len(RECIPES))
-        data = Batches(squares[:kept], labels[:kept], network, batch_size=recipe.batch_size, seed=options.seed)
-        model = _train(network, recipe, data, (squares[held], labels[held]), options)
-        full, half = options.work_dir / f"{name}.full.weights.h5", options.work_dir / f"{name}.half.weights.h5"
-        bare = architecture(name).build(input_px=recipe.input_px, categories=len(fashion_mnist.CATEGORIES))
-        bare.set_weights(model.get_weights())  # a compiled model's file would hold its optimizer too
-        bare.save_weights(full)
-        to_float16(full, half)
-        model.load_weights(half)
-        held_out[name] = _softmax(model, squares[held], network)
-        networks.append(replace(network, weights_sha256=sha256_of(half)))
-        weights[name] = half
-    draft = Release(
-        release_id=options.release_id,
-        taxonomy_version="fashion-mnist",
-        categories=fashion_mnist.CATEGORIES,
-        networks=tuple(networks),
-        temperature=1.0,
-        training={
-            "data_pixels_sha256": fingerprint,
-            "articles": kept,
-            "seed": options.seed,
-            "xception_starts_from": "imagenet" if options.xception_backbone else "random",
-            "seconds_of_last_session": round(time.monotonic() - started),
-        },
-        code_version="0.1.0",
+    data = Arrays(
+        squares[:kept], labels[:kept], squares[held], labels[held], BATCH_SIZE, options.seed, augment_article, DECODE_PX
     )
-    release = calibrated(draft, held_out, labels[held])
-    release = replace(release, metrics=_test_metrics(release, weights, options.work_dir))
+    told: dict[str, Any] = {
+        "command": command,
+        "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data_pixels_sha256": fingerprint,
+        "articles": kept,
+        "held_out_articles": HELD_OUT,
+        "seed": options.seed,
+    }
+    networks, weights = [], {}
+    for name in PLANS:
+        network, weights[name], own = _network(name, data, options)
+        networks.append(replace(network, weights_sha256=sha256_of(weights[name]), ensemble_weight=1 / len(PLANS)))
+        told |= {f"{name}_{key}": value for key, value in own.items()}
+    draft = Release(
+        options.release_id,
+        TAXONOMY,
+        fashion_mnist.CATEGORIES,
+        tuple(networks),
+        1.0,
+        training=told,
+        code_version=_code(),
+    )
+    place = options.work_dir / "draft"
+    shutil.rmtree(place, ignore_errors=True)
+    save_release(draft, place, weights=weights)
+    predictor = EnsemblePredictor(draft, place)
+    release = calibrated(draft, _answers(predictor, squares[held]), labels[held])
+    tested, truth, _ = _squares("t10k", options.work_dir)
+    release = replace(release, metrics=figures(release, _answers(predictor, tested), truth))
     save_release(release, options.output, weights=weights, documents={NAME: model_card(release)})
-    log.info("wrote %s: %s", options.output, json.dumps(release.metrics))
-    return 0
+    return release
+
+
+def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[NetworkSpec, Path, dict[str, Any]]:
+    """Return a network, its weights in float16, and what is told of its making: trained, or as it started."""
+    from models.training import train  # imports Keras, for which `main` has set the environment
+
+    start, plan = _of(options.start_from, name) or NOTHING, PLANS[name]
+    if name not in options.network:
+        release = load_release(Path(start))
+        found = next((one for one in release.networks if one.architecture == name), None)
+        if found is None or release.taxonomy_version != TAXONOMY:
+            raise ValueError(
+                f"release {release.release_id} has no {name} of {TAXONOMY}; train it with --network {name}"
+            )
+        before = {key: value for key, value in release.training.items() if key.startswith(f"{name}_")}
+        told = {key.removeprefix(f"{name}_"): value for key, value in before.items()}
+        return found, Path(start, found.weights_file), told | {"is_that_of": release.release_id}
+    recipe = _recipe(name, start, options)
+    network = NetworkSpec(name, plan.input_px, f"{name}.weights.h5", "", 1.0)
+    counts = tuple(np.bincount(data.labels, minlength=len(fashion_mnist.CATEGORIES)).tolist())
+    task = Task(network, DECODE_PX, counts, options.work_dir / name)
+    ids = [category.category_id for category in fashion_mnist.CATEGORIES]
+
+    def begin(model: Any) -> None:
+        fill(model, network, start, category_ids=ids, taxonomy_version=TAXONOMY)
+
+    def watch(epoch: int, step: int, steps: int, values: dict[str, float]) -> None:
+        if step % 100 == 0 or step == steps:
+            log.info("%s, epoch %s of %s, step %s of %s: %s", name, epoch, recipe.epochs, step, steps, values)
+
+    model, progress = train(task, recipe, data, start=begin, watch=watch)
+    full, half = task.work_dir / "full.weights.h5", task.work_dir / "half.weights.h5"
+    model.save_weights(full)
+    to_float16(full, half)
+    return (
+        network,
+        half,
+        {
+            "starts_from": Path(start).name,
+            "recipe": json.dumps(asdict(recipe)),
+            "best_epoch": progress.best_epoch,
+            "seconds": round(sum(epoch["seconds"] for epoch in progress.history)),
+        },
+    )
+
+
+def _recipe(name: str, start: str, options: argparse.Namespace) -> Recipe:
+    """Return a network's recipe with what the call changes; BatchNorm learns unless the start is a backbone alone."""
+    recipe = replace(PLANS[name].recipe, seed=options.seed, mixed_precision=options.mixed_precision)
+    epochs, rate, block = (_of(given, name) for given in (options.epochs, options.learning_rate, options.unfreeze_from))
+    recipe = replace(recipe, epochs=int(epochs or recipe.epochs), learning_rate=float(rate or recipe.learning_rate))
+    recipe = replace(recipe, unfreeze_from=recipe.unfreeze_from if block is None else block, patience=recipe.epochs)
+    return replace(recipe, unfreeze_from="", train_norms=True) if start == NOTHING else recipe
+
+
+def _of(values: Sequence[str], name: str) -> str | None:
+    """Return what `NETWORK=VALUE` says of a network, else the last value that is for all."""
+    own = [value.partition("=")[2] for value in values if value.partition("=")[0] == name]
+    found = own or [value for value in values if value.partition("=")[0] not in PLANS]
+    return found[-1] if found else None
 
 
 def _squares(part: str, work_dir: Path) -> tuple[Images, NDArray[np.uint8], str]:
@@ -158,105 +219,22 @@ def _squares(part: str, work_dir: Path) -> tuple[Images, NDArray[np.uint8], str]
     return squares, articles.labels, articles.pixels_sha256
 
 
-def _augmented(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror half of the articles, move each by up to 2 px, and enlarge to what serving decodes to."""
-    mirrored = square[:, ::-1] if random.random() < 0.5 else square
-    padded = np.pad(mirrored, ((2, 2), (2, 2), (0, 0)))
-    top, left = random.integers(0, 5, size=2)
-    moved = padded[top : top + square.shape[0], left : left + square.shape[1]]
-    return _enlarged(moved)
-
-
-def _enlarged(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from models.inputs import to_square
-
-    return to_square(np.ascontiguousarray(square), DECODE_PX)
-
-
-def _train(
-    network: NetworkSpec,
-    recipe: Recipe,
-    data: Batches,
-    held_out: tuple[Images, NDArray[np.integer[Any]]],
-    options: argparse.Namespace,
-) -> Any:
-    """Train one network, from its last checkpoint if there is one; return it with its best epoch's weights."""
-    work = options.work_dir / network.architecture
-    work.mkdir(exist_ok=True)
-    model = architecture(network.architecture).build(
-        input_px=network.input_px, categories=len(fashion_mnist.CATEGORIES), dropout=0.2
-    )
-    if network.architecture == "xception" and options.xception_backbone:
-        backbone = keras.applications.Xception(
-            include_top=False, weights=None, input_shape=(network.input_px, network.input_px, 3), pooling="avg"
-        )
-        backbone.load_weights(options.xception_backbone)
-        for source, target in zip(backbone.layers, model.layers, strict=False):
-            target.set_weights(source.get_weights())
-    _freeze(model, recipe.frozen_up_to if options.xception_backbone else "")
-    steps = len(data) * recipe.epochs
-    schedule = keras.optimizers.schedules.CosineDecay(
-        1e-5, steps, warmup_target=recipe.peak_learning_rate, warmup_steps=steps // 20
-    )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=1e-4),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    validation = (_inputs(held_out[0], network), held_out[1])
-    best = work / "best.weights.h5"
-    model.fit(
-        data,
-        validation_data=validation,
-        validation_batch_size=256,
-        epochs=recipe.epochs,
-        verbose=2,
-        callbacks=[
-            keras.callbacks.BackupAndRestore(str(work / "backup"), delete_checkpoint=False),
-            keras.callbacks.ModelCheckpoint(str(best), monitor="val_loss", save_best_only=True, save_weights_only=True),
-        ],
-    )
-    model.load_weights(best)
-    return model
-
-
-def _freeze(model: Any, first_trained: str) -> None:
-    """Freeze what stands before a layer, and every BatchNorm when anything is frozen."""
-    if not first_trained:
-        return
-    names = [layer.name for layer in model.layers]
-    start = names.index(first_trained)
-    for position, layer in enumerate(model.layers):
-        layer.trainable = position >= start and not isinstance(layer, keras.layers.BatchNormalization)
-
-
-def _inputs(squares: Images, network: NetworkSpec) -> NDArray[np.float32]:
+def _answers(predictor: EnsemblePredictor, squares: Images) -> dict[str, NDArray[np.float32]]:
+    """Return each network's softmax."""
     parts = [
-        np.asarray(network_input(np.stack([_enlarged(square) for square in squares[start : start + 500]]), network))
-        for start in range(0, len(squares), 500)
+        predictor.predict(enlarged(squares[start : start + 256], predictor.decode_px)).by_network
+        for start in range(0, len(squares), 256)
     ]
-    return np.concatenate(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _softmax(model: Any, squares: Images, network: NetworkSpec) -> NDArray[np.float32]:
-    logits = model.predict(_inputs(squares, network), batch_size=256, verbose=0)
-    return np.asarray(keras.ops.softmax(logits), np.float32)
-
-
-def _test_metrics(release: Release, weights: dict[str, Path], work_dir: Path) -> dict[str, float]:
-    squares, labels, _ = _squares("t10k", work_dir)
-    by_network, shares, metrics = {}, {}, {}
-    for network in release.networks:
-        name = network.architecture
-        model = architecture(name).build(input_px=network.input_px, categories=len(fashion_mnist.CATEGORIES))
-        model.load_weights(weights[name])
-        by_network[name] = _softmax(model, squares, network)
-        shares[name] = network.ensemble_weight
-        metrics[f"{name}_test_accuracy"] = float((by_network[name].argmax(axis=1) == labels).mean())
+def figures(
+    release: Release, by_network: dict[str, NDArray[np.float32]], labels: NDArray[np.integer[Any]]
+) -> dict[str, float]:
+    """Return what release.json tells of the test articles, each a share of them."""
+    shares = {network.architecture: network.ensemble_weight for network in release.networks}
     confidences = combine(by_network, weights=shares, temperature=release.temperature)
     hits = confidences.argmax(axis=1) == labels
-    metrics["ensemble_test_accuracy"] = float(hits.mean())
-    metrics["ensemble_test_calibration_error"] = calibration_error(confidences.max(axis=1), hits)
     ids = [category.category_id for category in release.categories]
     answers = [decide(dict(zip(ids, row.tolist(), strict=True)), release.policy) for row in confidences]
     automatic = [
@@ -264,11 +242,23 @@ def _test_metrics(release: Release, weights: dict[str, Path], work_dir: Path) ->
         for answer, label in zip(answers, labels, strict=True)
         if answer.status == "auto"
     ]
-    metrics |= {
+    found = {
+        f"{name}_test_accuracy": float((part.argmax(axis=1) == labels).mean()) for name, part in by_network.items()
+    }
+    found |= {
+        "ensemble_test_accuracy": float(hits.mean()),
+        "ensemble_test_calibration_error": calibration_error(confidences.max(axis=1), hits),
         "automatic_share": len(automatic) / len(labels),
         "automatic_precision": float(np.mean(automatic or [0.0])),
     }
-    return {name: round(value, 4) for name, value in metrics.items()}
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def _code() -> str:
+    try:
+        return version("shelfwise")
+    except PackageNotFoundError:  # on a machine that has no more than this folder, NumPy and a backend
+        return ""
 
 
 if __name__ == "__main__":

@@ -50,8 +50,7 @@ def test_a_missing_array_is_a_sentence(tmp_path: Path) -> None:
 
 def test_no_spark_and_no_tensorflow_is_imported_for_it() -> None:
     absent = "pyspark petastorm tensorflow pyarrow pandas sqlalchemy click"
-    code = (
-        f"import sys\nfor name in {absent.split()}: sys.modules[name] = None\nimport models.train_arrays, models.recipe"
-    )
+    modules = "models.train_arrays, models.recipe, models.train_fashion_mnist"
+    code = f"import sys\nfor name in {absent.split()}: sys.modules[name] = None\nimport {modules}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from models import checkpoints
-from models.augmentation import augment
+from models.augmentation import augment, augment_article
 from models.inputs import decode_square, network_input
-from models.phases import NetworkInput
+from models.phases import NetworkInput, learning_rate
 from models.predictor import EnsemblePredictor
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
 from models.registry import ARCHITECTURES, architecture
@@ -212,11 +212,24 @@ def test_training_evaluation_and_serving_see_the_same_input(tmp_path: Path) -> N
     np.testing.assert_allclose(answered, np.asarray(in_training), atol=1e-5)
 
 
-def test_augmentation_keeps_shape_and_kind_and_repeats_itself() -> None:
+@pytest.mark.parametrize("change", [augment, augment_article])
+def test_augmentation_keeps_shape_and_kind_and_repeats_itself(change: Any) -> None:
     square = decode_square(jpeg_of(0, shade=120), 40)
+    square[:, :8] = 200  # something to be seen moving
     before = square.copy()
-    changed = [augment(square, np.random.default_rng(seed)) for seed in range(20)]
+    changed = [change(square, np.random.default_rng(seed)) for seed in range(20)]
     assert all(one.shape == square.shape and one.dtype == np.uint8 for one in changed)
     np.testing.assert_array_equal(square, before)
-    np.testing.assert_array_equal(changed[3], augment(square, np.random.default_rng(3)))
+    np.testing.assert_array_equal(changed[3], change(square, np.random.default_rng(3)))
     assert len({one.tobytes() for one in changed}) > 10
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_hundredth() -> None:
+    schedule = learning_rate(replace(FAST, epochs=10, learning_rate=0.5, warm_up=0.2), steps=10)
+    rates = [float(schedule(step)) for step in range(101)]
+    assert rates[0] == pytest.approx(0.005)
+    assert max(rates) == pytest.approx(0.5)
+    assert rates.index(max(rates)) == 20, "a fifth of a hundred steps"
+    assert rates[100] == pytest.approx(0.005)
+    falling = learning_rate(replace(FAST, epochs=10, learning_rate=0.5), steps=10)
+    assert float(falling(0)) == pytest.approx(0.5), "without a warm-up it begins at its peak"

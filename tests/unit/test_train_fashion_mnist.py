@@ -1,0 +1,89 @@
+"""Making the shipped release of stand-ins for articles and networks: what is trained, kept and gone on with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import checkpoints, fashion_mnist, train_fashion_mnist
+from models.fashion_mnist import Articles
+from models.recipe import CHECKPOINT
+from models.registry import ARCHITECTURES
+from models.release import load_release
+from models.train_fashion_mnist import ONE_CYCLE, Plan, main
+from tests import tiny_network
+
+COUNTS = {"train": 400, "t10k": 60}
+
+
+def articles(part: str, *, cache_dir: Path) -> Articles:
+    """Ten kinds of articles that differ in where they are bright."""
+    random = np.random.default_rng(COUNTS[part])
+    labels = (np.arange(COUNTS[part]) % 10).astype(np.uint8)
+    images = random.integers(0, 30, (COUNTS[part], 28, 28), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, :] += np.uint8(label * 22)
+    return Articles(images, labels, f"pixels of {part}")
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tiny networks and few articles in place of the real ones."""
+    recipe = replace(ONE_CYCLE, epochs=2, learning_rate=0.03, train_norms=True)
+    plans = {"one": Plan(16, recipe), "two": Plan(20, recipe)}
+    monkeypatch.setattr(train_fashion_mnist, "PLANS", plans)
+    monkeypatch.setattr(train_fashion_mnist, "DECODE_PX", 20)
+    monkeypatch.setattr(train_fashion_mnist, "HELD_OUT", 80)
+    monkeypatch.setattr(fashion_mnist, "load", articles)
+    for name in plans:
+        monkeypatch.setitem(ARCHITECTURES, name, tiny_network.__name__)
+
+
+def call(place: Path, release_id: str, *words: str) -> int:
+    where = ["--work-dir", str(place / f"work-{release_id}"), "--output", str(place / release_id)]
+    return main([*where, "--release-id", release_id, *words])
+
+
+def test_a_release_is_made_and_another_goes_on_from_it(tmp_path: Path) -> None:
+    assert call(tmp_path, "a-1") == 0
+    first = load_release(tmp_path / "a-1")
+    assert first.training["articles"] == 320
+    assert first.training["data_pixels_sha256"] == "pixels of train"
+    assert first.training["command"].startswith("python -m models.train_fashion_mnist --work-dir")
+    assert json.loads(first.training["one_recipe"])["epochs"] == 2
+    assert {"one_test_accuracy", "ensemble_test_accuracy", "automatic_precision"} <= set(first.metrics)
+    assert (tmp_path / "a-1" / "MODEL_CARD.md").exists()
+
+    start = ["--start-from", str(tmp_path / "a-1"), "--network", "two", "--epochs", "two=3"]
+    assert call(tmp_path, "a-2", *start) == 0
+    second = load_release(tmp_path / "a-2")
+    one, two = second.networks
+    assert one.weights_sha256 == first.networks[0].weights_sha256, "it was not to be trained"
+    assert two.weights_sha256 != first.networks[1].weights_sha256
+    assert second.training["one_is_that_of"] == "a-1"
+    assert second.training["one_recipe"] == first.training["one_recipe"]
+    held = checkpoints.load(tmp_path / "work-a-2" / "two" / CHECKPOINT)
+    assert held is not None
+    assert held.progress.epochs == 3
+
+
+def test_the_same_command_trains_no_epoch_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call fails when everything is trained; the second only makes the release."""
+    with monkeypatch.context() as broken:
+        broken.setattr(train_fashion_mnist, "calibrated", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        assert call(tmp_path, "b-1") == 1
+    assert not (tmp_path / "b-1").exists()
+    before = (tmp_path / "work-b-1" / "two" / CHECKPOINT).stat().st_mtime_ns
+    assert call(tmp_path, "b-1") == 0
+    assert (tmp_path / "work-b-1" / "two" / CHECKPOINT).stat().st_mtime_ns == before
+
+
+def test_what_is_not_trained_needs_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        call(tmp_path, "c-1", "--network", "one")
+    assert stopped.value.code == 2
+    assert "two is not trained, so --start-from must name a release that has it" in capsys.readouterr().err
