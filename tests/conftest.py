@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from models.environment import prepare_environment
-from models.registry import architecture
-from models.release import Release, save_release, sha256_of, to_float16
-from models.spec import Category, NetworkSpec
+from models.spec import Category
 from tests.browser import browser, chromium
+from tests.untrained import untrained_release
 
 __all__ = ["browser", "chromium"]  # fixtures of every folder
 
@@ -29,21 +28,8 @@ CATEGORIES = (
 
 
 def make_release(directory: Path, *, architectures: Mapping[str, int], release_id: str = "tiny-1") -> Path:
-    """Write a release of untrained networks: real architectures, random weights of a fixed seed."""
-    import keras
-
-    keras.utils.set_random_seed(11)
-    networks, weights = [], {}
-    for name, input_px in architectures.items():
-        full, half = directory / f"{name}.full.weights.h5", directory / f"{name}.half.weights.h5"
-        directory.mkdir(parents=True, exist_ok=True)
-        architecture(name).build(input_px=input_px, categories=len(CATEGORIES)).save_weights(full)
-        to_float16(full, half)
-        networks.append(NetworkSpec(name, input_px, f"{name}.weights.h5", sha256_of(half), 1 / len(architectures)))
-        weights[name] = half
-    release = Release(release_id, "tiny", CATEGORIES, tuple(networks), temperature=1.0)
-    save_release(release, directory / release_id, weights=weights)
-    return directory / release_id
+    """Write a release of untrained networks that answers with `CATEGORIES`."""
+    return untrained_release(directory, architectures, CATEGORIES, release_id=release_id)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from jobs.schema import IMAGES
 from jobs.shards import ShardWriter
 from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions
+from tests.dataset_rows import image_row
 
 DAY = date(2026, 11, 1)
 RED, GREEN, BLUE = "warm.red", "cold.green", "cold.blue"
@@ -47,23 +48,15 @@ def write_labelled(
     writer = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=10**9)
     for product_id, category, channels in products:
         for image_no, channel in enumerate(channels):
-            writer.add(
-                {
-                    "product_id": product_id,
-                    "image_no": image_no,
-                    "image_uri": f"{product_id}-{image_no}.jpg",
-                    "title": None,
-                    "category": category,
-                    "updated_at": None,
-                    "image_sha256": f"{product_id}-{image_no}-{version}",
-                    "source_size_bytes": 1,
-                    "source_mtime_ns": 1,
-                    "seen_at_utc": datetime(2026, 11, 1, version, tzinfo=UTC),
-                    "width_px": 30,
-                    "height_px": 24,
-                    "jpeg": jpeg_of(channel) if channel >= 0 else b"no longer a picture",
-                }
+            row = image_row(
+                product_id,
+                image_no=image_no,
+                category=category,
+                image_sha256=f"{product_id}-{image_no}-{version}",
+                seen_at_utc=datetime(2026, 11, 1, version, tzinfo=UTC),
+                jpeg=jpeg_of(channel) if channel >= 0 else b"no longer a picture",
             )
+            writer.add(row)
     writer.flush()
 
 

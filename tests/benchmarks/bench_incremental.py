@@ -27,12 +27,13 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=20_000)
     options = parser.parse_args()
     prepare_environment()
-    from tests.benchmarks.photos import catalog_of, photographs, stamp, untrained_release
+    from tests.benchmarks.photos import CATEGORIES, catalog_of, photographs, stamp
+    from tests.untrained import untrained_release
 
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         catalog = catalog_of(photographs(options.photos, scratch / "photos", options.images), scratch / "shop")
-        release = untrained_release(scratch / "release", {"efficientnetb0": 32})
+        release = untrained_release(scratch / "release", {"efficientnetb0": 32}, CATEGORIES, release_id="untrained")
         nights = [night(scratch / "home", catalog, release, day) for day in ("2026-01-01", "2026-01-02")]
     print(f"# {stamp()}, {options.images} images")
     for number, (seconds, summary) in enumerate(nights, 1):

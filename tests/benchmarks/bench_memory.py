@@ -50,9 +50,10 @@ def main() -> int:
 def prepare(scratch: Path, photos: Path | None) -> None:
     """Write a release and ten partitions of 2,000 images, nine of them links to the first's files."""
     from jobs.config import Places
-    from tests.benchmarks.photos import DAY, photographs, shards_of, untrained_release
+    from tests.benchmarks.photos import CATEGORIES, DAY, photographs, shards_of
+    from tests.untrained import untrained_release
 
-    untrained_release(scratch / "release", {"efficientnetb0": 64})
+    untrained_release(scratch / "release", {"efficientnetb0": 64}, CATEGORIES, release_id="untrained")
     places = Places(scratch / "home")
     first = shards_of(photographs(photos, scratch / "photos", PART), places)
     for number in range(1, 10):

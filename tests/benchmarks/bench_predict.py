@@ -63,9 +63,10 @@ def measure(scratch: Path, photos: Path | None, networks: dict[str, int], count:
         from jobs.predict import predict_shard
         from models.predictor import EnsemblePredictor
         from models.release import load_release
-        from tests.benchmarks.photos import DAY, photographs, shards_of, untrained_release
+        from tests.benchmarks.photos import CATEGORIES, DAY, photographs, shards_of
+        from tests.untrained import untrained_release
 
-        release_dir = untrained_release(scratch / "release", networks)
+        release_dir = untrained_release(scratch / "release", networks, CATEGORIES, release_id="untrained")
         release = load_release(release_dir)
         predictor = EnsemblePredictor(release, release_dir)
     places = Places(scratch / "home")

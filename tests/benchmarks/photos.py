@@ -14,9 +14,7 @@ import numpy as np
 from jobs.config import IngestConfig, Places
 from jobs.ingest import read_and_store
 from jobs.shards import shards
-from models.registry import architecture
-from models.release import Release, save_release, sha256_of
-from models.spec import Category, NetworkSpec
+from models.spec import Category
 
 DAY = date(2026, 1, 1)
 CATEGORIES = tuple(Category(f"kind.{number}", f"Kind > {number}") for number in range(10))
@@ -66,20 +64,6 @@ def shards_of(paths: list[Path], places: Places, *, day: date = DAY, shard_bytes
     config = IngestConfig("", day, places, shard_bytes)
     read_and_store(rows, config, base=Path("/"))
     return shards(places.images, [day])
-
-
-def untrained_release(directory: Path, architectures: dict[str, int]) -> Path:
-    """Write a release of untrained networks: what they compute takes as long as if they were trained."""
-    directory.mkdir(parents=True, exist_ok=True)
-    networks, weights = [], {}
-    for name, input_px in architectures.items():
-        weights[name] = directory / f"{name}.weights.h5"
-        architecture(name).build(input_px=input_px, categories=len(CATEGORIES)).save_weights(weights[name])
-        digest = sha256_of(weights[name])
-        networks.append(NetworkSpec(name, input_px, f"{name}.weights.h5", digest, 1 / len(architectures)))
-    release = Release("untrained", "benchmark", CATEGORIES, tuple(networks), temperature=1.0)
-    save_release(release, directory / "untrained", weights=weights)
-    return directory / "untrained"
 
 
 def stamp() -> str:

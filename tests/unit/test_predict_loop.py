@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import date
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from jobs.selection import of_shard
 from jobs.shards import ShardWriter, shards
 from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions
+from tests.dataset_rows import image_row
 
 DAY = date(2026, 11, 1)
 COLOURS = ("red", "green", "blue")
@@ -60,23 +61,9 @@ def colour_jpeg(channel: int) -> bytes:
 def write_images(places: Places, count: int, *, broken: frozenset[int] = frozenset()) -> Path:
     writer = ShardWriter(places.partition(places.images, DAY), IMAGES, shard_bytes=10**9)
     for number in range(count):
-        writer.add(
-            {
-                "product_id": f"p{number:04d}",
-                "image_no": 0,
-                "image_uri": f"{number}.jpg",
-                "title": f"Product {number}" if number % 2 else None,
-                "category": None,
-                "updated_at": None,
-                "image_sha256": f"{number:064x}",
-                "source_size_bytes": 1,
-                "source_mtime_ns": 1,
-                "seen_at_utc": datetime(2026, 11, 1, tzinfo=UTC),
-                "width_px": 30,
-                "height_px": 20,
-                "jpeg": b"not a jpeg" if number in broken else colour_jpeg(number % 3),
-            }
-        )
+        jpeg = b"not a jpeg" if number in broken else colour_jpeg(number % 3)
+        title = f"Product {number}" if number % 2 else None
+        writer.add(image_row(f"p{number:04d}", title=title, jpeg=jpeg))
     writer.flush()
     return shards(places.images, [DAY])[0]
 

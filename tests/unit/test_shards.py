@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,32 +11,15 @@ import pytest
 
 from jobs.schema import IMAGES
 from jobs.shards import ROW_GROUP_ROWS, ShardWriter, ingest_date_of, partition_dates, row_count, shards, whole_file
+from tests.dataset_rows import image_row
 
 DAY = date(2026, 11, 1)
-
-
-def image_row(number: int, *, jpeg: bytes = b"x" * 100) -> dict[str, object]:
-    return {
-        "product_id": f"p{number:04d}",
-        "image_no": 0,
-        "image_uri": f"p{number}.jpg",
-        "title": None,
-        "category": None,
-        "updated_at": None,
-        "image_sha256": f"{number:064x}",
-        "source_size_bytes": 1,
-        "source_mtime_ns": 1,
-        "seen_at_utc": datetime(2026, 11, 1, tzinfo=UTC),
-        "width_px": 10,
-        "height_px": 10,
-        "jpeg": jpeg,
-    }
 
 
 def test_a_shard_is_closed_when_its_images_reach_the_size(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path / f"ingest_date={DAY}", IMAGES, shard_bytes=10_000)
     for number in range(25):
-        writer.add(image_row(number, jpeg=bytes(1000)))
+        writer.add(image_row(f"p{number:04d}", jpeg=bytes(1000)))
     writer.flush()
     files = shards(tmp_path, [DAY])
     assert writer.files == len(files) == 4
@@ -47,7 +30,7 @@ def test_a_shard_is_closed_when_its_images_reach_the_size(tmp_path: Path) -> Non
 def test_row_groups_are_small_enough_to_hold_in_memory(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path / f"ingest_date={DAY}", IMAGES, shard_bytes=10**9)
     for number in range(ROW_GROUP_ROWS + 1):
-        writer.add(image_row(number))
+        writer.add(image_row(f"p{number:04d}"))
     writer.flush()
     metadata = pq.read_metadata(shards(tmp_path, [DAY])[0])
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [ROW_GROUP_ROWS, 1]
@@ -56,7 +39,7 @@ def test_row_groups_are_small_enough_to_hold_in_memory(tmp_path: Path) -> None:
 def test_the_same_rows_written_twice_are_one_file(tmp_path: Path) -> None:
     for _attempt in range(2):
         writer = ShardWriter(tmp_path / f"ingest_date={DAY}", IMAGES, shard_bytes=10**9)
-        writer.add(image_row(1))
+        writer.add(image_row("p1"))
         writer.flush()
     assert len(shards(tmp_path, [DAY])) == 1
 
@@ -85,7 +68,7 @@ def test_a_half_written_file_of_a_killed_process_is_not_a_shard(tmp_path: Path) 
 def test_partitions_are_found_by_date(tmp_path: Path) -> None:
     for name in ("ingest_date=2026-11-01", "ingest_date=2026-11-03", "ingest_date=never", "other"):
         writer = ShardWriter(tmp_path / name, IMAGES, shard_bytes=10**9)
-        writer.add(image_row(1))
+        writer.add(image_row("p1"))
         writer.flush()
     found = partition_dates(tmp_path, DAY, date(2026, 11, 2))
     assert found == [DAY]

@@ -1,0 +1,27 @@
+"""One image as ingest stores it, for tests that need no ingest."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+
+def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
+    """Return a row of `jobs.schema.IMAGES`; `columns` replaces what a test cares about."""
+    row = {
+        "product_id": product_id,
+        "image_no": 0,
+        "image_uri": f"{product_id}.jpg",
+        "title": None,
+        "category": None,
+        "updated_at": None,
+        "image_sha256": product_id.removeprefix("p").zfill(64),
+        "source_size_bytes": 1,
+        "source_mtime_ns": 1,
+        "seen_at_utc": datetime(2026, 11, 1, tzinfo=UTC),
+        "width_px": 30,
+        "height_px": 20,
+        "jpeg": b"x" * 100,
+    }
+    assert columns.keys() <= row.keys()
+    return {**row, **columns}
