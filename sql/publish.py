@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.engine import Connection, Engine
 
-from sql import answers, catalog, changes, history, leases, run_rows
+from sql import answers, catalog, changes, highlights, history, leases, run_rows
 from sql.engine import explained, lock_writers, tune
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
 from sql.staging import stage
@@ -91,7 +91,7 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
         catalog_rows_changed=catalog.merge_products(connection),
     )
     if counts.changed or not published:
-        run_rows.finish(connection, run, moment)
+        run_rows.finish(connection, highlights.record(connection, run, again=published), moment)
     return counts
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from sql.columns import UtcDateTime, key_text, metadata, one_of
+from sql.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
 
 RUN_KINDS = ("nightly", "backfill")
 RUN_STATES = ("running", "published", "failed")
+HIGHLIGHTS = ("moved", "least_certain")
 REJECTION_REASONS = (
     "missing",
     "unreadable",
@@ -97,6 +98,29 @@ run_category_counts = sa.Table(
     sa.Column("confidence_sum_e9", sa.BigInteger, nullable=False, comment="Sum of 1e9 * confidence over these images"),
     sa.Column("product_count", sa.BigInteger, nullable=False, comment="Products there when the run was published"),
     comment="What each run said and left, one row a run and category; stays when its predictions are pruned",
+)
+
+run_highlights = sa.Table(
+    "run_highlights",
+    metadata,
+    sa.Column("run_id", key_text(), sa.ForeignKey("runs.run_id"), primary_key=True, comment="The run"),
+    sa.Column("kind", sa.Text, primary_key=True, comment="moved (to another category) or least_certain (in review)"),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False, comment="In the order to look at, from 1"),
+    sa.Column("product_id", key_text(), nullable=False, comment="The product"),
+    sa.Column("category_id", key_text(), sa.ForeignKey("categories.category_id"), comment="What the run answered"),
+    sa.Column(
+        "previous_category_id",
+        key_text(),
+        sa.ForeignKey("categories.category_id"),
+        comment="What readers saw before the run; empty where there was nothing",
+    ),
+    sa.Column("confidence", sa.Double, comment="Calibrated probability of the answer, 0 to 1"),
+    sa.Column("status", sa.Text, nullable=False, comment="auto, review or unknown, as the run left it"),
+    sa.Column("ingest_date", sa.Date, nullable=False, comment="Newest ingest date among the product's images"),
+    one_of("kind", HIGHLIGHTS, "kind_listed"),
+    one_of("status", ("auto", "review", "unknown"), "status_listed"),
+    confidence_range(),
+    comment="Products of a run that are worth a look, some dozen rows a run; stays when its predictions are pruned",
 )
 
 run_leases = sa.Table(

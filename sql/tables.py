@@ -9,7 +9,14 @@ import sqlalchemy as sa
 
 from sql.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
 from sql.release_tables import categories, release_aliases, releases
-from sql.run_tables import REJECTION_REASONS, rejected_images, run_category_counts, run_leases, runs
+from sql.run_tables import (
+    REJECTION_REASONS,
+    rejected_images,
+    run_category_counts,
+    run_highlights,
+    run_leases,
+    runs,
+)
 
 __all__ = [
     "REJECTION_REASONS",
@@ -26,6 +33,7 @@ __all__ = [
     "release_aliases",
     "releases",
     "run_category_counts",
+    "run_highlights",
     "run_leases",
     "runs",
 ]

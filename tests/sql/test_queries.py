@@ -151,7 +151,7 @@ def test_acceptance_rate_by_release_and_category(shop: ProductDatabase) -> None:
 def test_a_run_s_summary(shop: ProductDatabase) -> None:
     assert [row["run_id"] for row in rows_of(shop, "run_summary")] == ["nightly-2026-11-02", "nightly-2026-11-01"]
     (one,) = rows_of(shop, "run_summary", {"run_id": "nightly-2026-11-01"})
-    assert (one["state"], one["counts"], one["release_id"]) == ("published", {"images": 1}, "release-1")
+    assert (one["state"], one["counts"]["images"], one["release_id"]) == ("published", 1, "release-1")
 
 
 def test_current_category_of_many_products(shop: ProductDatabase) -> None:
