@@ -8,6 +8,7 @@ checked when it is read.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ MAX_ID_LENGTH = 255
 _ROWS = pa.schema([(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS])
 _BATCH_ROWS = 10_000
 _CONTROL = r"[\x00-\x1f\x7f]"
+_USER_INFO = r"(?i)^(\s*(?:https?|ftps?):[\\/]*)[^/?#]*@|^(\s*[a-z][a-z0-9+.-]*://)[^/?#@]*:[^/?#]*@"
 
 
 def base_directory(catalog: str) -> Path:
@@ -85,7 +87,7 @@ def _refused(catalog: str) -> Iterator[None]:
 
 
 def _unreadable(catalog: str, cause: str | None) -> UsageError:
-    first = (cause or "no reason given").strip().splitlines()[0][:200]
+    first = re.sub(r"://[^/?#\s]*@", "://***@", (cause or "no reason given").strip().splitlines()[0])[:200]
     return UsageError(f"catalog {catalog} cannot be read ({first}); write it again")
 
 
@@ -192,7 +194,8 @@ def _normalised(frame: DataFrame, catalog: str) -> DataFrame:
     return frame.select(
         f.trim(column("product_id")).alias("product_id"),
         f.when(number == f.floor(number), number.try_cast("int")).alias("image_no"),
-        f.coalesce(clean("image_uri"), f.lit("")).alias("image_uri"),
+        # A password in a link would be in every table that names the image; such links are refused when they are read.
+        f.regexp_replace(f.coalesce(clean("image_uri"), f.lit("")), _USER_INFO, "$1$2***@").alias("image_uri"),
         clean("title"),
         clean("category"),
         clean("updated_at"),

@@ -91,6 +91,7 @@ def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
         release_dir=release_dir.absolute(),
         products=settings.products,
         batch_size=options["batch_size"],
+        http=settings.http,
     )
 
 

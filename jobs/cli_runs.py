@@ -118,7 +118,9 @@ def ingest(catalog: str, run_date: date, as_json: bool) -> None:
     settings = Settings()
     if catalog == PRODUCTS_TABLE and not settings.products_url:
         database_of(settings)
-    step = nights.ingest_step(settings.places, settings.spark, catalog, run_date, products=settings.products)
+    step = nights.ingest_step(
+        settings.places, settings.spark, catalog, run_date, products=settings.products, http=settings.http
+    )
     output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)
 
 

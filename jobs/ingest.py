@@ -24,21 +24,18 @@ import pyarrow.parquet as pq
 
 from jobs.catalog import base_directory, read_catalog
 from jobs.config import IngestConfig, Places
-from jobs.images import Rejected, normalise, read_source, resolve_uri
-from jobs.schema import CATALOG_COLUMNS, IMAGES, SEEN
+from jobs.images import Rejected, normalise
+from jobs.known_images import changed_rows, known_images, parted
+from jobs.schema import IMAGES, SEEN
 from jobs.shards import ShardWriter, row_count, shards
+from jobs.sources import Source, SourceReader, is_remote
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
 
 ROWS_A_TASK = 4096
-_KNOWN = ("image_uri", "image_sha256", "source_size_bytes", "source_mtime_ns", "reason", "ingest_date")
-_CHANGED = pa.schema(
-    [pa.field(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS]
-    + [pa.field("known_sha256", pa.string()), pa.field("known_ingest_date", pa.string())]
-)
 _TASK_REPORT = "files long, stored long, unchanged long, rejected long, source_bytes long"
 
 
@@ -107,13 +104,16 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     started = time.perf_counter()
     scratch_dir = config.places.home / "scratch"
     catalog = read_catalog(spark, config.catalog, scratch_dir=scratch_dir, products=config.products)
-    changed = changed_rows(catalog, known_images(spark, config), base=base_directory(config.catalog)).persist()
+    known = known_images(spark, config.places)
+    changed = changed_rows(catalog, known, base=base_directory(config.catalog)).persist()
     total, to_read = catalog.count(), changed.count()
     log.info("%s images in the catalog, %s to read", total, to_read)
     done = {"stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
     if to_read:
-        tasks = max(spark.sparkContext.defaultParallelism, math.ceil(to_read / ROWS_A_TASK))
-        reports = changed.repartition(tasks, "product_id", "image_no").mapInArrow(_task(config), _TASK_REPORT)
+        at_once = spark.sparkContext.defaultParallelism
+        tasks = max(at_once, math.ceil(to_read / ROWS_A_TASK))
+        askers = min(at_once, config.http.per_host)
+        reports = parted(changed, tasks, askers=askers).mapInArrow(_task(config, askers), _TASK_REPORT)
         for report in reports.collect():
             done = {name: count + report[name] for name, count in done.items()}
     catalog.unpersist()
@@ -128,92 +128,27 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     )
 
 
-def known_images(spark: SparkSession, config: IngestConfig) -> DataFrame:
-    """Return the latest that is known of each image: one row for each (product_id, image_no)."""
-    from pyspark.sql import functions as f
-    from pyspark.sql.pandas.types import from_arrow_schema
-    from pyspark.sql.types import StringType, StructField, StructType
-
-    wanted = ["product_id", "image_no", "image_uri", "image_sha256", "source_size_bytes", "source_mtime_ns"]
-
-    def rows(root: Path, schema: pa.Schema, *more: str) -> DataFrame:
-        fields = [field for field in from_arrow_schema(schema) if field.name in (*wanted, "seen_at_utc", *more)]
-        types = StructType([*fields, StructField("ingest_date", StringType())])
-        files = [str(path) for path in root.glob("ingest_date=*")]
-        if not files:
-            return spark.createDataFrame([], types)
-        return spark.read.schema(types).option("basePath", str(root)).parquet(*files)
-
-    stored = rows(config.places.images, IMAGES).withColumn("reason", f.lit(None).cast("string"))
-    seen = rows(config.places.seen, SEEN, "reason", "outcome").where("outcome != 'superseded'").drop("outcome")
-    latest = (
-        stored.unionByName(seen)
-        .groupBy("product_id", "image_no")
-        .agg(f.max_by(f.struct(*_KNOWN), "seen_at_utc").alias("known"))
-    )
-    return latest.select("product_id", "image_no", *[f.col(f"known.{name}").alias(f"known_{name}") for name in _KNOWN])
-
-
-def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Path) -> DataFrame:
-    """Keep the catalog's rows whose file is not known with this URI, size and modification time.
-
-    Args:
-        catalog: As `read_catalog` returns it.
-        known: As `known_images` returns it.
-        base: Relative image_uris resolve against it.
-
-    Returns:
-        DataFrame of the catalog's columns and the content that is stored already, if any: `known_sha256` and
-        `known_ingest_date`.
-    """
-
-    def compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            rows = [row for row in batch.to_pylist() if _may_have_changed(row, base)]
-            columns = {name: [row[name] for row in rows] for name in CATALOG_COLUMNS}
-            stored = [row if row["known_reason"] is None else {} for row in rows]
-            columns["known_sha256"] = [row.get("known_image_sha256") for row in stored]
-            columns["known_ingest_date"] = [row.get("known_ingest_date") for row in stored]
-            yield pa.RecordBatch.from_pydict(columns, schema=_CHANGED)
-
-    joined = catalog.join(known, on=["product_id", "image_no"], how="left")
-    types = ", ".join(f"{field.name} {'int' if pa.types.is_integer(field.type) else 'string'}" for field in _CHANGED)
-    return joined.mapInArrow(compare, types)
-
-
-def _may_have_changed(row: Mapping[str, Any], base: Path) -> bool:
-    """Say whether an image must be read; a look at the directory entry, never at the content."""
-    if row["known_image_uri"] != row["image_uri"] or row["known_reason"] == "unreadable":
-        return True
-    return _stat(row["image_uri"], base) != (row["known_source_size_bytes"], row["known_source_mtime_ns"])
-
-
-def _stat(image_uri: str, base: Path) -> tuple[int | None, int | None]:
-    try:
-        found = resolve_uri(image_uri, base).stat()
-    except (Rejected, OSError, ValueError):
-        return None, None
-    return found.st_size, found.st_mtime_ns
-
-
-def _task(config: IngestConfig) -> Any:
+def _task(config: IngestConfig, askers: int) -> Any:
     """Return the function that Spark runs on each part of the changed rows."""
     base = base_directory(config.catalog)
 
     def process(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        report = read_and_store((row for batch in batches for row in batch.to_pylist()), config, base=base)
-        yield pa.RecordBatch.from_pylist([report])
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield pa.RecordBatch.from_pylist([read_and_store(rows, config, base=base, askers=askers)])
 
     return process
 
 
-def read_and_store(rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Path) -> dict[str, int]:
+def read_and_store(
+    rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Path, askers: int = 1
+) -> dict[str, int]:
     """Read, verify, normalise and write images; the same with and without Spark.
 
     Args:
         rows: As `changed_rows` gives them.
         config: Where to write.
         base: Relative image_uris resolve against it.
+        askers: Tasks that may ask the same web server at a time.
 
     Returns:
         Counts: files, stored, unchanged, rejected, source_bytes.
@@ -222,32 +157,51 @@ def read_and_store(rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, b
     images = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=config.shard_bytes)
     seen = ShardWriter(places.partition(places.seen, day), SEEN, shard_bytes=config.shard_bytes)
     counts = {"files": 0, "stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
-    for row in rows:
-        size, mtime = _stat(row["image_uri"], base)
-        source: dict[str, Any] = {"source_size_bytes": size, "source_mtime_ns": mtime, "image_sha256": None}
-        source |= {"seen_at_utc": datetime.now(UTC), "reason": None, "detail": None}
+    for row, source in SourceReader(base, config.http, tasks=askers).read(rows):
+        known = _as_seen(source)
         try:
-            data = read_source(resolve_uri(row["image_uri"], base))
-            counts["source_bytes"] += len(data)
-            source["image_sha256"] = hashlib.sha256(data).hexdigest()
-            if source["image_sha256"] == row["known_sha256"]:
-                seen.add({**row, **source, "outcome": "unchanged"})
+            if source.rejection is not None:
+                raise source.rejection
+            if source.data is None:  # the server says that nothing has changed, so there is nothing new to remember
                 counts["unchanged"] += 1
                 continue
-            image = normalise(data)
+            counts["source_bytes"] += len(source.data)
+            known["image_sha256"] = hashlib.sha256(source.data).hexdigest()
+            if known["image_sha256"] == row["known_sha256"]:
+                if not is_remote(row["image_uri"]) or source.version != row["known_source_version"]:
+                    seen.add({**row, **known, "outcome": "unchanged"})
+                counts["unchanged"] += 1
+                continue
+            image = normalise(source.data)
         except Rejected as rejection:
+            if is_remote(row["image_uri"]) and rejection.reason == row["known_reason"]:
+                counts["unchanged"] += 1  # a link that stays dead is no news every night
+                continue
             rejected = {"outcome": "rejected", "reason": rejection.reason, "detail": rejection.detail}
-            seen.add({**row, **source, **rejected})
+            seen.add({**row, **known, **rejected})
             counts["rejected"] += 1
             continue
         if row["known_ingest_date"] == day.isoformat():  # the date holds an older content of the same image
-            seen.add({**row, **source, "image_sha256": row["known_sha256"], "outcome": "superseded"})
-        images.add({**row, **source, "width_px": image.width_px, "height_px": image.height_px, "jpeg": image.jpeg})
+            seen.add({**row, **known, "image_sha256": row["known_sha256"], "outcome": "superseded"})
+        images.add({**row, **known, "width_px": image.width_px, "height_px": image.height_px, "jpeg": image.jpeg})
         counts["stored"] += 1
     images.flush()
     seen.flush()
     counts["files"] = images.files + seen.files
     return counts
+
+
+def _as_seen(source: Source) -> dict[str, Any]:
+    """Return the columns that say what was read and when."""
+    found = {"source_size_bytes": source.size_bytes, "source_mtime_ns": source.mtime_ns}
+    return {
+        **found,
+        "source_version": source.version,
+        "image_sha256": None,
+        "seen_at_utc": datetime.now(UTC),
+        "reason": None,
+        "detail": None,
+    }
 
 
 def partition(places: Places, day: date) -> Partition:

@@ -10,13 +10,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from jobs import ingest, predict, publish, selection
-from jobs.config import IngestConfig, Places, PredictConfig, ProductSource, RunConfig, SparkConfig, UsageError
+from jobs.config import (
+    HttpLimits,
+    IngestConfig,
+    Places,
+    PredictConfig,
+    ProductSource,
+    RunConfig,
+    SparkConfig,
+    UsageError,
+)
 from jobs.progress import spark_progress
 from jobs.shards import ingest_date_of, partition_dates
 from jobs.spark import cores_of_a_task, master_of, spark_session
@@ -40,6 +49,7 @@ class Workshop:
         release_dir: Its directory.
         products: The table that the catalog `products` means.
         batch_size: Images a call of the networks.
+        http: How images are fetched from web servers.
     """
 
     places: Places
@@ -48,13 +58,20 @@ class Workshop:
     release_dir: Path
     products: ProductSource
     batch_size: int = 32
+    http: HttpLimits = field(default_factory=HttpLimits)
 
 
 def ingest_step(
-    places: Places, spark_config: SparkConfig, catalog: str, ingest_date: date, *, products: ProductSource
+    places: Places,
+    spark_config: SparkConfig,
+    catalog: str,
+    ingest_date: date,
+    *,
+    products: ProductSource,
+    http: HttpLimits,
 ) -> dict[str, Any]:
     """Ingest a catalog and say what was done and what the date's partition now holds."""
-    config = IngestConfig(catalog=catalog, ingest_date=ingest_date, places=places, products=products)
+    config = IngestConfig(catalog=catalog, ingest_date=ingest_date, places=places, products=products, http=http)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
         done = ingest.run(spark, config)
     found = ingest.partition(places, ingest_date)
@@ -158,7 +175,9 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
         RunFailed: If too many images were rejected; nothing was published.
     """
     with recorded(database, run) as started_at_utc:
-        ingested = ingest_step(workshop.places, workshop.spark, catalog, run.run_date, products=workshop.products)
+        ingested = ingest_step(
+            workshop.places, workshop.spark, catalog, run.run_date, products=workshop.products, http=workshop.http
+        )
         steps: dict[str, Any] = {"ingest": ingested}
         publish.check_rejected(workshop.places, run)
         return _predict_and_publish(workshop, database, run, started_at_utc=started_at_utc, steps=steps)

@@ -21,7 +21,8 @@ IMAGES = pa.schema(
         pa.field("updated_at", pa.string()),
         pa.field("image_sha256", pa.string(), nullable=False),
         pa.field("source_size_bytes", pa.int64(), nullable=False),
-        pa.field("source_mtime_ns", pa.int64(), nullable=False),
+        pa.field("source_mtime_ns", pa.int64()),
+        pa.field("source_version", pa.string()),
         pa.field("seen_at_utc", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("width_px", pa.int32(), nullable=False),
         pa.field("height_px", pa.int32(), nullable=False),
@@ -30,7 +31,8 @@ IMAGES = pa.schema(
 )
 """One row an image that can be used, under images/ingest_date=YYYY-MM-DD/.
 
-`jpeg` is RGB, upright, its short side at most 320 px."""
+`jpeg` is RGB, upright, its short side at most 320 px. A local file has a modification time, and what a web server or an
+object store gave has `source_version`: `etag:...` or `last-modified:...`, in the source's own words."""
 
 SEEN = pa.schema(
     [
@@ -40,6 +42,7 @@ SEEN = pa.schema(
         pa.field("image_sha256", pa.string()),
         pa.field("source_size_bytes", pa.int64()),
         pa.field("source_mtime_ns", pa.int64()),
+        pa.field("source_version", pa.string()),
         pa.field("seen_at_utc", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
@@ -92,8 +95,8 @@ REJECTION_REASONS = (
 """Why an image could not be used; the closed list of the database's check constraint.
 
 `missing`: nothing is at the URI. `unreadable`: something is, but reading it failed, so it is tried again every night.
-`uri_not_allowed`: not a local path or file:// URI. `empty`: no bytes. `not_an_image`: other content, such as HTML.
-`unsupported_format`: an image, but of a format that is not read. `truncated`, `corrupt`: it begins well and then ends
-too soon, or does not decode. `too_small`, `too_large`: outside the accepted sides, pixels or bytes. `inference_failed`:
-the stored image broke prediction.
+`uri_not_allowed`: not a path or URI that may be read, or a web server at an address that may not be reached. `empty`:
+no bytes. `not_an_image`: other content, such as HTML. `unsupported_format`: an image, but of a format that is not read.
+`truncated`, `corrupt`: it begins well and then ends too soon, or does not decode. `too_small`, `too_large`: outside the
+accepted sides, pixels or bytes. `inference_failed`: the stored image broke prediction.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jobs.config import Places, ProductSource, SparkConfig, UsageError
+from jobs.config import HttpLimits, Places, ProductSource, SparkConfig, UsageError
 from models.release import MANIFEST, SHIPPED
 
 _CLONE = Path(__file__).resolve().parents[1]
@@ -30,6 +30,10 @@ class Settings(BaseSettings):
         products_url: Database of the table that the catalog `products` means; empty is the product database.
         products_table: That table or view, with its schema where it needs one.
         products_columns: JSON, its name of each catalog column that is called otherwise: `{"product_id": "sku"}`.
+        http_allowed_networks: Networks that image links may lead to although they are not public, with commas between.
+        http_per_host: Requests that one web server has to answer at a time.
+        http_total_seconds: One request for an image, from its connection to its last byte.
+        http_tries: Of one image, where the server is busy or the connection breaks.
     """
 
     model_config = SettingsConfigDict(env_prefix="SHELFWISE_", frozen=True)
@@ -42,6 +46,10 @@ class Settings(BaseSettings):
     products_url: str = ""
     products_table: str = "products"
     products_columns: dict[str, str] = Field(default_factory=dict)
+    http_allowed_networks: str = ""
+    http_per_host: int = Field(default=HttpLimits.per_host, ge=1, le=256)
+    http_total_seconds: float = Field(default=HttpLimits.total_seconds, gt=0)
+    http_tries: int = Field(default=HttpLimits.tries, ge=1, le=20)
 
     @field_validator("home")
     @classmethod
@@ -71,6 +79,16 @@ class Settings(BaseSettings):
         """Return the table that the catalog `products` means."""
         own = not self.products_url and not self.products_columns and self.products_table == "products"
         return ProductSource(self.products_url or self.url, self.products_table, self.products_columns, own)
+
+    @property
+    def http(self) -> HttpLimits:
+        """Return how images are fetched from web servers."""
+        return HttpLimits(
+            per_host=self.http_per_host,
+            total_seconds=self.http_total_seconds,
+            tries=self.http_tries,
+            allowed_networks=tuple(text.strip() for text in self.http_allowed_networks.split(",") if text.strip()),
+        )
 
     @property
     def spark(self) -> SparkConfig:

@@ -138,7 +138,7 @@ def test_bad_images_are_rejected_with_a_reason_and_the_rest_is_stored(run: Inges
     for name in expected:
         shop.rows[name, 0] = f"{name}.jpg"
     shop.rows["folder", 0] = "."
-    shop.rows["web", 0] = "https://example.com/a.jpg"
+    shop.rows["web", 0] = "ftp://example.com/a.jpg"
     shop.rows["nothing", 0] = ""
     expected |= {"folder": "unreadable", "web": "uri_not_allowed"}
     shop.add_many(["good-1", "good-2"])

@@ -18,7 +18,7 @@ MAX_LINES = 300
 # What a folder may import beside the standard library and itself.
 MAY_IMPORT = {
     "dags": {"airflow"},
-    "jobs": {"models", "sql", "pyspark", "py4j", "petastorm", "pyarrow", "pandas", "fsspec"}
+    "jobs": {"models", "sql", "pyspark", "py4j", "petastorm", "pyarrow", "pandas", "fsspec", "tenacity", "urllib3"}
     | {"numpy", "cv2", "PIL", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
     "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2"},
     "sql": {"sqlalchemy", "alembic", "psycopg"},

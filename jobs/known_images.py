@@ -1,0 +1,106 @@
+"""What ingest knows of a catalog's images from its own files, and which rows it must look into.
+
+The dataset is its own index: the latest row of each image under `images/` and `seen/` says what is known of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from jobs.config import Places
+from jobs.schema import CATALOG_COLUMNS, IMAGES, SEEN
+from jobs.sources import is_remote, look
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_SOURCE = ("source_size_bytes", "source_mtime_ns", "source_version")
+_KNOWN = ("image_uri", "image_sha256", *_SOURCE, "reason", "ingest_date")
+_CHANGED = pa.schema(
+    [pa.field(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS]
+    + [pa.field(f"known_{name}", pa.string()) for name in ("sha256", "ingest_date", "source_version", "reason")]
+)
+
+
+def known_images(spark: SparkSession, places: Places) -> DataFrame:
+    """Return the latest that is known of each image: one row for each (product_id, image_no)."""
+    from pyspark.sql import functions as f
+    from pyspark.sql.pandas.types import from_arrow_schema
+    from pyspark.sql.types import StringType, StructField, StructType
+
+    wanted = ["product_id", "image_no", "image_uri", "image_sha256", *_SOURCE]
+
+    def rows(root: Path, schema: pa.Schema, *more: str) -> DataFrame:
+        fields = [field for field in from_arrow_schema(schema) if field.name in (*wanted, "seen_at_utc", *more)]
+        types = StructType([*fields, StructField("ingest_date", StringType())])
+        files = [str(path) for path in root.glob("ingest_date=*")]
+        if not files:
+            return spark.createDataFrame([], types)
+        return spark.read.schema(types).option("basePath", str(root)).parquet(*files)
+
+    stored = rows(places.images, IMAGES).withColumn("reason", f.lit(None).cast("string"))
+    seen = rows(places.seen, SEEN, "reason", "outcome").where("outcome != 'superseded'").drop("outcome")
+    latest = (
+        stored.unionByName(seen)
+        .groupBy("product_id", "image_no")
+        .agg(f.max_by(f.struct(*_KNOWN), "seen_at_utc").alias("known"))
+    )
+    return latest.select("product_id", "image_no", *[f.col(f"known.{name}").alias(f"known_{name}") for name in _KNOWN])
+
+
+def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Path) -> DataFrame:
+    """Keep the catalog's rows whose file is not known with this URI, size and modification time.
+
+    Args:
+        catalog: As `read_catalog` returns it.
+        known: As `known_images` returns it.
+        base: Relative image_uris resolve against it.
+
+    Returns:
+        DataFrame of the catalog's columns; the content that is stored already, if any: `known_sha256` and
+        `known_ingest_date`; and of what is known of this very link, `known_source_version` and `known_reason`.
+    """
+
+    def compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows = [row for row in batch.to_pylist() if _may_have_changed(row, base)]
+            columns = {name: [row[name] for row in rows] for name in CATALOG_COLUMNS}
+            stored = [row if row["known_reason"] is None else {} for row in rows]
+            columns["known_sha256"] = [row.get("known_image_sha256") for row in stored]
+            columns["known_ingest_date"] = [row.get("known_ingest_date") for row in stored]
+            for name in ("source_version", "reason"):
+                columns[f"known_{name}"] = [row[f"known_{name}"] if _same_link(row) else None for row in rows]
+            yield pa.RecordBatch.from_pydict(columns, schema=_CHANGED)
+
+    joined = catalog.join(known, on=["product_id", "image_no"], how="left")
+    types = ", ".join(f"{field.name} {'int' if pa.types.is_integer(field.type) else 'string'}" for field in _CHANGED)
+    return joined.mapInArrow(compare, types)
+
+
+def _may_have_changed(row: Mapping[str, Any], base: Path) -> bool:
+    """Say whether an image must be read or its server asked; looks at a directory entry, never at the content."""
+    if not _same_link(row) or row["known_reason"] == "unreadable":
+        return True
+    if is_remote(row["image_uri"]):
+        return True
+    found = look(row["image_uri"], base)
+    return (found.size_bytes, found.mtime_ns) != (row["known_source_size_bytes"], row["known_source_mtime_ns"])
+
+
+def _same_link(row: Mapping[str, Any]) -> bool:
+    return bool(row["known_image_uri"] == row["image_uri"])
+
+
+def parted(rows: DataFrame, tasks: int, *, askers: int) -> DataFrame:
+    """Spread rows over tasks, so that at most `askers` of these have rows of the same web server."""
+    from pyspark.sql import functions as f
+
+    host = f.lower(f.regexp_extract("image_uri", r"(?i)^\s*https?://([^/?#]*)", 1))
+    share = f.pmod(f.hash("product_id", "image_no"), f.lit(askers)).cast("string")
+    local = host == ""
+    key = (host, f.when(local, f.col("product_id")).otherwise(share), f.when(local, f.col("image_no")))
+    return rows.repartition(tasks, *key)
