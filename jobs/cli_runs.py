@@ -19,7 +19,7 @@ from jobs.cli_options import (
     run_options,
     workshop_of,
 )
-from jobs.config import RunConfig
+from jobs.config import IngestConfig, RunConfig
 from jobs.publish import backfill_run_id
 from jobs.settings import Settings
 
@@ -118,9 +118,8 @@ def ingest(catalog: str, run_date: date, as_json: bool) -> None:
     settings = Settings()
     if catalog == PRODUCTS_TABLE and not settings.products_url:
         database_of(settings)
-    step = nights.ingest_step(
-        settings.places, settings.spark, catalog, run_date, products=settings.products, http=settings.http
-    )
+    config = IngestConfig(catalog, run_date, settings.places, products=settings.products, http=settings.http)
+    step = nights.ingest_step(settings.spark, config)
     output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)
 
 

@@ -61,20 +61,11 @@ class Workshop:
     http: HttpLimits = field(default_factory=HttpLimits)
 
 
-def ingest_step(
-    places: Places,
-    spark_config: SparkConfig,
-    catalog: str,
-    ingest_date: date,
-    *,
-    products: ProductSource,
-    http: HttpLimits,
-) -> dict[str, Any]:
+def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, Any]:
     """Ingest a catalog and say what was done and what the date's partition now holds."""
-    config = IngestConfig(catalog=catalog, ingest_date=ingest_date, places=places, products=products, http=http)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
         done = ingest.run(spark, config)
-    found = ingest.partition(places, ingest_date)
+    found = ingest.partition(config.places, config.ingest_date)
     log.info(
         "ingest: %s in the catalog, %s unchanged, %s stored, %s rejected, %.1f s",
         done.catalog_rows,
@@ -175,9 +166,8 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
         RunFailed: If too many images were rejected; nothing was published.
     """
     with recorded(database, run) as started_at_utc:
-        ingested = ingest_step(
-            workshop.places, workshop.spark, catalog, run.run_date, products=workshop.products, http=workshop.http
-        )
+        config = IngestConfig(catalog, run.run_date, workshop.places, products=workshop.products, http=workshop.http)
+        ingested = ingest_step(workshop.spark, config)
         steps: dict[str, Any] = {"ingest": ingested}
         publish.check_rejected(workshop.places, run)
         return _predict_and_publish(workshop, database, run, started_at_utc=started_at_utc, steps=steps)
