@@ -1,0 +1,238 @@
+"""How the DAGs of this folder start shelfwise, what they tell it, and whom they tell of a failure. No DAG itself.
+
+What Airflow is asked for; everything but `spark_default` may be missing:
+
+- connection `spark_default`: where Spark runs: `local[*]`, `spark://...`, `yarn`, `k8s://...`.
+- connection `shelfwise_db`: the product database and its password. It reaches a job through its process's environment
+  and stands in no rendered field. In deploy mode `cluster` the cluster's own secrets have to set SHELFWISE_DATABASE_URL.
+- connection `shelfwise_alerts`: type http; `{"text": ...}` is posted there when a task fails or a night is late. The
+  part of the address that is secret goes into the password: it is the path.
+- variable `shelfwise_settings`: JSON of further `SHELFWISE_*` settings, over those of the worker's own environment.
+- variable `shelfwise_catalog`: what a night reads; `{{ ds }}` in it becomes the night, as in `/data/{{ ds }}.parquet`.
+- variable `shelfwise_application`: where `shelfwise_job.py` lies for Spark, if not in this clone.
+- pool `gpu`: how many predictions and trainings may run at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import Asset, BaseOperator, Connection, Variable
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+
+log = logging.getLogger(__name__)
+
+PRODUCT_DATABASE = Asset(name="shelfwise_product_database", uri="shelfwise://product-database")
+LOG_CONFIG = "-Dlog4j2.configurationFile=" + (Path(__file__).parents[1] / "jobs" / "log4j2.properties").as_uri()
+APPLICATION = Path(__file__).parents[1] / "jobs" / "submit" / "shelfwise_job.py"
+WRONG_CALL = 2
+
+
+def tell_failure(context: Any) -> None:
+    """Tell which task failed, why, and what the run's row says; the first lines of whoever looks into it."""
+    instance, error = context["ti"], context.get("exception")
+    text = f"{instance.dag_id}.{instance.task_id} of {instance.run_id} failed at attempt {instance.try_number}: {error}"
+    run = getattr(context.get("task"), "shelfwise_run", None) or ""
+    if run and "{{" not in run:
+        try:
+            text += f"\n{run}: {json.dumps(run_summary(run) or 'it left no row')}"
+        except AirflowException as unanswered:
+            text += f"\n{run}: {unanswered}"
+    tell(text)
+
+
+def tell_delay(context: Any) -> None:
+    """Tell that a night takes longer than it may."""
+    run = context["dag_run"]
+    tell(f"{run['dag_id']} of {run['dag_run_id']} is late: it was to be done by {context['deadline']['deadline_time']}")
+
+
+DEFAULTS: dict[str, Any] = {
+    "owner": "catalog",
+    "retries": 3,
+    "retry_exponential_backoff": 2.0,  # from Airflow's own default_task_retry_delay on: 5, 10 and 20 minutes
+    "max_retry_delay": timedelta(minutes=30),
+    "execution_timeout": timedelta(hours=4),
+    "on_failure_callback": [tell_failure],
+}
+
+
+def night_of(dag_run: Any) -> str:
+    """Return the night that a DAG run stands for, YYYY-MM-DD; never the clock's."""
+    moment: datetime | None = dag_run.logical_date
+    if moment is None:
+        raise AirflowFailException(
+            "the night to tag is the run's logical date, and this run has none; trigger it again with one, as 2026-11-01"
+        )
+    return moment.strftime("%Y-%m-%d")
+
+
+def catalog_of(params: Any, dag_run: Any) -> str:
+    """Return the catalog that a night reads: the form's, else the variable's, else the table `products`."""
+    told = params.get("catalog") or Variable.get("shelfwise_catalog", default="products")
+    return str(told).replace("{{ ds }}", night_of(dag_run))
+
+
+MACROS = {"night_of": night_of, "catalog_of": catalog_of}
+
+
+class SparkStep(SparkSubmitOperator):
+    """A command of shelfwise, started by spark-submit where the connection says.
+
+    Where it writes to the product database (`outlets`), the asset's event tells what the run's row says.
+    """
+
+    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "shelfwise_run")
+
+    def __init__(self, *, shelfwise_run: str = "", conf: dict[str, str] | None = None, **options: Any) -> None:
+        application = "{{ var.value.get('shelfwise_application', '%s') }}" % APPLICATION
+        conf = {"spark.driver.extraJavaOptions": LOG_CONFIG, **(conf or {})}
+        super().__init__(**{"application": application, "conf": conf, **options})
+        self.shelfwise_run = shelfwise_run
+
+    def execute(self, context: Any) -> dict[str, Any] | None:
+        """Submit, wait, and return what the product database says of the run."""
+        with job_environment() as environment:
+            self.conf = {"spark.driver.memory": environment.get("SHELFWISE_DRIVER_MEMORY", "2g"), **(self.conf or {})}
+            super().execute(context)
+        if not self.shelfwise_run:
+            return None
+        row = run_summary(self.shelfwise_run)
+        if row and PRODUCT_DATABASE in self.outlets:
+            context["outlet_events"][PRODUCT_DATABASE].extra = {
+                "attempt": context["ti"].try_number,
+                **{name: row[name] for name in ("run_id", "kind", "run_date", "release_id", "state", "counts", "summary")},
+            }
+        return row
+
+
+class LocalStep(BaseOperator):
+    """A command of shelfwise that needs no Spark, run on the worker; returns the JSON document that it prints."""
+
+    template_fields: Sequence[str] = ("arguments", "shelfwise_run")
+
+    def __init__(self, *, arguments: Sequence[str], shelfwise_run: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self.arguments, self.shelfwise_run = arguments, shelfwise_run
+        self._process: subprocess.Popen[str] | None = None
+
+    def execute(self, context: Any) -> Any:
+        """Run it; a call that is wrong fails at once and is not tried again."""
+        return self.run([str(one) for one in self.arguments if one])
+
+    def run(self, arguments: Sequence[str]) -> Any:
+        """Run `shelfwise` with these arguments and `--json`, and show what it says."""
+        last: deque[str] = deque(maxlen=1)
+        with job_environment(), tempfile.TemporaryFile("w+", encoding="utf-8") as out:
+            command = ["shelfwise", *arguments, "--json"]
+            self.log.info("Running %s", " ".join(command))
+            self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
+            for line in self._process.stderr or ():
+                last.append(line.strip())
+                self.log.info("%s", last[-1])
+            code = self._process.wait()
+            out.seek(0)
+            answer = out.read()
+        if code:
+            sentence = last[-1] if last else f"shelfwise ended with {code}"
+            raise (AirflowFailException if code == WRONG_CALL else AirflowException)(sentence)
+        self.log.info("%s", answer.strip())
+        return json.loads(answer)
+
+    def on_kill(self) -> None:
+        """Leave nothing running behind a task that is stopped."""
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+
+
+def run_summary(run_id: str) -> dict[str, Any] | None:
+    """Return a run's row in the product database; None if there is none."""
+    command = ["shelfwise", "query", "run_summary", "--param", f"run_id={run_id}", "--format", "json"]
+    with job_environment():
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise AirflowException(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"{command} failed")
+    rows = json.loads(done.stdout)
+    return rows[0] if rows else None
+
+
+@contextmanager
+def job_environment() -> Iterator[dict[str, str]]:
+    """Let processes started inside find Spark, their settings and the database, and nothing else of it remain."""
+    changes = dict(Variable.get("shelfwise_settings", default={}, deserialize_json=True))
+    if any(not name.startswith("SHELFWISE_") or name == "SHELFWISE_DATABASE_URL" for name in changes):
+        raise AirflowFailException(
+            "the variable shelfwise_settings holds SHELFWISE_* settings only, and not SHELFWISE_DATABASE_URL: "
+            "make the connection shelfwise_db, which keeps its password secret"
+        )
+    changes["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    if url := database_url():
+        changes["SHELFWISE_DATABASE_URL"] = url
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update({name: str(value) for name, value in changes.items()})
+    try:
+        yield dict(os.environ)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def database_url() -> str | None:
+    """Return the URL that the connection `shelfwise_db` describes, hidden from every log; None without one."""
+    connection = found("shelfwise_db")
+    if connection is None:
+        return None
+    if connection.conn_type == "sqlite":
+        return f"sqlite:///{connection.host}"
+    password = quote(connection.password or "", safe="")
+    login = quote(connection.login or "", safe="") + (f":{password}" if password else "")
+    options = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in connection.extra_dejson.items())
+    url = f"postgresql://{login}{'@' if login else ''}{connection.host or ''}"
+    url += (f":{connection.port}" if connection.port else "") + f"/{connection.schema or ''}"
+    url += f"?{options}" if options else ""
+    if password:
+        mask_secret(password)
+        mask_secret(url)
+    return url
+
+
+def found(name: str) -> Connection | None:
+    """Return an Airflow connection, or None."""
+    try:
+        return Connection.get(name)
+    except AirflowNotFoundException:
+        return None
+
+
+def tell(text: str) -> None:
+    """Log a text as an error, and post it to `shelfwise_alerts` where that is there; a dead address only adds a line."""
+    log.error("%s", text)
+    target = found("shelfwise_alerts")
+    if target is None:
+        return
+    port = f":{target.port}" if target.port else ""
+    url = f"{target.schema or 'https'}://{target.host}{port}/{target.password or ''}"
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps({"text": text}).encode(), headers)  # noqa: S310
+    try:
+        urllib.request.urlopen(request, timeout=20).close()  # noqa: S310
+    except OSError as error:
+        log.error("nobody was told of it: %s", error)
