@@ -1,15 +1,17 @@
-"""### Tag what is new or changed in the catalog, every night
+"""### Tag what is new or changed in the catalog, every night.
 
-`ingest >> predict >> publish >> report`, the first three by spark-submit. The night is the run's logical date, never the
-clock's, so that `airflow backfill create` for past dates leaves the rows that those nights would have left.
+`ingest >> predict >> publish >> report`, the first three by spark-submit. The night is the run's logical date, never
+the clock's, so that `airflow backfill create` for past dates leaves the rows that those nights would have left.
 
-A task that failed or was killed is run again; what its predecessor finished is kept, and readers of the product database
-see last night or tonight, never half of it. What comes from outside is set as `shelfwise_steps.py` says on top.
+A task that failed or was killed is run again; what it had finished is kept, and readers of the product database see
+last night or tonight, never half of it. What comes from outside is set as `shelfwise_steps.py` says on top.
 """
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, DeadlineAlert, DeadlineReference, Param, SyncCallback
+from airflow.sdk import DAG, Param
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from shelfwise_steps import DEFAULTS, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, tell_delay
 
 NIGHT = "{{ night_of(dag_run) }}"

@@ -3,8 +3,8 @@
 What Airflow is asked for; everything but `spark_default` may be missing:
 
 - connection `spark_default`: where Spark runs: `local[*]`, `spark://...`, `yarn`, `k8s://...`.
-- connection `shelfwise_db`: the product database and its password. It reaches a job through its process's environment
-  and stands in no rendered field. In deploy mode `cluster` the cluster's own secrets have to set SHELFWISE_DATABASE_URL.
+- connection `shelfwise_db`: the product database and its password. It reaches a job by its process's environment and
+  stands in no rendered field. In deploy mode `cluster` the cluster's own secrets have to set SHELFWISE_DATABASE_URL.
 - connection `shelfwise_alerts`: type http; `{"text": ...}` is posted there when a task fails or a night is late. The
   part of the address that is secret goes into the password: it is the path.
 - variable `shelfwise_settings`: JSON of further `SHELFWISE_*` settings, over those of the worker's own environment.
@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 
 PRODUCT_DATABASE = Asset(name="shelfwise_product_database", uri="shelfwise://product-database")
 LOG_CONFIG = "-Dlog4j2.configurationFile=" + (Path(__file__).parents[1] / "jobs" / "log4j2.properties").as_uri()
-APPLICATION = Path(__file__).parents[1] / "jobs" / "submit" / "shelfwise_job.py"
+_SUBMITTED = Path(__file__).parents[1] / "jobs" / "submit" / "shelfwise_job.py"
+APPLICATION = f"{{{{ var.value.get('shelfwise_application', '{_SUBMITTED}') }}}}"
 WRONG_CALL = 2
 
 
@@ -77,7 +78,7 @@ def night_of(dag_run: Any) -> str:
     moment: datetime | None = dag_run.logical_date
     if moment is None:
         raise AirflowFailException(
-            "the night to tag is the run's logical date, and this run has none; trigger it again with one, as 2026-11-01"
+            "the night to tag is the run's logical date and this run has none; trigger it again with one, as 2026-11-01"
         )
     return moment.strftime("%Y-%m-%d")
 
@@ -87,6 +88,9 @@ def catalog_of(params: Any, dag_run: Any) -> str:
     told = params.get("catalog") or Variable.get("shelfwise_catalog", default="products")
     return str(told).replace("{{ ds }}", night_of(dag_run))
 
+
+NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
+"""What the names of releases and categories look like, for a form."""
 
 MACROS = {"night_of": night_of, "catalog_of": catalog_of}
 
@@ -100,12 +104,11 @@ class SparkStep(SparkSubmitOperator):
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "shelfwise_run")
 
     def __init__(self, *, shelfwise_run: str = "", conf: dict[str, str] | None = None, **options: Any) -> None:
-        application = "{{ var.value.get('shelfwise_application', '%s') }}" % APPLICATION
         conf = {"spark.driver.extraJavaOptions": LOG_CONFIG, **(conf or {})}
-        super().__init__(**{"application": application, "conf": conf, **options})
+        super().__init__(**{"application": APPLICATION, "conf": conf, **options})
         self.shelfwise_run = shelfwise_run
 
-    def execute(self, context: Any) -> dict[str, Any] | None:
+    def execute(self, context: Any) -> dict[str, Any] | None:  # type: ignore[override]
         """Submit, wait, and return what the product database says of the run."""
         with job_environment() as environment:
             self.conf = {"spark.driver.memory": environment.get("SHELFWISE_DRIVER_MEMORY", "2g"), **(self.conf or {})}
@@ -116,13 +119,19 @@ class SparkStep(SparkSubmitOperator):
         if row and PRODUCT_DATABASE in self.outlets:
             context["outlet_events"][PRODUCT_DATABASE].extra = {
                 "attempt": context["ti"].try_number,
-                **{name: row[name] for name in ("run_id", "kind", "run_date", "release_id", "state", "counts", "summary")},
+                **{
+                    name: row[name]
+                    for name in ("run_id", "kind", "run_date", "release_id", "state", "counts", "summary")
+                },
             }
         return row
 
 
 class LocalStep(BaseOperator):
-    """A command of shelfwise that needs no Spark, run on the worker; returns the JSON document that it prints."""
+    """A command of shelfwise that needs no Spark, run on the worker; returns the JSON document that it prints.
+
+    An argument that renders to several lines is several arguments; one that renders to nothing is none.
+    """
 
     template_fields: Sequence[str] = ("arguments", "shelfwise_run")
 
@@ -133,7 +142,7 @@ class LocalStep(BaseOperator):
 
     def execute(self, context: Any) -> Any:
         """Run it; a call that is wrong fails at once and is not tried again."""
-        return self.run([str(one) for one in self.arguments if one])
+        return self.run([line for argument in self.arguments for line in str(argument).splitlines()])
 
     def run(self, arguments: Sequence[str]) -> Any:
         """Run `shelfwise` with these arguments and `--json`, and show what it says."""
@@ -217,13 +226,14 @@ def database_url() -> str | None:
 def found(name: str) -> Connection | None:
     """Return an Airflow connection, or None."""
     try:
-        return Connection.get(name)
+        connection: Connection = Connection.get(name)
     except AirflowNotFoundException:
         return None
+    return connection
 
 
 def tell(text: str) -> None:
-    """Log a text as an error, and post it to `shelfwise_alerts` where that is there; a dead address only adds a line."""
+    """Log a text as an error and post it to `shelfwise_alerts`, if that is there; a dead address only adds a line."""
     log.error("%s", text)
     target = found("shelfwise_alerts")
     if target is None:

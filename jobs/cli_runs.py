@@ -139,8 +139,12 @@ def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
 
     settings = Settings()
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
-    check_rejected(settings.places, run)
-    step = nights.predict_step(workshop, run)
+    database = database_of(settings)
+    with nights.recorded(database, run) as started_at_utc:
+        check_rejected(settings.places, run)
+        database.claim(nights.run_record(run, started_at_utc))
+        step = nights.predict_step(workshop, run)
+        database.let_go(run.run_id)
     output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
 
 
@@ -163,7 +167,8 @@ def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
     database = database_of(settings)
     with nights.recorded(database, run) as started_at_utc:
         check_rejected(settings.places, run)
-        step = nights.publish_step(workshop, database, run, started_at_utc=started_at_utc, steps={})
+        token = database.claim(nights.run_record(run, started_at_utc))
+        step = nights.publish_step(workshop, database, run, started_at_utc=started_at_utc, steps={}, token=token)
     output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
 
 

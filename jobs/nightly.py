@@ -233,6 +233,7 @@ def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: Run
     return {
         "run_id": run.run_id,
         "release_id": release_id,
+        "release_dir": str(workshop.release_dir),
         "dry_run": True,
         "dates": [day.isoformat() for day in run.dates],
         "shards": len(every),

@@ -26,13 +26,19 @@ def take(connection: Connection, run_id: str) -> str:
         The token to publish with.
     """
     token = secrets.token_hex(16)
-    holder = f"{socket.gethostname()}:{os.getpid()}"
-    values = {"token": token, "holder": holder, "taken_at_utc": datetime.now(UTC)}
+    values = {"token": token, "holder": _own_name(), "taken_at_utc": datetime.now(UTC)}
     # Taken from another driver that publishes just now, this waits for its commit or its end.
     taken = connection.execute(run_leases.update().where(run_leases.c.run_id == run_id).values(**values)).rowcount
     if not taken:
         connection.execute(run_leases.insert().values(run_id=run_id, **values))
     return token
+
+
+def found(connection: Connection, run_id: str) -> dict[str, str] | None:
+    """Return who has a run and since when, as its summary tells it; None if nobody has."""
+    lease = sa.select(run_leases.c.holder, run_leases.c.taken_at_utc).where(run_leases.c.run_id == run_id)
+    row = connection.execute(lease).first()
+    return None if row is None else {"from": row.holder, "since_utc": row.taken_at_utc.isoformat()}
 
 
 def hold(connection: Connection, run_id: str, token: str | None) -> None:
@@ -60,3 +66,12 @@ def hold(connection: Connection, run_id: str, token: str | None) -> None:
 def give_back(connection: Connection, run_id: str) -> None:
     """End the lease that this transaction holds."""
     connection.execute(run_leases.delete().where(run_leases.c.run_id == run_id))
+
+
+def let_go(connection: Connection, run_id: str) -> None:
+    """End the lease if it is still this process's, which leaves the run without a result."""
+    connection.execute(run_leases.delete().where(run_leases.c.run_id == run_id, run_leases.c.holder == _own_name()))
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -44,10 +46,11 @@ def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
     connection.execute(_COUNTS, {"run_id": run.run_id})
 
 
-def start(connection: Connection, run: RunRecord) -> None:
-    """Mark the run running, unless it is published."""
+def start(connection: Connection, run: RunRecord, earlier: Mapping[str, str] | None = None) -> None:
+    """Mark the run running, unless it is published; `earlier` is the driver that it was taken from."""
     if not begin(connection, run, "running", run.started_at_utc):
-        _write(connection, run, {**_values(connection, run, "running", run.started_at_utc), "finished_at_utc": None})
+        values = {**_values(connection, run, "running", run.started_at_utc), "finished_at_utc": None}
+        _write(connection, run, values, earlier)
 
 
 def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -> None:
@@ -56,11 +59,18 @@ def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -
         _write(connection, run, {**_values(connection, run, "failed", moment), "error": error})
 
 
-def _write(connection: Connection, run: RunRecord, values: dict[str, object]) -> None:
+def _write(
+    connection: Connection, run: RunRecord, values: dict[str, Any], earlier: Mapping[str, str] | None = None
+) -> None:
+    """Write a run's row; from whom it was ever taken over stays in its summary."""
+    stored = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run.run_id)).scalar() or {}
+    taken_over = [*stored.get("taken_over", ()), *([dict(earlier)] if earlier else ())]
+    if taken_over:
+        values = {**values, "summary": {**values["summary"], "taken_over": taken_over}}
     connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(**values))
 
 
-def _values(connection: Connection, run: RunRecord, state: str, moment: datetime) -> dict[str, object]:
+def _values(connection: Connection, run: RunRecord, state: str, moment: datetime) -> dict[str, Any]:
     known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id == run.release_id)).scalar()
     return {
         "kind": run.kind,

@@ -96,7 +96,8 @@ class ProductDatabase:
         """Take a run over, before it computes anything; from then on only the returned token can publish it.
 
         Args:
-            run: Its row becomes `running`, unless it is published.
+            run: Its row becomes `running`, unless it is published. Where another driver has the run, dead or alive, the
+                row's summary says so from then on, under `taken_over`.
 
         Returns:
             The token for `publish`.
@@ -104,9 +105,15 @@ class ProductDatabase:
         migrate.check(self.engine)
         with writing(self.engine, exclusive=False) as connection:
             # The lease first: a driver that publishes this run holds it and still needs the run's row.
+            earlier = leases.found(connection, run.run_id)
             token = leases.take(connection, run.run_id)
-            run_rows.start(connection, run)
+            run_rows.start(connection, run, earlier)
             return token
+
+    def let_go(self, run_id: str) -> None:
+        """End this process's claim on a run that another process is to publish."""
+        with writing(self.engine, exclusive=False) as connection:
+            leases.let_go(connection, run_id)
 
     def record_failure(self, run: RunRecord, error: str) -> None:
         """Write the row of a failed run and nothing else; a published run stays published.
@@ -118,6 +125,7 @@ class ProductDatabase:
         migrate.check(self.engine)
         with writing(self.engine) as connection:
             run_rows.fail(connection, run, run.finished_at_utc or datetime.now(UTC), error)
+            leases.let_go(connection, run.run_id)
 
     def promote_release(self, release: ReleaseRecord, *, at_utc: datetime) -> None:
         """Make a release's answers stand before those of every release promoted earlier or never.

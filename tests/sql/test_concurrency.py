@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from sql import named_queries
 from sql.errors import SupersededError
 from sql.overrides import Override, set_overrides
 from sql.store import ProductDatabase, open_database
@@ -136,3 +140,27 @@ def with_token(database: ProductDatabase, token: str, category_id: str) -> None:
         combine=runs.combine,
         token=token,
     )
+
+
+def summary_of(database: ProductDatabase) -> dict[str, Any]:
+    result = named_queries.run_query(database, "run_summary", {"run_id": runs.run_record().run_id})
+    return dict(dict(zip(result.columns, next(iter(result.rows)), strict=True))["summary"])
+
+
+def test_the_summary_says_from_whom_a_run_was_taken_over(database: ProductDatabase) -> None:
+    database.claim(runs.run_record())
+    assert "taken_over" not in summary_of(database)
+    retry = database.claim(runs.run_record())
+    told = summary_of(database)["taken_over"]
+    assert [one["from"] for one in told] == [f"{socket.gethostname()}:{os.getpid()}"]
+    with_token(database, retry, SHIRT)
+    assert summary_of(database)["taken_over"] == told, "publishing keeps it"
+
+
+def test_a_driver_that_ended_was_not_taken_over(database: ProductDatabase) -> None:
+    database.claim(runs.run_record())
+    database.let_go(runs.run_record().run_id)
+    database.claim(runs.run_record())
+    database.record_failure(runs.run_record(), "no space left")
+    database.claim(runs.run_record())
+    assert "taken_over" not in summary_of(database)

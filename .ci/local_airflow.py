@@ -1,0 +1,227 @@
+"""A local Airflow with the DAGs of this clone, ready to click: what `make airflow` starts, until Ctrl-C.
+
+    .venv/bin/python .ci/local_airflow.py [--port 8080]
+
+Its home is `airflow/` in SHELFWISE_HOME (`.shelfwise` in the clone): airflow.cfg, metadata and logs, all readable by
+their owner only. With AIRFLOW_HOME set to it, `airflow` in another terminal talks to the same Airflow. Pools,
+connections and variables are made where they are missing and otherwise left as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import configparser
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+CLONE = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+PROCESSES = {
+    "api-server": ("api-server",),
+    "dag-processor": ("dag-processor",),
+    # Without its own server of logs, which would listen on every interface: the api-server reads the files.
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+}
+USER = "admin"
+START_SECONDS = 300
+STOP_SECONDS = 30
+
+
+class Failure(Exception):
+    """What the user reads instead of a traceback."""
+
+
+def settings(home: Path, port: int, old: configparser.ConfigParser) -> dict[str, dict[str, str]]:
+    """Return what differs from Airflow's defaults; secrets stay what they were."""
+
+    def secret(section: str, option: str, fresh: str) -> str:
+        return old.get(section, option, fallback=fresh)
+
+    url = f"http://127.0.0.1:{port}"
+    return {
+        "core": {
+            "dags_folder": str(CLONE / "dags"),
+            "load_examples": "False",
+            "executor": "LocalExecutor",
+            "parallelism": "4",
+            "dags_are_paused_at_creation": "False",
+            "execution_api_server_url": f"{url}/execution/",
+            "fernet_key": secret("core", "fernet_key", base64.urlsafe_b64encode(os.urandom(32)).decode()),
+            "simple_auth_manager_users": f"{USER}:admin",
+            "simple_auth_manager_passwords_file": str(home / "passwords.json"),
+            "default_task_retry_delay": "30",
+        },
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        "api": {
+            "host": "127.0.0.1",
+            "port": str(port),
+            "base_url": url,
+            "secret_key": secret("api", "secret_key", secrets.token_urlsafe(32)),
+            "workers": "1",
+        },
+        "api_auth": {"jwt_secret": secret("api_auth", "jwt_secret", secrets.token_urlsafe(64))},
+        "dag_processor": {"refresh_interval": "30", "parsing_processes": "1"},
+        "logging": {"base_log_folder": str(home / "logs")},
+        "usage_data_collection": {"enabled": "False"},
+    }
+
+
+def configure(home: Path, port: int) -> str:
+    """Write airflow.cfg and the password; return the password."""
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    path, passwords = home / "airflow.cfg", home / "passwords.json"
+    old = configparser.ConfigParser(interpolation=None)
+    old.read(path, encoding="utf-8")
+    config = configparser.ConfigParser(interpolation=None)
+    config.read_dict(settings(home, port, old))
+    with path.open("w", encoding="utf-8") as file:
+        config.write(file)
+    if not passwords.exists():
+        passwords.write_text(json.dumps({USER: secrets.token_urlsafe(12)}), encoding="utf-8")
+    return str(json.loads(passwords.read_text(encoding="utf-8"))[USER])
+
+
+def airflow(*arguments: str) -> str:
+    """Run Airflow's command and return what it printed."""
+    done = subprocess.run([str(BIN / "airflow"), *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise Failure(f"airflow {' '.join(arguments)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def listed(kind: str, name: str) -> set[str]:
+    """Return the names of the connections, pools or variables that are there."""
+    return {row[name] for row in json.loads(airflow(kind, "list", "--output", "json") or "[]")}
+
+
+def furnish(catalog: str | None) -> None:
+    """Make what the DAGs ask for, where it is missing; what somebody has changed stays."""
+    if "gpu" not in listed("pools", "pool"):
+        airflow("pools", "set", "gpu", "1", "Predictions and trainings at once: as many as there are accelerators")
+    if "spark_default" not in listed("connections", "conn_id"):
+        master = os.environ.get("SHELFWISE_MASTER", "local[*]")
+        airflow("connections", "add", "spark_default", "--conn-type", "spark", "--conn-host", master)
+    if catalog and "shelfwise_catalog" not in listed("variables", "key"):
+        airflow("variables", "set", "shelfwise_catalog", catalog)
+
+
+class Running:
+    """The processes of one Airflow, each with a log of its own; stopped by their ids, those they started included."""
+
+    def __init__(self, home: Path) -> None:
+        """Start nothing yet."""
+        self.home = home
+        self.started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start all."""
+        (self.home / "logs").mkdir(exist_ok=True)
+        for name, arguments in PROCESSES.items():
+            with (self.home / "logs" / f"{name}.log").open("ab") as log:
+                # Sessions of their own: Ctrl-C reaches this process alone, which then stops them in order.
+                self.started[name] = subprocess.Popen(
+                    [str(BIN / "airflow"), *arguments],
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+
+    def check(self) -> None:
+        """Raise Failure if one has ended."""
+        for name, process in self.started.items():
+            if process.poll() is not None:
+                raise Failure(f"Airflow's {name} ended with {process.returncode}; see {self.home}/logs/{name}.log")
+
+    def stop(self) -> None:
+        """End every process, and what is left of its session."""
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            for process in self.started.values():
+                try:
+                    os.killpg(process.pid, sent)
+                except ProcessLookupError:
+                    continue
+            give_up = time.monotonic() + STOP_SECONDS
+            while any(process.poll() is None for process in self.started.values()) and time.monotonic() < give_up:
+                time.sleep(0.2)
+
+
+def wait_until_healthy(running: Running, port: int) -> None:
+    """Wait for the three to say that they are well, and for the DAGs to be there."""
+    give_up = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up:
+        running.check()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5) as answer:
+                health = json.load(answer)
+        except (OSError, ValueError):
+            health = {}
+        wanted = ("metadatabase", "scheduler", "dag_processor")
+        if all((health.get(name) or {}).get("status") == "healthy" for name in wanted):
+            return
+        time.sleep(1)
+    raise Failure(f"Airflow did not start in {START_SECONDS} s; see {running.home}/logs")
+
+
+def free(port: int) -> bool:
+    """Return whether nothing listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start, say where, and stay until a signal."""
+    parser = argparse.ArgumentParser(description="A local Airflow with the DAGs of this clone.")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument(
+        "--catalog", help="What the nights read, unless the variable shelfwise_catalog is there already."
+    )
+    told = parser.parse_args(arguments)
+    state = Path(os.environ.get("SHELFWISE_HOME", CLONE / ".shelfwise")).expanduser().absolute()
+    home = state / "airflow"
+    os.environ |= {"AIRFLOW_HOME": str(home), "PATH": os.pathsep.join((str(BIN), os.environ.get("PATH", os.defpath)))}
+    running = Running(home)
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        if not free(told.port):
+            raise Failure(f"something listens on port {told.port} already; name another one with --port")
+        os.umask(0o077)
+        password = configure(home, told.port)
+        print("Starting Airflow; it takes half a minute", flush=True)
+        airflow("db", "migrate")
+        furnish(told.catalog)
+        running.start()
+        wait_until_healthy(running, told.port)
+        print(f"Airflow is at http://127.0.0.1:{told.port}/ for user {USER} with password {password}")
+        print(f"Another terminal: export AIRFLOW_HOME={home}    Stop: Ctrl-C", flush=True)
+        while True:
+            running.check()
+            time.sleep(1)
+    except Failure as error:
+        print(f"make airflow: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopping Airflow", flush=True)
+        return 0
+    finally:
+        running.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""### Train a release on the ingested products that have a category, and let a person decide whether it answers.
+
+`finetune >> evaluate` against the release in use, on test products that neither has trained on. Then the run waits: the
+figures stand under *Required Actions*, and whoever approves makes the release champion. A second question offers to
+answer earlier dates again with it; only a yes starts the DAG `backfill_predictions`.
+
+A training that was stopped goes on after its last finished epoch when the task is run again.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, Param
+from shelfwise_steps import DEFAULTS, NAME, LocalStep
+
+RELEASE = "{{ params.release_id }}"
+PERSON: dict[str, Any] = {"retries": 0, "execution_timeout": None, "response_timeout": timedelta(days=14)}
+PART = "{{ '--part=' ~ params.part if params.part != 'all' else '' }}"
+FIGURES = """
+{% set all = ti.xcom_pull('evaluate') %}{% set pair = all.comparison %}
+| release | accuracy on {{ all.part }} products | right where the other is wrong |
+| --- | --- | --- |
+| {{ pair.first }} (in use) | {{ '%.4f' % pair.accuracy[pair.first] }} | {{ pair.only_first }} |
+| {{ pair.second }} (new) | {{ '%.4f' % pair.accuracy[pair.second] }} | {{ pair.only_second }} |
+
+A difference like this or a larger one comes by chance with probability {{ '%.3g' % pair.p_value }}.
+"""
+
+with DAG(
+    "fine_tune_release",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params={
+        "release_id": Param(type="string", **NAME, description="Name of the new release."),
+        "options": Param(
+            ["--start-from=imagenet"],
+            type="array",
+            items={"type": "string", "pattern": r"^--[a-z-]+(=\S+)?$"},
+            description="Of `shelfwise finetune`, one a line: `--network=xception`, `--epochs=8`.",
+        ),
+        "part": Param("test", enum=["test", "validation", "all"], description="Products that the two are compared on."),
+    },
+    tags=["shelfwise"],
+    doc_md=__doc__,
+):
+    in_use = LocalStep(task_id="in_use", arguments=["release", "show"], doc_md="Which release is to be beaten.")
+    finetune = LocalStep(
+        task_id="finetune",
+        arguments=["finetune", "--release-id", RELEASE, "{{ params.options | join('\\n') }}"],
+        pool="gpu",
+        execution_timeout=timedelta(days=3),
+    )
+    evaluate = LocalStep(
+        task_id="evaluate",
+        arguments=["evaluate", "--compare", "{{ ti.xcom_pull('in_use').release_dir }}", RELEASE, PART],
+        pool="gpu",
+    )
+    approve = ApprovalOperator(
+        task_id="approve", subject=f"Shall {RELEASE} answer from now on?", body=FIGURES, **PERSON
+    )
+    promote = LocalStep(task_id="promote", arguments=["release", "promote", RELEASE], retries=1)
+    offer_backfill = ApprovalOperator(
+        task_id="offer_backfill",
+        subject=f"{RELEASE} is champion. Shall earlier dates be answered again?",
+        body="Approve with the first and last ingest date. What people decided stays.",
+        params={name: Param(type="string", format="date") for name in ("from", "to")},
+        **PERSON,
+    )
+    answered = "{{ ti.xcom_pull('offer_backfill').params_input['%s'] }}"
+    backfill = TriggerDagRunOperator(
+        task_id="backfill",
+        trigger_dag_id="backfill_predictions",
+        conf={"from": answered % "from", "to": answered % "to", "release": RELEASE},
+    )
+    in_use >> finetune >> evaluate >> approve >> promote >> offer_backfill >> backfill
