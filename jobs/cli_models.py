@@ -88,6 +88,7 @@ def evaluate(
 @click.option("--patience", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--head-learning-rate", type=click.FloatRange(0), default=1e-3, show_default=True)
 @click.option("--learning-rate", type=click.FloatRange(0), default=1e-4, show_default=True)
+@click.option("--warm-up", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of steps that warm up.")
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
 @click.option("--class-weights/--no-class-weights", default=True, show_default=True)
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16; pays on accelerators.")

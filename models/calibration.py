@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 
 from models.spec import Probabilities
 
+TEMPERATURE_SPREAD = 0.5
+"""Networks that were trained well have temperatures between a third and three: two spreads of log T."""
+
+SHARES_SPREAD = 1.0
+"""Of the logarithms of shares: one of two networks has between a tenth and nine tenths, unless the data insist."""
+
 _TINY = 1e-12
 
 
@@ -32,11 +38,11 @@ def combine(
         float32 (batch, categories), each row sums to 1.
     """
     mixture = sum(weights[name] * np.asarray(part, np.float64) for name, part in by_network.items())
-    return _apply_temperature(np.asarray(mixture), temperature)
+    return np.asarray(_softened(np.asarray(mixture), temperature), np.float32)
 
 
 def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) -> float:
-    """Find the temperature with the least log-loss on held-out data.
+    """Find the temperature of one network or a fixed mixture; see `fit_ensemble`.
 
     Args:
         mixture: The ensemble before any temperature, (examples, categories).
@@ -45,20 +51,17 @@ def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) ->
     Returns:
         A temperature between 0.05 and 20.
     """
-    from scipy.optimize import minimize_scalar  # half a second that serving need not pay
-
-    def log_loss(log_temperature: float) -> float:
-        softened = _apply_temperature(mixture, float(np.exp(log_temperature)))
-        return float(-np.log(np.maximum(softened[np.arange(len(labels)), labels], _TINY)).mean())
-
-    found = minimize_scalar(log_loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return float(np.exp(found.x))
+    return fit_ensemble({"mixture": mixture}, labels)[1]
 
 
 def fit_ensemble(
     by_network: Mapping[str, Probabilities], labels: NDArray[np.integer[Any]]
 ) -> tuple[dict[str, float], float]:
-    """Find the networks' shares and one temperature together, with the least log-loss on held-out data.
+    """Find the networks' shares and one temperature together, the most probable ones after held-out data.
+
+    They minimise the log-loss summed over the examples and a penalty that stays the same however many there are: as if
+    log T were known beforehand to be 0 give or take `TEMPERATURE_SPREAD`, and the shares' logarithms to be equal give
+    or take `SHARES_SPREAD`. A hundred examples outweigh it; without any, nothing is corrected.
 
     Args:
         by_network: Each network's softmax, (examples, categories).
@@ -67,31 +70,32 @@ def fit_ensemble(
     Returns:
         The shares, which sum to 1, and the temperature, between 0.05 and 20.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize  # half a second that serving need not pay
 
     names = list(by_network)
     parts = np.stack([np.asarray(by_network[name], np.float64) for name in names])
     rows = np.arange(len(labels))
 
-    def shares_of(free: NDArray[np.float64]) -> NDArray[np.float64]:
-        powers = np.exp(np.clip(np.append(free, 0.0), -20, 20))  # a softmax, so that any point is a valid answer
-        return np.asarray(powers / powers.sum())
+    def loss(point: NDArray[np.float64]) -> float:
+        free = point[:-1] - point[:-1].mean()
+        penalty = (free**2).sum() / (2 * SHARES_SPREAD**2) + point[-1] ** 2 / (2 * TEMPERATURE_SPREAD**2)
+        if not len(labels):
+            return float(penalty)
+        mixture = np.tensordot(_shares(free), parts, axes=1)
+        softened = _softened(mixture, float(np.exp(point[-1])))
+        return float(penalty - np.log(np.maximum(softened[rows, labels], _TINY)).sum()) / len(labels)
 
-    def log_loss(point: NDArray[np.float64]) -> float:
-        mixture = np.tensordot(shares_of(point[:-1]), parts, axes=1)
-        softened = _apply_temperature(mixture, float(np.exp(point[-1])))
-        return float(-np.log(np.maximum(softened[rows, labels], _TINY)).mean())
-
-    equal = {name: 1 / len(names) for name in names}
-    if len(names) == 1:
-        return equal, fit_temperature(by_network[names[0]], labels)
-    start = np.zeros(len(names))
-    start[-1] = np.log(fit_temperature(combine(by_network, weights=equal, temperature=1.0), labels))
-    bounds = [(-8.0, 8.0)] * (len(names) - 1) + [(np.log(0.05), np.log(20.0))]
-    found = minimize(log_loss, start, method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-3, "fatol": 1e-7})
-    shares = [round(float(share), 6) for share in shares_of(found.x[:-1])]
+    limits = [(-8.0, 8.0)] * len(names) + [(math.log(0.05), math.log(20.0))]
+    found = minimize(loss, np.zeros(len(names) + 1), method="L-BFGS-B", bounds=limits)
+    shares = [round(float(share), 6) for share in _shares(found.x[:-1])]
     shares[-1] = round(1 - math.fsum(shares[:-1]), 6)
     return dict(zip(names, shares, strict=True)), float(np.exp(found.x[-1]))
+
+
+def _shares(free: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a softmax, so that any point is a valid answer."""
+    powers = np.exp(free - free.max())
+    return np.asarray(powers / powers.sum())
 
 
 def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, bins: int = 15) -> float:
@@ -130,7 +134,8 @@ def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _apply_temperature(mixture: NDArray[np.floating[Any]], temperature: float) -> Probabilities:
+def _softened(mixture: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
+    """Apply a temperature; in float64, as the fit looks at differences far below float32's digits."""
     scaled = np.log(np.maximum(np.asarray(mixture, np.float64), _TINY)) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)

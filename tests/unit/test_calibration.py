@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -86,10 +86,81 @@ class TestFitTemperature:
         labels = (honest.cumsum(axis=1) < random.random((len(raw), 1))).sum(axis=1).clip(0, 3)
         assert fit_temperature(raw, labels) == pytest.approx(true_temperature, rel=0.06)
 
-    def test_stays_in_its_range_where_the_data_ask_for_more(self) -> None:
-        always_right = np.array([[0.6, 0.4]] * 10, np.float32)
-        assert fit_temperature(always_right, np.zeros(10, int)) == pytest.approx(0.05, rel=0.05)
-        assert fit_temperature(always_right, np.ones(10, int)) == pytest.approx(20, rel=0.05)
+    def test_stays_in_its_range_where_much_data_asks_for_more(self) -> None:
+        always_right = np.array([[0.6, 0.4]] * 100_000, np.float32)
+        assert fit_temperature(always_right, np.zeros(100_000, int)) == pytest.approx(0.05, rel=0.7)
+        assert fit_temperature(always_right, np.ones(100_000, int)) == pytest.approx(20, rel=0.4)
+
+    def test_ten_lucky_or_unlucky_examples_change_little(self) -> None:
+        """Their least log-loss alone would be at T = 0.05 and T = 20."""
+        ten = np.array([[0.9, 0.1]] * 10, np.float32)
+        assert 0.6 < fit_temperature(ten, np.zeros(10, int)) < 1
+        assert 1 < fit_temperature(ten, np.ones(10, int)) < 4
+
+    @pytest.mark.parametrize("networks", [1, 2, 3])
+    def test_without_examples_nothing_is_corrected(self, networks: int) -> None:
+        parts = {str(number): np.zeros((0, 3), np.float32) for number in range(networks)}
+        shares, temperature = fit_ensemble(parts, np.zeros(0, int))
+        assert temperature == 1
+        assert list(shares.values()) == pytest.approx([1 / networks] * networks, abs=1e-5)
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> tuple[dict[str, Rows], NDArray[np.int64]]:
+    """Draw a few examples with the softmaxes of two networks and any labels."""
+    batch, categories = draw(st.integers(1, 12)), draw(st.integers(2, 5))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    parts = {name: random.dirichlet(np.full(categories, 0.4), size=batch).astype(np.float32) for name in "ab"}
+    return parts, np.array(draw(st.lists(st.integers(0, categories - 1), min_size=batch, max_size=batch)))
+
+
+class TestFewExamples:
+    """Laws of the fit that hold however few examples there are."""
+
+    @settings(deadline=None, max_examples=40)
+    @given(examples())
+    def test_is_never_worse_on_them_than_no_correction(self, drawn: Any) -> None:
+        parts, labels = drawn
+        rows = np.arange(len(labels))
+
+        def loss(shares: dict[str, float], temperature: float) -> float:
+            found = combine(parts, weights=shares, temperature=temperature)
+            return float(-np.log(np.maximum(found[rows, labels], 1e-12)).sum())
+
+        assert loss(*fit_ensemble(parts, labels)) <= loss({"a": 0.5, "b": 0.5}, 1.0) + 1e-3
+
+    @settings(deadline=None, max_examples=40)
+    @given(examples())
+    def test_the_networks_names_and_order_do_not_matter(self, drawn: Any) -> None:
+        parts, labels = drawn
+        shares, temperature = fit_ensemble(parts, labels)
+        others, same = fit_ensemble({"x": parts["b"], "y": parts["a"]}, labels)
+        assert (others["y"], others["x"]) == pytest.approx((shares["a"], shares["b"]), abs=0.02)
+        assert same == pytest.approx(temperature, rel=0.02)
+
+    @settings(deadline=None, max_examples=40)
+    @given(examples())
+    def test_one_example_never_moves_far(self, drawn: Any) -> None:
+        """One log-loss of at most log(1e12) cannot outweigh what is known beforehand, and usually moves by a tenth."""
+        parts, labels = drawn
+        one = {name: part[:1] for name, part in parts.items()}
+        shares, temperature = fit_ensemble(one, labels[:1])
+        assert 0.2 < shares["a"] < 0.8
+        assert 0.5 < temperature < 4
+
+    @settings(deadline=None, max_examples=40)
+    @given(examples(), st.integers(2, 50))
+    def test_the_same_examples_many_times_are_believed_more(self, drawn: Any, times: int) -> None:
+        parts, labels = drawn
+        rows = np.arange(len(labels))
+
+        def loss(count: int) -> float:
+            repeated = {name: np.tile(part, (count, 1)) for name, part in parts.items()}
+            shares, temperature = fit_ensemble(repeated, np.tile(labels, count))
+            found = combine(parts, weights=shares, temperature=temperature)
+            return float(-np.log(np.maximum(found[rows, labels], 1e-12)).mean())
+
+        assert loss(times) <= loss(1) + 1e-3
 
 
 class TestFitEnsemble:
