@@ -37,6 +37,7 @@ for command in (
     cli_runs.publish,
     cli_models.finetune,
     cli_models.evaluate,
+    cli_models.export_arrays,
     cli_releases.release,
     cli_database.query,
     cli_database.override,

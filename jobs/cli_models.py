@@ -18,7 +18,29 @@ from jobs.settings import Settings
 _PER_NETWORK = "For all networks, or as NETWORK=VALUE for one; may be repeated."
 
 
-def _dataset_options(command: Any) -> Any:
+def _taxonomy_options(command: Any) -> Any:
+    file = click.option("--taxonomy", type=click.Path(path_type=Path), help="CSV with category_id and category_path.")
+    name = click.option("--taxonomy-version", default="", help="Its name; by default made of the category_ids.")
+    return file(name(command))
+
+
+def promise_options(command: Any) -> Any:
+    """Add what thresholds are fitted to hold."""
+    target = click.option(
+        "--target-precision",
+        type=click.FloatRange(0.5, 1, max_open=True),
+        default=0.95,
+        show_default=True,
+        help="Of what is published automatically.",
+    )
+    floor = click.option(
+        "--floor", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Below it: unknown."
+    )
+    return target(floor(command))
+
+
+def dataset_options(command: Any) -> Any:
+    """Add what says which ingested products are read, and how."""
     first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first there is.")
     last = click.option("--to", "last", type=Date(), help="Last ingest date, included; by default the last there is.")
     batch = click.option("--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True)
@@ -31,7 +53,7 @@ def _dataset_options(command: Any) -> Any:
 @click.option("--compare", nargs=2, metavar="A B", help="Two releases, measured on the same products.")
 @click.option("--part", type=click.Choice(PARTS), help="Only this part of the products; by default all of them.")
 @click.option("--output", "directory", type=click.Path(path_type=Path), help="Where the two files go.")
-@_dataset_options
+@dataset_options
 @json_option
 def evaluate(
     release: str | None,
@@ -43,7 +65,9 @@ def evaluate(
     last: date | None,
     **options: Any,
 ) -> None:
-    """Measure a release on the ingested products that have a category, and write evaluation.json and evaluation.html.
+    """Measure a release on labelled products.
+
+    Writes evaluation.json and evaluation.html. Labelled are the ingested products that the catalog gives a category.
 
     \b
     Example:
@@ -93,16 +117,15 @@ def evaluate(
 @click.option("--class-weights/--no-class-weights", default=True, show_default=True)
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16; pays on accelerators.")
 @click.option("--seed", type=int, default=7, show_default=True)
-@click.option("--taxonomy", type=click.Path(path_type=Path), help="A CSV file with category_id and category_path.")
-@click.option("--taxonomy-version", default="", help="Its name; by default made of the category_ids.")
-@click.option("--target-precision", type=click.FloatRange(0.5, 1, max_open=True), default=0.95, show_default=True)
-@click.option("--floor", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Below it: unknown.")
-@_dataset_options
+@_taxonomy_options
+@promise_options
+@dataset_options
 @json_option
 def finetune(as_json: bool, **options: Any) -> None:
-    """Train networks on the ingested products that have a category, and make a calibrated release of them.
+    """Train a release on labelled products.
 
-    Stopped at any time, the same command goes on after the last finished epoch.
+    Learns from the ingested products that the catalog gives a category, and makes a calibrated release. Stopped at any
+    time, the same command goes on after the last finished epoch.
 
     \b
     Example:
@@ -117,6 +140,28 @@ def finetune(as_json: bool, **options: Any) -> None:
     with training_progress() as watch:
         done = job.run(config, watch=watch)
     output.summary(done, as_json)
+
+
+@click.command("export-arrays")
+@click.option("--output", "target", type=click.Path(path_type=Path), required=True, help="A .npz file.")
+@click.option("--side-px", type=click.IntRange(16, 1024), required=True, help="Of the squares: the network's input.")
+@_taxonomy_options
+@dataset_options
+@json_option
+def export_arrays(target: Path, as_json: bool, first: date | None, last: date | None, **options: Any) -> None:
+    """Write labelled products as arrays, to train from elsewhere.
+
+    `python -m models.train_arrays` trains from the file on any backend of Keras, without Spark.
+
+    \b
+    Example:
+      shelfwise export-arrays --output shop.npz --side-px 299
+    """
+    from jobs import arrays_file
+
+    places = Settings().places
+    config = arrays_file.ArraysConfig(places, target, first=first or date.min, last=last or date.max, **options)
+    output.summary(arrays_file.run(config), as_json)
 
 
 def _short(document: dict[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
 
 from jobs import output
+from jobs.cli_models import dataset_options, promise_options
 from jobs.cli_options import database_of, json_option
+from jobs.labels import PARTS
 from jobs.settings import Settings
 from models.spec import PREPROCESSING
 
@@ -101,6 +105,51 @@ def import_(as_json: bool, **told: Any) -> None:
 
     check_name("--release-id", told["release_id"])
     output.summary(releases.import_(Settings(), releases.Import(**told)), as_json)
+
+
+@release.command()
+@click.argument("name", metavar="RELEASE")
+@click.option("--release-id", required=True, help="Name of the release to be made.")
+@click.option("--part", type=click.Choice(PARTS[:2]), default="validation", show_default=True, help="Fit on this part.")
+@promise_options
+@dataset_options
+@json_option
+def calibrate(
+    name: str,
+    release_id: str,
+    part: str,
+    as_json: bool,
+    first: date | None,
+    last: date | None,
+    target_precision: float,
+    floor: float,
+    **options: Any,
+) -> None:
+    """Fit when a release's answers are published.
+
+    Makes another release of the same networks, whose shares, temperature and thresholds are fitted on labelled
+    products and measured on the part `test`. What was trained elsewhere may use the larger part `train`.
+
+    \b
+    Example:
+      shelfwise release calibrate b0-1 --release-id b0-2 --part train
+    """
+    from jobs import releases
+    from jobs.config import check_name
+    from jobs.measure import EvaluateConfig
+    from jobs.release_making import Calibration, Promise, recalibrate
+
+    check_name("--release-id", release_id)
+    settings = Settings()
+    told = Calibration(
+        source=releases.in_use(settings, name),
+        target=releases.roots(settings)[0] / release_id,
+        part=part,
+        reading=EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, **options),
+        promise=Promise(target_precision, floor),
+        command=" ".join(["shelfwise", *sys.argv[1:]]),
+    )
+    output.summary(recalibrate(told), as_json)
 
 
 @release.command()

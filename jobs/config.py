@@ -168,7 +168,6 @@ class PredictConfig:
         release_dir: The release to run.
         batch_size: Images a call of the networks.
         decode_workers: Threads that decode while the networks compute.
-        top_k: How many categories of an image's distribution are kept.
         selects: Whether it takes only the images that `jobs.selection` has written down for the run.
     """
 
@@ -178,7 +177,6 @@ class PredictConfig:
     release_dir: Path
     batch_size: int = 32
     decode_workers: int = 2
-    top_k: int = 5
     selects: bool = False
 
 

@@ -4,8 +4,8 @@
     shelfwise evaluate --compare fashion-mnist-1 fashion-mnist-2
 
 Reads images/ingest_date=*/ and their labels; writes evaluation.json and evaluation.html. The same reader, networks and
-decision as in predict and publish: what is measured is what serves. The unit is the product: the distributions of its
-images are averaged, as publish does.
+decision as in predict and publish: what is measured is what serves. The unit is the product: what its images say is put
+together by the function that publish calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from jobs.config import UsageError
 from jobs.labels import data_sha256
 from jobs.measure import EvaluateConfig, Measured, measure
 from models.calibration import calibration_error
-from models.decision import decide
 from models.metrics import fold, level_names, mcnemar, quality, reliability, risk_coverage
 from models.release import Release
 from models.spec import Predictor
@@ -62,8 +61,7 @@ def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float
     """
     ids = [category.category_id for category in release.categories]
     found: dict[str, list[bool]] = {"auto": [], "review": [], "suggested_above_leaf": [], "unknown": []}
-    for row, label in zip(measured.confidences, measured.labels, strict=True):
-        answer = decide(dict(zip(ids, row.tolist(), strict=True)), release.policy)
+    for answer, label in zip(measured.answers(release), measured.labels, strict=True):
         above = answer.category_id is not None and answer.category_id not in ids
         right = answer.category_id == ids[label] or ids[label].startswith(f"{answer.category_id}.")
         found["suggested_above_leaf" if above else answer.status].append(right)

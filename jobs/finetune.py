@@ -13,7 +13,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +22,13 @@ from typing import Any
 from jobs.charts import learning_curves
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, labelled_images
+from jobs.measure import EvaluateConfig
+from jobs.release_making import Promise, finished_release
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 from models.release import Release, save_release, sha256_of, to_float16
 from models.spec import Category, NetworkSpec
-from models.thresholds import FLOOR, TARGET_PRECISION
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,7 @@ class FinetuneConfig:
         last: Last ingest date, included.
         batch_size: Images a step.
         decode_workers: Decoding threads.
-        target_precision: Of what will be published automatically, in (0, 1).
-        floor: Below this confidence an answer is `unknown`.
+        promise: What the release's thresholds shall hold.
         command: As it was typed, for the model card.
     """
 
@@ -77,8 +77,7 @@ class FinetuneConfig:
     last: date = date.max
     batch_size: int = 32
     decode_workers: int = 2
-    target_precision: float = TARGET_PRECISION
-    floor: float = FLOOR
+    promise: Promise = field(default_factory=Promise)
     command: str = ""
 
     @property
@@ -202,8 +201,7 @@ def _released(
     seconds: int,
 ) -> Release:
     """Calibrate on the validation part, measure on the test part, and put the release in place."""
-    from jobs.release_making import finished_release
-
+    reading = EvaluateConfig(config.places, batch_size=config.batch_size, decode_workers=config.decode_workers)
     training = {
         "command": config.command,
         "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -224,7 +222,15 @@ def _released(
         code_version=version("shelfwise"),
     )
     weights = {network.architecture: path for network, path in trained}
-    release, documents = finished_release(draft, weights, sides, config)
+    release, documents = finished_release(
+        draft,
+        weights,
+        fitted_on=sides["validation"],
+        tested_on=sides["test"],
+        reading=reading,
+        promise=config.promise,
+        scratch=config.work_dir,
+    )
     documents |= {path.name: path.read_bytes() for path in config.work_dir.glob("*-curves.png")}
     save_release(release, config.target, weights=weights, documents=documents)
     return release

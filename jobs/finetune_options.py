@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.config import UsageError, check_name
 from jobs.finetune import FinetuneConfig, NetworkPlan
+from jobs.release_making import Promise
 from jobs.settings import Settings
 from models.recipe import IMAGENET, NOTHING, Recipe
 from models.registry import ARCHITECTURES, INPUT_PX
@@ -55,8 +56,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
         last=options["last"] or date.max,
         batch_size=options["batch_size"],
         decode_workers=options["decode_workers"],
-        target_precision=options["target_precision"],
-        floor=options["floor"],
+        promise=Promise(options["target_precision"], options["floor"]),
         command=command,
     )
 

@@ -1,7 +1,8 @@
-"""What a release says of labelled products: the same reader, networks and average as in predict and publish."""
+"""What a release says of labelled products: with the reader, networks and decision of predict and publish."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import LabelledImage, check_labels, labelled_images
 from models.calibration import combine
+from models.decision import Answer
+from models.products import answer_of_product, by_product, distribution_of_product
 from models.release import Release
 from models.spec import Predictor, Probabilities
 
@@ -47,38 +50,54 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a release says of labelled products, in order of product_id.
+    """What a release says of labelled products, in order of product_id, and of their images, in the same order.
 
     Attributes:
-        product_ids: Of the rows.
+        product_ids: The products.
         labels: Index of each product's true category.
-        by_network: Each network's softmax, averaged over the product's images, (products, categories).
-        raw: The weighted mean of the networks, before the temperature.
-        confidences: The calibrated ensemble.
         first_images: Each product's first image, for showing it.
-        images: How many images were predicted.
-        failed: How many could not be decoded, and are left out.
+        products: Of each image the index of its product, ascending.
+        image_by_network: Each network's softmax, (images, categories).
+        image_confidences: The calibrated ensemble, (images, categories).
+        by_network: Each network's softmax, averaged over the product's images, (products, categories).
+        raw: The weighted mean of the networks, before the temperature, (products, categories).
+        confidences: What the product's answer is decided by, (products, categories).
+        failed: How many images could not be decoded, and are left out.
     """
 
     product_ids: tuple[str, ...]
     labels: NDArray[np.int64]
+    first_images: tuple[LabelledImage, ...]
+    products: NDArray[np.int64]
+    image_by_network: Mapping[str, Probabilities]
+    image_confidences: Probabilities
     by_network: Mapping[str, Probabilities]
     raw: Probabilities
     confidences: Probabilities
-    first_images: tuple[LabelledImage, ...]
-    images: int
     failed: int
+
+    @property
+    def images(self) -> int:
+        """How many images were predicted."""
+        return len(self.products)
 
     @property
     def hits(self) -> NDArray[np.bool_]:
         """Whether the surest leaf is the true one."""
         return np.asarray(self.confidences.argmax(axis=1) == self.labels)
 
+    def answers(self, release: Release) -> list[Answer]:
+        """Return what a release publishes, suggests or leaves open for each product."""
+        ids = [category.category_id for category in release.categories]
+        return [
+            answer_of_product(ids, rows, release.policy) for rows in by_product(self.image_confidences, self.products)
+        ]
+
 
 def measure(
     predictor: Predictor, release: Release, images: Sequence[LabelledImage], config: EvaluateConfig
 ) -> Measured:
-    """Predict labelled images and average them by product.
+    """Predict labelled images and put them together by product, as publish does.
 
     Args:
         predictor: Of the release.
@@ -98,33 +117,30 @@ def measure(
     ids = [category.category_id for category in release.categories]
     check_labels(images, ids, taxonomy=f"release {release.release_id} (taxonomy {release.taxonomy_version})")
     wanted = {image.key: image for image in images}
-    sums: dict[str, dict[str, NDArray[np.float64]]] = {}
-    counts: dict[str, int] = {}
-    firsts: dict[str, LabelledImage] = {}
+    found: list[LabelledImage] = []
+    parts: dict[str, list[Probabilities]] = defaultdict(list)
     failed = 0
     for shard in sorted({image.shard for image in images}):
         reader = read_shard(
-            shard, side_px=predictor.decode_px, batch_size=config.batch_size, workers=config.decode_workers
+            shard,
+            side_px=predictor.decode_px,
+            batch_size=config.batch_size,
+            workers=config.decode_workers,
+            wanted=wanted.keys(),
         )
         for batch in reader:
-            found = [wanted.get(key) for key in _keys(batch.columns)]
-            chosen = [i for i, image in enumerate(found) if image is not None and not batch.errors[i]]
-            failed += sum(image is not None for image in found) - len(chosen)
+            keys = _keys(batch.columns)
+            chosen = [place for place, error in enumerate(batch.errors) if not error]
+            failed += len(keys) - len(chosen)
             if not chosen:
                 continue
+            found += [wanted[keys[place]] for place in chosen]
             answers = predictor.predict(batch.images[chosen])
-            parts = {**answers.by_network, "": answers.confidences}
-            for row, i in enumerate(chosen):
-                image = found[i]
-                assert image is not None  # noqa: S101 - chosen above
-                _add(sums.setdefault(image.product_id, {}), parts, row)
-                counts[image.product_id] = counts.get(image.product_id, 0) + 1
-                firsts[image.product_id] = min(
-                    (firsts.get(image.product_id, image), image), key=lambda one: one.image_no
-                )
-    if not counts:
+            for name, rows in {**answers.by_network, "": answers.confidences}.items():
+                parts[name].append(rows)
+    if not found:
         raise RunFailed(f"none of the {len(images)} labelled images could be decoded; ingest the catalog again")
-    return _measured(release, sums, counts, firsts, failed)
+    return _measured(release, found, {name: np.concatenate(rows) for name, rows in parts.items()}, failed)
 
 
 def _keys(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, int, str]]:
@@ -132,34 +148,33 @@ def _keys(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, int, str]]:
     return [(str(p), int(n), str(s)) for p, n, s in zip(*(columns[name] for name in names), strict=True)]
 
 
-def _add(sums: dict[str, NDArray[np.float64]], parts: Mapping[str, Probabilities], row: int) -> None:
-    for name, rows in parts.items():
-        sums[name] = sums.get(name, 0.0) + np.asarray(rows[row], np.float64)
-
-
 def _measured(
-    release: Release,
-    sums: Mapping[str, Mapping[str, NDArray[np.float64]]],
-    counts: Mapping[str, int],
-    firsts: Mapping[str, LabelledImage],
-    failed: int,
+    release: Release, found: Sequence[LabelledImage], parts: Mapping[str, Probabilities], failed: int
 ) -> Measured:
-    place = {category.category_id: index for index, category in enumerate(release.categories)}
-    ids = tuple(sorted(counts))
-    names = [network.architecture for network in release.networks]
-
-    def mean(name: str) -> Probabilities:
-        return np.asarray([sums[product_id][name] / counts[product_id] for product_id in ids], np.float32)
-
-    by_network = {name: mean(name) for name in names}
+    """Sort images by product, and give each product its row."""
+    order = sorted(range(len(found)), key=lambda place: (found[place].product_id, found[place].image_no))
+    images = [found[place] for place in order]
+    rows = {name: part[order] for name, part in parts.items()}
+    confidences = rows.pop("")
+    product_ids, firsts, products = np.unique(
+        [image.product_id for image in images], return_index=True, return_inverse=True
+    )
+    ids = [category.category_id for category in release.categories]
+    by_network = {
+        name: np.asarray([own.mean(axis=0) for own in by_product(part, products)], np.float32)
+        for name, part in rows.items()
+    }
     weights = {network.architecture: network.ensemble_weight for network in release.networks}
+    decided = [distribution_of_product(ids, own) for own in by_product(confidences, products)]
     return Measured(
-        product_ids=ids,
-        labels=np.array([place[firsts[product_id].category_id] for product_id in ids]),
+        product_ids=tuple(map(str, product_ids)),
+        labels=np.array([ids.index(images[first].category_id) for first in firsts]),
+        first_images=tuple(images[first] for first in firsts),
+        products=np.asarray(products, np.int64),
+        image_by_network=rows,
+        image_confidences=confidences,
         by_network=by_network,
         raw=combine(by_network, weights=weights, temperature=1.0),
-        confidences=mean(""),
-        first_images=tuple(firsts[product_id] for product_id in ids),
-        images=sum(counts.values()),
+        confidences=np.asarray(decided, np.float32),
         failed=failed,
     )

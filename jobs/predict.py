@@ -26,7 +26,8 @@ from jobs.config import PredictConfig, RunFailed
 from jobs.schema import PREDICTIONS
 from jobs.selection import Selected, of_run, of_shard
 from jobs.shards import ingest_date_of, whole_file
-from models.decision import DIGITS, decide
+from models.decision import DIGITS
+from models.products import answer_of_image, best
 from models.release import Release, load_release
 from models.spec import Predictions, Predictor
 
@@ -220,7 +221,7 @@ def predict_shard(
         ready = time.perf_counter()
         predictions = predictor.predict(batch.images)
         done = time.perf_counter()
-        rows.extend(_rows(batch, predictions, release, config.top_k))
+        rows.extend(_rows(batch, predictions, release))
         waiting, predicting, mark = waiting + ready - mark, predicting + done - ready, time.perf_counter()
     if len(rows) != chosen.images:  # no image may vanish, whatever a reader does
         raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
@@ -251,11 +252,10 @@ def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Path, con
     return ShardReport(**{**asdict(report), "writing_seconds": round(time.perf_counter() - started, 3)})
 
 
-def _rows(batch: ImageBatch, predictions: Predictions, release: Release, top_k: int) -> Iterator[dict[str, Any]]:
+def _rows(batch: ImageBatch, predictions: Predictions, release: Release) -> Iterator[dict[str, Any]]:
     """Turn a batch's answers into rows of `PREDICTIONS`, without `ingest_date`."""
     ids = [category.category_id for category in release.categories]
     policy = release.policy
-    order = np.argsort(-predictions.confidences, axis=1, kind="stable")[:, :top_k]
     firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()}
     for i in range(len(batch)):
         row = {name: values[i] or None for name, values in batch.columns.items() if name != "image_no"}
@@ -264,18 +264,18 @@ def _rows(batch: ImageBatch, predictions: Predictions, release: Release, top_k: 
         if batch.errors[i]:
             yield {**row, "reason": "inference_failed", "detail": batch.errors[i]}
             continue
-        top = [(ids[k], _rounded(predictions.confidences[i, k])) for k in order[i]]
+        confidences = predictions.confidences[i]
         networks = {
             name: (ids[firsts[name][i]], _rounded(part[i, firsts[name][i]]))
             for name, part in predictions.by_network.items()
         }
-        answer = decide(dict(zip(ids, predictions.confidences[i].tolist(), strict=True)), policy)
+        answer = answer_of_image(ids, confidences, policy)
         yield {
             **row,
             "category_id": answer.category_id,
             "confidence": answer.confidence,
             "status": answer.status,
-            "top_k": json.dumps(top),
+            "top_k": json.dumps(best(ids, confidences)),
             "by_network": json.dumps(networks),
         }
 

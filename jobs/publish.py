@@ -22,8 +22,7 @@ from jobs.config import MAX_NAME_CHARACTERS, Places, PredictConfig, RunConfig, R
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
-from models.calibration import combine_images
-from models.decision import decide
+from models.products import answer_of_images
 from models.release import Release
 from sql.records import (
     PREDICTION_COLUMNS,
@@ -208,7 +207,7 @@ def decider(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]
     policy = release.policy
 
     def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
-        answer = decide(combine_images([dict(top) for top in images]), policy)
+        answer = answer_of_images(images, policy)
         return Decision(answer.category_id, answer.confidence, answer.status)
 
     return combine

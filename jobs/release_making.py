@@ -3,47 +3,75 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobs.config import RunFailed, UsageError
 from jobs.evaluate import decisions, figures
-from jobs.labels import LabelledImage
+from jobs.labels import LabelledImage, data_sha256
 from jobs.measure import EvaluateConfig, measure
 from models.calibrated import calibrated
 from models.card import NAME, model_card
-from models.release import Release, save_release
+from models.release import Release, load_release, save_release
+from models.thresholds import FLOOR, TARGET_PRECISION
 
-if TYPE_CHECKING:
-    from jobs.finetune import FinetuneConfig
+
+@dataclass(frozen=True)
+class Promise:
+    """What a release is calibrated for.
+
+    Attributes:
+        target_precision: Of what is published automatically, category by category, in (0, 1).
+        floor: Below this confidence an answer is `unknown`, in [0, 1].
+    """
+
+    target_precision: float = TARGET_PRECISION
+    floor: float = FLOOR
 
 
 def finished_release(
-    draft: Release, weights: Mapping[str, Path], sides: Mapping[str, Sequence[LabelledImage]], config: FinetuneConfig
+    draft: Release,
+    weights: Mapping[str, Path],
+    *,
+    fitted_on: Sequence[LabelledImage],
+    tested_on: Sequence[LabelledImage],
+    reading: EvaluateConfig,
+    promise: Promise,
+    scratch: Path,
 ) -> tuple[Release, dict[str, str | bytes]]:
-    """Fit on the validation part and measure on the test part.
+    """Fit shares, temperature and thresholds on some labelled images, and measure on others.
 
     Args:
-        draft: With the weights' hashes; its shares, temperature and thresholds are replaced.
+        draft: With the weights' hashes; its shares, temperature, thresholds and metrics are replaced.
         weights: The file of each architecture.
-        sides: The labelled images of each part.
-        config: Target precision, floor and places.
+        fitted_on: Labelled images that no network has learned from.
+        tested_on: Labelled images of other products.
+        reading: How images are read.
+        promise: What the thresholds shall hold.
+        scratch: An existing directory, for the draft.
 
     Returns:
         The release, and its documents.
     """
     from models.predictor import EnsemblePredictor
 
-    place = config.work_dir / "draft"
+    place = scratch / "draft"
     shutil.rmtree(place, ignore_errors=True)
     save_release(draft, place, weights=weights)
-    reading = EvaluateConfig(config.places, batch_size=config.batch_size, decode_workers=config.decode_workers)
-    held_out = measure(EnsemblePredictor(draft, place), draft, sides["validation"], reading)
+    seen = measure(EnsemblePredictor(draft, place), draft, fitted_on, reading)
     release = calibrated(
-        draft, held_out.by_network, held_out.labels, target=config.target_precision, floor=config.floor
+        draft,
+        seen.image_by_network,
+        seen.labels[seen.products],
+        products=seen.products,
+        target=promise.target_precision,
+        floor=promise.floor,
     )
-    tested = measure(EnsemblePredictor(release, place), release, sides["test"], reading)
+    tested = measure(EnsemblePredictor(release, place), release, tested_on, reading)
     release = replace(release, metrics=measured_metrics(figures(tested, release), decisions(tested, release)))
     return release, {NAME: model_card(release)}
 
@@ -61,3 +89,74 @@ def measured_metrics(document: Mapping[str, Any], decided: Mapping[str, Any]) ->
         "automatic_share": decided["auto"]["share"],
         "automatic_precision": decided["auto"]["precision"],
     }
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is told of a release that shall be calibrated anew.
+
+    Attributes:
+        source: The release's directory.
+        target: Of the release to be made; must not exist.
+        part: Of the labelled products, on which it is fitted; the part `test` measures it.
+        reading: Dates, batch size and decoding threads.
+        promise: What the thresholds shall hold.
+        command: As it was typed, for the model card.
+    """
+
+    source: Path
+    target: Path
+    part: str
+    reading: EvaluateConfig
+    promise: Promise = field(default_factory=Promise)
+    command: str = ""
+
+
+def recalibrate(told: Calibration) -> dict[str, Any]:
+    """Make a release of the same networks with shares, temperature and thresholds fitted on labelled products.
+
+    Raises:
+        UsageError: If the target is there, no labelled product is in a part, or a label is none of the release's.
+        RunFailed: If the release cannot be written; none is left then.
+    """
+    from models.environment import prepare_environment, quiet_start
+
+    if told.target.exists():
+        raise UsageError(f"{told.target} is there already and a release is never changed; choose another --release-id")
+    before = load_release(told.source)
+    parts = {part: replace(told.reading, part=part).images() for part in (told.part, "test")}
+    draft = replace(
+        before,
+        release_id=told.target.name,
+        training={
+            **before.training,
+            "calibrated_from": before.release_id,
+            "calibrated_by": told.command,
+            "calibrated_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "calibrated_on_part": told.part,
+            "calibrated_on_sha256": data_sha256(parts[told.part]),
+        },
+    )
+    weights = {network.architecture: told.source / network.weights_file for network in before.networks}
+    prepare_environment()
+    with quiet_start():
+        import keras  # noqa: F401 - its start-up messages are held back here
+    told.target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=told.target.parent, prefix=".") as scratch:
+        try:
+            release, documents = finished_release(
+                draft,
+                weights,
+                fitted_on=parts[told.part],
+                tested_on=parts["test"],
+                reading=told.reading,
+                promise=told.promise,
+                scratch=Path(scratch),
+            )
+            save_release(release, told.target, weights=weights, documents=documents)
+        except OSError as error:
+            raise RunFailed(
+                f"release {draft.release_id} could not be written ({error.strerror or error}); free some space and "
+                "run the same command"
+            ) from error
+    return {"release_id": release.release_id, "release_dir": str(told.target), **release.metrics}

@@ -71,13 +71,18 @@ class DatasetBatches:
 
     def held_out(self) -> Iterator[Batch]:
         """Yield the validation images as they are."""
-        groups = read_labelled(
-            self._files(self.validation), self._labels(self.validation), side_px=self.side_px, workers=self.workers
-        )
-        for images, labels in groups:
+        yield from self._plain(self.validation)
+
+    def plain(self) -> Iterator[Batch]:
+        """Yield the training images as they are, once each."""
+        yield from self._plain(self.training)
+
+    def _plain(self, images: Sequence[LabelledImage]) -> Iterator[Batch]:
+        groups = read_labelled(self._files(images), self._labels(images), side_px=self.side_px, workers=self.workers)
+        for squares, labels in groups:
             for start in range(0, len(labels), self.batch_size):
                 part = slice(start, start + self.batch_size)
-                yield images[part], labels[part]
+                yield squares[part], labels[part]
 
     def _shuffled(self, epoch: int, seed: int) -> Iterator[Batch]:
         """Draw batches from a buffer that the reader keeps full; the last, smaller one only if it is the first too."""

@@ -1,16 +1,21 @@
 """Train one network from decoded arrays: on an accelerator, with neither Spark nor TensorFlow installed.
 
     KERAS_BACKEND=jax python -m models.train_arrays --arrays shop.npz --network xception --input-px 299 \
-        --start-from xception.weights.h5 --work-dir training --output xception.weights.h5
+        --start-from xception.weights.h5 --work-dir training --output xception.keras
 
 Reads an .npz file with `squares` (uint8, count x side x side x 3, RGB), `labels` (indices), `held_out_squares` and
-`held_out_labels`; writes the best epoch's weights, which every backend loads. The same command goes on after a kill.
+`held_out_labels`, as `shelfwise export-arrays` writes it. Writes the best epoch's network: a .keras file, of which
+`shelfwise release import --ends-in logits` makes a release, or a .weights.h5 file. Every backend reads both. The same
+command goes on after a kill.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +23,31 @@ import numpy as np
 
 from models.arrays import Arrays
 from models.environment import prepare_environment
-from models.recipe import NOTHING, Recipe, Task
-from models.registry import ARCHITECTURES
+from models.recipe import NOTHING, Recipe, Task, TrainingFailed
+from models.registry import ARCHITECTURES, INPUT_PX
 from models.spec import NetworkSpec
 
 
-def read_arrays(path: Path, *, batch_size: int, seed: int) -> Arrays:
+def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str]:
     """Read the .npz file.
+
+    Returns:
+        The arrays; and, if the file tells them, the category_ids of its labels and their taxonomy's version.
 
     Raises:
         ValueError: If an array is missing or of another shape; says which.
     """
-    with np.load(path, allow_pickle=False) as held:
-        found = {name: held[name] for name in held.files}
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            found = {name: held[name] for name in held.files}
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read ({error}); write it with `shelfwise export-arrays`") from error
     for name in ("squares", "held_out_squares"):
         labels = found.get(name.replace("squares", "labels"))
         squares = found.get(name)
         if squares is None or labels is None or squares.dtype != np.uint8 or squares.shape[0] != len(labels):
             raise ValueError(f"{path} lacks {name}, uint8, with a label each; write all four arrays with numpy.savez")
-    return Arrays(
+    data = Arrays(
         squares=found["squares"],
         labels=found["labels"],
         held_out_squares=found["held_out_squares"],
@@ -44,56 +55,78 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> Arrays:
         batch_size=batch_size,
         seed=seed,
     )
+    return data, tuple(map(str, found.get("category_ids", ()))), str(found.get("taxonomy_version", ""))
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and train."""
+    options = _options(arguments)
+    prepare_environment()
+    try:
+        best = _run(options)
+    except (TrainingFailed, ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{options.output}: {best}\n")
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arrays", type=Path, required=True)
     parser.add_argument("--network", choices=sorted(ARCHITECTURES), required=True)
     parser.add_argument("--input-px", type=int, required=True)
-    parser.add_argument("--start-from", default=NOTHING, help="nothing, imagenet or a .weights.h5 file")
+    parser.add_argument("--start-from", default=NOTHING, help="nothing, imagenet, a .weights.h5 file or a release")
     parser.add_argument("--work-dir", type=Path, required=True, help="for the checkpoint")
-    parser.add_argument("--output", type=Path, required=True, help="a .weights.h5 file")
+    parser.add_argument("--output", type=Path, required=True, help="a .keras or .weights.h5 file")
     parser.add_argument("--unfreeze-from", default="")
     parser.add_argument("--head-epochs", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--head-learning-rate", type=float, default=1e-3)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--warm-up", type=float, default=0.0, help="share of the steps, in [0, 1)")
+    parser.add_argument("--label-smoothing", type=float, default=0.0)
+    parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--patience", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args(arguments)
-    prepare_environment()
-    from models.starts import fill
-    from models.training import train
+    if not options.output.name.endswith((".keras", ".weights.h5")):
+        parser.error(f"--output {options.output} must end in .keras or .weights.h5")
+    smallest = INPUT_PX[options.network][0]
+    if options.input_px < smallest:
+        parser.error(f"{options.network} takes inputs of at least {smallest} px; raise --input-px")
+    return options
 
-    fresh = options.start_from == NOTHING
-    recipe = Recipe(
-        head_epochs=0 if fresh else options.head_epochs,
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        unfreeze_from=options.unfreeze_from,
-        train_norms=fresh,
-        mixed_precision=options.mixed_precision,
-        seed=options.seed,
-    )
-    data = read_arrays(options.arrays, batch_size=options.batch_size, seed=options.seed)
+
+def _run(options: argparse.Namespace) -> str:
+    """Train and save; return what is said of the best epoch."""
+    from models.starts import fill
+    from models.training import train  # imports Keras, for which `main` has set the environment
+
+    names = {field.name for field in fields(Recipe)}
+    recipe = Recipe(**{name: value for name, value in vars(options).items() if name in names})
+    if options.start_from == NOTHING:
+        recipe = replace(recipe, head_epochs=0, unfreeze_from="", train_norms=True)
+    data, ids, version = read_arrays(options.arrays, batch_size=options.batch_size, seed=options.seed)
+    categories = len(ids) or int(max(data.labels.max(), data.held_out_labels.max())) + 1
+    counts = tuple(np.bincount(data.labels, minlength=categories).tolist())
     network = NetworkSpec(options.network, options.input_px, options.output.name, "", 1.0)
-    task = Task(network, data.squares.shape[1], tuple(np.bincount(data.labels).tolist()), options.work_dir)
+    task = Task(network, data.squares.shape[1], counts, options.work_dir)
 
     def start(model: Any) -> None:
-        fill(model, network, options.start_from, category_ids=(), taxonomy_version="")
+        fill(model, network, options.start_from, category_ids=ids, taxonomy_version=version)
 
     def watch(epoch: int, step: int, steps: int, figures: dict[str, float]) -> None:
         if step == steps:
             sys.stderr.write(f"epoch {epoch}: {figures}\n")
 
     model, progress = train(task, recipe, data, start=start, watch=watch)
-    model.save_weights(options.output)
-    sys.stdout.write(
-        f"{options.output}: best epoch {progress.best_epoch}, {progress.history[progress.best_epoch - 1]}\n"
-    )
-    return 0
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    save = model.save if options.output.suffix == ".keras" else model.save_weights
+    save(options.output)
+    return f"best epoch {progress.best_epoch}, {progress.history[progress.best_epoch - 1]}"
 
 
 if __name__ == "__main__":

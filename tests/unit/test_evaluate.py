@@ -44,7 +44,7 @@ def load(directory: Path) -> tuple[ColourPredictor, Release, float]:
     return ColourPredictor(), replace(COLOURS, release_id=directory.name), 0.0
 
 
-def test_products_are_the_mean_of_their_images(config: EvaluateConfig) -> None:
+def test_a_product_is_what_its_images_say_together(config: EvaluateConfig) -> None:
     found = measured_on(config)
     assert found.product_ids == ("p1", "p2", "p3", "p4", "p5")
     assert found.labels.tolist() == [0, 1, 2, 2, 0]

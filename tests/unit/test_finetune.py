@@ -21,7 +21,9 @@ from jobs import finetune
 from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.labels import part_of
+from jobs.measure import EvaluateConfig
 from jobs.predict import load_predictor
+from jobs.release_making import Calibration, Promise, recalibrate
 from models.card import NAME
 from models.decision import ancestors
 from models.recipe import NOTHING, Recipe
@@ -99,6 +101,26 @@ def test_a_release_is_never_made_again(made: Any) -> None:
     home, _ = made
     with pytest.raises(UsageError, match="never changed; choose another --release-id"):
         finetune.run(config(home), watch=silent)
+
+
+def test_a_release_is_calibrated_anew_for_other_promises(made: Any, tmp_path: Path) -> None:
+    """As for an imported one: the same weights; shares, temperature and thresholds of the labelled products."""
+    home, _ = made
+    source, target = home / "releases" / "colours-2", tmp_path / "releases" / "colours-3"
+    promise = Promise(target_precision=0.6, floor=0.05)
+    told = Calibration(source, target, "train", EvaluateConfig(Places(home)), promise, "shelfwise release calibrate")
+    done = recalibrate(told)
+    before, after = load_release(source), load_release(target)
+    assert (done["release_id"], done["ensemble_test_accuracy"]) == ("colours-3", 1.0)
+    assert [one.weights_sha256 for one in before.networks] == [one.weights_sha256 for one in after.networks]
+    assert after.floor == 0.05
+    assert all(after.thresholds[leaf] is not None for leaf in LEAVES), "seventy products open gates at 0.6"
+    assert after.training["calibrated_from"] == "colours-2"
+    assert after.training["calibrated_on_products"] == sum(part_of(product) == "train" for product, _, _ in PRODUCTS)
+    assert "| calibrated by | shelfwise release calibrate |" in (target / NAME).read_text(encoding="utf-8")
+    assert [path.name for path in target.parent.iterdir()] == ["colours-3"], "no scratch is left"
+    with pytest.raises(UsageError, match="never changed; choose another --release-id"):
+        recalibrate(told)
 
 
 def test_another_release_can_be_started_from(made: Any) -> None:

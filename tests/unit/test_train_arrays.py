@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.registry import ARCHITECTURES, architecture
+from jobs import arrays_file
+from jobs.arrays_file import ArraysConfig
+from jobs.config import Places, RunFailed, UsageError
+from jobs.labels import part_of
+from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.train_arrays import main, read_arrays
 from tests import tiny_network
+from tests.labelled import LEAVES, RED, write_labelled
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,9 +26,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def tiny_architecture() -> Iterator[None]:
     """Make the tiny network known."""
-    ARCHITECTURES[tiny_network.NAME] = "tests.tiny_network"
+    ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME] = "tests.tiny_network", (16, 16)
     yield
-    del ARCHITECTURES[tiny_network.NAME]
+    del ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME]
 
 
 def write(path: Path, **left_out: None) -> Path:
@@ -46,6 +52,58 @@ def test_its_weights_are_those_of_the_architecture(tmp_path: Path, capsys: pytes
 def test_a_missing_array_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lacks held_out_squares, uint8, with a label each"):
         read_arrays(write(tmp_path / "a.npz", held_out_labels=None), batch_size=8, seed=1)
+
+
+def test_what_the_dataset_exports_can_be_trained_from(tmp_path: Path) -> None:
+    """From ingested products to arrays, to a whole network in one file that any Keras loads."""
+    products = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
+    write_labelled(Places(tmp_path), [*products, ("product-broken", RED, [-1])])
+    target = tmp_path / "out" / "colours.npz"
+    done = arrays_file.run(ArraysConfig(Places(tmp_path), target, 16))
+    parts = [part_of(product_id) for product_id, _, _ in products]
+    assert (done["images"], done["held_out_images"]) == (parts.count("train"), parts.count("validation"))
+    assert sorted(path.name for path in target.parent.iterdir()) == ["colours.classes.csv", "colours.npz"]
+    with np.load(target, allow_pickle=False) as held:
+        assert held["category_ids"].tolist() == sorted(LEAVES)
+        squares, labels = held["squares"], held["labels"]
+        brightest = {LEAVES.index(sorted(LEAVES)[label]) for label in labels}
+        assert brightest == {0, 1, 2}
+        for square, label in zip(squares, labels, strict=True):
+            assert square.mean(axis=(0, 1)).argmax() == LEAVES.index(sorted(LEAVES)[label])
+    rows = (target.parent / "colours.classes.csv").read_text().splitlines()
+    assert rows == ["cold.blue,Cold > Blue", "cold.green,Cold > Green", "warm.red,Warm > Red"]
+    words = ["--network", "tiny", "--input-px", "16", "--epochs", "12", "--learning-rate", "0.03", "--batch-size", "8"]
+    place = ["--arrays", str(target), "--work-dir", str(tmp_path / "work"), "--output", str(tmp_path / "tiny.keras")]
+    assert main([*words, *place]) == 0
+    import keras
+
+    model = keras.saving.load_model(tmp_path / "tiny.keras", compile=False)
+    answers = np.asarray(model(squares.astype(np.float32) / 127.5 - 1)).argmax(axis=1)
+    assert (answers == labels).mean() > 0.9
+
+
+def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    products = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
+    write_labelled(Places(tmp_path), products)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(RunFailed, match="No space left on device"):
+        arrays_file.run(ArraysConfig(Places(tmp_path), tmp_path / "out" / "colours.npz", 16))
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(UsageError, match=r"does not end in \.npz"):
+        arrays_file.run(ArraysConfig(Places(tmp_path), tmp_path / "out" / "colours.zip", 16))
+
+
+def test_a_file_that_holds_no_arrays_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.npz").write_text("no arrays")
+    words = ["--network", "tiny", "--input-px", "16", "--work-dir", str(tmp_path), "--output", "a.keras"]
+    assert main([*words, "--arrays", str(tmp_path / "a.npz")]) == 1
+    assert "write it with `shelfwise export-arrays`" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words[:-1], "a.onnx", "--arrays", "a.npz"])
 
 
 def test_no_spark_and_no_tensorflow_is_imported_for_it() -> None:

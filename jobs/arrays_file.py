@@ -1,0 +1,122 @@
+"""Write the labelled products as decoded arrays, to train from where there is neither Spark nor this dataset.
+
+    shelfwise export-arrays --output shop.npz --side-px 299
+
+Reads images/ingest_date=*/ and their labels; writes one .npz file for `models.train_arrays`, and beside it the classes
+in the order of a network's outputs, for `shelfwise release import`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.config import Places, RunFailed, UsageError
+from jobs.labels import data_sha256, labelled_images
+from jobs.taxonomy import split, taxonomy_of
+from jobs.training_data import DatasetBatches
+from models.recipe import Batch
+from models.spec import Images
+
+
+@dataclass(frozen=True)
+class ArraysConfig:
+    """What one export does.
+
+    Attributes:
+        places: Where state lives.
+        output: The .npz file; the classes' file stands beside it.
+        side_px: Of the squares, in pixels.
+        taxonomy: A CSV file with category_id and category_path; None takes the labels as they are.
+        taxonomy_version: Its name; empty makes one of the category_ids.
+        first: First ingest date.
+        last: Last ingest date, included.
+        batch_size: Images that are decoded together.
+        decode_workers: Decoding threads.
+    """
+
+    places: Places
+    output: Path
+    side_px: int
+    taxonomy: Path | None = None
+    taxonomy_version: str = ""
+    first: date = date.min
+    last: date = date.max
+    batch_size: int = 32
+    decode_workers: int = 2
+
+
+def run(config: ArraysConfig) -> dict[str, Any]:
+    """Write the arrays; the parts are those of finetune, and the part `test` stays behind.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UsageError: If the labelled products cannot be used; nothing is written.
+        RunFailed: If the files cannot be written; none is left.
+    """
+    if config.output.suffix != ".npz":
+        raise UsageError(f"--output {config.output} does not end in .npz; name a file for numpy's arrays")
+    images = labelled_images(config.places, first=config.first, last=config.last)
+    categories, version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
+    ids = [category.category_id for category in categories]
+    sides = split(images)
+    data = DatasetBatches(
+        sides["train"], sides["validation"], ids, config.side_px, config.batch_size, config.decode_workers
+    )
+    classes = config.output.with_suffix(".classes.csv")
+    try:
+        config.output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".") as name:
+            scratch = Path(name)
+            learned = _decoded(scratch / "train.npy", data.plain(), len(sides["train"]), config.side_px)
+            held_out = _decoded(scratch / "held-out.npy", data.held_out(), len(sides["validation"]), config.side_px)
+            with (scratch / "whole.npz").open("wb") as file:
+                np.savez(
+                    file,
+                    squares=learned[0],
+                    labels=learned[1],
+                    held_out_squares=held_out[0],
+                    held_out_labels=held_out[1],
+                    category_ids=np.array(ids),
+                    taxonomy_version=np.array(version),
+                    data_sha256=np.array(data_sha256(images)),
+                )
+            with (scratch / "classes.csv").open("w", newline="", encoding="utf-8") as text:
+                csv.writer(text).writerows([one.category_id, one.category_path] for one in categories)
+            os.replace(scratch / "classes.csv", classes)
+            os.replace(scratch / "whole.npz", config.output)
+    except OSError as error:
+        raise RunFailed(f"{config.output} cannot be written ({error.strerror or error}); free some space") from error
+    return {
+        "arrays": str(config.output),
+        "classes": str(classes),
+        "taxonomy_version": version,
+        "categories": len(ids),
+        "images": len(learned[1]),
+        "held_out_images": len(held_out[1]),
+    }
+
+
+def _decoded(path: Path, batches: Iterator[Batch], most: int, side_px: int) -> tuple[Images, NDArray[np.int64]]:
+    """Decode into a file, as a catalog's squares need not fit the memory; what does not decode is left out."""
+    squares = np.lib.format.open_memmap(path, "w+", np.uint8, (most, side_px, side_px, 3))  # type: ignore[no-untyped-call]
+    labels: list[NDArray[np.int64]] = []
+    count = 0
+    for found, own in batches:
+        squares[count : count + len(own)] = found
+        labels.append(np.asarray(own, np.int64))
+        count += len(own)
+    if not count:
+        raise RunFailed("none of the labelled images could be decoded; ingest the catalog again")
+    return squares[:count], np.concatenate(labels)

@@ -1,0 +1,105 @@
+"""What evaluation says of a product is what predict stores and publish decides; more categories than are stored."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.config import Places, PredictConfig
+from jobs.labels import labelled_images
+from jobs.measure import EvaluateConfig, measure
+from jobs.predict import predict_shard, prediction_file
+from jobs.publish import decider
+from jobs.shards import shards
+from models.decision import Policy
+from models.products import TOP_K, answer_of_image, answer_of_images, answer_of_product, best, distribution_of_product
+from models.release import Release
+from models.spec import Category, Images, NetworkSpec, Predictions
+from tests.labelled import DAY, write_labelled
+
+LEAVES = tuple(f"group-{number % 3}.leaf-{number}" for number in range(9))
+RELEASE = Release(
+    "nine-1",
+    "nine",
+    tuple(Category(leaf, leaf) for leaf in LEAVES),
+    (NetworkSpec("efficientnetb0", 32, "w", "", 1.0),),
+    temperature=1.0,
+    thresholds={**dict.fromkeys(LEAVES, 0.3), "group-0": 0.45, "group-1": 0.4, "group-2": 0.5},
+    floor=0.1,
+)
+
+
+class Dreamer:
+    """Says something else, spread over all nine leaves, of every image."""
+
+    decode_px = 32
+
+    def predict(self, images: Images) -> Predictions:
+        rows = [np.random.default_rng(int(image.sum())).dirichlet(np.full(9, 0.8)) for image in images.astype(np.int64)]
+        confidences = np.array(rows, np.float32)
+        return Predictions(confidences, {"efficientnetb0": confidences})
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    """Forty products of one to four images, each image of another shade."""
+    from tests import labelled
+
+    made = iter(range(10_000))
+    plain = labelled.jpeg_of
+    monkeypatch.setattr(labelled, "jpeg_of", lambda channel: plain(channel, shade=40 + next(made) * 2))
+    products = [(f"p{number:02d}", LEAVES[number % 9], [number % 3] * (1 + number % 4)) for number in range(40)]
+    write_labelled(Places(tmp_path), products)
+    return Places(tmp_path)
+
+
+def test_evaluation_answers_every_product_as_publish_does(places: Places) -> None:
+    measured = measure(Dreamer(), RELEASE, labelled_images(places), EvaluateConfig(places, batch_size=7))
+    evaluated = dict(zip(measured.product_ids, measured.answers(RELEASE), strict=True))
+
+    config = PredictConfig("run-1", (DAY,), places, Path("unused"), batch_size=5)
+    (shard,) = shards(places.images, [DAY])
+    predict_shard(shard, Dreamer(), RELEASE, config)
+    rows = defaultdict(list)
+    for row in pq.read_table(prediction_file(config, shard)).to_pylist():
+        rows[row["product_id"]].append(row)
+    combine = decider(RELEASE)
+    kinds = set()
+    for product_id, images in rows.items():
+        decided = combine([json.loads(image["top_k"]) for image in images])
+        published = (decided.category_id, decided.confidence, decided.status)
+        if len(images) == 1:
+            published = (images[0]["category_id"], images[0]["confidence"], images[0]["status"])
+        answer = evaluated[product_id]
+        assert (answer.category_id, answer.confidence, answer.status) == published, product_id
+        kinds.add((answer.status, answer.category_id in LEAVES))
+    assert len(rows) == 40
+    assert len(kinds) >= 3, "leaves, groups and open ones are among them"
+
+
+distributions = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4).map(
+    lambda seeds: np.array([np.random.default_rng(seed).dirichlet(np.full(9, 0.5)) for seed in seeds], np.float32)
+)
+
+
+@given(distributions)
+def test_the_distribution_is_the_one_that_is_decided_by(rows: np.ndarray) -> None:  # type: ignore[type-arg]
+    row = distribution_of_product(LEAVES, rows)
+    answer = answer_of_product(LEAVES, rows, Policy(dict.fromkeys(LEAVES, 0.0)))
+    assert answer.confidence == pytest.approx(row.max(), abs=1e-6)
+    assert (row > 0).sum() <= TOP_K * len(rows) if len(rows) > 1 else row.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_what_is_stored_of_an_image() -> None:
+    row = np.array([0.05, 0.31, 0.02, 0.29, 0.01, 0.2, 0.1, 0.015, 0.005], np.float32)
+    assert best(LEAVES, row) == [(LEAVES[i], round(float(row[i]), 6)) for i in (1, 3, 5, 6, 0)]
+    policy = replace(RELEASE, thresholds=dict.fromkeys(LEAVES, 0.25)).policy
+    assert answer_of_image(LEAVES, row, policy) == answer_of_images([best(LEAVES, row)], policy)
