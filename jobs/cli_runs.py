@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -22,6 +23,7 @@ from jobs.cli_options import (
 from jobs.config import IngestConfig, RunConfig
 from jobs.publish import backfill_run_id
 from jobs.settings import Settings
+from models.release import ReleaseError
 
 
 @click.command()
@@ -42,13 +44,18 @@ def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_
 
     settings = Settings()
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
-    challenger = workshop_of(settings, {**options, "release": "challenger"}) if shadow else None
-    if challenger:
-        shadows.check(workshop, challenger)
+
+    def challenger() -> nights.Workshop:
+        return workshop_of(settings, {**options, "release": "challenger"})
+
+    if shadow:
+        # A wrong call ends here; a release that turns out broken costs its own answers and not the night.
+        with suppress(ReleaseError):
+            shadows.check(workshop, challenger())
     database = database_of(settings)
     done = nights.nightly(workshop, database, catalog, run)
-    if challenger:
-        done["shadow"] = shadows.shadow_step(workshop, challenger, database, run)
+    if shadow:
+        done["shadow"] = shadows.try_challenger(workshop, challenger, database, run)
     output.summary(done, as_json)
 
 

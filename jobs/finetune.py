@@ -161,8 +161,8 @@ def _trained(
     categories: Sequence[Category],
     taxonomy_version: str,
     watch: Callable[[str], Watch | None],
-) -> tuple[NetworkSpec, Path]:
-    """Train one network and leave its weights in the work directory."""
+) -> tuple[NetworkSpec, Path, dict[str, Any]]:
+    """Train one network, leave its weights in the work directory, and return what is told of its making."""
     from models.starts import fill
     from models.training import train
 
@@ -189,12 +189,22 @@ def _trained(
     full, half = work_dir / "full.weights.h5", work_dir / "half.weights.h5"
     model.save_weights(full)
     to_float16(full, half)
-    return replace(network, weights_sha256=sha256_of(half)), half
+    told = {
+        "starts_from": plan.start,
+        "recipe": json.dumps(asdict(plan.recipe)),
+        "best_epoch": progress.best_epoch,
+        "training_seconds": round(sum(epoch["seconds"] for epoch in history)),
+    }
+    return (
+        replace(network, weights_sha256=sha256_of(half)),
+        half,
+        {f"{plan.architecture}_{name}": value for name, value in told.items()},
+    )
 
 
 def _released(
     config: FinetuneConfig,
-    trained: Sequence[tuple[NetworkSpec, Path]],
+    trained: Sequence[tuple[NetworkSpec, Path, dict[str, Any]]],
     sides: dict[str, list[LabelledImage]],
     categories: Sequence[Category],
     taxonomy_version: str,
@@ -208,10 +218,11 @@ def _released(
         "seconds_of_last_session": seconds,
         "data_sha256": data_sha256([image for part in PARTS for image in sides[part]]),
         **{f"{part}_images": len(found) for part, found in sides.items()},
-        **{f"{plan.architecture}_starts_from": plan.start for plan in config.networks},
-        **{f"{plan.architecture}_recipe": json.dumps(asdict(plan.recipe)) for plan in config.networks},
+        "batch_size": config.batch_size,
     }
-    networks = tuple(replace(network, ensemble_weight=1 / len(trained)) for network, _ in trained)
+    for _, _, told in trained:
+        training |= told
+    networks = tuple(replace(network, ensemble_weight=1 / len(trained)) for network, _, _ in trained)
     draft = Release(
         config.release_id,
         taxonomy_version,
@@ -221,7 +232,7 @@ def _released(
         training=training,
         code_version=version("shelfwise"),
     )
-    weights = {network.architecture: path for network, path in trained}
+    weights = {network.architecture: path for network, path, _ in trained}
     release, documents = finished_release(
         draft,
         weights,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
+_TELL_SECONDS = 60.0
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def _poll(spark: SparkSession, progress: Progress, shown: object, stopped: threa
 
 @contextmanager
 def training_progress() -> Iterator[Callable[[str], Watch]]:
-    """Show how far a training is: a bar an epoch on a terminal, a line an epoch in the log everywhere."""
+    """Show how far a training is: a bar an epoch on a terminal; in the log a line a minute, and one an epoch."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
@@ -62,13 +64,16 @@ def training_progress() -> Iterator[Callable[[str], Watch]]:
 
 def _epoch_bars(progress: Progress, name: str) -> Watch:
     bars: dict[int, TaskID] = {}
+    told = time.monotonic()
 
     def watch(epoch: int, step: int, steps: int, figures: dict[str, float]) -> None:
+        nonlocal told
         if epoch not in bars:
             bars[epoch] = progress.add_task(f"{name}, epoch {epoch}", total=steps)
         shown = f"{name}, epoch {epoch}: loss {figures.get('loss', 0.0):.4f}"
         progress.update(bars[epoch], completed=step, description=shown)
-        if step == steps:
-            log.info("%s, accuracy %.4f", shown, figures.get("accuracy", 0.0))
+        if step == steps or time.monotonic() - told > _TELL_SECONDS:
+            told = time.monotonic()
+            log.info("%s, accuracy %.4f, step %s of %s", shown, figures.get("accuracy", 0.0), step, steps)
 
     return watch

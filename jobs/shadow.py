@@ -3,12 +3,14 @@
     shelfwise nightly --catalog shop.csv --run-date 2026-11-01 --shadow
 
 Runs after the champion's night is published, over the same shards; writes predictions/run_id=R.shadow.C/ and the
-history. `shelfwise query release_agreement` then says where the two differ.
+history. `shelfwise query release_agreement` then says where the two differ. Whatever goes wrong with the challenger is
+told in the summary: the champion's night is published by then and stays so.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +21,28 @@ from sql.shadow import publish_shadow
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)
+
+
+def try_challenger(
+    champion: Workshop, challenger: Callable[[], Workshop], database: ProductDatabase, run: RunConfig
+) -> dict[str, Any]:
+    """Let the challenger answer a published run; a failure becomes its report.
+
+    Args:
+        champion: Who published the run.
+        challenger: Opens who is tried; its release may be broken.
+        database: Migrated.
+        run: The champion's.
+
+    Returns:
+        What was done, with `state` `answered`; or `failed` with the `reason`.
+    """
+    try:
+        return {"state": "answered", **shadow_step(champion, challenger(), database, run)}
+    except Exception as error:  # the one place that may not fail: a night that is published is a success
+        log.warning("shadow: the challenger failed, run %s stays published", run.run_id, exc_info=True)
+        reason = str(error).strip().splitlines() or [""]
+        return {"state": "failed", "reason": f"{type(error).__name__}: {reason[0]}"[:500]}
 
 
 def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:

@@ -43,10 +43,22 @@ def test_a_shadow_night_publishes_the_champion_alone(
     rows = shelfwise(*asked, "--format", "json").json
     assert sum(row["image_count"] for row in rows) == 3
 
+    assert done.json["shadow"]["state"] == "answered"
+
     before = dump(home)
     again = shelfwise(*night, "--shadow")
     assert (again.code, again.json["shadow"]["images_changed"], again.json["shadow"]["images"]) == (0, 0, 0)
     assert dump(home) == before
+
+    weights = next((home / "releases" / "tiny-2").glob("*.weights.h5"))
+    sound = weights.read_bytes()
+    weights.write_bytes(b"overwritten")
+    broken = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", "2026-11-02", "--json", "--shadow")
+    assert (broken.code, broken.json["state"], broken.json["shadow"]["state"]) == (0, "published", "failed")
+    assert "was altered" in broken.json["shadow"]["reason"]
+    assert ask(home, "SELECT state FROM runs ORDER BY run_id") == [("published",), ("published",)]
+    assert ask(home, history) == [("tiny-1", 3, 1), ("tiny-2", 3, 1)], "nothing of the broken one is left"
+    weights.write_bytes(sound)
 
     assert shelfwise("release", "promote", "tiny-2").code == 0
     assert shelfwise("release", "rollback", "--json").json["release_id"] == "tiny-1"

@@ -139,6 +139,25 @@ def test_goes_on_after_the_last_epoch_with_its_optimizer(tmp_path: Path) -> None
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+def test_mixed_precision_goes_on_with_its_loss_scale_and_leaves_float32(tmp_path: Path) -> None:
+    mixed = replace(FAST, mixed_precision=True)
+
+    def stop(epoch: int, step: int, steps: int, figures: dict[str, float]) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(task(tmp_path), mixed, Colours(), start=nothing, watch=stop)
+    assert keras.config.dtype_policy().name == "float32", "it is not left behind for others"
+    held = checkpoints.load(tmp_path / "work" / CHECKPOINT)
+    assert held is not None
+    assert any(np.size(value) == 1 and float(np.ravel(value)[0]) >= 2**10 for value in held.optimizer), "the loss scale"
+    model, progress = train(task(tmp_path), mixed, Colours(), start=pytest.fail)
+    assert progress.epochs == 3
+    assert {str(value.dtype) for value in model.get_weights()} == {"float32"}
+    assert all(np.isfinite(value).all() for value in model.get_weights())
+
+
 def test_a_loss_that_is_no_number_keeps_the_epochs_before(tmp_path: Path) -> None:
     wild = replace(FAST, head_epochs=1, epochs=3, learning_rate=1e30)
     with pytest.raises(TrainingFailed, match=r"tiny became .* in epoch \d; lower the learning rate"):
