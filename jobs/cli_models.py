@@ -77,8 +77,8 @@ def evaluate(
     from jobs import evaluate as evaluation
     from jobs.evaluation_page import write
     from jobs.measure import EvaluateConfig
-    from jobs.predict import load_predictor
     from jobs.releases import in_use
+    from jobs.station import load_predictor
 
     if release and compare:
         raise UsageError("--compare names both releases itself; leave --release out")

@@ -17,6 +17,9 @@ from jobs.addresses import PORTS, AddressGuard
 MAX_NAME_CHARACTERS = 128
 """Of a run_id or release_id."""
 
+DEFAULT_BATCH = 32
+"""Images a call of the networks on a processor."""
+
 
 class UsageError(ValueError):
     """The call is wrong, not the run: the message says what to call instead, and the exit code is 2."""
@@ -158,6 +161,23 @@ class IngestConfig:
 
 
 @dataclass(frozen=True)
+class Computing:
+    """What the networks compute on, and how.
+
+    Attributes:
+        gpu: Whether each task must have a GPU; otherwise it takes what it finds.
+        precision: `auto` is mixed_float16 on an accelerator where that answers as float32 does, and float32 elsewhere.
+        tune: Whether the batch size is found by trying, on an accelerator.
+        tuned: What was found earlier: batch size and precision, by device.
+    """
+
+    gpu: bool = False
+    precision: str = "auto"
+    tune: bool = False
+    tuned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PredictConfig:
     """What one predict does.
 
@@ -169,15 +189,17 @@ class PredictConfig:
         batch_size: Images a call of the networks.
         decode_workers: Threads that decode while the networks compute.
         selects: Whether it takes only the images that `jobs.selection` has written down for the run.
+        computing: What it computes on, and how.
     """
 
     run_id: str
     dates: tuple[date, ...]
     places: Places
     release_dir: Path
-    batch_size: int = 32
+    batch_size: int = DEFAULT_BATCH
     decode_workers: int = 2
     selects: bool = False
+    computing: Computing = field(default_factory=lambda: Computing())
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ the caller waited and how long the workers decoded is counted on the side.
 
 from __future__ import annotations
 
+import io
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence, Set
@@ -52,12 +53,14 @@ class ReaderClock:
     """Seconds spent by a reader's threads, summed over them."""
 
     decoding_seconds: float = 0.0
+    reading_seconds: float = 0.0
     _lock: Any = field(default_factory=Lock, repr=False)
 
-    def add(self, seconds: float) -> None:
-        """Count one worker's decoding."""
+    def add(self, *, decoding: float = 0.0, reading: float = 0.0) -> None:
+        """Count one worker's seconds."""
         with self._lock:
-            self.decoding_seconds += seconds
+            self.decoding_seconds += decoding
+            self.reading_seconds += reading
 
 
 def read_shard(
@@ -74,31 +77,49 @@ def read_shard(
     Args:
         shard: A Parquet file with the columns of `jobs.schema.IMAGES`.
         side_px: Side of the squares, in pixels.
-        batch_size: Images in a batch; a row group's rest makes a smaller one.
+        batch_size: Images in a batch; row groups are cut or joined to it, and only the last ones may be smaller.
         workers: Decoding threads.
-        clock: Counts the decoding seconds.
+        clock: Counts the reading and decoding seconds.
         wanted: (product_id, image_no, image_sha256) of the images to decode and yield; None is all.
 
     Yields:
         Batches in no particular order.
     """
     timer = clock or ReaderClock()
-    reader = _reader([shard], _decoding(side_px, timer, wanted), workers)
+    reader = _reader([shard], _decoding(side_px, timer, wanted), workers, clock=timer)
     try:
+        held: list[ImageBatch] = []
         for group in reader:
             if wanted is not None and group.error[0] == _NONE_WANTED:
                 continue
             columns = {name: getattr(group, name) for name in KEY_COLUMNS}
-            for start in range(0, len(group.error), batch_size):
-                part = slice(start, start + batch_size)
-                yield ImageBatch(
-                    images=group.image[part],
-                    columns={name: values[part] for name, values in columns.items()},
-                    errors=group.error[part],
-                )
+            held.append(ImageBatch(group.image, columns, group.error))
+            if sum(map(len, held)) < batch_size:
+                continue
+            joined = _joined(held)
+            whole = len(joined) if batch_size <= len(group.error) else len(joined) - len(joined) % batch_size
+            yield from (_part(joined, start, start + batch_size) for start in range(0, whole, batch_size))
+            held = [_part(joined, whole, len(joined))] if whole < len(joined) else []
+        if held:
+            yield _joined(held)
     finally:  # not Petastorm's context manager, which prints to stdout when it leaves
         reader.stop()
         reader.join()
+
+
+def _part(batch: ImageBatch, start: int, end: int) -> ImageBatch:
+    columns = {name: values[start:end] for name, values in batch.columns.items()}
+    return ImageBatch(batch.images[start:end], columns, batch.errors[start:end])
+
+
+def _joined(parts: Sequence[ImageBatch]) -> ImageBatch:
+    if len(parts) == 1:
+        return parts[0]
+    return ImageBatch(
+        images=np.concatenate([part.images for part in parts]),
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in KEY_COLUMNS},
+        errors=np.concatenate([part.errors for part in parts]),
+    )
 
 
 def _reader(
@@ -108,6 +129,7 @@ def _reader(
     *,
     columns: Sequence[str] = (*KEY_COLUMNS, "jpeg"),
     shuffle_seed: int | None = None,
+    clock: ReaderClock | None = None,
 ) -> Any:
     """Open Petastorm over exactly these files.
 
@@ -126,9 +148,31 @@ def _reader(
         results_queue_size=_QUEUE_ROW_GROUPS,
         shuffle_row_groups=shuffle_seed is not None,
         seed=shuffle_seed,
+        filesystem=_timed_files(clock) if clock else None,
     )
     _end_only_when_all_is_handed_out(reader)
     return reader
+
+
+def _timed_files(clock: ReaderClock) -> Any:
+    """Return local files in pyarrow's old kind of file system, which Petastorm takes, with their reads timed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        from pyarrow.filesystem import LocalFileSystem
+
+        class TimedFile(io.FileIO):
+            def read(self, size: int | None = -1) -> Any:
+                started = time.perf_counter()
+                try:
+                    return super().read(-1 if size is None else size)
+                finally:
+                    clock.add(reading=time.perf_counter() - started)
+
+        class TimedFiles(LocalFileSystem):  # type: ignore[misc]
+            def open(self, path: Any, mode: str = "rb") -> Any:
+                return TimedFile(path) if mode == "rb" else super().open(path, mode)
+
+        return TimedFiles()
 
 
 def _end_only_when_all_is_handed_out(reader: Any) -> None:
@@ -169,7 +213,7 @@ def _decoding(side_px: int, clock: ReaderClock, wanted: Set[tuple[str, int, str]
         for name in OPTIONAL_COLUMNS:  # Petastorm would turn a null into the text "None"
             frame[name] = frame[name].fillna("")
         frame["image"], frame["error"] = images, errors
-        clock.add(time.perf_counter() - started)
+        clock.add(decoding=time.perf_counter() - started)
         return frame
 
     return TransformSpec(

@@ -17,6 +17,8 @@ from typing import Any
 
 from jobs import ingest, predict, publish, selection
 from jobs.config import (
+    DEFAULT_BATCH,
+    Computing,
     HttpLimits,
     IngestConfig,
     Places,
@@ -48,7 +50,7 @@ class Workshop:
         release: The release that predicts, verified.
         release_dir: Its directory.
         products: The table that the catalog `products` means.
-        batch_size: Images a call of the networks.
+        batch_size: Images a call of the networks; None finds out on an accelerator.
         http: How images are fetched from web servers.
     """
 
@@ -57,7 +59,7 @@ class Workshop:
     release: Release
     release_dir: Path
     products: ProductSource
-    batch_size: int = 32
+    batch_size: int | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
 
 
@@ -94,25 +96,19 @@ def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
             yield spark
 
     done = predict.run(open_session, config, workshop.release)
-    stages = done.seconds_by_stage()
+    document = done.document()
     log.info(
         "predict: %s shards, %s done before, %s images, %s images/s (waited %.1f s, predicted %.1f s, wrote %.1f s)",
         done.shards,
         done.shards_skipped,
         done.images,
         done.images_per_second,
-        stages["waiting_seconds"],
-        stages["predicting_seconds"],
-        stages["writing_seconds"],
+        document["waiting_seconds"],
+        document["predicting_seconds"],
+        document["writing_seconds"],
     )
-    return {
-        "shards": done.shards,
-        "shards_skipped": done.shards_skipped,
-        "images": done.images,
-        "images_per_second": done.images_per_second,
-        "seconds": done.seconds,
-        **stages,
-    }
+    log.info("predict: %s", document["slowest_stage"])
+    return document
 
 
 def publish_step(
@@ -268,7 +264,8 @@ def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:
         dates=run.dates,
         places=workshop.places,
         release_dir=workshop.release_dir.absolute(),
-        batch_size=workshop.batch_size,
+        batch_size=workshop.batch_size or DEFAULT_BATCH,
+        computing=Computing(tune=workshop.batch_size is None),
         selects=run.selects,
     )
 

@@ -165,5 +165,7 @@ def _lines(document: Mapping[str, Any], indent: str = "") -> Iterable[str]:
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}:"
             yield from _lines(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            yield f"{indent}{name}: {len(value)}, listed with --json"
         else:
             yield f"{indent}{name}: {_printable(value) or '-'}"

@@ -12,24 +12,26 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from jobs import tuned
 from jobs.config import PredictConfig, RunFailed
+from jobs.inference import Answer, BusyClock, Inference, answers
 from jobs.schema import PREDICTIONS
 from jobs.selection import Selected, of_run, of_shard
+from jobs.shard_reports import PredictSummary, ShardReport, read_report, with_report
 from jobs.shards import ingest_date_of, whole_file
+from jobs.station import Workplace, clean_worker, distribute, station
 from models.decision import DIGITS
 from models.products import answer_of_image, best
-from models.release import Release, load_release
-from models.spec import Predictions, Predictor
+from models.release import Release
+from models.spec import Predictor
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,68 +39,6 @@ if TYPE_CHECKING:
     from jobs.dataset import ImageBatch
 
 log = logging.getLogger(__name__)
-
-_METADATA_KEY = b"shelfwise"
-
-
-@dataclass(frozen=True)
-class ShardReport:
-    """What one shard cost; kept in its prediction file, so that a rerun knows it too.
-
-    Attributes:
-        shard: Path of the dataset file.
-        release_id: What predicted it.
-        images: Predicted of the shard.
-        failed: Of these, images that no network could take.
-        decoding_seconds: Summed over the decoding threads.
-        waiting_seconds: The networks waited for decoded images.
-        predicting_seconds: The networks computed.
-        writing_seconds: The prediction file was written.
-        loading_seconds: The networks were built and their weights read; 0 where a process had them already.
-        selection: Names the choice of images that it was made for; empty is all of the shard.
-    """
-
-    shard: str
-    release_id: str
-    images: int
-    failed: int
-    decoding_seconds: float
-    waiting_seconds: float
-    predicting_seconds: float
-    writing_seconds: float
-    loading_seconds: float = 0.0
-    selection: str = ""
-
-
-@dataclass(frozen=True)
-class PredictSummary:
-    """What one predict did.
-
-    Attributes:
-        shards: Of the run's partitions, those with an image to predict.
-        shards_skipped: Of these, finished by an earlier attempt.
-        images: Predicted now.
-        seconds: Wall time without Spark's start.
-        reports: Of the shards computed now.
-    """
-
-    shards: int
-    shards_skipped: int
-    images: int
-    seconds: float
-    reports: tuple[ShardReport, ...]
-
-    def seconds_by_stage(self) -> dict[str, float]:
-        """Return the seconds of each stage, summed over shards."""
-        names = [field.name for field in fields(ShardReport) if field.name.endswith("_seconds")]
-        return {name: round(sum(getattr(report, name) for report in self.reports), 3) for name in names}
-
-    @property
-    def images_per_second(self) -> float:
-        """Images a second of the loop itself: waiting, predicting and writing, without start-up and model load."""
-        stages = self.seconds_by_stage()
-        busy = sum(stages[name] for name in ("waiting_seconds", "predicting_seconds", "writing_seconds"))
-        return round(self.images / busy, 1) if busy else 0.0
 
 
 def prediction_file(config: PredictConfig, shard: Path) -> Path:
@@ -110,15 +50,6 @@ def finished(config: PredictConfig, chosen: Selected, release_id: str) -> bool:
     """Say whether the predictions by this release of what the run takes of a shard are in place."""
     report = read_report(prediction_file(config, chosen.shard))
     return report is not None and (report.release_id, report.selection) == (release_id, chosen.digest)
-
-
-def read_report(path: Path) -> ShardReport | None:
-    """Return the report in a prediction file, or None if there is no such file or it is not one of ours."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-        return ShardReport(**json.loads(metadata[_METADATA_KEY]))
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
-        return None
 
 
 def run(
@@ -140,9 +71,12 @@ def run(
     started = time.perf_counter()
     reports: tuple[ShardReport, ...] = ()
     if todo:
+        found = tuned.known(config.places, release.release_id)
+        config = replace(config, computing=replace(config.computing, tuned=found))
         with open_session() as spark:
             started = time.perf_counter()
-            reports = tuple(_in_spark(spark, config, todo))
+            reports = tuple(_in_spark(spark, config, release, todo))
+        tuned.remember(config.places, release.release_id, reports)
     return PredictSummary(
         shards=len(every),
         shards_skipped=len(every) - len(todo),
@@ -152,50 +86,38 @@ def run(
     )
 
 
-def _in_spark(spark: SparkSession, config: PredictConfig, todo: Sequence[Path]) -> Iterator[ShardReport]:
+def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo: Sequence[Path]) -> list[ShardReport]:
     """Run one task a shard."""
+    distributed = distribute(spark, config.release_dir, release)
 
     def task(names: Iterable[str]) -> Iterator[ShardReport]:
         for name in names:
-            predictor, release, seconds = load_predictor(config.release_dir)
-            yield predict_shard(Path(name), predictor, release, config, loading_seconds=seconds)
+            with clean_worker():
+                shard = Path(name)
+                place = station(config, shard, distributed)
+                yield predict_shard(shard, place.inference, place.release, place.fitted(config), on=place.workplace())
 
     names = [str(shard) for shard in todo]
     spark.sparkContext.setJobDescription(f"predict {len(names)} shards of run {config.run_id}")
-    yield from spark.sparkContext.parallelize(names, len(names)).mapPartitions(task).collect()
-
-
-@lru_cache(maxsize=1)
-def _built(release_dir: Path) -> tuple[Predictor, Release]:
-    """Build a release's predictor once in a process; Spark's Python workers serve many tasks."""
-    from models.predictor import EnsemblePredictor
-
-    release = load_release(release_dir)
-    return EnsemblePredictor(release, release_dir), release
-
-
-def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
-    """Return a release's predictor, built once in a process, the release, and the seconds that it took now."""
-    from models.environment import prepare_environment, quiet_start
-
-    prepare_environment()
-    started = time.perf_counter()
-    with quiet_start():
-        predictor, release = _built(release_dir)
-    return predictor, release, time.perf_counter() - started
+    return spark.sparkContext.parallelize(names, len(names)).mapPartitions(task).collect()
 
 
 def predict_shard(
-    shard: Path, predictor: Predictor, release: Release, config: PredictConfig, *, loading_seconds: float = 0.0
+    shard: Path,
+    predictor: Predictor | Inference,
+    release: Release,
+    config: PredictConfig,
+    *,
+    on: Workplace = Workplace(),  # noqa: B008 - frozen
 ) -> ShardReport:
     """Read a shard, predict it and put its prediction file in place; the same with and without Spark.
 
     Args:
         shard: A file of the dataset.
-        predictor: Takes squares of `release.decode_px`.
+        predictor: Takes squares of `release.decode_px`; an `Inference` keeps what it learns for the next shard.
         release: Whose categories and thresholds apply.
         config: Batch size, decoding threads and the run's place.
-        loading_seconds: What building the predictor took, for the report.
+        on: Where it computes, for the report.
 
     Returns:
         What it cost.
@@ -205,24 +127,20 @@ def predict_shard(
     """
     from jobs.dataset import ReaderClock, read_shard
 
-    clock, chosen = ReaderClock(), of_shard(config, shard)
+    inference = predictor if isinstance(predictor, Inference) else Inference(predictor)
+    reading, clock, chosen = ReaderClock(), BusyClock(), of_shard(config, shard)
     rows: list[dict[str, Any]] = []
-    waiting = predicting = 0.0
-    mark = time.perf_counter()
-    reader = read_shard(
+    batches = read_shard(
         shard,
-        side_px=predictor.decode_px,
+        side_px=inference.decode_px,
         batch_size=config.batch_size,
         workers=config.decode_workers,
-        clock=clock,
+        clock=reading,
         wanted=chosen.keys,
     )
-    for batch in reader:
-        ready = time.perf_counter()
-        predictions = predictor.predict(batch.images)
-        done = time.perf_counter()
-        rows.extend(_rows(batch, predictions, release))
-        waiting, predicting, mark = waiting + ready - mark, predicting + done - ready, time.perf_counter()
+    with closing(batches):
+        for batch, answer in answers(batches, inference, in_flight=on.in_flight, clock=clock):
+            rows.extend(_rows(batch, answer, release))
     if len(rows) != chosen.images:  # no image may vanish, whatever a reader does
         raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
     report = ShardReport(
@@ -230,12 +148,17 @@ def predict_shard(
         release_id=release.release_id,
         images=len(rows),
         failed=sum(row["reason"] is not None for row in rows),
-        decoding_seconds=round(clock.decoding_seconds, 3),
-        waiting_seconds=round(waiting + time.perf_counter() - mark, 3),
-        predicting_seconds=round(predicting, 3),
+        decoding_seconds=round(reading.decoding_seconds, 3),
+        waiting_seconds=round(clock.idle_seconds, 3),
+        predicting_seconds=round(clock.busy_seconds, 3),
         writing_seconds=0.0,
-        loading_seconds=round(loading_seconds, 3),
+        loading_seconds=round(on.loading_seconds, 3),
+        reading_seconds=round(reading.reading_seconds, 3),
         selection=chosen.digest,
+        device=on.device,
+        batch_size=min(config.batch_size, inference.limit or config.batch_size),
+        precision=on.precision,
+        attempt=on.attempt,
     )
     return _write(rows, report, shard, config)
 
@@ -246,35 +169,36 @@ def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Path, con
     ordered = sorted(rows, key=lambda row: (row["product_id"], row["image_no"], row["image_sha256"]))
     day = ingest_date_of(shard)
     table = pa.Table.from_pylist([{**row, "ingest_date": day} for row in ordered], schema=PREDICTIONS)
-    schema = PREDICTIONS.with_metadata({_METADATA_KEY: json.dumps(asdict(report))})
+    schema = with_report(PREDICTIONS, report)
     with whole_file(prediction_file(config, shard), schema) as writer:
         writer.write_table(table.replace_schema_metadata(schema.metadata))
-    return ShardReport(**{**asdict(report), "writing_seconds": round(time.perf_counter() - started, 3)})
+    return replace(report, writing_seconds=round(time.perf_counter() - started, 3))
 
 
-def _rows(batch: ImageBatch, predictions: Predictions, release: Release) -> Iterator[dict[str, Any]]:
+def _rows(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dict[str, Any]]:
     """Turn a batch's answers into rows of `PREDICTIONS`, without `ingest_date`."""
     ids = [category.category_id for category in release.categories]
-    policy = release.policy
-    firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()}
+    policy, predictions = release.policy, answer.predictions
+    firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()} if predictions else {}
     for i in range(len(batch)):
         row = {name: values[i] or None for name, values in batch.columns.items() if name != "image_no"}
         row |= {"image_no": int(batch.columns["image_no"][i]), "image_uri": row["image_uri"] or ""}
         row |= {"release_id": release.release_id, "reason": None, "detail": None}
-        if batch.errors[i]:
-            yield {**row, "reason": "inference_failed", "detail": batch.errors[i]}
+        error = batch.errors[i] or answer.errors[i]
+        if error or predictions is None:
+            yield {**row, "reason": "inference_failed", "detail": error}
             continue
         confidences = predictions.confidences[i]
         networks = {
             name: (ids[firsts[name][i]], _rounded(part[i, firsts[name][i]]))
             for name, part in predictions.by_network.items()
         }
-        answer = answer_of_image(ids, confidences, policy)
+        decision = answer_of_image(ids, confidences, policy)
         yield {
             **row,
-            "category_id": answer.category_id,
-            "confidence": answer.confidence,
-            "status": answer.status,
+            "category_id": decision.category_id,
+            "confidence": decision.confidence,
+            "status": decision.status,
             "top_k": json.dumps(best(ids, confidences)),
             "by_network": json.dumps(networks),
         }

@@ -88,6 +88,11 @@ def master_of(config: SparkConfig) -> str:
     return str(SparkConf().get("spark.master", config.master))
 
 
+def is_cluster(master: str) -> bool:
+    """Say whether tasks run in executors of their own, not in the driver's process."""
+    return re.fullmatch(r"local(\[.*\])?", master) is None
+
+
 def cores_of_a_task(master: str) -> int:
     """Return how many cores a predict task should own: in local mode all that the master has, else one.
 

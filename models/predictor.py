@@ -6,9 +6,10 @@ then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,25 +18,31 @@ from models.inputs import network_input
 from models.release import Release, load_network
 from models.spec import Images, Predictions
 
+Precision = Literal["float32", "mixed_float16"]
+
 
 class EnsemblePredictor:
     """Every network of a release on the same decoded batch, averaged and calibrated."""
 
-    def __init__(self, release: Release, directory: Path) -> None:
+    def __init__(self, release: Release, directory: Path, *, precision: Precision = "float32") -> None:
         """Build the networks and compile them into one function.
 
         Args:
             release: As `load_release` verified it.
             directory: Where its weights are.
+            precision: What the layers compute in; weights, logits and softmax are float32 in both. `mixed_float16` is
+                for accelerators: processors emulate it slowly.
         """
         self._release = release
         self._weights = {network.architecture: network.ensemble_weight for network in release.networks}
-        networks = [(network, load_network(release, directory, network)) for network in release.networks]
+        with _computing_in(precision):
+            networks = [(network, load_network(release, directory, network)) for network in release.networks]
 
         def forward(images: Any) -> list[Any]:
             from keras import ops
 
-            return [ops.softmax(model(network_input(images, network), training=False)) for network, model in networks]
+            logits = [model(network_input(images, network), training=False) for network, model in networks]
+            return [ops.softmax(ops.cast(each, "float32")) for each in logits]
 
         self._forward = _compiled(forward, side_px=release.decode_px)
 
@@ -45,7 +52,7 @@ class EnsemblePredictor:
         return self._release.decode_px
 
     def predict(self, images: Images) -> Predictions:
-        """Classify a batch.
+        """Classify a batch; may be called from several threads.
 
         Args:
             images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255.
@@ -67,14 +74,28 @@ class EnsemblePredictor:
         return Predictions(confidences=confidences, by_network=by_network)
 
 
+@contextmanager
+def _computing_in(precision: Precision) -> Iterator[None]:
+    """Build layers under a dtype policy, and leave the process's own as it was."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[[Images], list[Any]]:
-    """Compile a function of uint8 (batch, side_px, side_px, 3) for Keras's backend; any batch size, traced once."""
+    """Compile a function of uint8 (batch, side_px, side_px, 3) for Keras's backend."""
     import keras
 
     match keras.backend.backend():
         case "tensorflow":
             import tensorflow as tf
 
+            # Any batch size, traced once.
             signature = tf.TensorSpec((None, side_px, side_px, 3), tf.uint8)
             graph = tf.function(forward, input_signature=[signature], autograph=False).get_concrete_function()
             return lambda images: [part.numpy() for part in graph(tf.constant(images))]
@@ -82,12 +103,19 @@ def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[
             import jax
 
             jitted = jax.jit(forward)
-            return lambda images: [np.asarray(part) for part in jitted(images)]
+            return lambda images: [np.asarray(part)[: len(images)] for part in jitted(_padded(images))]
         case _:
             import torch
+            from keras import ops
 
             def without_gradients(images: Images) -> list[Any]:
                 with torch.inference_mode():
-                    return [part.cpu().numpy() for part in forward(torch.from_numpy(images))]
+                    return [part.cpu().numpy() for part in forward(ops.convert_to_tensor(images))]
 
             return without_gradients
+
+
+def _padded(images: Images) -> Images:
+    """Fill a batch up to the next power of two: JAX compiles anew for every size that it meets."""
+    missing = (1 << (len(images) - 1).bit_length()) - len(images)
+    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images

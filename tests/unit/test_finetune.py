@@ -22,8 +22,8 @@ from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.labels import part_of
 from jobs.measure import EvaluateConfig
-from jobs.predict import load_predictor
 from jobs.release_making import Calibration, Promise, recalibrate
+from jobs.station import load_predictor
 from models.card import NAME
 from models.decision import ancestors
 from models.recipe import NOTHING, Recipe

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import date
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,10 +16,11 @@ import pytest
 
 from jobs import dataset
 from jobs.config import Places, PredictConfig, RunFailed
-from jobs.dataset import ReaderClock, read_shard
-from jobs.predict import finished, predict_shard, prediction_file, read_report, run
+from jobs.dataset import ImageBatch, ReaderClock, read_shard
+from jobs.predict import finished, predict_shard, prediction_file, run
 from jobs.schema import IMAGES, PREDICTIONS
 from jobs.selection import of_shard
+from jobs.shard_reports import read_report
 from jobs.shards import ShardWriter, shards
 from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions
@@ -129,7 +132,7 @@ def test_a_predictor_that_fails_leaves_no_prediction_file(config: PredictConfig)
             raise MemoryError("out of memory")
 
     shard = write_images(config.places, 5)
-    with pytest.raises(MemoryError):
+    with pytest.raises(RunFailed, match="not one image of 32 x 32 px fits the memory"):
         predict_shard(shard, Failing(), RELEASE, config)
     assert not config.places.predictions("run-1").exists()
 
@@ -139,7 +142,11 @@ def test_a_reader_that_ends_early_leaves_no_prediction_file(
 ) -> None:
     shard = write_images(config.places, 100)
     whole = dataset.read_shard
-    monkeypatch.setattr(dataset, "read_shard", lambda *args, **options: islice(whole(*args, **options), 1))
+
+    def first_batch(*args: Any, **options: Any) -> Iterator[ImageBatch]:
+        yield from islice(whole(*args, **options), 1)
+
+    monkeypatch.setattr(dataset, "read_shard", first_batch)
     with pytest.raises(RunFailed, match="holds 100 images to predict, 32 were read"):
         predict_shard(shard, ColourPredictor(), RELEASE, config)
     assert not config.places.predictions("run-1").exists()

@@ -1,0 +1,264 @@
+"""What the process of a predict task holds: its GPU, the release's networks on it, and what that device takes.
+
+A release's files come to each executor once, through Spark's own distribution, and are checked by SHA-256 there. Keras
+is imported only here and only after the task's GPU is set.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jobs.config import Computing, PredictConfig, RunFailed
+from jobs.inference import Inference
+from jobs.spark import is_cluster
+from models.faults import DeviceLost
+from models.release import MANIFEST, Release, ReleaseError, load_release
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from models.predictor import Precision
+    from models.spec import Images, Predictor
+    from models.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+_SAMPLE_IMAGES = 2048
+_DEVICE_LOST_EXIT = 75
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a shard is predicted, for its report.
+
+    Attributes:
+        device: What computes.
+        precision: What the layers compute in.
+        in_flight: Calls of the networks at once.
+        attempt: 0 for a task's first.
+        loading_seconds: What building the networks took, where this task had to.
+    """
+
+    device: str = ""
+    precision: str = "float32"
+    in_flight: int = 1
+    attempt: int = 0
+    loading_seconds: float = 0.0
+
+
+@dataclass
+class Station:
+    """A release's networks, ready in this process.
+
+    Attributes:
+        release: As it was verified here.
+        inference: Answers batches, and keeps what it learns of the device's memory.
+        device: Name of what computes.
+        accelerator: Whether that is a GPU or the like.
+        tuning: Batch size and precision.
+        made_of: What it was built from, to be used again by the same.
+        loading_seconds: What building it took.
+    """
+
+    release: Release
+    inference: Inference
+    device: str
+    accelerator: bool
+    tuning: Tuning
+    made_of: tuple[Any, ...]
+    loading_seconds: float
+
+    def fitted(self, config: PredictConfig) -> PredictConfig:
+        """Return what a shard is read with here: on an accelerator all cores of the task decode."""
+        workers = max(config.decode_workers, task_cores()) if self.accelerator else config.decode_workers
+        return replace(config, batch_size=self.tuning.batch_size, decode_workers=workers)
+
+    def workplace(self) -> Workplace:
+        """Describe it for a shard's report; what building it took is told once."""
+        seconds, self.loading_seconds = self.loading_seconds, 0.0
+        return Workplace(
+            device=self.device,
+            precision=self.tuning.precision,
+            in_flight=2 if self.accelerator else 1,
+            attempt=task_attempt(),
+            loading_seconds=seconds,
+        )
+
+
+_stations: list[Station] = []
+"""The one of this process; Spark's Python workers serve many tasks."""
+
+
+def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Release | None:
+    """Give every executor a release's files; in local mode they are read where they are.
+
+    Returns:
+        What each task must find in them; None if they were not sent.
+    """
+    if not is_cluster(str(spark.sparkContext.master)):
+        return None
+    for name in (MANIFEST, *(network.weights_file for network in release.networks)):
+        spark.sparkContext.addFile(str((release_dir / name).resolve()))
+    return release
+
+
+def station(config: PredictConfig, shard: Path, distributed: Release | None) -> Station:
+    """Return this process's networks, built when it has none of this release.
+
+    Args:
+        config: Release, and what to compute on.
+        shard: Its images are what half precision is tried on.
+        distributed: What Spark's distribution has sent; None reads `config.release_dir`.
+
+    Raises:
+        DeviceLost: If this process is bound to another GPU than its task's.
+        RunFailed: If a GPU was demanded and there is none.
+        ReleaseError: If what arrived is not the release that was sent.
+    """
+    from models.environment import prepare_environment, quiet_start
+
+    prepare_environment(task_gpu())
+    directory = _arrived() if distributed else config.release_dir
+    made_of = (directory, config.computing, config.batch_size)
+    if _stations and _stations[0].made_of == made_of:
+        return _stations[0]
+    started = time.perf_counter()
+    with quiet_start():
+        release = load_release(directory)
+        if distributed and release != distributed:
+            raise ReleaseError(f"{directory} on {socket.gethostname()} holds another release than was sent; run again")
+        built = _built(config, shard, release, directory)
+    _stations[:] = [replace(built, made_of=made_of, loading_seconds=time.perf_counter() - started)]
+    return _stations[0]
+
+
+def _built(config: PredictConfig, shard: Path, release: Release, directory: Path) -> Station:
+    from models.devices import device
+    from models.predictor import EnsemblePredictor
+    from models.tuning import Tuning
+
+    found, computing = device(), config.computing
+    if computing.gpu and not found.accelerator:
+        raise RunFailed(
+            f"a GPU was demanded and {socket.gethostname()} offers none to Keras's backend; start executors from an "
+            "image with CUDA, or unset SHELFWISE_GPU"
+        )
+    known = computing.tuned.get(found.name) if found.accelerator and computing.precision == "auto" else None
+    if known:
+        precision = _precision(known[1])
+        predictor: Predictor = EnsemblePredictor(release, directory, precision=precision)
+    else:
+        predictor, precision = _in_best_precision(computing, found.accelerator, config, shard, release, directory)
+    if known and computing.tune:
+        tuning = Tuning(known[0], precision)
+    else:
+        tuning = Tuning(_batch_size(config, found.accelerator, predictor), precision)
+    log.info("on %s: batches of %s images, in %s", found.name, tuning.batch_size, tuning.precision)
+    return Station(release, Inference(predictor), found.name, found.accelerator, tuning, (), 0.0)
+
+
+def _precision(name: str) -> Precision:
+    return "mixed_float16" if name == "mixed_float16" else "float32"
+
+
+def _in_best_precision(
+    computing: Computing, accelerator: bool, config: PredictConfig, shard: Path, release: Release, directory: Path
+) -> tuple[Predictor, Precision]:
+    """Build the networks in half precision where that is asked for or pays, and where it answers the same."""
+    from models.predictor import EnsemblePredictor
+    from models.tuning import agrees
+
+    full = EnsemblePredictor(release, directory)
+    if computing.precision == "float32" or (computing.precision == "auto" and not accelerator):
+        return full, "float32"
+    half = EnsemblePredictor(release, directory, precision="mixed_float16")
+    if agrees(half, full, _sample(config, shard, release.decode_px)):
+        return half, "mixed_float16"
+    log.warning("release %s answers differently in half precision; it is computed in float32", release.release_id)
+    return full, "float32"
+
+
+def _batch_size(config: PredictConfig, accelerator: bool, predictor: Predictor) -> int:
+    from models.tuning import find_batch_size
+
+    return find_batch_size(predictor) if accelerator and config.computing.tune else config.batch_size
+
+
+def _sample(config: PredictConfig, shard: Path, side_px: int) -> Images:
+    """Decode the first images of a shard."""
+    from jobs.dataset import read_shard
+
+    found: list[Images] = []
+    reader = read_shard(shard, side_px=side_px, batch_size=config.batch_size, workers=config.decode_workers)
+    with closing(reader):
+        for batch in reader:
+            found.append(batch.images[batch.errors == ""])
+            if sum(map(len, found)) >= _SAMPLE_IMAGES:
+                break
+    return np.concatenate(found)[:_SAMPLE_IMAGES]
+
+
+def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
+    """Build a release's networks outside Spark, in float32; return them, the release, and the seconds that it took."""
+    from models.environment import prepare_environment, quiet_start
+
+    prepare_environment()
+    started = time.perf_counter()
+    with quiet_start():
+        from models.predictor import EnsemblePredictor
+
+        release = load_release(release_dir)
+        predictor = EnsemblePredictor(release, release_dir)
+    return predictor, release, time.perf_counter() - started
+
+
+@contextmanager
+def clean_worker() -> Iterator[None]:
+    """End the process when its device is lost: Spark then starts the task again in a clean one."""
+    try:
+        yield
+    except DeviceLost as error:
+        print(f"shelfwise: the device is lost to this process, which ends: {error}", file=sys.stderr, flush=True)
+        os._exit(_DEVICE_LOST_EXIT)
+
+
+def task_gpu() -> str | None:
+    """Return the address of the GPU that Spark gave this task; None outside a task, or for one without a GPU."""
+    context = _task()
+    found = context.resources().get("gpu") if context else None
+    return found.addresses[0] if found else None
+
+
+def task_cores() -> int:
+    """Return how many cores this task owns; 1 outside a task."""
+    context = _task()
+    return int(context.cpus()) if context else 1
+
+
+def task_attempt() -> int:
+    """Return how often Spark has started this task before."""
+    context = _task()
+    return int(context.attemptNumber()) if context else 0
+
+
+def _task() -> Any:
+    from pyspark import TaskContext
+
+    return TaskContext.get()
+
+
+def _arrived() -> Path:
+    from pyspark import SparkFiles
+
+    return Path(SparkFiles.getRootDirectory())
