@@ -10,7 +10,7 @@ import sys
 import click
 from pydantic import ValidationError
 
-from jobs import cli_database, cli_models, cli_releases, cli_runs, output
+from jobs import cli_database, cli_models, cli_releases, cli_runs, cli_runs_history, output
 from jobs.config import RunFailed, UsageError
 from models.release import ReleaseError
 from sql.errors import DatabaseError, UnknownNameError
@@ -35,6 +35,7 @@ for command in (
     cli_runs.ingest,
     cli_runs.predict,
     cli_runs.publish,
+    cli_runs_history.runs,
     cli_models.finetune,
     cli_models.evaluate,
     cli_models.export_arrays,

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from jobs import demo_output, output
+from jobs.calls import resumable
+from jobs.claims import recorded
 from jobs.cli_options import (
     Date,
     catalog_option,
@@ -53,7 +55,7 @@ def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_
         with suppress(ReleaseError):
             shadows.check(workshop, challenger())
     database = database_of(settings)
-    done = nights.nightly(workshop, database, catalog, run)
+    done = nights.nightly(workshop, database, catalog, resumable(run, workshop))
     if shadow:
         done["shadow"] = shadows.try_challenger(workshop, challenger, database, run)
     output.summary(done, as_json)
@@ -105,7 +107,7 @@ def backfill(
         there = settings.database_url or settings.embedded_database.exists()
         output.summary(nights.backfill_plan(workshop, database_of(settings) if there else None, run), as_json)
     else:
-        output.summary(nights.backfill(workshop, database_of(settings), run), as_json)
+        output.summary(nights.backfill(workshop, database_of(settings), resumable(run, workshop)), as_json)
 
 
 @click.command()
@@ -147,9 +149,8 @@ def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
     settings = Settings()
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
     database = database_of(settings)
-    with nights.recorded(database, run) as started_at_utc:
+    with recorded(database, resumable(run, workshop)):
         check_rejected(settings.places, run)
-        database.claim(nights.run_record(run, started_at_utc))
         step = nights.predict_step(workshop, run)
         database.let_go(run.run_id)
     output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
@@ -172,10 +173,9 @@ def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
     settings = Settings()
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
     database = database_of(settings)
-    with nights.recorded(database, run) as started_at_utc:
+    with recorded(database, resumable(run, workshop)) as claim:
         check_rejected(settings.places, run)
-        token = database.claim(nights.run_record(run, started_at_utc))
-        step = nights.publish_step(workshop, database, run, started_at_utc=started_at_utc, steps={}, token=token)
+        step = nights.publish_step(workshop, database, run, claim, steps={})
     output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
 
 

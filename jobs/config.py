@@ -73,11 +73,19 @@ class SparkConfig:
         master: `local[N]`, `spark://…` or another master URL.
         driver_memory: `2g`, `512m`.
         scratch_dir: For shuffles and temporary files.
+        shared_dir: What executors must see as the driver does; None where they need not.
+        executor_cores: Of each executor on a cluster; 0 takes what spark-submit was told, else 1.
+        gpu: Whether each executor that predicts shall have one GPU.
+        wait_seconds: How long a cluster may take to start the first executor.
     """
 
     master: str
     driver_memory: str
     scratch_dir: Path
+    shared_dir: Path | None = None
+    executor_cores: int = 0
+    gpu: bool = False
+    wait_seconds: int = 120
 
 
 @dataclass(frozen=True)
@@ -215,6 +223,7 @@ class RunConfig:
         force: Replace answers of a newer release too; never those of newer images or of people.
         category: Take only products that are now in this category or below it; empty takes all.
         only_missing: Take only images that the release has not answered.
+        call: The arguments that call it again; see `jobs.calls`.
     """
 
     run_id: str
@@ -225,6 +234,7 @@ class RunConfig:
     force: bool = False
     category: str = ""
     only_missing: bool = False
+    call: tuple[str, ...] = ()
 
     @property
     def selects(self) -> bool:

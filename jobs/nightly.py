@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from jobs import ingest, predict, publish, selection
+from jobs.claims import Claim, recorded
 from jobs.config import (
     DEFAULT_BATCH,
     Computing,
@@ -32,8 +33,6 @@ from jobs.progress import spark_progress
 from jobs.shards import ingest_date_of, partition_dates
 from jobs.spark import cores_of_a_task, master_of, spark_session
 from models.release import Release
-from sql.errors import SupersededError
-from sql.records import RunRecord
 from sql.selection import seconds_per_image
 from sql.store import ProductDatabase
 
@@ -115,12 +114,11 @@ def publish_step(
     workshop: Workshop,
     database: ProductDatabase,
     run: RunConfig,
+    claim: Claim,
     *,
-    started_at_utc: datetime,
     steps: Mapping[str, Any],
-    token: str | None = None,
 ) -> dict[str, Any]:
-    """Publish a run and say what was written; `token` is the claim of a driver that took the run when it began."""
+    """Publish a run and say what was written."""
     started = time.perf_counter()
     release = workshop.release
     files = publish.collect(predict_config(workshop, run), release, with_rejections=run.kind == "nightly")
@@ -130,10 +128,10 @@ def publish_step(
         files,
         release,
         run,
-        started_at_utc=started_at_utc,
-        summary={"seconds": seconds, **steps},
+        started_at_utc=claim.started_at_utc,
+        summary={"seconds": seconds, "call": list(run.call), **steps},
         fill_products=workshop.products.own,
-        token=token,
+        token=claim.token,
     )
     log.info(
         "publish: %s images of %s products, %s products changed, %s rejections",
@@ -161,12 +159,12 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
         UsageError: If the catalog cannot be used; nothing was written.
         RunFailed: If too many images were rejected; nothing was published.
     """
-    with recorded(database, run) as started_at_utc:
+    with recorded(database, run) as claim:
         config = IngestConfig(catalog, run.run_date, workshop.places, products=workshop.products, http=workshop.http)
         ingested = ingest_step(workshop.spark, config)
         steps: dict[str, Any] = {"ingest": ingested}
         publish.check_rejected(workshop.places, run)
-        return _predict_and_publish(workshop, database, run, started_at_utc=started_at_utc, steps=steps)
+        return _predict_and_publish(workshop, database, run, claim, steps=steps)
 
 
 def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
@@ -182,19 +180,18 @@ def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> d
     """
     config = predict_config(workshop, run)
     chosen = selection.choose(database, config, run, workshop.release.release_id)
-    with recorded(database, run) as started_at_utc:
+    with recorded(database, run) as claim:
         if run.selects:
             selection.write(config, chosen)
-        return _predict_and_publish(workshop, database, run, started_at_utc=started_at_utc, steps={})
+        return _predict_and_publish(workshop, database, run, claim, steps={})
 
 
 def _predict_and_publish(
-    workshop: Workshop, database: ProductDatabase, run: RunConfig, *, started_at_utc: datetime, steps: dict[str, Any]
+    workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, *, steps: dict[str, Any]
 ) -> dict[str, Any]:
     """Do what nights and backfills share; `steps` holds the reports of those before."""
-    token = database.claim(run_record(run, started_at_utc))
     steps["predict"] = predict_step(workshop, run)
-    steps["publish"] = publish_step(workshop, database, run, started_at_utc=started_at_utc, steps=steps, token=token)
+    steps["publish"] = publish_step(workshop, database, run, claim, steps=steps)
     return {
         "run_id": run.run_id,
         "kind": run.kind,
@@ -268,24 +265,3 @@ def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:
         computing=Computing(tune=workshop.batch_size is None),
         selects=run.selects,
     )
-
-
-@contextmanager
-def recorded(database: ProductDatabase, run: RunConfig) -> Iterator[datetime]:
-    """Leave a row in `runs` for a run that fails.
-
-    A call that is wrong is no run and leaves none; a run that another driver has taken over is that driver's to record.
-    """
-    started_at_utc = datetime.now(UTC)
-    try:
-        yield started_at_utc
-    except (UsageError, SupersededError):
-        raise
-    except Exception as error:
-        database.record_failure(run_record(run, started_at_utc), f"{type(error).__name__}: {error}"[:1000])
-        raise
-
-
-def run_record(run: RunConfig, started_at_utc: datetime) -> RunRecord:
-    """Return the row of a run that has no result yet."""
-    return RunRecord(run.run_id, run.kind, run.run_date, None, started_at_utc)

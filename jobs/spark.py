@@ -1,4 +1,4 @@
-"""Starting and stopping Spark, with Java checked first."""
+"""Starting and stopping Spark, here or on a cluster, with everything checked first that would fail late or never end."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.config import RunFailed, SparkConfig
+from jobs.spark_faults import check_reachable, explained
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 JAVA_VERSIONS = (17, 21)
+LOCAL_ATTEMPTS = 3
 
 
 @contextmanager
-def spark_session(config: SparkConfig, *, name: str, task_cpus: int | None = None) -> Iterator[SparkSession]:
+def spark_session(
+    config: SparkConfig, *, name: str, task_cpus: int | None = None, gpu: bool = False
+) -> Iterator[SparkSession]:
     """Start Spark for one step and stop it afterwards.
 
     Args:
@@ -30,21 +34,49 @@ def spark_session(config: SparkConfig, *, name: str, task_cpus: int | None = Non
         name: Shown in Spark's UI.
         task_cpus: Cores that one task owns; None is one. Predict owns all of an executor's, because its networks and
             decoders use them; that is a property of the application, so the steps of a night have one each.
+        gpu: Whether each executor, and with it each of its tasks, shall have one GPU.
 
     Yields:
-        The session.
+        The session; on a cluster one of its executors has run a first task, so that it is known to work.
 
     Raises:
-        RunFailed: If Java is missing or of a version that Spark 4 does not run on; says how to install it.
+        RunFailed: If Java is missing or of a version that Spark 4 does not run on, if the master cannot be reached, if
+            no executor comes or it lacks something, or when Spark gives up later; says what to do.
     """
     check_java()
+    master = master_of(config)
+    cluster = is_cluster(master)
+    if cluster:
+        check_reachable(master)
+    with explained():
+        session = _started(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
+        try:
+            if cluster:
+                from jobs.executors import first_task, ship_code
+
+                ship_code(session, config)
+                first_task(session, config, gpu=gpu)
+            yield session
+        finally:
+            session.stop()
+
+
+def _started(config: SparkConfig, master: str, name: str, options: dict[str, str]) -> SparkSession:
     from pyspark.sql import SparkSession
 
-    local = master_of(config).startswith("local")
-    if local:
+    if not is_cluster(master):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     config.scratch_dir.mkdir(parents=True, exist_ok=True)
+    builder = SparkSession.builder.appName(name)
+    if not submitted():
+        builder = builder.master(_patient(master))
+    for key, value in options.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> dict[str, str]:
     options = {
         "spark.driver.memory": config.driver_memory,
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}",
@@ -52,25 +84,28 @@ def spark_session(config: SparkConfig, *, name: str, task_cpus: int | None = Non
         "spark.sql.warehouse.dir": str(config.scratch_dir / "warehouse"),
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
-        "spark.task.cpus": str(task_cpus or 1),
+        "spark.task.cpus": str(task_cpus),
         "spark.ui.showConsoleProgress": "false",
     }
-    if local:
+    if is_cluster(master):
+        options["spark.executor.cores"] = str(cores_of_a_task(master, config.executor_cores))
+        # Said even when there is none: a session inherits what the one before it in this process was told.
+        options["spark.executor.resource.gpu.amount"] = options["spark.task.resource.gpu.amount"] = "01"[gpu]
+        if master == "yarn":  # it would try for a quarter of an hour
+            options["spark.hadoop.yarn.resourcemanager.connect.max-wait.ms"] = str(1000 * config.wait_seconds)
+    else:
         options |= {
             "spark.ui.enabled": "false",
             "spark.driver.host": "127.0.0.1",
-            "spark.sql.shuffle.partitions": str(2 * cores_of_a_task(master_of(config))),
+            "spark.sql.shuffle.partitions": str(2 * cores_of_a_task(master)),
         }
-    builder = SparkSession.builder.appName(name)
-    if not submitted():
-        builder = builder.master(config.master)
-    for key, value in options.items():
-        builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    try:
-        yield session
-    finally:
-        session.stop()
+    return options
+
+
+def _patient(master: str) -> str:
+    """Let local mode try a task again too: a Python process may be killed there as anywhere."""
+    match = re.fullmatch(r"local(?:\[([0-9*]+)\])?", master)
+    return f"local[{match[1] or 1},{LOCAL_ATTEMPTS}]" if match else master
 
 
 def submitted() -> bool:
@@ -80,12 +115,17 @@ def submitted() -> bool:
 
 def master_of(config: SparkConfig) -> str:
     """Return the master that a session will have: that of spark-submit if it started this process, else the setting."""
+    return _submitted_with("spark.master") or config.master
+
+
+def _submitted_with(key: str) -> str | None:
+    """Return what spark-submit was told, if it started this process."""
     if not submitted():
-        return config.master
+        return None
     from pyspark import SparkConf, SparkContext
 
     SparkContext._ensure_initialized()  # no public call joins spark-submit's Java earlier
-    return str(SparkConf().get("spark.master", config.master))
+    return SparkConf().get(key)
 
 
 def is_cluster(master: str) -> bool:
@@ -93,15 +133,20 @@ def is_cluster(master: str) -> bool:
     return re.fullmatch(r"local(\[.*\])?", master) is None
 
 
-def cores_of_a_task(master: str) -> int:
-    """Return how many cores a predict task should own: in local mode all that the master has, else one.
+def cores_of_a_task(master: str, executor_cores: int = 0) -> int:
+    """Return how many cores a predict task should own: all that the machine, or one executor, has.
 
-    A cluster's executors say how many they have with `spark.executor.cores`; there, `spark.task.cpus` is set at submit.
+    Args:
+        master: As `master_of` returns it.
+        executor_cores: Of an executor, on a cluster; 0 takes what spark-submit was told, else 1.
     """
     match = re.fullmatch(r"local\[(\*|[0-9]+)(?:,.*)?\]", master)
-    if not match:
+    if match:
+        return len(os.sched_getaffinity(0)) if match[1] == "*" else int(match[1])
+    if not is_cluster(master):
         return 1
-    return len(os.sched_getaffinity(0)) if match[1] == "*" else int(match[1])
+    small = re.fullmatch(r"local-cluster\[\s*\d+\s*,\s*(\d+)\s*,.*\]", master)
+    return executor_cores or (int(small[1]) if small else int(_submitted_with("spark.executor.cores") or 1))
 
 
 def check_java() -> None:

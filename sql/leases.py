@@ -55,12 +55,17 @@ def hold(connection: Connection, run_id: str, token: str | None) -> None:
     if token is None:
         take(connection, run_id)
         return
-    lease = sa.select(run_leases.c.token).where(run_leases.c.run_id == run_id).with_for_update()
-    if connection.execute(lease).scalar() != token:
+    if not held_by(connection, run_id, token):
         raise SupersededError(
             f"Another driver has taken over run {run_id!r}: this attempt wrote nothing and its results are that one's; "
             "look at the run's row, and run it again only if it is not published."
         )
+
+
+def held_by(connection: Connection, run_id: str, token: str) -> bool:
+    """Say whether this token is the run's, and lock the lease until the end of the transaction."""
+    lease = sa.select(run_leases.c.token).where(run_leases.c.run_id == run_id).with_for_update()
+    return bool(connection.execute(lease).scalar() == token)
 
 
 def give_back(connection: Connection, run_id: str) -> None:

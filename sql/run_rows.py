@@ -59,6 +59,11 @@ def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -
         _write(connection, run, {**_values(connection, run, "failed", moment), "error": error})
 
 
+def withdraw(connection: Connection, run_id: str) -> None:
+    """Drop the row of a run that never did anything."""
+    connection.execute(runs.delete().where(runs.c.run_id == run_id, runs.c.state == "running"))
+
+
 def _write(
     connection: Connection, run: RunRecord, values: dict[str, Any], earlier: Mapping[str, str] | None = None
 ) -> None:

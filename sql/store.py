@@ -115,6 +115,14 @@ class ProductDatabase:
         with writing(self.engine, exclusive=False) as connection:
             leases.let_go(connection, run_id)
 
+    def withdraw(self, run_id: str, token: str) -> None:
+        """Take back the first claim on a run that turns out to be none: its row goes, unless another has claimed it."""
+        migrate.check(self.engine)
+        with writing(self.engine, exclusive=False) as connection:
+            if leases.held_by(connection, run_id, token):
+                leases.give_back(connection, run_id)
+                run_rows.withdraw(connection, run_id)
+
     def record_failure(self, run: RunRecord, error: str) -> None:
         """Write the row of a failed run and nothing else; a published run stays published.
 

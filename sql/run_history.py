@@ -1,0 +1,48 @@
+"""Reading the runs: which there were, what each was called with and what it told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from sql import migrate
+from sql.engine import reading
+from sql.store import ProductDatabase
+from sql.tables import run_leases, runs
+
+LISTED = ("run_id", "kind", "run_date", "state", "release_id", "started_at_utc", "finished_at_utc", "error")
+
+
+def find_run(database: ProductDatabase, run_id: str) -> dict[str, Any] | None:
+    """Return a run's row by column, with `holder`, who works on it or did when it ended without a result.
+
+    Args:
+        database: Migrated.
+        run_id: Its name.
+
+    Returns:
+        None if there is no such run.
+    """
+    migrate.check(database.engine)
+    held = runs.outerjoin(run_leases, run_leases.c.run_id == runs.c.run_id)
+    query = sa.select(runs, run_leases.c.holder).select_from(held).where(runs.c.run_id == run_id)
+    with reading(database.engine) as connection:
+        row = connection.execute(query).mappings().first()
+    return dict(row) if row else None
+
+
+def list_runs(database: ProductDatabase, *, state: str | None = None, limit: int = 20) -> list[tuple[Any, ...]]:
+    """Return the columns `LISTED` of the latest runs, the latest first.
+
+    Args:
+        database: Migrated.
+        state: Only those that are `running`, `published` or `failed`.
+        limit: At most so many.
+    """
+    migrate.check(database.engine)
+    query = sa.select(*(runs.c[name] for name in LISTED)).order_by(runs.c.started_at_utc.desc(), runs.c.run_id)
+    if state:
+        query = query.where(runs.c.state == state)
+    with reading(database.engine) as connection:
+        return [tuple(row) for row in connection.execute(query.limit(limit))]

@@ -1,0 +1,111 @@
+"""Runs that stop anywhere and go on: what `shelfwise runs` promises."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.release import SHIPPED
+from tests.conftest import SmallShop
+from tests.end_to_end.conftest import Shelfwise, ask, dump
+
+NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
+KILLED = """
+import os, signal, sys
+from jobs import cli, nightly
+nightly.{step} = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = ["shelfwise", *{arguments!r}]
+cli.main()
+"""
+
+
+def killed_at(step: str, *arguments: object, cwd: Path) -> None:
+    """Call `shelfwise` in a process that dies by SIGKILL when it comes to a step."""
+    program = KILLED.format(step=step, arguments=[str(each) for each in arguments])
+    done = subprocess.run([sys.executable, "-c", program], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_night_killed_while_it_ingests_is_resumed_from_anywhere(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.add_many(["a", "b", "c"])
+    name = Path(shop.catalog).name
+    killed_at("ingest_step", "nightly", "--catalog", name, "--run-date", NIGHT_1, "--batch-size", 7, cwd=shop.directory)
+    [listed] = shelfwise("runs", "list", "--json").json["runs"]
+    assert (listed["run_id"], listed["state"]) == (f"nightly-{NIGHT_1}", "running")
+    monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(SHIPPED))  # what is the default now is not what the run began with
+    done = shelfwise("runs", "resume", f"nightly-{NIGHT_1}", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["release_id"], done.json["ingest"]["images_stored"]) == ("tiny-1", 3)
+    assert ask(home, "SELECT count(*), min(release_id) FROM product_categories") == [(3, "tiny-1")]
+    shown = shelfwise("runs", "show", f"nightly-{NIGHT_1}", "--json").json
+    assert shown["state"] == "published"
+    assert shown["summary"]["call"][:1] == ["nightly"]
+    assert {"--batch-size", "7"} <= set(shown["summary"]["call"])
+    predicted = shown["summary"]["predict"]
+    assert predicted["slowest_stage"]
+    assert predicted["devices"][0].startswith("CPU, ")
+    assert {"reading_seconds", "decoding_seconds", "waiting_seconds", "predicting_seconds", "writing_seconds"} <= set(
+        predicted["by_shard"][0]
+    )
+    before = dump(home)
+    again = shelfwise("runs", "resume", f"nightly-{NIGHT_1}", "--json").json
+    assert again == {"run_id": f"nightly-{NIGHT_1}", "state": "published", "resumed": False}
+    assert dump(home) == before
+
+
+def test_a_backfill_killed_before_publish_is_resumed_with_its_options(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path, tiny_pair: Path
+) -> None:
+    shop.add_many(["a", "b"])
+    shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1)
+    category = ask(home, "SELECT category_id FROM product_categories WHERE product_id = 'a'")[0][0]
+    options = ("--release", tiny_pair, "--category", category, "--force", "--run-id", "again-1")
+    killed_at("publish_step", "backfill", "--from", NIGHT_1, "--to", NIGHT_1, *options, cwd=home)
+    assert ask(home, "SELECT count(*) FROM category_predictions WHERE release_id = 'pair-1'") == [(0,)]
+    done = shelfwise("runs", "resume", "again-1", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["predict"]["images"], done.json["kind"]) == (0, "backfill"), "no shard is computed again"
+    assert done.json["predict"]["shards_skipped"] == done.json["predict"]["shards"] > 0
+    answered = ask(home, "SELECT DISTINCT product_id FROM category_predictions WHERE release_id = 'pair-1'")
+    expected = ask(home, f"SELECT product_id FROM category_predictions WHERE category_id = '{category}'")
+    assert set(answered) <= set(expected)
+    call = shelfwise("runs", "show", "again-1", "--json").json["summary"]["call"]
+    assert {"--force", "--category", category} <= set(call)
+
+
+def test_a_failed_night_keeps_its_call_even_when_the_catalog_is_gone_meanwhile(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path
+) -> None:
+    shop.add("a")
+    for number in range(3):
+        shop.rows[f"broken-{number}", 0] = "nowhere.jpg"
+    catalog = Path(shop.catalog)
+    assert shelfwise("nightly", "--catalog", catalog, "--run-date", NIGHT_1).code == 1
+    assert ask(home, "SELECT state FROM runs") == [("failed",)]
+    moved = catalog.rename(catalog.with_suffix(".moved"))
+    assert shelfwise("runs", "resume", f"nightly-{NIGHT_1}").code == 2
+    assert ask(home, "SELECT state FROM runs") == [("failed",)]
+    moved.rename(catalog)
+    shop.rows = {key: value for key, value in shop.rows.items() if key[0] == "a"}
+    (shop.directory / "nowhere.jpg").write_bytes((shop.directory / "a-0.jpg").read_bytes())
+    resumed = shelfwise("runs", "resume", f"nightly-{NIGHT_1}", "--json")
+    assert resumed.code == 0, resumed.err
+    assert ask(home, "SELECT state, error FROM runs") == [("published", None)]
+
+
+def test_a_call_that_is_wrong_leaves_no_run(shelfwise: Shelfwise, home: Path, tmp_path: Path) -> None:
+    assert shelfwise("nightly", "--catalog", tmp_path / "nothing.csv", "--run-date", NIGHT_1).code == 2
+    assert shelfwise("runs", "list", "--json").json == {"runs": []}
+    assert ask(home, "SELECT count(*) FROM run_leases") == [(0,)]
+
+
+def test_an_unknown_run_is_a_wrong_call(shelfwise: Shelfwise) -> None:
+    done = shelfwise("runs", "resume", "nightly-1999-01-01")
+    assert done.code == 2
+    assert "no run 'nightly-1999-01-01'; the latest are: there is none yet" in done.err
