@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.config import RunConfig
+from jobs.config import RunConfig, UsageError
 from jobs.publish import nightly_run_id
 from jobs.settings import Settings
 from models.release import load_release
@@ -55,7 +55,27 @@ def run_options(command: Command) -> Command:
     name = click.option(
         "--run-id", help="Name of the run; by default made of its kind and date, so a rerun resumes it."
     )
-    return name(batch(release_option(json_option(command))))
+    return name(batch(release_option(master_option(json_option(command)))))
+
+
+def master_option(command: Command) -> Command:
+    """Add `--master`."""
+    text = "Spark's master: local[4], spark://HOST:7077, yarn, k8s://...; by default SHELFWISE_MASTER."
+    return click.option("--master", metavar="URL", help=text)(command)
+
+
+def settings_of(options: dict[str, Any]) -> Settings:
+    """Return the settings, with `--master` before the environment's.
+
+    Raises:
+        UsageError: If spark-submit has named another master already.
+    """
+    from jobs.spark import submitted
+
+    master = options.get("master")
+    if master and submitted():
+        raise UsageError("spark-submit has a --master of its own, which holds; leave shelfwise's out")
+    return Settings(master=master) if master else Settings()
 
 
 catalog_option = click.option(
@@ -94,6 +114,7 @@ def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
         products=settings.products,
         batch_size=options["batch_size"],
         http=settings.http,
+        precision=settings.precision,
     )
 
 

@@ -17,9 +17,11 @@ from jobs.cli_options import (
     database_of,
     date_option,
     json_option,
+    master_option,
     night_of,
     rejected_option,
     run_options,
+    settings_of,
     workshop_of,
 )
 from jobs.config import IngestConfig, RunConfig
@@ -44,7 +46,7 @@ def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_
     from jobs import nightly as nights
     from jobs import shadow as shadows
 
-    settings = Settings()
+    settings = settings_of(options)
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
 
     def challenger() -> nights.Workshop:
@@ -88,7 +90,7 @@ def backfill(
     """
     from jobs import nightly as nights
 
-    settings = Settings()
+    settings = settings_of(options)
     dates = nights.backfill_dates(settings.places, first, last)
     workshop = workshop_of(settings, options)
     run_id = options["run_id"] or backfill_run_id(
@@ -113,8 +115,9 @@ def backfill(
 @click.command()
 @catalog_option
 @date_option
+@master_option
 @json_option
-def ingest(catalog: str, run_date: date, as_json: bool) -> None:
+def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
     """Store a catalog's new and changed images. Each is read, verified and normalised.
 
     \b
@@ -124,7 +127,7 @@ def ingest(catalog: str, run_date: date, as_json: bool) -> None:
     from jobs import nightly as nights
     from jobs.catalog import PRODUCTS_TABLE
 
-    settings = Settings()
+    settings = settings_of(options)
     if catalog == PRODUCTS_TABLE and not settings.products_url:
         database_of(settings)
     config = IngestConfig(catalog, run_date, settings.places, products=settings.products, http=settings.http)
@@ -146,7 +149,7 @@ def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
     from jobs import nightly as nights
     from jobs.publish import check_rejected
 
-    settings = Settings()
+    settings = settings_of(options)
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
     database = database_of(settings)
     with recorded(database, resumable(run, workshop)):
@@ -170,7 +173,7 @@ def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
     from jobs import nightly as nights
     from jobs.publish import check_rejected
 
-    settings = Settings()
+    settings = settings_of(options)
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
     database = database_of(settings)
     with recorded(database, resumable(run, workshop)) as claim:

@@ -77,6 +77,7 @@ class SparkConfig:
         executor_cores: Of each executor on a cluster; 0 takes what spark-submit was told, else 1.
         gpu: Whether each executor that predicts shall have one GPU.
         wait_seconds: How long a cluster may take to start the first executor.
+        properties: Further properties of Spark, such as `spark.executor.memory`; they win over what is set here.
     """
 
     master: str
@@ -86,6 +87,7 @@ class SparkConfig:
     executor_cores: int = 0
     gpu: bool = False
     wait_seconds: int = 120
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

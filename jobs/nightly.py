@@ -51,6 +51,7 @@ class Workshop:
         products: The table that the catalog `products` means.
         batch_size: Images a call of the networks; None finds out on an accelerator.
         http: How images are fetched from web servers.
+        precision: `auto`, `float32` or `mixed_float16`.
     """
 
     places: Places
@@ -60,6 +61,7 @@ class Workshop:
     products: ProductSource
     batch_size: int | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
+    precision: str = "auto"
 
 
 def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, Any]:
@@ -85,12 +87,13 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, An
 
 def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
     """Predict a run's shards and say what was done."""
-    cores = cores_of_a_task(master_of(workshop.spark))
+    spark_config = workshop.spark
+    cores = cores_of_a_task(master_of(spark_config), spark_config.executor_cores)
     config = predict_config(workshop, run)
 
     @contextmanager
     def open_session() -> Iterator[Any]:
-        session = spark_session(workshop.spark, name="shelfwise predict", task_cpus=cores)
+        session = spark_session(spark_config, name="shelfwise predict", task_cpus=cores, gpu=spark_config.gpu)
         with session as spark, spark_progress(spark, "predict"):
             yield spark
 
@@ -262,6 +265,6 @@ def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:
         places=workshop.places,
         release_dir=workshop.release_dir.absolute(),
         batch_size=workshop.batch_size or DEFAULT_BATCH,
-        computing=Computing(tune=workshop.batch_size is None),
+        computing=Computing(workshop.spark.gpu, workshop.precision, tune=workshop.batch_size is None),
         selects=run.selects,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +28,11 @@ class Settings(BaseSettings):
         release_dir: The release that predict uses.
         master: Spark's master.
         driver_memory: Of Spark's JVM; in local mode that is all of Spark.
+        executor_cores: Of each executor on a cluster; 0 takes what spark-submit was told, else 1.
+        executor_wait_seconds: How long a cluster may take to start the first executor.
+        gpu: Whether predict must have a GPU for each of its tasks.
+        spark_conf: JSON, further properties of Spark: `{"spark.executor.memory": "8g"}`.
+        precision: What the networks compute in; `auto` is mixed_float16 on a GPU where that answers the same.
         products_url: Database of the table that the catalog `products` means; empty is the product database.
         products_table: That table or view, with its schema where it needs one.
         products_columns: JSON, its name of each catalog column that is called otherwise: `{"product_id": "sku"}`.
@@ -43,6 +49,11 @@ class Settings(BaseSettings):
     release_dir: Path = SHIPPED
     master: str = "local[*]"
     driver_memory: str = Field(default="2g", pattern=r"^[0-9]+[mg]$")
+    executor_cores: int = Field(default=0, ge=0)
+    executor_wait_seconds: int = Field(default=120, ge=1)
+    gpu: bool = False
+    spark_conf: dict[str, str] = Field(default_factory=dict)
+    precision: Literal["auto", "float32", "mixed_float16"] = "auto"
     products_url: str = ""
     products_table: str = "products"
     products_columns: dict[str, str] = Field(default_factory=dict)
@@ -93,7 +104,16 @@ class Settings(BaseSettings):
     @property
     def spark(self) -> SparkConfig:
         """Return how Spark is started."""
-        return SparkConfig(self.master, self.driver_memory, self.places.home / "scratch" / "spark")
+        return SparkConfig(
+            master=self.master,
+            driver_memory=self.driver_memory,
+            scratch_dir=self.places.home / "scratch" / "spark",
+            shared_dir=self.places.home,
+            executor_cores=self.executor_cores,
+            gpu=self.gpu,
+            wait_seconds=self.executor_wait_seconds,
+            properties=self.spark_conf,
+        )
 
     def find_release(self, name: str | None) -> Path:
         """Return a release's directory.

@@ -1,4 +1,4 @@
-"""Starting and stopping Spark, here or on a cluster, with everything checked first that would fail late or never end."""
+"""Starting and stopping Spark, here or on a cluster, with what would fail late or never end checked first."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> 
             "spark.driver.host": "127.0.0.1",
             "spark.sql.shuffle.partitions": str(2 * cores_of_a_task(master)),
         }
-    return options
+    return {**options, **config.properties}
 
 
 def _patient(master: str) -> str:

@@ -39,7 +39,7 @@ _KNOWN = (
         "the Spark master answers, but takes no application; see that its version of Spark is the driver's",
     ),
     (
-        r"(Master removed our application|Application has been killed|SparkContext was shut down|Executor startup failed)",
+        r"(Master removed our application|Application has been killed|SparkContext was shut down)",
         f"no executor could be started, as when a machine has no Java 17 or 21; {_LOGS}; {_KEPT}",
     ),
 )
@@ -91,9 +91,7 @@ def check_reachable(master: str) -> None:
     """
     if master == "yarn":
         if not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
-            raise RunFailed(
-                "YARN is named by HADOOP_CONF_DIR, which is not set; point it to the cluster's configuration"
-            )
+            raise RunFailed("YARN is found through HADOOP_CONF_DIR, which is not set; point it to its configuration")
         return
     match = re.fullmatch(r"(?:spark|k8s)://(?:https?://)?(.+)", master)
     if not match:

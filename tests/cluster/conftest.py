@@ -1,0 +1,32 @@
+"""One standalone cluster for the tests of this folder: two workers of one core each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.config import Places
+from tests.standalone import Standalone, Worker, standalone
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_loopback() -> Iterator[None]:
+    """Executors must find the driver where it listens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    """The cluster."""
+    with standalone(tmp_path_factory.mktemp("cluster"), [Worker(1), Worker(1)]) as running:
+        yield running
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """An empty home that all machines see."""
+    return Places(tmp_path / "home")

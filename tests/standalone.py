@@ -1,0 +1,156 @@
+"""A standalone Spark cluster of real processes on loopback: one master, some workers, stopped by their process ids."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pyspark
+
+SPARK_HOME = Path(pyspark.__file__).parent
+ROOT = Path(__file__).parents[1]
+_START_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker to start: its cores, and the addresses that its discovery script prints."""
+
+    cores: int
+    gpus: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Standalone:
+    """A running cluster.
+
+    Attributes:
+        url: `spark://127.0.0.1:PORT`.
+        directory: Where executors work, one directory a worker.
+        workers: Their processes.
+    """
+
+    url: str
+    directory: Path
+    workers: tuple[psutil.Process, ...]
+
+    def executors(self) -> list[psutil.Process]:
+        """Return the executors' Java processes that run now."""
+        below = [child for worker in self.workers for child in worker.children()]
+        return [child for child in below if "CoarseGrainedExecutorBackend" in " ".join(command_of(child))]
+
+    def python_workers(self) -> list[psutil.Process]:
+        """Return the Python processes that run tasks now: children of each executor's daemon."""
+        daemons = [child for executor in self.executors() for child in children_of(executor)]
+        return [worker for daemon in daemons for worker in children_of(daemon)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Return a process's command line; empty when it has just ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def children_of(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process's children; none when it has just ended."""
+    try:
+        return list(process.children())
+    except psutil.Error:
+        return []
+
+
+@contextmanager
+def standalone(directory: Path, workers: Sequence[Worker]) -> Iterator[Standalone]:
+    """Start a cluster and stop it afterwards, with everything that it has started."""
+    port, web = free_port(), free_port()
+    url = f"spark://127.0.0.1:{port}"
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        started.append(_start(directory, "master", "master.Master", ["--port", port, "--webui-port", web]))
+        _wait(web, alive=0)
+        for number, worker in enumerate(workers):
+            place = directory / f"worker-{number}"
+            place.mkdir(parents=True)
+            options = ["-c", worker.cores, "-m", "3g", "-d", place, "--webui-port", free_port(), url]
+            if worker.gpus:
+                options = ["--properties-file", _discovery(place, worker.gpus), *options]
+            started.append(_start(directory, f"worker-{number}", "worker.Worker", options))
+        _wait(web, alive=len(workers))
+        yield Standalone(url, directory, tuple(psutil.Process(process.pid) for process in started[1:]))
+    finally:
+        everything = [child for process in started for child in _below(process)]
+        for process in started:
+            process.terminate()
+        for process in started:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for child in psutil.wait_procs(everything, timeout=5)[1]:
+            child.kill()
+
+
+def _below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(process.pid).children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+def _start(directory: Path, name: str, what: str, options: Sequence[object]) -> subprocess.Popen[bytes]:
+    directory.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        "SPARK_HOME": str(SPARK_HOME),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_DAEMON_MEMORY": "256m",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [str(SPARK_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{what}", "--host", "127.0.0.1"]
+    with (directory / f"{name}.log").open("wb") as log:
+        arguments = [*command, *map(str, options)]
+        return subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=directory)
+
+
+def _discovery(place: Path, addresses: Sequence[str]) -> Path:
+    """Write a script that claims these GPUs, and the worker's configuration that names it."""
+    script = place / "find_gpus.sh"
+    script.write_text(f"#!/bin/sh\necho '{json.dumps({'name': 'gpu', 'addresses': list(addresses)})}'\n")
+    script.chmod(0o755)
+    properties = place / "worker.conf"
+    properties.write_text(
+        f"spark.worker.resource.gpu.amount {len(addresses)}\nspark.worker.resource.gpu.discoveryScript {script}\n"
+    )
+    return properties
+
+
+def _wait(web: int, *, alive: int) -> None:
+    """Wait until the master answers and has so many workers."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{web}/json/", timeout=5) as answer:
+                if json.load(answer)["aliveworkers"] >= alive:
+                    return
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, "the cluster did not start; its logs say why"
+        time.sleep(0.3)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
