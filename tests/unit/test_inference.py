@@ -170,14 +170,15 @@ def test_so_many_calls_are_in_flight_and_answers_keep_their_order(in_flight: int
         with lock:
             running -= 1
 
-    clock = BusyClock()
+    started, clock = time.perf_counter(), BusyClock()
     found = list(answers(batches_of(8), Inference(Numbered(slow)), in_flight=in_flight, clock=clock))
+    wall = time.perf_counter() - started
     assert most == in_flight
     assert [int(batch.images[0, 0, 0, 0]) for batch, _ in found] == list(range(8))
     for batch, answer in found:
         assert answer.predictions is not None
         assert answer.predictions.confidences[0, 0] == batch.images[0, 0, 0, 0]
-    assert 0.02 * 8 / in_flight <= clock.busy_seconds < 0.02 * 8 / in_flight + 0.15
+    assert 0.02 * 8 / in_flight <= clock.busy_seconds <= clock.busy_seconds + clock.idle_seconds <= wall + 0.01
 
 
 def test_time_without_a_running_call_is_waiting() -> None:
@@ -189,7 +190,7 @@ def test_time_without_a_running_call_is_waiting() -> None:
     clock = BusyClock()
     list(answers(slow_reader(), Inference(Numbered()), in_flight=2, clock=clock))
     assert clock.idle_seconds > 0.14
-    assert clock.busy_seconds < 0.05
+    assert clock.busy_seconds < clock.idle_seconds
 
 
 def test_a_poisoned_image_of_a_shard_becomes_a_rejection(tmp_path: Path) -> None:
