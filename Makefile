@@ -8,7 +8,7 @@ ALWAYS := s/ ; python_full_version < '3.13' and \(sys_platform == 'darwin' or sy
 ALWAYS_TOO := s/ and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint check format lock clean
+.PHONY: help venv demo airflow test lint check format lock clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -18,6 +18,9 @@ venv:
 
 demo: venv ## Tag a catalog of 2,000 articles over two nights and show what came out
 	@$(BIN)/shelfwise demo
+
+airflow: venv ## Start a local Airflow with the DAGs, until Ctrl-C; another port: make airflow PORT=8081
+	@$(BIN)/python .ci/local_airflow.py $(if $(PORT),--port $(PORT))
 
 test: venv ## Run all tests
 	@$(BIN)/pytest

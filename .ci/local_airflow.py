@@ -33,7 +33,12 @@ PROCESSES = {
     # Without its own server of logs, which would listen on every interface: the api-server reads the files.
     "scheduler": ("scheduler", "--skip-serve-logs"),
 }
+POOLS = {
+    "catalog": "Nights that read the catalog at once; more than one would mix up their order",
+    "gpu": "Predictions and trainings at once: as many as there are accelerators",
+}
 USER = "admin"
+EXAMPLE_PRODUCTS = 200
 START_SECONDS = 300
 STOP_SECONDS = 30
 
@@ -62,7 +67,8 @@ def settings(home: Path, port: int, old: configparser.ConfigParser) -> dict[str,
             "simple_auth_manager_passwords_file": str(home / "passwords.json"),
             "default_task_retry_delay": "30",
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        # Four processes share the file: on a busy machine Python's own patience of 5 s is too short.
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=120"},
         "api": {
             "host": "127.0.0.1",
             "port": str(port),
@@ -106,15 +112,39 @@ def listed(kind: str, name: str) -> set[str]:
     return {row[name] for row in json.loads(airflow(kind, "list", "--output", "json") or "[]")}
 
 
-def furnish(catalog: str | None) -> None:
-    """Make what the DAGs ask for, where it is missing; what somebody has changed stays."""
-    if "gpu" not in listed("pools", "pool"):
-        airflow("pools", "set", "gpu", "1", "Predictions and trainings at once: as many as there are accelerators")
+def example(state: Path) -> str | None:
+    """Return the catalog that the demo left; in an empty home, make one of 200 articles. None where work has begun."""
+    demo, own = state / "demo" / "catalog" / "catalog.csv", state / "example" / "catalog.csv"
+    for catalog in (demo, own):
+        if catalog.exists():
+            return str(catalog)
+    if (state / "images").exists() or (state / "shelfwise.db").exists() or os.environ.get("SHELFWISE_DATABASE_URL"):
+        return None
+    from jobs.demo import Shop
+    from models import fashion_mnist
+
+    try:
+        articles = fashion_mnist.load("t10k", cache_dir=state / "downloads")
+    except (FileNotFoundError, ValueError) as error:
+        print(f"No example catalog: {error}", flush=True)
+        return None
+    Shop(own.parent, articles).open(EXAMPLE_PRODUCTS)
+    return str(own)
+
+
+def furnish(catalog: str | None) -> bool:
+    """Make what the DAGs ask for, where it is missing; what was changed stays. Return if there is a catalog."""
+    there = listed("pools", "pool")
+    for name, meaning in POOLS.items():
+        if name not in there:
+            airflow("pools", "set", name, "1", meaning)
     if "spark_default" not in listed("connections", "conn_id"):
         master = os.environ.get("SHELFWISE_MASTER", "local[*]")
         airflow("connections", "add", "spark_default", "--conn-type", "spark", "--conn-host", master)
-    if catalog and "shelfwise_catalog" not in listed("variables", "key"):
+    named = "shelfwise_catalog" in listed("variables", "key")
+    if catalog and not named:
         airflow("variables", "set", "shelfwise_catalog", catalog)
+    return named or bool(catalog)
 
 
 class Running:
@@ -147,15 +177,16 @@ class Running:
 
     def stop(self) -> None:
         """End every process, and what is left of its session."""
-        for sent in (signal.SIGTERM, signal.SIGKILL):
-            for process in self.started.values():
+        for name in reversed(self.started):  # the api-server last: the others talk to it
+            process = self.started[name]
+            for sent in (signal.SIGTERM, signal.SIGKILL):
                 try:
                     os.killpg(process.pid, sent)
                 except ProcessLookupError:
-                    continue
-            give_up = time.monotonic() + STOP_SECONDS
-            while any(process.poll() is None for process in self.started.values()) and time.monotonic() < give_up:
-                time.sleep(0.2)
+                    break
+                give_up = time.monotonic() + STOP_SECONDS
+                while process.poll() is None and time.monotonic() < give_up:
+                    time.sleep(0.2)
 
 
 def wait_until_healthy(running: Running, port: int) -> None:
@@ -197,7 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def leave(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, leave)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background process would ignore it
+        signal.signal(number, leave)
     try:
         if not free(told.port):
             raise Failure(f"something listens on port {told.port} already; name another one with --port")
@@ -205,7 +237,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         password = configure(home, told.port)
         print("Starting Airflow; it takes half a minute", flush=True)
         airflow("db", "migrate")
-        furnish(told.catalog)
+        catalog = told.catalog or example(state)
+        if not furnish(catalog):
+            os.environ.setdefault("AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE", "False")
+            print(
+                "No night is scheduled, as there is no variable shelfwise_catalog; set it and start again", flush=True
+            )
         running.start()
         wait_until_healthy(running, told.port)
         print(f"Airflow is at http://127.0.0.1:{told.port}/ for user {USER} with password {password}")

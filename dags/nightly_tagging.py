@@ -46,6 +46,7 @@ with DAG(
         task_id="ingest",
         name=f"shelfwise ingest {NIGHT}",
         application_args=["ingest", "--catalog", "{{ catalog_of(params, dag_run) }}", "--run-date", NIGHT],
+        pool="catalog",  # of one slot: nights are read one after another, the earliest first
         doc_md="Read, verify and store the images that are new or changed.",
     )
     predict = SparkStep(

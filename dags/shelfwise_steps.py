@@ -10,6 +10,7 @@ What Airflow is asked for; everything but `spark_default` may be missing:
 - variable `shelfwise_settings`: JSON of further `SHELFWISE_*` settings, over those of the worker's own environment.
 - variable `shelfwise_catalog`: what a night reads; `{{ ds }}` in it becomes the night, as in `/data/{{ ds }}.parquet`.
 - variable `shelfwise_application`: where `shelfwise_job.py` lies for Spark, if not in this clone.
+- pool `catalog`: one slot, so that several nights started at once are read in their order.
 - pool `gpu`: how many predictions and trainings may run at once.
 """
 
@@ -37,7 +38,7 @@ from airflow.sdk.log import mask_secret
 
 log = logging.getLogger(__name__)
 
-PRODUCT_DATABASE = Asset(name="shelfwise_product_database", uri="shelfwise://product-database")
+PRODUCT_DATABASE = Asset(name="shelfwise_product_database", uri="shelfwise://product-database/")
 LOG_CONFIG = "-Dlog4j2.configurationFile=" + (Path(__file__).parents[1] / "jobs" / "log4j2.properties").as_uri()
 _SUBMITTED = Path(__file__).parents[1] / "jobs" / "submit" / "shelfwise_job.py"
 APPLICATION = f"{{{{ var.value.get('shelfwise_application', '{_SUBMITTED}') }}}}"
