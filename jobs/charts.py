@@ -1,9 +1,13 @@
-"""Small charts without a plotting library: SVG for a page that opens from disk, PNG for learning curves."""
+"""Small charts without a plotting library: SVG for a page that opens from disk, PNG for learning curves.
+
+The SVG takes its colours from the page (`templates/page.html`), so that it is as readable in the dark and on paper.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -20,7 +24,7 @@ def svg_chart(
     """Draw lines over [0, 1] as an SVG element.
 
     Args:
-        lines: By name, points with x in [0, 1] and y in [0, top].
+        lines: By name, at most four, points with x in [0, 1] and y in [0, top].
         across: What x is.
         up: What y is.
         diagonal: Whether to draw y = x, where confidence and accuracy agree.
@@ -30,36 +34,87 @@ def svg_chart(
     Returns:
         `<svg ...>`, its texts escaped.
     """
-    from html import escape
-
     span = _SIDE - 2 * _MARGIN
 
     def place(x: float, y: float) -> str:
         return f"{_MARGIN + x * span:.1f},{_SIDE - _MARGIN - min(y / top, 1.0) * span:.1f}"
 
     parts = [
-        f'<svg viewBox="0 0 {_SIDE} {_SIDE}" role="img" aria-label="{escape(up)} over {escape(across)}">',
+        f'<svg viewBox="0 0 {_SIDE} {_SIDE}" width="{_SIDE}" role="img" '
+        f'aria-label="{escape(up)} over {escape(across)}">',
         f'<rect x="{_MARGIN}" y="{_MARGIN}" width="{span}" height="{span}" class="frame"/>',
     ]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = place(tick, tick * top).split(",")
-        parts.append(f'<text x="{x}" y="{_SIDE - _MARGIN + 14}" class="tick" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text x="{_MARGIN - 5}" y="{y}" class="tick" text-anchor="end">{tick * top:.3g}</text>')
+        parts.append(f'<text x="{x}" y="{_SIDE - _MARGIN + 14}" text-anchor="middle">{tick:g}</text>')
+        parts.append(f'<text x="{_MARGIN - 5}" y="{y}" dy="4" text-anchor="end">{tick * top:.3g}</text>')
     if diagonal:
         parts.append(f'<polyline points="{place(0, 0)} {place(1, 1)}" class="ideal"/>')
-    for (name, points), colour in zip(lines.items(), _COLOURS, strict=False):
+    for number, (name, points) in enumerate(lines.items(), 1):
+        colour = f"var(--series-{number})"
         drawn = " ".join(place(x, y) for x, y in points)
         parts.append(
-            f'<polyline points="{drawn}" fill="none" stroke="{colour}"><title>{escape(name)}</title></polyline>'
+            f'<polyline points="{drawn}" class="line" style="stroke: {colour}"><title>{escape(name)}</title></polyline>'
         )
         if dots:
             centres = (place(x, y).split(",") for x, y in points)
-            parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in centres]
-    for row, (name, colour) in enumerate(zip(lines, _COLOURS, strict=False)):
-        parts.append(f'<text x="{_MARGIN + 6}" y="{_MARGIN - 8 - 13 * row}" fill="{colour}">{escape(name)}</text>')
+            parts += [f'<circle cx="{x}" cy="{y}" r="3" style="fill: {colour}"/>' for x, y in centres]
+        left, height = _MARGIN + span / len(lines) * (number - 1), _MARGIN - 10
+        parts.append(f'<circle cx="{left + 4:.1f}" cy="{height - 4}" r="4" style="fill: {colour}"/>')
+        parts.append(f'<text x="{left + 12:.1f}" y="{height}">{escape(name)}</text>')
     parts.append(f'<text x="{_SIDE / 2}" y="{_SIDE - 8}" text-anchor="middle">{escape(across)}</text>')
     parts.append(f'<text x="12" y="{_SIDE / 2}" transform="rotate(-90 12 {_SIDE / 2})" text-anchor="middle">')
     return "".join(parts) + f"{escape(up)}</text></svg>"
+
+
+def svg_histogram(stacks: Mapping[str, Sequence[int]], *, colours: Sequence[str], across: str, up: str) -> str:
+    """Draw equally wide bins of [0, 1] as stacked bars, an SVG element.
+
+    Args:
+        stacks: By name, a count a bin; all as long; the first is drawn at the bottom.
+        colours: Of each, the name of the page's colour, as in `review`.
+        across: What the bins are of.
+        up: What is counted.
+
+    Returns:
+        `<svg ...>`, its texts escaped.
+    """
+    width, height, left, bottom, above = 520, 230, 46, 38, 14
+    bins = len(next(iter(stacks.values())))
+    step, room = (width - left - 8) / bins, height - bottom - above
+    highest = _round_up(max(sum(counts) for counts in zip(*stacks.values(), strict=True)))
+    totals = ", ".join(f"{sum(counts):,} {name}" for name, counts in stacks.items())
+    parts = [
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'aria-label="{escape(up)} by {escape(across)}: {escape(totals)}">'
+    ]
+    for share in (0.0, 0.5, 1.0):
+        y = height - bottom - share * room
+        parts.append(f'<line x1="{left}" x2="{width - 8}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
+        parts.append(f'<text x="{left - 6}" y="{y:.1f}" dy="4" text-anchor="end">{highest * share:,.0f}</text>')
+    for place in range(bins):
+        y = height - bottom
+        for (name, counts), colour in zip(stacks.items(), colours, strict=True):
+            tall = counts[place] / highest * room
+            if not tall:
+                continue
+            y -= max(tall, 1.0)
+            about = f"{counts[place]:,} {name}, {across} {place / bins:g} to {(place + 1) / bins:g}"
+            parts.append(
+                f'<rect x="{left + place * step + 1:.1f}" y="{y:.1f}" width="{step - 2:.1f}" '
+                f'height="{max(tall, 1.0):.1f}" style="fill: var(--{colour})"><title>{escape(about)}</title></rect>'
+            )
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = left + tick * bins * step
+        parts.append(f'<text x="{x:.1f}" y="{height - bottom + 15}" text-anchor="middle">{tick:g}</text>')
+    parts.append(f'<text x="{(width + left) / 2}" y="{height - 5}" text-anchor="middle">{escape(across)}</text>')
+    return "".join(parts) + "</svg>"
+
+
+def _round_up(value: float) -> int:
+    """Return the next even number of one or two leading digits: a scale that reads well in halves."""
+    step = max(2, 2 * int(10 ** (len(str(int(value))) - 2)))
+    return max(step, -(-int(value) // step) * step)
 
 
 def learning_curves(path: Path, curves: Mapping[str, Sequence[float]], *, title: str) -> None:

@@ -10,7 +10,7 @@ import sys
 import click
 from pydantic import ValidationError
 
-from jobs import cli_database, cli_models, cli_releases, cli_runs, cli_runs_history, output
+from jobs import cli_database, cli_models, cli_releases, cli_report, cli_runs, cli_runs_history, output
 from jobs.config import RunFailed, UsageError
 from models.release import ReleaseError
 from sql.errors import DatabaseError, UnknownNameError
@@ -36,6 +36,7 @@ for command in (
     cli_runs.predict,
     cli_runs.publish,
     cli_runs_history.runs,
+    cli_report.report,
     cli_models.finetune,
     cli_models.evaluate,
     cli_models.export_arrays,

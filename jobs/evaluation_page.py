@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow.parquet as pq
-from jinja2 import Environment
 from markupsafe import Markup
 
+from jobs import pages
 from jobs.charts import svg_chart
 from jobs.labels import LabelledImage
 from jobs.measure import Measured
@@ -34,14 +31,14 @@ class Mistake:
         answered: What the release said.
         confidence: How sure it was, in [0, 1].
         labelled: What the catalog says.
-        jpeg: Its first image, small, in Base64; empty if it can no longer be read.
+        picture: Its first image, small, as a data: URI; empty if it can no longer be read.
     """
 
     product_id: str
     answered: str
     confidence: float
     labelled: str
-    jpeg: str
+    picture: str
 
 
 def write(directory: Path, document: Mapping[str, Any], measured: Measured, release: Release) -> tuple[Path, Path]:
@@ -56,22 +53,14 @@ def write(directory: Path, document: Mapping[str, Any], measured: Measured, rele
     Returns:
         The paths of JSON and page.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     page = render(document, worst_mistakes(measured, release))
-    written = []
-    texts = {"evaluation.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n", "evaluation.html": page}
-    for name, text in texts.items():
-        scratch = directory / f".{name}.tmp"
-        scratch.write_text(text, encoding="utf-8")
-        written.append(scratch.replace(directory / name))
-    return written[0], written[1]
+    pages.write_whole(directory / "evaluation.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    pages.write_whole(directory / "evaluation.html", page)
+    return directory / "evaluation.json", directory / "evaluation.html"
 
 
 def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
     """Return the page; whatever a catalog calls its products and categories is escaped."""
-    environment = Environment(autoescape=True)
-    environment.filters["share"] = lambda value: "" if value is None else f"{value:.4f}"
-    template = files("jobs").joinpath("templates", "evaluation.html").read_text(encoding="utf-8")
     calibration = document["calibration"]
     bins = {
         "before": [point[:2] for point in calibration["reliability_before"]],
@@ -88,7 +77,7 @@ def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
             svg_chart({"wrong": curve}, across="share let through", up="wrong among these", top=highest)
         ),
     }
-    return environment.from_string(template).render(document=document, mistakes=mistakes, **charts)
+    return pages.render("evaluation.html", {"document": document, "mistakes": mistakes, **charts})
 
 
 def worst_mistakes(measured: Measured, release: Release, *, count: int = MISTAKES) -> list[Mistake]:
@@ -102,7 +91,7 @@ def worst_mistakes(measured: Measured, release: Release, *, count: int = MISTAKE
             answered=ids[winners[i]],
             confidence=float(confidences[i]),
             labelled=ids[measured.labels[i]],
-            jpeg=_thumbnail(measured.first_images[i]),
+            picture=_thumbnail(measured.first_images[i]),
         )
         for i in order
     ]
@@ -113,12 +102,4 @@ def _thumbnail(image: LabelledImage) -> str:
     columns = ["image_no", "jpeg"]
     wanted = [("product_id", "=", image.product_id), ("image_sha256", "=", image.image_sha256)]
     rows = pq.read_table(image.shard, columns=columns, filters=wanted).to_pylist()
-    if not rows:
-        return ""
-    pixels = cv2.imdecode(np.frombuffer(rows[0]["jpeg"], np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        return ""
-    scale = min(1.0, THUMBNAIL_PX / max(pixels.shape[:2]))
-    size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return base64.b64encode(cv2.imencode(".jpg", small)[1].tobytes()).decode()
+    return pages.thumbnail(rows[0]["jpeg"], longest_px=THUMBNAIL_PX) if rows else ""

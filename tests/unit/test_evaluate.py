@@ -97,7 +97,7 @@ def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateCon
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "http" not in text.replace("http-equiv", "")
-    assert text.count("data:image/jpeg;base64,/9j/") == 3
+    assert text.count("data:image/webp;base64,UklGR") == 3
     assert text.count("<svg") == 2
     assert json.loads(as_json.read_text(encoding="utf-8"))["comparison"]["p_value"] == 1.0
 
