@@ -112,9 +112,9 @@ def svg_histogram(stacks: Mapping[str, Sequence[int]], *, colours: Sequence[str]
 
 
 def _round_up(value: float) -> int:
-    """Return the next even number of one or two leading digits: a scale that reads well in halves."""
-    step = max(2, 2 * int(10 ** (len(str(int(value))) - 2)))
-    return max(step, -(-int(value) // step) * step)
+    """Return the next even number of one leading digit, as 60 or 2000: a scale whose half reads well too."""
+    step: int = 10 ** (len(str(int(value))) - 1)
+    return next(digit * step for digit in (2, 4, 6, 8, 10, 20) if digit * step >= value)
 
 
 def learning_curves(path: Path, curves: Mapping[str, Sequence[float]], *, title: str) -> None:

@@ -72,8 +72,8 @@ def test_a_good_night_says_so_first_and_shows_its_products(nights: Nights, brows
     assert "Nothing." not in text
     with open_page(browser, page.as_uri()) as (shown, _):
         assert shown.locator("#moved ~ .products li").count() == 1
-        assert "Apparel > Tops > Pullover" in shown.locator("#moved ~ .products .was").inner_text()
-        assert shown.locator("#moved ~ .products strong").inner_text() == "Apparel > Tops > Shirt"
+        assert shown.locator("#moved ~ .products .was").inner_text() == "Pullover"
+        assert shown.locator("#moved ~ .products strong").inner_text() == "Shirt"
         assert [one.get_attribute("alt") for one in shown.locator("#uncertain ~ .products img").all()] == [
             "Shirt 3",
             "Shirt 6",
@@ -156,7 +156,13 @@ def test_thousands_of_categories_and_endless_texts_stay_under_three_megabytes(tm
     noise = cv2.resize(coarse, (320, 320), interpolation=cv2.INTER_NEAREST)
     heavy = bytes(cv2.imencode(".jpg", noise)[1].tobytes())
     answers = [
-        Answer(f"{n:05d}{'x' * 2000}", f"c{n % 3000:04d}", n / 9000, "review", title="T" * 100_000 if n < 30 else "")
+        Answer(
+            f"{n:05d}{'x' * 2000}",
+            f"c{n % (40 if n < 400 else 3000):04d}",
+            n / 9000,
+            "review",
+            title="T" * 100_000 if n < 30 else "",
+        )
         for n in range(6000)
     ]
     few = [replace(answer, jpeg=heavy) for answer in answers[:400]]

@@ -1,0 +1,85 @@
+"""The report's figures and page, on both engines; and what it asks of a database of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from jobs.config import Places, RunFailed, UsageError
+from jobs.report import write
+from sql.store import ProductDatabase
+from tests.report_nights import Answer, Nights
+
+SHIRT, SNEAKER = "apparel.shirt", "footwear.sneaker"
+
+
+@pytest.fixture
+def nights(database: ProductDatabase, tmp_path: Path) -> Nights:
+    made = Nights(database, Places(tmp_path / "home"), {SHIRT: "Apparel > Shirt", SNEAKER: "Footwear > Sneaker"})
+    made.night([Answer("a", SHIRT, 0.95), Answer("b", SHIRT, 0.5, "review"), Answer("c", SNEAKER, 0.99)])
+    return made
+
+
+def test_the_figures_of_a_night(nights: Nights) -> None:
+    answers = [Answer("a", SNEAKER, 0.85), Answer("b", SHIRT, 0.4, "review"), Answer("d", None, 0.01, "unknown")]
+    run_id = nights.night(answers, number=1, rejections=[("e", "missing", "there is no such file")])
+    done = write(nights.database, nights.places, run_id)
+    assert (done["run_id"], done["state"], done["images"], done["rejected"]) == (run_id, "published", 3, 1)
+    assert {name: done["counts"][name] for name in ("auto", "review", "unknown", "moved", "first_answered")} == {
+        "auto": 1,
+        "review": 1,
+        "unknown": 1,
+        "moved": 1,
+        "first_answered": 1,
+    }
+    assert done["rejected_by_reason"] == {"missing": 1}
+    assert done["waiting"] == {"auto": 2, "review": 1, "unknown": 1}
+    assert done["seconds"] == {"ingest": 60.0, "predict": 120.0, "whole": 240.0}
+    assert done["confidence_histograms"]["auto"][17] == 1
+    shares = {share["category_id"]: (share["share"], share["reference_share"]) for share in done["categories"]}
+    assert shares[SHIRT] == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    page = Path(done["report"])
+    assert page == nights.places.home / "reports" / f"{run_id}.html"
+    assert page.stat().st_size == done["report_bytes"]
+    assert done["pictures"] == 3, "of a, b, and of none for d, which has no category and is not in review"
+
+
+def test_an_older_night_s_report_tells_the_same_after_the_next_one(nights: Nights) -> None:
+    run_id = nights.night([Answer("a", SNEAKER, 0.85)], number=1)
+    before = write(nights.database, nights.places, run_id)
+    nights.night([Answer("a", SHIRT, 0.9), Answer("c", SHIRT, 0.9)], number=2)
+    after = write(nights.database, nights.places, run_id)
+    assert {**after, "waiting": None} == {**before, "waiting": None}
+
+
+def test_no_such_run_names_those_that_are_there(nights: Nights, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run 'nightly-2020-01-01'; the latest are nightly-2026-11-01"):
+        write(nights.database, nights.places, "nightly-2020-01-01")
+    with pytest.raises(UsageError, match="letters, digits"):
+        write(nights.database, nights.places, "../outside")
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFailed, match=r"cannot be written to .*; name another place with --output"):
+        write(nights.database, nights.places, "nightly-2026-11-01", tmp_path / "file" / "page.html")
+
+
+def test_the_examples_are_found_by_the_products_key(nights: Nights) -> None:
+    from sql.named_queries import find_query
+
+    statement = sa.text(find_query("current_of_products").statement).bindparams(
+        sa.bindparam("product_ids", expanding=True)
+    )
+    engine = nights.database.engine
+    explain = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET enable_seqscan = off")  # this table is small in this test alone
+        plan = "\n".join(
+            str(row)
+            for row in connection.execute(
+                sa.text(explain + str(statement)).bindparams(sa.bindparam("product_ids", expanding=True)),
+                {"product_ids": ["a", "b"]},
+            )
+        )
+    assert "pk_product_categories" in plan or "sqlite_autoindex_product_categories" in plan, plan
