@@ -20,6 +20,7 @@ _STATUS_NAMES = {"auto": "tagged without a person", "review": "for a person", "u
 _STEP_NAMES = {"ingest": "Reading images", "predict": "Asking the networks"}
 _INSIDE = {
     "loading_seconds": "loading the networks",
+    "reading_seconds": "reading",
     "decoding_seconds": "decoding",
     "waiting_seconds": "waiting for images",
     "predicting_seconds": "computing",
@@ -57,6 +58,7 @@ def render(facts: Facts, gallery: Gallery, *, made_at_utc: datetime) -> str:
             "stages": stages(facts),
             "inside": inside(run["summary"].get("predict") or {}),
             "unusual": facts.unusual,
+            "taken_over": len(run["summary"].get("taken_over") or ()),
             "names": [split_path(share) for share in gallery.shares],
             "widest": max(
                 [value for share in gallery.shares for value in (share.share, share.reference_share) if value],
@@ -120,13 +122,15 @@ def stages(facts: Facts) -> list[dict[str, Any]]:
 
 
 def inside(predict: Mapping[str, Any]) -> str:
-    """Say what predict spent its tasks' seconds on."""
+    """Say what predict spent its tasks' seconds on, and which stage was the slowest."""
     spent = {name: predict[key] for key, name in _INSIDE.items() if (predict.get(key) or 0) >= 0.05}
     if not spent:
         return ""
     listed = ", ".join(f"{name} {value:,.1f} s" for name, value in spent.items())
     rate = f"{predict['images_per_second']:,.1f} images a second. " if predict.get("images_per_second") else ""
-    return f"{rate}Inside the networks' tasks, all together: {listed}."
+    slowest = str(predict.get("slowest_stage") or "")
+    told = f" {slowest[:1].upper()}{slowest[1:]}." if slowest else ""
+    return f"{rate}Inside the networks' tasks, all together: {listed}.{told}"
 
 
 def split_path(share: CategoryShare) -> tuple[str, str]:

@@ -161,7 +161,7 @@ def _tasks(facts: Facts) -> Iterator[Task]:
 
 
 def _tasks_of_failure(facts: Facts) -> Iterator[Task]:
-    text = "Mend what the message names, then run the same command again; what was finished is not done twice."
+    text = "Mend what the message names, then go on with the run; what was finished is not done twice."
     yield Task(text, (_same_command(facts),))
     published = [row for row in facts.earlier if row["state"] == "published"]
     if published:
@@ -177,6 +177,9 @@ def _tasks_of_running(facts: Facts) -> Iterator[Task]:
 
 
 def _same_command(facts: Facts) -> str:
+    """Return what goes on with the run: a run that kept how it was called is resumed by its name alone."""
+    if facts.run["summary"].get("call"):
+        return f"shelfwise runs resume {_id(facts)}"
     if facts.run["kind"] == "nightly":
         default = f"nightly-{facts.run['run_date']}"
         named = "" if facts.run["run_id"] == default else f" --run-id {_id(facts)}"
