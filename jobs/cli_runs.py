@@ -84,7 +84,7 @@ def backfill(
     """Predict and publish older partitions again. No source image is read.
 
     \b
-    Examples:
+    Example:
       shelfwise backfill --from 2026-10-01 --to 2026-10-31 --dry-run
       shelfwise backfill --from 2026-10-01 --to 2026-10-31 --category apparel.tops --only-missing
     """
