@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -20,7 +21,10 @@ BUSY_TIMEOUT_SECONDS = 60.0
 """How long SQLite waits for another writer; PostgreSQL's writers queue on a lock without a limit."""
 
 OLDEST_SQLITE = (3, 39, 0)
-"""`IS DISTINCT FROM` and the `->>` operator, so that both engines run the same statements."""
+"""`IS DISTINCT FROM`, FULL JOIN and the `->>` operator, so that both engines run the same statements."""
+
+OLDEST_POSTGRESQL = 15
+"""Has MERGE, which finds the rows that would not change without locking them."""
 
 EXAMPLES = "sqlite:////data/shelfwise.db or postgresql://user@host:5432/database"
 
@@ -31,14 +35,11 @@ _POSTGRESQL_CONNECTION = {
     "keepalives_interval": 10,
     "keepalives_count": 6,
 }
-_POSTGRESQL_SESSION = {
-    "timezone": "UTC",
-    # A driver whose machine is gone, or that hangs, loses its transaction and with it its locks.
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "6",
-    "idle_in_transaction_session_timeout": "30min",
-}
+# A driver whose machine is gone, or that hangs, loses its transaction and with it its locks.
+_POSTGRESQL_SESSION = (
+    "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6 "
+    "-c idle_in_transaction_session_timeout=30min"
+)
 
 _WRITER_LOCK = 0x5E1F_015E
 """PostgreSQL advisory lock of everything that writes answers; writers queue, readers never wait."""
@@ -60,30 +61,29 @@ def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed, busy_timeout_seconds)
-    engine = sa.create_engine(
-        parsed.set(drivername="postgresql+psycopg"),
-        poolclass=NullPool,
-        hide_parameters=True,
-        connect_args={
-            "connect_timeout": 10,
-            "application_name": "shelfwise",
-            "options": "-c timezone=UTC",
-        }
-        if "options" not in parsed.query
-        else {"connect_timeout": 10, "application_name": "shelfwise"},
-    )
+    engine = _postgresql_engine(parsed)
+
+    @sa.event.listens_for(engine, "connect")
+    def refuse_older(connection: psycopg.Connection[Any], _record: object) -> None:
+        major = connection.info.server_version // 10_000
+        if major < OLDEST_POSTGRESQL:
+            raise DatabaseError(
+                f"{describe(parsed)} is on PostgreSQL {major}, expected {OLDEST_POSTGRESQL} or later: use a newer "
+                "server."
+            )
+
     return engine
 
 
 def make_reading_engine(url: str) -> Engine:
-    """Build an engine for a database of somebody else: every connection refuses to write.
+    """Build an engine for a database of somebody else, of any version: every connection refuses to write.
 
     Raises:
         DatabaseError: The URL cannot be read or names another engine.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "postgresql":
-        return make_engine(url).execution_options(postgresql_readonly=True)
+        return _postgresql_engine(parsed).execution_options(postgresql_readonly=True)
     place = f"{Path(str(parsed.database)).absolute().as_uri()}?mode=ro"
     return sa.create_engine(
         parsed, poolclass=NullPool, hide_parameters=True, creator=lambda: sqlite3.connect(place, uri=True)
@@ -123,8 +123,8 @@ def lock_writers(connection: Connection) -> None:
 
 def tune(connection: Connection) -> None:
     """Give the one transaction that moves millions of rows the memory for it, on PostgreSQL."""
-    # Writers queue, so only one at a time takes this. Samples of temporary tables need not be large.
-    for setting in ("work_mem = '256MB'", "default_statistics_target = 10", "jit = off"):
+    # Writers queue, so only one at a time takes all of this. Samples of temporary tables need not be large.
+    for setting in ("work_mem = '256MB'", "temp_buffers = '256MB'", "default_statistics_target = 10", "jit = off"):
         connection.exec_driver_sql(f"SET LOCAL {setting}")
 
 
@@ -163,11 +163,27 @@ def _parse(url: str) -> URL:
     return parsed
 
 
+def _postgresql_engine(url: URL) -> Engine:
+    # What the URL itself says comes last, so it holds.
+    given = url.query.get("options", "")
+    options = " ".join([_POSTGRESQL_SESSION, *([given] if isinstance(given, str) else given)]).strip()
+    rest = url.difference_update_query(["options"])
+    return sa.create_engine(
+        rest.set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={
+            **{name: value for name, value in _POSTGRESQL_CONNECTION.items() if name not in url.query},
+            "options": options,
+        },
+    )
+
+
 def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise DatabaseError(
-            f"Python's SQLite is {sqlite3.sqlite_version}, expected 3.39 or later: use a newer Python build or "
-            "PostgreSQL."
+            f"Python's SQLite is {sqlite3.sqlite_version}, expected "
+            f"{OLDEST_SQLITE[0]}.{OLDEST_SQLITE[1]} or later: use a newer Python build or PostgreSQL."
         )
     engine = sa.create_engine(
         url,

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from sql import migrate
 from sql.engine import reading
 from sql.errors import UnknownNameError
+from sql.lists import list_value, with_lists
 from sql.store import ProductDatabase
 from sql.tables import metadata
 
@@ -116,21 +116,32 @@ def run_query(
     values = _values(query, params or {})
     if limit is not None and limit < 1:
         raise ValueError(f"The limit is {limit}: expected at least 1.")
-    statement = sa.text(query.statement + ("\nLIMIT :row_limit" if limit is not None else ""))
-    for parameter, value in values.items():
-        if isinstance(value, list):
-            statement = statement.bindparams(sa.bindparam(parameter, expanding=True))
-    if limit is not None:
-        values["row_limit"] = limit
+    statement, bound = prepare(query, values, database.engine.dialect.name, limit)
     database.check()
-    stream = _stream(database, statement, values)
+    stream = _stream(database, statement, bound)
     columns = next(stream)
     return QueryResult(columns, stream)
 
 
+def prepare(
+    query: NamedQuery, values: Mapping[str, Any], dialect: str, limit: int | None = None
+) -> tuple[sa.TextClause, dict[str, Any]]:
+    """Return a query as an engine takes it, and the values to bind.
+
+    Args:
+        query: Of `find_query`.
+        values: Python values for all of its parameters.
+        dialect: Name of SQLAlchemy's dialect.
+        limit: Rows at most; None gives all.
+    """
+    statement = with_lists(query.statement, dialect) + ("\nLIMIT :row_limit" if limit is not None else "")
+    bound = {name: _bound(value, dialect) for name, value in values.items()}
+    return sa.text(statement), bound if limit is None else {**bound, "row_limit": limit}
+
+
 def _stream(database: ProductDatabase, statement: sa.TextClause, values: Mapping[str, Any]) -> Iterator[Any]:
     with reading(database.engine) as connection:
-        result = connection.execute(statement.execution_options(yield_per=1000), _bound(connection, values))
+        result = connection.execute(statement.execution_options(yield_per=1000), values)
         columns = tuple(result.keys())
         yield columns
         converters = [_converter(column, connection.dialect.name) for column in columns]
@@ -138,10 +149,10 @@ def _stream(database: ProductDatabase, statement: sa.TextClause, values: Mapping
             yield tuple(convert(value) for convert, value in zip(converters, row, strict=True))
 
 
-def _bound(connection: Connection, values: Mapping[str, Any]) -> dict[str, Any]:
-    if connection.dialect.name != "sqlite":
-        return dict(values)
-    return {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
+def _bound(value: Any, dialect: str) -> Any:
+    if isinstance(value, list):
+        return list_value(value, dialect)
+    return value.isoformat() if dialect == "sqlite" and isinstance(value, date) else value
 
 
 def _converter(column: str, dialect: str) -> Any:

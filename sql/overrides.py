@@ -15,10 +15,17 @@ from sqlalchemy.engine import Connection
 from sql import answers, catalog, changes, decided
 from sql.engine import writing
 from sql.errors import UnknownNameError
+from sql.lists import list_value, with_lists
 from sql.records import Combine
 from sql.staging import create_temporary, insert_rows
 from sql.store import ProductDatabase
 from sql.tables import key_text, overrides, product_categories, releases
+
+_SUGGESTIONS = """
+SELECT product_id, category_id
+FROM product_categories
+WHERE product_id IN :product_ids AND category_id IS NOT NULL
+"""
 
 
 @dataclass(frozen=True)
@@ -82,12 +89,12 @@ def accept_suggestions(
     """
     _refuse_nobody(decided_by)
     database.check()
-    table = product_categories
-    suggestions = sa.select(table.c.product_id, table.c.category_id).where(
-        table.c.product_id.in_(product_ids), table.c.category_id.is_not(None)
-    )
+    dialect = database.engine.dialect.name
     with writing(database.engine) as connection:
-        found = {row.product_id: row.category_id for row in connection.execute(suggestions)}
+        suggestions = connection.execute(
+            sa.text(with_lists(_SUGGESTIONS, dialect)), {"product_ids": list_value(product_ids, dialect)}
+        )
+        found = {row.product_id: row.category_id for row in suggestions}
         without = [product_id for product_id in product_ids if product_id not in found]
         if without:
             raise UnknownNameError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -12,26 +11,23 @@ from sqlalchemy.engine import Connection
 from sql.decided import listed
 from sql.engine import reading
 from sql.errors import UnknownNameError
+from sql.lists import list_value, with_lists
 from sql.store import ProductDatabase
 from sql.tables import categories, runs
 
 RUNS_OF_AN_ESTIMATE = 5
 
-_KEYS = {
-    "postgresql": "SELECT unnest(CAST(:keys AS text[]))",
-    "sqlite": "SELECT value FROM json_each(:keys)",
-}
 _UNDER = """
 SELECT product_id
 FROM product_categories
 WHERE
-    product_id IN ({keys})
+    product_id IN :keys
     AND (category_id = :category_id OR substr(category_id, 1, length(:category_id) + 1) = :category_id || '.')
 """
 _ANSWERED = """
 SELECT product_id, image_sha256
 FROM category_predictions
-WHERE release_id = :release_id AND product_id IN ({keys})
+WHERE release_id = :release_id AND product_id IN :keys
 """
 
 
@@ -92,5 +88,5 @@ def _with_keys(
     connection: Connection, statement: str, product_ids: Iterable[str]
 ) -> tuple[sa.TextClause, str | Sequence[str]]:
     """Return a statement that takes any number of keys in one parameter, and that parameter."""
-    dialect, keys = connection.dialect.name, sorted(set(product_ids))
-    return sa.text(statement.format(keys=_KEYS[dialect])), keys if dialect == "postgresql" else json.dumps(keys)
+    dialect = connection.dialect.name
+    return sa.text(with_lists(statement, dialect)), list_value(sorted(set(product_ids)), dialect)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from sql.errors import DatabaseError
 from sql.store import open_database
+from tests.sql.servers import Server
 
 SECRET = "hunter2-secret"
 
@@ -49,3 +51,32 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DatabaseError, match=r"cannot be made"):
         open_database(f"sqlite:///{tmp_path}/file/shelfwise.db").upgrade()
+
+
+def test_an_older_postgresql_is_refused_in_one_sentence(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sql.engine.OLDEST_POSTGRESQL", 99)
+    database = open_database(server.database_url("postgres"))
+    for command in (database.upgrade, database.check):
+        with pytest.raises(DatabaseError, match=r"is on PostgreSQL \d+, expected 99 or later: use a newer server\.$"):
+            command()
+
+
+def test_an_older_sqlite_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sql.engine.OLDEST_SQLITE", (99, 0, 0))
+    with pytest.raises(DatabaseError, match=r"Python's SQLite is 3\.\d+\.\d+, expected 99\.0 or later: use a newer"):
+        open_database(f"sqlite:///{tmp_path}/shelfwise.db")
+
+
+def test_a_driver_that_is_gone_loses_its_transaction(server: Server) -> None:
+    with open_database(server.database_url("postgres")).engine.connect() as connection:
+        assert connection.execute(sa.text("SHOW idle_in_transaction_session_timeout")).scalar() == "30min"
+        assert connection.execute(sa.text("SHOW timezone")).scalar() == "UTC"
+
+
+def test_what_the_url_says_of_the_session_holds(server: Server) -> None:
+    url = server.url.set(drivername="postgresql", database="postgres")
+    given = {"options": "-c idle_in_transaction_session_timeout=5min", "application_name": "night"}
+    database = open_database(url.update_query_dict(given).render_as_string(hide_password=False))
+    with database.engine.connect() as connection:
+        assert connection.execute(sa.text("SHOW idle_in_transaction_session_timeout")).scalar() == "5min"
+        assert connection.execute(sa.text("SHOW application_name")).scalar() == "night"

@@ -112,6 +112,17 @@ def test_a_decision_that_cannot_be_meant_is_refused_whole(
     assert dump(database) == before
 
 
+def test_more_suggestions_than_an_engine_takes_parameters_are_accepted_at_once(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT)])
+    ids = [f"p{n}" for n in range(70_000)]
+    row = {**answer(database, "p"), "status": "review"}
+    with database.engine.begin() as connection:
+        table = metadata.tables["product_categories"]
+        connection.execute(table.insert(), [{**row, "product_id": product_id} for product_id in ids])
+    assert accept_suggestions(database, ids, decided_by="maria") == len(ids)
+    assert answer(database, "p69999")["status"] == "manual"
+
+
 def test_what_is_missing_is_said(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     with pytest.raises(UnknownNameError, match="No person decided on product 'p'"):

@@ -158,6 +158,9 @@ def test_current_category_of_many_products(shop: ProductDatabase) -> None:
     found = rows_of(shop, "current_of_products", {"product_ids": "p, q,nobody"})
     assert [(row["product_id"], row["category_id"]) for row in found] == [("p", T_SHIRT), ("q", T_SHIRT)]
     assert len(rows_of(shop, "current_of_products", {"product_ids": ["p"]})) == 1
+    # More than either engine takes parameters.
+    many = [*(f"nobody-{n}" for n in range(70_000)), "r", "p"]
+    assert [row["product_id"] for row in rows_of(shop, "current_of_products", {"product_ids": many})] == ["p", "r"]
 
 
 def test_a_backfill_of_a_newer_release_moves_answers(shop: ProductDatabase) -> None:
