@@ -52,8 +52,13 @@ class Places:
         """What ingest read and did not store, `ingest_date=YYYY-MM-DD/` below it."""
         return self.home / "seen"
 
+    @property
+    def catalog_rows(self) -> Path:
+        """What the catalog says anew of images that are stored, `ingest_date=YYYY-MM-DD/` below it."""
+        return self.home / "catalog_rows"
+
     def partition(self, root: Path, ingest_date: date) -> Path:
-        """Return one date's directory under `images` or `seen`."""
+        """Return one date's directory under `images`, `seen` or `catalog_rows`."""
         return root / f"ingest_date={ingest_date.isoformat()}"
 
     def predictions(self, run_id: str) -> Path:

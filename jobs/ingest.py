@@ -2,7 +2,7 @@
 
     shelfwise ingest --catalog shop.csv --run-date 2026-11-01
 
-Reads the catalog and the images that it names; writes images/ingest_date=D/ and seen/ingest_date=D/. The dataset is
+Reads the catalog and the images that it names; writes images/, seen/ and catalog_rows/ingest_date=D/. The dataset is
 its own index: what ingest knows is what these files say, and each file appears whole, so a killed ingest is simply
 repeated. Size and modification time say which images to read; the SHA-256 of their bytes says which have changed.
 """
@@ -26,7 +26,7 @@ from jobs.catalog import base_directory, read_catalog
 from jobs.config import IngestConfig, Places
 from jobs.images import Rejected, normalise
 from jobs.known_images import changed_rows, known_images, parted
-from jobs.schema import IMAGES, SEEN
+from jobs.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.shards import ShardWriter, row_count, shards
 from jobs.sources import Source, SourceReader, is_remote
 
@@ -107,7 +107,7 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     known = known_images(spark, config.places)
     changed = changed_rows(catalog, known, base=base_directory(config.catalog)).persist()
     total, to_read = catalog.count(), changed.count()
-    log.info("%s images in the catalog, %s to read", total, to_read)
+    log.info("%s images in the catalog, %s to look into", total, to_read)
     done = {"stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
     if to_read:
         at_once = spark.sparkContext.defaultParallelism
@@ -156,8 +156,9 @@ def read_and_store(
     places, day = config.places, config.ingest_date
     images = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=config.shard_bytes)
     seen = ShardWriter(places.partition(places.seen, day), SEEN, shard_bytes=config.shard_bytes)
+    heard = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=config.shard_bytes)
     counts = {"files": 0, "stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
-    for row, source in SourceReader(base, config.http, tasks=askers).read(rows):
+    for row, source in SourceReader(base, config.http, tasks=askers).read(_to_read(rows, heard, counts)):
         known = _as_seen(source)
         try:
             if source.rejection is not None:
@@ -187,8 +188,22 @@ def read_and_store(
         counts["stored"] += 1
     images.flush()
     seen.flush()
-    counts["files"] = images.files + seen.files
+    heard.flush()
+    counts["files"] = images.files + seen.files + heard.files
     return counts
+
+
+def _to_read(
+    rows: Iterator[Mapping[str, Any]], heard: ShardWriter, counts: dict[str, int]
+) -> Iterator[Mapping[str, Any]]:
+    """Give on the rows whose image must be read, and keep what the catalog says anew of stored images."""
+    for row in rows:
+        if row["says_more"]:
+            heard.add({**row, "seen_at_utc": datetime.now(UTC)})
+        if row["to_read"]:
+            yield row
+        else:
+            counts["unchanged"] += 1
 
 
 def _as_seen(source: Source) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What ingest knows of a catalog's images from its own files, and which rows it must look into.
 
-The dataset is its own index: the latest row of each image under `images/` and `seen/` says what is known of it.
+The dataset is its own index: the latest row of each image under `images/` and `seen/` says what is known of it, and the
+latest under `images/` and `catalog_rows/` what the catalog said of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from jobs.config import Places
-from jobs.schema import CATALOG_COLUMNS, IMAGES, SEEN
+from jobs.schema import CATALOG_COLUMNS, CATALOG_ROWS, IMAGES, SEEN
 from jobs.sources import is_remote, look
 
 if TYPE_CHECKING:
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
 
 _SOURCE = ("source_size_bytes", "source_mtime_ns", "source_version")
 _KNOWN = ("image_uri", "image_sha256", *_SOURCE, "reason", "ingest_date")
+_SAID = ("image_uri", "title", "category", "updated_at")
 _CHANGED = pa.schema(
     [pa.field(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS]
     + [pa.field(f"known_{name}", pa.string()) for name in ("sha256", "ingest_date", "source_version", "reason")]
+    + [pa.field("to_read", pa.bool_()), pa.field("says_more", pa.bool_())]
 )
+_SPARK_TYPES = {pa.int32(): "int", pa.bool_(): "boolean", pa.string(): "string"}
 
 
 def known_images(spark: SparkSession, places: Places) -> DataFrame:
-    """Return the latest that is known of each image: one row for each (product_id, image_no)."""
+    """Return the latest that is known of each image, and `said`, what the catalog said: one row an image."""
     from pyspark.sql import functions as f
     from pyspark.sql.pandas.types import from_arrow_schema
     from pyspark.sql.types import StringType, StructField, StructType
@@ -42,18 +46,25 @@ def known_images(spark: SparkSession, places: Places) -> DataFrame:
             return spark.createDataFrame([], types)
         return spark.read.schema(types).option("basePath", str(root)).parquet(*files)
 
-    stored = rows(places.images, IMAGES).withColumn("reason", f.lit(None).cast("string"))
+    said = [name for name in _SAID if name not in wanted]
+    stored = rows(places.images, IMAGES, *said).withColumn("read", f.lit(True)).withColumn("said", f.lit(True))
     seen = rows(places.seen, SEEN, "reason", "outcome").where("outcome != 'superseded'").drop("outcome")
+    heard = rows(places.catalog_rows, CATALOG_ROWS, *said).withColumn("said", f.lit(True))
     latest = (
-        stored.unionByName(seen)
+        stored.unionByName(seen.withColumn("read", f.lit(True)), allowMissingColumns=True)
+        .unionByName(heard, allowMissingColumns=True)
         .groupBy("product_id", "image_no")
-        .agg(f.max_by(f.struct(*_KNOWN), "seen_at_utc").alias("known"))
+        .agg(
+            f.max_by(f.struct(*_KNOWN), f.when(f.col("read"), f.col("seen_at_utc"))).alias("known"),
+            f.max_by(f.struct(*_SAID), f.when(f.col("said"), f.col("seen_at_utc"))).alias("said"),
+        )
     )
-    return latest.select("product_id", "image_no", *[f.col(f"known.{name}").alias(f"known_{name}") for name in _KNOWN])
+    known = [f.col(f"known.{name}").alias(f"known_{name}") for name in _KNOWN]
+    return latest.select("product_id", "image_no", *known, "said")
 
 
 def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Path) -> DataFrame:
-    """Keep the catalog's rows whose file is not known with this URI, size and modification time.
+    """Keep the catalog's rows whose file is not known with this URI, size and modification time, or that say more.
 
     Args:
         catalog: As `read_catalog` returns it.
@@ -62,22 +73,28 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Path) -> DataFra
 
     Returns:
         DataFrame of the catalog's columns; the content that is stored already, if any: `known_sha256` and
-        `known_ingest_date`; and of what is known of this very link, `known_source_version` and `known_reason`.
+        `known_ingest_date`; and of what is known of this very link, `known_source_version` and `known_reason`. And
+        `to_read`, that the image may have changed, and `says_more`, that the catalog's row of a stored image has.
     """
 
     def compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            rows = [row for row in batch.to_pylist() if _may_have_changed(row, base)]
+            rows = [
+                {**row, "to_read": _may_have_changed(row, base), "says_more": _says_more(row)}
+                for row in batch.to_pylist()
+            ]
+            rows = [row for row in rows if row["to_read"] or row["says_more"]]
             columns = {name: [row[name] for row in rows] for name in CATALOG_COLUMNS}
             stored = [row if row["known_reason"] is None else {} for row in rows]
             columns["known_sha256"] = [row.get("known_image_sha256") for row in stored]
             columns["known_ingest_date"] = [row.get("known_ingest_date") for row in stored]
             for name in ("source_version", "reason"):
                 columns[f"known_{name}"] = [row[f"known_{name}"] if _same_link(row) else None for row in rows]
+            columns |= {name: [row[name] for row in rows] for name in ("to_read", "says_more")}
             yield pa.RecordBatch.from_pydict(columns, schema=_CHANGED)
 
     joined = catalog.join(known, on=["product_id", "image_no"], how="left")
-    types = ", ".join(f"{field.name} {'int' if pa.types.is_integer(field.type) else 'string'}" for field in _CHANGED)
+    types = ", ".join(f"{field.name} {_SPARK_TYPES[field.type]}" for field in _CHANGED)
     return joined.mapInArrow(compare, types)
 
 
@@ -89,6 +106,11 @@ def _may_have_changed(row: Mapping[str, Any], base: Path) -> bool:
         return True
     found = look(row["image_uri"], base)
     return (found.size_bytes, found.mtime_ns) != (row["known_source_size_bytes"], row["known_source_mtime_ns"])
+
+
+def _says_more(row: Mapping[str, Any]) -> bool:
+    """Say whether the catalog's row of a stored image is another one than before."""
+    return row["said"] is not None and any(row["said"][name] != row[name] for name in _SAID)
 
 
 def _same_link(row: Mapping[str, Any]) -> bool:

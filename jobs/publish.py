@@ -2,7 +2,8 @@
 
     shelfwise publish --run-date 2026-11-01
 
-Reads predictions/run_id=R/ and the run's rejections; writes the tables of `sql.tables`. A run whose shards are not all
+Reads predictions/run_id=R/, the run's rejections and what the catalog said anew; writes the tables of `sql.tables`. A
+run whose shards are not all
 predicted, or were predicted by another release, is refused; publishing a run again changes no row.
 """
 
@@ -22,6 +23,7 @@ from jobs.config import MAX_NAME_CHARACTERS, Places, PredictConfig, RunConfig, R
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
+from jobs.shards import ingest_date_of, shards
 from models.products import answer_of_images
 from models.release import Release
 from sql.records import (
@@ -50,12 +52,14 @@ class RunFiles:
     Attributes:
         predictions: A file for each shard.
         rejections: Rows of `jobs.schema.SEEN` with their `ingest_date`, from ingest.
+        catalog_rows: Files with what the catalog said anew of stored images on the run's dates.
         images: That the run takes of its partitions.
         contents: By ingest date: for each (product_id, image_no) that it holds more than once, the one to publish.
     """
 
     predictions: tuple[Path, ...]
     rejections: tuple[Mapping[str, Any], ...]
+    catalog_rows: tuple[Path, ...]
     images: int
     contents: Mapping[date, Mapping[tuple[str, int], str]]
 
@@ -88,7 +92,13 @@ def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -
         rejections += [{**row, "ingest_date": day} for row in found.rejections]
     files = tuple(prediction_file(config, chosen.shard) for chosen in every)
     images = sum(chosen.images for chosen in every)
-    return RunFiles(files, tuple(rejections) if with_rejections else (), images, contents)
+    return RunFiles(
+        predictions=files,
+        rejections=tuple(rejections) if with_rejections else (),
+        catalog_rows=tuple(shards(config.places.catalog_rows, config.dates)),
+        images=images,
+        contents=contents,
+    )
 
 
 def check_rejected(places: Places, run: RunConfig) -> None:
@@ -153,7 +163,7 @@ def run(
         record,
         predictions=prediction_rows(files),
         rejections=_rejections(files),
-        products=_rows(files, PRODUCT_COLUMNS, answered_only=False) if fill_products else (),
+        products=_product_rows(files) if fill_products else (),
         categories=category_records(release),
         release=release_record(release),
         combine=decider(release),
@@ -191,6 +201,17 @@ def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> It
                 for row, (day, product_id, image_no, content) in zip(rows, named, strict=True)
                 if files.contents[day].get((product_id, image_no), content) == content
             ]
+
+
+def _product_rows(files: RunFiles) -> Iterator[Batch]:
+    """Yield the catalog's rows of what was predicted, then those that it says anew of images stored before."""
+    *columns, _seen_at_utc = PRODUCT_COLUMNS
+    for rows in _rows(files, columns, answered_only=False):
+        yield [(*row, None) for row in rows]
+    for path in files.catalog_rows:
+        for batch in ds.dataset(path).scanner(batch_size=_BATCH_ROWS).to_batches():
+            day = ingest_date_of(path)
+            yield [tuple({**row, "ingest_date": day}[name] for name in PRODUCT_COLUMNS) for row in batch.to_pylist()]
 
 
 def _rejections(files: RunFiles) -> Iterator[Batch]:

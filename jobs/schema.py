@@ -55,6 +55,21 @@ SEEN = pa.schema(
 (the content `image_sha256` was stored on this date, and a newer content of the same image came on the same date).
 """
 
+CATALOG_ROWS = pa.schema(
+    [
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("image_no", pa.int32(), nullable=False),
+        pa.field("image_uri", pa.string(), nullable=False),
+        pa.field("title", pa.string()),
+        pa.field("category", pa.string()),
+        pa.field("updated_at", pa.string()),
+        pa.field("seen_at_utc", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""One row a catalog row that says something new of an image stored before, under catalog_rows/ingest_date=YYYY-MM-DD/.
+
+A new title needs no new prediction, so that publish takes it from here."""
+
 PREDICTIONS = pa.schema(
     [
         pa.field("product_id", pa.string(), nullable=False),

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 ROW_GROUP_ROWS = 64
 """Images that a reader holds at once; a multiple of the usual batch sizes."""
 
+_KEYS = ("product_id", "image_no", "image_sha256")
+
 
 @contextmanager
 def whole_file(target: Path, schema: pa.Schema, *, compression: Mapping[str, str] | str = "zstd") -> Iterator[Any]:
@@ -54,7 +56,7 @@ class ShardWriter:
 
         Args:
             directory: Of one ingest date; made when the first file is written.
-            schema: `IMAGES` or `SEEN`.
+            schema: `IMAGES`, `SEEN` or `CATALOG_ROWS`.
             shard_bytes: A file is closed once its binary columns reach this many bytes.
         """
         self._directory, self._schema, self._shard_bytes = directory, schema, shard_bytes
@@ -75,7 +77,7 @@ class ShardWriter:
         """Put what was added in place as one file; nothing happens when nothing was added."""
         if not self._rows:
             return
-        keys = [self._names.index(name) for name in ("product_id", "image_no", "image_sha256")]
+        keys = [self._names.index(name) for name in _KEYS if name in self._names]
         content = hashlib.sha256(repr([[row[key] for key in keys] for row in self._rows]).encode()).hexdigest()
         target = self._directory / f"part-{content[:16]}-{len(self._rows):06d}.parquet"
         with whole_file(target, self._schema, compression=self._compression) as writer:

@@ -79,7 +79,8 @@ FROM (
         staged.*,
         row_number() OVER (
             PARTITION BY product_id, image_no
-            ORDER BY ingest_date DESC, updated_at DESC, image_uri, title, category
+            ORDER BY
+                ingest_date DESC, seen_at_utc IS NULL, seen_at_utc DESC, updated_at DESC, image_uri, title, category
         ) AS place
     FROM staged_products AS staged
 ) AS ranked

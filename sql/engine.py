@@ -126,6 +126,15 @@ def tune(connection: Connection) -> None:
     # Writers queue, so only one at a time takes all of this. Samples of temporary tables need not be large.
     for setting in ("work_mem = '256MB'", "temp_buffers = '256MB'", "default_statistics_target = 10", "jit = off"):
         connection.exec_driver_sql(f"SET LOCAL {setting}")
+    # A driver that is killed loses its locks within a second, not at the end of the statement that it waited for.
+    # Servers on systems that cannot tell, such as Windows, refuse the setting and do without.
+    connection.exec_driver_sql("""
+        DO $$ BEGIN
+            PERFORM set_config('client_connection_check_interval', '1s', true);
+        EXCEPTION WHEN invalid_parameter_value THEN
+            NULL;
+        END $$
+    """)
 
 
 @contextmanager

@@ -44,8 +44,10 @@ PRODUCT_COLUMNS = (
     "category",
     "updated_at",
     "ingest_date",
+    "seen_at_utc",
 )
-"""A catalog row and the ingest date of the image it was read for; a row of a newer date is never overwritten."""
+"""A catalog row and the ingest date it was read on; a row of a newer date is never overwritten. Of two rows of one date
+that of the later `seen_at_utc` is taken, None coming first: a row that was read together with its image."""
 
 Rows = Sequence[tuple[Any, ...]]
 """One batch."""

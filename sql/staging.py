@@ -16,14 +16,19 @@ from sqlalchemy.types import TypeEngine
 
 from sql.errors import DatabaseError
 from sql.records import PREDICTION_COLUMNS, PRODUCT_COLUMNS, REJECTION_COLUMNS, Rows
-from sql.tables import category_predictions, products, rejected_images
+from sql.tables import UtcDateTime, category_predictions, products, rejected_images
+
+
+def _types(table: sa.Table, columns: tuple[str, ...], **more: TypeEngine[Any]) -> dict[str, TypeEngine[Any]]:
+    return {name: more[name] if name in more else table.c[name].type for name in columns}
+
 
 STAGED = {
-    "staged_predictions": (category_predictions, PREDICTION_COLUMNS),
-    "staged_rejections": (rejected_images, REJECTION_COLUMNS),
-    "staged_products": (products, PRODUCT_COLUMNS),
+    "staged_predictions": _types(category_predictions, PREDICTION_COLUMNS),
+    "staged_rejections": _types(rejected_images, REJECTION_COLUMNS),
+    "staged_products": _types(products, PRODUCT_COLUMNS, seen_at_utc=UtcDateTime()),
 }
-"""Temporary table -> the table whose columns it takes, and which of them in what order."""
+"""Temporary table -> its columns in order, with their types."""
 
 
 def create_temporary(connection: Connection, name: str, columns: dict[str, TypeEngine[Any]]) -> None:
@@ -45,13 +50,14 @@ def stage(connection: Connection, name: str, batches: Iterable[Rows]) -> None:
     Raises:
         DatabaseError: A tuple has another number of values than the table has columns.
     """
-    table, columns = STAGED[name]
-    create_temporary(connection, name, {column: table.c[column].type for column in columns})
+    types = STAGED[name]
+    columns = tuple(types)
+    create_temporary(connection, name, types)
     checked = (_checked(rows, name, columns) for rows in batches)
     if connection.dialect.name == "postgresql":
         _copy(connection, name, columns, checked)
     else:
-        _insert(connection, name, [table.c[column].type for column in columns], checked)
+        _insert(connection, name, list(types.values()), checked)
     analyze(connection, name)
 
 

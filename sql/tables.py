@@ -64,7 +64,7 @@ products = sa.Table(
     sa.Column(
         "ingest_date",
         sa.Date,
-        comment="Of the image this row was last read for; empty where a shop fills it",
+        comment="Night that this row was last read anew; empty where a shop fills it",
     ),
     comment="The catalog as last read, one row a product image; a shop maps its own table or view instead",
 )

@@ -67,6 +67,7 @@ class SmallShop:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.rows: dict[tuple[str, int], str] = {}
+        self.titles: dict[str, str] = {}
         directory.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -75,8 +76,8 @@ class SmallShop:
         path = self.directory / "catalog.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(("product_id", "image_no", "image_uri"))
-            writer.writerows((*key, uri) for key, uri in self.rows.items())
+            writer.writerow(("product_id", "image_no", "image_uri", "title"))
+            writer.writerows((*key, uri, self.titles.get(key[0])) for key, uri in self.rows.items())
         return str(path)
 
     def add(self, product_id: str, *, seed: int | None = None, image_no: int = 0) -> Path:

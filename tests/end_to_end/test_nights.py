@@ -154,3 +154,20 @@ def test_real_photographs_are_all_tagged_or_rejected(shelfwise: Shelfwise, home:
     tagged = ask(home, "SELECT count(*) FROM product_categories")[0][0]
     rejected = ask(home, "SELECT count(*) FROM rejected_images")[0][0]
     assert tagged + rejected == files
+
+
+def test_a_renamed_product_shows_its_new_title_the_next_night(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path
+) -> None:
+    shop.add_many(["same", "renamed"])
+    shop.titles = {"same": "Hat", "renamed": "Sneekers"}
+    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", "2026-11-01").code == 0
+    answers = ask(home, "SELECT * FROM product_categories")
+    shop.titles["renamed"] = "Sneakers"
+    for changed in (1, 0):
+        done = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", "2026-11-02", "--json")
+        assert done.code == 0, done.err
+        assert (done.json["predict"]["images"], done.json["publish"]["catalog_rows_changed"]) == (0, changed)
+        titles = ask(home, "SELECT product_id, title, ingest_date FROM products ORDER BY product_id")
+        assert titles == [("renamed", "Sneakers", "2026-11-02"), ("same", "Hat", "2026-11-01")]
+    assert ask(home, "SELECT * FROM product_categories") == answers

@@ -102,6 +102,21 @@ def test_the_content_decides_when_only_the_time_changed_back(run: Ingest, shop: 
     assert run(shop.catalog, NEXT_DAY).images_stored == 1
 
 
+def test_a_new_title_is_kept_once_and_its_image_is_not_read(run: Ingest, shop: SmallShop) -> None:
+    shop.add_many(["same", "renamed", "redone"])
+    run(shop.catalog)
+    assert not shards(run.places.catalog_rows, [DAY]), "a new image brings its own words"
+    shop.titles = {"renamed": "Boots", "redone": "Shoes"}
+    shop.add("redone", seed=99)
+    summary = run(shop.catalog, NEXT_DAY)
+    assert (summary.images_unchanged, summary.images_stored) == (2, 1)
+    heard = [row for path in shards(run.places.catalog_rows, [NEXT_DAY]) for row in pq.read_table(path).to_pylist()]
+    assert {(row["product_id"], row["title"]) for row in heard} == {("renamed", "Boots"), ("redone", "Shoes")}
+    summary = run(shop.catalog, date(2026, 11, 3))
+    assert (summary.images_unchanged, summary.source_bytes) == (3, 0)
+    assert not shards(run.places.catalog_rows, [date(2026, 11, 3)]), "what was said once is known"
+
+
 def test_shards_are_bounded(run: Ingest, shop: SmallShop) -> None:
     shop.add_many([f"p{number:03d}" for number in range(40)])
     run(shop.catalog, shard_bytes=20_000)

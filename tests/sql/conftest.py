@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from sql.store import ProductDatabase, open_database
 from tests.sql.servers import NoServerError, Server, started_server
 
 ENGINES = ("sqlite", "postgresql")
 
+FORGETFUL = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""Here drivers die, never the server, and databases come and go by the hundred: nothing need reach the disk."""
+
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """One server for the whole session; without any the tests fail and say so."""
     try:
-        with started_server() as server:
+        with started_server(FORGETFUL) as server:
             yield server
     except NoServerError as error:
         pytest.fail(str(error), pytrace=False)
@@ -75,6 +80,26 @@ def new_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) ->
         return server.database_url(names[-1])
 
     yield make
+    for name in names:
+        request.getfixturevalue("server").drop(name)
+
+
+@pytest.fixture
+def copy_url(engine_name: str, request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
+    """Copies a database that nobody is connected to, and returns the copy's URL."""
+    names: list[str] = []
+
+    def copy(url: str) -> str:
+        if engine_name == "sqlite":
+            path = url.removeprefix("sqlite:///")
+            with sqlite3.connect(path) as source, sqlite3.connect(f"{path}-copy") as target:
+                source.backup(target)
+            return f"{url}-copy"
+        server: Server = request.getfixturevalue("server")
+        names.append(server.create(str(sa.make_url(url).database)))
+        return server.database_url(names[-1])
+
+    yield copy
     for name in names:
         request.getfixturevalue("server").drop(name)
 

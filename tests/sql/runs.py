@@ -69,9 +69,12 @@ def rejection(product_id: str, reason: str = "truncated", *, image_no: int = 0, 
     return (product_id, image_no, f"file:///shop/{product_id}.jpg", None, day, reason, "ends after 10 bytes", seen)
 
 
-def product(product_id: str, title: str = "a title", *, night: int = 0) -> tuple[Any, ...]:
+def product(
+    product_id: str, title: str = "a title", *, night: int = 0, seen_at_utc: datetime | None = None
+) -> tuple[Any, ...]:
     """One row in the order of PRODUCT_COLUMNS."""
-    return (product_id, 0, f"file:///shop/{product_id}-0.jpg", title, None, None, NIGHT + timedelta(days=night))
+    uri, day = f"file:///shop/{product_id}-0.jpg", NIGHT + timedelta(days=night)
+    return (product_id, 0, uri, title, None, None, day, seen_at_utc)
 
 
 def run_record(night: int = 0, *, release: ReleaseRecord = RELEASE, run_id: str | None = None) -> RunRecord:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +12,8 @@ import sqlalchemy as sa
 
 from sql.errors import DatabaseError
 from sql.store import ProductDatabase, open_database
-from tests.sql import processes, runs
-from tests.sql.runs import BOOT, SHIRT, T_SHIRT, batches, dump, prediction, product, publish, rejection
-
-KILLS = 20
-ROWS = 100_000
+from tests.sql import processes
+from tests.sql.runs import BOOT, SHIRT, T_SHIRT, dump, prediction, product, publish, rejection
 
 
 def a_night() -> dict[str, Any]:
@@ -128,53 +124,3 @@ def test_readers_see_the_night_before_until_the_commit_and_never_wait(database: 
     assert len(seen) > 20
     assert all(seen)
     assert dump(reader) != before
-
-
-@pytest.fixture(scope="module")
-def big_nights() -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """One night of half the products, then one that changes these and adds as many."""
-    first = [prediction(f"p{n:06d}", SHIRT, 0.5, content="A") for n in range(0, ROWS, 2)]
-    second = [prediction(f"p{n:06d}", (SHIRT, BOOT)[n % 3 > 0], 0.9, content="B", night=1) for n in range(ROWS)]
-    return first, second
-
-
-def publish_big(url: str, rows: list[tuple[Any, ...]], night: int) -> None:
-    open_database(url).publish(
-        runs.run_record(night),
-        predictions=batches(rows, 5000),
-        rejections=[],
-        products=[],
-        categories=runs.CATEGORIES,
-        release=runs.RELEASE,
-        combine=runs.combine,
-    )
-
-
-@pytest.mark.timeout(600)
-def test_killed_at_twenty_moments_of_a_big_run(
-    new_url: Callable[[], str], big_nights: tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]], engine_name: str
-) -> None:
-    first, second = big_nights
-    clean, killed = new_url(), new_url()
-    publish_big(clean, first, 0)
-    publish_big(killed, first, 0)
-    started = time.monotonic()
-    publish_big(clean, second, 1)
-    whole_seconds = time.monotonic() - started
-    moments = random.Random(engine_name)
-    struck = 0
-    for _ in range(KILLS):
-        child = processes.start(lambda: publish_big(killed, second, 1))
-        child.join(moments.uniform(0, 0.8 * whole_seconds))
-        if child.is_alive():
-            child.kill()
-        child.join()
-        struck += child.exitcode == -9
-        with open_database(killed).engine.connect() as connection:
-            found = connection.execute(sa.text("SELECT count(*) FROM category_predictions")).scalar_one()
-            states = connection.execute(sa.text("SELECT count(*) FROM runs WHERE state = 'published'")).scalar_one()
-        assert (found, states) in ((len(first), 1), (len(first) + len(second), 2))
-    # Once a fast machine lets one attempt through, the later ones have nothing left to write.
-    assert struck >= KILLS // 4, f"only {struck} attempts were killed in time"
-    publish_big(killed, second, 1)
-    assert dump(open_database(killed)) == dump(open_database(clean))

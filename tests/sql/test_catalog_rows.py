@@ -1,0 +1,48 @@
+"""The catalog's own rows: the newest night's words stand, and of one night those that were heard last."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sql.store import ProductDatabase
+from tests.sql.runs import dump, prediction, product, publish
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def titles(database: ProductDatabase) -> dict[str, str]:
+    return {row[0]: row[3] for row in dump(database)["products"]}
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_what_was_heard_last_of_a_night_stands_in_any_order(database: ProductDatabase, turn: int) -> None:
+    heard = [
+        product("p", "read with its image"),
+        product("p", "renamed", seen_at_utc=NOON),
+        product("p", "a last name", seen_at_utc=NOON + timedelta(hours=1)),
+    ]
+    publish(database, [prediction("p")], products=heard[::turn])
+    assert titles(database) == {"p": "a last name"}
+    counts = publish(database, [prediction("p")], products=heard[::-turn])
+    assert not counts.changed
+    assert titles(database) == {"p": "a last name"}
+
+
+def test_a_new_title_needs_no_new_prediction_and_rewrites_nothing_else(database: ProductDatabase) -> None:
+    publish(database, [prediction("p"), prediction("q")], products=[product("p"), product("q")])
+    before = dump(database)
+    later = NOON + timedelta(days=1)
+    counts = publish(database, night=1, products=[product("p", "renamed", night=1, seen_at_utc=later)])
+    assert (counts.catalog_rows_changed, counts.images_changed, counts.products_changed) == (1, 0, 0)
+    assert titles(database) == {"p": "renamed", "q": "a title"}
+    after = dump(database)
+    for name in ("category_predictions", "product_categories", "category_totals", "rejected_images"):
+        assert after[name] == before[name]
+
+
+def test_a_backfill_of_an_older_night_does_not_bring_the_old_title_back(database: ProductDatabase) -> None:
+    publish(database, night=1, products=[product("p", "renamed", night=1, seen_at_utc=NOON)])
+    publish(database, [prediction("p")], run_id="backfill", night=2, products=[product("p", "as it was read")])
+    assert titles(database) == {"p": "renamed"}
