@@ -106,11 +106,14 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     catalog = read_catalog(spark, config.catalog, scratch_dir=scratch_dir, products=config.products)
     known = known_images(spark, config.places)
     changed = changed_rows(catalog, known, base=base_directory(config.catalog)).persist()
+    context = spark.sparkContext
+    context.setJobDescription(f"ingest {config.ingest_date}: compare the catalog with what is known")
     total, to_read = catalog.count(), changed.count()
     log.info("%s images in the catalog, %s to look into", total, to_read)
     done = {"stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
     if to_read:
-        at_once = spark.sparkContext.defaultParallelism
+        context.setJobDescription(f"ingest {config.ingest_date}: read, verify and store {to_read} images")
+        at_once = context.defaultParallelism
         tasks = max(at_once, math.ceil(to_read / ROWS_A_TASK))
         askers = min(at_once, config.http.per_host)
         reports = parted(changed, tasks, askers=askers).mapInArrow(_task(config, askers), _TASK_REPORT)

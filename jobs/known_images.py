@@ -125,4 +125,5 @@ def parted(rows: DataFrame, tasks: int, *, askers: int) -> DataFrame:
     share = f.pmod(f.hash("product_id", "image_no"), f.lit(askers)).cast("string")
     local = host == ""
     key = (host, f.when(local, f.col("product_id")).otherwise(share), f.when(local, f.col("image_no")))
-    return rows.repartition(tasks, *key)
+    # In order: a task that Spark starts again then makes the same files, whose names follow from what they hold.
+    return rows.repartition(tasks, *key).sortWithinPartitions("product_id", "image_no")

@@ -21,6 +21,8 @@ from models.release import load_release
 from tests.cluster.shards import DAY, predict_on, spark_config, write_shards
 from tests.standalone import Standalone, free_port
 
+pytestmark = pytest.mark.timeout(600)  # several Java processes start, beside whatever else this machine does
+
 
 def predictions(places: Places, run_id: str) -> list[dict[str, object]]:
     """Return a run's rows in order."""
@@ -29,21 +31,47 @@ def predictions(places: Places, run_id: str) -> list[dict[str, object]]:
     return [row for path in files for row in pq.read_table(path).to_pylist()]
 
 
-def test_every_master_gives_the_same_predictions(places: Places, tiny_release: Path, cluster: Standalone) -> None:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """Three shards that every master predicts."""
+    places = Places(tmp_path_factory.mktemp("home"))
     write_shards(places, shards=3, images=20)
-    masters = ("local[1]", "local[2]", "local-cluster[2,1,1024]", cluster.url)
-    for number, master in enumerate(masters):
-        done = predict_on(master, places, tiny_release, run_id=f"run-{number}")
-        assert (done.shards_skipped, done.images) == (0, 60), master
-    expected = predictions(places, "run-0")
-    assert len({row["product_id"] for row in expected}) == 60
-    for number, master in enumerate(masters):
-        assert predictions(places, f"run-{number}") == expected, master
-    again = predict_on(cluster.url, places, tiny_release, run_id="run-3")
+    return places
+
+
+@pytest.fixture(scope="module")
+def expected(home: Places, tiny_release: Path) -> list[dict[str, object]]:
+    """What one local core predicts."""
+    assert predict_on("local[1]", home, tiny_release, run_id="expected").images == 60
+    rows = predictions(home, "expected")
+    assert len({row["product_id"] for row in rows}) == 60
+    return rows
+
+
+def test_two_local_cores_predict_the_same(home: Places, tiny_release: Path, expected: list[dict[str, object]]) -> None:
+    predict_on("local[2]", home, tiny_release, run_id="two-cores")
+    assert predictions(home, "two-cores") == expected
+
+
+def test_a_cluster_in_one_process_predicts_the_same(
+    home: Places, tiny_release: Path, expected: list[dict[str, object]]
+) -> None:
+    predict_on("local-cluster[2,1,1024]", home, tiny_release, run_id="local-cluster")
+    assert predictions(home, "local-cluster") == expected
+
+
+def test_a_standalone_cluster_predicts_the_same_with_one_copy_of_the_release_an_executor(
+    home: Places, tiny_release: Path, expected: list[dict[str, object]], cluster: Standalone
+) -> None:
+    done = predict_on(cluster.url, home, tiny_release, run_id="standalone")
+    assert (done.shards_skipped, done.images) == (0, 60)
+    assert predictions(home, "standalone") == expected
+    executors = [path for path in cluster.directory.glob("worker-*/app-*/*") if path.is_dir()]
+    assert executors
+    copies = [len(list(path.rglob("*.weights.h5"))) for path in executors]
+    assert max(copies) <= 1, "and two tasks of an executor share it"
+    again = predict_on(cluster.url, home, tiny_release, run_id="standalone")
     assert (again.shards_skipped, again.images) == (3, 0), "a finished shard is never computed again"
-    # The release came to each executor of the standalone cluster once, and was removed with it or lies there still.
-    for executor in cluster.directory.glob("worker-*/app-*/*"):
-        assert len(list(executor.rglob("*.weights.h5"))) <= 1, executor
 
 
 def test_weights_that_arrive_altered_are_refused(

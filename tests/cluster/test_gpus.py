@@ -18,6 +18,7 @@ from jobs.spark import spark_session
 from tests.cluster.shards import spark_config
 from tests.standalone import ROOT, Worker, standalone
 
+pytestmark = pytest.mark.timeout(600)
 FIND_GPUS = ROOT / "jobs" / "cluster" / "find_gpus.sh"
 
 

@@ -1,0 +1,46 @@
+"""A night in which an executor, a Python worker or the driver is killed loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SmallShop
+from tests.nights_under_fire import FAULTS, Field, Outcome, night
+from tests.standalone import Standalone
+
+pytestmark = pytest.mark.timeout(900)
+IMAGES = 120
+
+
+@pytest.fixture(scope="module")
+def field(cluster: Standalone, tiny_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Field:
+    """A catalog of which a night makes about twelve shards."""
+    shop = SmallShop(tmp_path_factory.mktemp("fire") / "shop")
+    shop.add_many([f"p{number:05d}" for number in range(IMAGES)])
+    size = sum(path.stat().st_size + 256 for path in shop.directory.glob("*.jpg"))
+    return Field(cluster, Path(shop.catalog), tiny_release, IMAGES, shard_bytes=size // 12)
+
+
+@pytest.fixture(scope="module")
+def calm(field: Field, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A night in which nothing dies."""
+    return night(field, tmp_path_factory.mktemp("calm") / "home")
+
+
+def test_an_undisturbed_night_predicts_each_shard_once(calm: Outcome) -> None:
+    assert calm.exit_codes == (0,)
+    assert calm.started == calm.shards >= 10
+    assert (calm.images_redone, calm.rows_lost, calm.rows_double) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_kill_loses_nothing(field: Field, calm: Outcome, tmp_path: Path, fault: str) -> None:
+    found = night(field, tmp_path / "home", fault=FAULTS[fault], after_seconds=0.6 * calm.seconds)
+    assert found.killed_after_seconds > 0
+    assert found.exit_codes[-1] == 0
+    assert (found.rows_lost, found.rows_double) == (0, 0)
+    assert found.answers == calm.answers
+    in_flight = 2  # executors
+    assert found.images_redone <= in_flight * (IMAGES / calm.shards) + 1
