@@ -81,7 +81,7 @@ class Station:
 
     def fitted(self, config: PredictConfig) -> PredictConfig:
         """Return what a shard is read with here: on an accelerator all cores of the task decode."""
-        workers = max(config.decode_workers, task_cores()) if self.accelerator else config.decode_workers
+        workers = max(config.decode_workers, task_cores() or 1) if self.accelerator else config.decode_workers
         return replace(config, batch_size=self.tuning.batch_size, decode_workers=workers)
 
     def workplace(self) -> Workplace:
@@ -128,7 +128,7 @@ def station(config: PredictConfig, shard: Path, distributed: Release | None) -> 
     """
     from models.environment import prepare_environment, quiet_start
 
-    prepare_environment(task_gpu())
+    prepare_environment(task_gpu(), cores=task_cores())
     directory = _arrived() if distributed else config.release_dir
     made_of = (directory, config.computing, config.batch_size)
     if _stations and _stations[0].made_of == made_of:
@@ -240,10 +240,10 @@ def task_gpu() -> str | None:
     return found.addresses[0] if found else None
 
 
-def task_cores() -> int:
-    """Return how many cores this task owns; 1 outside a task."""
+def task_cores() -> int | None:
+    """Return how many cores this task owns; None outside a task."""
     context = _task()
-    return int(context.cpus()) if context else 1
+    return int(context.cpus()) if context else None
 
 
 def task_attempt() -> int:

@@ -13,7 +13,7 @@ from models.faults import DeviceLost
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def prepare_environment(gpu: str | None = None) -> None:
+def prepare_environment(gpu: str | None = None, *, cores: int | None = None) -> None:
     """Set what the backends read when they are imported; what the caller has set already stays, but for the GPU.
 
     oneDNN's kernels double the rate on CPUs and are off by default on AMD; the log level keeps TensorFlow's start-up
@@ -23,6 +23,7 @@ def prepare_environment(gpu: str | None = None) -> None:
         gpu: Address of the one GPU that the caller owns, as Spark gives it: an index or a UUID of the machine. It
             replaces `CUDA_VISIBLE_DEVICES` whole; it is no place in a list that is already narrowed. None leaves what
             is visible as it is.
+        cores: Of the machine's, that the caller may use; None is all.
 
     Raises:
         DeviceLost: If this process has imported a backend for another GPU; only a new process can change it.
@@ -32,6 +33,8 @@ def prepare_environment(gpu: str | None = None) -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if cores:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores))
     if gpu is None:
         return
     bound = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,0 +1,211 @@
+"""Precision, batch size and devices of the networks, as far as a processor can show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from jobs import tuned
+from jobs.config import Computing, Places, PredictConfig, RunFailed
+from jobs.shard_reports import PredictSummary, ShardReport, slowest_stage
+from jobs.shards import shards
+from jobs.station import Station, station
+from models.devices import Device, device
+from models.predictor import EnsemblePredictor
+from models.release import Release, load_release
+from models.spec import Images, Predictions
+from models.tuning import agreement, agrees, find_batch_size
+from tests.unit.test_predict_loop import DAY, write_images
+
+
+def answers_of(choices: list[int]) -> Predictions:
+    confidences = np.eye(4, dtype=np.float32)[choices]
+    return Predictions(confidences, {"one": confidences})
+
+
+def test_agreement_is_the_share_of_equal_first_choices() -> None:
+    assert agreement(answers_of([0, 1, 2, 3]), answers_of([0, 1, 2, 0])) == 0.75
+    assert agreement(answers_of([0, 1]), answers_of([0, 1])) == 1.0
+
+
+class Choosing:
+    """Chooses by the first pixel; `changed` of the images differently."""
+
+    decode_px = 8
+
+    def __init__(self, changed: int = 0, *, broken: bool = False) -> None:
+        self.changed, self.broken = changed, broken
+
+    def predict(self, images: Images) -> Predictions:
+        numbers = images[:, 0, 0, 0].astype(int) * 256 + images[:, 0, 0, 1]
+        answers = answers_of([int(number < self.changed) for number in numbers])
+        if self.broken:
+            answers.confidences[0] = np.nan
+        return answers
+
+
+@pytest.mark.parametrize(("changed", "same"), [(0, True), (2, True), (3, False)])
+def test_half_precision_may_differ_in_one_of_a_thousand(changed: int, same: bool) -> None:
+    images = np.zeros((2000, 8, 8, 3), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(2000), 256)
+    assert agrees(Choosing(changed), Choosing(), images) is same
+    assert not agrees(Choosing(broken=True), Choosing(broken=True), images)
+
+
+class Timed:
+    """Takes so many seconds a batch; a larger one than fits is refused."""
+
+    decode_px = 8
+
+    def __init__(self, fits: int, seconds: dict[int, float]) -> None:
+        self.fits, self.seconds, self.now = fits, seconds, 0.0
+
+    def predict(self, images: Images) -> Predictions:
+        if len(images) > self.fits:
+            raise RuntimeError("OOM when allocating tensor with shape[1,2]")
+        self.now += self.seconds.get(len(images), 0.01 + 0.0001 * len(images))
+        return answers_of([0] * len(images))
+
+
+@pytest.mark.parametrize(
+    ("fits", "seconds", "size"),
+    [
+        (10**6, {32: 1.0, 64: 1.0, 128: 1.0, 256: 1.98}, 128),  # from 128 to 256 the rate grows by 1 %
+        (200, {32: 1.0, 64: 1.0, 128: 1.0}, 128),
+        (10**6, {32: 1.0, 64: 2.0}, 32),
+        (10**6, dict.fromkeys((32, 64, 128, 256, 512, 1024, 2048, 4096), 1.0), 4096),
+    ],
+)
+def test_the_batch_is_doubled_until_it_stops_paying_or_memory_ends(
+    fits: int, seconds: dict[int, float], size: int
+) -> None:
+    predictor = Timed(fits, seconds)
+    assert find_batch_size(predictor, clock=lambda: predictor.now) == size
+
+
+def test_a_batch_that_fails_for_another_reason_is_not_taken_for_want_of_memory() -> None:
+    class Broken(Timed):
+        def predict(self, images: Images) -> Predictions:
+            raise ValueError("wrong shape")
+
+    with pytest.raises(ValueError, match="wrong shape"):
+        find_batch_size(Broken(1, {}))
+
+
+def test_mixed_precision_computes_in_float16_and_answers_in_float32(tiny_release: Path) -> None:
+    release = load_release(tiny_release)
+    before = keras.config.dtype_policy().name
+    half = EnsemblePredictor(release, tiny_release, precision="mixed_float16")
+    assert keras.config.dtype_policy().name == before, "the process's own policy is as it was"
+    full = EnsemblePredictor(release, tiny_release)
+    images = np.random.default_rng(1).integers(0, 256, (16, 32, 32, 3), np.uint8)
+    one, other = half.predict(images), full.predict(images)
+    assert one.confidences.dtype == np.float32
+    assert np.abs(one.confidences - other.confidences).max() > 0, "it was computed in float32 after all"
+    assert np.abs(one.confidences - other.confidences).max() < 0.02
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) -> PredictConfig:
+    class Light:
+        """Stands for the networks, whose building takes its time; `test_mixed_precision` builds them."""
+
+        decode_px = 32
+
+        def __init__(self, release: Release, directory: Path, *, precision: str = "float32") -> None:
+            assert (directory / release.networks[0].weights_file).is_file()
+
+        def predict(self, images: Images) -> Predictions:
+            return answers_of([0] * len(images))
+
+    monkeypatch.setattr("models.predictor.EnsemblePredictor", Light)
+    monkeypatch.setattr("jobs.station._stations", [])
+    places = Places(tmp_path)
+    write_images(places, 40)
+    return PredictConfig("run-1", (DAY,), places, tiny_release)
+
+
+def made(config: PredictConfig) -> Station:
+    return station(config, shards(config.places.images, [DAY])[0], None)
+
+
+def test_a_station_is_built_once_and_tells_its_loading_once(config: PredictConfig) -> None:
+    first = made(config)
+    assert first.device.startswith("CPU, ")
+    assert (first.tuning.batch_size, first.tuning.precision) == (32, "float32")
+    assert first.workplace().loading_seconds > 0
+    assert first.workplace().loading_seconds == 0
+    assert made(config) is first
+
+
+def test_a_gpu_that_was_demanded_and_is_not_there_is_one_sentence(config: PredictConfig) -> None:
+    with pytest.raises(RunFailed, match=r"a GPU was demanded and .* offers none to Keras's backend"):
+        made(
+            PredictConfig(config.run_id, config.dates, config.places, config.release_dir, computing=Computing(gpu=True))
+        )
+
+
+def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: 256)
+    monkeypatch.setattr("models.tuning.agrees", lambda half, full, images: len(images) == 40)
+    found = made(PredictConfig("r", (DAY,), config.places, config.release_dir, computing=Computing(tune=True)))
+    assert (found.tuning.batch_size, found.tuning.precision) == (256, "mixed_float16")
+    assert found.workplace().in_flight == 2
+    report = ShardReport(
+        "s", "tiny-1", 40, 0, 0, 0, 0, 0, device=found.device, batch_size=256, precision="mixed_float16"
+    )
+    tuned.remember(config.places, "tiny-1", [report])
+    known = tuned.known(config.places, "tiny-1")
+    assert known == {"Fake Accelerator": (256, "mixed_float16")}
+    assert tuned.known(config.places, "tiny-2") == {}
+    monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: pytest.fail("it is known already"))
+    monkeypatch.setattr("models.tuning.agrees", lambda *_: pytest.fail("it is known already"))
+    again = made(
+        PredictConfig("r", (DAY,), config.places, config.release_dir, computing=Computing(tune=True, tuned=known))
+    )
+    assert (again.tuning.batch_size, again.tuning.precision) == (256, "mixed_float16")
+
+
+def test_half_precision_that_answers_differently_is_not_used(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("models.tuning.agrees", lambda half, full, images: False)
+    assert made(config).tuning.precision == "float32"
+
+
+def test_processors_are_not_remembered(config: PredictConfig) -> None:
+    report = ShardReport("s", "tiny-1", 1, 0, 0, 0, 0, 0, device=device().name, batch_size=32)
+    tuned.remember(config.places, "tiny-1", [report])
+    assert not (config.places.home / "tuning.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        ((0.1, 2.0, 0.5, 9.0, 0.5), "the networks computed 90% of the time; reading and decoding kept up"),
+        (
+            (0.1, 8.0, 6.0, 3.0, 1.0),
+            "the networks waited 60% of the time, mostly for decoding; give each task more cores",
+        ),
+        (
+            (8.0, 1.0, 6.0, 3.0, 1.0),
+            "the networks waited 60% of the time, mostly for reading; bring the dataset nearer",
+        ),
+        ((0.1, 1.0, 1.0, 3.0, 6.0), "writing the predictions took 60% of the time"),
+    ],
+)
+def test_the_slowest_stage_is_named_in_words(seconds: tuple[float, ...], words: str) -> None:
+    names = ("reading", "decoding", "waiting", "predicting", "writing")
+    assert slowest_stage({f"{name}_seconds": each for name, each in zip(names, seconds, strict=True)}).startswith(words)
+
+
+def test_a_summary_lists_the_slowest_shards_first() -> None:
+    reports = tuple(ShardReport(f"d/{n}", "r", 10, 0, 0, 0, float(n + 1), 0, attempt=n % 2) for n in range(3))
+    document = PredictSummary(3, 0, 30, 9.0, reports).document()
+    assert [line["shard"] for line in document["by_shard"]] == ["d/2", "d/1", "d/0"]
+    assert document["shards_tried_again"] == 1
