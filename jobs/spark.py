@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,15 @@ def spark_session(
                 first_task(session, config, gpu=gpu)
             yield session
         finally:
-            session.stop()
+            _stop(session)
+
+
+def _stop(session: SparkSession) -> None:
+    """Stop a session; when its Java is dead already, why it died is the better error."""
+    from py4j.protocol import Py4JError
+
+    with suppress(Py4JError):
+        session.stop()
 
 
 def _started(config: SparkConfig, master: str, name: str, options: dict[str, str]) -> SparkSession:
