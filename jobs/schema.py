@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from sql import records
+
 CATALOG_REQUIRED = ("product_id", "image_uri")
 CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at")
 
@@ -94,19 +96,7 @@ PREDICTIONS = pa.schema(
 `detail` instead of an answer. `top_k` and `by_network` are JSON: `[["apparel.tops.shirt", 0.93], ...]`, the surest
 first, and `{"xception": ["apparel.tops.shirt", 0.91], ...}`, each network's own first choice."""
 
-REJECTION_REASONS = (
-    "missing",
-    "unreadable",
-    "uri_not_allowed",
-    "empty",
-    "not_an_image",
-    "unsupported_format",
-    "truncated",
-    "corrupt",
-    "too_small",
-    "too_large",
-    "inference_failed",
-)
+REJECTION_REASONS = records.REJECTION_REASONS
 """Why an image could not be used; the closed list of the database's check constraint.
 
 `missing`: nothing is at the URI. `unreadable`: something is, but reading it failed, so it is tried again every night.

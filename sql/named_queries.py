@@ -151,7 +151,7 @@ def _stream(database: ProductDatabase, statement: sa.TextClause, values: Mapping
 
 def _bound(value: Any, dialect: str) -> Any:
     if isinstance(value, list):
-        return list_value(value, dialect)
+        return list_value(value)
     return value.isoformat() if dialect == "sqlite" and isinstance(value, date) else value
 
 

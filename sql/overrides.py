@@ -92,7 +92,7 @@ def accept_suggestions(
     dialect = database.engine.dialect.name
     with writing(database.engine) as connection:
         suggestions = connection.execute(
-            sa.text(with_lists(_SUGGESTIONS, dialect)), {"product_ids": list_value(product_ids, dialect)}
+            sa.text(with_lists(_SUGGESTIONS, dialect)), {"product_ids": list_value(product_ids)}
         )
         found = {row.product_id: row.category_id for row in suggestions}
         without = [product_id for product_id in product_ids if product_id not in found]

@@ -49,6 +49,21 @@ PRODUCT_COLUMNS = (
 """A catalog row and the ingest date it was read on; a row of a newer date is never overwritten. Of two rows of one date
 that of the later `seen_at_utc` is taken, None coming first: a row that was read together with its image."""
 
+REJECTION_REASONS = (
+    "missing",
+    "unreadable",
+    "uri_not_allowed",
+    "empty",
+    "not_an_image",
+    "unsupported_format",
+    "truncated",
+    "corrupt",
+    "too_small",
+    "too_large",
+    "inference_failed",
+)
+"""Why an image could not be used: the closed list of the database's check constraint; `jobs.schema` explains each."""
+
 Rows = Sequence[tuple[Any, ...]]
 """One batch."""
 

@@ -5,23 +5,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from sql.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
+from sql.records import REJECTION_REASONS
 
 RUN_KINDS = ("nightly", "backfill")
 RUN_STATES = ("running", "published", "failed")
 HIGHLIGHTS = ("moved", "least_certain")
-REJECTION_REASONS = (
-    "missing",
-    "unreadable",
-    "uri_not_allowed",
-    "empty",
-    "not_an_image",
-    "unsupported_format",
-    "truncated",
-    "corrupt",
-    "too_small",
-    "too_large",
-    "inference_failed",
-)
 
 runs = sa.Table(
     "runs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 import sqlalchemy as sa
@@ -84,9 +84,6 @@ def seconds_per_image(database: ProductDatabase, release_id: str) -> float | Non
     return sum(step.get("seconds", 0.0) for step in steps) / images if images else None
 
 
-def _with_keys(
-    connection: Connection, statement: str, product_ids: Iterable[str]
-) -> tuple[sa.TextClause, str | Sequence[str]]:
+def _with_keys(connection: Connection, statement: str, product_ids: Iterable[str]) -> tuple[sa.TextClause, str]:
     """Return a statement that takes any number of keys in one parameter, and that parameter."""
-    dialect = connection.dialect.name
-    return sa.text(with_lists(statement, dialect)), list_value(sorted(set(product_ids)), dialect)
+    return sa.text(with_lists(statement, connection.dialect.name)), list_value(sorted(set(product_ids)))

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sql.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
 from sql.release_tables import categories, release_aliases, releases
 from sql.run_tables import (
-    REJECTION_REASONS,
     rejected_images,
     run_category_counts,
     run_highlights,
@@ -19,7 +18,6 @@ from sql.run_tables import (
 )
 
 __all__ = [
-    "REJECTION_REASONS",
     "UtcDateTime",
     "categories",
     "category_predictions",

@@ -13,7 +13,7 @@ from sql.records import Rows
 from sql.store import ProductDatabase
 from sql.tables import metadata
 from tests.sql import runs
-from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, dump, prediction, product, publish, rejection
+from tests.sql.runs import BOOT, SHIRT, T_SHIRT, answer, dump, prediction, product, publish, rejection
 
 
 def a_night() -> dict[str, Any]:
@@ -124,82 +124,6 @@ def test_an_early_run_again_after_its_content_returned_changes_nothing(database:
     assert dump(database) == before
 
 
-def test_a_backfill_of_old_images_does_not_overwrite_the_answer_of_a_newer_image(database: ProductDatabase) -> None:
-    publish(database, [prediction("p", SHIRT, content="A")])
-    publish(database, [prediction("p", BOOT, content="B", night=4)], night=4)
-    before = answer(database, "p")
-    for force in (False, True):
-        publish(
-            database,
-            [prediction("p", T_SHIRT, content="A")],
-            release=NEWER_RELEASE,
-            run_id="backfill-of-the-first-night",
-            night=5,
-            force=force,
-        )
-        assert answer(database, "p") == before
-
-
-def test_a_run_published_late_does_not_overwrite_a_newer_image(database: ProductDatabase) -> None:
-    publish(database, [prediction("p", BOOT, content="B", night=1)], night=1, products=[product("p", "new", night=1)])
-    of_runs = ("runs", "run_category_counts", "category_predictions")
-    before = {name: rows for name, rows in dump(database).items() if name not in of_runs}
-    publish(database, [prediction("p", SHIRT, content="A")], products=[product("p", "old")], force=True)
-    after = dump(database)
-    assert {name: after[name] for name in before} == before
-    assert len(after["category_predictions"]) == 2
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_the_order_of_nights_does_not_matter(database: ProductDatabase, order: tuple[int, ...]) -> None:
-    nights = {
-        0: [prediction("p", SHIRT, content="A"), prediction("q", T_SHIRT)],
-        1: [
-            prediction("p", BOOT, content="B", night=1),
-            prediction("q", T_SHIRT, 0.8, content="C", image_no=1, night=1),
-        ],
-        2: [prediction("p", SHIRT, content="A", night=2)],
-    }
-    for night in order:
-        publish(database, nights[night], night=night)
-    found = {name: answer(database, name) for name in ("p", "q")}
-    assert [(row["category_id"], row["confidence"], row["run_id"]) for row in found.values()] == [
-        (SHIRT, 0.9, "nightly-2026-11-03"),
-        (T_SHIRT, 0.85, "nightly-2026-11-02"),
-    ]
-
-
-def test_an_older_release_does_not_overwrite_a_newer_one_unless_asked(database: ProductDatabase) -> None:
-    publish(database, [prediction("p", SHIRT)])
-    publish(database, [prediction("p", BOOT)], run_id="backfill-2", release=NEWER_RELEASE, night=1)
-    assert answer(database, "p")["category_id"] == BOOT
-    publish(database, [prediction("p", T_SHIRT)], run_id="backfill-1")
-    assert answer(database, "p")["category_id"] == BOOT
-    publish(database, [prediction("p", T_SHIRT)], run_id="backfill-1", force=True)
-    assert answer(database, "p")["category_id"] == T_SHIRT
-
-
-def test_a_promoted_release_stands_before_one_that_was_never_champion(database: ProductDatabase) -> None:
-    publish(database, [prediction("p", SHIRT)])
-    database.promote_release(runs.RELEASE, at_utc=runs.run_record(1).started_at_utc)
-    publish(database, [prediction("p", BOOT)], run_id="backfill-2", release=NEWER_RELEASE, night=2)
-    assert answer(database, "p")["category_id"] == SHIRT
-    database.promote_release(NEWER_RELEASE, at_utc=runs.run_record(3).started_at_utc)
-    publish(database, [prediction("p", BOOT)], run_id="backfill-2", release=NEWER_RELEASE, night=2)
-    assert answer(database, "p")["category_id"] == BOOT
-
-
-def test_manual_answers_survive_even_force(database: ProductDatabase) -> None:
-    publish(database, [prediction("p", SHIRT)])
-    table = metadata.tables["product_categories"]
-    with database.engine.begin() as connection:
-        connection.execute(table.update().values(status="manual", category_id=BOOT, confidence=None))
-    publish(database, [prediction("p", T_SHIRT, content="B", night=1)], night=1, force=True)
-    found = answer(database, "p")
-    assert (found["category_id"], found["status"]) == (BOOT, "manual")
-    assert len(dump(database)["category_predictions"]) == 2
-
-
 def test_a_rerun_replaces_the_run_s_rejections(database: ProductDatabase) -> None:
     publish(database, rejections=[rejection("p"), rejection("q")])
     publish(database, [prediction("p")], rejections=[rejection("q", "corrupt")])
@@ -288,13 +212,6 @@ def test_publish_into_a_database_without_tables_says_what_to_run(empty_url: str)
 
     with pytest.raises(DatabaseError, match="`shelfwise db upgrade`"):
         publish(open_database(empty_url), [prediction("p")])
-
-
-def test_the_list_of_rejection_reasons_is_the_one_of_the_prediction_files() -> None:
-    from jobs.schema import REJECTION_REASONS
-    from sql import tables
-
-    assert tables.REJECTION_REASONS == REJECTION_REASONS
 
 
 def test_columns_have_the_names_of_the_prediction_files() -> None:
