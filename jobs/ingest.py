@@ -102,11 +102,12 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
         UsageError: If the catalog cannot be used; nothing was written then.
     """
     started = time.perf_counter()
+    context = spark.sparkContext
+    context.setJobDescription(f"ingest {config.ingest_date}: read the catalog")
     scratch_dir = config.places.home / "scratch"
     catalog = read_catalog(spark, config.catalog, scratch_dir=scratch_dir, products=config.products)
     known = known_images(spark, config.places)
     changed = changed_rows(catalog, known, base=base_directory(config.catalog)).persist()
-    context = spark.sparkContext
     context.setJobDescription(f"ingest {config.ingest_date}: compare the catalog with what is known")
     total, to_read = catalog.count(), changed.count()
     log.info("%s images in the catalog, %s to look into", total, to_read)

@@ -56,9 +56,17 @@ def spark_session(
 
                 ship_code(session, config)
                 first_task(session, config, gpu=gpu)
+                _spread(session, config)
             yield session
         finally:
             _stop(session)
+
+
+def _spread(session: SparkSession, config: SparkConfig) -> None:
+    """Shuffle into twice as many parts as there are cores, now that they are known; Spark's own is 200 everywhere."""
+    key = "spark.sql.shuffle.partitions"
+    if key not in config.properties:
+        session.conf.set(key, str(2 * session.sparkContext.defaultParallelism))
 
 
 def _stop(session: SparkSession) -> None:

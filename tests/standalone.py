@@ -82,10 +82,12 @@ def standalone(directory: Path, workers: Sequence[Worker]) -> Iterator[Standalon
         for number, worker in enumerate(workers):
             place = directory / f"worker-{number}"
             place.mkdir(parents=True)
+            # An address each: Spark speculates on another host only, and would take two on one address for one.
+            host = f"127.0.0.{number + 1}"
             options = ["-c", worker.cores, "-m", "3g", "-d", place, "--webui-port", free_port(), url]
             if worker.gpus:
                 options = ["--properties-file", _discovery(place, worker.gpus), *options]
-            started.append(_start(directory, f"worker-{number}", "worker.Worker", options))
+            started.append(_start(directory, f"worker-{number}", "worker.Worker", options, host=host))
         _wait(web, alive=len(workers))
         yield Standalone(url, directory, tuple(psutil.Process(process.pid) for process in started[1:]))
     finally:
@@ -108,16 +110,18 @@ def _below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
-def _start(directory: Path, name: str, what: str, options: Sequence[object]) -> subprocess.Popen[bytes]:
+def _start(
+    directory: Path, name: str, what: str, options: Sequence[object], *, host: str = "127.0.0.1"
+) -> subprocess.Popen[bytes]:
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
         "SPARK_HOME": str(SPARK_HOME),
-        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LOCAL_IP": host,
         "SPARK_DAEMON_MEMORY": "256m",
         "PYTHONPATH": str(ROOT),
     }
-    command = [str(SPARK_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{what}", "--host", "127.0.0.1"]
+    command = [str(SPARK_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{what}", "--host", host]
     with (directory / f"{name}.log").open("wb") as log:
         arguments = [*command, *map(str, options)]
         return subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=directory)
