@@ -6,10 +6,10 @@ the caller waited and how long the workers decoded is counted on the side.
 
 from __future__ import annotations
 
-import io
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -17,8 +17,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from jobs.config import RunFailed
+from jobs.timed_files import timed_files
 from models.inputs import decode_square
 from models.spec import Images
 
@@ -56,11 +60,15 @@ class ReaderClock:
     reading_seconds: float = 0.0
     _lock: Any = field(default_factory=Lock, repr=False)
 
-    def add(self, *, decoding: float = 0.0, reading: float = 0.0) -> None:
-        """Count one worker's seconds."""
+    def decode(self, seconds: float) -> None:
+        """Count one worker's decoding."""
         with self._lock:
-            self.decoding_seconds += decoding
-            self.reading_seconds += reading
+            self.decoding_seconds += seconds
+
+    def read(self, seconds: float) -> None:
+        """Count one worker's reading."""
+        with self._lock:
+            self.reading_seconds += seconds
 
 
 def read_shard(
@@ -84,12 +92,14 @@ def read_shard(
 
     Yields:
         Batches in no particular order.
+
+    Raises:
+        RunFailed: If the file is damaged, or was written by another version.
     """
     timer = clock or ReaderClock()
-    reader = _reader([shard], _decoding(side_px, timer, wanted), workers, clock=timer)
-    try:
-        held: list[ImageBatch] = []
-        for group in reader:
+    held: list[ImageBatch] = []
+    with closing(_row_groups(shard, _decoding(side_px, timer, wanted), workers, timer)) as groups:
+        for group in groups:
             if wanted is not None and group.error[0] == _NONE_WANTED:
                 continue
             columns = {name: getattr(group, name) for name in KEY_COLUMNS}
@@ -102,9 +112,23 @@ def read_shard(
             held = [_part(joined, whole, len(joined))] if whole < len(joined) else []
         if held:
             yield _joined(held)
-    finally:  # not Petastorm's context manager, which prints to stdout when it leaves
-        reader.stop()
-        reader.join()
+
+
+def _row_groups(shard: Path, transform: Any, workers: int, clock: ReaderClock) -> Generator[Any, None, None]:
+    """Read a shard's row groups; what is no shard of this version is one sentence."""
+    remedy = "delete that file and ingest its date again, which stores its images anew"
+    try:
+        lacking = {*KEY_COLUMNS, "jpeg"} - set(pq.read_schema(shard).names)
+        if lacking:
+            raise RunFailed(f"{shard} was written by another version: it lacks {', '.join(sorted(lacking))}; {remedy}")
+        reader = _reader([shard], transform, workers, clock=clock)
+        try:
+            yield from reader
+        finally:  # not Petastorm's context manager, which prints to stdout when it leaves
+            reader.stop()
+            reader.join()
+    except (pa.ArrowException, OSError) as error:
+        raise RunFailed(f"{shard} cannot be read ({str(error).splitlines()[0][:200]}); {remedy}") from error
 
 
 def _part(batch: ImageBatch, start: int, end: int) -> ImageBatch:
@@ -148,31 +172,10 @@ def _reader(
         results_queue_size=_QUEUE_ROW_GROUPS,
         shuffle_row_groups=shuffle_seed is not None,
         seed=shuffle_seed,
-        filesystem=_timed_files(clock) if clock else None,
+        filesystem=timed_files(clock.read) if clock else None,
     )
     _end_only_when_all_is_handed_out(reader)
     return reader
-
-
-def _timed_files(clock: ReaderClock) -> Any:
-    """Return local files in pyarrow's old kind of file system, which Petastorm takes, with their reads timed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        from pyarrow.filesystem import LocalFileSystem
-
-        class TimedFile(io.FileIO):
-            def read(self, size: int | None = -1) -> Any:
-                started = time.perf_counter()
-                try:
-                    return super().read(-1 if size is None else size)
-                finally:
-                    clock.add(reading=time.perf_counter() - started)
-
-        class TimedFiles(LocalFileSystem):  # type: ignore[misc]
-            def open(self, path: Any, mode: str = "rb") -> Any:
-                return TimedFile(path) if mode == "rb" else super().open(path, mode)
-
-        return TimedFiles()
 
 
 def _end_only_when_all_is_handed_out(reader: Any) -> None:
@@ -213,7 +216,7 @@ def _decoding(side_px: int, clock: ReaderClock, wanted: Set[tuple[str, int, str]
         for name in OPTIONAL_COLUMNS:  # Petastorm would turn a null into the text "None"
             frame[name] = frame[name].fillna("")
         frame["image"], frame["error"] = images, errors
-        clock.add(decoding=time.perf_counter() - started)
+        clock.decode(time.perf_counter() - started)
         return frame
 
     return TransformSpec(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -177,3 +177,27 @@ def test_the_reader_counts_its_decoding_and_stops_its_threads(config: PredictCon
     reader.close()
     assert clock.decoding_seconds > 0
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda data: data[:-50], "cannot be read .*; delete that file and ingest its date again"),
+        (lambda data: data[:200] + b"\0" * (len(data) // 2) + data[200 + len(data) // 2 :], "cannot be read"),
+    ],
+)
+def test_a_damaged_shard_is_one_sentence(
+    config: PredictConfig, damage: Callable[[bytes], bytes], sentence: str
+) -> None:
+    shard = write_images(config.places, 100)
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(RunFailed, match=sentence):
+        list(read_shard(shard, side_px=32, batch_size=32, workers=2))
+
+
+def test_a_shard_of_another_version_is_one_sentence(config: PredictConfig) -> None:
+    shard = write_images(config.places, 10)
+    pq.write_table(pq.read_table(shard).drop(["jpeg", "title"]), shard)
+    with pytest.raises(RunFailed, match="was written by another version: it lacks jpeg, title; delete that file"):
+        predict_shard(shard, ColourPredictor(), RELEASE, config)
+    assert not config.places.predictions("run-1").exists()
