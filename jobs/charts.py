@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 Points = Sequence[tuple[float, float]]
 
 _COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8e6c8a")
-_SIDE, _MARGIN = 320, 44
+_SIDE, _MARGIN = 320, 50
 
 
 def svg_chart(
@@ -47,7 +47,7 @@ def svg_chart(
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = place(tick, tick * top).split(",")
         parts.append(f'<text x="{x}" y="{_SIDE - _MARGIN + 14}" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text x="{_MARGIN - 5}" y="{y}" dy="4" text-anchor="end">{tick * top:.3g}</text>')
+        parts.append(f'<text x="{_MARGIN - 5}" y="{y}" dy="4" text-anchor="end">{tick * top:.2g}</text>')
     if diagonal:
         parts.append(f'<polyline points="{place(0, 0)} {place(1, 1)}" class="ideal"/>')
     for number, (name, points) in enumerate(lines.items(), 1):
