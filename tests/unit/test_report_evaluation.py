@@ -38,6 +38,10 @@ def test_an_evaluation_is_a_sound_page(tmp_path: Path, browser: Browser, release
         with open_page(browser, page.as_uri(), width_px=width_px, dark=dark) as (shown, seen):
             assert seen == Sight(), (width_px, dark)
             text = shown.locator("body").inner_text()
+            heads = shown.evaluate(
+                "[...document.querySelectorAll('table:not(.confusion) th')].map(one => one.offsetHeight)"
+            )
+            assert max(heads) < 150, "a table's head is broken letter by letter"
             assert shown.locator(".products img").count() == 2
             assert shown.locator("svg").count() == 2
             assert HOSTILE[:40] in text
