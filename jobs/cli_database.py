@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +17,9 @@ from jobs.config import UsageError
 from jobs.publish import decider
 from jobs.settings import Settings
 from models.release import load_release
+
+if TYPE_CHECKING:
+    from sql.named_queries import QueryResult
 
 
 @click.command()
@@ -56,7 +61,30 @@ def query(
     database = database_of(Settings())
     with wrong_values():
         result = named_queries.run_query(database, name, values, limit)
-    output.rows(result, form, target)
+    write_rows(result, form, target)
+
+
+def write_rows(result: QueryResult, form: str | None, target: Path | None) -> None:
+    """Print a result or write it to a file, which appears whole or not at all.
+
+    Raises:
+        UsageError: If the file cannot be written.
+    """
+    if target is None or (target.exists() and not target.is_file()):
+        output.rows(result, form, target)
+        return
+    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        output.rows(result, form, scratch)
+        scratch.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"{target} cannot be written ({reason}); give a file in a directory that you may write to"
+        ) from error
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
 
 
 @contextmanager
@@ -64,6 +92,8 @@ def wrong_values() -> Iterator[None]:
     """Turn a value that the database layer refuses into a wrong call."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object!r} is not text in UTF-8; write it as the database spells it") from error
     except ValueError as error:
         raise UsageError(str(error)) from error
 

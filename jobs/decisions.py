@@ -37,6 +37,8 @@ def read_decisions(file: Path) -> list[Override]:
         missing = [name for name in _REQUIRED if not isinstance(row.get(name), str) or not row[name].strip()]
         if missing:
             raise UsageError(f"row {number} of {file} has no {' and no '.join(missing)}; correct it, nothing was taken")
+        if not isinstance(row.get("why") or "", str):
+            raise UsageError(f"row {number} of {file} has a why that is no text; correct it, nothing was taken")
     return [Override(row["product_id"].strip(), row["category_id"].strip(), row.get("why") or None) for row in rows]
 
 

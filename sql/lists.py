@@ -25,4 +25,4 @@ def with_lists(statement: str, dialect: str) -> str:
 
 def list_value(values: Iterable[str]) -> str:
     """Return the one value to bind for a list."""
-    return json.dumps(list(values))
+    return json.dumps(list(values), ensure_ascii=False)

@@ -200,6 +200,7 @@ def test_results_are_data_not_markup(shelfwise: Shelfwise, shop: SmallShop) -> N
         ("d.jsonl", "{", "cannot be read"),
         ("d.csv", "product_id,category_id\np1,none.such\n", "does not know"),
         ("d.csv", "product_id,category_id\np1,x\np1,y\n", "p1"),
+        ("d.jsonl", '{"product_id": "p1", "category_id": "x", "why": ["a"]}\n', "row 1"),
     ],
 )
 def test_a_file_of_decisions_is_taken_whole_or_not_at_all(
@@ -217,6 +218,22 @@ def test_parquet_goes_to_a_file(shelfwise: Shelfwise, tmp_path: Path) -> None:
     target = tmp_path / "counts.parquet"
     assert shelfwise("query", "category_counts", "--format", "parquet", "--output", target).code == 0
     assert "category_id" in pq.read_schema(target).names
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "table", "parquet"])
+def test_a_file_that_cannot_be_written_is_a_sentence(shelfwise: Shelfwise, tmp_path: Path, form: str) -> None:
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "counts"
+    done = shelfwise("query", "category_counts", "--format", form, "--output", target)
+    assert (done.code, "cannot be written" in done.err, "Traceback" in done.err) == (2, True, False)
+    assert shelfwise("query", "category_counts", "--format", form, "--output", tmp_path / "file").code == 0
+    assert sorted(path.name for path in tmp_path.glob("*") if path.is_file()) == ["file"], "nothing else is left"
+
+
+def test_a_value_that_is_no_text_is_a_sentence(shelfwise: Shelfwise) -> None:
+    for query, parameter in (("product_history", "product_id"), ("current_of_products", "product_ids")):
+        done = shelfwise("query", query, "--param", f"{parameter}=\udcff")
+        assert (done.code, "is not text in UTF-8" in done.err) == (2, True)
 
 
 def test_a_downgrade_asks_first(shelfwise: Shelfwise) -> None:
