@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -15,7 +17,7 @@ from jobs.shards import shards
 from jobs.station import Station, station
 from models.devices import Device, device
 from models.predictor import EnsemblePredictor
-from models.release import Release, load_release
+from models.release import Release, ReleaseError, load_release
 from models.spec import Images, Predictions
 from models.tuning import agreement, agrees, find_batch_size
 from tests.unit.test_predict_loop import DAY, write_images
@@ -182,6 +184,27 @@ def test_processors_are_not_remembered(config: PredictConfig) -> None:
     report = ShardReport("s", "tiny-1", 1, 0, 0, 0, 0, 0, device=device().name, batch_size=32)
     tuned.remember(config.places, "tiny-1", [report])
     assert not (config.places.home / "tuning.json").exists()
+
+
+@pytest.mark.parametrize("fault", ["altered", "another"])
+def test_what_arrives_in_an_executor_must_be_what_was_sent(
+    config: PredictConfig, tiny_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    arrived = tmp_path / "arrived"
+    shutil.copytree(tiny_release, arrived)
+    monkeypatch.setattr("jobs.station._arrived", lambda: arrived)
+    sent = load_release(tiny_release)
+    shard = shards(config.places.images, [DAY])[0]
+    assert station(config, shard, sent).release == sent
+    monkeypatch.setattr("jobs.station._stations", [])
+    if fault == "altered":
+        weights = arrived / sent.networks[0].weights_file
+        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        with pytest.raises(ReleaseError, match=r"was altered: expected SHA-256"):
+            station(config, shard, sent)
+    else:
+        with pytest.raises(ReleaseError, match="holds another release than was sent"):
+            station(config, shard, replace(sent, temperature=2.0))
 
 
 @pytest.mark.parametrize(
