@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import configparser
+import contextlib
 import json
 import os
 import secrets
@@ -148,7 +149,7 @@ def furnish(catalog: str | None) -> bool:
 
 
 class Running:
-    """The processes of one Airflow, each with a log of its own; stopped by their ids, those they started included."""
+    """The processes of one Airflow, each with a log and a session of its own; stopped with all that they started."""
 
     def __init__(self, home: Path) -> None:
         """Start nothing yet."""
@@ -176,17 +177,27 @@ class Running:
                 raise Failure(f"Airflow's {name} ended with {process.returncode}; see {self.home}/logs/{name}.log")
 
     def stop(self) -> None:
-        """End every process, and what is left of its session."""
+        """End every process of each session: tasks and their Spark have process groups of their own."""
         for name in reversed(self.started):  # the api-server last: the others talk to it
-            process = self.started[name]
             for sent in (signal.SIGTERM, signal.SIGKILL):
-                try:
-                    os.killpg(process.pid, sent)
-                except ProcessLookupError:
-                    break
                 give_up = time.monotonic() + STOP_SECONDS
-                while process.poll() is None and time.monotonic() < give_up:
+                for pid in members(self.started[name]):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, sent)
+                while members(self.started[name]) and time.monotonic() < give_up:
                     time.sleep(0.2)
+
+
+def members(leader: subprocess.Popen[bytes]) -> list[int]:
+    """Return the ids of the living processes of the session that a process leads."""
+    leader.poll()  # takes note of its end, so that it is no zombie
+    found = []
+    for line in subprocess.run(["ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True).stdout.splitlines():
+        pid, state = line.split(maxsplit=1)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if not state.startswith("Z") and os.getsid(int(pid)) == leader.pid:
+                found.append(int(pid))
+    return found
 
 
 def wait_until_healthy(running: Running, port: int) -> None:

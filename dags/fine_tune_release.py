@@ -8,15 +8,13 @@ A training that was stopped goes on after its last finished epoch when the task 
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
-from shelfwise_steps import DEFAULTS, NAME, LocalStep
+from shelfwise_steps import DEFAULTS, NAME, PERSON, LocalStep
 
 RELEASE = "{{ params.release_id }}"
-PERSON: dict[str, Any] = {"retries": 0, "execution_timeout": None, "response_timeout": timedelta(days=14)}
 PART = "{{ '--part=' ~ params.part if params.part != 'all' else '' }}"
 FIGURES = """
 {% set all = ti.xcom_pull('evaluate') %}{% set pair = all.comparison %}
@@ -57,6 +55,7 @@ with DAG(
     evaluate = LocalStep(
         task_id="evaluate",
         arguments=["evaluate", "--compare", "{{ ti.xcom_pull('in_use').release_dir }}", RELEASE, PART],
+        keep=("part", "comparison"),
         pool="gpu",
     )
     approve = ApprovalOperator(

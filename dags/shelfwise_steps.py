@@ -73,6 +73,9 @@ DEFAULTS: dict[str, Any] = {
     "on_failure_callback": [tell_failure],
 }
 
+PERSON: dict[str, Any] = {"retries": 0, "execution_timeout": None, "response_timeout": timedelta(days=14)}
+"""What differs for a task that waits for a person."""
+
 
 def night_of(dag_run: Any) -> str:
     """Return the night that a DAG run stands for, YYYY-MM-DD; never the clock's."""
@@ -131,14 +134,17 @@ class SparkStep(SparkSubmitOperator):
 class LocalStep(BaseOperator):
     """A command of shelfwise that needs no Spark, run on the worker; returns the JSON document that it prints.
 
-    An argument that renders to several lines is several arguments; one that renders to nothing is none.
+    An argument that renders to several lines is several arguments; one that renders to nothing is none. `keep` names
+    the parts of a long document that are the task's result.
     """
 
     template_fields: Sequence[str] = ("arguments", "shelfwise_run")
 
-    def __init__(self, *, arguments: Sequence[str], shelfwise_run: str = "", **options: Any) -> None:
+    def __init__(
+        self, *, arguments: Sequence[str], shelfwise_run: str = "", keep: Sequence[str] = (), **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.arguments, self.shelfwise_run = arguments, shelfwise_run
+        self.arguments, self.shelfwise_run, self.keep = arguments, shelfwise_run, keep
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> Any:
@@ -157,12 +163,14 @@ class LocalStep(BaseOperator):
                 self.log.info("%s", last[-1])
             code = self._process.wait()
             out.seek(0)
-            answer = out.read()
+            printed = out.read()
         if code:
             sentence = last[-1] if last else f"shelfwise ended with {code}"
             raise (AirflowFailException if code == WRONG_CALL else AirflowException)(sentence)
-        self.log.info("%s", answer.strip())
-        return json.loads(answer)
+        answer = json.loads(printed)
+        result = {name: answer[name] for name in self.keep} if self.keep else answer
+        self.log.info("%s", json.dumps(result))
+        return result
 
     def on_kill(self) -> None:
         """Leave nothing running behind a task that is stopped."""

@@ -1,0 +1,179 @@
+"""A local Airflow for the tests of this folder: the one of `make airflow`, on a free port and in a home of its own."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import SmallShop, make_release
+from tests.dags.airflow_api import AirflowApi
+
+ROOT = Path(__file__).parents[2]
+NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03")
+NEW_EACH_NIGHT = 4
+
+
+def make_catalogs(directory: Path) -> str:
+    """Write a catalog a night, each with four products more, and return their common name."""
+    shop = SmallShop(directory)
+    for number, night in enumerate(NIGHTS):
+        shop.add_many([f"p{number}{place}" for place in range(NEW_EACH_NIGHT)])
+        shutil.copy(shop.catalog, directory / f"{night}.csv")
+    return str(directory / "{{ ds }}.csv")
+
+
+def expected_rows(nights: int = len(NIGHTS)) -> list[tuple[str, str, str]]:
+    """Return product_id, ingest_date and run_id of each product after the first nights."""
+    return [
+        (f"p{number}{place}", night, f"nightly-{night}")
+        for number, night in enumerate(NIGHTS[:nights])
+        for place in range(NEW_EACH_NIGHT)
+    ]
+
+
+def jobs_environment(home: Path, release: Path) -> dict[str, str]:
+    """Return an environment in which tasks find this tree, a home and a release, and no setting of this machine's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SHELFWISE_", "AIRFLOW"))}
+    return kept | {
+        "PYTHONPATH": str(ROOT),
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+        "SHELFWISE_HOME": str(home),
+        "SHELFWISE_RELEASE_DIR": str(release),
+        "SHELFWISE_DRIVER_MEMORY": "1g",
+        "SHELFWISE_MASTER": "local[2]",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # else the last scheduled night would begin at once
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+    }
+
+
+@dataclass
+class LocalAirflow:
+    """A running Airflow.
+
+    Attributes:
+        api: Its REST API.
+        home: The SHELFWISE_HOME of its tasks.
+        environment: What its processes see.
+        process: Of `.ci/local_airflow.py`.
+        alerts: What was posted to the connection `shelfwise_alerts`.
+    """
+
+    api: AirflowApi
+    home: Path
+    environment: dict[str, str]
+    process: subprocess.Popen[str]
+    alerts: list[str] = field(default_factory=list)
+
+    def cli(self, *arguments: str) -> str:
+        """Run `airflow` as another terminal would."""
+        environment = self.environment | {"AIRFLOW_HOME": str(self.home / "airflow")}
+        done = subprocess.run(["airflow", *arguments], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the product database."""
+        with sqlite3.connect(self.home / "shelfwise.db") as connection:
+            return list(connection.execute(statement))
+
+    def processes(self) -> dict[int, str]:
+        """Return the processes that belong to this Airflow or were started by it: id and command."""
+        found = {}
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"SHELFWISE_HOME={self.home}".encode() in (place / "environ").read_bytes():
+                    command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    if command and (place / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                        found[int(place.name)] = command
+            except OSError:
+                continue
+        return found
+
+
+def until(holds: Callable[[], Any], *, seconds: float = 300) -> Any:
+    """Wait until something holds and return it."""
+    give_up = time.monotonic() + seconds
+    while not (answer := holds()):
+        assert time.monotonic() < give_up, f"not after {seconds} s"
+        time.sleep(0.2)
+    return answer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def listener(heard: list[str]) -> Iterator[int]:
+    """Take what is posted to a port of the loopback interface."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_values: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, tiny_release: Path) -> Iterator[LocalAirflow]:
+    """Start what `make airflow` starts; afterwards stop it as Ctrl-C does."""
+    place, port = tmp_path_factory.mktemp("airflow"), free_port()
+    home, alerts = place / "home", list[str]()
+    make_release(home / "releases", architectures={"efficientnetb0": 32}, release_id="tiny-2")
+    environment = jobs_environment(home, tiny_release)
+    command = [sys.executable, str(ROOT / ".ci" / "local_airflow.py"), "--port", str(port)]
+    with listener(alerts) as heard_at:
+        target = {"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": heard_at, "password": "hook"}
+        environment["AIRFLOW_CONN_SHELFWISE_ALERTS"] = json.dumps(target)
+        process = subprocess.Popen(
+            [*command, "--catalog", make_catalogs(place / "shop")],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=place,
+        )
+        assert process.stdout
+        try:
+            told = ""
+            for line in process.stdout:
+                told += line
+                if "Stop: Ctrl-C" in line:
+                    break
+            found = re.search(r"Airflow is at (http://127.0.0.1:\d+)/ for user (\S+) with password (\S+)", told)
+            assert found, told
+            yield LocalAirflow(AirflowApi(*found.groups()), home, environment, process, alerts)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=120)

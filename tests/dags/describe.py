@@ -1,0 +1,100 @@
+"""Prints as JSON what Airflow makes of the folder dags/, in a process of its own: importing Airflow changes a process.
+
+python -m tests.dags.describe
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import time
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+DAGS = Path(__file__).parents[2] / "dags"
+HEAVY = ("pyspark", "tensorflow", "keras", "petastorm", "jobs", "models", "sql")
+FORMS: dict[str, dict[str, Any]] = {
+    "nightly_tagging": {},
+    "backfill_predictions": {"from": "2026-11-01", "to": "2026-11-03", "category": "apparel.tops", "release": "shop-2"}
+    | {"only_missing": True, "force": True, "parallelism": 2},
+    "fine_tune_release": {"release_id": "shop-2", "options": ["--network=efficientnetb0", "--epochs=1"]},
+}
+PLAN = {
+    "run_id": "backfill-2026-11-01-2026-11-03-shop-2-apparel.tops-missing",
+    "release_dir": "/releases/shop-2",
+    "images_by_date": {"2026-11-01": 5, "2026-11-03": 2},
+}
+
+
+def rendered(task: Any, context: dict[str, Any]) -> list[str]:
+    """Return the arguments that a task would give to the command line."""
+    own = copy.copy(task)
+    own.render_template_fields(context, jinja_env=task.dag.get_template_env())
+    given = getattr(own, "application_args", None) or getattr(own, "arguments", None) or ()
+    return [line for argument in given for line in str(argument).splitlines()]
+
+
+def described(dag: Any, warned: int) -> dict[str, Any]:
+    """Return what the tests look at of a DAG."""
+    params = {name: one.value for name, one in dag.params.items() if one.has_value} | FORMS[dag.dag_id]
+    told = {"in_use": SimpleNamespace(release_dir="/releases/champion"), "offer_backfill": None}
+    context = {
+        "params": params,
+        "dag_run": SimpleNamespace(logical_date=datetime(2026, 11, 1, 2, tzinfo=UTC)),
+        "ti": SimpleNamespace(xcom_pull=told.get),
+        "var": {"value": {}},
+    }
+    tasks, calls = {}, []
+    for task in dag.tasks:
+        tasks[task.task_id] = {
+            "owner": task.owner,
+            "retries": task.retries,
+            "backoff": task.retry_exponential_backoff,
+            "execution_timeout": task.execution_timeout.total_seconds() if task.execution_timeout else None,
+            "response_timeout": getattr(task, "response_timeout", None) is not None,
+            "pool": task.pool,
+            "callbacks": len(task.on_failure_callback or ()),
+            "outlets": [outlet.uri for outlet in task.outlets],
+            "upstream": sorted(task.upstream_task_ids),
+        }
+        if type(task).__name__ in ("SparkStep", "LocalStep"):
+            calls.append(rendered(task, context))
+        if task.task_id.endswith("deal"):
+            lane = int(task.task_id[5]) - 1
+            calls += [step["application_args"] for step in task.python_callable(PLAN, lane, ["--force"], params)]
+    return {
+        "warnings": warned,
+        "schedule": dag.schedule,
+        "max_active_runs": dag.max_active_runs,
+        "tags": sorted(dag.tags),
+        "doc_md": dag.doc_md,
+        "deadline": bool(dag.deadline),
+        "tasks": tasks,
+        "calls": calls,
+    }
+
+
+def main() -> None:
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    began = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bag = BundleDagBag(dag_folder=DAGS, bundle_path=DAGS, bundle_name="shelfwise")
+    seconds = time.process_time() - began
+    stats = {Path(one.file).name: one for one in bag.dagbag_stats}
+    dags = {}
+    for dag in bag.dags.values():
+        one = stats[Path(dag.fileloc).name]
+        dags[dag.dag_id] = described(dag, one.warning_num)
+    heavy = sorted(name for name in HEAVY if name in sys.modules)
+    document = {"errors": bag.import_errors, "heavy": heavy, "seconds": seconds, "files": sorted(stats), "dags": dags}
+    Path(sys.argv[1]).write_text(json.dumps(document), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What every DAG promises, read from what Airflow makes of the files; nothing is run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from jobs import cli
+from tests.dags.conftest import ROOT, jobs_environment
+
+DAG_IDS = ("nightly_tagging", "backfill_predictions", "fine_tune_release")
+PEOPLE = ("approve", "offer_backfill")
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The document of `tests.dags.describe`, with a catalog whose name has the night in it."""
+    place = tmp_path_factory.mktemp("described")
+    environment = jobs_environment(place, place) | {
+        "AIRFLOW_HOME": str(place),
+        "AIRFLOW_VAR_SHELFWISE_CATALOG": "/data/{{ ds }}/shop.csv",
+    }
+    command = [sys.executable, "-m", "tests.dags.describe", str(place / "dags.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((place / "dags.json").read_text(encoding="utf-8"))
+
+
+def test_all_dags_are_there_and_import_nothing_heavy(described: Any) -> None:
+    assert described["errors"] == {}
+    assert sorted(described["dags"]) == sorted(DAG_IDS)
+    assert described["heavy"] == []
+    assert "shelfwise_steps.py" not in described["files"], "what they share is not parsed as a DAG"
+    assert described["seconds"] < len(DAG_IDS), "seconds of processor time for parsing all"
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_a_dag_keeps_to_the_rules(described: Any, dag_id: str) -> None:
+    dag = described["dags"][dag_id]
+    assert dag["warnings"] == 0
+    assert dag["max_active_runs"] == 1
+    assert dag["tags"] == ["shelfwise"]
+    assert dag["doc_md"].startswith("### ")
+    for name, task in dag["tasks"].items():
+        assert task["owner"] == "catalog", name
+        assert task["callbacks"] == 1, name
+        if name in PEOPLE:
+            assert (task["retries"], task["response_timeout"]) == (0, True), name
+        else:
+            assert task["retries"] >= 1, name
+            assert task["backoff"] == 2, name
+            assert task["execution_timeout"] > 0, name
+
+
+def test_the_night(described: Any) -> None:
+    night = described["dags"]["nightly_tagging"]
+    assert night["schedule"] == "0 2 * * *"
+    assert night["deadline"]
+    chain = ["ingest", "predict", "publish", "report"]
+    for earlier, later in pairwise(chain):
+        assert night["tasks"][later]["upstream"] == [earlier]
+    assert [night["tasks"][name]["pool"] for name in chain] == ["catalog", "gpu", "default_pool", "default_pool"]
+    assert night["tasks"]["publish"]["outlets"] == ["shelfwise://product-database/"]
+    assert ["ingest", "--catalog", "/data/2026-11-01/shop.csv", "--run-date", "2026-11-01"] in night["calls"]
+
+
+def test_a_backfill_has_a_step_a_date_and_no_more_lanes_than_asked_for(described: Any) -> None:
+    backfill = described["dags"]["backfill_predictions"]
+    dry, *steps = backfill["calls"]
+    assert "--dry-run" in dry
+    assert [(step[2], step[4], step[6]) for step in steps] == [
+        (date, date, f"backfill-{date}-{date}-shop-2-apparel.tops-missing") for date in ("2026-11-01", "2026-11-03")
+    ]
+    lanes = [name for name in backfill["tasks"] if name.endswith(".backfill")]
+    assert len(lanes) == 4
+    assert {backfill["tasks"][name]["pool"] for name in lanes} == {"gpu"}
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_what_a_task_calls_is_what_the_command_line_takes(described: Any, dag_id: str) -> None:
+    calls = described["dags"][dag_id]["calls"]
+    assert calls
+    for words in calls:
+        group: click.Command = cli.main_group
+        context, rest = click.Context(cli.main_group), [*words, "--json"]
+        while isinstance(group, click.Group):
+            assert rest[0] in group.commands, words
+            group, rest = group.commands[rest[0]], rest[1:]
+        group.make_context("task", rest, parent=context)
+
+
+def test_the_file_for_spark_submit_stands_alone() -> None:
+    """spark-submit puts its folder first on sys.path, where a neighbour could hide a library."""
+    folder = Path(ROOT, "jobs", "submit")
+    assert [path.name for path in folder.iterdir() if path.name != "__pycache__"] == ["shelfwise_job.py"]

@@ -1,0 +1,99 @@
+"""A night and a backfill by Airflow's own `dag.test()`, on SQLite and PostgreSQL, and the password that nobody sees."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from sql.store import open_database
+from tests.conftest import make_release
+from tests.dags.conftest import NIGHTS, ROOT, expected_rows, jobs_environment, make_catalogs
+from tests.sql.servers import NoServerError, Server, started_server
+
+pytestmark = pytest.mark.timeout(900)
+
+SECRET = "s3cret/of@the shop"
+CURRENT = "SELECT product_id, ingest_date, run_id, release_id FROM product_categories ORDER BY product_id"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the commands of a test run, and the database that they fill."""
+
+    home: Path
+    environment: dict[str, str]
+    url: str
+
+    def run(self, *command: str) -> str:
+        """Run a command and return all that it printed."""
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment, cwd=ROOT)
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+        return done.stdout + done.stderr
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        with open_database(self.url).engine.connect() as connection:
+            rows = connection.execute(sa.text(CURRENT))
+            return [(row[0], str(row[1]), row[2], row[3]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    try:
+        with started_server() as server:
+            yield server
+    except NoServerError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, tiny_release: Path) -> Place:
+    """A home with an Airflow of its own; on PostgreSQL with a password in the connection `shelfwise_db`."""
+    home = tmp_path / "home"
+    make_release(home / "releases", architectures={"efficientnetb0": 32}, release_id="tiny-2")
+    environment = jobs_environment(home, tiny_release) | {
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),
+        "AIRFLOW_VAR_SHELFWISE_CATALOG": make_catalogs(tmp_path / "shop"),
+    }
+    made = Place(home, environment, f"sqlite:///{home}/shelfwise.db")
+    made.run("airflow", "db", "migrate")
+    for pool in ("catalog", "gpu"):
+        made.run("airflow", "pools", "set", pool, "1", "one at a time")
+    if request.param == "sqlite":
+        return made
+    server: Server = request.getfixturevalue("server")
+    name = server.create()
+    url = server.url.set(drivername="postgresql", database=name, password=SECRET)
+    connection = {"conn_type": "postgres", "host": url.host, "port": url.port, "schema": name}
+    connection |= {"login": url.username, "password": SECRET, "extra": json.dumps(dict(url.query))}
+    made.run("airflow", "connections", "add", "shelfwise_db", "--conn-json", json.dumps(connection))
+    open_database(url.render_as_string(hide_password=False)).upgrade()
+    return Place(home, environment, url.render_as_string(hide_password=False))
+
+
+def test_a_night_and_a_backfill(place: Place) -> None:
+    printed = place.run("airflow", "dags", "test", "nightly_tagging", NIGHTS[0])
+    assert place.rows() == [(*row, "tiny-1") for row in expected_rows(1)]
+    form = {"from": NIGHTS[0], "to": NIGHTS[0], "release": "tiny-2"}
+    printed += place.run("airflow", "dags", "test", "backfill_predictions", "2026-11-20", "--conf", json.dumps(form))
+    run = f"backfill-{NIGHTS[0]}-{NIGHTS[0]}-tiny-2"
+    assert place.rows() == [(product, night, run, "tiny-2") for product, night, _ in expected_rows(1)]
+    assert "Spark-Submit cmd" in printed
+    assert_hidden(SECRET, printed, place)
+
+
+def assert_hidden(secret: str, printed: str, place: Place) -> None:
+    """The password is in no log, no rendered field and no other column, quoted or not."""
+    airflow_home = Path(place.environment["AIRFLOW_HOME"])
+    written = {path: path.read_bytes() for path in airflow_home.rglob("*") if path.is_file()}
+    assert any(b"--run-date" in text for text in written.values()), "rendered fields are kept in the metadata"
+    for form in (secret, sa.URL.create("x", password=secret).render_as_string(False)[4:-1], "s3cret"):
+        assert form not in printed
+        assert not [path for path, text in written.items() if form.encode() in text], form
