@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 CLONE = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PROCESSES = {
@@ -192,11 +194,10 @@ def members(leader: subprocess.Popen[bytes]) -> list[int]:
     """Return the ids of the living processes of the session that a process leads."""
     leader.poll()  # takes note of its end, so that it is no zombie
     found = []
-    for line in subprocess.run(["ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True).stdout.splitlines():
-        pid, state = line.split(maxsplit=1)
+    for process in psutil.process_iter(["status"]):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if not state.startswith("Z") and os.getsid(int(pid)) == leader.pid:
-                found.append(int(pid))
+            if process.info["status"] != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == leader.pid:
+                found.append(process.pid)
     return found
 
 
