@@ -120,14 +120,11 @@ class SparkStep(SparkSubmitOperator):
         if not self.shelfwise_run:
             return None
         row = run_summary(self.shelfwise_run)
-        if row and PRODUCT_DATABASE in self.outlets:
-            context["outlet_events"][PRODUCT_DATABASE].extra = {
-                "attempt": context["ti"].try_number,
-                **{
-                    name: row[name]
-                    for name in ("run_id", "kind", "run_date", "release_id", "state", "counts", "summary")
-                },
-            }
+        if row is None:
+            return None
+        row["attempt"] = context["ti"].try_number
+        if PRODUCT_DATABASE in self.outlets:
+            context["outlet_events"][PRODUCT_DATABASE].extra = row
         return row
 
 
@@ -179,14 +176,17 @@ class LocalStep(BaseOperator):
 
 
 def run_summary(run_id: str) -> dict[str, Any] | None:
-    """Return a run's row in the product database; None if there is none."""
+    """Return what the product database says of a run, in short; None if it has no row."""
     command = ["shelfwise", "query", "run_summary", "--param", f"run_id={run_id}", "--format", "json"]
     with job_environment():
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise AirflowException(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"{command} failed")
     rows = json.loads(done.stdout)
-    return rows[0] if rows else None
+    if not rows:
+        return None
+    told = ("run_id", "kind", "run_date", "release_id", "state", "counts", "error")
+    return {name: rows[0][name] for name in told} | {"taken_over": rows[0]["summary"].get("taken_over", [])}
 
 
 @contextmanager
