@@ -158,8 +158,8 @@ class Running:
         self.home = home
         self.started: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self) -> None:
-        """Start all."""
+    def start(self, port: int) -> None:
+        """Start all; the api-server first, because tasks that the scheduler starts talk to it at once."""
         (self.home / "logs").mkdir(exist_ok=True)
         for name, arguments in PROCESSES.items():
             with (self.home / "logs" / f"{name}.log").open("ab") as log:
@@ -171,6 +171,9 @@ class Running:
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
                 )
+            while free(port):
+                self.check()
+                time.sleep(0.2)
 
     def check(self) -> None:
         """Raise Failure if one has ended."""
@@ -255,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(
                 "No night is scheduled, as there is no variable shelfwise_catalog; set it and start again", flush=True
             )
-        running.start()
+        running.start(told.port)
         wait_until_healthy(running, told.port)
         print(f"Airflow is at http://127.0.0.1:{told.port}/ for user {USER} with password {password}")
         print(f"Another terminal: export AIRFLOW_HOME={home}    Stop: Ctrl-C", flush=True)
