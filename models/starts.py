@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from models.recipe import IMAGENET, NOTHING
 from models.registry import architecture
 from models.release import MANIFEST, ReleaseError, load_network, load_release
 from models.spec import NetworkSpec
+
+log = logging.getLogger(__name__)
 
 
 def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence[str], taxonomy_version: str) -> None:
@@ -73,20 +77,27 @@ def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:
     parts = architecture(network.architecture)
     bare = parts.backbone(input_px=network.input_px)
     whole = parts.build(input_px=network.input_px, categories=int(model.output_shape[-1]))
-    reasons = []
     for candidate, options in ((bare, {}), (whole, {}), (whole, {"skip_mismatch": True})):
         try:
-            candidate.load_weights(path, **options)
-        except Exception as error:  # keras and h5py raise whatever a foreign file leads to
-            reasons.append(str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Keras lists every layer that it does not find, at each attempt
+                candidate.load_weights(path, **options)
+        except Exception:  # keras and h5py raise whatever a foreign file leads to
+            log.debug("%s into %s", path, candidate.name, exc_info=True)
             continue
         if not options or _head_alone_differs(path, whole):
             copy_backbone(candidate, model)
             return
     raise ReleaseError(
-        f"{path} does not hold weights of {network.architecture} ({reasons[0] if reasons else 'other shapes'}); give a "
-        "file of that architecture"
+        f"{path} does not hold weights of {network.architecture}: {_why(path)}; give a .weights.h5 file of that "
+        "architecture, or its architecture with --network"
     )
+
+
+def _why(path: Path) -> str:
+    import h5py
+
+    return "its layers are others, or of other shapes" if h5py.is_hdf5(path) else "it is no HDF5 file"
 
 
 def _head_alone_differs(path: Path, whole: Any) -> bool:
