@@ -26,6 +26,7 @@ from jobs.measure import EvaluateConfig
 from jobs.release_making import Promise, finished_release
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
+from models.environment import prepare_environment, quiet_start
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 from models.release import Release, save_release, sha256_of, to_float16
 from models.spec import Category, NetworkSpec
@@ -113,6 +114,11 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     images = labelled_images(config.places, first=config.first, last=config.last)
     categories, taxonomy_version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
     sides = split(images)
+    prepare_environment()
+    with quiet_start():
+        from models.training import start_backend
+
+        start_backend()
     _remember(config, images, taxonomy_version)
     try:
         trained = [_trained(config, plan, sides, categories, taxonomy_version, watch) for plan in config.networks]

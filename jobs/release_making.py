@@ -140,7 +140,9 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
     weights = {network.architecture: told.source / network.weights_file for network in before.networks}
     prepare_environment()
     with quiet_start():
-        import models.phases  # noqa: F401 - brings Keras, whose start-up messages are held back here
+        from models.training import start_backend
+
+        start_backend()
     told.target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=told.target.parent, prefix=".") as scratch:
         try:

@@ -24,6 +24,11 @@ from models.recipe import CHECKPOINT, Batch, Recipe, Task, TrainingData, Trainin
 from models.registry import architecture
 
 
+def start_backend() -> None:
+    """Let Keras look for accelerators now: what it finds it says on stderr, which the caller may hold back."""
+    keras.ops.zeros(1)
+
+
 def train(
     task: Task, recipe: Recipe, data: TrainingData, *, start: Callable[[Any], None], watch: Watch | None = None
 ) -> tuple[Any, Progress]:
