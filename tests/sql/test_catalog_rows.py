@@ -21,13 +21,13 @@ def test_what_was_heard_last_of_a_night_stands_in_any_order(database: ProductDat
     heard = [
         product("p", "read with its image"),
         product("p", "renamed", seen_at_utc=NOON),
-        product("p", "a last name", seen_at_utc=NOON + timedelta(hours=1)),
+        product("p", "the last name", seen_at_utc=NOON + timedelta(hours=1)),
     ]
     publish(database, [prediction("p")], products=heard[::turn])
-    assert titles(database) == {"p": "a last name"}
+    assert titles(database) == {"p": "the last name"}
     counts = publish(database, [prediction("p")], products=heard[::-turn])
     assert not counts.changed
-    assert titles(database) == {"p": "a last name"}
+    assert titles(database) == {"p": "the last name"}
 
 
 def test_a_new_title_needs_no_new_prediction_and_rewrites_nothing_else(database: ProductDatabase) -> None:
