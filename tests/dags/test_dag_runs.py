@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.sql.servers import NoServerError, Server, started_server
 
 pytestmark = pytest.mark.timeout(900)
 
+RUN_DAG = (sys.executable, "-m", "tests.dags.run_dag")
 SECRET = "s3cret/of@the shop"
 CURRENT = "SELECT product_id, ingest_date, run_id, release_id FROM product_categories ORDER BY product_id"
 
@@ -79,10 +81,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, tiny_release: Path) ->
 
 
 def test_a_night_and_a_backfill(place: Place) -> None:
-    printed = place.run("airflow", "dags", "test", "nightly_tagging", NIGHTS[0])
+    printed = place.run(*RUN_DAG, "nightly_tagging", NIGHTS[0])
     assert place.rows() == [(*row, "tiny-1") for row in expected_rows(1)]
     form = {"from": NIGHTS[0], "to": NIGHTS[0], "release": "tiny-2"}
-    printed += place.run("airflow", "dags", "test", "backfill_predictions", "2026-11-20", "--conf", json.dumps(form))
+    printed += place.run(*RUN_DAG, "backfill_predictions", "2026-11-20", "--conf", json.dumps(form))
     run = f"backfill-{NIGHTS[0]}-{NIGHTS[0]}-tiny-2"
     assert place.rows() == [(product, night, run, "tiny-2") for product, night, _ in expected_rows(1)]
     assert "Spark-Submit cmd" in printed
