@@ -58,6 +58,8 @@ def shards_of(paths: list[Path], places: Places, *, day: date = DAY, shard_bytes
             "updated_at": None,
             "known_sha256": None,
             "known_ingest_date": None,
+            "to_read": True,
+            "says_more": False,
         }
         for number, path in enumerate(paths)
     )
