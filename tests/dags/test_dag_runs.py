@@ -84,7 +84,7 @@ def test_a_night_and_a_backfill(place: Place) -> None:
     printed = place.run(*RUN_DAG, "nightly_tagging", NIGHTS[0])
     assert place.rows() == [(*row, "tiny-1") for row in expected_rows(1)]
     form = {"from": NIGHTS[0], "to": NIGHTS[0], "release": "tiny-2"}
-    printed += place.run(*RUN_DAG, "backfill_predictions", "2026-11-20", "--conf", json.dumps(form))
+    printed += place.run(*RUN_DAG, "backfill_predictions", "2026-11-20", json.dumps(form))
     run = f"backfill-{NIGHTS[0]}-{NIGHTS[0]}-tiny-2"
     assert place.rows() == [(product, night, run, "tiny-2") for product, night, _ in expected_rows(1)]
     assert "Spark-Submit cmd" in printed
