@@ -11,14 +11,17 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.config import ProductSource, UsageError
+from jobs.catalog_stores import catalog_records, catalog_tables, walked
+from jobs.config import Place, Places, ProductSource, UsageError
 from jobs.schema import CATALOG_COLUMNS, CATALOG_REQUIRED
+from jobs.stores import children, is_dir, is_file, place, put
+from models.release import sha256_of
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -33,23 +36,26 @@ _CONTROL = r"[\x00-\x1f\x7f]"
 _USER_INFO = r"(?i)^(\s*(?:https?|ftps?):[\\/]*)[^/?#]*@|^(\s*[a-z][a-z0-9+.-]*://)[^/?#@]*:[^/?#]*@"
 
 
-def base_directory(catalog: str) -> Path:
+def base_directory(catalog: str) -> Place:
     """Return the directory against which a catalog's relative image_uris resolve: its own, or for the table today's."""
     if catalog == PRODUCTS_TABLE:
         return Path.cwd()
-    path = Path(catalog).absolute()
-    return path if path.is_dir() else path.parent
+    where = place(catalog)
+    if isinstance(where, Path):
+        path = where.absolute()
+        return path if path.is_dir() else path.parent
+    return where.parent if is_file(where) else where
 
 
 def read_catalog(
-    spark: SparkSession, catalog: str, *, scratch_dir: Path, products: ProductSource | None = None
+    spark: SparkSession, catalog: str, *, places: Places, products: ProductSource | None = None
 ) -> DataFrame:
     """Read and check a catalog.
 
     Args:
         spark: The session.
-        catalog: Path of a directory or file, or `products`.
-        scratch_dir: Where a listing is kept while Spark reads it.
+        catalog: Path of a directory or file, its URI in a store, or `products`.
+        places: Where a listing is kept while Spark reads it.
         products: The table that `products` means.
 
     Returns:
@@ -60,10 +66,7 @@ def read_catalog(
             (product_id, image_no); one sentence with the file, the column or the first such rows.
     """
     with _refused(catalog):
-        if catalog == PRODUCTS_TABLE:
-            frame = _from_table(spark, products)
-        else:
-            frame = _opened(spark, Path(catalog), scratch_dir)
+        frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _opened(spark, place(catalog), places)
         checked = _normalised(frame, catalog).persist()
         _check(checked, catalog)
     return checked
@@ -112,42 +115,48 @@ def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
     return spark.createDataFrame(spark.sparkContext.parallelize(ranges, len(ranges)).mapPartitions(rows), types)
 
 
-def _opened(spark: SparkSession, path: Path, scratch_dir: Path) -> DataFrame:
+def _opened(spark: SparkSession, where: Place, places: Places) -> DataFrame:
     """Open a catalog by its form, with whatever columns it has."""
-    if not path.exists():
-        raise UsageError(f"no catalog at {path}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
-    if path.is_dir():
-        if any(path.glob("*.parquet")):
-            return spark.read.parquet(str(path.absolute()))
-        return _listed(spark, _walk(path), scratch_dir)
-    name = str(path.absolute())
-    match path.name.lower().removesuffix(".gz").rpartition(".")[2]:
+    directory = is_dir(where)
+    if not directory and not is_file(where):
+        raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
+    if directory:
+        files = children(where, "*.parquet")
+        if files:
+            return _parquet(spark, where, files)
+        return _listed(spark, _walk(where), places)
+    name: Any = str(where.absolute()) if isinstance(where, Path) else catalog_records(spark, where)
+    match where.name.lower().removesuffix(".gz").rpartition(".")[2]:
         case "csv":
             return spark.read.csv(name, header=True, multiLine=True, escape='"', mode="FAILFAST")
         case "jsonl" | "ndjson" | "json":
             return spark.read.json(name, primitivesAsString=True, mode="FAILFAST")
         case "parquet":
-            return spark.read.parquet(name)
-    raise UsageError(f"catalog {path} is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
+            return _parquet(spark, where, [where])
+    raise UsageError(f"catalog {where} is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
 
 
-def _walk(root: Path) -> Iterator[tuple[object, ...]]:
+def _parquet(spark: SparkSession, where: Place, files: list[Place]) -> DataFrame:
+    return spark.read.parquet(str(where.absolute())) if isinstance(where, Path) else catalog_tables(spark, files)
+
+
+def _walk(root: Place) -> Iterator[tuple[object, ...]]:
     """List a directory: the folder is the category, the file name without its ending is the product."""
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root) if isinstance(root, Path) else walked(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        category = None if folder == str(root) else Path(folder).relative_to(root).as_posix()
+        category = None if folder == str(root) else PurePosixPath(folder[len(str(root)) :].strip("/")).as_posix()
         if category is None and subfolders:
             continue
         for name in sorted(files):
-            if not name.startswith("."):
-                path = Path(folder, name)
-                yield path.stem, 0, path.relative_to(root).as_posix(), None, category, None
+            if name and not name.startswith("."):
+                path = PurePosixPath(category or "", name)
+                yield path.stem, 0, path.as_posix(), None, category, None
 
 
-def _listed(spark: SparkSession, rows: Iterable[tuple[object, ...]], scratch_dir: Path) -> DataFrame:
+def _listed(spark: SparkSession, rows: Iterable[tuple[object, ...]], places: Places) -> DataFrame:
     """Hand rows to Spark through a Parquet file, so that the driver never holds more than one batch of them."""
-    scratch_dir.mkdir(parents=True, exist_ok=True)
-    target = scratch_dir / "catalog.parquet"
+    places.scratch.mkdir(parents=True, exist_ok=True)
+    target = places.scratch / "catalog.parquet"
     with pq.ParquetWriter(target, _ROWS) as writer:
         batch: list[tuple[object, ...]] = []
         for row in rows:
@@ -156,7 +165,11 @@ def _listed(spark: SparkSession, rows: Iterable[tuple[object, ...]], scratch_dir
                 writer.write_table(_table(batch))
                 batch = []
         writer.write_table(_table(batch))
-    return spark.read.parquet(str(target))
+    if isinstance(places.home, Path):
+        return spark.read.parquet(str(target))
+    shared = places.home / "catalogs" / f"{sha256_of(target)[:32]}.parquet"
+    put(target, shared)
+    return catalog_tables(spark, [shared])
 
 
 def _table(rows: list[tuple[object, ...]]) -> pa.Table:

@@ -89,7 +89,7 @@ def evaluate(
     name = f"{loaded.release_id}-{part or 'all'}"
     if compare:
         name = f"{loaded.release_id}-against-{document['comparison']['second']}-{part or 'all'}"
-    target = directory or settings.places.home / "evaluations" / name
+    target = directory or settings.places.local_home / "evaluations" / name
     written, page = write(target, document, measured, loaded)
     if as_json:
         output.summary(document, as_json)

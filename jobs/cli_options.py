@@ -103,7 +103,9 @@ def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
     """Return what every step needs, with the release verified."""
     from jobs.nightly import Workshop
     from jobs.releases import in_use
+    from jobs.stores import check_usable
 
+    check_usable(settings.places.home)
     release_dir = in_use(settings, options["release"])
     release = load_release(release_dir)
     return Workshop(

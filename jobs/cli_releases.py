@@ -137,6 +137,7 @@ def calibrate(
     from jobs import releases
     from jobs.config import check_name
     from jobs.measure import EvaluateConfig
+    from jobs.release_copies import share
     from jobs.release_making import Calibration, Promise, recalibrate
 
     check_name("--release-id", release_id)
@@ -149,7 +150,9 @@ def calibrate(
         promise=Promise(target_precision, floor),
         command=" ".join(["shelfwise", *sys.argv[1:]]),
     )
-    output.summary(recalibrate(told), as_json)
+    done = recalibrate(told)
+    share(told.target, settings.places)
+    output.summary(done, as_json)
 
 
 @release.command()

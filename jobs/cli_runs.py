@@ -126,8 +126,10 @@ def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
     """
     from jobs import nightly as nights
     from jobs.catalog import PRODUCTS_TABLE
+    from jobs.stores import check_usable
 
     settings = settings_of(options)
+    check_usable(settings.places.home)
     if catalog == PRODUCTS_TABLE and not settings.products_url:
         database_of(settings)
     config = IngestConfig(catalog, run_date, settings.places, products=settings.products, http=settings.http)

@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from upath import UPath
+
 from jobs.addresses import PORTS, AddressGuard
+
+Place = Path | UPath
+"""A path of this machine, or a place in an object store; see `jobs.stores`."""
 
 MAX_NAME_CHARACTERS = 128
 """Of a run_id or release_id."""
@@ -38,34 +43,59 @@ class RunFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Places:
-    """The directories under `SHELFWISE_HOME`."""
+    """The directories under `SHELFWISE_HOME`.
 
-    home: Path
+    Attributes:
+        home: Where the dataset, predictions and releases are; may be in an object store.
+        local: A directory of this machine for what cannot be there: scratch files, caches, training, the embedded
+            database. None is `home`.
+    """
+
+    home: Place
+    local: Path | None = None
 
     @property
-    def images(self) -> Path:
+    def local_home(self) -> Path:
+        """Return the directory of this machine."""
+        found = self.local or self.home
+        if not isinstance(found, Path):
+            raise UsageError(f"{found} is in a store, and scratch files need a disk; set SHELFWISE_LOCAL_DIR")
+        return found
+
+    @property
+    def scratch(self) -> Path:
+        """Files that live no longer than a run."""
+        return self.local_home / "scratch"
+
+    @property
+    def releases(self) -> Place:
+        """Releases of one's own, a directory each."""
+        return self.home / "releases"
+
+    @property
+    def images(self) -> Place:
         """The Petastorm dataset, `ingest_date=YYYY-MM-DD/` below it."""
         return self.home / "images"
 
     @property
-    def seen(self) -> Path:
+    def seen(self) -> Place:
         """What ingest read and did not store, `ingest_date=YYYY-MM-DD/` below it."""
         return self.home / "seen"
 
     @property
-    def catalog_rows(self) -> Path:
+    def catalog_rows(self) -> Place:
         """What the catalog says anew of images that are stored, `ingest_date=YYYY-MM-DD/` below it."""
         return self.home / "catalog_rows"
 
-    def partition(self, root: Path, ingest_date: date) -> Path:
+    def partition(self, root: Place, ingest_date: date) -> Place:
         """Return one date's directory under `images`, `seen` or `catalog_rows`."""
         return root / f"ingest_date={ingest_date.isoformat()}"
 
-    def predictions(self, run_id: str) -> Path:
+    def predictions(self, run_id: str) -> Place:
         """Return one run's prediction files."""
         return self.home / "predictions" / f"run_id={run_id}"
 
-    def selections(self, run_id: str) -> Path:
+    def selections(self, run_id: str) -> Place:
         """Return where one run's choice of images lies, where it does not take all."""
         return self.home / "selections" / f"run_id={run_id}"
 

@@ -131,9 +131,9 @@ def run(settings: Settings, *, products: int) -> DemoReport:
         What to show.
     """
     check_java()
-    home = demo_home(settings.places)
+    home = demo_home(Places(settings.places.local_home))
     try:
-        articles = fashion_mnist.load("t10k", cache_dir=settings.places.home / "downloads")
+        articles = fashion_mnist.load("t10k", cache_dir=settings.places.local_home / "downloads")
     except (FileNotFoundError, ValueError) as error:
         raise RunFailed(str(error)) from error
     shop = Shop(home / "demo" / "catalog", articles)
@@ -170,8 +170,8 @@ def demo_home(places: Places) -> Path:
     Returns:
         The directory; what an earlier demo left there is removed.
     """
-    own = places.home / "demo" / "home"
-    usual = places.home if _only_demo(places) else own
+    own = places.local_home / "demo" / "home"
+    usual = places.local_home if _only_demo(places) else own
     for name in ("images", "seen", "predictions", "scratch", "demo/catalog"):
         shutil.rmtree(usual / name, ignore_errors=True)
     for suffix in ("", "-wal", "-shm"):
@@ -183,8 +183,8 @@ def _only_demo(places: Places) -> bool:
     """Say whether nobody but the demo has used a home."""
     nights = {f"ingest_date={night}" for night in NIGHTS}
     runs = {f"run_id={run_id}" for run_id in RUN_IDS}
-    found = [*places.images.glob("*"), *places.seen.glob("*"), *(places.home / "predictions").glob("*")]
-    return all(path.name in nights | runs for path in found) and not _other_runs(places.home / "shelfwise.db")
+    found = [*places.images.glob("*"), *places.seen.glob("*"), *(places.local_home / "predictions").glob("*")]
+    return all(path.name in nights | runs for path in found) and not _other_runs(places.local_home / "shelfwise.db")
 
 
 def _other_runs(database: Path) -> bool:

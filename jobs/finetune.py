@@ -23,6 +23,7 @@ from jobs.charts import learning_curves
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, labelled_images
 from jobs.measure import EvaluateConfig
+from jobs.release_copies import share
 from jobs.release_making import Promise, finished_release
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
@@ -84,12 +85,12 @@ class FinetuneConfig:
     @property
     def work_dir(self) -> Path:
         """Checkpoints and learning curves, until the release is there."""
-        return self.places.home / "training" / self.release_id
+        return self.places.local_home / "training" / self.release_id
 
     @property
     def target(self) -> Path:
         """The release's directory."""
-        return self.places.home / "releases" / self.release_id
+        return self.places.local_home / "releases" / self.release_id
 
 
 def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict[str, Any]:
@@ -250,4 +251,5 @@ def _released(
     )
     documents |= {path.name: path.read_bytes() for path in config.work_dir.glob("*-curves.png")}
     save_release(release, config.target, weights=weights, documents=documents)
+    share(config.target, config.places)
     return release

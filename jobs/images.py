@@ -84,12 +84,15 @@ def resolve_uri(image_uri: str, base_dir: Path) -> Path:
         Rejected: `uri_not_allowed` for anything else; the detail says what is expected.
     """
     if not image_uri.strip():
-        raise Rejected("uri_not_allowed", "expected a path or a file:// URI, received an empty image_uri")
+        raise Rejected("uri_not_allowed", "expected a path or a URI, received an empty image_uri")
     scheme, colon, rest = image_uri.partition(":")
     if colon and scheme.lower() == "file":
         path = _path_of_file_uri(rest)
     elif re.match(r"[a-z][a-z0-9+.-]*://|data:", image_uri, re.IGNORECASE):
-        raise Rejected("uri_not_allowed", f"expected a path or a file:// URI, received the scheme {scheme[:40]!r}")
+        raise Rejected(
+            "uri_not_allowed",
+            f"expected a path or a URI of file, http, https, s3, gs, abfs or hdfs, received the scheme {scheme[:40]!r}",
+        )
     elif re.match(r"[a-z]:[\\/]|\\\\", image_uri, re.IGNORECASE) and os.name != "nt":
         raise Rejected("uri_not_allowed", "expected a path of this machine or a file:// URI, received a Windows path")
     else:

@@ -16,19 +16,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.catalog import base_directory, read_catalog
-from jobs.config import IngestConfig, Places
+from jobs.config import IngestConfig, Place, Places
 from jobs.images import Rejected, normalise
 from jobs.known_images import changed_rows, known_images, parted
 from jobs.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.shards import ShardWriter, row_count, shards
 from jobs.sources import Source, SourceReader, is_remote
+from jobs.stores import reading, whole_table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -104,8 +104,7 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     started = time.perf_counter()
     context = spark.sparkContext
     context.setJobDescription(f"ingest {config.ingest_date}: read the catalog")
-    scratch_dir = config.places.home / "scratch"
-    catalog = read_catalog(spark, config.catalog, scratch_dir=scratch_dir, products=config.products)
+    catalog = read_catalog(spark, config.catalog, places=config.places, products=config.products)
     known = known_images(spark, config.places)
     changed = changed_rows(catalog, known, base=base_directory(config.catalog)).persist()
     context.setJobDescription(f"ingest {config.ingest_date}: compare the catalog with what is known")
@@ -144,7 +143,7 @@ def _task(config: IngestConfig, askers: int) -> Any:
 
 
 def read_and_store(
-    rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Path, askers: int = 1
+    rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Place, askers: int = 1
 ) -> dict[str, int]:
     """Read, verify, normalise and write images; the same with and without Spark.
 
@@ -173,13 +172,13 @@ def read_and_store(
             counts["source_bytes"] += len(source.data)
             known["image_sha256"] = hashlib.sha256(source.data).hexdigest()
             if known["image_sha256"] == row["known_sha256"]:
-                if not is_remote(row["image_uri"]) or source.version != row["known_source_version"]:
+                if not is_remote(row["image_uri"], base) or source.version != row["known_source_version"]:
                     seen.add({**row, **known, "outcome": "unchanged"})
                 counts["unchanged"] += 1
                 continue
             image = normalise(source.data)
         except Rejected as rejection:
-            if is_remote(row["image_uri"]) and rejection.reason == row["known_reason"]:
+            if is_remote(row["image_uri"], base) and rejection.reason == row["known_reason"]:
                 counts["unchanged"] += 1  # a link that stays dead is no news every night
                 continue
             rejected = {"outcome": "rejected", "reason": rejection.reason, "detail": rejection.detail}
@@ -236,7 +235,7 @@ def partition(places: Places, day: date) -> Partition:
     rejected: dict[tuple[str, int], dict[str, Any]] = {}
     superseded: dict[tuple[str, int], dict[str, Any]] = {}
     for path in shards(places.seen, [day]):
-        for row in pq.read_table(path).to_pylist():
+        for row in whole_table(path, pq.read_table).to_pylist():
             if row["outcome"] == "rejected":
                 _keep_latest(rejected, row)
             elif row["outcome"] == "superseded":
@@ -245,7 +244,7 @@ def partition(places: Places, day: date) -> Partition:
     interesting = rejected.keys() | superseded.keys()
     files = shards(places.images, [day])
     for path in files if rejected or superseded else []:
-        for row in pq.read_table(path, columns=["product_id", "image_no", "image_sha256", "seen_at_utc"]).to_pylist():
+        for row in reading(path, _keys).to_pylist():
             if (row["product_id"], row["image_no"]) in interesting:
                 _keep_latest(stored, row)
     return Partition(
@@ -255,6 +254,10 @@ def partition(places: Places, day: date) -> Partition:
         ],
         contents={key: stored[key]["image_sha256"] for key in superseded if key in stored},
     )
+
+
+def _keys(file: Any) -> pa.Table:
+    return pq.read_table(file, columns=["product_id", "image_no", "image_sha256", "seen_at_utc"])
 
 
 def _keep_latest(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> None:

@@ -7,17 +7,22 @@ latest under `images/` and `catalog_rows/` what the catalog said of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from jobs.config import Places
+from jobs.config import Place, Places
 from jobs.schema import CATALOG_COLUMNS, CATALOG_ROWS, IMAGES, SEEN
+from jobs.shards import ingest_date_of, partition_dates, shards
 from jobs.sources import is_remote, look
+from jobs.stores import children, place, reading
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 _SOURCE = ("source_size_bytes", "source_mtime_ns", "source_version")
 _KNOWN = ("image_uri", "image_sha256", *_SOURCE, "reason", "ingest_date")
@@ -38,12 +43,14 @@ def known_images(spark: SparkSession, places: Places) -> DataFrame:
 
     wanted = ["product_id", "image_no", "image_uri", "image_sha256", *_SOURCE]
 
-    def rows(root: Path, schema: pa.Schema, *more: str) -> DataFrame:
+    def rows(root: Place, schema: pa.Schema, *more: str) -> DataFrame:
         fields = [field for field in from_arrow_schema(schema) if field.name in (*wanted, "seen_at_utc", *more)]
         types = StructType([*fields, StructField("ingest_date", StringType())])
-        files = [str(path) for path in root.glob("ingest_date=*")]
+        files = [str(path) for path in children(root, "ingest_date=*")]
         if not files:
             return spark.createDataFrame([], types)
+        if not isinstance(root, Path):
+            return _read_from_store(spark, root, types, schema)
         return spark.read.schema(types).option("basePath", str(root)).parquet(*files)
 
     said = [name for name in _SAID if name not in wanted]
@@ -63,7 +70,27 @@ def known_images(spark: SparkSession, places: Places) -> DataFrame:
     return latest.select("product_id", "image_no", *known, "said")
 
 
-def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Path) -> DataFrame:
+def _read_from_store(spark: SparkSession, root: Place, types: StructType, source: pa.Schema) -> DataFrame:
+    """Read columns of the files of all ingest dates in tasks, by Python: Spark's own readers know no object store."""
+    files = shards(root, partition_dates(root, date.min, date.max))
+    names = [name for name in types.names if name != "ingest_date"]
+    schema = pa.schema([source.field(name) for name in names]).append(pa.field("ingest_date", pa.string()))
+
+    def read(file: Any) -> pa.Table:
+        return pq.read_table(file, columns=names, schema=schema.remove(len(names)))
+
+    def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for text in (text for batch in batches for text in batch.column(0).to_pylist()):
+            shard = place(text)
+            table = reading(shard, read)
+            day = pa.array([ingest_date_of(shard).isoformat()] * len(table), pa.string())
+            yield from table.append_column("ingest_date", day).cast(schema).to_batches()
+
+    listed = spark.createDataFrame([(str(path),) for path in files], "file string")
+    return listed.repartition(max(1, len(files))).mapInArrow(rows, types)
+
+
+def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Place) -> DataFrame:
     """Keep the catalog's rows whose file is not known with this URI, size and modification time, or that say more.
 
     Args:
@@ -98,11 +125,11 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Path) -> DataFra
     return joined.mapInArrow(compare, types)
 
 
-def _may_have_changed(row: Mapping[str, Any], base: Path) -> bool:
+def _may_have_changed(row: Mapping[str, Any], base: Place) -> bool:
     """Say whether an image must be read or its server asked; looks at a directory entry, never at the content."""
     if not _same_link(row) or row["known_reason"] == "unreadable":
         return True
-    if is_remote(row["image_uri"]):
+    if is_remote(row["image_uri"], base):
         return True
     found = look(row["image_uri"], base)
     return (found.size_bytes, found.mtime_ns) != (row["known_source_size_bytes"], row["known_source_mtime_ns"])

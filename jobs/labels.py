@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from jobs.config import Places, UsageError
+from jobs.shard_copies import kept_copy
 from jobs.shards import ingest_date_of, partition_dates, shards
 from models.decision import ancestors
 
@@ -74,14 +75,14 @@ def labelled_images(
     """
     newest: dict[tuple[str, int], tuple[object, LabelledImage]] = {}
     count = 0
-    for shard in shards(places.images, partition_dates(places.images, first, last)):
-        day = ingest_date_of(shard)
+    for stored in shards(places.images, partition_dates(places.images, first, last)):
+        day, shard = ingest_date_of(stored), kept_copy(stored, places)
         columns = pq.read_table(shard, columns=_COLUMNS).to_pydict()
         for product_id, image_no, content, category, seen in zip(*(columns[name] for name in _COLUMNS), strict=True):
             count += 1
             found = LabelledImage(product_id, image_no, content, (category or "").strip(), shard)
-            stored = newest.get((product_id, image_no))
-            if stored is None or (day, seen) > stored[0]:  # type: ignore[operator]
+            before = newest.get((product_id, image_no))
+            if before is None or (day, seen) > before[0]:  # type: ignore[operator]
                 newest[product_id, image_no] = ((day, seen), found)
     if not count:
         raise UsageError(

@@ -21,13 +21,15 @@ import numpy as np
 import pyarrow as pa
 
 from jobs import tuned
-from jobs.config import PredictConfig, RunFailed
+from jobs.config import Place, PredictConfig, RunFailed
 from jobs.inference import Answer, BusyClock, Inference, answers
 from jobs.schema import PREDICTIONS
 from jobs.selection import Selected, of_run, of_shard
+from jobs.shard_copies import on_disk_in_turn, tasks_for
 from jobs.shard_reports import PredictSummary, ShardReport, read_report, with_report
 from jobs.shards import ingest_date_of, whole_file
 from jobs.station import Workplace, clean_worker, distribute, station
+from jobs.stores import place
 from models.decision import DIGITS
 from models.products import answer_of_image, best
 from models.release import Release
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def prediction_file(config: PredictConfig, shard: Path) -> Path:
+def prediction_file(config: PredictConfig, shard: Place) -> Place:
     """Return where the predictions of a shard go: its date and name tell it from the run's other shards."""
     return config.places.predictions(config.run_id) / f"{ingest_date_of(shard)}--{shard.name}"
 
@@ -86,29 +88,42 @@ def run(
     )
 
 
-def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo: Sequence[Path]) -> list[ShardReport]:
-    """Run one task a shard."""
+def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo: Sequence[Place]) -> list[ShardReport]:
+    """Run one task a shard, or a few shards of a store, of which the next is copied while one is predicted."""
     distributed = distribute(spark, config.release_dir, release)
 
     def task(names: Iterable[str]) -> Iterator[ShardReport]:
-        for name in names:
+        mine = [place(name) for name in names]
+        for shard, path in on_disk_in_turn(mine):
             with clean_worker():
-                shard = Path(name)
-                place = station(config, shard, distributed)
-                yield predict_shard(shard, place.inference, place.release, place.fitted(config), on=place.workplace())
+                earlier = _earlier(config, shard, release.release_id) if len(mine) > 1 else None
+                if earlier is not None:
+                    yield earlier
+                    continue
+                here = station(config, path, distributed)
+                fitted, on = here.fitted(config), here.workplace()
+                yield predict_shard(shard, here.inference, here.release, fitted, on=on, path=path)
 
     names = [str(shard) for shard in todo]
+    at_once = spark.sparkContext.defaultParallelism // int(spark.conf.get("spark.task.cpus", "1") or 1)
     spark.sparkContext.setJobDescription(f"predict {len(names)} shards of run {config.run_id}")
-    return spark.sparkContext.parallelize(names, len(names)).mapPartitions(task).collect()
+    return spark.sparkContext.parallelize(names, tasks_for(todo, at_once)).mapPartitions(task).collect()
+
+
+def _earlier(config: PredictConfig, shard: Place, release_id: str) -> ShardReport | None:
+    """Return the report of a shard that an earlier attempt of the same task has finished."""
+    chosen = of_shard(config, shard)
+    return read_report(prediction_file(config, shard)) if finished(config, chosen, release_id) else None
 
 
 def predict_shard(
-    shard: Path,
+    shard: Place,
     predictor: Predictor | Inference,
     release: Release,
     config: PredictConfig,
     *,
     on: Workplace = Workplace(),  # noqa: B008 - frozen
+    path: Path | None = None,
 ) -> ShardReport:
     """Read a shard, predict it and put its prediction file in place; the same with and without Spark.
 
@@ -118,6 +133,7 @@ def predict_shard(
         release: Whose categories and thresholds apply.
         config: Batch size, decoding threads and the run's place.
         on: Where it computes, for the report.
+        path: A copy of the shard on this machine; None where the shard itself is here.
 
     Returns:
         What it cost.
@@ -131,7 +147,7 @@ def predict_shard(
     reading, clock, chosen = ReaderClock(), BusyClock(), of_shard(config, shard)
     rows: list[dict[str, Any]] = []
     batches = read_shard(
-        shard,
+        path or Path(str(shard)),
         side_px=inference.decode_px,
         batch_size=config.batch_size,
         workers=config.decode_workers,
@@ -163,7 +179,7 @@ def predict_shard(
     return _write(rows, report, shard, config)
 
 
-def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Path, config: PredictConfig) -> ShardReport:
+def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Place, config: PredictConfig) -> ShardReport:
     """Write the rows in order of their keys, so that the same shard always gives the same file."""
     started = time.perf_counter()
     ordered = sorted(rows, key=lambda row: (row["product_id"], row["image_no"], row["image_sha256"]))

@@ -13,17 +13,17 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from jobs.config import MAX_NAME_CHARACTERS, Places, PredictConfig, RunConfig, RunFailed
+from jobs.config import MAX_NAME_CHARACTERS, Place, Places, PredictConfig, RunConfig, RunFailed
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
 from jobs.shards import ingest_date_of, shards
+from jobs.stores import modified_at, on_disk, whole_table
 from models.products import answer_of_images
 from models.release import Release
 from sql.records import (
@@ -57,9 +57,9 @@ class RunFiles:
         contents: By ingest date: for each (product_id, image_no) that it holds more than once, the one to publish.
     """
 
-    predictions: tuple[Path, ...]
+    predictions: tuple[Place, ...]
     rejections: tuple[Mapping[str, Any], ...]
-    catalog_rows: tuple[Path, ...]
+    catalog_rows: tuple[Place, ...]
     images: int
     contents: Mapping[date, Mapping[tuple[str, int], str]]
 
@@ -192,15 +192,16 @@ def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> It
     wanted = ds.field("reason").is_null() if answered_only else None
     keys = ("ingest_date", "product_id", "image_no", "image_sha256")
     for path in files.predictions:
-        scanner = ds.dataset(path).scanner(columns=[*columns, *keys], filter=wanted, batch_size=_BATCH_ROWS)
-        for batch in scanner.to_batches():
-            values = [column.to_pylist() for column in batch.columns]
-            rows, named = zip(*values[: len(columns)], strict=True), zip(*values[len(columns) :], strict=True)
-            yield [
-                row
-                for row, (day, product_id, image_no, content) in zip(rows, named, strict=True)
-                if files.contents[day].get((product_id, image_no), content) == content
-            ]
+        with on_disk(path) as local:
+            scanner = ds.dataset(local).scanner(columns=[*columns, *keys], filter=wanted, batch_size=_BATCH_ROWS)
+            for batch in scanner.to_batches():
+                values = [column.to_pylist() for column in batch.columns]
+                rows, named = zip(*values[: len(columns)], strict=True), zip(*values[len(columns) :], strict=True)
+                yield [
+                    row
+                    for row, (day, product_id, image_no, content) in zip(rows, named, strict=True)
+                    if files.contents[day].get((product_id, image_no), content) == content
+                ]
 
 
 def _product_rows(files: RunFiles) -> Iterator[Batch]:
@@ -209,18 +210,24 @@ def _product_rows(files: RunFiles) -> Iterator[Batch]:
     for rows in _rows(files, columns, answered_only=False):
         yield [(*row, None) for row in rows]
     for path in files.catalog_rows:
-        for batch in ds.dataset(path).scanner(batch_size=_BATCH_ROWS).to_batches():
-            day = ingest_date_of(path)
-            yield [tuple({**row, "ingest_date": day}[name] for name in PRODUCT_COLUMNS) for row in batch.to_pylist()]
+        named = {"ingest_date": ingest_date_of(path)}
+        with on_disk(path) as local:
+            for batch in ds.dataset(local).scanner(batch_size=_BATCH_ROWS).to_batches():
+                yield [tuple({**row, **named}[name] for name in PRODUCT_COLUMNS) for row in batch.to_pylist()]
 
 
 def _rejections(files: RunFiles) -> Iterator[Batch]:
     """Yield what ingest rejected, then what no network could take."""
     yield [tuple(row[name] for name in REJECTION_COLUMNS) for row in files.rejections]
     for path in files.predictions:
-        failed = pq.read_table(path, filters=[("reason", "!=", "")]).to_pylist()
-        seen_at_utc = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+        failed = whole_table(path, _failed)
+        seen_at_utc = datetime.fromtimestamp(modified_at(path)).astimezone() if failed else None
         yield [tuple({**row, "seen_at_utc": seen_at_utc}[name] for name in REJECTION_COLUMNS) for row in failed]
+
+
+def _failed(file: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(file, filters=[("reason", "!=", "")]).to_pylist()
+    return found
 
 
 def decider(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]:

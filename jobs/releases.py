@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import UsageError
 from jobs.publish import manifest_of, release_record
+from jobs.release_copies import local_release, share, stored_releases
 from jobs.settings import Settings
 from models.card import NAME, model_card
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
@@ -58,7 +59,7 @@ class Import:
 
 def roots(settings: Settings) -> tuple[Path, Path]:
     """Return where releases are looked for."""
-    return settings.places.home / "releases", SHIPPED.parent
+    return settings.places.local_home / "releases", SHIPPED.parent
 
 
 def in_use(settings: Settings, name: str | None) -> Path:
@@ -93,21 +94,22 @@ def current_aliases(settings: Settings) -> dict[str, str]:
 def listed(settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield every release that is there, broken ones with the reason in place of their figures."""
     names = {release_id: alias for alias, release_id in current_aliases(settings).items()}
-    for root in roots(settings):
-        for manifest in sorted(root.glob(f"[!.]*/{MANIFEST}")):
-            row = {"release_id": manifest.parent.name, "alias": names.get(manifest.parent.name, "")}
-            try:
-                release = load_release(manifest.parent)
-            except ReleaseError as error:
-                yield {**row, "networks": "", "taxonomy_version": "", "test_accuracy": None, "state": str(error)}
-                continue
-            yield {
-                **row,
-                "networks": ", ".join(one.architecture for one in release.networks),
-                "taxonomy_version": release.taxonomy_version,
-                "test_accuracy": release.metrics.get("ensemble_test_accuracy"),
-                "state": "sound",
-            }
+    here = [path.parent for root in roots(settings) for path in sorted(root.glob(f"[!.]*/{MANIFEST}"))]
+    stored = stored_releases(settings.places)
+    for place in [*here, *(one for one in stored if one.name not in {path.name for path in here})]:
+        row = {"release_id": place.name, "alias": names.get(place.name, "")}
+        try:
+            release = load_release(local_release(place, settings.places))
+        except ReleaseError as error:
+            yield {**row, "networks": "", "taxonomy_version": "", "test_accuracy": None, "state": str(error)}
+            continue
+        yield {
+            **row,
+            "networks": ", ".join(one.architecture for one in release.networks),
+            "taxonomy_version": release.taxonomy_version,
+            "test_accuracy": release.metrics.get("ensemble_test_accuracy"),
+            "state": "sound",
+        }
 
 
 def verify(directory: Path) -> dict[str, Any]:
@@ -175,6 +177,7 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
         )
         target.parent.mkdir(parents=True, exist_ok=True)
         save_release(release, target, weights={network.architecture: weights}, documents={NAME: model_card(release)})
+    share(target, settings.places)
     return {"release_id": told.release_id, "architecture": network.architecture, "release_dir": str(target)}
 
 
@@ -199,6 +202,9 @@ def promote(settings: Settings, database: ProductDatabase, name: str, alias: str
     release = load_release(directory)
     if directory.absolute().parent not in roots(settings) or directory.name != release.release_id:
         _install(settings, release, directory)
+        directory = roots(settings)[0] / release.release_id
+    if directory.parent != SHIPPED.parent:
+        share(directory, settings.places)
     changed = set_alias(
         database, alias, release_record(release), changed_by=getpass.getuser(), at_utc=datetime.now(UTC)
     )

@@ -44,7 +44,7 @@ def write(database: ProductDatabase, places: Places, run_id: str, target: Path |
     check_name("run id", run_id)
     facts = load_facts(database, run_id)
     gallery = hang(database, places, facts)
-    target = target or places.home / "reports" / f"{run_id}.html"
+    target = target or places.local_home / "reports" / f"{run_id}.html"
     try:
         size = write_whole(target, report_page.render(facts, gallery, made_at_utc=datetime.now(UTC)))
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from upath import UPath
 
 from jobs.config import Places
 from jobs.pages import thumbnail
@@ -40,7 +41,7 @@ _ASK = 1000
 class Place:
     """Where an image lies: in which file, in which of its row groups, and in which row of that."""
 
-    file: Path
+    file: Path | UPath
     group: int
     row: int
     image_no: int
@@ -102,7 +103,7 @@ def look_up(places: Places, dates: Iterable[date], wanted: Collection[str], *, n
     return found
 
 
-def _keys(file: Path, wanted: Collection[str] | None) -> Iterator[tuple[str, Place]]:
+def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[str, Place]]:
     """Yield each image's product and place, or only those of some products; a file that cannot be read has none."""
     try:
         with file.open("rb") as source, pq.ParquetFile(source) as parquet:
@@ -133,7 +134,7 @@ def pictures(found: Found, products: Sequence[str], *, budget_bytes: int) -> dic
         By product.
     """
     chosen = [product_id for product_id in dict.fromkeys(products) if product_id in found.places]
-    groups: dict[tuple[Path, int], list[str]] = {}
+    groups: dict[tuple[Path | UPath, int], list[str]] = {}
     for product_id in chosen:
         place = found.places[product_id]
         groups.setdefault((place.file, place.group), []).append(product_id)
@@ -155,7 +156,7 @@ def pictures(found: Found, products: Sequence[str], *, budget_bytes: int) -> dic
     return within
 
 
-def _images(file: Path, group: int, rows: Sequence[int]) -> list[bytes]:
+def _images(file: Path | UPath, group: int, rows: Sequence[int]) -> list[bytes]:
     try:
         with file.open("rb") as source, pq.ParquetFile(source) as parquet:
             column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")

@@ -10,15 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.config import PredictConfig, RunConfig
+from jobs.config import Place, PredictConfig, RunConfig
 from jobs.schema import IMAGES
 from jobs.shards import ingest_date_of, row_count, shards, whole_file
+from jobs.stores import children, delete, on_disk, whole_table
 from sql.selection import answered_images, products_under, refuse_unknown_category
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Selected:
         keys: Which; None is all of them.
     """
 
-    shard: Path
+    shard: Place
     images: int
     keys: frozenset[Key] | None = None
 
@@ -81,9 +81,9 @@ def write(config: PredictConfig, selected: list[Selected]) -> None:
     """Leave the choice on disk, in place of an earlier one of the same run."""
     directory = config.places.selections(config.run_id)
     kept = {_name(one.shard) for one in selected}
-    for path in directory.glob("*.parquet"):
+    for path in children(directory, "*.parquet"):
         if path.name not in kept:
-            path.unlink()
+            delete(path)
     for one in selected:
         columns = list(zip(*sorted(one.keys or ()), strict=True))
         arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
@@ -91,11 +91,11 @@ def write(config: PredictConfig, selected: list[Selected]) -> None:
             writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
 
 
-def of_shard(config: PredictConfig, shard: Path) -> Selected:
+def of_shard(config: PredictConfig, shard: Place) -> Selected:
     """Return what a run takes of a shard, from its file if the run has a choice at all."""
     if not config.selects:
         return Selected(shard, row_count([shard]))
-    table = pq.read_table(config.places.selections(config.run_id) / _name(shard), schema=_SCHEMA)
+    table = whole_table(config.places.selections(config.run_id) / _name(shard), _keys)
     keys = frozenset(zip(*(column.to_pylist() for column in table.columns), strict=True))
     return Selected(shard, len(keys), keys)
 
@@ -105,17 +105,22 @@ def of_run(config: PredictConfig) -> list[Selected]:
     every = shards(config.places.images, config.dates)
     if config.selects:
         chosen = config.places.selections(config.run_id)
-        every = [shard for shard in every if (chosen / _name(shard)).is_file()]
+        there = {path.name for path in children(chosen, "*.parquet")}
+        every = [shard for shard in every if _name(shard) in there]
     return [of_shard(config, shard) for shard in every]
 
 
-def _name(shard: Path) -> str:
+def _keys(file: Any) -> pa.Table:
+    return pq.read_table(file, schema=_SCHEMA)
+
+
+def _name(shard: Place) -> str:
     return f"{ingest_date_of(shard)}--{shard.name}"
 
 
-def _wanted(database: ProductDatabase | None, shard: Path, run: RunConfig, release_id: str) -> Iterator[Key]:
+def _wanted(database: ProductDatabase | None, shard: Place, run: RunConfig, release_id: str) -> Iterator[Key]:
     """Yield the keys of a shard's images that the run was asked for."""
-    with pq.ParquetFile(shard) as file:
+    with on_disk(shard) as path, pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_CHUNK, columns=list(KEYS)):
             keys = list(zip(*(batch.column(name).to_pylist() for name in KEYS), strict=True))
             products = [product_id for product_id, _, _ in keys]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PlainValidator, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jobs.config import HttpLimits, Places, ProductSource, SparkConfig, UsageError
+from jobs.config import HttpLimits, Place, Places, ProductSource, SparkConfig, UsageError
+from jobs.release_copies import local_release, stored_releases
+from jobs.stores import place, scheme_of
 from models.release import MANIFEST, SHIPPED
 
 _CLONE = Path(__file__).resolve().parents[1]
@@ -19,13 +22,17 @@ def default_home() -> Path:
     return (_CLONE if (_CLONE / "pyproject.toml").is_file() else Path.cwd()) / ".shelfwise"
 
 
+AnyPlace = Annotated[Place, PlainValidator(place)]
+
+
 class Settings(BaseSettings):
     """The environment's `SHELFWISE_*` variables, checked.
 
     Attributes:
-        home: Where all state lives.
+        home: Where all state lives; may be in an object store: `s3://bucket/shelfwise`.
+        local_dir: Where what cannot be in a store lives if `home` is in one.
         database_url: SQLAlchemy URL of the product database; empty is SQLite in `home`.
-        release_dir: The release that predict uses.
+        release_dir: The release that predict uses; may be in an object store.
         master: Spark's master.
         driver_memory: Of Spark's JVM; in local mode that is all of Spark.
         executor_cores: Of each executor on a cluster; 0 takes what spark-submit was told, else 1.
@@ -44,9 +51,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SHELFWISE_", frozen=True)
 
-    home: Path = Field(default_factory=default_home)
+    home: AnyPlace = Field(default_factory=default_home)
+    local_dir: AnyPlace | None = None
     database_url: str = ""
-    release_dir: Path = SHIPPED
+    release_dir: AnyPlace = SHIPPED
     master: str = "local[*]"
     driver_memory: str = Field(default="2g", pattern=r"^[0-9]+[mg]$")
     executor_cores: int = Field(default=0, ge=0)
@@ -64,16 +72,38 @@ class Settings(BaseSettings):
 
     @field_validator("home")
     @classmethod
-    def _readable_by_petastorm(cls, home: Path) -> Path:
+    def _readable_by_petastorm(cls, home: Place) -> Place:
         """Refuse what Petastorm would read as part of a URL: it would then open another directory."""
-        if set("#?;") & set(str(home.expanduser().absolute())):
+        if isinstance(home, Path) and set("#?;") & set(str(home.expanduser().absolute())):
             raise ValueError(f"{home} has one of # ? ; in its path, which Petastorm cannot read; choose another place")
         return home
 
+    @field_validator("local_dir")
+    @classmethod
+    def _on_this_machine(cls, local_dir: Place | None) -> Place | None:
+        """Refuse a store for what needs a disk."""
+        if local_dir is not None and not isinstance(local_dir, Path):
+            raise ValueError(
+                f"{local_dir} is in a store, and scratch files need a disk; give a directory of this machine"
+            )
+        return local_dir
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_on_a_disk(cls, url: str) -> str:
+        """Refuse an SQLite file in a store: SQLite needs the locks of a disk."""
+        if re.match(r"sqlite.*://.*:/", url) or scheme_of(url):
+            raise ValueError("SQLite needs a disk of this machine; give a local file or a postgresql:// URL")
+        return url
+
     @property
     def places(self) -> Places:
-        """Return where everything lies, with `home` made absolute."""
-        return Places(self.home.expanduser().absolute())
+        """Return where everything lies, with the paths of this machine made absolute."""
+        local = self.local_dir if isinstance(self.local_dir, Path) else None
+        if isinstance(self.home, Path):
+            home = self.home.expanduser().absolute()
+            return Places(home)
+        return Places(self.home, (local or default_home()).expanduser().absolute())
 
     @property
     def url(self) -> str:
@@ -83,7 +113,7 @@ class Settings(BaseSettings):
     @property
     def embedded_database(self) -> Path:
         """Return the file of the SQLite database that serves when no URL is set."""
-        return self.places.home / "shelfwise.db"
+        return self.places.local_home / "shelfwise.db"
 
     @property
     def products(self) -> ProductSource:
@@ -104,11 +134,12 @@ class Settings(BaseSettings):
     @property
     def spark(self) -> SparkConfig:
         """Return how Spark is started."""
+        places = self.places
         return SparkConfig(
             master=self.master,
             driver_memory=self.driver_memory,
-            scratch_dir=self.places.home / "scratch" / "spark",
-            shared_dir=self.places.home,
+            scratch_dir=places.scratch / "spark",
+            shared_dir=places.home if isinstance(places.home, Path) else None,
             executor_cores=self.executor_cores,
             gpu=self.gpu,
             wait_seconds=self.executor_wait_seconds,
@@ -128,11 +159,17 @@ class Settings(BaseSettings):
         Raises:
             UsageError: If there is no such release; lists those that are there.
         """
+        places = self.places
         if name is None:
-            return self.release_dir
-        roots = (self.places.home / "releases", SHIPPED.parent)
+            return local_release(self.release_dir, places)
+        if scheme_of(name):
+            return local_release(place(name), places)
+        roots = (places.local_home / "releases", SHIPPED.parent)
         for candidate in (Path(name), *(root / name for root in roots)):
             if candidate.is_dir():
                 return candidate
-        known = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")})
+        stored = {found.name: found for found in stored_releases(places)}
+        if name in stored:
+            return local_release(stored[name], places)
+        known = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")} | stored.keys())
         raise UsageError(f"no release {name!r}; give a directory or one of: {', '.join(known) or 'none is there'}")

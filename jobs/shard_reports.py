@@ -11,6 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.config import Place
+from jobs.stores import reading
+
 METADATA_KEY = b"shelfwise"
 _SHARDS_SHOWN = 200
 _KEEPS_UP = 0.1
@@ -137,10 +140,10 @@ def slowest_stage(seconds: Mapping[str, float]) -> str:
     return f"the networks waited {waited / total:.0%} of the time, mostly for {cause}; {remedy}"
 
 
-def read_report(path: Path) -> ShardReport | None:
+def read_report(path: Place) -> ShardReport | None:
     """Return the report in a prediction file, or None if there is no such file or it is not one of ours."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = reading(path, pq.read_schema).metadata or {}
         return ShardReport(**json.loads(metadata[METADATA_KEY]))
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
         return None

@@ -1,11 +1,13 @@
 """Parquet files that are there whole or not at all, and the dataset's shards made of them.
 
-A file is written under a hidden temporary name, flushed to disk and moved into place. A shard's name is made from its
-content, so that a task that Spark runs twice puts the same file in the same place.
+A file is written under a hidden temporary name, flushed to disk and moved into place; for an object store, which shows
+nothing before it is whole, it is written here and put there. A shard's name is made from its content, so that a task
+that Spark runs twice puts the same file in the same place.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import uuid
@@ -18,6 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.config import Place
+from jobs.stores import children, disk_full, put, reading
+from jobs.temporary import own_directory
+
 ROW_GROUP_ROWS = 64
 """Images that a reader holds at once; a multiple of the usual batch sizes."""
 
@@ -25,7 +31,7 @@ _KEYS = ("product_id", "image_no", "image_sha256")
 
 
 @contextmanager
-def whole_file(target: Path, schema: pa.Schema, *, compression: Mapping[str, str] | str = "zstd") -> Iterator[Any]:
+def whole_file(target: Place, schema: pa.Schema, *, compression: Mapping[str, str] | str = "zstd") -> Iterator[Any]:
     """Write a Parquet file that appears under its name only when the block ends well.
 
     Args:
@@ -35,15 +41,37 @@ def whole_file(target: Path, schema: pa.Schema, *, compression: Mapping[str, str
 
     Yields:
         A pyarrow.parquet.ParquetWriter.
+
+    Raises:
+        StoreError: If a disk is full or a store cannot be written; nothing appears then.
     """
+    with _beside(target) as scratch:
+        try:
+            with pq.ParquetWriter(scratch, schema, compression=compression) as writer:
+                yield writer
+            if isinstance(target, Path):
+                with scratch.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(scratch, target)
+            else:
+                put(scratch, target)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_full(str(scratch.parent)) from error
+            raise
+
+
+@contextmanager
+def _beside(target: Place) -> Iterator[Path]:
+    """Yield a hidden name on this machine, in the target's own directory if that is here; removed in the end."""
+    if not isinstance(target, Path):
+        with own_directory() as directory:
+            yield directory / target.name
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with pq.ParquetWriter(scratch, schema, compression=compression) as writer:
-            yield writer
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(scratch, target)
+        yield scratch
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -51,7 +79,7 @@ def whole_file(target: Path, schema: pa.Schema, *, compression: Mapping[str, str
 class ShardWriter:
     """Collects rows into files of bounded size; each file that `rows` fill is put in place at once."""
 
-    def __init__(self, directory: Path, schema: pa.Schema, *, shard_bytes: int) -> None:
+    def __init__(self, directory: Place, schema: pa.Schema, *, shard_bytes: int) -> None:
         """Prepare to write.
 
         Args:
@@ -88,29 +116,29 @@ class ShardWriter:
         self._rows, self._bytes, self.files = [], 0, self.files + 1
 
 
-def shards(root: Path, dates: Sequence[date]) -> list[Path]:
+def shards(root: Place, dates: Sequence[date]) -> list[Place]:
     """List the dataset files of some ingest dates, in order of date and name."""
-    return [path for day in sorted(dates) for path in sorted((root / f"ingest_date={day}").glob("part-*.parquet"))]
+    return [path for day in sorted(dates) for path in children(root / f"ingest_date={day}", "part-*.parquet")]
 
 
-def partition_dates(root: Path, first: date, last: date) -> list[date]:
+def partition_dates(root: Place, first: date, last: date) -> list[date]:
     """List the ingest dates that have a partition, from `first` to `last` inclusive."""
     found = []
-    for path in root.glob("ingest_date=*"):
+    for path in children(root, "ingest_date=*"):
         try:
             day = date.fromisoformat(path.name.removeprefix("ingest_date="))
         except ValueError:
             continue
-        if first <= day <= last and any(path.glob("part-*.parquet")):
+        if first <= day <= last and children(path, "part-*.parquet"):
             found.append(day)
     return sorted(found)
 
 
-def ingest_date_of(shard: Path) -> date:
+def ingest_date_of(shard: Place) -> date:
     """Return the ingest date that a shard's directory names."""
     return date.fromisoformat(shard.parent.name.removeprefix("ingest_date="))
 
 
-def row_count(files: Sequence[Path]) -> int:
+def row_count(files: Sequence[Place]) -> int:
     """Count the rows of Parquet files from their footers alone."""
-    return sum(int(pq.read_metadata(path).num_rows) for path in files)
+    return sum(int(reading(path, pq.read_metadata).num_rows) for path in files)

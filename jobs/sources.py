@@ -1,4 +1,4 @@
-"""From the image_uris of a catalog to their bytes, wherever they are: local files, web servers.
+"""From the image_uris of a catalog to their bytes, wherever they are: local files, web servers, object stores.
 
 Local files are read one after another, as the disk likes it. What comes over a network is asked for by several threads
 ahead of its turn, and handed out in the catalog's order, so that the same rows always make the same files.
@@ -14,12 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.config import HttpLimits
-from jobs.images import Rejected, read_source, resolve_uri
+from upath import UPath
+
+from jobs import stores
+from jobs.config import HttpLimits, Place, UsageError
+from jobs.images import MAX_SOURCE_BYTES, Rejected, read_source, resolve_uri
+from jobs.stores import place, scheme_of
 from jobs.web_images import WebImages
 
 THREADS = 8
 _WINDOW = 2 * THREADS
+_ABSOLUTE = re.compile(r"\s*(?:$|/|\\\\|(?:file|data):|[a-z]:[\\/]|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+"""What is not relative to the catalog's own place: a path from the root, a URI, or nothing at all."""
 _WEB = re.compile(r"\s*https?://", re.IGNORECASE)
 
 Row = Mapping[str, Any]
@@ -44,24 +50,43 @@ class Source:
     rejection: Rejected | None = None
 
 
-def is_remote(image_uri: str) -> bool:
+def in_store(image_uri: str, base: Place) -> UPath | None:
+    """Return an image's place in an object store; None for one that is not in a store."""
+    if scheme_of(image_uri):
+        try:
+            found = place(image_uri)
+        except UsageError as error:
+            raise Rejected("uri_not_allowed", str(error)) from error
+        return found if isinstance(found, UPath) else None
+    if isinstance(base, Path) or _ABSOLUTE.match(image_uri):
+        return None
+    return base / image_uri.strip()
+
+
+def is_remote(image_uri: str, base: Place) -> bool:
     """Say whether an image is on another machine, so that only asking there tells whether it has changed."""
-    return _WEB.match(image_uri) is not None
+    relative = not isinstance(base, Path) and _ABSOLUTE.match(image_uri) is None
+    return relative or _WEB.match(image_uri) is not None or bool(scheme_of(image_uri))
 
 
-def look(image_uri: str, base: Path) -> Source:
+def look(image_uri: str, base: Place) -> Source:
     """Return a local file's size and modification time, or nothing of either."""
     try:
-        found = resolve_uri(image_uri, base).stat()
+        found = resolve_uri(image_uri, _local_base(base)).stat()
     except (Rejected, OSError, ValueError):
         return Source()
     return Source(found.st_size, found.st_mtime_ns)
 
 
+def _local_base(base: Place) -> Path:
+    """Return what local image_uris are relative to; those of a catalog in a store are absolute."""
+    return base if isinstance(base, Path) else Path("/")
+
+
 class SourceReader:
     """Reads the images of a catalog's rows; close it after use."""
 
-    def __init__(self, base: Path, limits: HttpLimits, *, tasks: int = 1) -> None:
+    def __init__(self, base: Place, limits: HttpLimits, *, tasks: int = 1) -> None:
         """Prepare.
 
         Args:
@@ -99,7 +124,7 @@ class SourceReader:
                 self._threads = None
 
     def _started(self, row: Row) -> Future[Source] | None:
-        if not is_remote(row["image_uri"]):
+        if not is_remote(row["image_uri"], self._base):
             return None
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, "images")
@@ -111,15 +136,48 @@ class SourceReader:
     def _local(self, image_uri: str) -> Source:
         found = look(image_uri, self._base)
         try:
-            data = read_source(resolve_uri(image_uri, self._base))
+            data = read_source(resolve_uri(image_uri, _local_base(self._base)))
         except Rejected as rejection:
             return Source(found.size_bytes, found.mtime_ns, rejection=rejection)
         return Source(found.size_bytes, found.mtime_ns, data=data)
 
     def _fetch(self, row: Row) -> Source:
+        known = row.get("known_source_version")
         try:
-            found = self._web.fetch(row["image_uri"], known_version=row.get("known_source_version"))
+            if not _WEB.match(row["image_uri"]):
+                return _from_store(in_store(row["image_uri"], self._base), known)
+            found = self._web.fetch(row["image_uri"], known_version=known)
         except Rejected as rejection:
             return Source(rejection=rejection)
         size = None if found.data is None else len(found.data)
         return Source(size, None, found.source_version, found.data)
+
+
+def _from_store(where: UPath | None, known_version: str | None) -> Source:
+    """Read an image out of a store unless the store's own word for its version is known."""
+    if where is None:
+        raise Rejected("uri_not_allowed", "expected a path or a URI of a file")
+    try:
+        information = stores.information(where)
+        size, version = int(information.get("size") or 0), _version_of(information)
+        if version is not None and version == known_version:
+            return Source(size, version=version)
+        if information.get("type") == "directory":
+            raise Rejected("unreadable", "expected a file, found a directory")
+        if size > MAX_SOURCE_BYTES:
+            raise Rejected("too_large", f"the file has {size:,} bytes, over the limit of {MAX_SOURCE_BYTES:,}")
+        data = stores.read_bytes(where)
+    except FileNotFoundError as error:
+        raise Rejected("missing", "there is no such object") from error
+    except stores.StoreDenied as error:
+        raise Rejected("unreadable", "the credentials that were found may not read it") from error
+    if not data:
+        raise Rejected("empty", "the file has no bytes")
+    return Source(len(data), None, version, data)
+
+
+def _version_of(information: Mapping[str, Any]) -> str | None:
+    for name in ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "modificationTime"):
+        if information.get(name):
+            return f"etag:{information[name]}"[:256]
+    return None

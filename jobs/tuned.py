@@ -34,14 +34,14 @@ def remember(places: Places, release_id: str, reports: Iterable[ShardReport]) ->
     if not found or after == before:
         return
     try:
-        (places.home / "tuning.json").write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
+        (places.local_home / "tuning.json").write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         log.warning("tuning.json cannot be written (%s); the next run looks for batch sizes again", error)
 
 
 def _read(places: Places) -> Mapping[str, Mapping[str, tuple[int, str]]]:
     try:
-        found = json.loads((places.home / "tuning.json").read_text(encoding="utf-8"))
+        found = json.loads((places.local_home / "tuning.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

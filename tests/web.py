@@ -166,3 +166,15 @@ def cut_short(body: bytes) -> Answer:
         handler.close_connection = True
 
     return answer
+
+
+def promise(size: int) -> Answer:
+    """Promise so many bytes and send none."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(size))
+        handler.end_headers()
+        silent(handler)
+
+    return answer

@@ -57,7 +57,7 @@ def prepare(scratch: Path, photos: Path | None) -> None:
     places = Places(scratch / "home")
     first = shards_of(photographs(photos, scratch / "photos", PART), places)
     for number in range(1, 10):
-        partition = places.partition(places.images, DAY + timedelta(days=number))
+        partition = places.local_home / "images" / f"ingest_date={DAY + timedelta(days=number)}"
         partition.mkdir(parents=True)
         for shard in first:
             os.link(shard, partition / shard.name)

@@ -74,7 +74,7 @@ def rate(master: str, places: object, release_dir: Path, *, executors: int, name
 
     assert isinstance(places, Places)
     properties = {"spark.cores.max": str(executors)}
-    spark_config = SparkConfig(master, "1g", places.home / "scratch", places.home, 1, properties=properties)
+    spark_config = SparkConfig(master, "1g", places.scratch, places.local_home, 1, properties=properties)
     release = load_release(release_dir)
     with spark_session(spark_config, name="scaling", task_cpus=1) as spark:
         for run_id, day in ((f"warm-{name}", DAY - timedelta(days=1)), (f"timed-{name}", DAY)):

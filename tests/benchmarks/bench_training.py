@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace, places: Places) -> dict[str, Any]:
     data = DatasetBatches(images, images[:batch_size], labelled.LEAVES, side_px, batch_size, options.workers)
     network = NetworkSpec(options.network, side_px, "w", "", 1.0)
     model = architecture(options.network).build(input_px=side_px, categories=3)
-    task = Task(network, side_px, data.counts(), places.home)
+    task = Task(network, side_px, data.counts(), places.local_home)
     whole = compiled(task, Recipe(train_norms=True), model, data.steps, head=False)
     squares, labels = next(iter(data.batches(0)))
     timed(whole, ((squares, labels) for _ in range(WARM_STEPS)))

@@ -65,7 +65,7 @@ def shards_of(paths: list[Path], places: Places, *, day: date = DAY, shard_bytes
     )
     config = IngestConfig("", day, places, shard_bytes)
     read_and_store(rows, config, base=Path("/"))
-    return shards(places.images, [day])
+    return [Path(str(shard)) for shard in shards(places.images, [day])]
 
 
 def stamp() -> str:

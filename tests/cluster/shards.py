@@ -30,8 +30,10 @@ def write_shards(places: Places, *, shards: int, images: int) -> None:
 
 def spark_config(places: Places, master: str, *, wait_seconds: int = 120, **properties: str) -> SparkConfig:
     """Return how a session of these tests is started."""
-    scratch = places.home / "scratch"
-    return SparkConfig(master, "1g", scratch, shared_dir=places.home, wait_seconds=wait_seconds, properties=properties)
+    scratch = places.local_home / "scratch"
+    return SparkConfig(
+        master, "1g", scratch, shared_dir=places.local_home, wait_seconds=wait_seconds, properties=properties
+    )
 
 
 def predict_on(

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.catalog import base_directory, read_catalog
-from jobs.config import ProductSource, UsageError
+from jobs.config import Places, ProductSource, UsageError
 from sql.errors import DatabaseError
 
 ROWS = [
@@ -28,7 +28,7 @@ Reader = Callable[[object], list[tuple[object, ...]]]
 @pytest.fixture
 def read(spark: SparkSession, tmp_path: Path) -> Reader:
     def rows(catalog: object, **options: object) -> list[tuple[object, ...]]:
-        frame = read_catalog(spark, str(catalog), scratch_dir=tmp_path / "scratch", **options)  # type: ignore[arg-type]
+        frame = read_catalog(spark, str(catalog), places=Places(tmp_path), **options)  # type: ignore[arg-type]
         return sorted(tuple(row) for row in frame.collect())
 
     return rows

@@ -18,7 +18,19 @@ MAX_LINES = 300
 # What a folder may import beside the standard library and itself.
 MAY_IMPORT = {
     "dags": {"airflow", "shelfwise_steps"},  # its own module, by the name that Airflow gives it
-    "jobs": {"models", "sql", "pyspark", "py4j", "petastorm", "pyarrow", "pandas", "fsspec", "tenacity", "urllib3"}
+    "jobs": {
+        "models",
+        "sql",
+        "pyspark",
+        "py4j",
+        "petastorm",
+        "pyarrow",
+        "pandas",
+        "fsspec",
+        "tenacity",
+        "upath",
+        "urllib3",
+    }
     | {"numpy", "cv2", "PIL", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
     "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2"},
     "sql": {"sqlalchemy", "alembic", "psycopg"},
@@ -127,6 +139,7 @@ def test_every_requirement_is_pinned_and_none_names_a_place() -> None:
 def test_what_the_code_imports_is_declared() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[0]
     names = {"PIL": "pillow", "cv2": "opencv-python-headless", "airflow": "apache-airflow"}
+    names["upath"] = "universal_pathlib"
     optional = {"jax", "torch"}  # other backends of Keras: used where they are, and never needed
     comes_with = {"py4j": "pyspark", "pydantic": "pydantic-settings", "fsspec": "petastorm", "markupsafe": "jinja2"}
     for folder in FOLDERS:

@@ -68,7 +68,7 @@ def write_images(places: Places, count: int, *, broken: frozenset[int] = frozens
         title = f"Product {number}" if number % 2 else None
         writer.add(image_row(f"p{number:04d}", title=title, jpeg=jpeg))
     writer.flush()
-    return shards(places.images, [DAY])[0]
+    return Path(str(shards(places.images, [DAY])[0]))
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def config(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def made(config: PredictConfig) -> Station:
-    return station(config, shards(config.places.images, [DAY])[0], None)
+    return station(config, Path(str(shards(config.places.images, [DAY])[0])), None)
 
 
 def test_a_station_is_built_once_and_tells_its_loading_once(config: PredictConfig) -> None:

@@ -141,7 +141,7 @@ def test_images_that_are_gone_or_broken_leave_a_page_that_says_so(nights: Nights
     (shard,) = nights.places.partition(nights.places.images, FIRST_NIGHT).glob("part-*.parquet")
     shard.write_bytes(shard.read_bytes()[:-100])
     assert write(nights.database, nights.places, "nightly-2026-11-01")["pictures"] == 0
-    shutil.rmtree(nights.places.images)
+    shutil.rmtree(nights.places.local_home / "images")
     done = write(nights.database, nights.places, run_id)
     assert done["pictures"] == 0
     assert "no longer in the dataset" in looked_at(browser, Path(done["report"]))

@@ -27,6 +27,7 @@ from tests.web import (
     endless,
     image,
     in_turn,
+    promise,
     reset,
     silent,
     status,
@@ -164,6 +165,7 @@ def test_a_host_that_fails_again_and_again_is_not_asked_for_the_rest(server: Web
         (image(b""), "empty"),
         (image(bytes(2000)), "too_large"),
         (endless(), "too_large"),
+        (promise(10**12), "too_large"),
     ],
 )
 def test_what_cannot_be_used_is_asked_for_once(server: WebServer, answer: Answer, reason: str) -> None:

@@ -1,0 +1,75 @@
+"""Catalogs in an object store, read by Python in Spark's tasks: Spark's own readers know no store without more jars."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.config import Place
+from jobs.stores import on_disk, place, reading
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+    from pyspark.sql import DataFrame, SparkSession
+    from upath import UPath
+
+
+def catalog_records(spark: SparkSession, where: UPath) -> RDD[str]:
+    """Return the records of a CSV or JSON Lines file, one text each, which Spark's readers take as they take a file.
+
+    A record of a CSV file may go over several lines where a quoted value does.
+    """
+    text, csv = str(where), where.name.lower().removesuffix(".gz").endswith(".csv")
+
+    def records(_: Any) -> Iterator[str]:
+        with on_disk(place(text)) as path, _opened(path) as file:
+            yield from _whole_records(file) if csv else (line.rstrip("\r\n") for line in file)
+
+    return spark.sparkContext.parallelize([0], 1).mapPartitions(records)
+
+
+def catalog_tables(spark: SparkSession, files: list[Place]) -> DataFrame:
+    """Read Parquet files of a store, a task each; the first one says which columns there are."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    schema = reading(files[0], pq.read_schema).remove_metadata()
+
+    def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for text in (text for batch in batches for text in batch.column(0).to_pylist()):
+            with on_disk(place(text)) as path, pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=10_000):
+                    yield from pa.Table.from_batches([batch]).select(schema.names).cast(schema).to_batches()
+
+    listed = spark.createDataFrame([(str(path),) for path in files], "file string")
+    return listed.repartition(len(files)).mapInArrow(rows, from_arrow_schema(schema))
+
+
+def walked(root: UPath) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield what `os.walk` would: a folder, the folders in it, the files in it, each folder's name as a URI."""
+    prefix = f"{root.protocol}://"
+    for folder, subfolders, files in root.fs.walk(root.path):
+        yield f"{prefix}{folder}".rstrip("/"), list(subfolders), list(files)
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _whole_records(lines: Iterable[str]) -> Iterator[str]:
+    """Join the lines of quoted values: a record has an even number of quotation marks."""
+    record, open_quotes = "", 0
+    for line in lines:
+        record += line
+        open_quotes += line.count('"')
+        if open_quotes % 2 == 0:
+            yield record.rstrip("\r\n")
+            record, open_quotes = "", 0
+    if record:
+        yield record

@@ -1,0 +1,76 @@
+"""Releases of a store on this machine's disk, each fetched once and verified whenever it is used.
+
+A copy is kept under the SHA-256 of its release.json, which names the SHA-256 of each network's weights; so a copy is
+never of another content than its name says, and one that was altered is fetched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from jobs.config import Place, Places
+from jobs.stores import children, fetch, is_file, put, read_bytes
+from models.release import MANIFEST, ReleaseError, load_release
+
+
+def local_release(where: Place, places: Places) -> Path:
+    """Return a release's directory on this machine.
+
+    Args:
+        where: Its place; one of this machine is returned as it is.
+        places: Where copies are kept.
+
+    Raises:
+        ReleaseError: If nothing or no sound release is there.
+    """
+    if isinstance(where, Path):
+        return where
+    try:
+        manifest = read_bytes(where / MANIFEST)
+    except FileNotFoundError as error:
+        raise ReleaseError(f"no release at {where}: expected {MANIFEST} there; copy the whole directory") from error
+    target = places.local_home / "release-copies" / hashlib.sha256(manifest).hexdigest()[:32] / where.name
+    try:
+        load_release(target)
+    except ReleaseError:
+        _fetch_whole(where, manifest, target)
+    return target
+
+
+def share(directory: Path, places: Places) -> None:
+    """Put a release where all machines find it, if that is a store; release.json comes last and makes it a release."""
+    target = places.releases / directory.name
+    if isinstance(target, Path) or is_file(target / MANIFEST):
+        return
+    files = sorted(directory.iterdir(), key=lambda path: (path.name == MANIFEST, path.name))
+    for path in files:
+        put(path, target / path.name)
+
+
+def stored_releases(places: Places) -> list[Place]:
+    """List the releases in the home's store; none where the home is on this machine."""
+    if isinstance(places.releases, Path):
+        return []
+    return [place for place in children(places.releases, "[!.]*") if is_file(place / MANIFEST)]
+
+
+def _fetch_whole(where: Place, manifest: bytes, target: Path) -> None:
+    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    scratch.mkdir(parents=True)
+    try:
+        for path in children(where, "*"):
+            if not isinstance(path, Path) and path.name != MANIFEST and is_file(path):
+                fetch(path, scratch / path.name)
+        (scratch / MANIFEST).write_bytes(manifest)
+        load_release(scratch)
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            os.replace(scratch, target)
+        except OSError:
+            load_release(target)  # another process was quicker, and its copy is as good
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

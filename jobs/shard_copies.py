@@ -1,0 +1,81 @@
+"""Shards of a store on this machine's disk: Petastorm reads local files only."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from upath import UPath
+
+from jobs.config import Place, Places
+from jobs.stores import fetch
+from jobs.temporary import own_directory
+
+_ROUNDS = 2
+_SHARDS_A_TASK = 8
+
+
+def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path], None, None]:
+    """Give shards one after the other as files of this machine.
+
+    The next one is copied while the caller is busy with this one, and a copy is removed when its turn is over: never
+    more than two are on the disk of a process.
+
+    Args:
+        shards: Local ones are given as they are.
+
+    Yields:
+        The shard and where it can be read until the next one is asked for.
+    """
+    local = [shard for shard in shards if isinstance(shard, Path)]
+    if len(local) == len(shards):
+        yield from zip(local, local, strict=True)
+        return
+    with own_directory() as directory, ThreadPoolExecutor(1, "copy") as copier:
+        copies = [copier.submit(_copied, shard, directory) for shard in shards[:1]]
+        for number, shard in enumerate(shards):
+            path = copies.pop().result()
+            copies = [copier.submit(_copied, following, directory) for following in shards[number + 1 : number + 2]]
+            yield shard, path
+            if isinstance(shard, UPath):
+                path.unlink(missing_ok=True)
+
+
+def tasks_for(shards: Sequence[Place], at_once: int) -> int:
+    """Return how many tasks shards are spread over: one each, or fewer where copying ahead pays.
+
+    Args:
+        shards: To be predicted.
+        at_once: Tasks that run at the same time.
+    """
+    if all(isinstance(shard, Path) for shard in shards):
+        return len(shards)
+    # A few rounds of tasks, so that a slow machine does not keep a long tail to itself.
+    return min(len(shards), max(at_once * _ROUNDS, -(-len(shards) // _SHARDS_A_TASK)))
+
+
+def kept_copy(shard: Place, places: Places) -> Path:
+    """Return a shard as a file of this machine that stays, for trainings, which read it in every epoch."""
+    if isinstance(shard, Path):
+        return shard
+    target = places.scratch / "shards" / shard.parent.name / shard.name
+    if not target.is_file():  # a shard never changes: its name is made from its content
+        target.parent.mkdir(parents=True, exist_ok=True)
+        half = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            fetch(shard, half)
+            os.replace(half, target)
+        finally:
+            half.unlink(missing_ok=True)
+    return target
+
+
+def _copied(shard: Place, directory: Path) -> Path:
+    if isinstance(shard, Path):
+        return shard
+    target = directory / f"{shard.parent.name}--{shard.name}"
+    fetch(shard, target)
+    return target

@@ -1,0 +1,80 @@
+"""A real S3 server in a process of its own, on loopback; it can go away and come back."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import urllib3
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "tests",
+    "AWS_SECRET_ACCESS_KEY": "tests",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class ObjectStore:
+    """moto's server on a port of its own; what it holds is gone when it stops."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """What AWS_ENDPOINT_URL must say."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                assert self._process.poll() is None, "the S3 server ended"
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError("the S3 server did not answer within a minute")
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def refuse(self, refused: bool) -> None:
+        """Know no credentials any more, or take all of them again."""
+        body = b"0" if refused else b"inf"
+        urllib3.request("POST", f"{self.url}/moto-api/reset-auth", body=body)
+
+
+@contextmanager
+def object_store() -> Iterator[ObjectStore]:
+    """Run an S3 server, with the environment set so that everything here and below finds it."""
+    store = ObjectStore()
+    before = {name: os.environ.get(name) for name in (*ENVIRONMENT, "AWS_ENDPOINT_URL")}
+    os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=store.url)
+    store.start()
+    try:
+        yield store
+    finally:
+        store.stop()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
