@@ -145,7 +145,8 @@ def _walk(root: Place) -> Iterator[tuple[object, ...]]:
     for folder, subfolders, files in os.walk(root) if isinstance(root, Path) else walked(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         category = None if folder == str(root) else PurePosixPath(folder[len(str(root)) :].strip("/")).as_posix()
-        if category is None and subfolders:
+        hidden = category is not None and any(part.startswith(".") for part in category.split("/"))
+        if hidden or (category is None and subfolders):
             continue
         for name in sorted(files):
             if name and not name.startswith("."):

@@ -168,7 +168,7 @@ def _from_store(where: UPath | None, known_version: str | None) -> Source:
             raise Rejected("too_large", f"the file has {size:,} bytes, over the limit of {MAX_SOURCE_BYTES:,}")
         data = stores.read_bytes(where)
     except FileNotFoundError as error:
-        raise Rejected("missing", "there is no such object") from error
+        raise Rejected("missing", "there is no such file") from error
     except stores.StoreDenied as error:
         raise Rejected("unreadable", "the credentials that were found may not read it") from error
     if not data:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import urllib3
+from s3fs import S3FileSystem
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "tests",
@@ -69,10 +70,12 @@ def object_store() -> Iterator[ObjectStore]:
     before = {name: os.environ.get(name) for name in (*ENVIRONMENT, "AWS_ENDPOINT_URL")}
     os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=store.url)
     store.start()
+    S3FileSystem.clear_instance_cache()  # connections are kept for longer than a server of these tests lives
     try:
         yield store
     finally:
         store.stop()
+        S3FileSystem.clear_instance_cache()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -108,16 +108,22 @@ def test_nights_and_a_backfill_in_a_store_give_the_rows_of_a_disk(
         path for path in Path(tempfile.gettempdir()).glob("shelfwise-*") if path.is_dir() and any(path.iterdir())
     ]
 
-    before = rows(local)
-    again = shelfwise(
-        "backfill", "--from", NIGHT_1, "--to", NIGHT_2, "--release", bucket / "releases" / "pair-1", "--json"
-    )
-    assert again.json["predict"]["shards_skipped"] == again.json["predict"]["shards"] > 0
-    assert rows(local) == before
-    names = [row["release_id"] for row in shelfwise("release", "list", "--json").json]
-    assert names == ["fashion-mnist-1"]
-    assert shelfwise("release", "promote", bucket / "releases" / "tiny-1").code == 0
-    assert (stored / "releases" / "tiny-1" / "release.json").is_file(), "other machines find it there"
+
+def test_a_release_is_promoted_to_where_all_machines_find_it(
+    shelfwise: Shelfwise, bucket: UPath, tiny_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = bucket / "home" / "releases" / "tiny-1"
+    monkeypatch.setenv("SHELFWISE_HOME", str(bucket / "home"))
+    monkeypatch.setenv("SHELFWISE_LOCAL_DIR", str(tmp_path / "one"))
+    for path in tiny_release.iterdir():
+        (bucket / "elsewhere" / "tiny-1" / path.name).write_bytes(path.read_bytes())
+    assert shelfwise("db", "upgrade").code == 0
+    done = shelfwise("release", "promote", bucket / "elsewhere" / "tiny-1")
+    assert done.code == 0, done.err
+    assert (stored / "release.json").is_file()
+    monkeypatch.setenv("SHELFWISE_LOCAL_DIR", str(tmp_path / "another"))
+    rows = shelfwise("release", "list", "--json").json["releases"]
+    assert [row["state"] for row in rows if row["release_id"] == "tiny-1"] == ["sound"]
 
 
 def test_other_catalogs_in_a_store(
