@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import urllib3
-from s3fs import S3FileSystem
+from fsspec import get_filesystem_class
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "tests",
@@ -70,12 +70,14 @@ def object_store() -> Iterator[ObjectStore]:
     before = {name: os.environ.get(name) for name in (*ENVIRONMENT, "AWS_ENDPOINT_URL")}
     os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=store.url)
     store.start()
-    S3FileSystem.clear_instance_cache()  # connections are kept for longer than a server of these tests lives
+    get_filesystem_class(
+        "s3"
+    ).clear_instance_cache()  # connections are kept for longer than a server of these tests lives
     try:
         yield store
     finally:
         store.stop()
-        S3FileSystem.clear_instance_cache()
+        get_filesystem_class("s3").clear_instance_cache()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

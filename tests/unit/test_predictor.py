@@ -194,7 +194,7 @@ def test_what_arrives_in_an_executor_must_be_what_was_sent(
     shutil.copytree(tiny_release, arrived)
     monkeypatch.setattr("jobs.station._arrived", lambda: arrived)
     sent = load_release(tiny_release)
-    shard = shards(config.places.images, [DAY])[0]
+    shard = Path(str(shards(config.places.images, [DAY])[0]))
     assert station(config, shard, sent).release == sent
     monkeypatch.setattr("jobs.station._stations", [])
     if fault == "altered":
