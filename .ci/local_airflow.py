@@ -161,6 +161,7 @@ class Running:
     def start(self, port: int) -> None:
         """Start all; the api-server first, because tasks that the scheduler starts talk to it at once."""
         (self.home / "logs").mkdir(exist_ok=True)
+        give_up = time.monotonic() + START_SECONDS
         for name, arguments in PROCESSES.items():
             with (self.home / "logs" / f"{name}.log").open("ab") as log:
                 # Sessions of their own: Ctrl-C reaches this process alone, which then stops them in order.
@@ -171,7 +172,7 @@ class Running:
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
                 )
-            while free(port):
+            while free(port) and time.monotonic() < give_up:
                 self.check()
                 time.sleep(0.2)
 
