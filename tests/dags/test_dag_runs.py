@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -96,6 +97,6 @@ def assert_hidden(secret: str, printed: str, place: Place) -> None:
     airflow_home = Path(place.environment["AIRFLOW_HOME"])
     written = {path: path.read_bytes() for path in airflow_home.rglob("*") if path.is_file()}
     assert any(b"--run-date" in text for text in written.values()), "rendered fields are kept in the metadata"
-    for form in (secret, sa.URL.create("x", password=secret).render_as_string(False)[4:-1], "s3cret"):
+    for form in (secret, quote(secret, safe=""), secret.partition("/")[0]):
         assert form not in printed
         assert not [path for path, text in written.items() if form.encode() in text], form
