@@ -114,7 +114,9 @@ def _one_of(found: Callable[[], list[psutil.Process]], driver: subprocess.Popen[
     raise LookupError("the night was over before there was anything to kill")
 
 
-def night(field: Field, home: Path, *, fault: Killer | None = None, after_seconds: float = 0.0) -> Outcome:
+def night(
+    field: Field, home: Path, *, fault: Killer | None = None, after_seconds: float = 0.0, predicted_shards: int = 0
+) -> Outcome:
     """Run a night, kill something in it, and go on until it is published.
 
     Args:
@@ -122,6 +124,7 @@ def night(field: Field, home: Path, *, fault: Killer | None = None, after_second
         home: An empty SHELFWISE_HOME.
         fault: What is killed; None disturbs nothing.
         after_seconds: When, counted from the driver's start.
+        predicted_shards: And not before so many are predicted; a moment that does not depend on the machine.
 
     Returns:
         What it left.
@@ -135,6 +138,8 @@ def night(field: Field, home: Path, *, fault: Killer | None = None, after_second
     try:
         if fault:
             time.sleep(after_seconds)
+            while driver.poll() is None and len(list(home.glob("predictions/*/*.parquet"))) < predicted_shards:
+                time.sleep(0.02)
             try:
                 fault(field, driver)
                 killed = time.monotonic() - started

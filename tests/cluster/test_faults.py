@@ -37,7 +37,7 @@ def test_an_undisturbed_night_predicts_each_shard_once(calm: Outcome) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_kill_loses_nothing(field: Field, calm: Outcome, tmp_path: Path, fault: str) -> None:
-    found = night(field, tmp_path / "home", fault=FAULTS[fault], after_seconds=0.6 * calm.seconds)
+    found = night(field, tmp_path / "home", fault=FAULTS[fault], predicted_shards=2)
     assert found.killed_after_seconds > 0
     assert found.exit_codes[-1] == 0
     assert (found.rows_lost, found.rows_double) == (0, 0)
