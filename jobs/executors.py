@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import socket
-import sys
 import threading
 import uuid
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.config import RunFailed, SparkConfig
+from jobs.lookout import Sight, look_around
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _FOLDERS = ("jobs", "models", "sql")
-_NEEDED = ("cv2", "keras", "numpy", "pandas", "petastorm", "PIL", "pyarrow")
 
 
 def ship_code(spark: SparkSession, config: SparkConfig) -> None:
@@ -36,7 +32,7 @@ def ship_code(spark: SparkSession, config: SparkConfig) -> None:
     spark.sparkContext.addPyFile(str(archive))
 
 
-def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> dict[str, Any]:
+def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> Sight:
     """Run a task that does nothing but look around where it is.
 
     Args:
@@ -45,13 +41,14 @@ def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> dict[s
         gpu: Whether a GPU was demanded, for the message.
 
     Returns:
-        What it found: host and Python's version.
+        What it saw.
 
     Raises:
         RunFailed: If no executor took it in time, or if that one lacks something; says what.
     """
     context = spark.sparkContext
     marker = config.shared_dir / f".seen-{uuid.uuid4().hex}" if config.shared_dir else None
+    shown = str(marker) if marker else None
     group = f"shelfwise-first-{uuid.uuid4().hex}"
     expired = threading.Event()
 
@@ -67,7 +64,6 @@ def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> dict[s
             marker.touch()
         context.setJobGroup(group, "see whether an executor is ready")
         timer.start()
-        shown = str(marker) if marker else None
         [found] = context.parallelize([shown], 1).map(look_around).collect()
     except Exception as error:
         if expired.is_set():
@@ -83,27 +79,27 @@ def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> dict[s
             marker.unlink(missing_ok=True)
         context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
         context.setLocalProperty("spark.job.description", None)  # type: ignore[arg-type]
-    return dict(found)
+    return judge(found, shown)
 
 
-def look_around(marker: str | None) -> dict[str, str]:
-    """Say where this is, in an executor.
+def judge(sight: Sight, marker: str | None) -> Sight:
+    """Return what an executor saw, unless something is missing there.
 
     Args:
-        marker: A file that the driver has just made under `SHELFWISE_HOME`.
+        sight: From `look_around`.
+        marker: The file that it was told to look for.
 
     Raises:
-        RunFailed: If packages are missing here, or what the driver writes is not seen.
+        RunFailed: If packages are missing, or what the driver writes is not seen.
     """
-    host = socket.gethostname()
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    if sight.missing:
         raise RunFailed(
-            f"the Python of an executor on {host} lacks {', '.join(missing)}; start executors from the image or "
-            "environment of jobs/cluster"
+            f"the Python of an executor on {sight.host} lacks {', '.join(sight.missing)}; start executors from the "
+            "image or environment of jobs/cluster"
         )
-    if marker and not os.path.exists(marker):  # noqa: PTH110 - a path of the driver's, as text
+    if marker and not sight.sees_marker:
         raise RunFailed(
-            f"an executor on {host} does not see {Path(marker).parent}; put SHELFWISE_HOME where all machines see it"
+            f"an executor on {sight.host} does not see {Path(marker).parent}; put SHELFWISE_HOME where all machines "
+            "see it"
         )
-    return {"host": host, "python": ".".join(map(str, sys.version_info[:3]))}
+    return sight

@@ -26,7 +26,7 @@ from tests.conftest import SmallShop, make_release
 from tests.dags.airflow_api import AirflowApi
 
 ROOT = Path(__file__).parents[2]
-NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03")
+NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04")
 NEW_EACH_NIGHT = 4
 
 

@@ -113,6 +113,7 @@ NETWORKS = ("keras", "tensorflow", "jax", "torch")
         ("jobs.predict", (*NETWORKS, "pyspark", "petastorm")),
         ("jobs.cli", (*NETWORKS, "pyspark", "petastorm")),
         ("jobs.images", (*NETWORKS, "pyspark", "petastorm", "sqlalchemy")),
+        ("jobs.lookout", (*NETWORKS, "pyspark", "petastorm", "pyarrow", "pandas", "numpy", "cv2", "upath", "fsspec")),
         ("models.release", NETWORKS),
         ("sql.store", (*NETWORKS, "pyspark", "petastorm", "pyarrow", "models", "jobs")),
     ],

@@ -10,7 +10,8 @@ import pytest
 from jobs.calls import again, arguments
 from jobs.cli_runs import backfill, nightly
 from jobs.config import RunFailed, UsageError
-from jobs.executors import look_around
+from jobs.executors import judge
+from jobs.lookout import look_around
 from jobs.spark import cores_of_a_task, is_cluster
 from jobs.spark_faults import check_reachable, sentence
 
@@ -61,10 +62,11 @@ def test_a_yarn_without_its_configuration_is_one_sentence(monkeypatch: pytest.Mo
 
 
 def test_an_executor_that_does_not_see_the_home_says_so(tmp_path: Path) -> None:
+    here, elsewhere = str(tmp_path / "marker"), str(tmp_path / "elsewhere" / "marker")
     (tmp_path / "marker").touch()
-    assert look_around(str(tmp_path / "marker"))["python"].startswith("3.")
+    assert judge(look_around(here), here).python.startswith("3.")
     with pytest.raises(RunFailed, match=r"does not see .*/elsewhere; put SHELFWISE_HOME where all machines see it"):
-        look_around(str(tmp_path / "elsewhere" / "marker"))
+        judge(look_around(elsewhere), elsewhere)
 
 
 @pytest.mark.parametrize(
