@@ -89,7 +89,7 @@ def test_the_standalone_line_runs_a_night_with_the_code_as_a_wheel(
         "SHELFWISE_RELEASE_DIR": str(tiny_release),
     }
     done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["state"], told["predict"]["images"]) == ("published", 6)
 
