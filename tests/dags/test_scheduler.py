@@ -125,7 +125,7 @@ def test_a_task_that_is_killed_half_way_is_taken_over_by_its_retry(airflow: Loca
 def test_it_stops_whole(airflow: LocalAirflow) -> None:
     belonging = airflow.processes()
     assert {"api-server", "scheduler", "dag-processor"} <= {
-        name for command in belonging.values() for name in command.split()
+        name.replace("_", "-") for command in belonging.values() for name in command.split()
     }
     airflow.process.send_signal(signal.SIGINT)
     assert airflow.process.wait(timeout=120) == 0
