@@ -85,6 +85,7 @@ def test_nights_and_a_backfill_in_a_store_give_the_rows_of_a_disk(
             assert done.code == 0, done.err
             summaries[name].append(done.json)
 
+    before = temporary()
     shop.add_many([f"p{number}" for number in range(6)])
     shop.add("pair", image_no=0)
     shop.add("pair", image_no=1)
@@ -104,9 +105,12 @@ def test_nights_and_a_backfill_in_a_store_give_the_rows_of_a_disk(
     assert third["predict"]["images"] == 10
     assert rows(local) == rows(home)
     assert not [path for path in local.rglob("*.parquet") if "scratch" not in path.parts]
-    assert not [
-        path for path in Path(tempfile.gettempdir()).glob("shelfwise-*") if path.is_dir() and any(path.iterdir())
-    ]
+    assert not {path for path in temporary() - before if any(path.iterdir())}
+
+
+def temporary() -> set[Path]:
+    """Return this program's directories among the system's temporary ones; other tests have some too."""
+    return {path for path in Path(tempfile.gettempdir()).glob("shelfwise-*") if path.is_dir()}
 
 
 def test_a_release_is_promoted_to_where_all_machines_find_it(
