@@ -21,7 +21,7 @@ def config_of(tmp_path: Path) -> PredictConfig:
 
 
 def keys(*numbers: int) -> frozenset[tuple[str, int, str]]:
-    return frozenset((f"p{number:04d}", 0, f"{number:064x}") for number in numbers)
+    return frozenset((f"p{number:04d}", 0, f"{number:064d}") for number in numbers)
 
 
 def test_only_wanted_images_are_decoded(tmp_path: Path) -> None:
