@@ -13,14 +13,18 @@ from sql import records
 CATALOG_REQUIRED = ("product_id", "image_uri")
 CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at")
 
+_CATALOG_FIELDS = (
+    pa.field("product_id", pa.string(), nullable=False),
+    pa.field("image_no", pa.int32(), nullable=False),
+    pa.field("image_uri", pa.string(), nullable=False),
+    pa.field("title", pa.string()),
+    pa.field("category", pa.string()),
+    pa.field("updated_at", pa.string()),
+)
+
 IMAGES = pa.schema(
     [
-        pa.field("product_id", pa.string(), nullable=False),
-        pa.field("image_no", pa.int32(), nullable=False),
-        pa.field("image_uri", pa.string(), nullable=False),
-        pa.field("title", pa.string()),
-        pa.field("category", pa.string()),
-        pa.field("updated_at", pa.string()),
+        *_CATALOG_FIELDS,
         pa.field("image_sha256", pa.string(), nullable=False),
         pa.field("source_size_bytes", pa.int64(), nullable=False),
         pa.field("source_mtime_ns", pa.int64()),
@@ -59,12 +63,7 @@ SEEN = pa.schema(
 
 CATALOG_ROWS = pa.schema(
     [
-        pa.field("product_id", pa.string(), nullable=False),
-        pa.field("image_no", pa.int32(), nullable=False),
-        pa.field("image_uri", pa.string(), nullable=False),
-        pa.field("title", pa.string()),
-        pa.field("category", pa.string()),
-        pa.field("updated_at", pa.string()),
+        *_CATALOG_FIELDS,
         pa.field("seen_at_utc", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
