@@ -49,21 +49,21 @@ log = logging.getLogger("models.train_fashion_mnist")
 TAXONOMY = "fashion-mnist"
 HELD_OUT = 5_000
 JPEG_QUALITY = 95
-BATCH_SIZE = 64
 ONE_CYCLE = Recipe(head_epochs=0, warm_up=0.15, class_weights=False, label_smoothing=0.05)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one network is trained by default: the size of its input in pixels, and how."""
+    """How one network is trained by default: the size of its input in pixels, how, and images a step."""
 
     input_px: int
     recipe: Recipe
+    batch_size: int
 
 
 PLANS = {
-    "efficientnetb0": Plan(56, replace(ONE_CYCLE, epochs=20, learning_rate=2e-3, train_norms=True)),
-    "xception": Plan(71, replace(ONE_CYCLE, epochs=10, learning_rate=5e-4, unfreeze_from="block5_sepconv1_act")),
+    "efficientnetb0": Plan(56, replace(ONE_CYCLE, epochs=20, learning_rate=2e-3, train_norms=True), 128),
+    "xception": Plan(71, replace(ONE_CYCLE, epochs=10, learning_rate=5e-4, unfreeze_from="block5_sepconv1_act"), 64),
 }
 DECODE_PX = max(plan.input_px for plan in PLANS.values())
 
@@ -115,7 +115,13 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
     kept = options.limit or len(squares) - HELD_OUT
     held = slice(len(squares) - HELD_OUT, None)
     data = Arrays(
-        squares[:kept], labels[:kept], squares[held], labels[held], BATCH_SIZE, options.seed, augment_article, DECODE_PX
+        squares[:kept],
+        labels[:kept],
+        squares[held],
+        labels[held],
+        seed=options.seed,
+        change=augment_article,
+        side_px=DECODE_PX,
     )
     told: dict[str, Any] = {
         "command": command,
@@ -178,6 +184,7 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         if step % 100 == 0 or step == steps:
             log.info("%s, epoch %s of %s, step %s of %s: %s", name, epoch, recipe.epochs, step, steps, values)
 
+    data = replace(data, batch_size=plan.batch_size)
     model, progress = train(task, recipe, data, start=begin, watch=watch)
     full, half = task.work_dir / "full.weights.h5", task.work_dir / "half.weights.h5"
     model.save_weights(full)

@@ -14,9 +14,10 @@ import pytest
 from models.environment import prepare_environment
 from models.spec import Category
 from tests.browser import browser, chromium
+from tests.object_store import s3
 from tests.untrained import untrained_release
 
-__all__ = ["browser", "chromium"]  # fixtures of every folder
+__all__ = ["browser", "chromium", "s3"]  # fixtures of every folder
 
 prepare_environment()
 

@@ -1,4 +1,4 @@
-"""Nights on a standalone cluster in which something dies, and what is left of them afterwards."""
+"""Nights on a standalone cluster in which something dies or goes away, and what is left of them afterwards."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
+from upath import UPath
 
+from jobs.stores import place
+from tests.event_log import predict_tasks
+from tests.object_store import ObjectStore
 from tests.standalone import ROOT, Standalone
 
 NIGHT = "2026-11-01"
 RUN_ID = f"nightly-{NIGHT}"
+AWAY_SECONDS = 60.0
 _NIGHT_SECONDS = 900
 _DRIVER = """
 import functools, sys
@@ -42,6 +49,7 @@ class Field:
         release: The release that predicts.
         images: Rows of the catalog, each a product of its own.
         shard_bytes: So small that a night has many shards.
+        store: For the nights that keep their dataset and predictions in one.
     """
 
     cluster: Standalone
@@ -49,6 +57,31 @@ class Field:
     release: Path
     images: int
     shard_bytes: int
+    store: ObjectStore | None = None
+
+
+@dataclass(frozen=True)
+class Home:
+    """What a night keeps: all of it on the disk, or the database there and the files in a store."""
+
+    disk: Path
+    stored: UPath | None = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment that says so."""
+        return {"SHELFWISE_HOME": str(self.stored or self.disk), "SHELFWISE_LOCAL_DIR": str(self.disk)}
+
+    def predicted_shards(self) -> int:
+        """Return how many files of predictions there are."""
+        places = "predictions/*/*.parquet"
+        found = self.stored.fs.glob(f"{self.stored.path}/{places}") if self.stored else self.disk.glob(places)
+        return len(list(found))
+
+    def fetch(self) -> None:
+        """Copy what is in the store to the disk, where it is counted."""
+        if self.stored:
+            self.stored.fs.get(f"{self.stored.path}/", f"{self.disk}/", recursive=True)
 
 
 @dataclass(frozen=True)
@@ -58,10 +91,10 @@ class Outcome:
     Attributes:
         exit_codes: Of the drivers, in order; the last must be 0.
         seconds: All of them together.
-        killed_after_seconds: When something was killed; 0 for an undisturbed night.
+        killed_after_seconds: When something was killed or cut off; 0 for an undisturbed night.
         started: Tasks that began to predict a shard.
         shards: Of the night.
-        images_redone: Predicted again at most: those of the shards that were begun more than once.
+        images_redone: Predicted again at most: a shard for each task that began and did not end well.
         rows_lost: Images without an answer in the database.
         rows_double: Rows that the dataset, the prediction files or the database hold twice.
         answers: By product, its category and confidence.
@@ -81,6 +114,14 @@ class Outcome:
 Killer = Callable[[Field, "subprocess.Popen[bytes]"], None]
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a night, and whether that night's files are in an object store."""
+
+    strike: Killer
+    in_store: bool = False
+
+
 def kill_executor(field: Field, driver: subprocess.Popen[bytes]) -> None:
     """Kill one executor's Java process; its Python processes end with it."""
     _one_of(field.cluster.executors, driver).kill()
@@ -96,12 +137,21 @@ def kill_driver(field: Field, driver: subprocess.Popen[bytes]) -> None:
     os.killpg(driver.pid, signal.SIGKILL)
 
 
-FAULTS: dict[str, Killer] = {
-    "an executor": kill_executor,
-    "a Python worker": kill_python_worker,
-    "the driver": kill_driver,
+def silence_store(field: Field, driver: subprocess.Popen[bytes]) -> None:
+    """Let the object store answer nothing for a minute."""
+    if field.store is None or driver.poll() is not None:
+        raise LookupError("the night was over, or has no store")
+    with field.store.silent():
+        time.sleep(AWAY_SECONDS)
+
+
+FAULTS = {
+    "an executor": Fault(kill_executor),
+    "a Python worker": Fault(kill_python_worker),
+    "the driver": Fault(kill_driver),
+    "the object store for a minute": Fault(silence_store, in_store=True),
 }
-"""What is killed, and how; another fault is another line."""
+"""What is lost, and how; another fault is another line."""
 
 
 def _one_of(found: Callable[[], list[psutil.Process]], driver: subprocess.Popen[bytes]) -> psutil.Process:
@@ -115,21 +165,22 @@ def _one_of(found: Callable[[], list[psutil.Process]], driver: subprocess.Popen[
 
 
 def night(
-    field: Field, home: Path, *, fault: Killer | None = None, after_seconds: float = 0.0, predicted_shards: int = 0
+    field: Field, disk: Path, *, fault: Fault | None = None, after_seconds: float = 0.0, predicted_shards: int = 0
 ) -> Outcome:
-    """Run a night, kill something in it, and go on until it is published.
+    """Run a night, let something happen to it, and go on until it is published.
 
     Args:
         field: Where.
-        home: An empty SHELFWISE_HOME.
-        fault: What is killed; None disturbs nothing.
+        disk: An empty directory.
+        fault: What is killed or cut off; None disturbs nothing.
         after_seconds: When, counted from the driver's start.
         predicted_shards: And not before so many are predicted; a moment that does not depend on the machine.
 
     Returns:
         What it left.
     """
-    events = home.with_name(f"{home.name}-events")
+    home = _home(field, disk, fault)
+    events = disk.with_name(f"{disk.name}-events")
     events.mkdir(parents=True)
     started = time.monotonic()
     command = ["nightly", "--catalog", str(field.catalog), "--run-date", NIGHT]
@@ -138,42 +189,56 @@ def night(
     try:
         if fault:
             time.sleep(after_seconds)
-            while driver.poll() is None and len(list(home.glob("predictions/*/*.parquet"))) < predicted_shards:
+            while driver.poll() is None and home.predicted_shards() < predicted_shards:
                 time.sleep(0.02)
-            try:
-                fault(field, driver)
-                killed = time.monotonic() - started
-            except (LookupError, psutil.NoSuchProcess, ProcessLookupError):
-                pass  # it was over already: a fault that met nothing
+            moment = time.monotonic() - started
+            # When it was over already, the fault met nothing.
+            with suppress(LookupError, psutil.NoSuchProcess, ProcessLookupError):
+                fault.strike(field, driver)
+                killed = moment
         codes = [driver.wait(_NIGHT_SECONDS)]
         while codes[-1] != 0 and len(codes) < 4:
-            driver = _start(field, home, events, ["runs", "resume", RUN_ID] if _known(home) else command)
+            driver = _start(field, home, events, ["runs", "resume", RUN_ID] if _known(disk) else command)
             codes.append(driver.wait(_NIGHT_SECONDS))
     finally:
         if driver.poll() is None:
             os.killpg(driver.pid, signal.SIGKILL)
-    return _outcome(field, home, events, tuple(codes), time.monotonic() - started, killed)
+    seconds = time.monotonic() - started
+    home.fetch()
+    return _outcome(field, disk, events, tuple(codes), seconds, killed)
 
 
-def _start(field: Field, home: Path, events: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+def _home(field: Field, disk: Path, fault: Fault | None) -> Home:
+    if fault is None or not fault.in_store:
+        return Home(disk)
+    assert field.store is not None, "this night needs an object store"
+    bucket = f"nights-{uuid.uuid4().hex[:12]}"
+    stored = place(f"s3://{bucket}/home")
+    assert isinstance(stored, UPath)
+    stored.fs.mkdir(bucket)
+    return Home(disk, stored)
+
+
+def _start(field: Field, home: Home, events: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
     properties = {
         "spark.eventLog.enabled": "true",
         "spark.eventLog.dir": events.as_uri(),
         "spark.eventLog.rolling.enabled": "false",
         "spark.eventLog.compress": "false",
+        **{f"spark.executorEnv.{name}": value for name, value in os.environ.items() if name.startswith("AWS_")},
     }
     environment = {
         **os.environ,
+        **home.settings,
         "PYTHONPATH": str(ROOT),
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SHELFWISE_HOME": str(home),
         "SHELFWISE_MASTER": field.cluster.url,
         "SHELFWISE_RELEASE_DIR": str(field.release),
         "SHELFWISE_DRIVER_MEMORY": "1g",
         "SHELFWISE_SPARK_CONF": json.dumps(properties),
     }
     program = _DRIVER.format(shard_bytes=field.shard_bytes, arguments=arguments)
-    with home.with_name(f"{home.name}.log").open("ab") as log:
+    with home.disk.with_name(f"{home.disk.name}.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-c", program], env=environment, stdout=log, stderr=log, start_new_session=True
         )
@@ -181,10 +246,9 @@ def _start(field: Field, home: Path, events: Path, arguments: list[str]) -> subp
 
 def _known(home: Path) -> bool:
     """Say whether the run has a row, so that it can be resumed."""
-    try:
+    with suppress(sqlite3.Error):
         return bool(_ask(home, "SELECT count(*) FROM runs")[0][0])
-    except sqlite3.Error:
-        return False
+    return False
 
 
 def _ask(home: Path, statement: str) -> list[tuple[Any, ...]]:
@@ -195,10 +259,10 @@ def _ask(home: Path, statement: str) -> list[tuple[Any, ...]]:
 def _outcome(field: Field, home: Path, events: Path, codes: tuple[int, ...], seconds: float, killed: float) -> Outcome:
     stored = _keys(home / "images")
     predicted = _keys(home / "predictions" / f"run_id={RUN_ID}")
+    shards = len(list((home / "predictions" / f"run_id={RUN_ID}").glob("*.parquet")))
     answered = _ask(home, "SELECT product_id, image_sha256 FROM category_predictions")
     products = _ask(home, "SELECT product_id, category_id, confidence FROM product_categories")
-    shards = len(list((home / "predictions" / f"run_id={RUN_ID}").glob("*.parquet")))
-    started = sum(map(_predict_tasks, events.iterdir()))
+    started, ended = (sum(counts) for counts in zip(*map(predict_tasks, events.iterdir()), strict=True))
     double = sum(len(keys) - len(set(keys)) for keys in (stored, predicted, answered))
     return Outcome(
         exit_codes=codes,
@@ -206,7 +270,7 @@ def _outcome(field: Field, home: Path, events: Path, codes: tuple[int, ...], sec
         killed_after_seconds=round(killed, 1),
         started=started,
         shards=shards,
-        images_redone=round((started - shards) * field.images / max(shards, 1)),
+        images_redone=round((started - ended) * field.images / max(shards, 1)),
         rows_lost=field.images - min(len(set(answered)), len({product for product, _, _ in products})),
         rows_double=double,
         answers={product: (category, round(confidence, 4)) for product, category, confidence in products},
@@ -217,25 +281,3 @@ def _keys(root: Path) -> list[tuple[Any, ...]]:
     names = ["product_id", "image_no", "image_sha256"]
     tables = [pq.read_table(path, columns=names) for path in root.rglob("*.parquet")]
     return [tuple(row[name] for name in names) for table in tables for row in table.to_pylist()]
-
-
-def _predict_tasks(log: Path) -> int:
-    """Count the tasks that began to predict, in one application's event log; a killed driver's ends anywhere."""
-    stages: set[int] = set()
-    count = 0
-    for event in _events(log):
-        if event["Event"] == "SparkListenerJobStart":
-            described = (event.get("Properties") or {}).get("spark.job.description", "")
-            if described.startswith("predict "):
-                stages |= set(event["Stage IDs"])
-        elif event["Event"] == "SparkListenerTaskStart" and event["Stage ID"] in stages:
-            count += 1
-    return count
-
-
-def _events(log: Path) -> Iterator[dict[str, Any]]:
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return

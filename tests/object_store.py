@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 import urllib3
 from fsspec import get_filesystem_class
+from pyspark import SparkContext
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "tests",
@@ -57,10 +60,27 @@ class ObjectStore:
             self._process.wait()
             self._process = None
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Answer nothing for the length of a block: connections are taken and requests hang; nothing is forgotten."""
+        assert self._process is not None, "the S3 server does not run"
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def refuse(self, refused: bool) -> None:
         """Know no credentials any more, or take all of them again."""
         body = b"0" if refused else b"inf"
         urllib3.request("POST", f"{self.url}/moto-api/reset-auth", body=body)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[ObjectStore]:
+    """An S3 server of its own for a module."""
+    with object_store() as running:
+        yield running
 
 
 @contextmanager
@@ -70,16 +90,29 @@ def object_store() -> Iterator[ObjectStore]:
     before = {name: os.environ.get(name) for name in (*ENVIRONMENT, "AWS_ENDPOINT_URL")}
     os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=store.url)
     store.start()
-    get_filesystem_class(
-        "s3"
-    ).clear_instance_cache()  # connections are kept for longer than a server of these tests lives
+    # Connections are kept for longer than a server of these tests lives, and so is the environment of Spark's workers.
+    get_filesystem_class("s3").clear_instance_cache()
+    end_java()
     try:
         yield store
     finally:
         store.stop()
         get_filesystem_class("s3").clear_instance_cache()
+        end_java()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def end_java() -> None:
+    """End the Java that the sessions of this process share; its Python workers have the environment it began with."""
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    assert SparkContext._active_spark_context is None, "a Spark session is still open"
+    gateway.shutdown()
+    gateway.proc.stdin.close()  # Spark's Java ends when its parent lets go
+    gateway.proc.wait(60)
+    SparkContext._gateway = SparkContext._jvm = None

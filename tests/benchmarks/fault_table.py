@@ -1,12 +1,13 @@
-"""What a night loses when something dies in it: a table for the README, from a standalone cluster of two executors.
+"""What a night loses when something is lost in it: a table for the README, from a standalone cluster of two executors.
 
     python -m tests.benchmarks.fault_table --times 10 --results /tmp/faults.jsonl
     python -m tests.benchmarks.fault_table --times 0 --results /tmp/faults.jsonl --readme README.md
 
 Each night ingests, predicts and publishes 2,000 new images in about twenty shards. At a random moment one process gets
-SIGKILL: an executor, a Python worker, or the driver with its Java. A driver that ends without success is started again
-with `shelfwise runs resume`. Nights are added to the results file one by one, so that the script may be stopped and
-called again; the second form only writes the table.
+SIGKILL: an executor, a Python worker, or the driver with its Java; or an S3 server that holds the night's dataset and
+predictions stops answering for a minute. A driver that ends without success is started again with `shelfwise runs
+resume`. Nights are added to the results file one by one, so that the script may be stopped and called again; the second
+form only writes the table.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def main() -> int:
 def measure(images: int, times: int, results: Path) -> None:
     """Run the nights that the results lack."""
     from tests.conftest import SmallShop, make_release
-    from tests.nights_under_fire import FAULTS, Field, night
+    from tests.nights_under_fire import FAULTS, Fault, Field, night
+    from tests.object_store import object_store
     from tests.standalone import Worker, standalone
 
     done = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
@@ -63,20 +65,27 @@ def measure(images: int, times: int, results: Path) -> None:
         shop.add_many([f"p{number:05d}" for number in range(images)])
         release = make_release(root / "release", architectures={"efficientnetb0": 32})
         size = sum(path.stat().st_size + 256 for path in shop.directory.glob("*.jpg"))
-        with standalone(root / "cluster", [Worker(1), Worker(1)]) as cluster:
-            field = Field(cluster, Path(shop.catalog), release, images, shard_bytes=size // 20)
-            calm = night(field, root / "calm")
-            report("nothing", 0, asdict(calm), calm.answers, results, done)
+        with object_store() as store, standalone(root / "cluster", [Worker(1), Worker(1)]) as cluster:
+            field = Field(cluster, Path(shop.catalog), release, images, size // 20, store)
+            calm = {
+                False: night(field, root / "calm"),
+                True: night(field, root / "calm-stored", fault=Fault(_let_be, in_store=True)),
+            }
+            report("nothing", 0, asdict(calm[False]), calm[False].answers, results, done)
+            report("nothing, files in an object store", 0, asdict(calm[True]), calm[False].answers, results, done)
             for number in range(times):
                 for name, fault in FAULTS.items():
                     if sum(each["fault"] == name for each in done) > number:
                         continue
-                    home = root / f"night-{number}"
-                    moment = random.uniform(0, calm.seconds)
-                    found = night(field, home, fault=fault, after_seconds=moment)
-                    report(name, number, asdict(found), calm.answers, results, done)
-                    shutil.rmtree(home, ignore_errors=True)
-                    shutil.rmtree(home.with_name(f"{home.name}-events"), ignore_errors=True)
+                    moment = random.uniform(0, calm[fault.in_store].seconds)
+                    found = night(field, root / f"night-{number}", fault=fault, after_seconds=moment)
+                    report(name, number, asdict(found), calm[False].answers, results, done)
+                    for path in root.glob(f"night-{number}*"):
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _let_be(*_: object) -> None:
+    raise LookupError("nothing is to happen")
 
 
 def report(
@@ -103,13 +112,15 @@ def report(
 def table(nights: list[dict[str, Any]]) -> list[str]:
     """Return the Markdown lines: a row for each fault; nights in which it met nothing any more are not counted."""
     lines = [
-        "| SIGKILL of | nights | of these resumed | images predicted again, median and most | rows lost | rows double "
+        "| lost | nights | of these resumed | images predicted again, median and most | rows lost | rows double "
         "| answers changed |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for fault in dict.fromkeys(each["fault"] for each in nights):
         hit = [
-            each for each in nights if each["fault"] == fault and (each["killed_after_seconds"] or fault == "nothing")
+            each
+            for each in nights
+            if each["fault"] == fault and (each["killed_after_seconds"] or fault.startswith("nothing"))
         ]
         redone = [each["images_redone"] for each in hit]
         lines.append(

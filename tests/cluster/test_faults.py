@@ -1,4 +1,4 @@
-"""A night in which an executor, a Python worker or the driver is killed loses nothing and doubles nothing."""
+"""A night that loses an executor, a Python worker, the driver or its object store loses no row and doubles none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import nights_under_fire
 from tests.conftest import SmallShop
 from tests.nights_under_fire import FAULTS, Field, Outcome, night
+from tests.object_store import ObjectStore
 from tests.standalone import Standalone
 
 pytestmark = pytest.mark.timeout(900)
@@ -15,12 +17,12 @@ IMAGES = 120
 
 
 @pytest.fixture(scope="module")
-def field(cluster: Standalone, tiny_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Field:
+def field(cluster: Standalone, s3: ObjectStore, tiny_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Field:
     """A catalog of which a night makes about twelve shards."""
     shop = SmallShop(tmp_path_factory.mktemp("fire") / "shop")
     shop.add_many([f"p{number:05d}" for number in range(IMAGES)])
     size = sum(path.stat().st_size + 256 for path in shop.directory.glob("*.jpg"))
-    return Field(cluster, Path(shop.catalog), tiny_release, IMAGES, shard_bytes=size // 12)
+    return Field(cluster, Path(shop.catalog), tiny_release, IMAGES, size // 12, s3)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,10 @@ def test_an_undisturbed_night_predicts_each_shard_once(calm: Outcome) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_kill_loses_nothing(field: Field, calm: Outcome, tmp_path: Path, fault: str) -> None:
+def test_a_fault_loses_nothing(
+    field: Field, calm: Outcome, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nights_under_fire, "AWAY_SECONDS", 10.0)
     found = night(field, tmp_path / "home", fault=FAULTS[fault], predicted_shards=2)
     assert found.killed_after_seconds > 0
     assert found.exit_codes[-1] == 0

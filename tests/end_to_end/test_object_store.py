@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from upath import UPath
 from jobs.stores import place
 from tests.conftest import SmallShop, picture
 from tests.end_to_end.conftest import Shelfwise, ask
-from tests.object_store import ObjectStore, object_store
+from tests.object_store import ObjectStore
 
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
 ROWS = {
@@ -26,14 +25,8 @@ ROWS = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStore]:
-    with object_store() as running:
-        yield running
-
-
 @pytest.fixture
-def bucket(server: ObjectStore, request: pytest.FixtureRequest) -> UPath:
+def bucket(s3: ObjectStore, request: pytest.FixtureRequest) -> UPath:
     """An empty bucket."""
     found = place(f"s3://{request.node.name.replace('_', '-')[:60]}/shop")
     assert isinstance(found, UPath)
@@ -173,7 +166,7 @@ def test_places_that_cannot_serve_are_one_sentence(
     code: int,
     sentence: str,
     shelfwise: Shelfwise,
-    server: ObjectStore,
+    s3: ObjectStore,
     shop: SmallShop,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,12 @@ from jobs.shards import ShardWriter, partition_dates, row_count, shards, whole_f
 from jobs.stores import StoreDenied, StoreError, check_usable, children, place
 from models.release import MANIFEST, ReleaseError
 from tests.dataset_rows import image_row
-from tests.object_store import ObjectStore, object_store
+from tests.object_store import ObjectStore
 from tests.unit.test_shards import DAY
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStore]:
-    with object_store() as running:
-        yield running
-
-
 @pytest.fixture
-def home(server: ObjectStore, request: pytest.FixtureRequest) -> UPath:
+def home(s3: ObjectStore, request: pytest.FixtureRequest) -> UPath:
     """An empty place in a bucket."""
     found = place(f"s3://shop/{request.node.name}")
     assert isinstance(found, UPath)
@@ -158,10 +151,10 @@ def test_what_a_killed_process_copied_is_removed_by_the_next(scratch: Path) -> N
     assert not list(scratch.iterdir())
 
 
-def test_a_store_that_is_away_for_a_while_is_waited_for(server: ObjectStore, home: UPath) -> None:
+def test_a_store_that_is_away_for_a_while_is_waited_for(s3: ObjectStore, home: UPath) -> None:
     written(home, 1)
-    server.stop()
-    back = threading.Timer(2, server.start)
+    s3.stop()
+    back = threading.Timer(2, s3.start)
     back.start()
     try:
         assert children(home / "images", "*") == [], "the server is a new one and holds nothing"
@@ -178,7 +171,7 @@ def test_a_store_that_stays_away_is_one_sentence(impatient: None, monkeypatch: p
         check_usable(gone)
 
 
-def test_a_missing_bucket_and_missing_rights_are_one_sentence(server: ObjectStore, home: UPath) -> None:
+def test_a_missing_bucket_and_missing_rights_are_one_sentence(s3: ObjectStore, home: UPath) -> None:
     with pytest.raises(StoreError, match="there is no bucket s3://nowhere; make it"):
         check_usable(place("s3://nowhere/home"))
     with (
@@ -187,12 +180,12 @@ def test_a_missing_bucket_and_missing_rights_are_one_sentence(server: ObjectStor
     ):
         pass
     check_usable(home)
-    server.refuse(True)
+    s3.refuse(True)
     try:
         with pytest.raises(StoreDenied, match="may not be written: the credentials"):
             check_usable(home)
     finally:
-        server.refuse(False)
+        s3.refuse(False)
     check_usable(home)
 
 

@@ -34,7 +34,7 @@ def articles(part: str, *, cache_dir: Path) -> Articles:
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tiny networks and few articles in place of the real ones."""
     recipe = replace(ONE_CYCLE, epochs=2, learning_rate=0.03, train_norms=True)
-    plans = {"one": Plan(16, recipe), "two": Plan(20, recipe)}
+    plans = {"one": Plan(16, recipe, 64), "two": Plan(20, recipe, 32)}
     monkeypatch.setattr(train_fashion_mnist, "PLANS", plans)
     monkeypatch.setattr(train_fashion_mnist, "DECODE_PX", 20)
     monkeypatch.setattr(train_fashion_mnist, "HELD_OUT", 80)

@@ -1,0 +1,31 @@
+"""What Spark's event log says of a night's predict tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def predict_tasks(log: Path) -> tuple[int, int]:
+    """Count the predict tasks that began and that ended well, in one application's log; a killed driver's is cut."""
+    stages: set[int] = set()
+    started = ended = 0
+    for event in _events(log):
+        if event["Event"] == "SparkListenerJobStart":
+            described = (event.get("Properties") or {}).get("spark.job.description", "")
+            if described.startswith("predict "):
+                stages |= set(event["Stage IDs"])
+        elif event["Event"] == "SparkListenerTaskStart" and event["Stage ID"] in stages:
+            started += 1
+        elif event["Event"] == "SparkListenerTaskEnd" and event["Stage ID"] in stages:
+            ended += event["Task End Reason"]["Reason"] == "Success"
+    return started, ended
+
+
+def _events(log: Path) -> Iterator[dict[str, Any]]:
+    with suppress(ValueError):
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            yield json.loads(line)
