@@ -91,7 +91,7 @@ class Outcome:
     Attributes:
         exit_codes: Of the drivers, in order; the last must be 0.
         seconds: All of them together.
-        killed_after_seconds: When something was killed or cut off; 0 for an undisturbed night.
+        killed_after_seconds: When something was killed, or came back; 0 for an undisturbed night.
         started: Tasks that began to predict a shard.
         shards: Of the night.
         images_redone: Predicted again at most: a shard for each task that began and did not end well.
@@ -191,11 +191,10 @@ def night(
             time.sleep(after_seconds)
             while driver.poll() is None and home.predicted_shards() < predicted_shards:
                 time.sleep(0.02)
-            moment = time.monotonic() - started
             # When it was over already, the fault met nothing.
             with suppress(LookupError, psutil.NoSuchProcess, ProcessLookupError):
                 fault.strike(field, driver)
-                killed = moment
+                killed = time.monotonic() - started
         codes = [driver.wait(_NIGHT_SECONDS)]
         while codes[-1] != 0 and len(codes) < 4:
             driver = _start(field, home, events, ["runs", "resume", RUN_ID] if _known(disk) else command)

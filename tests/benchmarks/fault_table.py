@@ -75,13 +75,13 @@ def measure(images: int, times: int, results: Path) -> None:
             report("nothing, files in an object store", 0, asdict(calm[True]), calm[False].answers, results, done)
             for number in range(times):
                 for name, fault in FAULTS.items():
-                    if sum(each["fault"] == name for each in done) > number:
-                        continue
-                    moment = random.uniform(0, calm[fault.in_store].seconds)
-                    found = night(field, root / f"night-{number}", fault=fault, after_seconds=moment)
-                    report(name, number, asdict(found), calm[False].answers, results, done)
-                    for path in root.glob(f"night-{number}*"):
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    while sum(each["fault"] == name and each["killed_after_seconds"] > 0 for each in done) <= number:
+                        # Uniform over the night: a moment after its end met nothing, and that night does not count.
+                        moment = random.uniform(0, calm[fault.in_store].seconds)
+                        found = night(field, root / "struck", fault=fault, after_seconds=moment)
+                        report(name, number, asdict(found), calm[False].answers, results, done)
+                        for path in root.glob("struck*"):
+                            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _let_be(*_: object) -> None:
