@@ -124,8 +124,9 @@ def _from_debian(target: Path) -> bool:
         found = Path(scratch, "unpacked", *DEBIAN_PLACE.parts[1:])
         if not (_succeeds(scratch, ["dpkg-deb", "-x", deb, "unpacked"]) and _complete(found)):
             return False
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(found, target)
+        if not _complete(target):  # meanwhile somebody else may have fetched it, and be reading it
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(found, target)
     return True
 
 

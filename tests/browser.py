@@ -9,6 +9,7 @@ SHA-512 and unpacked into the user's cache; it brings its libraries and a font, 
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import os
 import platform
@@ -79,30 +80,28 @@ def find_chromium(target: Path | None = None) -> tuple[Path, dict[str, str]]:
             raise RuntimeError(f"{SETTING} is {named!r}, which cannot be run; name the file of a Chromium")
         return Path(named), {}
     place = target or cache_directory()
-    if not (place / "chromium").exists():
-        _install(place)
-    # The archive's own names places of another machine.
-    fonts = _FONTS.format(place=escape(str(place)))
-    if (place / "fonts.conf").read_text(encoding="utf-8") != fonts:
-        (place / "fonts.conf").write_text(fonts, encoding="utf-8")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / f".{place.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # so that of several who need it one fetches it
+        if not (place / "chromium").exists():
+            _install(place)
+        # The archive's own names places of another machine.
+        fonts = _FONTS.format(place=escape(str(place)))
+        if (place / "fonts.conf").read_text(encoding="utf-8") != fonts:
+            (place / "fonts.conf").write_text(fonts, encoding="utf-8")
     return place / "chromium", {"LD_LIBRARY_PATH": str(place / "lib"), "FONTCONFIG_PATH": str(place)}
 
 
 def _install(place: Path) -> None:
-    """Fetch and unpack; the directory appears whole or not at all, whoever else does the same."""
+    """Fetch and unpack; the directory appears whole or not at all."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise RuntimeError(
             f"the browser's archive is made for Linux on x86-64, this is {platform.platform()}; {_REMEDY}"
         )
-    place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".chromium-") as scratch:
         ready = Path(scratch) / "ready"
         _unpack(_fetch(Path(scratch)), ready)
-        try:
-            ready.rename(place)
-        except OSError:
-            if not (place / "chromium").exists():
-                raise
+        ready.rename(place)
 
 
 def _fetch(directory: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -31,6 +31,14 @@ CATEGORIES = (
 def make_release(directory: Path, *, architectures: Mapping[str, int], release_id: str = "tiny-1") -> Path:
     """Write a release of untrained networks that answers with `CATEGORIES`."""
     return untrained_release(directory, architectures, CATEGORIES, release_id=release_id)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_loopback() -> Iterator[None]:
+    """Spark's Java listens on no other interface, and executors find it; all tests of a process share one Java."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ import urllib3
 from fsspec import get_filesystem_class
 from pyspark import SparkContext
 
+from tests.ports import free_port
+
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "tests",
     "AWS_SECRET_ACCESS_KEY": "tests",
@@ -28,9 +30,7 @@ class ObjectStore:
     """moto's server on a port of its own; what it holds is gone when it stops."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

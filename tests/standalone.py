@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import psutil
 import pyspark
+
+from tests.ports import free_port
 
 SPARK_HOME = Path(pyspark.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -151,10 +152,3 @@ def _wait(web: int, *, alive: int) -> None:
             pass
         assert time.monotonic() < deadline, "the cluster did not start; its logs say why"
         time.sleep(0.3)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

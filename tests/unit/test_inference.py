@@ -159,13 +159,16 @@ def batches_of(count: int) -> Iterator[ImageBatch]:
 
 @pytest.mark.parametrize("in_flight", [1, 2, 3])
 def test_so_many_calls_are_in_flight_and_answers_keep_their_order(in_flight: int) -> None:
-    running, most, lock = 0, 0, threading.Lock()
+    running, most, lock, all_run = 0, 0, threading.Lock(), threading.Event()
 
     def slow(images: Images) -> None:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
+            if most == in_flight:
+                all_run.set()
+        assert all_run.wait(60), "fewer calls run at once than may"
         time.sleep(0.02)
         with lock:
             running -= 1
