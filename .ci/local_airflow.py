@@ -21,10 +21,12 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -41,6 +43,7 @@ POOLS = {
     "gpu": "Predictions and trainings at once: as many as there are accelerators",
 }
 USER = "admin"
+CATALOG = "shelfwise_catalog"
 EXAMPLE_PRODUCTS = 200
 START_SECONDS = 300
 STOP_SECONDS = 30
@@ -110,11 +113,6 @@ def airflow(*arguments: str) -> str:
     return done.stdout
 
 
-def listed(kind: str, name: str) -> set[str]:
-    """Return the names of the connections, pools or variables that are there."""
-    return {row[name] for row in json.loads(airflow(kind, "list", "--output", "json") or "[]")}
-
-
 def example(state: Path) -> str | None:
     """Return the catalog that the demo left; in an empty home, make one of 200 articles. None where work has begun."""
     demo, own = state / "demo" / "catalog" / "catalog.csv", state / "example" / "catalog.csv"
@@ -135,19 +133,40 @@ def example(state: Path) -> str | None:
     return str(own)
 
 
-def furnish(catalog: str | None) -> bool:
+def furnish(port: int, password: str, catalog: str | None) -> bool:
     """Make what the DAGs ask for, where it is missing; what was changed stays. Return if there is a catalog."""
-    there = listed("pools", "pool")
+    # By the API: each command of Airflow's would take seconds to start.
+    token = ask(port, "/auth/token", {"username": USER, "password": password})["access_token"]
+
+    def there(kind: str, name: str) -> bool:
+        return ask(port, f"/api/v2/{kind}/{name}", token=token) is not None
+
+    def make(kind: str, name: str, document: dict[str, Any]) -> None:
+        if not there(kind, name):
+            ask(port, f"/api/v2/{kind}", document, token=token)
+
     for name, meaning in POOLS.items():
-        if name not in there:
-            airflow("pools", "set", name, "1", meaning)
-    if "spark_default" not in listed("connections", "conn_id"):
-        master = os.environ.get("SHELFWISE_MASTER", "local[*]")
-        airflow("connections", "add", "spark_default", "--conn-type", "spark", "--conn-host", master)
-    named = "shelfwise_catalog" in listed("variables", "key")
-    if catalog and not named:
-        airflow("variables", "set", "shelfwise_catalog", catalog)
-    return named or bool(catalog)
+        make("pools", name, {"name": name, "slots": 1, "description": meaning})
+    spark = {"connection_id": "spark_default", "conn_type": "spark"}
+    make("connections", "spark_default", {**spark, "host": os.environ.get("SHELFWISE_MASTER", "local[*]")})
+    if catalog:
+        make("variables", CATALOG, {"key": CATALOG, "value": catalog})
+    return there("variables", CATALOG)
+
+
+def ask(port: int, path: str, document: dict[str, Any] | None = None, *, token: str = "") -> Any:
+    """Ask the API, or tell it something; None stands for what is not there."""
+    body = None if document is None else json.dumps(document).encode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers), timeout=60
+        ) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code == 404 and document is None:
+            return None
+        raise Failure(f"Airflow answers {path} with {error.code}: {error.read().decode()[:500]}") from error
 
 
 class Running:
@@ -158,23 +177,18 @@ class Running:
         self.home = home
         self.started: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, port: int) -> None:
-        """Start all; the api-server first, because tasks that the scheduler starts talk to it at once."""
+    def start(self, name: str) -> None:
+        """Start one."""
         (self.home / "logs").mkdir(exist_ok=True)
-        give_up = time.monotonic() + START_SECONDS
-        for name, arguments in PROCESSES.items():
-            with (self.home / "logs" / f"{name}.log").open("ab") as log:
-                # Sessions of their own: Ctrl-C reaches this process alone, which then stops them in order.
-                self.started[name] = subprocess.Popen(
-                    [str(BIN / "airflow"), *arguments],
-                    stdout=log,
-                    stderr=log,
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            while free(port) and time.monotonic() < give_up:
-                self.check()
-                time.sleep(0.2)
+        with (self.home / "logs" / f"{name}.log").open("ab") as log:
+            # Sessions of their own: Ctrl-C reaches this process alone, which then stops them in order.
+            self.started[name] = subprocess.Popen(
+                [str(BIN / "airflow"), *PROCESSES[name]],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     def check(self) -> None:
         """Raise Failure if one has ended."""
@@ -205,8 +219,8 @@ def members(leader: subprocess.Popen[bytes]) -> list[int]:
     return found
 
 
-def wait_until_healthy(running: Running, port: int) -> None:
-    """Wait for the three to say that they are well, and for the DAGs to be there."""
+def wait_until_healthy(running: Running, port: int, parts: Sequence[str]) -> None:
+    """Wait for these parts to say that they are well."""
     give_up = time.monotonic() + START_SECONDS
     while time.monotonic() < give_up:
         running.check()
@@ -215,10 +229,9 @@ def wait_until_healthy(running: Running, port: int) -> None:
                 health = json.load(answer)
         except (OSError, ValueError):
             health = {}
-        wanted = ("metadatabase", "scheduler", "dag_processor")
-        if all((health.get(name) or {}).get("status") == "healthy" for name in wanted):
+        if all((health.get(name) or {}).get("status") == "healthy" for name in parts):
             return
-        time.sleep(1)
+        time.sleep(0.5)
     raise Failure(f"Airflow did not start in {START_SECONDS} s; see {running.home}/logs")
 
 
@@ -254,13 +267,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Starting Airflow; it takes half a minute", flush=True)
         airflow("db", "migrate")
         catalog = told.catalog or example(state)
-        if not furnish(catalog):
+        running.start("api-server")  # first: tasks that the scheduler starts talk to it at once
+        wait_until_healthy(running, told.port, ["metadatabase"])
+        if not furnish(told.port, password, catalog):
             os.environ.setdefault("AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE", "False")
             print(
                 "No night is scheduled, as there is no variable shelfwise_catalog; set it and start again", flush=True
             )
-        running.start(told.port)
-        wait_until_healthy(running, told.port)
+        for name in ("dag-processor", "scheduler"):
+            running.start(name)
+        wait_until_healthy(running, told.port, ["scheduler", "dag_processor"])
         print(f"Airflow is at http://127.0.0.1:{told.port}/ for user {USER} with password {password}")
         print(f"Another terminal: export AIRFLOW_HOME={home}    Stop: Ctrl-C", flush=True)
         while True:

@@ -15,6 +15,7 @@ from models.environment import prepare_environment
 from models.spec import Category
 from tests.browser import browser, chromium
 from tests.object_store import s3
+from tests.standalone import QUICK_JAVA
 from tests.untrained import untrained_release
 
 __all__ = ["browser", "chromium", "s3"]  # fixtures of every folder
@@ -33,11 +34,35 @@ def make_release(directory: Path, *, architectures: Mapping[str, int], release_i
     return untrained_release(directory, architectures, CATEGORIES, release_id=release_id)
 
 
+SLOW_FIRST = (
+    "dags/test_scheduler.py",
+    "cluster/test_faults.py",
+    "dags/test_dag_runs.py",
+    "end_to_end/test_object_store.py",
+    "cluster/test_clusters.py",
+    "end_to_end/test_nights.py",
+    "end_to_end/test_backfills.py",
+    "end_to_end/test_runs.py",
+)
+"""The files that take minutes. Workers take whole files, so that these begin while there is much to do beside them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow files first and leave the order else; the Makefile tells pytest-xdist to keep it."""
+
+    def place(item: pytest.Item) -> int:
+        name = f"{item.path.parent.name}/{item.path.name}"
+        return SLOW_FIRST.index(name) if name in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _on_loopback() -> Iterator[None]:
-    """Spark's Java listens on no other interface, and executors find it; all tests of a process share one Java."""
+def _java() -> Iterator[None]:
+    """Every Java of Spark, of tasks and commands too, listens on loopback alone and is made for a short life."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        patch.setenv("SPARK_SUBMIT_OPTS", QUICK_JAVA)
         yield
 
 

@@ -72,6 +72,22 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}?map_index={map_index}"
         return json.dumps(self.call("GET", path)["content"])
 
+    def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
+        """Return what a task asks a person; None while it does not."""
+        waiting = self.states(dag_id, run_id).get(task_id) == "awaiting_input"
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        return dict(self.call("GET", path)) if waiting else None
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **filled_in: str) -> None:
+        """Answer a task's question as a person does, by a button and the fields of its form."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        self.call("PATCH", path, {"chosen_options": [option], "params_input": filled_in})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Let a task and all that follow it run again."""
+        what = {"task_ids": [task_id], "dag_run_id": run_id, "include_downstream": True, "only_failed": False}
+        self.call("POST", f"/dags/{dag_id}/clearTaskInstances", {"dry_run": False, **what})
+
     def wait(self, dag_id: str, run_id: str, *, seconds: float = 600) -> str:
         """Wait for a run to end and return its state."""
         give_up = time.monotonic() + seconds

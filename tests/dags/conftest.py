@@ -62,6 +62,7 @@ def jobs_environment(home: Path, release: Path) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # else the last scheduled night would begin at once
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",  # the files do not change meanwhile
     }
 
 

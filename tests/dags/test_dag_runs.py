@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from sql.store import open_database
 from tests.conftest import make_release
 from tests.dags.conftest import NIGHTS, ROOT, expected_rows, jobs_environment, make_catalogs
-from tests.sql.servers import NoServerError, Server, started_server
+from tests.sql.servers import FORGETFUL, NoServerError, Server, started_server
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -49,26 +50,39 @@ class Place:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     try:
-        with started_server() as server:
+        with started_server(FORGETFUL) as server:
             yield server
     except NoServerError as error:
         pytest.fail(str(error), pytrace=False)
 
 
+@pytest.fixture(scope="module")
+def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An Airflow's metadata with the pools that the DAGs ask for; tests copy it."""
+    place = tmp_path_factory.mktemp("metadata")
+    airflow = Place(place, jobs_environment(place, place) | {"AIRFLOW_HOME": str(place)}, "")
+    airflow.run("airflow", "db", "migrate")
+    pools = {
+        name: {"slots": 1, "description": "one at a time", "include_deferred": False} for name in ("catalog", "gpu")
+    }
+    (place / "pools.json").write_text(json.dumps(pools), encoding="utf-8")
+    airflow.run("airflow", "pools", "import", str(place / "pools.json"))
+    return place / "airflow.db"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, tiny_release: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path, tiny_release: Path, metadata: Path) -> Place:
     """A home with an Airflow of its own; on PostgreSQL with a password in the connection `shelfwise_db`."""
-    home = tmp_path / "home"
+    home, airflow_home = tmp_path / "home", tmp_path / "airflow"
+    airflow_home.mkdir()
+    shutil.copy(metadata, airflow_home)
     make_release(home / "releases", architectures={"efficientnetb0": 32}, release_id="tiny-2")
     environment = jobs_environment(home, tiny_release) | {
-        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),
         "AIRFLOW_VAR_SHELFWISE_CATALOG": make_catalogs(tmp_path / "shop"),
     }
     made = Place(home, environment, f"sqlite:///{home}/shelfwise.db")
-    made.run("airflow", "db", "migrate")
-    for pool in ("catalog", "gpu"):
-        made.run("airflow", "pools", "set", pool, "1", "one at a time")
     if request.param == "sqlite":
         return made
     server: Server = request.getfixturevalue("server")

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from jobs.config import Places
+from tests.conftest import CATEGORIES
 from tests.dags.airflow_api import Refused
 from tests.dags.conftest import NEW_EACH_NIGHT, NIGHTS, LocalAirflow, expected_rows, until
+from tests.labelled import write_labelled
 
 pytestmark = pytest.mark.timeout(1500)  # Spark starts a dozen times, and the machine may be busy
 
 CURRENT = "SELECT product_id, ingest_date, run_id FROM product_categories ORDER BY product_id"
-NIGHT, BACKFILL = "nightly_tagging", "backfill_predictions"
+NIGHT, BACKFILL, TRAINING = "nightly_tagging", "backfill_predictions", "fine_tune_release"
 RANGE = {"from": NIGHTS[1], "to": NIGHTS[2]}
 
 
 def test_no_dag_is_paused_and_none_has_an_error(airflow: LocalAirflow) -> None:
     until(lambda: airflow.api.call("GET", "/dags")["total_entries"] == 3)
     dags = airflow.api.call("GET", "/dags")["dags"]
-    assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == dict.fromkeys(
-        (NIGHT, BACKFILL, "fine_tune_release"), False
-    )
+    assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == dict.fromkeys((NIGHT, BACKFILL, TRAINING), False)
     assert airflow.api.call("GET", "/importErrors")["total_entries"] == 0
 
 
@@ -124,6 +128,46 @@ def test_a_task_that_is_killed_half_way_is_taken_over_by_its_retry(airflow: Loca
         os.kill(driver, signal.SIGCONT)
     until(lambda: driver not in airflow.processes())
     assert dump(airflow) == rows, "the first driver wrote nothing more"
+
+
+def test_a_release_answers_only_after_a_person_has_said_so(airflow: LocalAirflow) -> None:
+    """Refused first, then asked again and approved; the second question starts the backfill with the form's dates."""
+    labels = [category.category_id for category in CATEGORIES]
+    products = [(f"labelled-{number:02d}", labels[number % 3], [number % 3]) for number in range(45)]
+    write_labelled(Places(airflow.home), products, day=date(2026, 10, 20))
+    options = ["--network=efficientnetb0", "--input-px=32", "--start-from=nothing", "--epochs=1", "--batch-size=16"]
+    options += ["--from=2026-10-20", "--to=2026-10-20", "--taxonomy-version=untrained"]
+    run = airflow.api.trigger(TRAINING, conf={"release_id": "tuned-1", "options": options, "part": "all"})
+
+    def asked(task: str) -> dict[str, Any]:
+        return dict(until(lambda: airflow.api.question(TRAINING, run, task)))
+
+    question = asked("approve")
+    assert question["subject"] == "Shall tuned-1 answer from now on?"
+    assert re.search(r"\| tiny-1 \(in use\) \| 0\.\d{4} \| \d+ \|\n\| tuned-1 \(new\) \|", question["body"])
+    assert champion(airflow) == []
+    airflow.api.answer(TRAINING, run, "approve", "Reject")
+    assert airflow.api.wait(TRAINING, run) == "success", airflow.alerts
+    after = dict.fromkeys(("promote", "offer_backfill", "backfill"), "skipped")
+    assert airflow.api.states(TRAINING, run) | after == airflow.api.states(TRAINING, run)
+    assert champion(airflow) == []
+
+    airflow.api.clear(TRAINING, run, "approve")
+    asked("approve")
+    airflow.api.answer(TRAINING, run, "approve", "Approve")
+    asked("offer_backfill")
+    assert champion(airflow) == [("tuned-1",)]
+    before = runs_of(airflow, BACKFILL)
+    airflow.api.answer(TRAINING, run, "offer_backfill", "Approve", **{"from": "2026-10-20", "to": "2026-10-20"})
+    assert airflow.api.wait(TRAINING, run) == "success", airflow.alerts
+    (started,) = set(runs_of(airflow, BACKFILL)) - set(before)
+    assert airflow.api.wait(BACKFILL, started) == "success", airflow.alerts
+    answered = "SELECT run_id, count(*) FROM product_categories WHERE release_id = 'tuned-1' GROUP BY 1"
+    assert airflow.ask(answered) == [("backfill-2026-10-20-2026-10-20-tuned-1", 45)]
+
+
+def champion(airflow: LocalAirflow) -> list[tuple[object, ...]]:
+    return airflow.ask("SELECT release_id FROM release_aliases WHERE alias = 'champion'")
 
 
 def test_it_stops_whole(airflow: LocalAirflow) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise
-from tests.sql.servers import NoServerError, started_server
+from tests.sql.servers import FORGETFUL, NoServerError, started_server
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
     """URL of an empty database; without any server the test fails and says so."""
     try:
-        with started_server() as server:
+        with started_server(FORGETFUL) as server:
             name = server.create()
             yield server.database_url(name)
             server.drop(name)

@@ -12,12 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from sql.store import ProductDatabase, open_database
-from tests.sql.servers import NoServerError, Server, started_server
+from tests.sql.servers import FORGETFUL, NoServerError, Server, started_server
 
 ENGINES = ("sqlite", "postgresql")
-
-FORGETFUL = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
-"""Here drivers die, never the server, and databases come and go by the hundred: nothing need reach the disk."""
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from psycopg import sql as pg
 
 SERVER_VARIABLE = "SHELFWISE_TEST_POSTGRES_URL"
+FORGETFUL = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""In tests drivers die, never the server, and databases come and go by the hundred: nothing need reach the disk."""
 
 
 class Server:
