@@ -21,11 +21,14 @@ from typing import Any
 
 import pytest
 
+from models.registry import ARCHITECTURES
+from tests import tiny_network
 from tests.conftest import SmallShop, make_release
 from tests.dags.airflow_api import AirflowApi
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
+TINY_SITE = Path(__file__).parent / "tiny_site"
 NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04")
 NEW_EACH_NIGHT = 4
 
@@ -48,11 +51,22 @@ def expected_rows(nights: int = len(NIGHTS)) -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The release `tiny-1`, beside `tiny-2`, both of the tiny network: what is tested in this folder is Airflow."""
+    place = tmp_path_factory.mktemp("release")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, tiny_network.NAME, "tests.tiny_network")
+        for name in ("tiny-2", "tiny-1"):
+            made = make_release(place, architectures={tiny_network.NAME: 16}, release_id=name)
+    return made
+
+
 def jobs_environment(home: Path, release: Path) -> dict[str, str]:
     """Return an environment in which tasks find this tree, a home and a release, and no setting of this machine's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SHELFWISE_", "AIRFLOW"))}
     return kept | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, TINY_SITE))),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
         "SHELFWISE_HOME": str(home),
         "SHELFWISE_RELEASE_DIR": str(release),
@@ -115,7 +129,7 @@ def until(holds: Callable[[], Any], *, seconds: float = 300) -> Any:
     give_up = time.monotonic() + seconds
     while not (answer := holds()):
         assert time.monotonic() < give_up, f"not after {seconds} s"
-        time.sleep(0.2)
+        time.sleep(0.5)
     return answer
 
 
@@ -142,12 +156,12 @@ def listener(heard: list[str]) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, tiny_release: Path) -> Iterator[LocalAirflow]:
+def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator[LocalAirflow]:
     """Start what `make airflow` starts; afterwards stop it as Ctrl-C does."""
     place, port = tmp_path_factory.mktemp("airflow"), free_port()
     home, alerts = place / "home", list[str]()
-    make_release(home / "releases", architectures={"efficientnetb0": 32}, release_id="tiny-2")
-    environment = jobs_environment(home, tiny_release)
+    shutil.copytree(release.parent / "tiny-2", home / "releases" / "tiny-2")
+    environment = jobs_environment(home, release)
     command = [sys.executable, str(ROOT / ".ci" / "local_airflow.py"), "--port", str(port)]
     with listener(alerts) as heard_at:
         target = {"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": heard_at, "password": "hook"}
@@ -168,7 +182,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, tiny_release: Path) -> Ite
                     break
             found = re.search(r"Airflow is at (http://127.0.0.1:\d+)/ for user (\S+) with password (\S+)", told)
             assert found, told
-            yield LocalAirflow(AirflowApi(*found.groups()), home, environment, process, alerts)
+            running = LocalAirflow(AirflowApi(*found.groups()), home, environment, process, alerts)
+            until(lambda: running.api.call("GET", "/dags")["total_entries"] == 3)
+            yield running
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=120)

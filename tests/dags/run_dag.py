@@ -2,8 +2,8 @@
 
     python -m tests.dags.run_dag nightly_tagging 2026-11-01 '{"catalog": "products"}'
 
-`airflow dags test` does the same and, in Airflow 3.3, fails in the end on a DAG that has a deadline: it looks for the
-deadline's id and finds its description. Here the deadline is left out; the test of the real scheduler has it.
+`airflow dags test` does the same and fails in the end on a DAG that has a deadline, by a fault of Airflow 3.3.2
+(apache/airflow#73428). Here the deadline is left out; the test of the real scheduler has it.
 """
 
 from __future__ import annotations

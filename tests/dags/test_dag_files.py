@@ -25,6 +25,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Any:
     place = tmp_path_factory.mktemp("described")
     environment = jobs_environment(place, place) | {
         "AIRFLOW_HOME": str(place),
+        "PYTHONPATH": str(ROOT),
         "AIRFLOW_VAR_SHELFWISE_CATALOG": "/data/{{ ds }}/shop.csv",
     }
     command = [sys.executable, "-m", "tests.dags.describe", str(place / "dags.json")]

@@ -16,7 +16,6 @@ import pytest
 import sqlalchemy as sa
 
 from sql.store import open_database
-from tests.conftest import make_release
 from tests.dags.conftest import NIGHTS, ROOT, expected_rows, jobs_environment, make_catalogs
 from tests.sql.servers import FORGETFUL, NoServerError, Server, started_server
 
@@ -71,13 +70,13 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, tiny_release: Path, metadata: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path, release: Path, metadata: Path) -> Place:
     """A home with an Airflow of its own; on PostgreSQL with a password in the connection `shelfwise_db`."""
     home, airflow_home = tmp_path / "home", tmp_path / "airflow"
     airflow_home.mkdir()
     shutil.copy(metadata, airflow_home)
-    make_release(home / "releases", architectures={"efficientnetb0": 32}, release_id="tiny-2")
-    environment = jobs_environment(home, tiny_release) | {
+    shutil.copytree(release.parent / "tiny-2", home / "releases" / "tiny-2")
+    environment = jobs_environment(home, release) | {
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),
         "AIRFLOW_VAR_SHELFWISE_CATALOG": make_catalogs(tmp_path / "shop"),

@@ -28,7 +28,6 @@ RANGE = {"from": NIGHTS[1], "to": NIGHTS[2]}
 
 
 def test_no_dag_is_paused_and_none_has_an_error(airflow: LocalAirflow) -> None:
-    until(lambda: airflow.api.call("GET", "/dags")["total_entries"] == 3)
     dags = airflow.api.call("GET", "/dags")["dags"]
     assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == dict.fromkeys((NIGHT, BACKFILL, TRAINING), False)
     assert airflow.api.call("GET", "/importErrors")["total_entries"] == 0
@@ -135,7 +134,7 @@ def test_a_release_answers_only_after_a_person_has_said_so(airflow: LocalAirflow
     labels = [category.category_id for category in CATEGORIES]
     products = [(f"labelled-{number:02d}", labels[number % 3], [number % 3]) for number in range(45)]
     write_labelled(Places(airflow.home), products, day=date(2026, 10, 20))
-    options = ["--network=efficientnetb0", "--input-px=32", "--start-from=nothing", "--epochs=1", "--batch-size=16"]
+    options = ["--network=tiny", "--start-from=nothing", "--epochs=1", "--batch-size=16"]
     options += ["--from=2026-10-20", "--to=2026-10-20", "--taxonomy-version=untrained"]
     run = airflow.api.trigger(TRAINING, conf={"release_id": "tuned-1", "options": options, "part": "all"})
 
@@ -167,7 +166,9 @@ def test_a_release_answers_only_after_a_person_has_said_so(airflow: LocalAirflow
 
 
 def champion(airflow: LocalAirflow) -> list[tuple[object, ...]]:
-    return airflow.ask("SELECT release_id FROM release_aliases WHERE alias = 'champion'")
+    with contextlib.suppress(sqlite3.OperationalError):  # of this test alone, no night has made the database
+        return airflow.ask("SELECT release_id FROM release_aliases WHERE alias = 'champion'")
+    return []
 
 
 def test_it_stops_whole(airflow: LocalAirflow) -> None:
