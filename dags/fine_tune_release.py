@@ -66,7 +66,8 @@ with DAG(
         task_id="offer_backfill",
         subject=f"{RELEASE} is champion. Shall earlier dates be answered again?",
         body="Approve with the first and last ingest date. What people decided stays.",
-        params={name: Param(type="string", format="date") for name in ("from", "to")},
+        # Empty until a person fills them in: without a default the task fails before it asks.
+        params={name: Param(None, type=["null", "string"], format="date") for name in ("from", "to")},
         **PERSON,
     )
     answered = "{{ ti.xcom_pull('offer_backfill').params_input['%s'] }}"

@@ -72,11 +72,9 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}?map_index={map_index}"
         return json.dumps(self.call("GET", path)["content"])
 
-    def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
-        """Return what a task asks a person; None while it does not."""
-        waiting = self.states(dag_id, run_id).get(task_id) == "awaiting_input"
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
-        return dict(self.call("GET", path)) if waiting else None
+    def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return what a task asks a person."""
+        return dict(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"))
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **filled_in: str) -> None:
         """Answer a task's question as a person does, by a button and the fields of its form."""

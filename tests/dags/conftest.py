@@ -110,6 +110,23 @@ class LocalAirflow:
         with sqlite3.connect(self.home / "shelfwise.db") as connection:
             return list(connection.execute(statement))
 
+    def asked(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Wait until a task asks a person, and the scheduler knows that it waits; return the question.
+
+        Airflow 3.3.2 takes a task for failed when the answer is there before its scheduler has seen it pause.
+        """
+        key = f"TaskInstanceKey(dag_id='{dag_id}', task_id='{task_id}', run_id='{run_id}', try_number="
+
+        def waits() -> bool:
+            tasks = {task["task_id"]: task for task in self.api.tasks(dag_id, run_id)}
+            assert "failed" not in {task["state"] for task in tasks.values()}, self.alerts
+            noted = f"with state success for task instance {key}{tasks[task_id]['try_number']},"
+            log = self.home / "airflow" / "logs" / "scheduler.log"
+            return tasks[task_id]["state"] == "awaiting_input" and noted in log.read_text(encoding="utf-8")
+
+        until(waits)
+        return self.api.question(dag_id, run_id, task_id)
+
     def processes(self) -> dict[int, str]:
         """Return the processes that belong to this Airflow or were started by it: id and command."""
         found = {}

@@ -9,12 +9,12 @@ import signal
 import sqlite3
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from jobs.config import Places
+from sql.store import open_database
 from tests.conftest import CATEGORIES
 from tests.dags.airflow_api import Refused
 from tests.dags.conftest import NEW_EACH_NIGHT, NIGHTS, LocalAirflow, expected_rows, until
@@ -131,17 +131,14 @@ def test_a_task_that_is_killed_half_way_is_taken_over_by_its_retry(airflow: Loca
 
 def test_a_release_answers_only_after_a_person_has_said_so(airflow: LocalAirflow) -> None:
     """Refused first, then asked again and approved; the second question starts the backfill with the form's dates."""
+    open_database(f"sqlite:///{airflow.home}/shelfwise.db").upgrade()  # the first night does, if there was one
     labels = [category.category_id for category in CATEGORIES]
     products = [(f"labelled-{number:02d}", labels[number % 3], [number % 3]) for number in range(45)]
     write_labelled(Places(airflow.home), products, day=date(2026, 10, 20))
     options = ["--network=tiny", "--start-from=nothing", "--epochs=1", "--batch-size=16"]
     options += ["--from=2026-10-20", "--to=2026-10-20", "--taxonomy-version=untrained"]
     run = airflow.api.trigger(TRAINING, conf={"release_id": "tuned-1", "options": options, "part": "all"})
-
-    def asked(task: str) -> dict[str, Any]:
-        return dict(until(lambda: airflow.api.question(TRAINING, run, task)))
-
-    question = asked("approve")
+    question = airflow.asked(TRAINING, run, "approve")
     assert question["subject"] == "Shall tuned-1 answer from now on?"
     assert re.search(r"\| tiny-1 \(in use\) \| 0\.\d{4} \| \d+ \|\n\| tuned-1 \(new\) \|", question["body"])
     assert champion(airflow) == []
@@ -152,9 +149,9 @@ def test_a_release_answers_only_after_a_person_has_said_so(airflow: LocalAirflow
     assert champion(airflow) == []
 
     airflow.api.clear(TRAINING, run, "approve")
-    asked("approve")
+    airflow.asked(TRAINING, run, "approve")
     airflow.api.answer(TRAINING, run, "approve", "Approve")
-    asked("offer_backfill")
+    airflow.asked(TRAINING, run, "offer_backfill")
     assert champion(airflow) == [("tuned-1",)]
     before = runs_of(airflow, BACKFILL)
     airflow.api.answer(TRAINING, run, "offer_backfill", "Approve", **{"from": "2026-10-20", "to": "2026-10-20"})
@@ -166,9 +163,7 @@ def test_a_release_answers_only_after_a_person_has_said_so(airflow: LocalAirflow
 
 
 def champion(airflow: LocalAirflow) -> list[tuple[object, ...]]:
-    with contextlib.suppress(sqlite3.OperationalError):  # of this test alone, no night has made the database
-        return airflow.ask("SELECT release_id FROM release_aliases WHERE alias = 'champion'")
-    return []
+    return airflow.ask("SELECT release_id FROM release_aliases WHERE alias = 'champion'")
 
 
 def test_it_stops_whole(airflow: LocalAirflow) -> None:
