@@ -22,8 +22,8 @@ demo: venv ## Tag a catalog of 2,000 articles over two nights and show what came
 airflow: venv ## Start a local Airflow with the DAGs, until Ctrl-C; another port: make airflow PORT=8081
 	@$(BIN)/python .ci/local_airflow.py $(if $(PORT),--port $(PORT))
 
-test: venv ## Run all tests
-	@$(BIN)/pytest
+test: venv ## Run all tests, two files at a time
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: venv ## Check format, style and types
 	@$(BIN)/ruff format --check .

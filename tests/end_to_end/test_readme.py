@@ -24,7 +24,7 @@ def commands() -> list[str]:
 
 MAKE = {
     "demo": ".venv/bin/shelfwise demo",
-    "test": ".venv/bin/pytest",
+    "test": ".venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder",
     "airflow": ".venv/bin/python .ci/local_airflow.py",  # started for real by tests/dags/test_scheduler.py
 }
 
