@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 
 from models.registry import ARCHITECTURES
-from tests import tiny_network
 from tests.conftest import SmallShop, make_release
 from tests.dags.airflow_api import AirflowApi
 from tests.ports import free_port
@@ -56,9 +55,9 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The release `tiny-1`, beside `tiny-2`, both of the tiny network: what is tested in this folder is Airflow."""
     place = tmp_path_factory.mktemp("release")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ARCHITECTURES, tiny_network.NAME, "tests.tiny_network")
+        patch.setitem(ARCHITECTURES, "tiny", "tests.tiny_network")  # as TINY_SITE does for tasks
         for name in ("tiny-2", "tiny-1"):
-            made = make_release(place, architectures={tiny_network.NAME: 16}, release_id=name)
+            made = make_release(place, architectures={"tiny": 16}, release_id=name)
     return made
 
 
