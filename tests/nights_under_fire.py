@@ -165,7 +165,13 @@ def _one_of(found: Callable[[], list[psutil.Process]], driver: subprocess.Popen[
 
 
 def night(
-    field: Field, disk: Path, *, fault: Fault | None = None, after_seconds: float = 0.0, predicted_shards: int = 0
+    field: Field,
+    disk: Path,
+    *,
+    fault: Fault | None = None,
+    in_store: bool = False,
+    after_seconds: float = 0.0,
+    predicted_shards: int = 0,
 ) -> Outcome:
     """Run a night, let something happen to it, and go on until it is published.
 
@@ -173,13 +179,14 @@ def night(
         field: Where.
         disk: An empty directory.
         fault: What is killed or cut off; None disturbs nothing.
+        in_store: Whether its files are in the object store, whatever the fault says.
         after_seconds: When, counted from the driver's start.
         predicted_shards: And not before so many are predicted; a moment that does not depend on the machine.
 
     Returns:
         What it left.
     """
-    home = _home(field, disk, fault)
+    home = _home(field, disk) if in_store or (fault and fault.in_store) else Home(disk)
     events = disk.with_name(f"{disk.name}-events")
     events.mkdir(parents=True)
     started = time.monotonic()
@@ -207,9 +214,7 @@ def night(
     return _outcome(field, disk, events, tuple(codes), seconds, killed)
 
 
-def _home(field: Field, disk: Path, fault: Fault | None) -> Home:
-    if fault is None or not fault.in_store:
-        return Home(disk)
+def _home(field: Field, disk: Path) -> Home:
     assert field.store is not None, "this night needs an object store"
     bucket = f"nights-{uuid.uuid4().hex[:12]}"
     stored = place(f"s3://{bucket}/home")
