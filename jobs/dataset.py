@@ -17,39 +17,21 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.config import RunFailed
+from jobs.config import Place
+from jobs.image_batches import ImageBatch, decode_frame
+from jobs.schema import KEY_COLUMNS
+from jobs.shards import check_columns, sound
 from jobs.timed_files import timed_files
 from models.inputs import decode_square
 from models.spec import Images
 
-KEY_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at", "image_sha256")
-OPTIONAL_COLUMNS = ("title", "category", "updated_at")
 _LABEL_KEYS = ("product_id", "image_no", "image_sha256")
 _QUEUE_ROW_GROUPS = 3
 _NONE_WANTED = "none of the row group is wanted"
 """Error of the one row that stands for a row group without a wanted row: Petastorm cannot pass on an empty one."""
-
-
-@dataclass(frozen=True)
-class ImageBatch:
-    """Some images of a shard, decoded.
-
-    Attributes:
-        images: uint8 (batch, side_px, side_px, 3), RGB, 0-255; black where `errors` has a text.
-        columns: The values of `KEY_COLUMNS`, each as long as the batch; an optional text that is missing is empty.
-        errors: Why an image could not be decoded, or an empty string.
-    """
-
-    images: Images
-    columns: dict[str, NDArray[Any]]
-    errors: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.errors)
 
 
 @dataclass
@@ -79,6 +61,7 @@ def read_shard(
     workers: int,
     clock: ReaderClock | None = None,
     wanted: Set[tuple[str, int, str]] | None = None,
+    original: Place | None = None,
 ) -> Generator[ImageBatch, None, None]:
     """Read one dataset file in batches, decoded by worker threads.
 
@@ -89,6 +72,7 @@ def read_shard(
         workers: Decoding threads.
         clock: Counts the reading and decoding seconds.
         wanted: (product_id, image_no, image_sha256) of the images to decode and yield; None is all.
+        original: What the file is a copy of, for errors.
 
     Yields:
         Batches in no particular order.
@@ -98,7 +82,8 @@ def read_shard(
     """
     timer = clock or ReaderClock()
     held: list[ImageBatch] = []
-    with closing(_row_groups(shard, _decoding(side_px, timer, wanted), workers, timer)) as groups:
+    transform, named = _decoding(side_px, timer, wanted), original or shard
+    with sound(named), closing(_row_groups(shard, transform, workers, timer, named)) as groups:
         for group in groups:
             if wanted is not None and group.error[0] == _NONE_WANTED:
                 continue
@@ -114,21 +99,16 @@ def read_shard(
             yield _joined(held)
 
 
-def _row_groups(shard: Path, transform: Any, workers: int, clock: ReaderClock) -> Generator[Any, None, None]:
-    """Read a shard's row groups; what is no shard of this version is one sentence."""
-    remedy = "delete that file and ingest its date again, which stores its images anew"
+def _row_groups(
+    shard: Path, transform: Any, workers: int, clock: ReaderClock, named: Place
+) -> Generator[Any, None, None]:
+    check_columns(named, pq.read_schema(shard).names)
+    reader = _reader([shard], transform, workers, clock=clock)
     try:
-        lacking = {*KEY_COLUMNS, "jpeg"} - set(pq.read_schema(shard).names)
-        if lacking:
-            raise RunFailed(f"{shard} was written by another version: it lacks {', '.join(sorted(lacking))}; {remedy}")
-        reader = _reader([shard], transform, workers, clock=clock)
-        try:
-            yield from reader
-        finally:  # not Petastorm's context manager, which prints to stdout when it leaves
-            reader.stop()
-            reader.join()
-    except (pa.ArrowException, OSError) as error:
-        raise RunFailed(f"{shard} cannot be read ({str(error).splitlines()[0][:200]}); {remedy}") from error
+        yield from reader
+    finally:  # not Petastorm's context manager, which prints to stdout when it leaves
+        reader.stop()
+        reader.join()
 
 
 def _part(batch: ImageBatch, start: int, end: int) -> ImageBatch:
@@ -195,27 +175,17 @@ def _decoding(side_px: int, clock: ReaderClock, wanted: Set[tuple[str, int, str]
     from petastorm.transform import TransformSpec
 
     cv2.setNumThreads(1)
-    black = np.zeros((side_px, side_px, 3), np.uint8)
 
     def decode(frame: Any) -> Any:
         started = time.perf_counter()
-        images, errors = [], []
         if wanted is not None:
             keys = zip(frame["product_id"], frame["image_no"], frame["image_sha256"], strict=True)
             chosen = [key in wanted for key in keys]
             if not any(chosen):
-                return frame[:1].drop(columns="jpeg").fillna("").assign(image=[black], error=_NONE_WANTED)
+                black = [np.zeros((side_px, side_px, 3), np.uint8)]
+                return frame[:1].drop(columns="jpeg").fillna("").assign(image=black, error=_NONE_WANTED)
             frame = frame[chosen].copy()
-        for jpeg in frame.pop("jpeg"):
-            try:
-                images.append(decode_square(jpeg, side_px))
-                errors.append("")
-            except (ValueError, cv2.error) as error:
-                images.append(black)
-                errors.append(str(error)[:300])
-        for name in OPTIONAL_COLUMNS:  # Petastorm would turn a null into the text "None"
-            frame[name] = frame[name].fillna("")
-        frame["image"], frame["error"] = images, errors
+        decode_frame(frame, side_px)
         clock.decode(time.perf_counter() - started)
         return frame
 

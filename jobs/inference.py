@@ -22,7 +22,7 @@ from models.faults import DeviceLost, fault_of
 from models.spec import Images, Predictions, Predictor
 
 if TYPE_CHECKING:
-    from jobs.dataset import ImageBatch
+    from jobs.image_batches import ImageBatch
 
 log = logging.getLogger(__name__)
 

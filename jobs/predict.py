@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,14 @@ import pyarrow as pa
 from jobs import tuned
 from jobs.config import Place, PredictConfig, RunFailed
 from jobs.inference import Answer, BusyClock, Inference, answers
+from jobs.quarantine import Quarantine
+from jobs.quarantine_helper import Orders
 from jobs.schema import PREDICTIONS
 from jobs.selection import Selected, of_run, of_shard
 from jobs.shard_copies import on_disk_in_turn, tasks_for
 from jobs.shard_reports import PredictSummary, ShardReport, read_report, with_report
 from jobs.shards import ingest_date_of, whole_file
-from jobs.station import Workplace, clean_worker, distribute, station
+from jobs.station import Workplace, clean_worker, distribute, prepared, station, task_attempt
 from jobs.stores import place
 from models.decision import DIGITS
 from models.products import answer_of_image, best
@@ -38,7 +40,7 @@ from models.spec import Predictor
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from jobs.dataset import ImageBatch
+    from jobs.image_batches import ImageBatch
 
 log = logging.getLogger(__name__)
 
@@ -92,17 +94,26 @@ def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo
     """Run one task a shard, or a few shards of a store, of which the next is copied while one is predicted."""
     distributed = distribute(spark, config.release_dir, release)
 
+    # A speculative attempt is no sign that one before it has ended.
+    careful = 2 if spark.conf.get("spark.speculation", "false") == "true" else 1
+
     def task(names: Iterable[str]) -> Iterator[ShardReport]:
         mine = [place(name) for name in names]
-        for shard, path in on_disk_in_turn(mine):
-            with clean_worker():
-                earlier = _earlier(config, shard, release.release_id) if len(mine) > 1 else None
-                if earlier is not None:
-                    yield earlier
-                    continue
-                here = station(config, path, distributed)
-                fitted, on = here.fitted(config), here.workplace()
-                yield predict_shard(shard, here.inference, here.release, fitted, on=on, path=path)
+        with ExitStack() as stack:
+            quarantine: Quarantine | None = None
+            for shard, path in on_disk_in_turn(mine):
+                with clean_worker():
+                    earlier = _earlier(config, shard, release.release_id) if len(mine) > 1 else None
+                    if earlier is not None:
+                        yield earlier
+                    elif task_attempt() < careful:
+                        here = station(config, path, distributed)
+                        fitted, on = here.fitted(config), here.workplace()
+                        yield predict_shard(shard, here.inference, here.release, fitted, on=on, path=path)
+                    else:
+                        orders = Orders(config, prepared(config, distributed), release)
+                        quarantine = quarantine or stack.enter_context(Quarantine(orders))
+                        yield predict_apart(shard, quarantine, release, config, path)
 
     names = [str(shard) for shard in todo]
     at_once = spark.sparkContext.defaultParallelism // int(spark.conf.get("spark.task.cpus", "1") or 1)
@@ -145,7 +156,6 @@ def predict_shard(
 
     inference = predictor if isinstance(predictor, Inference) else Inference(predictor)
     reading, clock, chosen = ReaderClock(), BusyClock(), of_shard(config, shard)
-    rows: list[dict[str, Any]] = []
     batches = read_shard(
         path or Path(str(shard)),
         side_px=inference.decode_px,
@@ -153,10 +163,60 @@ def predict_shard(
         workers=config.decode_workers,
         clock=reading,
         wanted=chosen.keys,
+        original=shard,
     )
     with closing(batches):
-        for batch, answer in answers(batches, inference, in_flight=on.in_flight, clock=clock):
-            rows.extend(_rows(batch, answer, release))
+        answered = answers(batches, inference, in_flight=on.in_flight, clock=clock)
+        rows = [row for batch, answer in answered for row in _rows(batch, answer, release)]
+    stages = {
+        "reading_seconds": reading.reading_seconds,
+        "decoding_seconds": reading.decoding_seconds,
+        "waiting_seconds": clock.idle_seconds,
+        "predicting_seconds": clock.busy_seconds,
+        "loading_seconds": on.loading_seconds,
+    }
+    fitted = replace(config, batch_size=min(config.batch_size, inference.limit or config.batch_size))
+    return _put(rows, chosen, release, fitted, on, stages)
+
+
+def predict_apart(
+    shard: Place, quarantine: Quarantine, release: Release, config: PredictConfig, path: Path
+) -> ShardReport:
+    """Do what `predict_shard` does, in processes that the shard's images may end.
+
+    Args:
+        shard: A file of the dataset.
+        quarantine: Whose processes look at the images.
+        release: Whose categories and thresholds apply.
+        config: Batch size and the run's place.
+        path: The shard on this machine.
+
+    Raises:
+        RunFailed: If not the images are to blame for what happens.
+    """
+    chosen = of_shard(config, shard)
+    answered = quarantine.answers(shard, path, chosen.keys)
+    rows = [row for batch, answer in answered for row in _rows(batch, answer, release)]
+    stages = {
+        "decoding_seconds": quarantine.decoding_seconds,
+        "waiting_seconds": quarantine.decoding_seconds,
+        "predicting_seconds": quarantine.predicting_seconds,
+        "loading_seconds": quarantine.loading_seconds,
+    }
+    on = Workplace(quarantine.ready.device, quarantine.ready.precision, attempt=task_attempt())
+    return _put(rows, chosen, release, replace(config, batch_size=0), on, stages)
+
+
+def _put(
+    rows: list[dict[str, Any]],
+    chosen: Selected,
+    release: Release,
+    config: PredictConfig,
+    on: Workplace,
+    stages: Mapping[str, float],
+) -> ShardReport:
+    """Put a shard's answers in place and say what they cost."""
+    shard = chosen.shard
     if len(rows) != chosen.images:  # no image may vanish, whatever a reader does
         raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
     report = ShardReport(
@@ -164,17 +224,13 @@ def predict_shard(
         release_id=release.release_id,
         images=len(rows),
         failed=sum(row["reason"] is not None for row in rows),
-        decoding_seconds=round(reading.decoding_seconds, 3),
-        waiting_seconds=round(clock.idle_seconds, 3),
-        predicting_seconds=round(clock.busy_seconds, 3),
         writing_seconds=0.0,
-        loading_seconds=round(on.loading_seconds, 3),
-        reading_seconds=round(reading.reading_seconds, 3),
         selection=chosen.digest,
         device=on.device,
-        batch_size=min(config.batch_size, inference.limit or config.batch_size),
+        batch_size=config.batch_size,
         precision=on.precision,
         attempt=on.attempt,
+        **{name: round(seconds, 3) for name, seconds in stages.items()},
     )
     return _write(rows, report, shard, config)
 

@@ -40,6 +40,9 @@ IMAGES = pa.schema(
 `jpeg` is RGB, upright, its short side at most 320 px. A local file has a modification time, and what a web server or an
 object store gave has `source_version`: `etag:...` or `last-modified:...`, in the source's own words."""
 
+KEY_COLUMNS = (*CATALOG_COLUMNS, "image_sha256")
+"""What predict carries over from an image to its answer."""
+
 SEEN = pa.schema(
     [
         pa.field("product_id", pa.string(), nullable=False),

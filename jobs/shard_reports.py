@@ -36,7 +36,7 @@ class ShardReport:
         loading_seconds: The networks were built and their weights read; 0 where a process had them already.
         selection: Names the choice of images that it was made for; empty is all of the shard.
         device: What computed.
-        batch_size: Images a call.
+        batch_size: Images a call; 0 where a shard was predicted apart, a few at a time, after an attempt had ended.
         precision: What the layers computed in.
         attempt: 0 for a task's first; more where Spark had to start it again.
     """

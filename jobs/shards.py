@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.config import Place
+from jobs.config import Place, RunFailed
+from jobs.schema import KEY_COLUMNS
 from jobs.stores import children, disk_full, put, reading
 from jobs.temporary import own_directory
 
@@ -28,6 +29,7 @@ ROW_GROUP_ROWS = 64
 """Images that a reader holds at once; a multiple of the usual batch sizes."""
 
 _KEYS = ("product_id", "image_no", "image_sha256")
+_ANEW = "delete that file and ingest its date again, which stores its images anew"
 
 
 @contextmanager
@@ -139,6 +141,46 @@ def ingest_date_of(shard: Place) -> date:
     return date.fromisoformat(shard.parent.name.removeprefix("ingest_date="))
 
 
+@contextmanager
+def sound(shard: Place) -> Iterator[None]:
+    """Turn what pyarrow says of a dataset file that is damaged into one sentence.
+
+    Args:
+        shard: What the sentence names: the file itself, also while a copy of it is read.
+
+    Raises:
+        RunFailed: Instead of what pyarrow raises; says how to go on.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise RunFailed(f"{shard} cannot be read ({said}); {_ANEW}") from error
+
+
+def check_columns(shard: Place, names: Sequence[str]) -> None:
+    """Refuse a dataset file of another version.
+
+    Raises:
+        RunFailed: If it lacks a column that predict needs; says which and how to go on.
+    """
+    lacking = {*KEY_COLUMNS, "jpeg"} - set(names)
+    if lacking:
+        raise RunFailed(f"{shard} was written by another version: it lacks {', '.join(sorted(lacking))}; {_ANEW}")
+
+
 def row_count(files: Sequence[Place]) -> int:
-    """Count the rows of Parquet files from their footers alone."""
-    return sum(int(reading(path, pq.read_metadata).num_rows) for path in files)
+    """Count the images of dataset files from their footers alone.
+
+    Raises:
+        RunFailed: If a file is damaged, or was written by another version.
+    """
+    return sum(_rows(path) for path in files)
+
+
+def _rows(shard: Place) -> int:
+    with sound(shard):
+        footer = reading(shard, pq.read_metadata)
+        names = footer.schema.to_arrow_schema().names
+    check_columns(shard, names)
+    return int(footer.num_rows)

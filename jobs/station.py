@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.config import Computing, PredictConfig, RunFailed
+from jobs.config import PredictConfig, RunFailed
 from jobs.inference import Inference
 from jobs.spark import is_cluster
 from models.faults import DeviceLost
@@ -126,24 +126,49 @@ def station(config: PredictConfig, shard: Path, distributed: Release | None) -> 
         RunFailed: If a GPU was demanded and there is none.
         ReleaseError: If what arrived is not the release that was sent.
     """
-    from models.environment import prepare_environment, quiet_start
-
-    prepare_environment(task_gpu(), cores=task_cores())
-    directory = _arrived() if distributed else config.release_dir
+    directory = prepared(config, distributed)
     made_of = (directory, config.computing, config.batch_size)
-    if _stations and _stations[0].made_of == made_of:
-        return _stations[0]
-    started = time.perf_counter()
-    with quiet_start():
-        release = load_release(directory)
-        if distributed and release != distributed:
-            raise ReleaseError(f"{directory} on {socket.gethostname()} holds another release than was sent; run again")
-        built = _built(config, shard, release, directory)
-    _stations[:] = [replace(built, made_of=made_of, loading_seconds=time.perf_counter() - started)]
+    if not _stations or _stations[0].made_of != made_of:
+        _stations[:] = [replace(new_station(config, shard, directory, distributed), made_of=made_of)]
     return _stations[0]
 
 
-def _built(config: PredictConfig, shard: Path, release: Release, directory: Path) -> Station:
+def prepared(config: PredictConfig, distributed: Release | None) -> Path:
+    """Give this process, and those that it starts, what its task was given to compute on; return the release's place.
+
+    Raises:
+        DeviceLost: If this process is bound to another GPU than its task's.
+    """
+    from models.environment import prepare_environment
+
+    prepare_environment(task_gpu(), cores=task_cores())
+    return _arrived() if distributed else config.release_dir
+
+
+def new_station(config: PredictConfig, shard: Path | None, directory: Path, sent: Release | None) -> Station:
+    """Build a release's networks in this process, which needs no task of Spark's for it.
+
+    Args:
+        config: What to compute on.
+        shard: Its images are what half precision is tried on; None tries nothing and takes what is known to be good.
+        directory: Where the release is.
+        sent: What it must be; None takes what is there.
+
+    Raises:
+        RunFailed, ReleaseError: As `station` does.
+    """
+    from models.environment import quiet_start
+
+    started = time.perf_counter()
+    with quiet_start():
+        release = load_release(directory)
+        if sent and release != sent:
+            raise ReleaseError(f"{directory} on {socket.gethostname()} holds another release than was sent; run again")
+        built = _built(config, shard, release, directory)
+    return replace(built, loading_seconds=time.perf_counter() - started)
+
+
+def _built(config: PredictConfig, shard: Path | None, release: Release, directory: Path) -> Station:
     from models.devices import device
     from models.predictor import EnsemblePredictor
     from models.tuning import Tuning
@@ -159,7 +184,7 @@ def _built(config: PredictConfig, shard: Path, release: Release, directory: Path
         precision = _precision(known[1])
         predictor: Predictor = EnsemblePredictor(release, directory, precision=precision)
     else:
-        predictor, precision = _in_best_precision(computing, found.accelerator, config, shard, release, directory)
+        predictor, precision = _in_best_precision(found.accelerator, config, shard, release, directory)
     if known and computing.tune:
         tuning = Tuning(known[0], precision)
     else:
@@ -173,14 +198,14 @@ def _precision(name: str) -> Precision:
 
 
 def _in_best_precision(
-    computing: Computing, accelerator: bool, config: PredictConfig, shard: Path, release: Release, directory: Path
+    accelerator: bool, config: PredictConfig, shard: Path | None, release: Release, directory: Path
 ) -> tuple[Predictor, Precision]:
     """Build the networks in half precision where that is asked for or pays, and where it answers the same."""
     from models.predictor import EnsemblePredictor
     from models.tuning import agrees
 
-    full = EnsemblePredictor(release, directory)
-    if computing.precision == "float32" or (computing.precision == "auto" and not accelerator):
+    full, computing = EnsemblePredictor(release, directory), config.computing
+    if shard is None or computing.precision == "float32" or (computing.precision == "auto" and not accelerator):
         return full, "float32"
     half = EnsemblePredictor(release, directory, precision="mixed_float16")
     if agrees(half, full, _sample(config, shard, release.decode_px)):

@@ -27,7 +27,7 @@ def remember(places: Places, release_id: str, reports: Iterable[ShardReport]) ->
     found = {
         report.device: (report.batch_size, report.precision)
         for report in reports
-        if report.device and not report.device.startswith("CPU")
+        if report.device and report.batch_size and not report.device.startswith("CPU")
     }
     before = _read(places)
     after = {**before, release_id: {**before.get(release_id, {}), **found}}

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.config import Places, PredictConfig, RunFailed
-from jobs.dataset import ImageBatch, read_shard
+from jobs.dataset import read_shard
+from jobs.image_batches import ImageBatch
 from jobs.inference import BusyClock, Inference, answers
 from jobs.predict import predict_shard, prediction_file
 from jobs.schema import REJECTION_REASONS

@@ -16,7 +16,8 @@ import pytest
 
 from jobs import dataset
 from jobs.config import Places, PredictConfig, RunFailed
-from jobs.dataset import ImageBatch, ReaderClock, read_shard
+from jobs.dataset import ReaderClock, read_shard
+from jobs.image_batches import ImageBatch
 from jobs.predict import finished, predict_shard, prediction_file, run
 from jobs.schema import IMAGES, PREDICTIONS
 from jobs.selection import of_shard

@@ -1,0 +1,64 @@
+"""An image that ends the whole Python process of its task is rejected, and everything else is answered."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.config import Places, PredictConfig, SparkConfig
+from jobs.predict import predict_shard, prediction_file, run
+from jobs.schema import IMAGES
+from jobs.shards import ShardWriter, shards
+from jobs.spark import spark_session
+from models.predictor import EnsemblePredictor
+from models.release import load_release
+from tests.conftest import picture
+from tests.dataset_rows import image_row
+from tests.deadly import DECODER, MARK
+from tests.unit.test_predict_loop import DAY
+
+DEADLY = "p00003"
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """Two shards of four images; one of these segfaults in the decoder."""
+    found = Places(tmp_path / "home")
+    for shard in range(2):
+        writer = ShardWriter(found.partition(found.images, DAY), IMAGES, shard_bytes=10**9)
+        for number in range(shard * 4, shard * 4 + 4):
+            name = f"p{number:05d}"
+            writer.add(image_row(name, jpeg=picture(number) + (MARK if name == DEADLY else b"")))
+        writer.flush()
+    return found
+
+
+def test_an_image_that_ends_its_process_is_rejected_and_the_run_goes_on(
+    places: Places, tiny_release: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "deadly").mkdir()
+    (tmp_path / "deadly" / "sitecustomize.py").write_text(DECODER)
+    release = load_release(tiny_release)
+    alone = PredictConfig("alone", (DAY,), places, tiny_release)
+    predictor = EnsemblePredictor(release, tiny_release)
+    for shard in shards(places.images, [DAY]):
+        predict_shard(shard, predictor, release, alone)
+    spread = PredictConfig("spread", (DAY,), places, tiny_release)
+    path = os.pathsep.join([str(tmp_path / "deadly"), os.environ.get("PYTHONPATH", "")])
+    config = SparkConfig("local[2]", "1g", tmp_path / "spark", properties={"spark.executorEnv.PYTHONPATH": path})
+    summary = run(lambda: spark_session(config, name="test", task_cpus=2), spread, release)
+    assert (summary.images, summary.document()["images_failed"]) == (8, 1)
+    assert sorted(report.attempt for report in summary.reports) == [0, 1], "one more attempt, for one of them"
+    for shard in shards(places.images, [DAY]):
+        expected = pq.read_table(prediction_file(alone, shard)).to_pylist()
+        for row, plain in zip(pq.read_table(prediction_file(spread, shard)).to_pylist(), expected, strict=True):
+            assert row["product_id"] == plain["product_id"]
+            if row["product_id"] == DEADLY:
+                assert row["reason"] == "inference_failed"
+                assert row["detail"].endswith("(SIGSEGV)")
+            else:
+                assert row["reason"] is None
+                assert row["confidence"] == pytest.approx(plain["confidence"], abs=1e-4)
