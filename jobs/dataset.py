@@ -6,6 +6,7 @@ the caller waited and how long the workers decoded is counted on the side.
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence, Set
@@ -13,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -27,6 +29,8 @@ from jobs.shards import check_columns, sound
 from jobs.timed_files import timed_files
 from models.inputs import decode_square
 from models.spec import Images
+
+log = logging.getLogger(__name__)
 
 _LABEL_KEYS = ("product_id", "image_no", "image_sha256")
 _QUEUE_ROW_GROUPS = 3
@@ -142,7 +146,10 @@ def _reader(
     """
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
     from petastorm import make_batch_reader
+    from petastorm.workers_pool import thread_pool
 
+    # Its threads print the trace of what they raise, and the reader raises that again: the second is enough.
+    thread_pool.sys = SimpleNamespace(stderr=SimpleNamespace(write=log.debug))
     reader = make_batch_reader(
         [f"file://{path.absolute()}" for path in files],
         schema_fields=list(columns),

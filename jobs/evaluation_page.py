@@ -16,6 +16,7 @@ from jobs import pages
 from jobs.charts import svg_chart
 from jobs.labels import LabelledImage
 from jobs.measure import Measured
+from jobs.shards import sound
 from models.release import Release
 
 MISTAKES = 24
@@ -101,5 +102,6 @@ def _thumbnail(image: LabelledImage) -> str:
     """Read an image from its shard and shrink it; its pixels are shown as ingest stored them."""
     columns = ["image_no", "jpeg"]
     wanted = [("product_id", "=", image.product_id), ("image_sha256", "=", image.image_sha256)]
-    rows = pq.read_table(image.shard, columns=columns, filters=wanted).to_pylist()
+    with sound(image.shard):
+        rows = pq.read_table(image.shard, columns=columns, filters=wanted).to_pylist()
     return pages.thumbnail(rows[0]["jpeg"], longest_px=THUMBNAIL_PX) if rows else ""

@@ -26,7 +26,7 @@ from jobs.config import IngestConfig, Place, Places
 from jobs.images import Rejected, normalise
 from jobs.known_images import changed_rows, known_images, parted
 from jobs.schema import CATALOG_ROWS, IMAGES, SEEN
-from jobs.shards import ShardWriter, row_count, shards
+from jobs.shards import ShardWriter, row_count, shards, sound
 from jobs.sources import Source, SourceReader, is_remote
 from jobs.stores import reading, whole_table
 
@@ -235,7 +235,9 @@ def partition(places: Places, day: date) -> Partition:
     rejected: dict[tuple[str, int], dict[str, Any]] = {}
     superseded: dict[tuple[str, int], dict[str, Any]] = {}
     for path in shards(places.seen, [day]):
-        for row in whole_table(path, pq.read_table).to_pylist():
+        with sound(path):
+            seen = whole_table(path, pq.read_table).to_pylist()
+        for row in seen:
             if row["outcome"] == "rejected":
                 _keep_latest(rejected, row)
             elif row["outcome"] == "superseded":
@@ -244,7 +246,9 @@ def partition(places: Places, day: date) -> Partition:
     interesting = rejected.keys() | superseded.keys()
     files = shards(places.images, [day])
     for path in files if rejected or superseded else []:
-        for row in reading(path, _keys).to_pylist():
+        with sound(path):
+            keys = reading(path, _keys).to_pylist()
+        for row in keys:
             if (row["product_id"], row["image_no"]) in interesting:
                 _keep_latest(stored, row)
     return Partition(

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Places, UsageError
 from jobs.shard_copies import kept_copy
-from jobs.shards import ingest_date_of, partition_dates, shards
+from jobs.shards import ingest_date_of, partition_dates, shards, sound
 from models.decision import ancestors
 
 PARTS = ("train", "validation", "test")
@@ -77,7 +77,8 @@ def labelled_images(
     count = 0
     for stored in shards(places.images, partition_dates(places.images, first, last)):
         day, shard = ingest_date_of(stored), kept_copy(stored, places)
-        columns = pq.read_table(shard, columns=_COLUMNS).to_pydict()
+        with sound(stored):
+            columns = pq.read_table(shard, columns=_COLUMNS).to_pydict()
         for product_id, image_no, content, category, seen in zip(*(columns[name] for name in _COLUMNS), strict=True):
             count += 1
             found = LabelledImage(product_id, image_no, content, (category or "").strip(), shard)

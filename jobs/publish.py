@@ -22,7 +22,7 @@ from jobs.config import MAX_NAME_CHARACTERS, Place, Places, PredictConfig, RunCo
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
-from jobs.shards import ingest_date_of, shards
+from jobs.shards import PREDICT_AGAIN, ingest_date_of, shards, sound
 from jobs.stores import modified_at, on_disk, whole_table
 from models.products import answer_of_images
 from models.release import Release
@@ -192,7 +192,7 @@ def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> It
     wanted = ds.field("reason").is_null() if answered_only else None
     keys = ("ingest_date", "product_id", "image_no", "image_sha256")
     for path in files.predictions:
-        with on_disk(path) as local:
+        with on_disk(path) as local, sound(path, PREDICT_AGAIN):
             scanner = ds.dataset(local).scanner(columns=[*columns, *keys], filter=wanted, batch_size=_BATCH_ROWS)
             for batch in scanner.to_batches():
                 values = [column.to_pylist() for column in batch.columns]
@@ -211,7 +211,7 @@ def _product_rows(files: RunFiles) -> Iterator[Batch]:
         yield [(*row, None) for row in rows]
     for path in files.catalog_rows:
         named = {"ingest_date": ingest_date_of(path)}
-        with on_disk(path) as local:
+        with on_disk(path) as local, sound(path):
             for batch in ds.dataset(local).scanner(batch_size=_BATCH_ROWS).to_batches():
                 yield [tuple({**row, **named}[name] for name in PRODUCT_COLUMNS) for row in batch.to_pylist()]
 
@@ -220,7 +220,8 @@ def _rejections(files: RunFiles) -> Iterator[Batch]:
     """Yield what ingest rejected, then what no network could take."""
     yield [tuple(row[name] for name in REJECTION_COLUMNS) for row in files.rejections]
     for path in files.predictions:
-        failed = whole_table(path, _failed)
+        with sound(path, PREDICT_AGAIN):
+            failed = whole_table(path, _failed)
         seen_at_utc = datetime.fromtimestamp(modified_at(path)).astimezone() if failed else None
         yield [tuple({**row, "seen_at_utc": seen_at_utc}[name] for name in REJECTION_COLUMNS) for row in failed]
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Place, PredictConfig, RunConfig
 from jobs.schema import IMAGES
-from jobs.shards import ingest_date_of, row_count, shards, whole_file
+from jobs.shards import ingest_date_of, row_count, shards, sound, whole_file
 from jobs.stores import children, delete, on_disk, whole_table
 from sql.selection import answered_images, products_under, refuse_unknown_category
 
@@ -120,7 +120,7 @@ def _name(shard: Place) -> str:
 
 def _wanted(database: ProductDatabase | None, shard: Place, run: RunConfig, release_id: str) -> Iterator[Key]:
     """Yield the keys of a shard's images that the run was asked for."""
-    with on_disk(shard) as path, pq.ParquetFile(path) as file:
+    with on_disk(shard) as path, sound(shard), pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_CHUNK, columns=list(KEYS)):
             keys = list(zip(*(batch.column(name).to_pylist() for name in KEYS), strict=True))
             products = [product_id for product_id, _, _ in keys]

@@ -29,7 +29,11 @@ ROW_GROUP_ROWS = 64
 """Images that a reader holds at once; a multiple of the usual batch sizes."""
 
 _KEYS = ("product_id", "image_no", "image_sha256")
-_ANEW = "delete that file and ingest its date again, which stores its images anew"
+INGEST_AGAIN = "delete that file and ingest its date again, which writes anew what was in it"
+"""What to do about a file of ingest's that is damaged."""
+
+PREDICT_AGAIN = "delete that file and run the same again, which predicts its images anew"
+"""What to do about a prediction file that is damaged."""
 
 
 @contextmanager
@@ -142,11 +146,12 @@ def ingest_date_of(shard: Place) -> date:
 
 
 @contextmanager
-def sound(shard: Place) -> Iterator[None]:
-    """Turn what pyarrow says of a dataset file that is damaged into one sentence.
+def sound(file: Place, remedy: str = INGEST_AGAIN) -> Iterator[None]:
+    """Turn what pyarrow says of a damaged file of ours into one sentence.
 
     Args:
-        shard: What the sentence names: the file itself, also while a copy of it is read.
+        file: What the sentence names: the file itself, also while a copy of it is read.
+        remedy: What to do about it.
 
     Raises:
         RunFailed: Instead of what pyarrow raises; says how to go on.
@@ -155,7 +160,7 @@ def sound(shard: Place) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise RunFailed(f"{shard} cannot be read ({said}); {_ANEW}") from error
+        raise RunFailed(f"{file} cannot be read ({said}); {remedy}") from error
 
 
 def check_columns(shard: Place, names: Sequence[str]) -> None:
@@ -166,7 +171,9 @@ def check_columns(shard: Place, names: Sequence[str]) -> None:
     """
     lacking = {*KEY_COLUMNS, "jpeg"} - set(names)
     if lacking:
-        raise RunFailed(f"{shard} was written by another version: it lacks {', '.join(sorted(lacking))}; {_ANEW}")
+        raise RunFailed(
+            f"{shard} was written by another version: it lacks {', '.join(sorted(lacking))}; {INGEST_AGAIN}"
+        )
 
 
 def row_count(files: Sequence[Place]) -> int:

@@ -18,6 +18,7 @@ from jobs.inference import Inference
 from jobs.quarantine_helper import serve
 from jobs.schema import IMAGES
 from jobs.shards import ShardWriter, shards
+from models.inputs import decode_square
 from models.release import Release
 from models.spec import Images, Predictions
 from models.tuning import Tuning
@@ -80,7 +81,7 @@ def helper(kind: str = "sound", tokens: Path | None = None) -> str:
 
 def serve_as(kind: str, tokens: str | None) -> None:
     """Be such a helper."""
-    decode = image_batches.decode_square
+    decode = decode_square
 
     def decode_or_die(jpeg: bytes, side_px: int) -> Images:
         return segfault() if jpeg.endswith(MARK) else decode(jpeg, side_px)

@@ -62,7 +62,7 @@ def test_sound_images_are_answered_as_everywhere(config: PredictConfig) -> None:
     shard = write_images(config.places, 150, broken=frozenset({3, 65}))
     predict_shard(shard, ColourPredictor(), RELEASE, config)
     expected = pq.read_table(prediction_file(config, shard)).to_pylist()
-    prediction_file(config, shard).unlink()  # type: ignore[union-attr]
+    prediction_file(config, shard).unlink()
     report, rows, deaths = apart(config, shard, helper())
     assert rows == expected
     assert (deaths, report.images, report.failed, report.batch_size) == (0, 150, 2, 0)

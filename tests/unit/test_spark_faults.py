@@ -44,6 +44,15 @@ TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py",
             "Job 0 cancelled because SparkContext was shut down",
             "no executor could be started, as when a machine has no Java",
         ),
+        (
+            "calling o9.count.\n: x [FAILED_READ_FILE.NO_HINT] Encountered error while reading file "
+            "file:///a%20b/images/ingest_date=2026-11-01/part-1.parquet.  SQLSTATE: KD001\n\tat java",
+            "/a b/images/ingest_date=2026-11-01/part-1.parquet cannot be read, it is damaged; delete that file and ing",
+        ),
+        (
+            "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:/shop.parquet.  SQLSTATE: KD001",
+            "/shop.parquet cannot be read, it is damaged; write it again",
+        ),
         (TRACE.format("KeyError: 'colour'"), "Spark gave up: KeyError: 'colour'; what is finished is kept"),
         ("", "Spark gave up: no reason was given"),
     ],
