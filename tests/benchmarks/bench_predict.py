@@ -9,8 +9,8 @@ The step is what a task does: Petastorm reads a shard from disk, its threads dec
 file is written. The bare function gets the same images in the same batches, decoded already. Both are measured in turn,
 so that a noisy machine slows both; the ratio is taken within each round. Start-up and model load are in neither.
 
-The last form is for a machine with an accelerator: it needs no Spark, whichever backend of Keras has the device serves,
-and a batch size of 0 is found by trying, as a predict task does.
+The last form is for a machine with an accelerator: whichever backend of Keras has the device serves, without Java,
+PySpark or TensorFlow, and a batch size of 0 is found by trying, as a predict task does.
 """
 
 from __future__ import annotations

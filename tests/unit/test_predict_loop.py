@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 from itertools import islice
@@ -27,6 +29,7 @@ from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions
 from tests.dataset_rows import image_row
 
+ROOT = Path(__file__).parents[2]
 DAY = date(2026, 11, 1)
 COLOURS = ("red", "green", "blue")
 RELEASE = Release(
@@ -91,6 +94,22 @@ def test_each_image_gets_the_answer_to_its_own_pixels(config: PredictConfig) -> 
         assert json.loads(row["top_k"])[0] == [row["category_id"], 0.9]
         assert json.loads(row["by_network"]) == {"efficientnetb0": [row["category_id"], 0.9]}
     assert (report.images, report.failed) == (150, 0)
+
+
+def test_the_loop_runs_where_neither_spark_nor_tensorflow_is(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+for name in ("pyspark", "py4j", "tensorflow", "airflow"):
+    sys.modules[name] = None
+from jobs.config import Places, PredictConfig
+from jobs.predict import predict_shard
+from tests.unit.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
+config = PredictConfig("run-1", (DAY,), Places(Path({str(tmp_path)!r})), Path("release"), batch_size=32)
+print(predict_shard(write_images(config.places, 100), ColourPredictor(), RELEASE, config).images)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "100\n"), done.stderr
 
 
 def test_batches_are_never_larger_than_asked_for(config: PredictConfig) -> None:
