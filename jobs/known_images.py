@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Place, Places
 from jobs.schema import CATALOG_COLUMNS, CATALOG_ROWS, IMAGES, SEEN
-from jobs.shards import ingest_date_of, partition_dates, shards
+from jobs.shards import ingest_date_of, partition_dates, shards, sound
 from jobs.sources import is_remote, look
 from jobs.stores import children, place, reading
 
@@ -82,7 +82,8 @@ def _read_from_store(spark: SparkSession, root: Place, types: StructType, source
     def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for text in (text for batch in batches for text in batch.column(0).to_pylist()):
             shard = place(text)
-            table = reading(shard, read)
+            with sound(shard):
+                table = reading(shard, read)
             day = pa.array([ingest_date_of(shard).isoformat()] * len(table), pa.string())
             yield from table.append_column("ingest_date", day).cast(schema).to_batches()
 

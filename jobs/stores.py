@@ -34,6 +34,9 @@ PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "hdfs": "pyarrow"}
 
 _SPELLINGS = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_DAMAGED = "Couldn't deserialize thrift"
+"""What pyarrow says of a Parquet file whose footer is damaged, as an OSError; of other damage it says ArrowInvalid."""
+
 _PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Listings are asked for anew each time: another process may have written. botocore's own tries are few because
@@ -274,6 +277,8 @@ def _may_pass(error: BaseException) -> bool:
 
 def _is_of_a_store(error: BaseException) -> bool:
     """Say whether an error comes from a disk or store and not from a fault of ours; these have no base in common."""
+    if isinstance(error, OSError) and _DAMAGED in str(error):
+        return False
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in (
         "aiobotocore",
         "aiohttp",

@@ -55,7 +55,7 @@ class Recipe:
         learning_rate: Of AdamW afterwards, at its highest; it falls along a cosine.
         warm_up: Share of the steps after the head phase in which the learning rate first rises to that, in [0, 1).
         unfreeze_from: Name of the first layer or block that is then trained; empty trains all.
-        train_norms: Whether BatchNorm learns too: only for networks that start from nothing.
+        train_norms: Whether BatchNorm learns too: only for networks that start from nothing, or for very many images.
         patience: Epochs without a lower held-out loss after which it stops.
         dropout: Share of the pooled features that training drops, in [0, 1).
         label_smoothing: Share of the label that is spread over all categories, in [0, 1).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import pytest
 from upath import UPath
 
 from jobs import shard_copies, stores, temporary
-from jobs.config import Place, Places, UsageError
+from jobs.config import Place, Places, RunFailed, UsageError
 from jobs.release_copies import local_release, share, stored_releases
 from jobs.schema import IMAGES
 from jobs.shards import ShardWriter, partition_dates, row_count, shards, whole_file
@@ -160,6 +161,24 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(s3: ObjectStore, home: U
         assert children(home / "images", "*") == [], "the server is a new one and holds nothing"
     finally:
         back.join()
+
+
+@pytest.mark.parametrize("damage", ["blank", "cut"])
+def test_a_damaged_file_in_a_store_is_not_tried_again(home: UPath, damage: str) -> None:
+    [shard] = written(home, 1)
+    data = bytearray(shard.read_bytes())
+    footer_bytes = int.from_bytes(data[-8:-4], "little")
+    if damage == "blank":
+        data[-8 - footer_bytes : -8] = bytes(footer_bytes)
+    else:
+        del data[-20:]
+    shard.write_bytes(bytes(data))
+    started = time.monotonic()
+    with pytest.raises(
+        RunFailed, match=rf"^{re.escape(str(shard))} cannot be read \(.*\); delete that file and ingest its date again"
+    ):
+        row_count([shard])
+    assert time.monotonic() - started < 30, "a store that is away is waited for much longer"
 
 
 def test_a_store_that_stays_away_is_one_sentence(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
