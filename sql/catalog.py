@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.errors import DatabaseError
 from sql.records import CategoryRecord, ReleaseRecord
-from sql.tables import categories, releases
+from sql.tables import categories, releases, runs
 
 
 def register_release(connection: Connection, release: ReleaseRecord, moment: datetime) -> None:
@@ -33,19 +33,40 @@ def promote_release(connection: Connection, release_id: str, moment: datetime) -
 
 
 def newer_releases(connection: Connection, release_id: str) -> list[str]:
-    """Return the releases whose answers this one's do not replace: promoted later, or registered later if none was."""
-    first = datetime.min.replace(tzinfo=UTC)
-    order = {
-        row.release_id: (row.promoted_at_utc or first, row.registered_at_utc, row.release_id)
-        for row in connection.execute(sa.select(releases))
-    }
-    return [other for other, place in order.items() if place > order[release_id]]
+    """Return the releases whose answers this one's do not replace: promoted later, or registered later if none was.
+
+    A release that has answered in the shadow only is none of them.
+    """
+    ranked, hidden = _ranked(connection), shadow_releases(connection)
+    return [other for other in ranked[ranked.index(release_id) + 1 :] if other not in hidden]
 
 
-def merge_categories(connection: Connection, records: Iterable[CategoryRecord], release: ReleaseRecord) -> None:
-    """Add new categories; a path changes only by a release that no newer one outranks."""
+def older_releases(connection: Connection, release_id: str) -> list[str]:
+    """Return the releases whose answers this one's replace; none if it is not registered."""
+    ranked = _ranked(connection)
+    return ranked[: ranked.index(release_id)] if release_id in ranked else []
+
+
+def _ranked(connection: Connection) -> list[str]:
+    """Return the releases, the one whose answers come first last."""
+    table = releases.c
+    order = (sa.nulls_first(table.promoted_at_utc), table.registered_at_utc, table.release_id)
+    return list(connection.execute(sa.select(table.release_id).order_by(*order)).scalars())
+
+
+def shadow_releases(connection: Connection) -> set[str]:
+    """Return the releases that were never promoted and have no run of their own: they have answered beside others."""
+    own_run = sa.select(runs.c.run_id).where(runs.c.release_id == releases.c.release_id).exists()
+    unheard = sa.select(releases.c.release_id).where(releases.c.promoted_at_utc.is_(None), ~own_run)
+    return set(connection.execute(unheard).scalars())
+
+
+def merge_categories(
+    connection: Connection, records: Iterable[CategoryRecord], release: ReleaseRecord, *, rename: bool = True
+) -> None:
+    """Add new categories; a path changes only by a release that no newer one outranks, and only with `rename`."""
     stored = {row.category_id: row.category_path for row in connection.execute(sa.select(categories))}
-    outranked = bool(newer_releases(connection, release.release_id))
+    outranked = not rename or bool(newer_releases(connection, release.release_id))
     for record in records:
         values = {"category_path": record.category_path, "taxonomy_version": release.taxonomy_version}
         if record.category_id not in stored:

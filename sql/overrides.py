@@ -171,6 +171,8 @@ def _answering_release(connection: Connection, product_id: str) -> str | None:
         ORDER BY newest DESC, release_id
     """)
     found = connection.execute(newest, {"product_id": product_id}).all()
+    hidden = catalog.shadow_releases(connection)
+    found = [row for row in found if row.release_id not in hidden]
     latest = [row.release_id for row in found if row.newest == found[0].newest]
     known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id.in_(latest))).scalars()
     return next((one for one in known if not set(catalog.newer_releases(connection, one)) & set(latest)), None)

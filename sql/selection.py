@@ -8,6 +8,7 @@ from difflib import get_close_matches
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from sql.catalog import older_releases
 from sql.decided import listed
 from sql.engine import reading
 from sql.errors import UnknownNameError
@@ -25,9 +26,19 @@ WHERE
     AND (category_id = :category_id OR substr(category_id, 1, length(:category_id) + 1) = :category_id || '.')
 """
 _ANSWERED = """
-SELECT product_id, image_sha256
-FROM category_predictions
-WHERE release_id = :release_id AND product_id IN :keys
+SELECT answered.product_id, answered.image_sha256
+FROM category_predictions AS answered
+WHERE
+    answered.release_id = :release_id
+    AND answered.product_id IN :keys
+    AND NOT EXISTS (
+        SELECT 1
+        FROM product_categories AS current
+        WHERE
+            current.product_id = answered.product_id
+            AND current.status <> 'manual'
+            AND current.release_id IN :older
+    )
 """
 
 
@@ -47,6 +58,8 @@ def products_under(database: ProductDatabase, category_id: str, product_ids: Ite
 def answered_images(database: ProductDatabase, release_id: str, product_ids: Iterable[str]) -> set[tuple[str, str]]:
     """Return the images of some products that a release has answered, as (product_id, image_sha256).
 
+    Where an older release's answer stands it has published none: it answered in the shadow, and that does not count.
+
     Args:
         database: Migrated.
         release_id: Whose answers count.
@@ -54,7 +67,8 @@ def answered_images(database: ProductDatabase, release_id: str, product_ids: Ite
     """
     with reading(database.engine) as connection:
         statement, keys = _with_keys(connection, _ANSWERED, product_ids)
-        rows = connection.execute(statement, {"keys": keys, "release_id": release_id})
+        older = list_value(older_releases(connection, release_id))
+        rows = connection.execute(statement, {"keys": keys, "release_id": release_id, "older": older})
         return {(row.product_id, row.image_sha256) for row in rows}
 
 

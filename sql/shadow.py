@@ -52,7 +52,7 @@ def publish_shadow(
             connection.execution_options(sqlite_begin="BEGIN IMMEDIATE").begin()
         lock_writers(connection)
         catalog.register_release(connection, release, moment)
-        catalog.merge_categories(connection, categories, release)
+        catalog.merge_categories(connection, categories, release, rename=False)
         history.count_staged(connection)
         catalog.refuse_unknown_categories(connection, "staged_counts", release.release_id)
         if connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run_id)).scalar() != "published":

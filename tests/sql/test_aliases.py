@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,10 +10,24 @@ import pytest
 from sql.aliases import alias_history, aliases, registered, roll_back, set_alias
 from sql.errors import DatabaseError, UnknownNameError
 from sql.named_queries import run_query
+from sql.overrides import Override, clear_override, set_overrides
 from sql.records import ReleaseRecord
+from sql.selection import answered_images
 from sql.shadow import publish_shadow
 from sql.store import ProductDatabase
-from tests.sql.runs import BOOT, CATEGORIES, NEWER_RELEASE, RELEASE, SHIRT, T_SHIRT, answer, dump, prediction, publish
+from tests.sql.runs import (
+    BOOT,
+    CATEGORIES,
+    NEWER_RELEASE,
+    RELEASE,
+    SHIRT,
+    T_SHIRT,
+    answer,
+    combine,
+    dump,
+    prediction,
+    publish,
+)
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 THIRD = ReleaseRecord("release-3", "taxonomy-1")
@@ -90,6 +105,22 @@ def test_a_shadow_changes_the_history_and_nothing_that_readers_see(database: Pro
 
     publish(database, [prediction("p", BOOT), prediction("q", BOOT)], run_id="night")
     assert answer(database, "p")["category_id"] == BOOT, "the champion goes on answering"
+
+
+def test_a_shadow_stays_hidden_though_nobody_was_promoted(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT)], run_id="night")
+    renamed = [replace(category, category_path=f"Renamed > {category.category_id}") for category in CATEGORIES]
+    shadow = [[prediction("p", T_SHIRT)]]
+    publish_shadow(database, "night", predictions=shadow, categories=renamed, release=NEWER_RELEASE, at_utc=NOW)
+    assert not any("Renamed" in str(row) for row in dump(database)["categories"])
+    set_overrides(database, [Override("p", BOOT, None)], decided_by="ann")
+    assert clear_override(database, "p", decided_by="ann", combine=combine)
+    assert (answer(database, "p")["category_id"], answer(database, "p")["release_id"]) == (SHIRT, "release-1")
+    assert answered_images(database, "release-2", ["p"]) == set(), "a backfill of what is missing answers it"
+
+    publish(database, [prediction("p", T_SHIRT)], run_id="other night", release=NEWER_RELEASE)
+    assert answer(database, "p")["category_id"] == T_SHIRT, "a run of its own counts"
+    assert len(answered_images(database, "release-2", ["p"])) == 1
 
 
 def test_a_shadow_without_its_run_is_refused(database: ProductDatabase) -> None:
