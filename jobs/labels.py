@@ -1,8 +1,10 @@
 """The labelled products of the dataset: what finetune learns from and evaluate measures against.
 
-The label is the catalog's `category`, a leaf's category_id. Of an image that was ingested several times the newest
-content counts. Which part a product belongs to follows from its product_id alone, so that no image of a product is
-ever learned from while another one measures, today and with next year's catalog.
+The label is the catalog's `category`, a leaf's category_id: what was said last of an image, be it when the image was
+stored (`images/`) or since (`catalog_rows/`), so that a label is corrected in the catalog and its image stays as it is.
+Of an image that was ingested several times the newest content counts. Which part a product belongs to follows from its
+product_id alone, so that no image of a product is ever learned from while another one measures, today and with next
+year's catalog.
 """
 
 from __future__ import annotations
@@ -13,17 +15,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from jobs.config import Places, UsageError
 from jobs.shard_copies import kept_copy
 from jobs.shards import ingest_date_of, partition_dates, shards, sound
+from jobs.stores import whole_table
 from models.decision import ancestors
 
 PARTS = ("train", "validation", "test")
 _TENTHS = {0: "test", 1: "validation"}
-_COLUMNS = ["product_id", "image_no", "image_sha256", "category", "seen_at_utc"]
+_SAID = ["product_id", "image_no", "category", "seen_at_utc"]
+_COLUMNS = [*_SAID, "image_sha256"]
+
+Newest = dict[tuple[str, int], tuple[Any, Any]]
+"""By product_id and image_no: when it was, as (ingest date, seen_at_utc), and what."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def labelled_images(
     Args:
         places: Where state lives.
         first: First ingest date.
-        last: Last ingest date, included.
+        last: Last ingest date, included; labels are those known by then.
         part: One of `PARTS`; None is all.
 
     Returns:
@@ -73,27 +81,31 @@ def labelled_images(
     Raises:
         UsageError: If there is no image, or none has a label, or a product has two; says which and what to do.
     """
-    newest: dict[tuple[str, int], tuple[object, LabelledImage]] = {}
+    contents: Newest = {}
+    said: Newest = {}
     count = 0
     for stored in shards(places.images, partition_dates(places.images, first, last)):
         day, shard = ingest_date_of(stored), kept_copy(stored, places)
         with sound(stored):
             columns = pq.read_table(shard, columns=_COLUMNS).to_pydict()
-        for product_id, image_no, content, category, seen in zip(*(columns[name] for name in _COLUMNS), strict=True):
+        for product_id, image_no, category, seen, content in zip(*(columns[name] for name in _COLUMNS), strict=True):
             count += 1
-            found = LabelledImage(product_id, image_no, content, (category or "").strip(), shard)
-            before = newest.get((product_id, image_no))
-            if before is None or (day, seen) > before[0]:  # type: ignore[operator]
-                newest[product_id, image_no] = ((day, seen), found)
+            _keep_newest(contents, (product_id, image_no), (day, seen), (content, shard))
+            _keep_newest(said, (product_id, image_no), (day, seen), category)
     if not count:
         raise UsageError(
             f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
         )
-    images = [image for _, image in newest.values() if image.category_id]
+    _hear(said, places, first, last)
+    images = [
+        LabelledImage(*key, content, label, shard)
+        for key, (_, (content, shard)) in contents.items()
+        if (label := (said[key][1] or "").strip())
+    ]
     if not images:
         raise UsageError(
             f"none of {count} ingested images has a category; fill the catalog's column `category`, or give a "
-            "directory with a folder a category, and ingest it under a new date"
+            "directory with a folder a category, and ingest it again"
         )
     _refuse_two_labels(images)
     kept = [image for image in images if part in (None, part_of(image.product_id))]
@@ -132,6 +144,26 @@ def data_sha256(images: Iterable[LabelledImage]) -> str:
     for image in images:
         digest.update(repr((*image.key, image.category_id)).encode())
     return digest.hexdigest()
+
+
+def _hear(said: Newest, places: Places, first: date, last: date) -> None:
+    """Put what the catalog has said of stored images since before what it said when they were stored."""
+
+    def read(file: Any) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = pq.read_table(file, columns=_SAID).to_pydict()
+        return columns
+
+    for heard in shards(places.catalog_rows, partition_dates(places.catalog_rows, first, last)):
+        day = ingest_date_of(heard)
+        with sound(heard):
+            columns = whole_table(heard, read)
+        for product_id, image_no, category, seen in zip(*(columns[name] for name in _SAID), strict=True):
+            _keep_newest(said, (product_id, image_no), (day, seen), category)
+
+
+def _keep_newest(found: Newest, key: tuple[str, int], when: Any, what: Any) -> None:
+    if key not in found or when > found[key][0]:
+        found[key] = (when, what)
 
 
 def _refuse_two_labels(images: Iterable[LabelledImage]) -> None:

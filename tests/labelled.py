@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from jobs.config import Places
-from jobs.schema import IMAGES
+from jobs.schema import CATALOG_ROWS, IMAGES
 from jobs.shards import ShardWriter
 from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions
@@ -57,6 +57,15 @@ def write_labelled(
                 jpeg=jpeg_of(channel) if channel >= 0 else b"no longer a picture",
             )
             writer.add(row)
+    writer.flush()
+
+
+def relabel(places: Places, labels: dict[str, str | None], *, day: date = DAY, hour: int = 12) -> None:
+    """Let the catalog say another category of each product's first image, as ingest keeps it of an unchanged image."""
+    writer = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=10**9)
+    for product_id, category in labels.items():
+        row = image_row(product_id, category=category, seen_at_utc=datetime(2026, 11, 1, hour, tzinfo=UTC))
+        writer.add(row)
     writer.flush()
 
 

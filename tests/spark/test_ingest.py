@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from jobs import ingest
 from jobs.config import IngestConfig, Places, UsageError
 from jobs.ingest import IngestSummary, Partition, partition
+from jobs.labels import labelled_images
 from jobs.schema import IMAGES, REJECTION_REASONS, SEEN
 from jobs.shards import shards
 from tests.conftest import SmallShop, picture
@@ -115,6 +116,30 @@ def test_a_new_title_is_kept_once_and_its_image_is_not_read(run: Ingest, shop: S
     summary = run(shop.catalog, date(2026, 11, 3))
     assert (summary.images_unchanged, summary.source_bytes) == (3, 0)
     assert not shards(run.places.catalog_rows, [date(2026, 11, 3)]), "what was said once is known"
+
+
+def test_a_label_is_corrected_by_moving_a_file_or_by_the_column_of_a_table(
+    run: Ingest, shop: SmallShop, tmp_path: Path
+) -> None:
+    """Neither image is stored again, and both are learned from under their new label."""
+    for product_id, folder in (("p1", "shoes"), ("p2", "shirts")):
+        shop.add(product_id).rename(folder_of(tmp_path, folder) / f"{product_id}.jpg")
+    run(str(tmp_path / "kinds"))
+    (tmp_path / "kinds/shoes/p1.jpg").rename(tmp_path / "kinds/shirts/p1.jpg")
+    assert run(str(tmp_path / "kinds"), NEXT_DAY).images_stored == 0
+    assert {one.product_id: one.category_id for one in labelled_images(run.places)} == {"p1": "shirts", "p2": "shirts"}
+    table = tmp_path / "kinds/table.csv"
+    table.write_text(
+        "product_id,image_uri,category\np1,shirts/p1.jpg,shirts\np2,shirts/p2.jpg,hats\n", encoding="utf-8"
+    )
+    assert run(str(table), NEXT_DAY).images_stored == 0
+    assert {one.product_id: one.category_id for one in labelled_images(run.places)} == {"p1": "shirts", "p2": "hats"}
+
+
+def folder_of(home: Path, name: str) -> Path:
+    place = home / "kinds" / name
+    place.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def test_shards_are_bounded(run: Ingest, shop: SmallShop) -> None:

@@ -17,7 +17,7 @@ from jobs.labels import labelled_images, part_of
 from jobs.measure import EvaluateConfig, Measured, measure
 from models.release import Release
 from models.spec import Category
-from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, write_labelled
+from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, relabel, write_labelled
 
 PRODUCTS: Sequence[tuple[str, str | None, list[int]]] = [
     ("p1", RED, [0]),
@@ -152,6 +152,29 @@ class TestLabels:
         write_labelled(config.places, [("p1", RED, [0])], day=date(2026, 11, 4), version=2)
         with pytest.raises(UsageError, match=r"'p1' has two categories, 'warm.red' and 'cold.green'"):
             labelled_images(config.places)
+
+    def test_a_label_that_was_corrected_in_the_catalog_counts(self, config: EvaluateConfig) -> None:
+        """Its image is unchanged and not stored again: what the catalog says since is the label."""
+        relabel(config.places, {"p4": RED, "p6": f" {BLUE} ", "p2": None, "never-stored": RED}, day=date(2026, 11, 2))
+        labels = {image.product_id: image.category_id for image in labelled_images(config.places)}
+        assert labels == {"p1": RED, "p3": BLUE, "p4": RED, "p5": RED, "p6": BLUE}, "and p2 has none any more"
+        before = {image.product_id: image.category_id for image in labelled_images(config.places, last=DAY)}
+        assert (before["p4"], before["p2"], "p6" in before) == (BLUE, GREEN, False), "what was known by that date"
+
+    def test_of_two_corrections_the_later_one_counts_and_a_later_content_brings_its_own(
+        self, config: EvaluateConfig
+    ) -> None:
+        relabel(config.places, {"p1": GREEN}, hour=18)
+        relabel(config.places, {"p1": BLUE, "p3": GREEN}, hour=15)
+        write_labelled(config.places, [("p3", RED, [0])], version=20)
+        labels = {image.product_id: image.category_id for image in labelled_images(config.places)}
+        assert (labels["p1"], labels["p3"]) == (GREEN, RED)
+
+    def test_a_product_that_had_two_labels_is_mended_in_the_catalog(self, config: EvaluateConfig) -> None:
+        write_labelled(config.places, [("p1", GREEN, [0, 0])], version=1)
+        write_labelled(config.places, [("p1", RED, [0])], version=2)
+        relabel(config.places, {"p1": GREEN})
+        assert {image.category_id for image in labelled_images(config.places) if image.product_id == "p1"} == {GREEN}
 
     def test_a_product_stays_in_its_part_whatever_else_is_in_the_catalog(self) -> None:
         """Fixed for good: a product that changed sides would be learned from and then measured on."""
