@@ -26,9 +26,9 @@ from jobs.config import IngestConfig, Place, Places
 from jobs.images import Rejected, normalise
 from jobs.known_images import changed_rows, known_images, parted
 from jobs.schema import CATALOG_ROWS, IMAGES, SEEN
-from jobs.shards import ShardWriter, row_count, shards, sound
+from jobs.shards import ShardWriter, row_count, shards, sound, whole_table
 from jobs.sources import Source, SourceReader, is_remote
-from jobs.stores import reading, whole_table
+from jobs.stores import reading
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Places, UsageError
 from jobs.shard_copies import kept_copy
-from jobs.shards import ingest_date_of, partition_dates, shards, sound
-from jobs.stores import whole_table
+from jobs.shards import ingest_date_of, partition_dates, shards, sound, whole_table
 from models.decision import ancestors
 
 PARTS = ("train", "validation", "test")

@@ -22,8 +22,8 @@ from jobs.config import MAX_NAME_CHARACTERS, Place, Places, PredictConfig, RunCo
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
-from jobs.shards import PREDICT_AGAIN, ingest_date_of, shards, sound
-from jobs.stores import modified_at, on_disk, whole_table
+from jobs.shards import PREDICT_AGAIN, ingest_date_of, shards, sound, whole_table
+from jobs.stores import modified_at, on_disk
 from models.products import answer_of_images
 from models.release import Release
 from sql.records import (

@@ -152,7 +152,7 @@ class Quarantine:
         try:
             helper.pipe.send(message)
             said = helper.pipe.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # an OSError where it ended in the middle of its answer
             self._end()
             return None
         if isinstance(said, Exception):

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from jobs.config import Place, PredictConfig, RunConfig
 from jobs.schema import IMAGES
-from jobs.shards import ingest_date_of, row_count, shards, sound, whole_file
-from jobs.stores import children, delete, on_disk, whole_table
+from jobs.shards import ingest_date_of, row_count, shards, sound, whole_file, whole_table
+from jobs.stores import children, delete, on_disk
 from sql.selection import answered_images, products_under, refuse_unknown_category
 
 if TYPE_CHECKING:

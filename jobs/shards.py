@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.config import Place, RunFailed
 from jobs.schema import KEY_COLUMNS
-from jobs.stores import children, disk_full, put, reading
+from jobs.stores import children, disk_full, is_remote, put, read_bytes, reading
 from jobs.temporary import own_directory
+
+T = TypeVar("T")
 
 ROW_GROUP_ROWS = 64
 """Images that a reader holds at once; a multiple of the usual batch sizes."""
@@ -154,13 +157,37 @@ def sound(file: Place, remedy: str = INGEST_AGAIN) -> Iterator[None]:
         remedy: What to do about it.
 
     Raises:
-        RunFailed: Instead of what pyarrow raises; says how to go on.
+        RunFailed: Instead of what pyarrow raises; says how to go on, and to delete only what is damaged.
+        MemoryError: As it comes; no file is to blame for it.
     """
     try:
         yield
+    except MemoryError:  # pyarrow's own is an ArrowException too
+        raise
     except (pa.ArrowException, OSError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise RunFailed(f"{file} cannot be read ({said}); {remedy}") from error
+        reason = _reason(error)
+        if not reason:
+            raise RunFailed(f"{file} cannot be read ({said}); {remedy}") from error
+        what = "see to its disk" if reason == os.strerror(errno.EIO) else "mend that"
+        raise RunFailed(
+            f"{file} cannot be read ({reason}); {what} and run the same again, what is finished is kept"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why the system would not read on; empty where the file's content is to blame."""
+    if isinstance(error, FileNotFoundError):  # of a store it has no number
+        return os.strerror(errno.ENOENT)
+    # A damaged file asks for places outside of itself, which is EINVAL.
+    if not isinstance(error, OSError) or error.errno in (None, errno.EINVAL):
+        return ""
+    return os.strerror(error.errno)
+
+
+def whole_table(where: Place, read: Callable[[Any], T]) -> T:
+    """Let a function read all of a small file; one request where it is in a store."""
+    return read(io.BytesIO(read_bytes(where))) if is_remote(where) else read(where)
 
 
 def check_columns(shard: Place, names: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ found by the store's own library in the environment or in the machine's role (`A
 from __future__ import annotations
 
 import errno
-import io
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -298,8 +297,3 @@ def _missing_bucket(where: UPath) -> StoreError:
 
 def _shown(where: str | Place) -> str:
     return re.sub(r"://[^/]*@", "://***@", str(where))[:300]
-
-
-def whole_table(where: Place, read: Callable[[Any], T]) -> T:
-    """Let a function read all of a small file; one request where it is in a store."""
-    return read(io.BytesIO(read_bytes(where))) if is_remote(where) else read(where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,8 @@ def helper(kind: str = "sound", tokens: Path | None = None) -> str:
     """Return the program of a helper without real networks.
 
     Args:
-        kind: `sound`; `broken` ends over a black image too; `sticky` loses its device instead of being killed.
+        kind: `sound`; `broken` ends over a black image too; `sticky` loses its device instead of being killed;
+            `halfway` is killed in the middle of an answer.
         tokens: A directory of files; while there is one it is taken away and the process is killed over what it does.
     """
     given = (kind, str(tokens) if tokens else None)
@@ -95,6 +97,8 @@ def serve_as(kind: str, tokens: str | None) -> None:
                 token.unlink()
                 if kind == "sticky":
                     raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered")
+                if kind == "halfway":
+                    os.write(int(sys.argv[1]), struct.pack("!i", 1000) + b"the first of a thousand bytes")
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().predict(images)
 

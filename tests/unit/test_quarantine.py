@@ -68,7 +68,7 @@ def test_sound_images_are_answered_as_everywhere(config: PredictConfig) -> None:
     assert (deaths, report.images, report.failed, report.batch_size) == (0, 150, 2, 0)
 
 
-@pytest.mark.parametrize(("kind", "killed"), [("sound", 1), ("sound", 2), ("sticky", 2)])
+@pytest.mark.parametrize(("kind", "killed"), [("sound", 1), ("sound", 2), ("sticky", 2), ("halfway", 1)])
 def test_a_process_that_is_killed_or_loses_its_device_blames_no_image(
     config: PredictConfig, tokens: Path, kind: str, killed: int
 ) -> None:

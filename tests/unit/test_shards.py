@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import date
 from pathlib import Path
 
@@ -9,8 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.config import RunFailed
 from jobs.schema import IMAGES
-from jobs.shards import ROW_GROUP_ROWS, ShardWriter, ingest_date_of, partition_dates, row_count, shards, whole_file
+from jobs.shards import (
+    ROW_GROUP_ROWS,
+    ShardWriter,
+    ingest_date_of,
+    partition_dates,
+    row_count,
+    shards,
+    sound,
+    whole_file,
+)
 from tests.dataset_rows import image_row
 
 DAY = date(2026, 11, 1)
@@ -73,3 +84,38 @@ def test_partitions_are_found_by_date(tmp_path: Path) -> None:
     found = partition_dates(tmp_path, DAY, date(2026, 11, 2))
     assert found == [DAY]
     assert ingest_date_of(shards(tmp_path, found)[0]) == DAY
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "no"), "Permission denied"),
+        (OSError(errno.EMFILE, "no"), "Too many open files"),
+        (FileNotFoundError("s3://shop/part-0"), "No such file or directory"),
+        (OSError(errno.EIO, "no"), "Input/output error"),
+    ],
+)
+def test_healthy_data_is_never_to_be_deleted(tmp_path: Path, error: OSError, words: str) -> None:
+    expected = rf"part-0 cannot be read \({words}\); .* and run the same again"
+    with pytest.raises(RunFailed, match=expected) as found, sound(tmp_path / "part-0"):
+        raise error
+    assert "delete" not in str(found.value)
+    assert ("see to its disk" in str(found.value)) is (error.errno == errno.EIO)
+
+
+def test_what_the_system_says_of_a_file_is_no_damage_either(tmp_path: Path) -> None:
+    (tmp_path / "part-0").symlink_to("part-0")
+    expected = r"Too many levels of symbolic links\); mend that and run the same again"
+    with pytest.raises(RunFailed, match=expected), sound(tmp_path / "part-0"):
+        pq.ParquetFile(tmp_path / "part-0")
+
+
+def test_memory_that_ends_while_a_file_is_read_is_not_that_files_fault(tmp_path: Path) -> None:
+    with pytest.raises(pa.ArrowMemoryError), sound(tmp_path / "part-0"):
+        pa.allocate_buffer(2**62)
+
+
+@pytest.mark.parametrize("error", [OSError("Couldn't deserialize thrift"), OSError(errno.EINVAL, "no")])
+def test_only_a_damaged_file_is_to_be_deleted(tmp_path: Path, error: OSError) -> None:
+    with pytest.raises(RunFailed, match="delete that file and ingest its date again"), sound(tmp_path / "part-0"):
+        raise error
