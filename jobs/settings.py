@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jobs.config import HttpLimits, Place, Places, ProductSource, SparkConfig, UsageError
+from jobs.config import HttpLimits, Place, Places, ProductSource, ReleaseMissing, SparkConfig
 from jobs.release_copies import local_release, stored_releases
 from jobs.stores import place, scheme_of
 from models.release import MANIFEST, SHIPPED
@@ -157,7 +157,7 @@ class Settings(BaseSettings):
             The directory; whether it holds a sound release is for `models.release.load_release` to say.
 
         Raises:
-            UsageError: If there is no such release; lists those that are there.
+            ReleaseMissing: If there is no such release; lists those that are there.
         """
         places = self.places
         if name is None:
@@ -172,4 +172,4 @@ class Settings(BaseSettings):
         if name in stored:
             return local_release(stored[name], places)
         known = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")} | stored.keys())
-        raise UsageError(f"no release {name!r}; give a directory or one of: {', '.join(known) or 'none is there'}")
+        raise ReleaseMissing(f"no release {name!r}; give a directory or one of: {', '.join(known) or 'none is there'}")

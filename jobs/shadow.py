@@ -82,8 +82,10 @@ def check(champion: Workshop, challenger: Workshop) -> None:
     one, other = champion.release, challenger.release
     if one.release_id == other.release_id:
         raise UsageError(f"release {one.release_id} is champion and challenger; promote another one as challenger")
-    if one.taxonomy_version != other.taxonomy_version:
+    same = {category.category_id for category in one.categories} == {each.category_id for each in other.categories}
+    if one.taxonomy_version != other.taxonomy_version or not same:
         raise UsageError(
-            f"the challenger {other.release_id} answers with taxonomy {other.taxonomy_version} and the champion "
-            f"{one.release_id} with {one.taxonomy_version}; only releases of one taxonomy can be compared"
+            f"the challenger {other.release_id} answers with {len(other.categories)} categories of taxonomy "
+            f"{other.taxonomy_version} and the champion {one.release_id} with {len(one.categories)} of "
+            f"{one.taxonomy_version}; only releases of the same categories can be compared"
         )

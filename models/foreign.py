@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from models.release import ReleaseError
 from models.spec import Images, NetworkSpec
 
 TOLERANCE = 1e-3
+TOLD_APART = 0.01
+"""How much some confidence must differ between samples for the comparison to say anything."""
+
 SAMPLES = 16
 
 # Where Keras keeps its layers and what they consist of; functions such as keras.utils.get_file are not among them.
@@ -87,16 +90,22 @@ def take_in(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[Net
         raise ReleaseError(
             f"{foreign.path} does not end in a softmax: its outputs do not sum to 1; say --ends-in logits"
         )
+    if np.ptp(expected, axis=0).max() < TOLD_APART:
+        raise ReleaseError(
+            f"{foreign.path} answers all {len(squares)} samples alike, so nothing shows whether it was rebuilt well; "
+            "give images that it tells apart with --samples"
+        )
     # What the original does to the values inside, such as its own rescaling, is another range for the rebuilt one.
     worst = {}
     for preprocessing in dict.fromkeys((foreign.preprocessing, *RANGES)):
-        candidate = NetworkSpec(name, foreign.input_px, spec.weights_file, "", 1.0, preprocessing)
+        candidate = replace(spec, preprocessing=preprocessing)
         logits = np.asarray(rebuilt(network_input(squares, candidate), training=False), np.float64)
         worst[preprocessing] = float(np.abs(_softmax(logits) - expected).max())
-        if worst[preprocessing] <= TOLERANCE:
-            return candidate, rebuilt
+    nearest = min(worst, key=worst.__getitem__)
+    if worst[nearest] <= TOLERANCE:
+        return replace(spec, preprocessing=nearest), rebuilt
     raise ReleaseError(
-        f"{foreign.path} rebuilt as {name} answers differently, by {min(worst.values()):.3g} where {TOLERANCE:g} is "
+        f"{foreign.path} rebuilt as {name} answers differently, by {worst[nearest]:.3g} where {TOLERANCE:g} is "
         "allowed; check --input-px, --preprocessing and --ends-in, and that its head is global average pooling and one "
         "Dense layer"
     )
@@ -108,6 +117,8 @@ def refuse_code(path: Path) -> None:
     Raises:
         ReleaseError: With the object's name and what to do.
     """
+    if path.suffix != ".keras":  # Keras goes by the name, and would read another format than what is looked at here
+        raise ReleaseError(f"{path} does not end in .keras; save the model with model.save('....keras')")
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))

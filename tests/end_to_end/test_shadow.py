@@ -60,5 +60,12 @@ def test_a_shadow_night_publishes_the_champion_alone(
     assert ask(home, history) == [("tiny-1", 3, 1), ("tiny-2", 3, 1)], "nothing of the broken one is left"
     weights.write_bytes(sound)
 
+    directory = home / "releases" / "tiny-2"
+    directory.rename(tmp_path / "away")
+    gone = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", "2026-11-02", "--json", "--shadow")
+    assert (gone.code, gone.json["shadow"]["state"]) == (0, "failed")
+    assert "no release 'tiny-2'" in gone.json["shadow"]["reason"]
+    (tmp_path / "away").rename(directory)
+
     assert shelfwise("release", "promote", "tiny-2").code == 0
     assert shelfwise("release", "rollback", "--json").json["release_id"] == "tiny-1"

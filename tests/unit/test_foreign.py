@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from models import foreign
 from models.backbones import ForeignWeights, copy_backbone, every_layer
 from models.foreign import ForeignNetwork, made_up_samples, refuse_code, take_in
 from models.inputs import network_input
@@ -144,6 +145,44 @@ def test_code_of_others_is_refused_before_it_is_built(layer: Any, sentence: str,
     keras.Model(inputs, layer()(inputs)).save(path)
     with pytest.raises(ReleaseError, match=sentence):
         refuse_code(path)
+    with pytest.raises(ReleaseError, match=sentence):
+        take_in(ForeignNetwork(path, 32, CATEGORIES))
+
+
+def test_keras_itself_does_not_run_a_lambda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = keras.Input((32, 32, 3))
+    path = tmp_path / "theirs.keras"
+    keras.Model(inputs, keras.layers.Lambda(lambda values: values * 2)(inputs)).save(path)
+    monkeypatch.setattr(foreign, "refuse_code", lambda _: None)
+    with pytest.raises(ReleaseError, match=r"Keras cannot load .*Lambda"):
+        take_in(ForeignNetwork(path, 32, CATEGORIES))
+
+
+def test_a_file_of_another_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.h5"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    with pytest.raises(ReleaseError, match=r"does not end in \.keras"):
+        refuse_code(path)
+
+
+def test_a_network_that_says_the_same_of_all_samples_proves_nothing(tmp_path: Path) -> None:
+    original, path = nested("EfficientNetB0", 32), tmp_path / "theirs.keras"
+    kernel, bias = original.get_layer("predictions").get_weights()
+    original.get_layer("predictions").set_weights([kernel * 0, bias])
+    original.save(path)
+    with pytest.raises(ReleaseError, match=r"answers all 16 samples alike.*--samples"):
+        take_in(ForeignNetwork(path, 32, CATEGORIES))
+
+
+def test_the_nearest_range_is_taken_and_not_the_first_that_would_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, path = nested("Xception", 71, inside="rescaling", sees=CENTRED), tmp_path / "theirs.keras"
+    original.save(path)
+    monkeypatch.setattr(foreign, "TOLERANCE", 1.0)
+    spec, _ = take_in(ForeignNetwork(path, 71, CATEGORIES, "0-255"))
+    assert spec.preprocessing == "own"
 
 
 def test_a_function_of_keras_in_the_place_of_a_layer_is_refused(tmp_path: Path) -> None:
