@@ -128,7 +128,8 @@ def calibrate(
     """Fit when a release's answers are published.
 
     Makes another release of the same networks, whose shares, temperature and thresholds are fitted on labelled
-    products and measured on the part `test`. What was trained elsewhere may use the larger part `train`.
+    products and measured on the part `test`. What was trained elsewhere, on other products, may use the larger part
+    `train`; a release that finetune made may not.
 
     \b
     Example:

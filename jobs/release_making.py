@@ -116,7 +116,8 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
     """Make a release of the same networks with shares, temperature and thresholds fitted on labelled products.
 
     Raises:
-        UsageError: If the target is there, no labelled product is in a part, or a label is none of the release's.
+        UsageError: If the target is there, the networks learned from this part, no labelled product is in a part, or a
+            label is none of the release's.
         RunFailed: If the release cannot be written; none is left then.
     """
     from models.environment import prepare_environment, quiet_start
@@ -124,6 +125,11 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
     if told.target.exists():
         raise UsageError(f"{told.target} is there already and a release is never changed; choose another --release-id")
     before = load_release(told.source)
+    if told.part == "train" and "train_images" in before.training:
+        raise UsageError(
+            f"release {before.release_id} learned from the products of the part 'train', on which it is surer than on "
+            "new ones; calibrate it with --part validation"
+        )
     parts = {part: replace(told.reading, part=part).images() for part in (told.part, "test")}
     draft = replace(
         before,

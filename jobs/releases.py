@@ -21,6 +21,7 @@ from jobs.publish import manifest_of, release_record
 from jobs.release_copies import local_release, share, stored_releases
 from jobs.settings import Settings
 from models.card import NAME, model_card
+from models.decision import above_others
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category
 from models.thresholds import FLOOR
@@ -191,6 +192,12 @@ def class_names(path: Path) -> tuple[Category, ...]:
     ids = [row[0] for row in rows]
     if len(set(ids)) < len(ids) or len(ids) < 2:
         raise UsageError(f"{path} names {len(ids)} classes of which {len(set(ids))} differ; give at least 2, each once")
+    if above := above_others(ids):
+        below = min(name for name in ids if name.startswith(f"{above[0]}."))
+        raise UsageError(
+            f"{path} names {above[0]!r} and {below!r} below it, and a network's outputs must be leaves; "
+            f"call the first one something below it too, such as {above[0] + '.other'!r}"
+        )
     return tuple(Category(row[0], row[1] if len(row) > 1 else row[0].replace(".", " > ")) for row in rows)
 
 

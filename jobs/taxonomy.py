@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.config import UsageError
 from jobs.labels import PARTS, LabelledImage, check_labels, data_sha256, part_of
-from models.decision import ancestors
+from models.decision import above_others
 from models.spec import Category
 
 MIN_PRODUCTS = 10
@@ -20,7 +20,8 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
 
     Args:
         images: Labelled.
-        file: A CSV file with category_id and category_path; None takes the labels as they are.
+        file: A CSV file with category_id and category_path, of the leaves or of every node; None takes the labels as
+            they are.
         name: Version of the taxonomy; empty makes one of the category_ids.
 
     Returns:
@@ -35,13 +36,12 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
         check_labels(images, [one.category_id for one in categories], taxonomy=f"taxonomy {file}")
         categories = tuple(one for one in categories if one.category_id in labels)
     else:
-        for label in labels:
-            above = set(ancestors(label)) & set(labels)
-            if above:
-                raise UsageError(
-                    f"products are labelled {min(above)!r}, which is the parent of the label {label!r}; label them "
-                    "with a category below it"
-                )
+        if above := above_others(labels):
+            below = min(label for label in labels if label.startswith(f"{above[0]}."))
+            raise UsageError(
+                f"products are labelled {above[0]!r}, which is the parent of the label {below!r}; label them "
+                "with a category below it"
+            )
         categories = tuple(Category(label, _readable(label)) for label in labels)
     if len(categories) < 2:
         raise UsageError(f"all labelled products are {labels[0]!r}; at least two categories are needed to learn from")
@@ -60,7 +60,17 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
 
 
 def read_taxonomy(path: Path) -> tuple[Category, ...]:
-    """Read a CSV file with the columns category_id and category_path."""
+    """Read the leaves of a CSV file with the columns category_id and category_path.
+
+    A shop's export of its taxonomy lists the inner nodes too: what has something below it is no leaf, whether or not
+    products are labelled with it.
+
+    Returns:
+        The leaves, in order of category_id.
+
+    Raises:
+        UsageError: If it cannot be read, or names a category twice.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [Category(row["category_id"].strip(), row["category_path"].strip()) for row in csv.DictReader(file)]
@@ -69,7 +79,12 @@ def read_taxonomy(path: Path) -> tuple[Category, ...]:
             f"{path} is no taxonomy ({type(error).__name__}: {error}); expected a CSV file with the columns "
             "category_id and category_path"
         ) from error
-    return tuple(sorted(rows, key=lambda one: one.category_id))
+    ids = [one.category_id for one in rows]
+    name, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
+    if count > 1:
+        raise UsageError(f"{path} names the category {name!r} {count} times; leave one of these lines")
+    inner = set(above_others(ids))
+    return tuple(sorted((one for one in rows if one.category_id not in inner), key=lambda one: one.category_id))
 
 
 def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:

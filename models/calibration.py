@@ -87,9 +87,16 @@ def fit_ensemble(
 
     limits = [(-8.0, 8.0)] * len(names) + [(math.log(0.05), math.log(20.0))]
     found = minimize(loss, np.zeros(len(names) + 1), method="L-BFGS-B", bounds=limits)
-    shares = [round(float(share), 6) for share in _shares(found.x[:-1])]
-    shares[-1] = round(1 - math.fsum(shares[:-1]), 6)
+    shares = rounded(_shares(found.x[:-1]).tolist())
     return dict(zip(names, shares, strict=True)), float(np.exp(found.x[-1]))
+
+
+def rounded(shares: Sequence[float]) -> list[float]:
+    """Round shares to six digits so that they still sum to 1; the largest takes what is left, so none is below 0."""
+    result = [round(share, 6) for share in shares]
+    largest = result.index(max(result))
+    result[largest] = round(1 - math.fsum(result[:largest] + result[largest + 1 :]), 6)
+    return result
 
 
 def _shares(free: NDArray[np.float64]) -> NDArray[np.float64]:

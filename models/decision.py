@@ -92,6 +92,12 @@ def ancestors(category_id: str) -> list[str]:
     return [".".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
 
 
+def above_others(category_ids: Iterable[str]) -> list[str]:
+    """Return, in order, those that are inner nodes above others of them, and so can be no leaves."""
+    every = set(category_ids)
+    return sorted(every & {node for category_id in every for node in ancestors(category_id)})
+
+
 def sum_below(confidences: Mapping[str, float], node: str) -> float:
     """Return the probability of everything below an inner node, at most 1, rounded to `DIGITS`."""
     inside = math.fsum(value for category_id, value in confidences.items() if category_id.startswith(f"{node}."))

@@ -15,6 +15,8 @@ from models.spec import Probabilities
 
 Labels = NDArray[np.integer[Any]]
 
+EXACT_DIFFERENCES = 5_000
+
 
 def level_names(category_ids: Sequence[str], depth: int) -> list[str]:
     """Return each category's node at a depth: `a.b.c` at 2 is `a.b`; a category that is no deeper is itself."""
@@ -52,7 +54,8 @@ def quality(rows: Probabilities, labels: Labels, names: Sequence[str]) -> dict[s
         recall, F1 and counts of each; `confusion`: rows are true, columns are answered, in the order of `names`.
     """
     winners = rows.argmax(axis=1)
-    true_rank = (rows > rows[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+    # Of equal columns the first is the surer one, as for the winner: a category tied at 0 is no third answer.
+    first_three = np.argsort(-rows, axis=1, kind="stable")[:, :3]
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, (labels, winners), 1)
     right, answered, real = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
@@ -69,7 +72,7 @@ def quality(rows: Probabilities, labels: Labels, names: Sequence[str]) -> dict[s
     ]
     return {
         "top1": float((winners == labels).mean()),
-        "top3": float((true_rank < 3).mean()),
+        "top3": float((first_three == labels[:, None]).any(axis=1).mean()),
         "macro_f1": float(np.mean([2 * right[i] / (answered[i] + real[i]) for i in np.flatnonzero(real)])),
         "calibration_error": calibration_error(rows.max(axis=1), winners == labels),
         "categories": categories,
@@ -115,6 +118,7 @@ class McNemar:
         only_second: Only the second was.
         neither: None was.
         p_value: How likely a difference this large is if both are equally good.
+        exact: Whether that is the binomial probability itself; the normal approximation for very many products.
     """
 
     both: int
@@ -122,10 +126,14 @@ class McNemar:
     only_second: int
     neither: int
     p_value: float
+    exact: bool
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
-    """Compare two on the same examples: McNemar, 1947, Psychometrika 12, 153-157, in its exact, binomial form.
+    """Compare two on the same examples: McNemar, 1947, Psychometrika 12, 153-157.
+
+    In its exact, binomial form up to `EXACT_DIFFERENCES` products on which they differ; beyond these the normal
+    approximation with Edwards' correction, which agrees to four digits by then.
 
     Args:
         first: Whether the first was right on each example.
@@ -136,13 +144,13 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     fewer, differing = min(only_first, only_second), only_first + only_second
-    # Exact integers: a float would overflow beyond a thousand differing examples.
-    tail = sum(math.comb(differing, count) for count in range(fewer + 1)) if differing <= 5_000 else None
-    if tail is not None:
-        p_value = min(1.0, 2 * tail / 2**differing)
-    else:  # by then the normal approximation with Edwards' correction agrees to four digits
-        p_value = math.erfc((abs(only_first - only_second) - 1) / math.sqrt(2 * differing))
-    return McNemar(int((first & second).sum()), only_first, only_second, int((~first & ~second).sum()), p_value)
+    exact = differing <= EXACT_DIFFERENCES
+    if exact:  # in integers: a float would overflow beyond a thousand differing examples
+        p_value = 2 * sum(math.comb(differing, count) for count in range(fewer + 1)) / 2**differing
+    else:
+        p_value = math.erfc(max(0, abs(only_first - only_second) - 1) / math.sqrt(2 * differing))
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    return McNemar(both, only_first, only_second, neither, min(1.0, p_value), exact)
 
 
 def _share(part: Any, whole: Any) -> float | None:

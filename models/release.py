@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.decision import Policy, inner_nodes
+from models.decision import Policy, above_others, inner_nodes
 from models.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec
 
@@ -202,6 +202,11 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
     categories = tuple(Category(**category) for category in raw["categories"])
     if not networks or not categories:
         raise ValueError("it names no network or no category")
+    ids = [category.category_id for category in categories]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"it names {len(ids)} categories of which {len(set(ids))} differ")
+    if above := above_others(ids):
+        raise ValueError(f"its category {above[0]!r} is the parent of others, where leaves alone were expected")
     for network in networks:
         if Path(network.weights_file).name != network.weights_file or network.weights_file in ("", ".."):
             raise ValueError(f"weights_file {network.weights_file!r} leaves the release's directory")

@@ -17,7 +17,9 @@ from models.calibration import (
     combine_images,
     fit_ensemble,
     fit_temperature,
+    rounded,
 )
+from models.metrics import reliability
 
 Rows = NDArray[np.float32]
 temperatures = st.floats(0.05, 20)
@@ -196,7 +198,25 @@ class TestFitEnsemble:
         assert temperature == pytest.approx(fit_temperature(parts["a"], labels))
 
 
+@given(st.lists(st.floats(-8, 8), min_size=1, max_size=6))
+def test_rounded_shares_are_shares(free: list[float]) -> None:
+    """Of four networks the last one's share once came out as -0.000001, and the release was refused after all."""
+    powers = np.exp(np.array(free) - max(free))
+    for shares in (powers / powers.sum(), np.array([0.4000006, 0.2999996, 0.2999996, 2e-7])):
+        found = rounded(shares.tolist())
+        assert min(found) >= 0
+        assert math.fsum(found) == pytest.approx(1, abs=1e-12)
+        np.testing.assert_allclose(found, shares, atol=5e-6)
+
+
 class TestCalibrationError:
+    def test_fifteen_bins_unless_told_otherwise(self) -> None:
+        """Right and wrong take turns at 0.5: pairs show no error, and bins of any other size do."""
+        confidences, hits = np.full(30, 0.5), np.arange(30) % 2 == 0
+        assert calibration_error(confidences, hits) == 0
+        assert reliability(confidences, hits) == [(0.5, 0.5, 2)] * 15
+        assert all(calibration_error(confidences, hits, bins=bins) > 0 for bins in (10, 14, 16, 20))
+
     def test_by_hand(self) -> None:
         # Two bins of two: (0.6, 0.7) with one hit, |0.5 - 0.65| = 0.15; (0.9, 1.0) with two hits, |1 - 0.95| = 0.05.
         confidences = np.array([0.9, 0.6, 1.0, 0.7])

@@ -28,7 +28,7 @@ from models.card import NAME
 from models.decision import ancestors
 from models.recipe import NOTHING, Recipe
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
-from models.release import ReleaseError, load_release
+from models.release import ReleaseError, load_release, save_release
 from models.spec import NetworkSpec
 from models.starts import fill
 from tests import tiny_network
@@ -104,9 +104,12 @@ def test_a_release_is_never_made_again(made: Any) -> None:
 
 
 def test_a_release_is_calibrated_anew_for_other_promises(made: Any, tmp_path: Path) -> None:
-    """As for an imported one: the same weights; shares, temperature and thresholds of the labelled products."""
+    """An imported one: the same weights; shares, temperature and thresholds of the labelled products."""
     home, _ = made
-    source, target = home / "releases" / "colours-2", tmp_path / "releases" / "colours-3"
+    source, target = tmp_path / "imported", tmp_path / "releases" / "colours-3"
+    tuned = load_release(home / "releases" / "colours-2")
+    weights = {one.architecture: home / "releases" / "colours-2" / one.weights_file for one in tuned.networks}
+    save_release(replace(tuned, training={"imported_from": "theirs.keras"}), source, weights=weights)
     promise = Promise(target_precision=0.6, floor=0.05)
     told = Calibration(source, target, "train", EvaluateConfig(Places(home)), promise, "shelfwise release calibrate")
     done = recalibrate(told)
@@ -121,6 +124,19 @@ def test_a_release_is_calibrated_anew_for_other_promises(made: Any, tmp_path: Pa
     assert [path.name for path in target.parent.iterdir()] == ["colours-3"], "no scratch is left"
     with pytest.raises(UsageError, match="never changed; choose another --release-id"):
         recalibrate(told)
+
+
+def test_what_was_learned_from_calibrates_nothing(made: Any, tmp_path: Path) -> None:
+    """A network is surer of what it has learned: its thresholds would open too early. Nor do its descendants forget."""
+    home, _ = made
+    target, again = tmp_path / "releases" / "colours-3", tmp_path / "releases" / "colours-4"
+    told = Calibration(home / "releases" / "colours-2", target, "train", EvaluateConfig(Places(home)))
+    with pytest.raises(UsageError, match=r"release colours-2 learned from .* 'train', .* --part validation"):
+        recalibrate(told)
+    assert not target.parent.exists()
+    recalibrate(replace(told, part="validation"))
+    with pytest.raises(UsageError, match=r"release colours-3 learned from .* 'train'"):
+        recalibrate(replace(told, source=target, target=again))
 
 
 def test_another_release_can_be_started_from(made: Any) -> None:

@@ -34,6 +34,15 @@ def test_quality_by_hand() -> None:
     assert found["confusion"] == [[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
 
 
+def test_a_tie_is_ranked_as_the_winner_is() -> None:
+    """A true category at 0 beside one at 1.0 was once counted among the first three."""
+    certain = np.array([[1.0, 0, 0, 0, 0]] * 5, np.float32)
+    assert quality(certain, np.arange(5), list("abcde"))["top3"] == pytest.approx(3 / 5)
+    even = np.full((5, 5), 0.2, np.float32)
+    found = quality(even, np.arange(5), list("abcde"))
+    assert (found["top1"], found["top3"]) == (pytest.approx(1 / 5), pytest.approx(3 / 5))
+
+
 def test_one_level_up_siblings_are_one() -> None:
     rows, labels, names = fold(ROWS, LABELS, level_names(IDS, 2))
     assert names == ["a.x", "a.y", "b"]
@@ -82,3 +91,11 @@ def test_mcnemar_of_many_differences_goes_on_as_the_exact_one_left_off() -> None
         return mcnemar(first, ~first).p_value
 
     assert p_value(5_000) == pytest.approx(p_value(5_002), rel=2e-3)
+
+
+@pytest.mark.parametrize(("differing", "exact"), [(4_998, True), (5_000, True), (5_002, False), (40_000, False)])
+def test_mcnemar_of_two_equals_is_no_more_than_certain(differing: int, exact: bool) -> None:
+    first = np.arange(differing) < differing // 2
+    found = mcnemar(first, ~first)
+    assert (found.only_first, found.only_second) == (differing // 2, differing // 2)
+    assert (found.p_value, found.exact) == (1.0, exact)

@@ -125,6 +125,14 @@ class TestRefused:
             (lambda document: document.update(temperature="warm"), "'str'"),
             (lambda document: document.update(networks=[]), "names no network"),
             (lambda document: document.update(categories=[]), "no category"),
+            (
+                lambda document: document["categories"].append(document["categories"][0]),
+                "3 categories of which 2 differ",
+            ),
+            (
+                lambda document: document["categories"].append({"category_id": "apparel", "category_path": "Apparel"}),
+                "its category 'apparel' is the parent of others",
+            ),
             (lambda document: document.update(networks=None), "NoneType"),
             (lambda document: document.update(surprise=1), "surprise"),
             (lambda document: document["networks"][0].update(architecture="resnet50"), "'resnet50' is unknown"),

@@ -190,3 +190,9 @@ class TestImport:
         (tmp_path / "classes.txt").write_text(text)
         with pytest.raises(UsageError, match="give at least 2, each once"):
             releases.class_names(tmp_path / "classes.txt")
+
+    def test_a_class_above_another_one_is_no_leaf(self, tmp_path: Path) -> None:
+        """Publishing would name it twice, as a leaf and as the node above one, and fail every night."""
+        (tmp_path / "classes.txt").write_text("b\napparel.shirt.polo\napparel\n")
+        with pytest.raises(UsageError, match=r"'apparel' and 'apparel.shirt.polo' .* such as 'apparel.other'"):
+            releases.class_names(tmp_path / "classes.txt")
