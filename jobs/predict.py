@@ -8,7 +8,6 @@ same release, is not computed again. Neither Keras nor TensorFlow is imported be
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from jobs import tuned
 from jobs.config import Place, PredictConfig, RunFailed
-from jobs.inference import Answer, BusyClock, Inference, answers
+from jobs.inference import BusyClock, Inference, answers
+from jobs.prediction_rows import rows_of
 from jobs.quarantine import Quarantine
 from jobs.quarantine_helper import Orders
 from jobs.schema import PREDICTIONS
@@ -30,17 +29,13 @@ from jobs.selection import Selected, of_run, of_shard
 from jobs.shard_copies import on_disk_in_turn, tasks_for
 from jobs.shard_reports import PredictSummary, ShardReport, read_report, with_report
 from jobs.shards import ingest_date_of, whole_file
-from jobs.station import Workplace, clean_worker, distribute, prepared, station, task_attempt
+from jobs.station import Workplace, clean_worker, distribute, prepared, station, task_attempt, vacate
 from jobs.stores import place
-from models.decision import DIGITS
-from models.products import answer_of_image, best
 from models.release import Release
 from models.spec import Predictor
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from jobs.image_batches import ImageBatch
 
 log = logging.getLogger(__name__)
 
@@ -98,27 +93,51 @@ def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo
     careful = 2 if spark.conf.get("spark.speculation", "false") == "true" else 1
 
     def task(names: Iterable[str]) -> Iterator[ShardReport]:
-        mine = [place(name) for name in names]
-        with ExitStack() as stack:
-            quarantine: Quarantine | None = None
-            for shard, path in on_disk_in_turn(mine):
-                with clean_worker():
-                    earlier = _earlier(config, shard, release.release_id) if len(mine) > 1 else None
-                    if earlier is not None:
-                        yield earlier
-                    elif task_attempt() < careful:
-                        here = station(config, path, distributed)
-                        fitted, on = here.fitted(config), here.workplace()
-                        yield predict_shard(shard, here.inference, here.release, fitted, on=on, path=path)
-                    else:
-                        orders = Orders(config, prepared(config, distributed), release)
-                        quarantine = quarantine or stack.enter_context(Quarantine(orders))
-                        yield predict_apart(shard, quarantine, release, config, path)
+        return predict_in_turn([place(name) for name in names], config, release, distributed, careful=careful)
 
     names = [str(shard) for shard in todo]
     at_once = spark.sparkContext.defaultParallelism // int(spark.conf.get("spark.task.cpus", "1") or 1)
     spark.sparkContext.setJobDescription(f"predict {len(names)} shards of run {config.run_id}")
     return spark.sparkContext.parallelize(names, tasks_for(todo, at_once)).mapPartitions(task).collect()
+
+
+def predict_in_turn(
+    mine: Sequence[Place], config: PredictConfig, release: Release, distributed: Release | None, *, careful: int
+) -> Iterator[ShardReport]:
+    """Predict the shards of one task, one after the other.
+
+    Args:
+        mine: The shards.
+        config: Where they and the release are, and what to compute on.
+        release: What answers.
+        distributed: What Spark's distribution has sent; None reads `config.release_dir`.
+        careful: The first attempt that takes it that the one before has ended over an image. It has its first shard
+            that is not finished looked at by helper processes, since it is that which may be to blame; the attempts
+            after it all of them, so that deadly images in several shards do not use up the attempts.
+
+    Yields:
+        What each shard cost.
+    """
+    attempt, suspected = task_attempt(), False
+    with ExitStack() as helpers:
+        quarantine: Quarantine | None = None
+        for shard, path, copying_seconds in on_disk_in_turn(mine):
+            with clean_worker():
+                # A worker may end when a shard is in place and before Spark has heard of it.
+                earlier = _earlier(config, shard, release.release_id) if attempt or len(mine) > 1 else None
+                if earlier is not None:
+                    yield earlier
+                elif attempt < careful or (attempt == careful and suspected):
+                    helpers.close()
+                    here = station(config, path, distributed)
+                    fitted, on = here.fitted(config), replace(here.workplace(), copying_seconds=copying_seconds)
+                    yield predict_shard(shard, here.inference, here.release, fitted, on=on, path=path)
+                else:
+                    vacate(may_end=attempt == careful)
+                    orders = Orders(config, prepared(config, distributed), release)
+                    quarantine = quarantine or helpers.enter_context(Quarantine(orders))
+                    suspected = True
+                    yield predict_apart(shard, quarantine, release, config, path, copying_seconds=copying_seconds)
 
 
 def _earlier(config: PredictConfig, shard: Place, release_id: str) -> ShardReport | None:
@@ -167,20 +186,27 @@ def predict_shard(
     )
     with closing(batches):
         answered = answers(batches, inference, in_flight=on.in_flight, clock=clock)
-        rows = [row for batch, answer in answered for row in _rows(batch, answer, release)]
+        rows = [row for batch, answer in answered for row in rows_of(batch, answer, release)]
     stages = {
-        "reading_seconds": reading.reading_seconds,
+        "reading_seconds": on.copying_seconds + reading.reading_seconds,
         "decoding_seconds": reading.decoding_seconds,
-        "waiting_seconds": clock.idle_seconds,
+        "waiting_seconds": on.copying_seconds + clock.idle_seconds,
         "predicting_seconds": clock.busy_seconds,
         "loading_seconds": on.loading_seconds,
     }
     fitted = replace(config, batch_size=min(config.batch_size, inference.limit or config.batch_size))
-    return _put(rows, chosen, release, fitted, on, stages)
+    # A size that did not fit the memory is nothing to remember.
+    return _put(rows, chosen, release, fitted, replace(on, tried=on.tried and not inference.limit), stages)
 
 
 def predict_apart(
-    shard: Place, quarantine: Quarantine, release: Release, config: PredictConfig, path: Path
+    shard: Place,
+    quarantine: Quarantine,
+    release: Release,
+    config: PredictConfig,
+    path: Path,
+    *,
+    copying_seconds: float = 0.0,
 ) -> ShardReport:
     """Do what `predict_shard` does, in processes that the shard's images may end.
 
@@ -190,16 +216,18 @@ def predict_apart(
         release: Whose categories and thresholds apply.
         config: Batch size and the run's place.
         path: The shard on this machine.
+        copying_seconds: It was waited for to come there.
 
     Raises:
         RunFailed: If not the images are to blame for what happens.
     """
     chosen = of_shard(config, shard)
     answered = quarantine.answers(shard, path, chosen.keys)
-    rows = [row for batch, answer in answered for row in _rows(batch, answer, release)]
+    rows = [row for batch, answer in answered for row in rows_of(batch, answer, release)]
     stages = {
+        "reading_seconds": copying_seconds,
         "decoding_seconds": quarantine.decoding_seconds,
-        "waiting_seconds": quarantine.decoding_seconds,
+        "waiting_seconds": copying_seconds + quarantine.decoding_seconds,
         "predicting_seconds": quarantine.predicting_seconds,
         "loading_seconds": quarantine.loading_seconds,
     }
@@ -230,6 +258,7 @@ def _put(
         batch_size=config.batch_size,
         precision=on.precision,
         attempt=on.attempt,
+        tried=on.tried,
         **{name: round(seconds, 3) for name, seconds in stages.items()},
     )
     return _write(rows, report, shard, config)
@@ -245,36 +274,3 @@ def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Place, co
     with whole_file(prediction_file(config, shard), schema) as writer:
         writer.write_table(table.replace_schema_metadata(schema.metadata))
     return replace(report, writing_seconds=round(time.perf_counter() - started, 3))
-
-
-def _rows(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dict[str, Any]]:
-    """Turn a batch's answers into rows of `PREDICTIONS`, without `ingest_date`."""
-    ids = [category.category_id for category in release.categories]
-    policy, predictions = release.policy, answer.predictions
-    firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()} if predictions else {}
-    for i in range(len(batch)):
-        row = {name: values[i] or None for name, values in batch.columns.items() if name != "image_no"}
-        row |= {"image_no": int(batch.columns["image_no"][i]), "image_uri": row["image_uri"] or ""}
-        row |= {"release_id": release.release_id, "reason": None, "detail": None}
-        error = batch.errors[i] or answer.errors[i]
-        if error or predictions is None:
-            yield {**row, "reason": "inference_failed", "detail": error}
-            continue
-        confidences = predictions.confidences[i]
-        networks = {
-            name: (ids[firsts[name][i]], _rounded(part[i, firsts[name][i]]))
-            for name, part in predictions.by_network.items()
-        }
-        decision = answer_of_image(ids, confidences, policy)
-        yield {
-            **row,
-            "category_id": decision.category_id,
-            "confidence": decision.confidence,
-            "status": decision.status,
-            "top_k": json.dumps(best(ids, confidences)),
-            "by_network": json.dumps(networks),
-        }
-
-
-def _rounded(confidence: np.floating[Any]) -> float:
-    return round(float(confidence), DIGITS)

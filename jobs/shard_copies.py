@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from upath import UPath
@@ -18,7 +20,7 @@ _ROUNDS = 2
 _SHARDS_A_TASK = 8
 
 
-def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path], None, None]:
+def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path, float], None, None]:
     """Give shards one after the other as files of this machine.
 
     The next one is copied while the caller is busy with this one, and a copy is removed when its turn is over: never
@@ -28,18 +30,20 @@ def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path], No
         shards: Local ones are given as they are.
 
     Yields:
-        The shard and where it can be read until the next one is asked for.
+        The shard, where it can be read until the next one is asked for, and the seconds that its copy was waited for.
     """
     local = [shard for shard in shards if isinstance(shard, Path)]
     if len(local) == len(shards):
-        yield from zip(local, local, strict=True)
+        yield from zip(local, local, repeat(0.0))
         return
     with own_directory() as directory, ThreadPoolExecutor(1, "copy") as copier:
         copies = [copier.submit(_copied, shard, directory) for shard in shards[:1]]
         for number, shard in enumerate(shards):
+            started = time.perf_counter()
             path = copies.pop().result()
+            waited_seconds = time.perf_counter() - started
             copies = [copier.submit(_copied, following, directory) for following in shards[number + 1 : number + 2]]
-            yield shard, path
+            yield shard, path, waited_seconds
             if isinstance(shard, UPath):
                 path.unlink(missing_ok=True)
 

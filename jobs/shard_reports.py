@@ -28,9 +28,10 @@ class ShardReport:
         release_id: What predicted it.
         images: Predicted of the shard.
         failed: Of these, images that no network could take.
-        reading_seconds: Summed over the reader's threads: bytes came from the file.
+        reading_seconds: Summed over the reader's threads: bytes came from the file. The wait for a copy from a store is
+            in it.
         decoding_seconds: Summed over the reader's threads: bytes became pixels.
-        waiting_seconds: No call of the networks was running: they waited for decoded images.
+        waiting_seconds: No call of the networks was running: they waited for the copy, and for decoded images.
         predicting_seconds: At least one call was running.
         writing_seconds: The prediction file was written.
         loading_seconds: The networks were built and their weights read; 0 where a process had them already.
@@ -39,6 +40,7 @@ class ShardReport:
         batch_size: Images a call; 0 where a shard was predicted apart, a few at a time, after an attempt had ended.
         precision: What the layers computed in.
         attempt: 0 for a task's first; more where Spark had to start it again.
+        tried: Whether batch size and precision were found by trying, so that they are worth remembering.
     """
 
     shard: str
@@ -56,6 +58,7 @@ class ShardReport:
     batch_size: int = 0
     precision: str = "float32"
     attempt: int = 0
+    tried: bool = False
 
     @property
     def images_per_second(self) -> float:

@@ -12,14 +12,13 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jobs.config import PredictConfig, RunFailed
+from jobs.device_fit import fit
 from jobs.inference import Inference
 from jobs.spark import is_cluster
 from models.faults import DeviceLost
@@ -28,13 +27,11 @@ from models.release import MANIFEST, Release, ReleaseError, load_release
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from models.predictor import Precision
-    from models.spec import Images, Predictor
+    from models.spec import Predictor
     from models.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
-_SAMPLE_IMAGES = 2048
 _DEVICE_LOST_EXIT = 75
 
 
@@ -48,6 +45,8 @@ class Workplace:
         in_flight: Calls of the networks at once.
         attempt: 0 for a task's first.
         loading_seconds: What building the networks took, where this task had to.
+        tried: Whether batch size and precision were found by trying, here and on enough images.
+        copying_seconds: The shard's copy from a store was waited for.
     """
 
     device: str = ""
@@ -55,6 +54,8 @@ class Workplace:
     in_flight: int = 1
     attempt: int = 0
     loading_seconds: float = 0.0
+    tried: bool = False
+    copying_seconds: float = 0.0
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Station:
         tuning: Batch size and precision.
         made_of: What it was built from, to be used again by the same.
         loading_seconds: What building it took.
+        tried: Whether the tuning was found by trying, on enough images to be remembered.
     """
 
     release: Release
@@ -78,6 +80,7 @@ class Station:
     tuning: Tuning
     made_of: tuple[Any, ...]
     loading_seconds: float
+    tried: bool = False
 
     def fitted(self, config: PredictConfig) -> PredictConfig:
         """Return what a shard is read with here: on an accelerator all cores of the task decode."""
@@ -93,6 +96,7 @@ class Station:
             in_flight=2 if self.accelerator else 1,
             attempt=task_attempt(),
             loading_seconds=seconds,
+            tried=self.tried,
         )
 
 
@@ -133,6 +137,25 @@ def station(config: PredictConfig, shard: Path, distributed: Release | None) -> 
     return _stations[0]
 
 
+def vacate(*, may_end: bool) -> None:
+    """Let go of this process's networks before another process computes on its device.
+
+    Args:
+        may_end: Whether the process may end for it: another attempt comes, which finds a clean one.
+
+    Raises:
+        DeviceLost: If the networks are on an accelerator, whose memory a backend keeps until its process ends.
+    """
+    if not _stations:
+        return
+    if _stations[0].accelerator and may_end:
+        raise DeviceLost("the networks of this process would take the memory from the one that looks at the images")
+    from models.devices import forget_networks
+
+    _stations.clear()
+    forget_networks()
+
+
 def prepared(config: PredictConfig, distributed: Release | None) -> Path:
     """Give this process, and those that it starts, what its task was given to compute on; return the release's place.
 
@@ -170,68 +193,18 @@ def new_station(config: PredictConfig, shard: Path | None, directory: Path, sent
 
 def _built(config: PredictConfig, shard: Path | None, release: Release, directory: Path) -> Station:
     from models.devices import device
-    from models.predictor import EnsemblePredictor
-    from models.tuning import Tuning
 
-    found, computing = device(), config.computing
-    if computing.gpu and not found.accelerator:
+    found = device()
+    if config.computing.gpu and not found.accelerator:
         raise RunFailed(
             f"a GPU was demanded and {socket.gethostname()} offers none to Keras's backend; start executors from an "
             "image with CUDA, or unset SHELFWISE_GPU"
         )
-    known = computing.tuned.get(found.name) if found.accelerator and computing.precision == "auto" else None
-    if known:
-        precision = _precision(known[1])
-        predictor: Predictor = EnsemblePredictor(release, directory, precision=precision)
-    else:
-        predictor, precision = _in_best_precision(found.accelerator, config, shard, release, directory)
-    if known and computing.tune:
-        tuning = Tuning(known[0], precision)
-    else:
-        tuning = Tuning(_batch_size(config, found.accelerator, predictor), precision)
+    fitted = fit(config, shard, release, directory, found)
+    tuning = fitted.tuning
     log.info("on %s: batches of %s images, in %s", found.name, tuning.batch_size, tuning.precision)
-    return Station(release, Inference(predictor), found.name, found.accelerator, tuning, (), 0.0)
-
-
-def _precision(name: str) -> Precision:
-    return "mixed_float16" if name == "mixed_float16" else "float32"
-
-
-def _in_best_precision(
-    accelerator: bool, config: PredictConfig, shard: Path | None, release: Release, directory: Path
-) -> tuple[Predictor, Precision]:
-    """Build the networks in half precision where that is asked for or pays, and where it answers the same."""
-    from models.predictor import EnsemblePredictor
-    from models.tuning import agrees
-
-    full, computing = EnsemblePredictor(release, directory), config.computing
-    if shard is None or computing.precision == "float32" or (computing.precision == "auto" and not accelerator):
-        return full, "float32"
-    half = EnsemblePredictor(release, directory, precision="mixed_float16")
-    if agrees(half, full, _sample(config, shard, release.decode_px)):
-        return half, "mixed_float16"
-    log.warning("release %s answers differently in half precision; it is computed in float32", release.release_id)
-    return full, "float32"
-
-
-def _batch_size(config: PredictConfig, accelerator: bool, predictor: Predictor) -> int:
-    from models.tuning import find_batch_size
-
-    return find_batch_size(predictor) if accelerator and config.computing.tune else config.batch_size
-
-
-def _sample(config: PredictConfig, shard: Path, side_px: int) -> Images:
-    """Decode the first images of a shard."""
-    from jobs.dataset import read_shard
-
-    found: list[Images] = []
-    reader = read_shard(shard, side_px=side_px, batch_size=config.batch_size, workers=config.decode_workers)
-    with closing(reader):
-        for batch in reader:
-            found.append(batch.images[batch.errors == ""])
-            if sum(map(len, found)) >= _SAMPLE_IMAGES:
-                break
-    return np.concatenate(found)[:_SAMPLE_IMAGES]
+    inference = Inference(fitted.predictor)
+    return Station(release, inference, found.name, found.accelerator, tuning, (), 0.0, tried=fitted.tried)
 
 
 def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:

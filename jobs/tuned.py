@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from jobs.config import Places
+from jobs.config import Place, Places
 from jobs.shard_reports import ShardReport
+from jobs.stores import StoreError, put, read_bytes
+from jobs.temporary import own_directory
 
 log = logging.getLogger(__name__)
 
@@ -23,25 +26,33 @@ def known(places: Places, release_id: str) -> dict[str, tuple[int, str]]:
 
 
 def remember(places: Places, release_id: str, reports: Iterable[ShardReport]) -> None:
-    """Keep what a run's shards were predicted with on accelerators; processors need no trying."""
+    """Keep what a run's shards were predicted with, where that was found by trying."""
     found = {
-        report.device: (report.batch_size, report.precision)
-        for report in reports
-        if report.device and report.batch_size and not report.device.startswith("CPU")
+        report.device: (report.batch_size, report.precision) for report in reports if report.tried and report.batch_size
     }
     before = _read(places)
     after = {**before, release_id: {**before.get(release_id, {}), **found}}
     if not found or after == before:
         return
     try:
-        (places.local_home / "tuning.json").write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
+        _write(places.home / "tuning.json", json.dumps(after, indent=2) + "\n")
+    except (OSError, StoreError) as error:
         log.warning("tuning.json cannot be written (%s); the next run looks for batch sizes again", error)
 
 
 def _read(places: Places) -> Mapping[str, Mapping[str, tuple[int, str]]]:
     try:
-        found = json.loads((places.local_home / "tuning.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_bytes(places.home / "tuning.json"))
+    except (OSError, ValueError, StoreError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _write(target: Place, text: str) -> None:
+    if isinstance(target, Path):
+        target.write_text(text, encoding="utf-8")
+        return
+    with own_directory() as directory:
+        written = directory / target.name
+        written.write_text(text, encoding="utf-8")
+        put(written, target)

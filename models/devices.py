@@ -40,6 +40,13 @@ def device() -> Device:
     return Device(found, True) if found else Device(f"CPU, {_processor()}", False)
 
 
+def forget_networks() -> None:
+    """Give back what networks that nobody holds any more have left in Keras and its backend."""
+    import keras
+
+    keras.utils.clear_session(free_memory=True)
+
+
 def _tensorflow() -> str | None:
     import tensorflow as tf
 

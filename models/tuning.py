@@ -19,6 +19,8 @@ SMALLEST_BATCH = 32
 LARGEST_BATCH = 4096
 AGREEMENT = 0.999
 """Share of images whose first choice must be the same in half and in full precision."""
+FEWEST_IMAGES = 32
+"""On which half precision is tried at all."""
 
 _PAYS = 1.05
 _ROUNDS = 3
@@ -93,8 +95,11 @@ def agrees(half: Predictor, full: Predictor, images: Images, *, batch_size: int 
         batch_size: Images a call.
 
     Returns:
-        Whether every answer is finite and at least 99.9 % of the first choices are the same.
+        Whether every answer is finite and at least 99.9 % of the first choices are the same; False of fewer images
+        than `FEWEST_IMAGES`, which say nothing.
     """
+    if len(images) < FEWEST_IMAGES:
+        return False
     same = 0.0
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]

@@ -76,7 +76,7 @@ def measure(scratch: Path, options: argparse.Namespace) -> list[tuple[float, flo
     def rate(places: Places, found: list[Place]) -> float:
         config = PredictConfig("bench", (DAY,), places, release_dir)
         started, count = time.perf_counter(), 0
-        for shard, path in on_disk_in_turn(found):
+        for shard, path, _ in on_disk_in_turn(found):
             count += predict_shard(shard, predictor, release, config, path=path).images
         return count / (time.perf_counter() - started)
 

@@ -62,3 +62,34 @@ def test_an_image_that_ends_its_process_is_rejected_and_the_run_goes_on(
             else:
                 assert row["reason"] is None
                 assert row["confidence"] == pytest.approx(plain["confidence"], abs=1e-4)
+
+
+KILLED_WHEN_DONE = """
+import os, signal
+replace = os.replace
+def killed(source, target):
+    replace(source, target)
+    token = os.environ.get("TEST_TOKEN", "")
+    if "predictions" in str(target) and os.path.exists(token) and b"p00004" in open(target, "rb").read():
+        os.unlink(token)
+        os.kill(os.getpid(), signal.SIGKILL)
+os.replace = killed
+"""
+
+
+def test_under_speculation_only_the_third_attempt_suspects_an_image_and_what_is_in_place_stays(
+    places: Places, tiny_release: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "deadly").mkdir()
+    (tmp_path / "deadly" / "sitecustomize.py").write_text(DECODER + KILLED_WHEN_DONE)
+    (tmp_path / "token").touch()
+    told = PredictConfig("speculated", (DAY,), places, tiny_release)
+    properties = {
+        "spark.speculation": "true",
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(tmp_path / "deadly"), os.environ.get("PYTHONPATH", "")]),
+        "spark.executorEnv.TEST_TOKEN": str(tmp_path / "token"),
+    }
+    config = SparkConfig("local[2]", "1g", tmp_path / "spark", properties=properties)
+    summary = run(lambda: spark_session(config, name="test", task_cpus=2), told, load_release(tiny_release))
+    assert not (tmp_path / "token").exists(), "a worker was killed with its shard in place"
+    assert sorted((one.failed, one.attempt, one.batch_size) for one in summary.reports) == [(0, 0, 32), (1, 2, 0)]

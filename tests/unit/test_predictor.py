@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from upath import UPath
 
 from jobs import tuned
 from jobs.config import Computing, Places, PredictConfig, RunFailed
@@ -16,6 +18,7 @@ from jobs.shard_reports import PredictSummary, ShardReport, slowest_stage
 from jobs.shards import shards
 from jobs.station import Station, station
 from models.devices import Device, device
+from models.faults import DeviceLost
 from models.predictor import EnsemblePredictor
 from models.release import Release, ReleaseError, load_release
 from models.spec import Images, Predictions
@@ -150,15 +153,23 @@ def test_a_gpu_that_was_demanded_and_is_not_there_is_one_sentence(config: Predic
         )
 
 
+def accelerated(config: PredictConfig, **computing: Any) -> Station:
+    found = made(replace(config, computing=Computing(**{"tune": True, **computing})))
+    assert found.accelerator
+    return found
+
+
 def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
     monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: 256)
     monkeypatch.setattr("models.tuning.agrees", lambda half, full, images: len(images) == 40)
-    found = made(PredictConfig("r", (DAY,), config.places, config.release_dir, computing=Computing(tune=True)))
+    monkeypatch.setattr("jobs.device_fit.ENOUGH_IMAGES", 40)
+    found = accelerated(config)
     assert (found.tuning.batch_size, found.tuning.precision) == (256, "mixed_float16")
-    assert found.workplace().in_flight == 2
+    on = found.workplace()
+    assert (on.in_flight, on.tried) == (2, True)
     report = ShardReport(
-        "s", "tiny-1", 40, 0, 0, 0, 0, 0, device=found.device, batch_size=256, precision="mixed_float16"
+        "s", "tiny-1", 40, 0, 0, 0, 0, 0, device=found.device, batch_size=256, precision="mixed_float16", tried=on.tried
     )
     tuned.remember(config.places, "tiny-1", [report])
     known = tuned.known(config.places, "tiny-1")
@@ -166,10 +177,54 @@ def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monk
     assert tuned.known(config.places, "tiny-2") == {}
     monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: pytest.fail("it is known already"))
     monkeypatch.setattr("models.tuning.agrees", lambda *_: pytest.fail("it is known already"))
-    again = made(
-        PredictConfig("r", (DAY,), config.places, config.release_dir, computing=Computing(tune=True, tuned=known))
-    )
+    again = accelerated(config, tuned=known)
     assert (again.tuning.batch_size, again.tuning.precision) == (256, "mixed_float16")
+    assert not again.workplace().tried
+
+
+@pytest.mark.parametrize(
+    ("computing", "enough"), [({}, 41), ({"tune": False}, 40), ({"precision": "float32"}, 0), ({}, 10**9)]
+)
+def test_what_was_asked_for_or_hardly_tried_is_not_remembered(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch, computing: dict[str, Any], enough: int
+) -> None:
+    monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: 256)
+    monkeypatch.setattr("jobs.device_fit.ENOUGH_IMAGES", enough)
+    assert not accelerated(config, **computing).workplace().tried
+
+
+def test_half_precision_is_not_accepted_on_hardly_anything() -> None:
+    one = Choosing()
+    assert not agrees(one, one, np.zeros((0, 8, 8, 3), np.uint8))
+    assert not agrees(one, one, np.zeros((31, 8, 8, 3), np.uint8))
+    assert agrees(one, one, np.zeros((32, 8, 8, 3), np.uint8))
+
+
+def test_a_shard_of_which_nothing_decodes_is_computed_in_full_precision(
+    config: PredictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: 256)
+    broken = replace(config, places=Places(tmp_path / "broken"))
+    write_images(broken.places, 40, broken=frozenset(range(40)))
+    found = accelerated(broken)
+    assert (found.tuning.precision, found.workplace().tried) == ("float32", False)
+
+
+def test_what_is_remembered_is_in_the_home_of_all_machines(tmp_path: Path) -> None:
+    store = UPath("memory://shop/home")
+    places = Places(store, tmp_path / "local")
+    report = ShardReport("s", "tiny-1", 40, 0, 0, 0, 0, 0, device="Some", batch_size=64, tried=True)
+    tuned.remember(places, "tiny-1", [report])
+    assert tuned.known(Places(store, tmp_path / "another"), "tiny-1") == {"Some": (64, "float32")}
+    assert not (tmp_path / "local").exists()
+
+
+def test_a_task_computes_on_the_gpu_that_it_was_given(config: PredictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.station.task_gpu", lambda: "GPU-3")
+    with pytest.raises(DeviceLost, match="its task was given GPU-3"):  # this process has its backend already
+        made(config)
 
 
 def test_half_precision_that_answers_differently_is_not_used(

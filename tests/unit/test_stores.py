@@ -119,7 +119,8 @@ def test_a_file_that_is_not_finished_never_appears(home: UPath, scratch: Path) -
 
 def test_copies_are_one_ahead_two_at_most_and_gone_afterwards(home: UPath, scratch: Path) -> None:
     every = written(home, 5)
-    for number, (shard, path) in enumerate(shard_copies.on_disk_in_turn(every)):
+    for number, (shard, path, waited_seconds) in enumerate(shard_copies.on_disk_in_turn(every)):
+        assert waited_seconds > 0
         assert shard == every[number]
         assert path.read_bytes() == stores.read_bytes(shard)
         ahead = every[number + 1 : number + 2]
