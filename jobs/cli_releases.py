@@ -70,7 +70,7 @@ def show(name: str | None, as_json: bool) -> None:
 @click.argument("name", metavar="RELEASE", required=False)
 @json_option
 def verify(name: str | None, as_json: bool) -> None:
-    """See that every file is as it was made, and that the networks answer.
+    """See that release.json is sound, that the weights are those it names, and that the networks answer.
 
     \b
     Example:

@@ -114,7 +114,7 @@ def listed(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def verify(directory: Path) -> dict[str, Any]:
-    """See that every file is as it was made, and that the networks can be built and answer.
+    """See that release.json is sound, that the weights are those it names, and that the networks answer.
 
     Raises:
         ReleaseError: If not; says what and what to do.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -14,9 +16,25 @@ from sql.tables import categories, releases, runs
 
 
 def register_release(connection: Connection, release: ReleaseRecord, moment: datetime) -> None:
-    """Add a release that the database does not know yet; a known one stays as it was registered."""
-    known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id == release.release_id))
-    if known.first() is None:
+    """Add a release that the database does not know yet; a known one stays as it was registered.
+
+    Raises:
+        DatabaseError: If the known one is another release of that name. What only one of the two manifests tells is
+            not looked at: another version of this project may have written it.
+    """
+    known = connection.execute(
+        sa.select(releases.c.manifest).where(releases.c.release_id == release.release_id)
+    ).first()
+    given = json.loads(json.dumps(dict(release.manifest)))
+    if known is not None:
+        both = known.manifest.keys() & given.keys()
+        differs = sorted(name for name in both if _contradict(known.manifest[name], given[name]))
+        if differs:
+            raise DatabaseError(
+                f"Another release is known as {release.release_id!r}, of other {', '.join(differs)}; a release is "
+                "never changed, so give this one another name."
+            )
+    else:
         connection.execute(
             releases.insert().values(
                 release_id=release.release_id,
@@ -25,6 +43,15 @@ def register_release(connection: Connection, release: ReleaseRecord, moment: dat
                 registered_at_utc=moment,
             )
         )
+
+
+def _contradict(one: Any, other: Any) -> bool:
+    """Say whether two values of a manifest differ in anything that both tell."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return any(_contradict(one[name], other[name]) for name in one.keys() & other.keys())
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return any(map(_contradict, one, other))
+    return bool(one != other)
 
 
 def promote_release(connection: Connection, release_id: str, moment: datetime) -> None:

@@ -141,3 +141,18 @@ def test_release_agreement_says_where_they_differ(database: ProductDatabase) -> 
         (SHIRT, 3, 1, round(1 / 3, 6), 0.8, 0.6, T_SHIRT, 2),
         (BOOT, 1, 1, 1.0, 0.9, 1.0, None, 0),
     ]
+
+
+def test_another_release_of_a_known_name_is_refused(database: ProductDatabase) -> None:
+    networks = [{"architecture": "xception"}]
+    first = replace(RELEASE, manifest={"temperature": 1.0, "networks": networks})
+    publish(database, [prediction("p")], release=first)
+    told_more = {"temperature": 1.0, "networks": [{**networks[0], "input_px": 71}], "told_later": "x"}
+    publish(database, [prediction("p")], release=replace(first, manifest=told_more))
+    before = dump(database)
+    altered = replace(first, manifest={"temperature": 1.5, "networks": networks})
+    with pytest.raises(DatabaseError, match=r"known as 'release-1', of other temperature; .* another name"):
+        publish(database, [prediction("q")], night=1, release=altered)
+    with pytest.raises(DatabaseError, match="of other temperature"):
+        promote(database, altered)
+    assert dump(database) == before
