@@ -25,6 +25,12 @@ def predict_tasks(log: Path) -> tuple[int, int]:
     return started, ended
 
 
+def predict_began(log: Path) -> bool:
+    """Say whether an application came to predict; Spark writes the start of a job at once."""
+    jobs = (event for event in _events(log) if event["Event"] == "SparkListenerJobStart")
+    return any((job.get("Properties") or {}).get("spark.job.description", "").startswith("predict ") for job in jobs)
+
+
 def _events(log: Path) -> Iterator[dict[str, Any]]:
     with suppress(ValueError):
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
