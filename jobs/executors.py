@@ -18,9 +18,10 @@ _FOLDERS = ("jobs", "models", "sql")
 
 
 def ship_code(spark: SparkSession, config: SparkConfig) -> None:
-    """Send this program's own code, unless spark-submit did with --py-files: driver and executors must not differ."""
-    if spark.conf.get("spark.submit.pyFiles", "") or "":
-        return
+    """Send the code that the driver runs: it and the executors must not differ.
+
+    Also where spark-submit was given a wheel: PySpark takes a `.whl` along, but puts it on no executor's path.
+    """
     archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
     root = Path(__file__).parents[1]
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from jobs.release_making import Promise, finished_release
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
 from models.environment import prepare_environment, quiet_start
+from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 from models.release import Release, save_release, sha256_of, to_float16
 from models.spec import Category, NetworkSpec
@@ -237,7 +237,7 @@ def _released(
         networks,
         1.0,
         training=training,
-        code_version=version("shelfwise"),
+        code_version=program_version(),
     )
     weights = {network.architecture: path for network, path, _ in trained}
     release, documents = finished_release(

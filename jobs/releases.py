@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from jobs.release_copies import local_release, share, stored_releases
 from jobs.settings import Settings
 from models.card import NAME, model_card
 from models.decision import above_others
+from models.program import program_version
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category
 from models.thresholds import FLOOR
@@ -174,7 +174,7 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
             thresholds={category.category_id: None for category in categories},
             floor=FLOOR,
             training={"imported_from": told.path.name, "imported_sha256": sha256_of(told.path)},
-            code_version=version("shelfwise"),
+            code_version=program_version(),
         )
         target.parent.mkdir(parents=True, exist_ok=True)
         save_release(release, target, weights={network.architecture: weights}, documents={NAME: model_card(release)})

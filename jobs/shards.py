@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from jobs.config import Place, RunFailed
 from jobs.schema import KEY_COLUMNS
-from jobs.stores import children, disk_full, is_remote, put, read_bytes, reading
+from jobs.store_faults import disk_full
+from jobs.stores import children, is_remote, put, read_bytes, reading
 from jobs.temporary import own_directory
 
 T = TypeVar("T")

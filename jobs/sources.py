@@ -19,6 +19,7 @@ from upath import UPath
 from jobs import stores
 from jobs.config import HttpLimits, Place, UsageError
 from jobs.images import MAX_SOURCE_BYTES, Rejected, read_source, resolve_uri
+from jobs.store_faults import StoreDenied
 from jobs.stores import place, scheme_of
 from jobs.web_images import WebImages
 
@@ -169,7 +170,7 @@ def _from_store(where: UPath | None, known_version: str | None) -> Source:
         data = stores.read_bytes(where)
     except FileNotFoundError as error:
         raise Rejected("missing", "there is no such file") from error
-    except stores.StoreDenied as error:
+    except StoreDenied as error:
         raise Rejected("unreadable", "the credentials that were found may not read it") from error
     if not data:
         raise Rejected("empty", "the file has no bytes")

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
 _LOGS = "the executors' logs say why"
 _KEPT = "what is finished is kept, and the same command goes on from there"
-_OURS = re.compile(r"^(?:jobs\.(?:config|stores)|models\.\w+)\.\w+: (.+)$", re.MULTILINE)
+_OURS = re.compile(r"^(?:jobs\.(?:config|store_faults)|models\.\w+)\.\w+: (.+)$", re.MULTILINE)
 _PYTHON = re.compile(r"^((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Failed)): (.*)$", re.MULTILINE)
 _READING = r"Encountered error while reading file (?:file:/*(?=/))?(\S*{}\S*\.\w+)"
 _KNOWN = (

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from urllib.parse import urljoin
 
 import tenacity
@@ -24,6 +23,7 @@ from jobs.addresses import AddressRefused
 from jobs.config import HttpLimits
 from jobs.guarded_connections import DEADLINE, guarded_pools
 from jobs.images import MAX_SOURCE_BYTES, Rejected
+from models.program import program_version
 
 _PIECE_BYTES = 2**16
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
@@ -79,7 +79,7 @@ class WebImages:
         self._hosts: dict[tuple[str, int], _Host] = {}
         self._lock = threading.Lock()
         self._headers = {
-            "User-Agent": f"shelfwise/{version('shelfwise')}",
+            "User-Agent": f"shelfwise/{program_version()}".rstrip("/"),
             "Accept": "image/*,*/*;q=0.1",
             "Accept-Encoding": "identity",  # an image is compressed already, and a bomb would be too
         }

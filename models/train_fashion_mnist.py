@@ -21,7 +21,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from models.decision import decide
 from models.environment import prepare_environment
 from models.inputs import decode_square
 from models.predictor import EnsemblePredictor
+from models.program import program_version
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of, to_float16
 from models.spec import Images, NetworkSpec
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
         tuple(networks),
         1.0,
         training=told,
-        code_version=_code(),
+        code_version=program_version(),
     )
     place = options.work_dir / "draft"
     shutil.rmtree(place, ignore_errors=True)
@@ -260,13 +260,6 @@ def figures(
         "automatic_precision": float(np.mean(automatic or [0.0])),
     }
     return {name: round(value, 4) for name, value in found.items()}
-
-
-def _code() -> str:
-    try:
-        return version("shelfwise")
-    except PackageNotFoundError:  # on a machine that has no more than this folder, NumPy and a backend
-        return ""
 
 
 if __name__ == "__main__":

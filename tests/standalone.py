@@ -74,8 +74,14 @@ def children_of(process: psutil.Process) -> list[psutil.Process]:
 
 
 @contextmanager
-def standalone(directory: Path, workers: Sequence[Worker]) -> Iterator[Standalone]:
-    """Start a cluster and stop it afterwards, with everything that it has started."""
+def standalone(directory: Path, workers: Sequence[Worker], *, python_path: Path = ROOT) -> Iterator[Standalone]:
+    """Start a cluster and stop it afterwards, with everything that it has started.
+
+    Args:
+        directory: For logs and what executors work with.
+        workers: To start.
+        python_path: What the Python of executors finds first; by default these tests and the code they test.
+    """
     port, web = free_port(), free_port()
     url = f"spark://127.0.0.1:{port}"
     started: list[subprocess.Popen[bytes]] = []
@@ -90,7 +96,9 @@ def standalone(directory: Path, workers: Sequence[Worker]) -> Iterator[Standalon
             options = ["-c", worker.cores, "-m", "3g", "-d", place, "--webui-port", free_port(), url]
             if worker.gpus:
                 options = ["--properties-file", _discovery(place, worker.gpus), *options]
-            started.append(_start(directory, f"worker-{number}", "worker.Worker", options, host=host))
+            started.append(
+                _start(directory, f"worker-{number}", "worker.Worker", options, host=host, python_path=python_path)
+            )
         _wait(web, alive=len(workers))
         yield Standalone(url, directory, tuple(psutil.Process(process.pid) for process in started[1:]))
     finally:
@@ -114,7 +122,13 @@ def _below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def _start(
-    directory: Path, name: str, what: str, options: Sequence[object], *, host: str = "127.0.0.1"
+    directory: Path,
+    name: str,
+    what: str,
+    options: Sequence[object],
+    *,
+    host: str = "127.0.0.1",
+    python_path: Path = ROOT,
 ) -> subprocess.Popen[bytes]:
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -123,7 +137,7 @@ def _start(
         "SPARK_LOCAL_IP": host,
         "SPARK_DAEMON_MEMORY": "256m",
         "JAVA_TOOL_OPTIONS": QUICK_JAVA,  # for executors too
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(python_path),
     }
     command = [str(SPARK_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{what}", "--host", host]
     with (directory / f"{name}.log").open("wb") as log:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.config import Places
+from jobs.spark import spark_session
+from tests.cluster.shards import spark_config
 from tests.conftest import SmallShop
 from tests.standalone import ROOT, SPARK_HOME, Standalone
 
@@ -58,7 +61,7 @@ def test_spark_understands_the_line(page: str, master: str, parsed: list[str], t
 
 
 def test_the_standalone_line_runs_a_night_with_the_code_as_a_wheel(
-    cluster: Standalone, shop: SmallShop, tiny_release: Path, tmp_path: Path
+    bare_cluster: Standalone, shop: SmallShop, tiny_release: Path, tmp_path: Path
 ) -> None:
     shop.add_many([f"p{number}" for number in range(6)])
     make = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
@@ -72,7 +75,7 @@ def test_the_standalone_line_runs_a_night_with_the_code_as_a_wheel(
     [wheel] = (tmp_path / "dist").glob("shelfwise-*.whl")
     replaced = {
         "spark-submit": str(SPARK_HOME / "bin" / "spark-submit"),
-        "spark://spark.example:7077": cluster.url,
+        "spark://spark.example:7077": bare_cluster.url,
         "8": "1",
         "8g": "1g",
         "spark.pyspark.python=/opt/shelfwise/bin/python3": f"spark.pyspark.python={sys.executable}",
@@ -92,6 +95,21 @@ def test_the_standalone_line_runs_a_night_with_the_code_as_a_wheel(
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["state"], told["predict"]["images"]) == ("published", 6)
+
+
+def test_a_cluster_that_has_nothing_of_the_project_gets_its_code_from_the_driver(
+    bare_cluster: Standalone, places: Places
+) -> None:
+    def look(_: int) -> tuple[str, str]:  # defined here, so that it travels whole and needs no module of these tests
+        import jobs.stores
+        from models.program import program_version
+
+        return Path(jobs.stores.__file__).parents[1].name, program_version()
+
+    with spark_session(spark_config(places, bare_cluster.url), name="test") as spark:
+        [(archive, version)] = spark.sparkContext.parallelize([0], 1).map(look).collect()
+    assert re.fullmatch(r"shelfwise-.*\.zip", archive)
+    assert version == "", "and no package is installed there"
 
 
 def test_the_image_installs_what_the_clone_does() -> None:

@@ -14,6 +14,8 @@ from jobs.executors import judge
 from jobs.lookout import look_around
 from jobs.spark import cores_of_a_task, is_cluster
 from jobs.spark_faults import check_reachable, sentence
+from jobs.store_faults import StoreDenied, StoreError
+from models.recipe import TrainingFailed
 
 TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py", line 9, in main\n{}\n\n\tat java.base'
 
@@ -111,6 +113,12 @@ def test_a_call_that_was_written_down_is_the_same_call(command: click.Command, g
     assert said[0] == command.name
     repeated = command.make_context(str(command.name), said[1:])
     assert repeated.params == {**context.params, "run_id": "run-1", "release": "/releases/one"}
+
+
+@pytest.mark.parametrize("error", [RunFailed, StoreError, StoreDenied, TrainingFailed])
+def test_what_a_task_of_ours_raises_is_told_in_its_own_words(error: type[Exception]) -> None:
+    raised = f"Traceback (most recent call last):\n  File ...\n{error.__module__}.{error.__name__}: the store is away\n"
+    assert sentence(f"Job aborted: {raised}\n\tat org.apache.spark") == "the store is away"
 
 
 @pytest.mark.parametrize("call", [None, [], "nightly", {}])

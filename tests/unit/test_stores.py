@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from jobs import shard_copies, stores, temporary
+from jobs import shard_copies, store_faults, stores, temporary
 from jobs.config import Place, Places, RunFailed, UsageError
 from jobs.release_copies import local_release, share, stored_releases
 from jobs.schema import IMAGES
 from jobs.shards import ShardWriter, partition_dates, row_count, shards, whole_file
-from jobs.stores import StoreDenied, StoreError, check_usable, children, place
+from jobs.store_faults import StoreDenied, StoreError
+from jobs.stores import check_usable, children, place
 from models.release import MANIFEST, ReleaseError
 from tests.dataset_rows import image_row
 from tests.object_store import ObjectStore
@@ -49,7 +50,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(store_faults, "PATIENCE_SECONDS", 1.0)
 
 
 @pytest.mark.parametrize(
