@@ -161,7 +161,8 @@ def read_and_store(
     seen = ShardWriter(places.partition(places.seen, day), SEEN, shard_bytes=config.shard_bytes)
     heard = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=config.shard_bytes)
     counts = {"files": 0, "stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
-    for row, source in SourceReader(base, config.http, tasks=askers).read(_to_read(rows, heard, counts)):
+    reader = SourceReader(base, config.http, home=places.home, tasks=askers)
+    for row, source in reader.read(_to_read(rows, heard, counts)):
         known = _as_seen(source)
         try:
             if source.rejection is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ from typing import Any
 from upath import UPath
 
 from jobs import stores
-from jobs.config import HttpLimits, Place, UsageError
+from jobs.config import HttpLimits, Place
 from jobs.images import MAX_SOURCE_BYTES, Rejected, read_source, resolve_uri
-from jobs.store_faults import StoreDenied
+from jobs.store_faults import NoCredentials, StoreDenied, StoreRefused, refusal
 from jobs.stores import place, scheme_of
 from jobs.web_images import WebImages
 
@@ -51,17 +51,38 @@ class Source:
     rejection: Rejected | None = None
 
 
-def in_store(image_uri: str, base: Place) -> UPath | None:
-    """Return an image's place in an object store; None for one that is not in a store."""
-    if scheme_of(image_uri):
+def in_store(image_uri: str, base: Place, own: Sequence[Place] = ()) -> UPath | None:
+    """Return an image's place in an object store; None for one that is not in a store.
+
+    Args:
+        image_uri: As the catalog has it.
+        base: What it is relative to.
+        own: Places that the operator named. A link of an untrusted catalog may make this program connect to no other
+            namenode of HDFS than theirs, since `hdfs://` names any host and port.
+    """
+    scheme = scheme_of(image_uri)
+    if scheme:
         try:
+            if scheme == "hdfs" and _namenode(image_uri) not in map(_namenode, own):
+                raise Rejected("uri_not_allowed", "hdfs:// may name the namenode of catalog or SHELFWISE_HOME alone")
             found = place(image_uri)
-        except UsageError as error:
+        except ValueError as error:  # UsageError is one too
             raise Rejected("uri_not_allowed", str(error)) from error
         return found if isinstance(found, UPath) else None
     if isinstance(base, Path) or _ABSOLUTE.match(image_uri):
         return None
     return base / image_uri.strip()
+
+
+def _namenode(where: str | Place) -> tuple[object, ...] | None:
+    """Return the host, port and user that a place would be connected to with; None for what is not of HDFS."""
+    if isinstance(where, str):
+        where = UPath(
+            f"hdfs://{where.partition('://')[2].strip()}"
+        )  # split by the library that connects; nothing is connected to yet
+    if not isinstance(where, UPath) or where.protocol != "hdfs":
+        return None
+    return tuple(where.storage_options.get(name) for name in ("host", "port", "user"))
 
 
 def is_remote(image_uri: str, base: Place) -> bool:
@@ -87,15 +108,17 @@ def _local_base(base: Place) -> Path:
 class SourceReader:
     """Reads the images of a catalog's rows; close it after use."""
 
-    def __init__(self, base: Place, limits: HttpLimits, *, tasks: int = 1) -> None:
+    def __init__(self, base: Place, limits: HttpLimits, *, home: Place | None = None, tasks: int = 1) -> None:
         """Prepare.
 
         Args:
             base: What relative image_uris are relative to.
             limits: How web servers are asked.
+            home: Of the run; a store that holds it or the catalog is the operator's.
             tasks: How many readers may ask the same host at a time, in all processes of the run.
         """
         self._base = base
+        self._own = [base] if home is None else [base, home]
         self._threads: ThreadPoolExecutor | None = None
         self._web = WebImages(limits, per_host=max(1, limits.per_host // tasks))
 
@@ -146,7 +169,7 @@ class SourceReader:
         known = row.get("known_source_version")
         try:
             if not _WEB.match(row["image_uri"]):
-                return _from_store(in_store(row["image_uri"], self._base), known)
+                return _from_store(in_store(row["image_uri"], self._base, self._own), known, self._own)
             found = self._web.fetch(row["image_uri"], known_version=known)
         except Rejected as rejection:
             return Source(rejection=rejection)
@@ -154,8 +177,13 @@ class SourceReader:
         return Source(size, None, found.source_version, found.data)
 
 
-def _from_store(where: UPath | None, known_version: str | None) -> Source:
-    """Read an image out of a store unless the store's own word for its version is known."""
+def _from_store(where: UPath | None, known_version: str | None, own: Sequence[Place]) -> Source:
+    """Read an image out of a store unless the store's own word for its version is known.
+
+    Raises:
+        Rejected: If it cannot be had, now or later.
+        StoreError: If the store is away, or the operator's own stores cannot be used for want of credentials.
+    """
     if where is None:
         raise Rejected("uri_not_allowed", "expected a path or a URI of a file")
     try:
@@ -172,6 +200,12 @@ def _from_store(where: UPath | None, known_version: str | None) -> Source:
         raise Rejected("missing", "there is no such file") from error
     except StoreDenied as error:
         raise Rejected("unreadable", "the credentials that were found may not read it") from error
+    except StoreRefused as error:
+        raise Rejected("unreadable", f"the store refuses it: {refusal(error.__cause__)}") from error
+    except NoCredentials as error:
+        if scheme_of(str(where)) in {scheme_of(str(each)) for each in own}:
+            raise
+        raise Rejected("unreadable", f"there are no credentials for {scheme_of(str(where))}://") from error
     if not data:
         raise Rejected("empty", "the file has no bytes")
     return Source(len(data), None, version, data)

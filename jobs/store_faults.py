@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import tenacity
@@ -21,6 +21,31 @@ PATIENCE_SECONDS = 180.0
 _DAMAGED = "Couldn't deserialize thrift"
 """What pyarrow says of a Parquet file whose footer is damaged, as an OSError; of other damage it says ArrowInvalid."""
 
+_WRONG_REQUESTS = {
+    "ParamValidationError",
+    "ValidationError",
+    "EndpointProviderError",
+    "BaseEndpointResolverError",
+    "InvalidDNSNameError",
+    "InvalidHostLabelError",
+    "UnsupportedS3ArnError",
+    "UnsupportedS3AccesspointConfigurationError",
+    "UnsupportedS3ConfigurationError",
+}
+"""Of botocore: nothing was sent, because no bucket or key can be called that."""
+_BUSY_STATUSES = (408, 409, 425, 429)
+_BUSY_CODES = {
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "IncompleteBody",
+    "BadDigest",
+    "XAmzContentSHA256Mismatch",
+}
+"""What S3 says under status 400 of a request that may do better when it is sent again."""
+
 _PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
@@ -30,6 +55,14 @@ class StoreError(RunFailed):
 
 class StoreDenied(StoreError):
     """The credentials that were found have no right to do this."""
+
+
+class StoreRefused(StoreError):
+    """This can never be had of the store as it was asked for; `refusal` of the cause says why."""
+
+
+class NoCredentials(StoreError):
+    """The store's library found no credentials."""
 
 
 def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
@@ -45,7 +78,7 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
 
     Raises:
         FileNotFoundError: If the file or bucket is not there.
-        StoreError: If it stays away or refuses.
+        StoreError: If it stays away, refuses (`StoreDenied`, `StoreRefused`) or nobody may ask (`NoCredentials`).
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
@@ -67,17 +100,48 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
         if not _is_of_a_store(error):
             raise
         if "Credential" in type(error).__name__:
-            raise StoreError(
+            kind = NoCredentials if type(error).__name__ == "NoCredentialsError" else StoreError
+            raise kind(
                 f"{shown(where)} cannot be {done} without credentials; set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or what the store's library reads, or give this machine a role"
             ) from error
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise disk_full(str(error.filename or "this machine's temporary directory")) from error
+        refused = refusal(error)
+        if refused:
+            raise StoreRefused(
+                f"{shown(where)} could not be {done}: the store refuses it ({refused}); see that its name and region "
+                "are right"
+            ) from error
         waited = time.monotonic() - started
         raise StoreError(
             f"{shown(where)} could not be {done} for {waited:.0f} s ({type(error).__name__}); see that the store "
             "answers and run the same again, what is finished is kept"
         ) from error
+
+
+def refusal(error: BaseException | None) -> str | None:
+    """Return in a word why asking again will not help; None for a failure that may pass or is none of a store's."""
+    if _WRONG_REQUESTS & {kind.__name__ for kind in type(error).__mro__}:
+        return type(error).__name__
+    status, code = _answered(error)
+    if not 300 <= status < 500 or status in _BUSY_STATUSES or code in _BUSY_CODES:
+        return None
+    return f"HTTP {status}"
+
+
+def _answered(error: BaseException | None) -> tuple[int, str]:
+    """Return the HTTP status and the code that a store answered with, as its library tells; 0 where it did not."""
+    for each in (error, error.__cause__ if error else None):
+        response = getattr(each, "response", None)
+        if isinstance(response, Mapping):  # botocore's, which s3fs turns into OSErrors
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return int(status), str(response.get("Error", {}).get("Code", ""))
+        for name in ("status_code", "status", "code"):  # azure's, aiohttp's, gcsfs's
+            status = getattr(each, name, None)
+            if isinstance(status, int):
+                return status, ""
+    return 0, ""
 
 
 def disk_full(where: str) -> StoreError:
@@ -104,7 +168,9 @@ def _may_pass(error: BaseException) -> bool:
     """Say whether a failure may be over soon."""
     if isinstance(error, _PERMANENT) or "Credential" in type(error).__name__ or not _is_of_a_store(error):
         return False
-    return not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return False
+    return refusal(error) is None
 
 
 def _is_of_a_store(error: BaseException) -> bool:

@@ -87,7 +87,7 @@ def _hadoop(where: UPath) -> Any:
     try:
         return where.fs
     except OSError as error:
-        if "Unable to load lib" not in str(error):
+        if "load lib" not in str(error):  # said in other words the second time
             raise
         raise UsageError(
             f"hdfs:// needs Hadoop's native libraries ({str(error)[:120]}); set JAVA_HOME, HADOOP_HOME and CLASSPATH"

@@ -50,7 +50,7 @@ def rejected(image_uri: str, **places: Any) -> tuple[str, str]:
     return rejection.reason, rejection.detail
 
 
-@pytest.mark.parametrize("code", [301, 307, 400, 405])
+@pytest.mark.parametrize("code", [301, 307, 400])
 def test_what_a_store_refuses_is_a_rejection_at_once(server: WebServer, code: int) -> None:
     server.answers["/b/a.jpg"] = status(code)
     assert rejected("s3://b/a.jpg") == ("unreadable", f"the store refuses it: HTTP {code}")
@@ -62,11 +62,11 @@ def test_what_can_be_no_bucket_is_a_rejection_at_once(server: WebServer, bucket:
     assert not server.asked
 
 
-@pytest.mark.parametrize("answer", [status(500), status(503), status(429)], ids=["500", "503", "429"])
+@pytest.mark.parametrize("answer", [status(503), status(429)], ids=["503", "429"])
 def test_a_store_that_is_busy_is_waited_for_and_ends_the_run_if_it_stays_so(
     server: WebServer, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.answers["/b/a.jpg"] = in_turn(*[answer] * 8, image(RED))
+    server.answers["/b/a.jpg"] = in_turn(*[answer] * 5, image(RED))
     assert read("s3://b/a.jpg").data == RED
     monkeypatch.setattr(store_faults, "PATIENCE_SECONDS", 0.5)
     server.answers["/b/a.jpg"] = answer
@@ -92,7 +92,7 @@ def test_without_credentials_others_images_are_rejections_and_our_own_store_ends
     assert rejected("s3://b/a.jpg") == ("unreadable", "there are no credentials for s3://")
     for own in ({"base": UPath("s3://shop")}, {"home": UPath("s3://shop")}):
         with pytest.raises(StoreError, match="without credentials; set AWS_ACCESS_KEY_ID"):
-            read("s3://b/a.jpg", **own)  # type: ignore[arg-type]
+            read("s3://b/a.jpg", **own)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,12 @@ def test_a_catalog_names_no_namenode_of_its_own(image_uri: str) -> None:
     for own in ({}, {"base": UPath("s3://shop/catalog")}, {"home": UPath("hdfs://name:8020/shelfwise")}):
         assert rejected(image_uri, **own) == (
             "uri_not_allowed",
-            "hdfs:// may name the namenode of the catalog or SHELFWISE_HOME alone",
+            "hdfs:// may name the namenode of catalog or SHELFWISE_HOME alone",
         )
     with pytest.raises(Rejected, match="libraries"):  # it gets as far as to Hadoop's, which are not here
         in_store("hdfs://name:8020/a.jpg", Path("/catalog"), [UPath("hdfs://name:8020/shelfwise")])
+
+
+@pytest.mark.parametrize("image_uri", ["hdfs://name:port/a.jpg", "hdfs://[::1/a.jpg", "hdfs://"])
+def test_a_link_that_is_no_link_is_a_rejection(image_uri: str) -> None:
+    assert rejected(image_uri)[0] == "uri_not_allowed"
