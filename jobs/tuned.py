@@ -13,7 +13,8 @@ from pathlib import Path
 
 from jobs.config import Place, Places
 from jobs.shard_reports import ShardReport
-from jobs.stores import StoreError, put, read_bytes
+from jobs.store_faults import StoreError
+from jobs.stores import put, read_bytes
 from jobs.temporary import own_directory
 
 log = logging.getLogger(__name__)
