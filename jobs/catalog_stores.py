@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.config import Place
-from jobs.stores import on_disk, place, reading
+from jobs.stores import listed, on_disk, place, reading
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -45,15 +45,29 @@ def catalog_tables(spark: SparkSession, files: list[Place]) -> DataFrame:
                 for batch in file.iter_batches(batch_size=10_000):
                     yield from pa.Table.from_batches([batch]).select(schema.names).cast(schema).to_batches()
 
-    listed = spark.createDataFrame([(str(path),) for path in files], "file string")
-    return listed.repartition(len(files)).mapInArrow(rows, from_arrow_schema(schema))
+    named = spark.createDataFrame([(str(path),) for path in files], "file string")
+    return named.repartition(len(files)).mapInArrow(rows, from_arrow_schema(schema))
 
 
 def walked(root: UPath) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield what `os.walk` would: a folder, the folders in it, the files in it, each folder's name as a URI."""
-    prefix = f"{root.protocol}://"
-    for folder, subfolders, files in root.fs.walk(root.path):
-        yield f"{prefix}{folder}".rstrip("/"), list(subfolders), list(files)
+    """Yield what `os.walk` would: a folder, the folders in it, the files in it, each folder's name as a URI.
+
+    Folders that the caller takes out of the list are not looked into.
+
+    Raises:
+        StoreError: If a folder cannot be listed; fsspec's own walk would leave it out in silence.
+    """
+    waiting = [root.path.rstrip("/")]
+    while waiting:
+        folder = waiting.pop()
+        subfolders: list[str] = []
+        files: list[str] = []
+        for entry in listed(root, folder):
+            path = str(entry["name"]).rstrip("/")
+            if path != folder:  # some stores keep an empty object that stands for the folder itself
+                (subfolders if entry["type"] == "directory" else files).append(path.rpartition("/")[2])
+        yield f"{root.protocol}://{folder}", subfolders, files
+        waiting += [f"{folder}/{name}" for name in reversed(subfolders)]
 
 
 def _opened(path: Path) -> TextIO:

@@ -103,8 +103,22 @@ def children(directory: Place, pattern: str) -> list[Place]:
     """List what is directly in a directory under names like `part-*.parquet`, in order; nothing where it is missing."""
     if not is_remote(directory):
         return sorted(directory.glob(pattern))
-    listed = persist(directory, "listed", lambda: _names(directory))
-    return [directory / name for name in sorted(listed) if fnmatchcase(name, pattern)]
+    names = {str(entry["name"]).rstrip("/").rpartition("/")[2] for entry in listed(directory, directory.path)}
+    return [directory / name for name in sorted(names) if fnmatchcase(name, pattern)]
+
+
+def listed(root: UPath, folder: str) -> list[dict[str, Any]]:
+    """Return what a store says of each entry of a folder, `name` and `type` at least; nothing where it is missing.
+
+    Args:
+        root: A place in the store; what messages name.
+        folder: The folder's path in the store's own form.
+    """
+    try:
+        found: list[dict[str, Any]] = persist(root, "listed", lambda: root.fs.ls(folder, detail=True))
+    except FileNotFoundError:
+        return []
+    return found
 
 
 def is_file(where: Place) -> bool:
@@ -207,11 +221,3 @@ def check_usable(home: Place) -> None:
     except FileNotFoundError as error:
         raise missing_bucket(home) from error
     children(home, "*")
-
-
-def _names(directory: UPath) -> list[str]:
-    try:
-        found = directory.fs.ls(directory.path, detail=False)
-    except FileNotFoundError:
-        return []
-    return [str(path).rstrip("/").rpartition("/")[2] for path in found]

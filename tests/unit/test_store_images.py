@@ -1,4 +1,4 @@
-"""Images of a catalog in object stores: what can never be had is a rejection at once, a store that is away is not."""
+"""Catalogs in object stores: what can never be had is a rejection at once; a store that is away loses nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fsspec import get_filesystem_class
 from upath import UPath
 
 from jobs import store_faults
+from jobs.catalog_stores import walked
 from jobs.config import HttpLimits, Place
 from jobs.images import Rejected
 from jobs.sources import Source, SourceReader, in_store
@@ -118,3 +120,56 @@ def test_a_catalog_names_no_namenode_of_its_own(image_uri: str) -> None:
 @pytest.mark.parametrize("image_uri", ["hdfs://name:port/a.jpg", "hdfs://[::1/a.jpg", "hdfs://"])
 def test_a_link_that_is_no_link_is_a_rejection(image_uri: str) -> None:
     assert rejected(image_uri)[0] == "uri_not_allowed"
+
+
+def listing(*, folders: str = "", files: str = "") -> Answer:
+    """Answer as S3 does when it is asked for a folder."""
+    entries = "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in folders.split())
+    entries += "".join(
+        f"<Contents><Key>{name}</Key><Size>1</Size><LastModified>2026-11-01T00:00:00Z</LastModified></Contents>"
+        for name in files.split()
+    )
+    body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode()
+    return lambda handler: handler.give(body, 200, Content_Type="application/xml")
+
+
+@pytest.fixture
+def by_folder(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> WebServer:
+    """A server whose answers are kept by the folder that a listing asks for."""
+    original = Handler.do_GET
+
+    def by_prefix(handler: Handler) -> None:
+        handler.path = parse_qs(urlsplit(handler.path).query).get("prefix", ["other"])[0]
+        original(handler)
+
+    monkeypatch.setattr(Handler, "do_GET", by_prefix)
+    server.answers["shop/"] = listing(folders="shop/shoes/ shop/tops/ shop/.hidden/")
+    server.answers["shop/tops/"] = listing(files="shop/tops/ shop/tops/a.jpg")
+    return server
+
+
+def test_a_folder_whose_listing_fails_for_a_while_is_not_left_out(by_folder: WebServer) -> None:
+    found = listing(folders="shop/shoes/red/")
+    by_folder.answers["shop/shoes/"] = in_turn(*[status(503)] * 2, found)
+    by_folder.answers["shop/shoes/red/"] = in_turn(*[status(500)] * 2, listing(files="shop/shoes/red/c.jpg"))
+    folders = []
+    for folder, subfolders, files in walked(UPath("s3://b/shop", use_listings_cache=False)):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        folders.append((folder, files))
+    assert folders == [
+        ("s3://b/shop", []),
+        ("s3://b/shop/shoes", []),
+        ("s3://b/shop/shoes/red", ["c.jpg"]),
+        ("s3://b/shop/tops", ["a.jpg"]),
+    ]
+    assert ".hidden" not in "".join(by_folder.asked)
+
+
+@pytest.mark.parametrize("code", [403, 503])
+def test_a_folder_that_cannot_be_listed_ends_the_run(
+    by_folder: WebServer, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_faults, "PATIENCE_SECONDS", 0.5)
+    by_folder.answers["shop/shoes/"] = status(code)
+    with pytest.raises(StoreError, match=r"^s3://b/shop (may not|could not) be listed"):
+        list(walked(UPath("s3://b/shop", use_listings_cache=False)))
