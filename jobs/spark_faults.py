@@ -33,7 +33,10 @@ _KNOWN = (
         r"No module named '([\w.]+)'",
         "an executor's Python lacks the package {0}; start executors from the image or environment of jobs/cluster",
     ),
-    (r"(No space left on device)", "a disk that this run writes to is full; free some space, " + _KEPT),
+    (
+        r"(No space left on device|Disk quota exceeded)",
+        "a disk that this run writes to is full; free some space, " + _KEPT,
+    ),
     (
         r"(Python worker (?:exited unexpectedly|failed to connect back|produced no))",
         f"a task's Python process died again and again, of too little memory or a broken device; {_LOGS}; {_KEPT}",

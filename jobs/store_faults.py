@@ -46,6 +46,7 @@ _BUSY_CODES = {
 }
 """What S3 says under status 400 of a request that may do better when it is sent again."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
@@ -105,7 +106,7 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
                 f"{shown(where)} cannot be {done} without credentials; set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or what the store's library reads, or give this machine a role"
             ) from error
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in _FULL:
             raise disk_full(str(error.filename or "this machine's temporary directory")) from error
         refused = refusal(error)
         if refused:
@@ -168,7 +169,7 @@ def _may_pass(error: BaseException) -> bool:
     """Say whether a failure may be over soon."""
     if isinstance(error, _PERMANENT) or "Credential" in type(error).__name__ or not _is_of_a_store(error):
         return False
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in _FULL:
         return False
     return refusal(error) is None
 

@@ -9,8 +9,9 @@ found by the store's own library in the environment or in the machine's role (`A
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
@@ -179,9 +180,27 @@ def put(source: Path, target: Place) -> None:
     if not is_remote(target):
         raise TypeError(f"{target} is no place in a store")
     try:
-        persist(target, "written", lambda: target.fs.put_file(str(source), target.path))
+        persist(target, "written", lambda: _put_whole(source, target))
     except FileNotFoundError as error:
         raise missing_bucket(target) from error
+
+
+def _put_whole(source: Path, target: UPath) -> None:
+    """Put a file so that it is never seen half written; object stores see to that themselves, HDFS does not."""
+    if target.protocol != "hdfs":
+        target.fs.put_file(str(source), target.path)
+        return
+    parent, _, name = target.path.rpartition("/")
+    hidden = f"{parent}/.{name}.{uuid.uuid4().hex}.tmp"
+    try:
+        target.fs.put_file(str(source), hidden)
+        if target.fs.exists(target.path):  # HDFS moves nothing over what is there
+            target.fs.rm_file(target.path)
+        target.fs.mv(hidden, target.path)
+    except BaseException:
+        with suppress(Exception):
+            target.fs.rm_file(hidden)
+        raise
 
 
 def delete(where: Place) -> None:
