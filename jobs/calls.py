@@ -24,7 +24,7 @@ def resumable(run: RunConfig, workshop: Workshop) -> RunConfig:
     where a relative catalog lies.
     """
     context = click.get_current_context()
-    pinned = {"run_id": run.run_id, "release": str(workshop.release_dir)}
+    pinned = {"run_id": run.run_id, "release": workshop.release_name or str(workshop.release_dir)}
     catalog = context.params.get("catalog")
     if catalog and catalog != PRODUCTS_TABLE and Path(catalog).exists():
         pinned["catalog"] = str(Path(catalog).absolute())

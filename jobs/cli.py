@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 import click
@@ -14,6 +16,15 @@ from jobs import cli_database, cli_models, cli_releases, cli_report, cli_runs, c
 from jobs.config import RunFailed, UsageError
 from models.release import ReleaseError
 from sql.errors import DatabaseError, UnknownNameError
+
+_GOES_ON = "what was finished is kept, and the same command goes on from there"
+_REMEDIES = {
+    errno.ENOSPC: "free some space on its disk",
+    errno.EDQUOT: "free some space, or have the quota raised",
+    errno.EACCES: "give this user the right to it, or name another place",
+    errno.EROFS: "its disk takes no writing, so name another place",
+}
+"""For what a disk refuses, whichever step meets it."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -58,7 +69,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except click.Abort:
-        _fail("interrupted; what was finished is kept, and the same command goes on from there", 1)
+        _fail(f"interrupted; {_GOES_ON}", 1)
     except ValidationError as error:
         first = error.errors()[0]
         name = f"SHELFWISE_{str(first['loc'][0]).upper()}" if first["loc"] else "the environment"
@@ -67,6 +78,12 @@ def main() -> None:
         _fail(str(error), 2)
     except (RunFailed, DatabaseError) as error:
         _fail(str(error), 1)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:  # a fault of ours, whose trace is needed
+            raise
+        where = error.filename or "a file in SHELFWISE_HOME, SHELFWISE_LOCAL_DIR or TMPDIR"
+        _fail(f"{where} cannot be written or read ({os.strerror(error.errno or 0)}); {remedy}; {_GOES_ON}", 1)
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -117,6 +117,7 @@ def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
         batch_size=options["batch_size"],
         http=settings.http,
         precision=settings.precision,
+        release_name=settings.lasting_name(options["release"], release_dir),
     )
 
 

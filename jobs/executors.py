@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 _FOLDERS = ("jobs", "models", "sql")
 
 
-def ship_code(spark: SparkSession, config: SparkConfig) -> None:
+def ship_code(spark: SparkSession, archive: Path) -> None:
     """Send the code that the driver runs: it and the executors must not differ.
 
     Also where spark-submit was given a wheel: PySpark takes a `.whl` along, but puts it on no executor's path.
+
+    Args:
+        spark: A session on a cluster.
+        archive: A file to be made for it, which is needed as long as the session lives.
     """
-    archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
     root = Path(__file__).parents[1]
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         for folder in _FOLDERS:

@@ -52,6 +52,7 @@ class Workshop:
         batch_size: Images a call of the networks; None finds out on an accelerator.
         http: How images are fetched from web servers.
         precision: `auto`, `float32` or `mixed_float16`.
+        release_name: What finds the release again when its directory is gone; empty is the directory.
     """
 
     places: Places
@@ -62,6 +63,7 @@ class Workshop:
     batch_size: int | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
     precision: str = "auto"
+    release_name: str = ""
 
 
 def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, Any]:

@@ -33,12 +33,17 @@ def local_release(where: Place, places: Places) -> Path:
         manifest = read_bytes(where / MANIFEST)
     except FileNotFoundError as error:
         raise ReleaseError(f"no release at {where}: expected {MANIFEST} there; copy the whole directory") from error
-    target = places.local_home / "release-copies" / hashlib.sha256(manifest).hexdigest()[:32] / where.name
+    target = copies(places) / hashlib.sha256(manifest).hexdigest()[:32] / where.name
     try:
         load_release(target)
     except ReleaseError:
         _fetch_whole(where, manifest, target)
     return target
+
+
+def copies(places: Places) -> Path:
+    """Return where this machine keeps its copies."""
+    return places.local_home / "release-copies"
 
 
 def share(directory: Path, places: Places) -> None:

@@ -10,8 +10,8 @@ from pydantic import Field, PlainValidator, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.config import HttpLimits, Place, Places, ProductSource, ReleaseMissing, SparkConfig
-from jobs.release_copies import local_release, stored_releases
-from jobs.stores import place, scheme_of
+from jobs.release_copies import copies, local_release, stored_releases
+from jobs.stores import is_file, is_remote, place, scheme_of
 from models.release import MANIFEST, SHIPPED
 
 _CLONE = Path(__file__).resolve().parents[1]
@@ -173,3 +173,24 @@ class Settings(BaseSettings):
             return local_release(stored[name], places)
         known = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")} | stored.keys())
         raise ReleaseMissing(f"no release {name!r}; give a directory or one of: {', '.join(known) or 'none is there'}")
+
+    def lasting_name(self, name: str | None, directory: Path) -> str:
+        """Return by what a later call finds a release again, also where this machine's own copy of it is gone.
+
+        Args:
+            name: As a command was given it.
+            directory: Where it was found on this machine.
+        """
+        places = self.places
+        if directory.parent == SHIPPED.parent:  # with a wheel, a directory that is gone with this process
+            return directory.name
+        if directory.is_relative_to(copies(places)):
+            if name and scheme_of(name):
+                return name
+            if name is None and "release_dir" in self.model_fields_set and is_remote(self.release_dir):
+                return str(self.release_dir)
+            return str(places.releases / directory.name)
+        shared = places.releases / directory.name
+        if is_remote(shared) and directory.parent == places.local_home / "releases" and is_file(shared / MANIFEST):
+            return str(shared)
+        return str(directory.absolute())

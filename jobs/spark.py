@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,6 +47,7 @@ def spark_session(
     check_java()
     master = master_of(config)
     cluster = is_cluster(master)
+    archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
     if cluster:
         check_reachable(master)
     with explained():
@@ -54,12 +56,13 @@ def spark_session(
             if cluster:
                 from jobs.executors import first_task, ship_code
 
-                ship_code(session, config)
+                ship_code(session, archive)
                 first_task(session, config, gpu=gpu)
                 _spread(session, config)
             yield session
         finally:
             _stop(session)
+            archive.unlink(missing_ok=True)
 
 
 def _spread(session: SparkSession, config: SparkConfig) -> None:

@@ -4,10 +4,23 @@ Alone in its folder, because spark-submit puts that folder first on sys.path, wh
 """
 
 import atexit
+import fcntl
+import os
 import shutil
 import sys
 import tempfile
 import zipfile
+from pathlib import Path
+
+
+def locked_directory() -> str:
+    """Make a directory that the next run removes if this process is killed; as jobs.temporary does, not yet there."""
+    while True:
+        directory = tempfile.mkdtemp(prefix="shelfwise-code-")
+        lock = Path(directory, ".in-use")
+        fcntl.flock(os.open(lock, os.O_CREAT | os.O_RDWR, 0o600), fcntl.LOCK_EX)  # held until the process ends
+        if lock.exists():  # else another process took it for left behind, in the moment before the lock
+            return directory
 
 
 def unpack_wheel() -> None:
@@ -16,7 +29,7 @@ def unpack_wheel() -> None:
         with zipfile.ZipFile(place) as archive:
             if "jobs/cli.py" not in archive.namelist():
                 continue
-            unpacked = tempfile.mkdtemp(prefix="shelfwise-code-")
+            unpacked = locked_directory()
             atexit.register(shutil.rmtree, unpacked, ignore_errors=True)
             archive.extractall(unpacked)
         sys.path.insert(0, unpacked)
@@ -26,5 +39,7 @@ def unpack_wheel() -> None:
 if __name__ == "__main__":
     unpack_wheel()
     from jobs.cli import main
+    from jobs.temporary import remove_left_behind
 
+    remove_left_behind()
     main()
