@@ -8,7 +8,9 @@ connection goes to that very address; what a second DNS answer would say does no
 from __future__ import annotations
 
 import ipaddress
+import math
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +44,7 @@ class AddressGuard:
         port: int,
         *,
         timeout_seconds: float | None,
+        deadline: float = math.inf,
         options: Sequence[tuple[int, int, int | bytes]] = (),
     ) -> socket.socket:
         """Connect to the first address of a host that answers and may be reached.
@@ -50,6 +53,7 @@ class AddressGuard:
             host: A name, or an address in any spelling that the resolver knows.
             port: The port.
             timeout_seconds: For each address.
+            deadline: The moment, of `time.monotonic`, at which the last one must have answered.
             options: Arguments of `setsockopt`.
 
         Returns:
@@ -64,11 +68,15 @@ class AddressGuard:
             self.check(host, str(where[0]), port)
         failure: OSError = OSError("the name has no address")
         for family, kind, protocol, _, where in found:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("its addresses did not answer in time")
             connection = socket.socket(family, kind, protocol)
             try:
                 for option in options:
                     connection.setsockopt(*option)
-                connection.settimeout(timeout_seconds)
+                patience = left if timeout_seconds is None else min(timeout_seconds, left)
+                connection.settimeout(None if patience == math.inf else patience)
                 connection.connect(where)
             except OSError as error:
                 connection.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.config import Place
+from jobs.config import Place, UsageError
 from jobs.stores import listed, on_disk, place, reading
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ def catalog_tables(spark: SparkSession, files: list[Place]) -> DataFrame:
     """Read Parquet files of a store, a task each; the first one says which columns there are."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    schema = reading(files[0], pq.read_schema).remove_metadata()
+    try:
+        schema = reading(files[0], pq.read_schema).remove_metadata()
+    except (pa.ArrowException, OSError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise UsageError(f"catalog {files[0]} cannot be read ({said}); write it again") from error
 
     def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for text in (text for batch in batches for text in batch.column(0).to_pylist()):

@@ -107,6 +107,7 @@ def _connected(connection: HTTPConnection, guard: AddressGuard) -> socket.socket
             connection.host,
             connection.port,
             timeout_seconds=max(patience, 0.001),
+            deadline=DEADLINE.get(),
             options=connection.socket_options or (),
         )
     except socket.gaierror as error:

@@ -26,7 +26,7 @@ from jobs.config import IngestConfig, Place, Places
 from jobs.images import Rejected, normalise
 from jobs.known_images import changed_rows, known_images, parted
 from jobs.schema import CATALOG_ROWS, IMAGES, SEEN
-from jobs.shards import ShardWriter, row_count, shards, sound, whole_table
+from jobs.shards import ShardWriter, check_columns, row_count, shards, sound, whole_table
 from jobs.sources import Source, SourceReader, is_remote
 from jobs.stores import reading
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROWS_A_TASK = 4096
+SEEN_TAKEN = ("product_id", "image_no", "image_uri", "image_sha256", "seen_at_utc", "outcome", "reason", "detail")
+"""The columns of `SEEN` that publishing takes."""
 _TASK_REPORT = "files long, stored long, unchanged long, rejected long, source_bytes long"
 
 
@@ -237,8 +239,9 @@ def partition(places: Places, day: date) -> Partition:
     superseded: dict[tuple[str, int], dict[str, Any]] = {}
     for path in shards(places.seen, [day]):
         with sound(path):
-            seen = whole_table(path, pq.read_table).to_pylist()
-        for row in seen:
+            seen = whole_table(path, pq.read_table)
+        check_columns(path, seen.column_names, SEEN_TAKEN)
+        for row in seen.to_pylist():
             if row["outcome"] == "rejected":
                 _keep_latest(rejected, row)
             elif row["outcome"] == "superseded":

@@ -22,7 +22,7 @@ from jobs.config import MAX_NAME_CHARACTERS, Place, Places, PredictConfig, RunCo
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
-from jobs.shards import PREDICT_AGAIN, ingest_date_of, shards, sound, whole_table
+from jobs.shards import PREDICT_AGAIN, check_columns, ingest_date_of, shards, sound, whole_table
 from jobs.stores import modified_at, on_disk
 from models.products import answer_of_images
 from models.release import Release
@@ -212,7 +212,9 @@ def _product_rows(files: RunFiles) -> Iterator[Batch]:
     for path in files.catalog_rows:
         named = {"ingest_date": ingest_date_of(path)}
         with on_disk(path) as local, sound(path):
-            for batch in ds.dataset(local).scanner(batch_size=_BATCH_ROWS).to_batches():
+            found = ds.dataset(local)
+            check_columns(path, [*found.schema.names, *named], PRODUCT_COLUMNS)
+            for batch in found.scanner(batch_size=_BATCH_ROWS).to_batches():
                 yield [tuple({**row, **named}[name] for name in PRODUCT_COLUMNS) for row in batch.to_pylist()]
 
 

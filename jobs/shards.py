@@ -191,13 +191,18 @@ def whole_table(where: Place, read: Callable[[Any], T]) -> T:
     return read(io.BytesIO(read_bytes(where))) if is_remote(where) else read(where)
 
 
-def check_columns(shard: Place, names: Sequence[str]) -> None:
+def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*KEY_COLUMNS, "jpeg")) -> None:
     """Refuse a dataset file of another version.
 
+    Args:
+        shard: What the sentence names.
+        names: Of the columns that it has.
+        needed: Those that its reader takes; by default those that predict takes of an image shard.
+
     Raises:
-        RunFailed: If it lacks a column that predict needs; says which and how to go on.
+        RunFailed: If it lacks one of them; says which and how to go on.
     """
-    lacking = {*KEY_COLUMNS, "jpeg"} - set(names)
+    lacking = set(needed) - set(names)
     if lacking:
         raise RunFailed(
             f"{shard} was written by another version: it lacks {', '.join(sorted(lacking))}; {INGEST_AGAIN}"

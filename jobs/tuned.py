@@ -46,7 +46,17 @@ def _read(places: Places) -> Mapping[str, Mapping[str, tuple[int, str]]]:
         found = json.loads(read_bytes(places.home / "tuning.json"))
     except (OSError, ValueError, StoreError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if _is_of_this_form(found) else {}
+
+
+def _is_of_this_form(found: object) -> bool:
+    """Say whether this is what `remember` writes; anything else is measured anew and written over."""
+    devices = found.values() if isinstance(found, dict) else [None]
+    answers = [answer for each in devices for answer in (each.values() if isinstance(each, dict) else [None])]
+    return all(
+        isinstance(answer, list) and len(answer) == 2 and isinstance(answer[0], int) and isinstance(answer[1], str)
+        for answer in answers
+    )
 
 
 def _write(target: Place, text: str) -> None:

@@ -58,8 +58,7 @@ class _Host:
 
     def __init__(self, requests: int) -> None:
         self.lane = threading.BoundedSemaphore(requests)
-        self.not_before = 0.0
-        self.failures = 0
+        self.not_before, self.failures = 0.0, 0
 
 
 class WebImages:
@@ -154,8 +153,9 @@ class WebImages:
                 raise Rejected("unreadable", f"TLS with host {_name(url)} failed: {error.args[0]}") from error
             except (HTTPError, OSError) as error:
                 if time.monotonic() >= DEADLINE.get():
-                    limit = f"{self._limits.total_seconds:g} s"
-                    raise Rejected("unreadable", f"host {_name(url)} had not sent all of it after {limit}") from error
+                    host.failures += 1
+                    detail = f"host {_name(url)} had not sent all of it after {self._limits.total_seconds:g} s"
+                    raise Rejected("unreadable", detail) from error
                 raise _Again(f"host {_name(url)} did not answer: {_in_words(error)}") from error
             finally:
                 DEADLINE.reset(token)
