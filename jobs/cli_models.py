@@ -106,7 +106,10 @@ def evaluate(
 @click.option("--input-px", multiple=True, help=f"By default what the architecture was made for. {_PER_NETWORK}")
 @click.option("--unfreeze-from", multiple=True, help=f"First block that is trained, as in block6a. {_PER_NETWORK}")
 @click.option(
-    "--head-epochs", type=click.IntRange(0), default=2, show_default=True, help="With all but the head frozen."
+    "--head-epochs",
+    type=click.IntRange(0),
+    show_default="2, or 0 for what starts from nothing",
+    help="With all but the head frozen.",
 )
 @click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="After these, at most.")
 @click.option("--patience", type=click.IntRange(1), default=3, show_default=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -224,21 +225,36 @@ def read_labelled(
 
     Yields:
         A row group's uint8 (count, side_px, side_px, 3) and (count,) labels; what does not decode is left out.
+
+    Raises:
+        RunFailed: If a file is damaged; says which.
     """
     order = list(files)
     if shuffle_seed is not None:
         np.random.default_rng(shuffle_seed).shuffle(order)  # type: ignore[arg-type]
     columns = [*_LABEL_KEYS, "jpeg"]
     transform = _labelling(labels, side_px, change)
-    reader = _reader(order, transform, workers, columns=columns, shuffle_seed=shuffle_seed)
     try:
-        for group in reader:
-            known = group.label >= 0
-            if known.any():
-                yield group.image[known], group.label[known]
-    finally:
-        reader.stop()
-        reader.join()
+        reader = _reader(order, transform, workers, columns=columns, shuffle_seed=shuffle_seed)
+        try:
+            for group in reader:
+                known = group.label >= 0
+                if known.any():
+                    yield group.image[known], group.label[known]
+        finally:
+            reader.stop()
+            reader.join()
+    except (pa.ArrowException, OSError):
+        _name_the_damaged(files, columns)
+        raise
+
+
+def _name_the_damaged(files: Sequence[Path], columns: Sequence[str]) -> None:
+    """Read files once more, one by one, as a reader of several does not say which of them it stumbled over."""
+    for path in files:
+        with sound(path), pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                file.read_row_group(group, columns=list(columns))
 
 
 def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change: Any) -> Any:

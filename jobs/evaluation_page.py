@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from jobs import pages
 from jobs.charts import svg_chart
+from jobs.config import RunFailed
 from jobs.labels import LabelledImage
 from jobs.measure import Measured
 from jobs.shards import sound
@@ -53,10 +54,19 @@ def write(directory: Path, document: Mapping[str, Any], measured: Measured, rele
 
     Returns:
         The paths of JSON and page.
+
+    Raises:
+        RunFailed: If they cannot be written.
     """
     page = render(document, worst_mistakes(measured, release))
-    pages.write_whole(directory / "evaluation.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    pages.write_whole(directory / "evaluation.html", page)
+    try:
+        pages.write_whole(directory / "evaluation.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        pages.write_whole(directory / "evaluation.html", page)
+    except OSError as error:
+        raise RunFailed(
+            f"the evaluation cannot be written to {directory} ({error.strerror or error}); free some space, or choose "
+            "another --output"
+        ) from error
     return directory / "evaluation.json", directory / "evaluation.html"
 
 

@@ -8,12 +8,11 @@ training/RELEASE_ID/, and the same command goes on from the last one. What appea
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,15 @@ from jobs.charts import learning_curves
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, labelled_images
 from jobs.measure import EvaluateConfig
-from jobs.release_copies import share
+from jobs.release_copies import release_written, share
 from jobs.release_making import Promise, finished_release
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
+from models.checkpoints import AnotherTask, refuse_another
 from models.environment import prepare_environment, quiet_start
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
-from models.release import Release, save_release, sha256_of, to_float16
+from models.release import Release, save_release, save_weights, sha256_of, to_float16
 from models.spec import Category, NetworkSpec
 
 log = logging.getLogger(__name__)
@@ -120,17 +120,18 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         from models.training import start_backend
 
         start_backend()
-    _remember(config, images, taxonomy_version)
+    to_train = [_to_train(config, plan, sides, categories, taxonomy_version) for plan in config.networks]
+    _refuse_another(config, [task for task, _ in to_train])
     try:
-        trained = [_trained(config, plan, sides, categories, taxonomy_version, watch) for plan in config.networks]
-        release = _released(config, trained, sides, categories, taxonomy_version, round(time.monotonic() - started))
+        with release_written(config.release_id, f"what was trained is kept in {config.work_dir}"):
+            trained = [
+                _trained(config, plan, task, data, watch)
+                for plan, (task, data) in zip(config.networks, to_train, strict=True)
+            ]
+            seconds = round(time.monotonic() - started)
+            release = _released(config, trained, sides, categories, taxonomy_version, seconds)
     except TrainingFailed as error:
         raise RunFailed(str(error)) from error
-    except OSError as error:
-        raise RunFailed(
-            f"release {config.release_id} could not be written ({error.strerror or error}); free some space and run "
-            f"the same command: what was trained is kept in {config.work_dir}"
-        ) from error
     finally:
         if not any(config.work_dir.glob(f"*/{CHECKPOINT}")):  # nothing to go on from, so nothing to stumble over
             shutil.rmtree(config.work_dir, ignore_errors=True)
@@ -138,52 +139,62 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
 
 
-def _remember(config: FinetuneConfig, images: Sequence[LabelledImage], taxonomy_version: str) -> None:
-    """Make sure that checkpoints in the work directory are of the same task."""
-    task = {
-        "data_sha256": data_sha256(images),
-        "taxonomy_version": taxonomy_version,
-        "networks": [[plan.architecture, plan.input_px, plan.start] for plan in config.networks],
-    }
-    path = config.work_dir / "task.json"
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        other = [name for name, value in task.items() if before.get(name) != value]
-        if other:
-            raise UsageError(
-                f"the training in {config.work_dir} was begun with another {', '.join(other)}; choose another "
-                "--release-id, or delete that directory to begin again"
-            )
-        return
-    config.work_dir.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(".task.json.tmp")
-    scratch.write_text(json.dumps(task), encoding="utf-8")
-    scratch.replace(path)
-
-
-def _trained(
+def _to_train(
     config: FinetuneConfig,
     plan: NetworkPlan,
     sides: dict[str, list[LabelledImage]],
     categories: Sequence[Category],
     taxonomy_version: str,
-    watch: Callable[[str], Watch | None],
-) -> tuple[NetworkSpec, Path, dict[str, Any]]:
-    """Train one network, leave its weights in the work directory, and return what is told of its making."""
-    from models.starts import fill
-    from models.training import train
-
-    ids = [category.category_id for category in categories]
+) -> tuple[Task, DatasetBatches]:
+    """Return what a network has to learn, and the images."""
+    ids = tuple(category.category_id for category in categories)
     network = NetworkSpec(plan.architecture, plan.input_px, f"{plan.architecture}.weights.h5", "", 1.0)
     decode_px = max(each.input_px for each in config.networks)
     data = DatasetBatches(
         sides["train"], sides["validation"], ids, decode_px, config.batch_size, config.decode_workers, plan.recipe.seed
     )
-    work_dir = config.work_dir / plan.architecture
-    task = Task(network, decode_px, data.counts(), work_dir)
+    task = Task(
+        network,
+        decode_px,
+        data.counts(),
+        config.work_dir / plan.architecture,
+        data_sha256=data_sha256([image for part in PARTS for image in sides[part]]),
+        start=plan.start,
+        category_ids=ids,
+        taxonomy_version=taxonomy_version,
+        batch_size=config.batch_size,
+    )
+    return task, data
+
+
+def _refuse_another(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
+    """Make sure, before any network is trained, that checkpoints in the work directory are of the same task."""
+    begun = {path.parent.name for path in config.work_dir.glob(f"*/{CHECKPOINT}")}
+    left_out = begun - {plan.architecture for plan in config.networks}
+    try:
+        if left_out:
+            raise AnotherTask(
+                f"the training in {config.work_dir} was begun with {', '.join(sorted(left_out))} too; name it with "
+                "--network, delete that directory to begin again"
+            )
+        for task, plan in zip(tasks, config.networks, strict=True):
+            refuse_another(task, plan.recipe)
+    except AnotherTask as error:
+        raise UsageError(f"{error}, or choose another --release-id") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _trained(
+    config: FinetuneConfig, plan: NetworkPlan, task: Task, data: DatasetBatches, watch: Callable[[str], Watch | None]
+) -> tuple[NetworkSpec, Path, dict[str, Any]]:
+    """Train one network, leave its weights in the work directory, and return what is told of its making."""
+    from models.starts import fill
+    from models.training import train
 
     def start(model: Any) -> None:
-        fill(model, network, plan.start, category_ids=ids, taxonomy_version=taxonomy_version)
+        ids, taxonomy_version = task.category_ids, task.taxonomy_version
+        fill(model, task.network, plan.start, category_ids=ids, taxonomy_version=taxonomy_version)
 
     try:
         model, progress = train(task, plan.recipe, data, start=start, watch=watch(plan.architecture))
@@ -193,17 +204,16 @@ def _trained(
     curves = {"training": [one["loss"] for one in history], "held out": [one["val_loss"] for one in history]}
     learning_curves(config.work_dir / f"{plan.architecture}-curves.png", curves, title=f"{plan.architecture}: loss")
     log.info("finetune: %s stopped after %s epochs, best %s", plan.architecture, progress.epochs, progress.best_epoch)
-    full, half = work_dir / "full.weights.h5", work_dir / "half.weights.h5"
-    model.save_weights(full)
+    full, half = task.work_dir / "full.weights.h5", task.work_dir / "half.weights.h5"
+    save_weights(model, full)
     to_float16(full, half)
     told = {
         "starts_from": plan.start,
-        "recipe": json.dumps(asdict(plan.recipe)),
-        "best_epoch": progress.best_epoch,
+        **progress.told(plan.recipe),
         "training_seconds": round(sum(epoch["seconds"] for epoch in history)),
     }
     return (
-        replace(network, weights_sha256=sha256_of(half)),
+        replace(task.network, weights_sha256=sha256_of(half)),
         half,
         {f"{plan.architecture}_{name}": value for name, value in told.items()},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date
@@ -13,6 +14,8 @@ from jobs.release_making import Promise
 from jobs.settings import Settings
 from models.recipe import IMAGENET, NOTHING, Recipe
 from models.registry import ARCHITECTURES, INPUT_PX
+
+log = logging.getLogger(__name__)
 
 
 def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -> FinetuneConfig:
@@ -37,14 +40,20 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
     blocks = _by_network("--unfreeze-from", options["unfreeze_from"], networks, default="")
     names = {field.name for field in fields(Recipe)}
     shared = {name: value for name, value in options.items() if name in names and name != "unfreeze_from"}
+    _refuse_phases_of_nothing(starts, blocks, options["head_epochs"])
+    shared["head_epochs"] = Recipe.head_epochs if options["head_epochs"] is None else options["head_epochs"]
     plans = []
     for name in networks:
         start = starts[name]
         if start not in (IMAGENET, NOTHING) and not start.endswith(".h5"):
             start = str(settings.find_release(start).absolute())
-        recipe = Recipe(**{**shared, "unfreeze_from": blocks[name], "train_norms": start == NOTHING})
+        own = {"unfreeze_from": blocks[name], "train_norms": start == NOTHING}
         if start == NOTHING:
-            recipe = Recipe(**{**shared, "head_epochs": 0, "unfreeze_from": "", "train_norms": True})
+            own["head_epochs"] = 0
+        try:
+            recipe = Recipe(**{**shared, **own})
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}") from error
         plans.append(NetworkPlan(name, _side(name, sizes[name]), start, recipe))
     return FinetuneConfig(
         release_id=options["release_id"],
@@ -59,6 +68,19 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
         promise=Promise(options["target_precision"], options["floor"]),
         command=command,
     )
+
+
+def _refuse_phases_of_nothing(starts: Mapping[str, str], blocks: Mapping[str, str], head_epochs: int | None) -> None:
+    """Refuse phases for a network that starts from nothing: all of it is trained from the first step on."""
+    for name in (name for name, start in starts.items() if start == NOTHING):
+        if blocks[name]:
+            raise UsageError(
+                f"{name} starts from nothing and is trained whole; give --unfreeze-from as NETWORK=BLOCK to the others"
+            )
+        if head_epochs and set(starts.values()) == {NOTHING}:
+            raise UsageError(f"{name} starts from nothing and is trained whole; leave --head-epochs out")
+        if head_epochs:
+            log.info("finetune: %s starts from nothing, so --head-epochs is for the others", name)
 
 
 def _by_network(option: str, values: Sequence[str], networks: Sequence[str], *, default: str) -> dict[str, str]:

@@ -10,11 +10,33 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.config import Place, Places
+from jobs.config import Place, Places, RunFailed
 from jobs.stores import children, fetch, is_file, put, read_bytes
 from models.release import MANIFEST, ReleaseError, load_release
+
+
+@contextmanager
+def release_written(release_id: str, kept: str = "") -> Iterator[None]:
+    """Turn what the disk says while a release is written into one sentence.
+
+    Args:
+        release_id: Of the release.
+        kept: What is not lost by it.
+
+    Raises:
+        RunFailed: Instead of an OSError; no release is there then.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFailed(
+            f"release {release_id} could not be written ({error.strerror or error}); free some space and run the same "
+            f"command{kept and f': {kept}'}"
+        ) from error
 
 
 def local_release(where: Place, places: Places) -> Path:

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.config import RunFailed, UsageError
+from jobs.config import UsageError
 from jobs.evaluate import decisions, figures
 from jobs.labels import LabelledImage, data_sha256
 from jobs.measure import EvaluateConfig, measure
+from jobs.release_copies import release_written
 from models.calibrated import calibrated
 from models.card import NAME, model_card
 from models.release import Release, load_release, save_release
@@ -149,9 +150,9 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
         from models.training import start_backend
 
         start_backend()
-    told.target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=told.target.parent, prefix=".") as scratch:
-        try:
+    with release_written(draft.release_id):
+        told.target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=told.target.parent, prefix=".") as scratch:
             release, documents = finished_release(
                 draft,
                 weights,
@@ -162,9 +163,4 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
                 scratch=Path(scratch),
             )
             save_release(release, told.target, weights=weights, documents=documents)
-        except OSError as error:
-            raise RunFailed(
-                f"release {draft.release_id} could not be written ({error.strerror or error}); free some space and "
-                "run the same command"
-            ) from error
     return {"release_id": release.release_id, "release_dir": str(told.target), **release.metrics}

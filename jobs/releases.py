@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import UsageError
 from jobs.publish import manifest_of, release_record
-from jobs.release_copies import local_release, share, stored_releases
+from jobs.release_copies import local_release, release_written, share, stored_releases
 from jobs.settings import Settings
 from models.card import NAME, model_card
 from models.decision import above_others
 from models.program import program_version
-from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
+from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, save_weights, sha256_of
 from models.spec import Category
 from models.thresholds import FLOOR
 
@@ -146,6 +146,7 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
 
     Raises:
         UsageError: If a name is taken or a file cannot be read.
+        RunFailed: If the release cannot be written.
         ReleaseError: If the network is refused or does not answer as the original; no release is made.
     """
     from models.environment import prepare_environment, quiet_start
@@ -161,9 +162,9 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
         refuse_code(told.path)
         foreign = ForeignNetwork(told.path, told.input_px, len(categories), told.preprocessing, told.ends_in)
         network, model = take_in(foreign, _samples(told))
-    with tempfile.TemporaryDirectory() as scratch:
+    with release_written(told.release_id), tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch, network.weights_file)
-        model.save_weights(weights)
+        save_weights(model, weights)
         network = replace(network, weights_sha256=sha256_of(weights))
         release = Release(
             told.release_id,
@@ -255,7 +256,8 @@ def _install(settings: Settings, release: Release, directory: Path) -> None:
     kept = {MANIFEST, *(one.weights_file for one in release.networks)}
     others = [path for path in directory.iterdir() if path.is_file() and path.name not in kept]
     documents: dict[str, str | bytes] = {path.name: path.read_bytes() for path in others}
-    save_release(release, target, weights=weights, documents=documents)
+    with release_written(release.release_id):
+        save_release(release, target, weights=weights, documents=documents)
 
 
 def _samples(told: Import) -> Any:
@@ -267,7 +269,13 @@ def _samples(told: Import) -> Any:
     from models.inputs import decode_square
 
     squares = []
-    for path in sorted(told.samples.iterdir())[:64]:
+    try:
+        paths = sorted(told.samples.iterdir())[:64]
+    except OSError as error:
+        raise UsageError(
+            f"--samples {told.samples} cannot be read ({error.strerror}); give a directory of images, or leave it out"
+        ) from error
+    for path in paths:
         try:
             squares.append(decode_square(normalise(path.read_bytes()).jpeg, told.input_px))
         except (OSError, Rejected):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,14 @@ class Arrays:
     def steps(self) -> int:
         """How many whole batches an epoch has, at least 1."""
         return max(1, len(self.labels) // self.batch_size)
+
+    def sha256(self) -> str:
+        """Return the fingerprint of all squares and labels."""
+        digest = hashlib.sha256()
+        for part in (self.squares, self.labels, self.held_out_squares, self.held_out_labels):
+            digest.update(f"{part.dtype} {part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield an epoch's batches, shuffled and augmented, the same for the same epoch."""

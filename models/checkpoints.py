@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recipe import CHECKPOINT, Recipe, Task
+
 Arrays = Sequence[NDArray[Any]]
+
+LONGEST_TOLD = 100
+"""Characters of a difference between two tasks that is shown."""
 
 
 @dataclass
@@ -27,6 +32,8 @@ class Progress:
         best_loss: Its loss on held-out data.
         history: One entry an epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`.
         finished: Whether nothing is left to do.
+        task: What is learned, as `Task.description` says; empty in a checkpoint of before that was noted.
+        recipes: Every recipe that was used, in order: `from_epoch`, from 1, and `recipe`.
     """
 
     epochs: int = 0
@@ -35,6 +42,22 @@ class Progress:
     best_loss: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
     finished: bool = False
+    task: dict[str, Any] = field(default_factory=dict)
+    recipes: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, recipe: Recipe) -> None:
+        """Keep the recipe of the epoch that comes next, if it is another one than before."""
+        used = asdict(recipe)
+        if not self.recipes or self.recipes[-1]["recipe"] != used:
+            self.recipes.append({"from_epoch": self.epochs + 1, "recipe": used})
+
+    def told(self, recipe: Recipe) -> dict[str, Any]:
+        """Return what a model card tells of how it was trained; of a checkpoint without recipes, the call's."""
+        used = self.recipes or [{"from_epoch": 1, "recipe": asdict(recipe)}]
+        told = {"recipe": json.dumps(used[-1]["recipe"]), "best_epoch": self.best_epoch}
+        if [one["from_epoch"] for one in used] != [1]:
+            told["recipes"] = json.dumps(used)
+        return told
 
 
 @dataclass
@@ -59,6 +82,27 @@ class Checkpoint:
             os.replace(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+class AnotherTask(ValueError):
+    """A checkpoint of a training that had something else to learn."""
+
+
+def refuse_another(task: Task, recipe: Recipe) -> None:
+    """Make sure that a training may go on with the checkpoint in its work directory, if there is one.
+
+    Raises:
+        AnotherTask: If it was made for another task; says what differs.
+    """
+    held = load(task.work_dir / CHECKPOINT)
+    before = held.progress.task if held else {}
+    for name, now in task.description(recipe).items():
+        if before.get(name, now) != now:
+            differs = f" ({before[name]}, now {now})" if len(f"{before[name]}{now}") < LONGEST_TOLD else ""
+            raise AnotherTask(
+                f"the training in {task.work_dir} was begun with another {name}{differs}; delete that directory to "
+                "begin again"
+            )
 
 
 def load(path: Path) -> Checkpoint | None:

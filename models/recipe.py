@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.release import MANIFEST, sha256_of
 from models.spec import Images, NetworkSpec
 
 CHECKPOINT = "checkpoint.npz"
@@ -80,6 +81,11 @@ class Recipe:
     mixed_precision: bool = False
     seed: int = 7
 
+    def __post_init__(self) -> None:
+        """Refuse what would train nothing."""
+        if not self.head_epochs + self.epochs:
+            raise ValueError("with 0 epochs, of the head and after it, nothing is trained; raise one of them")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -90,9 +96,45 @@ class Task:
         side_px: Of the squares that the data yields, in pixels.
         counts: Training images of each category.
         work_dir: For its checkpoint.
+        data_sha256: Fingerprint of the labelled images.
+        start: See `models.starts.fill`.
+        category_ids: What its outputs mean.
+        taxonomy_version: Of these.
+        batch_size: Images a step.
     """
 
     network: NetworkSpec
     side_px: int
     counts: tuple[int, ...]
     work_dir: Path
+    data_sha256: str = ""
+    start: str = NOTHING
+    category_ids: tuple[str, ...] = ()
+    taxonomy_version: str = ""
+    batch_size: int = 0
+
+    def description(self, recipe: Recipe) -> dict[str, Any]:
+        """Return what must be the same for a checkpoint to be gone on with.
+
+        Learning rates and numbers of epochs are not among it: a training whose loss became no number goes on with
+        other ones.
+        """
+        return {
+            "data_sha256": self.data_sha256,
+            "start": _content(self.start),
+            "category_ids": list(self.category_ids),
+            "taxonomy_version": self.taxonomy_version,
+            "network": [self.network.architecture, self.network.input_px, self.network.preprocessing],
+            "side_px": self.side_px,
+            "seed": recipe.seed,
+            "batch_size": self.batch_size,
+            "label_smoothing": recipe.label_smoothing,
+        }
+
+
+def _content(start: str) -> str:
+    """Return what names a start by its content, so that it may be moved; a release by its manifest."""
+    for path in (Path(start) / MANIFEST, Path(start)):
+        if start not in (NOTHING, IMAGENET) and path.is_file():
+            return f"SHA-256 {sha256_of(path)}"
+    return start

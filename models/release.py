@@ -7,11 +7,13 @@ under its final name only when everything is there.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
 import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -160,6 +162,35 @@ def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any
     return model
 
 
+def save_weights(model: Any, path: Path) -> None:
+    """Write a network's weights, or all of it where the name ends in `.keras`: whole or not at all.
+
+    h5py only ever writes to memory: where a disk is full it fails again for every object that it still holds, and ends
+    the process.
+
+    Raises:
+        OSError: If it cannot be written; a former file stays.
+    """
+    import keras
+
+    held = io.BytesIO()
+    keras.saving.save_model(model, held, zipped=False)  # which is how it takes no name but a file
+    if path.suffix == ".keras":
+        _write_whole(path, held.getbuffer())
+        return
+    with zipfile.ZipFile(held) as archive:
+        _write_whole(path, archive.read("model.weights.h5"))
+
+
+def _write_whole(path: Path, content: bytes | memoryview) -> None:
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        scratch.write_bytes(content)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def to_float16(source: Path, target: Path) -> None:
     """Copy a Keras weights file with its float32 arrays as float16: half the size, the same predictions to 3 digits.
 
@@ -169,11 +200,13 @@ def to_float16(source: Path, target: Path) -> None:
 
     Raises:
         ValueError: If a weight does not fit float16 (over 65504), with its name.
+        OSError: If it cannot be written.
     """
     import h5py
     import numpy as np
 
-    with h5py.File(source, "r") as full, h5py.File(target, "w") as half:
+    held = io.BytesIO()  # as in `save_weights`
+    with h5py.File(source, "r") as full, h5py.File(held, "w") as half:
 
         def copy(name: str, item: Any) -> None:
             if not isinstance(item, h5py.Dataset):
@@ -187,6 +220,7 @@ def to_float16(source: Path, target: Path) -> None:
             half.create_dataset(name, data=small, track_times=False)
 
         full.visititems(copy)
+    _write_whole(target, held.getbuffer())
 
 
 def sha256_of(path: Path) -> str:

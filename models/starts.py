@@ -8,11 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.backbones import copy_backbone
 from models.recipe import IMAGENET, NOTHING
 from models.registry import architecture
 from models.release import MANIFEST, ReleaseError, load_network, load_release
 from models.spec import NetworkSpec
+
+IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
+"""Of red, green and blue, each in [0, 1]."""
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +91,26 @@ def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:
             log.debug("%s into %s", path, candidate.name, exc_info=True)
             continue
         if not options or _head_alone_differs(path, whole):
+            _scale_as_imagenet(candidate)
             copy_backbone(candidate, model)
             return
     raise ReleaseError(
         f"{path} does not hold weights of {network.architecture}: {_why(path)}; give a .weights.h5 file of that "
         "architecture, or its architecture with --network"
     )
+
+
+def _scale_as_imagenet(network: Any) -> None:
+    """Square the variance of keras.applications' own EfficientNet weights, whose files hold deviations in its place.
+
+    With `weights="imagenet"` it adds a layer that divides by the root of these once more. That layer has no weights, so
+    a file does not tell of it.
+    """
+    for layer in network.layers:
+        if type(layer).__name__ == "Normalization":
+            mean, variance, *rest = layer.get_weights()
+            if np.allclose(variance, IMAGENET_DEVIATIONS, atol=1e-4):
+                layer.set_weights([mean, variance**2, *rest])
 
 
 def _why(path: Path) -> str:

@@ -22,9 +22,11 @@ from typing import Any
 import numpy as np
 
 from models.arrays import Arrays
+from models.checkpoints import AnotherTask
 from models.environment import prepare_environment
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
 from models.registry import ARCHITECTURES, INPUT_PX
+from models.release import save_weights
 from models.spec import NetworkSpec
 
 
@@ -42,11 +44,22 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tupl
             found = {name: held[name] for name in held.files}
     except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read ({error}); write it with `shelfwise export-arrays`") from error
+    ids = tuple(map(str, found.get("category_ids", ())))
     for name in ("squares", "held_out_squares"):
         labels = found.get(name.replace("squares", "labels"))
         squares = found.get(name)
         if squares is None or labels is None or squares.dtype != np.uint8 or squares.shape[0] != len(labels):
             raise ValueError(f"{path} lacks {name}, uint8, with a label each; write all four arrays with numpy.savez")
+        side_px = found["squares"].shape[1]
+        if squares.shape[1:] != (side_px, side_px, 3) or not len(squares):
+            raise ValueError(
+                f"{path} holds {name} of shape {squares.shape}; expected (count, {side_px}, {side_px}, 3), at least one"
+            )
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or (ids and labels.max() >= len(ids)):
+            raise ValueError(
+                f"{path}: the labels of {name} go from {labels.min()} to {labels.max()}, of {labels.dtype}; expected "
+                f"whole numbers from 0 to {len(ids) - 1 if ids else 'one less than there are categories'}"
+            )
     data = Arrays(
         squares=found["squares"],
         labels=found["labels"],
@@ -55,7 +68,7 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tupl
         batch_size=batch_size,
         seed=seed,
     )
-    return data, tuple(map(str, found.get("category_ids", ()))), str(found.get("taxonomy_version", ""))
+    return data, ids, str(found.get("taxonomy_version", ""))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_environment()
     try:
         best = _run(options)
+    except AnotherTask as error:
+        sys.stderr.write(f"{error}, or choose another --work-dir\n")
+        return 1
     except (TrainingFailed, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -80,7 +96,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, required=True, help="for the checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="a .keras or .weights.h5 file")
     parser.add_argument("--unfreeze-from", default="")
-    parser.add_argument("--head-epochs", type=int, default=2)
+    parser.add_argument("--head-epochs", type=int, help="with all but the head frozen; 2 unless it starts from nothing")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--head-learning-rate", type=float, default=1e-3)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
@@ -94,6 +110,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.output.name.endswith((".keras", ".weights.h5")):
         parser.error(f"--output {options.output} must end in .keras or .weights.h5")
+    if options.start_from == NOTHING and (options.head_epochs or options.unfreeze_from):
+        parser.error("what starts from nothing is trained whole; leave --head-epochs and --unfreeze-from out")
+    if options.head_epochs is None:
+        options.head_epochs = 0 if options.start_from == NOTHING else 2
+    if not options.head_epochs + options.epochs:
+        parser.error("with 0 epochs nothing is trained; raise --epochs")
     smallest = INPUT_PX[options.network][0]
     if options.input_px < smallest:
         parser.error(f"{options.network} takes inputs of at least {smallest} px; raise --input-px")
@@ -108,12 +130,28 @@ def _run(options: argparse.Namespace) -> str:
     names = {field.name for field in fields(Recipe)}
     recipe = Recipe(**{name: value for name, value in vars(options).items() if name in names})
     if options.start_from == NOTHING:
-        recipe = replace(recipe, head_epochs=0, unfreeze_from="", train_norms=True)
+        recipe = replace(recipe, train_norms=True)
     data, ids, version = read_arrays(options.arrays, batch_size=options.batch_size, seed=options.seed)
+    side_px = data.squares.shape[1]
+    if side_px != options.input_px:  # serving makes this network's input of the image, not of another square
+        raise ValueError(
+            f"{options.arrays} holds squares of {side_px} px and the network's input is {options.input_px} px; write "
+            f"them with `shelfwise export-arrays --side-px {options.input_px}`"
+        )
     categories = len(ids) or int(max(data.labels.max(), data.held_out_labels.max())) + 1
     counts = tuple(np.bincount(data.labels, minlength=categories).tolist())
     network = NetworkSpec(options.network, options.input_px, options.output.name, "", 1.0)
-    task = Task(network, data.squares.shape[1], counts, options.work_dir)
+    task = Task(
+        network,
+        side_px,
+        counts,
+        options.work_dir,
+        data_sha256=data.sha256(),
+        start=options.start_from,
+        category_ids=ids,
+        taxonomy_version=version,
+        batch_size=options.batch_size,
+    )
 
     def start(model: Any) -> None:
         fill(model, network, options.start_from, category_ids=ids, taxonomy_version=version)
@@ -123,9 +161,14 @@ def _run(options: argparse.Namespace) -> str:
             sys.stderr.write(f"epoch {epoch}: {figures}\n")
 
     model, progress = train(task, recipe, data, start=start, watch=watch)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    save = model.save if options.output.suffix == ".keras" else model.save_weights
-    save(options.output)
+    try:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(model, options.output)
+    except OSError as error:
+        raise TrainingFailed(
+            f"{options.output} cannot be written ({error.strerror or error}); free some space and run the same "
+            f"command: what was trained is kept in {options.work_dir}"
+        ) from error
     return f"best epoch {progress.best_epoch}, {progress.history[progress.best_epoch - 1]}"
 
 

@@ -19,7 +19,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,14 @@ from models.augmentation import augment_article
 from models.calibrated import calibrated
 from models.calibration import calibration_error, combine
 from models.card import NAME, model_card
+from models.checkpoints import AnotherTask
 from models.decision import decide
 from models.environment import prepare_environment
 from models.inputs import decode_square
 from models.predictor import EnsemblePredictor
 from models.program import program_version
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
-from models.release import MANIFEST, Release, load_release, save_release, sha256_of, to_float16
+from models.release import MANIFEST, Release, load_release, save_release, save_weights, sha256_of, to_float16
 from models.spec import Images, NetworkSpec
 from models.starts import fill
 
@@ -77,7 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
         release = run(options, command=" ".join(["python -m models.train_fashion_mnist", *words]))
-    except (TrainingFailed, ValueError, OSError) as error:
+    except AnotherTask as error:
+        log.error("%s, or choose another --work-dir", error)
+        return 1
+    except OSError as error:
+        remedy = f"free some space and run the same command: what was trained is kept in {options.work_dir}"
+        log.error("%s could not be made (%s); %s", options.output, error, remedy)
+        return 1
+    except (TrainingFailed, ValueError) as error:
         log.error("%s", error)
         return 1
     log.info("wrote %s: %s", options.output, json.dumps(release.metrics))
@@ -104,6 +112,8 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     options.network = options.network or list(PLANS)
     for name in PLANS:
         start = _of(options.start_from, name)
+        if name in options.network and _of(options.unfreeze_from, name) and (start or NOTHING) == NOTHING:
+            parser.error(f"{name} starts from nothing and is trained whole; leave --unfreeze-from out for it")
         if name not in options.network and not (Path(start or "") / MANIFEST).is_file():
             parser.error(f"{name} is not trained, so --start-from must name a release that has it")
     return options
@@ -175,8 +185,18 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
     recipe = _recipe(name, start, options)
     network = NetworkSpec(name, plan.input_px, f"{name}.weights.h5", "", 1.0)
     counts = tuple(np.bincount(data.labels, minlength=len(fashion_mnist.CATEGORIES)).tolist())
-    task = Task(network, DECODE_PX, counts, options.work_dir / name)
-    ids = [category.category_id for category in fashion_mnist.CATEGORIES]
+    ids = tuple(category.category_id for category in fashion_mnist.CATEGORIES)
+    task = Task(
+        network,
+        DECODE_PX,
+        counts,
+        options.work_dir / name,
+        data_sha256=data.sha256(),
+        start=start,
+        category_ids=ids,
+        taxonomy_version=TAXONOMY,
+        batch_size=plan.batch_size,
+    )
 
     def begin(model: Any) -> None:
         fill(model, network, start, category_ids=ids, taxonomy_version=TAXONOMY)
@@ -188,15 +208,14 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
     data = replace(data, batch_size=plan.batch_size)
     model, progress = train(task, recipe, data, start=begin, watch=watch)
     full, half = task.work_dir / "full.weights.h5", task.work_dir / "half.weights.h5"
-    model.save_weights(full)
+    save_weights(model, full)
     to_float16(full, half)
     return (
         network,
         half,
         {
             "starts_from": Path(start).name,
-            "recipe": json.dumps(asdict(recipe)),
-            "best_epoch": progress.best_epoch,
+            **progress.told(recipe),
             "seconds": round(sum(epoch["seconds"] for epoch in progress.history)),
         },
     )

@@ -6,10 +6,13 @@ dataset; `models.train_fashion_mnist` from arrays.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoints import Arrays, Checkpoint, Progress
+from models.checkpoints import Arrays, Checkpoint, Progress, refuse_another
 from models.checkpoints import load as load_checkpoint
+from models.devices import device
 from models.phases import compiled, first_trained, refresh, weights_by_category
 from models.recipe import CHECKPOINT, Batch, Recipe, Task, TrainingData, TrainingFailed, Watch
 from models.registry import architecture
+
+log = logging.getLogger(__name__)
 
 
 def start_backend() -> None:
@@ -45,12 +51,18 @@ def train(
         The keras.Model to logits with its best epoch's weights, in float32, and how it went.
 
     Raises:
-        TrainingFailed: If the loss is no number, or the checkpoint cannot be written; earlier epochs are kept.
+        TrainingFailed: If the loss is no number, no image is left, or the checkpoint cannot be written; earlier epochs
+            are kept.
+        AnotherTask: If the checkpoint is of another task.
         ValueError: If `unfreeze_from` is no layer, with those that are.
     """
     keras.utils.set_random_seed(recipe.seed)
     path = task.work_dir / CHECKPOINT
+    refuse_another(task, recipe)
     held = load_checkpoint(path)
+    if recipe.mixed_precision and not device().accelerator:
+        log.warning("float16 gains nothing on %s; it computes in float32", device().name)
+        recipe = replace(recipe, mixed_precision=False)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16" if recipe.mixed_precision else "float32")
     try:
@@ -60,6 +72,8 @@ def train(
             held = Checkpoint(Progress(), network.get_weights(), network.get_weights(), [])
         else:
             network.set_weights(held.weights)
+        held.progress.task = task.description(recipe)
+        held.progress.finished = _finished(held.progress, recipe)
         refresh(network)
         first_trained(network, recipe.unfreeze_from)
         if not held.progress.finished:
@@ -92,26 +106,36 @@ def _epochs(
             whole, phase = compiled(task, recipe, network, data.steps, head=head), head
             going_on = held.optimizer and (progress.head_epochs == progress.epochs) == head
             _restore(whole.optimizer, held.optimizer if going_on else [])
+            if head:  # its rate is a variable of the optimizer, and after a loss that is no number another one
+                whole.optimizer.learning_rate = recipe.head_learning_rate
         started = time.perf_counter()
         figures = _one_epoch(whole, task, data, progress.epochs, weights, watch)
         figures["seconds"] = round(time.perf_counter() - started, 3)
         number = progress.epochs + 1
-        if not all(map(math.isfinite, figures.values())):
-            raise TrainingFailed(
-                f"the loss of {task.network.architecture} became {figures['loss']} in epoch {number}; lower the "
-                f"learning rate and run the same command: the {progress.epochs} epochs before are kept in "
-                f"{task.work_dir}"
-            )
+        for name, loss in (("loss", figures["loss"]), ("held-out loss", figures.get("val_loss", 0.0))):
+            if not math.isfinite(loss):
+                raise TrainingFailed(
+                    f"the {name} of {task.network.architecture} became {loss} in epoch {number}; lower the learning "
+                    f"rate{' of the head' if head else ''} and run the same command: the {progress.epochs} epochs "
+                    f"before are kept in {task.work_dir}"
+                )
+        progress.note(recipe)
         progress.history.append(figures)
         progress.epochs, progress.head_epochs = number, progress.head_epochs + head
         if figures["val_loss"] < progress.best_loss:
             progress.best_loss, progress.best_epoch, best = figures["val_loss"], number, network.get_weights()
-        waited = number - max(progress.best_epoch, progress.head_epochs)
-        progress.finished = number >= recipe.head_epochs + recipe.epochs or (not head and waited >= recipe.patience)
+        progress.finished = _finished(progress, recipe)
         optimizer = [np.asarray(variable) for variable in whole.optimizer.variables]
         held = Checkpoint(progress, network.get_weights(), best, optimizer)
         _save(held, task.work_dir)
     return held
+
+
+def _finished(progress: Progress, recipe: Recipe) -> bool:
+    """Say whether nothing is left; asked anew of a checkpoint, for the call may ask for more epochs than before."""
+    waited = progress.epochs - max(progress.best_epoch, progress.head_epochs)
+    in_head = progress.epochs == progress.head_epochs
+    return progress.epochs >= recipe.head_epochs + recipe.epochs or (not in_head and waited >= recipe.patience)
 
 
 def _restore(optimizer: Any, values: Arrays) -> None:
@@ -126,11 +150,22 @@ def _one_epoch(
 ) -> dict[str, float]:
     categories = len(task.counts)
 
-    def ready(batches: Iterator[Batch], *, weighted: bool) -> Iterator[tuple[Any, ...]]:
-        for images, labels in batches:
-            targets = np.eye(categories, dtype=np.float32)[labels]
-            counted = weights[labels] if weighted and weights is not None else np.ones(len(labels), np.float32)
-            yield images, targets, counted
+    failures: list[Exception] = []
+
+    def ready(batches: Iterator[Batch], *, held_out: bool) -> Iterator[tuple[Any, ...]]:
+        empty = True
+        try:
+            for images, labels in batches:
+                targets = np.eye(categories, dtype=np.float32)[labels]
+                counted = np.ones(len(labels), np.float32) if held_out or weights is None else weights[labels]
+                yield images, targets, counted
+                empty = False
+            if empty:
+                part = "held-out" if held_out else "training"
+                raise TrainingFailed(f"none of the {part} images could be decoded; make them anew, and train again")
+        except Exception as error:  # a backend's own thread reads this, and would say it in its own words
+            failures.append(error)
+            raise
 
     steps = data.steps
 
@@ -146,16 +181,28 @@ def _one_epoch(
                 watch(epoch + 1, batch + 1, steps, figures)
 
     watching: Any = Watching()
-    training = ready(data.batches(epoch), weighted=True)
-    done = whole.fit(training, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False, callbacks=[watching])
+    training = ready(data.batches(epoch), held_out=False)
+    with _said_as_it_was(failures):
+        done = whole.fit(training, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False, callbacks=[watching])
     figures = {name: float(values[-1]) for name, values in done.history.items()}
     if math.isfinite(figures["loss"]):
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _said_as_it_was(failures):
             # That held-out data end is no surprise: nobody counted how many of them still decode.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            measured = whole.evaluate(ready(data.held_out(), weighted=False), verbose=0, return_dict=True)
+            measured = whole.evaluate(ready(data.held_out(), held_out=True), verbose=0, return_dict=True)
         figures |= {f"val_{name}": float(value) for name, value in measured.items()}
     return figures
+
+
+@contextmanager
+def _said_as_it_was(failures: list[Exception]) -> Iterator[None]:
+    """Raise what the data raised, in place of what a backend makes of it."""
+    try:
+        yield
+    except Exception:
+        if failures:
+            raise failures[0] from None
+        raise
 
 
 def _save(held: Checkpoint, work_dir: Path) -> None:

@@ -74,6 +74,13 @@ def test_only_the_dataset_module_imports_petastorm(folder: str) -> None:
     assert importers <= {"dataset.py"}
 
 
+def test_only_what_asks_for_a_device_names_a_backend() -> None:
+    """The networks and their training are written for Keras, whichever backend it runs on."""
+    backends = {"tensorflow", "jax", "torch"}
+    importers = {path.name for path in modules("models") if backends & {top(name) for name in imports(path)}}
+    assert importers == {"devices.py", "predictor.py", "lite0.py"}, "the last reads a file of PyTorch's"
+
+
 def test_jobs_do_not_import_the_command_line() -> None:
     importers = {path.name for path in modules("jobs") if "jobs.cli" in set(imports(path))}
     assert importers == {"shelfwise_job.py"}, "only the console script and spark-submit's file start the command line"

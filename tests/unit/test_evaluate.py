@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import Places, UsageError
+from jobs.config import Places, RunFailed, UsageError
 from jobs.evaluate import compare, decisions, run
 from jobs.evaluation_page import worst_mistakes, write
 from jobs.labels import labelled_images, part_of
@@ -100,6 +100,13 @@ def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateCon
     assert text.count("data:image/webp;base64,UklGR") == 3
     assert text.count("<svg") == 2
     assert json.loads(as_json.read_text(encoding="utf-8"))["comparison"]["p_value"] == 1.0
+
+
+def test_a_page_that_cannot_be_written_is_a_sentence(config: EvaluateConfig, tmp_path: Path) -> None:
+    document, measured, release = run([Path("one")], config, load)
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(RunFailed, match=r"cannot be written to .*file.* choose another --output"):
+        write(tmp_path / "file" / "out", document, measured, release)
 
 
 def test_the_worst_mistakes_are_the_surest_ones(config: EvaluateConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import keras
 import pytest
 
 from jobs import releases
-from jobs.config import UsageError
+from jobs.config import RunFailed, UsageError
 from jobs.releases import Import
 from jobs.settings import Settings
 from models.card import NAME
@@ -178,6 +179,15 @@ class TestImport:
         assert (Path(done["release_dir"]) / NAME).is_file()
         with pytest.raises(UsageError, match="never changed"):
             releases.import_(settings, self.told(tmp_path))
+
+    def test_places_that_cannot_be_read_or_written_are_sentences(self, settings: Settings, tmp_path: Path) -> None:
+        told = self.told(tmp_path, samples=tmp_path / "absent")
+        with pytest.raises(UsageError, match=r"--samples .*absent cannot be read \(No such file or directory\)"):
+            releases.import_(settings, told)
+        releases.roots(settings)[0].parent.mkdir(parents=True, exist_ok=True)
+        releases.roots(settings)[0].write_text("no directory")
+        with pytest.raises(RunFailed, match="release theirs-1 could not be written"):
+            releases.import_(settings, replace(told, samples=None))
 
     def test_what_is_refused_leaves_nothing(self, settings: Settings, tmp_path: Path) -> None:
         (tmp_path / "four.txt").write_text("a\nb\nc\nd\n")

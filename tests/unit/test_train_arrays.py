@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,56 @@ def test_its_weights_are_those_of_the_architecture(tmp_path: Path, capsys: pytes
     assert main([*words, *place]) == 0
     assert "best epoch" in capsys.readouterr().out
     architecture("tiny").build(input_px=16, categories=2).load_weights(output)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"labels": np.arange(40) % 3, "category_ids": np.array(["a", "b"])}, "labels of squares go from 0 to 2"),
+        ({"held_out_labels": np.full(10, -1)}, "labels of held_out_squares go from -1 to -1"),
+        ({"labels": np.full(40, 0.5)}, "whole numbers from 0"),
+        (
+            {"held_out_squares": np.zeros((10, 9, 16, 3), np.uint8)},
+            r"held_out_squares of shape \(10, 9, 16, 3\); expected",
+        ),
+        ({"squares": np.zeros((0, 16, 16, 3), np.uint8), "labels": np.zeros(0, int)}, "at least one"),
+    ],
+)
+def test_arrays_that_cannot_be_learned_from_are_a_sentence(
+    change: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with np.load(write(tmp_path / "a.npz")) as held:
+        np.savez(tmp_path / "b.npz", **{**held, **change})
+    with pytest.raises(ValueError, match=sentence):
+        read_arrays(tmp_path / "b.npz", batch_size=8, seed=1)
+
+
+def test_squares_of_another_side_than_the_input_are_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Serving makes the input of the image itself, in one step; of a larger square it would be another input."""
+    words = ["--network", "tiny", "--input-px", "20", "--work-dir", str(tmp_path / "work"), "--output", "a.keras"]
+    assert main([*words, "--arrays", str(write(tmp_path / "a.npz"))]) == 1
+    assert "holds squares of 16 px and the network's input is 20 px; write them with" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--head-epochs", "2"], "starts from nothing is trained whole; leave --head-epochs"),
+        (["--unfreeze-from", "block2a"], "starts from nothing is trained whole; leave --head-epochs"),
+        (["--epochs", "0"], "with 0 epochs nothing is trained"),
+    ],
+)
+def test_epochs_that_would_train_otherwise_than_told_are_refused(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--arrays", "a.npz", "--work-dir", str(tmp_path), "--output", "a.keras"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["--network", "tiny", "--input-px", "16", *place, *words])
+    assert stopped.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_missing_array_is_a_sentence(tmp_path: Path) -> None:
@@ -108,7 +159,9 @@ def test_a_file_that_holds_no_arrays_is_a_sentence(tmp_path: Path, capsys: pytes
 
 def test_no_spark_and_no_tensorflow_is_imported_for_it() -> None:
     absent = "pyspark petastorm tensorflow pyarrow pandas sqlalchemy click"
-    modules = "models.train_arrays, models.recipe, models.train_fashion_mnist"
-    code = f"import sys\nfor name in {absent.split()}: sys.modules[name] = None\nimport {modules}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    modules = "models.train_arrays, models.train_fashion_mnist, models.training, models.phases, models.starts"
+    # Keras itself needs one of three backends, of which only TensorFlow may be here; of it no name may be used.
+    keras = "sys.modules['keras'] = mock.MagicMock()"
+    code = f"import sys\nfrom unittest import mock\nfor name in {absent.split()}: sys.modules[name] = None\n{keras}\n"
+    done = subprocess.run([sys.executable, "-c", f"{code}import {modules}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -7,14 +7,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from jobs.config import Places
+from jobs import arrays_file
+from jobs.arrays_file import ArraysConfig
+from jobs.config import Places, RunFailed
 from jobs.dataset import read_labelled, read_shard
-from jobs.labels import LabelledImage, labelled_images
+from jobs.image_batches import batch_of
+from jobs.labels import LabelledImage, labelled_images, part_of
+from jobs.schema import IMAGES
+from jobs.shards import ShardWriter
 from jobs.training_data import DatasetBatches
-from tests.labelled import LEAVES, write_labelled
+from tests.dataset_rows import image_row
+from tests.labelled import DAY, LEAVES, write_labelled
 
 
 @pytest.fixture
@@ -89,6 +97,56 @@ def test_no_reader_ends_before_its_rows(images: list[LabelledImage], monkeypatch
         assert sum(len(labels) for _, labels in found) == 210
     shard = files[0]
     assert sum(len(batch) for batch in read_shard(shard, side_px=16, batch_size=32, workers=2)) in (1, 70)
+
+
+def test_every_way_out_of_a_shard_gives_the_same_squares(tmp_path: Path) -> None:
+    """Training, serving, the quarantine's helper and the arrays for elsewhere: one function behind all of them."""
+    places, random = Places(tmp_path), np.random.default_rng(4)
+    writer = ShardWriter(places.partition(places.images, DAY), IMAGES, shard_bytes=10**9)
+    for number in range(60):
+        pixels = random.integers(0, 256, (random.integers(9, 60), random.integers(9, 60), 3), np.uint8)
+        jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
+        row = image_row(f"p{number:02d}", category=LEAVES[number % 2], image_sha256=f"s{number}", jpeg=jpeg)
+        writer.add(row)
+    writer.flush()
+    found = labelled_images(places)
+    [shard] = {image.shard for image in found}
+    numbers = {image.key: number for number, image in enumerate(found)}
+    served = {
+        str(product_id): square
+        for batch in read_shard(shard, side_px=16, batch_size=32, workers=2)
+        for product_id, square in zip(batch.columns["product_id"], batch.images, strict=True)
+    }
+    assert len(served) == 60
+    learned = {
+        found[number].product_id: square
+        for squares, labels in read_labelled([shard], numbers, side_px=16, workers=2)
+        for square, number in zip(squares, labels, strict=True)
+    }
+    with pq.ParquetFile(shard) as file:
+        helped = batch_of(file, 0, range(60), 16)
+    by_helper = dict(zip(helped.columns["product_id"], helped.images, strict=True))
+    for product_id, square in served.items():
+        np.testing.assert_array_equal(learned[product_id], square)
+        np.testing.assert_array_equal(by_helper[product_id], square)
+    arrays_file.run(ArraysConfig(places, tmp_path / "a.npz", 16))
+    with np.load(tmp_path / "a.npz") as held:
+        for part, name in (("train", "squares"), ("validation", "held_out_squares")):
+            own = [square.tobytes() for product_id, square in served.items() if part_of(product_id) == part]
+            assert sorted(square.tobytes() for square in held[name]) == sorted(own)
+
+
+def test_a_damaged_file_is_named(images: list[LabelledImage]) -> None:
+    """In the bytes of its images, behind a footer that is sound; and without its end."""
+    damaged = sorted({image.shard for image in images})[1]
+    whole = bytearray(damaged.read_bytes())
+    sentence = rf"{damaged.name} cannot be read \(.*\); delete that file and ingest its date again"
+    for content in (bytes(whole[: len(whole) // 2]), bytes(4) + bytes(range(256)) * 40 + bytes(whole[10244:])):
+        damaged.write_bytes(content)
+        with pytest.raises(RunFailed, match=sentence):
+            list(data(images).batches(0))
+        with pytest.raises(RunFailed, match=sentence):
+            list(data(images).held_out())
 
 
 def test_counts_are_by_category(images: list[LabelledImage]) -> None:

@@ -1,0 +1,54 @@
+"""What is typed for finetune, and what it is told: phases for networks that have none are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from jobs import finetune as job
+from jobs.cli_models import finetune
+from jobs.config import UsageError
+
+
+def config_of(monkeypatch: pytest.MonkeyPatch, home: Path, *words: str) -> Any:
+    """Return what the job is told by a command line."""
+    told: list[Any] = []
+    monkeypatch.setenv("SHELFWISE_HOME", str(home))
+
+    def run(config: Any, *, watch: Any) -> dict[str, Any]:
+        told.append(config)
+        return {}
+
+    monkeypatch.setattr(job, "run", run)
+    CliRunner().invoke(finetune, ["--release-id", "r-1", *words], catch_exceptions=False, standalone_mode=False)
+    return told[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--start-from", "nothing", "--head-epochs", "1"], "trained whole; leave --head-epochs out"),
+        (["--start-from", "nothing", "--unfreeze-from", "block6a"], "give --unfreeze-from as NETWORK=BLOCK"),
+        (["--start-from", "xception=nothing", "--unfreeze-from", "block6"], "xception starts from nothing"),
+        (["--start-from", "nothing", "--epochs", "0"], "with 0 epochs, of the head and after it, nothing is trained"),
+        (["--head-epochs", "0", "--epochs", "0"], "with 0 epochs, of the head and after it, nothing is trained"),
+    ],
+)
+def test_what_would_silently_be_dropped_is_refused(
+    words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        config_of(monkeypatch, tmp_path, *words)
+
+
+def test_the_head_is_trained_alone_first_unless_nothing_is_started_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--start-from", "imagenet", "--start-from", "xception=nothing"]
+    plans = config_of(monkeypatch, tmp_path, *words, "--unfreeze-from", "efficientnetb0=block6").networks
+    assert [(plan.recipe.head_epochs, plan.recipe.unfreeze_from) for plan in plans] == [(2, "block6"), (0, "")]
+    plans = config_of(monkeypatch, tmp_path, *words, "--head-epochs", "5").networks
+    assert [plan.recipe.head_epochs for plan in plans] == [5, 0]
