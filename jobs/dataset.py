@@ -244,6 +244,8 @@ def read_labelled(
         finally:
             reader.stop()
             reader.join()
+    except MemoryError:  # pyarrow's own is an ArrowException too
+        raise
     except (pa.ArrowException, OSError):
         _name_the_damaged(files, columns)
         raise
