@@ -22,6 +22,7 @@ from models.spec import Category, NetworkSpec
 from sql.errors import UnknownNameError
 from sql.store import ProductDatabase, open_database
 from tests import tiny_network
+from tests.unit.test_foreign import trained
 
 CATEGORIES = (Category("a.one", "A > One"), Category("a.two", "A > Two"), Category("b", "B"))
 Make = Callable[..., Path]
@@ -157,7 +158,8 @@ class TestImport:
         inputs = keras.Input((32, 32, 3))
         body = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
         features = keras.layers.GlobalAveragePooling2D()(body(inputs))
-        keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features)).save(tmp_path / "theirs.keras")
+        theirs = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
+        trained(theirs, 32, sees=(0.0, 255.0)).save(tmp_path / "theirs.keras")  # an untrained one says nothing apart
         (tmp_path / "classes.txt").write_text("a.one,A > One\na.two\nb\n")
         values = {
             "path": tmp_path / "theirs.keras",
