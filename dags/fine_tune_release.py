@@ -15,7 +15,7 @@ from airflow.sdk import DAG, Param
 from shelfwise_steps import DEFAULTS, NAME, PERSON, LocalStep
 
 RELEASE = "{{ params.release_id }}"
-PART = "{{ '--part=' ~ params.part if params.part != 'all' else '' }}"
+PART = "--part={{ params.part }}"
 FIGURES = """
 {% set all = ti.xcom_pull('evaluate') %}{% set pair = all.comparison %}
 | release | accuracy on {{ all.part }} products | right where the other is wrong |

@@ -51,7 +51,11 @@ def dataset_options(command: Any) -> Any:
 @click.command()
 @click.option("--release", metavar="RELEASE", help="A release's directory or release_id; by default the one in use.")
 @click.option("--compare", nargs=2, metavar="A B", help="Two releases, measured on the same products.")
-@click.option("--part", type=click.Choice(PARTS), help="Only this part of the products; by default all of them.")
+@click.option(
+    "--part",
+    type=click.Choice((*PARTS, "all")),
+    help="Which products; by default all, or test for a release that finetune or calibrate made.",
+)
 @click.option("--output", "directory", type=click.Path(path_type=Path), help="Where the two files go.")
 @dataset_options
 @json_option
@@ -67,11 +71,13 @@ def evaluate(
 ) -> None:
     """Measure a release on labelled products.
 
-    Writes evaluation.json and evaluation.html. Labelled are the ingested products that the catalog gives a category.
+    Writes evaluation.json and evaluation.html. Labelled are the ingested products that the catalog gives a category. A
+    tenth of them is the part test, by a hash of product_id: finetune and calibrate leave it alone.
 
     \b
     Example:
-      shelfwise evaluate --part test
+      shelfwise evaluate --release shop-2
+      shelfwise evaluate --part all
       shelfwise evaluate --compare fashion-mnist-1 fashion-mnist-2 --output /tmp/comparison
     """
     from jobs import evaluate as evaluation
@@ -79,16 +85,25 @@ def evaluate(
     from jobs.measure import EvaluateConfig
     from jobs.releases import in_use
     from jobs.station import load_predictor
+    from models.release import load_release
 
     if release and compare:
         raise UsageError("--compare names both releases itself; leave --release out")
     settings = Settings()
     directories = [in_use(settings, name).absolute() for name in compare or (release,)]
-    config = EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, part=part, **options)
+    part, why = (part, "") if part else evaluation.usual_part([load_release(one) for one in directories])
+    config = EvaluateConfig(
+        settings.places,
+        first=first or date.min,
+        last=last or date.max,
+        part=None if part == "all" else part,
+        part_reason=why,
+        **options,
+    )
     document, measured, loaded = evaluation.run(directories, config, load_predictor)
-    name = f"{loaded.release_id}-{part or 'all'}"
+    name = f"{loaded.release_id}-{part}"
     if compare:
-        name = f"{loaded.release_id}-against-{document['comparison']['second']}-{part or 'all'}"
+        name = f"{loaded.release_id}-against-{document['comparison']['second']}-{part}"
     target = directory or settings.places.local_home / "evaluations" / name
     written, page = write(target, document, measured, loaded)
     if as_json:
@@ -173,11 +188,11 @@ def _short(document: dict[str, Any]) -> dict[str, Any]:
     auto = document["decisions"]["auto"]
     shown = {
         "release_id": document["release_id"],
-        "part": document["part"],
+        "part": f"{document['part']} ({document['part_reason']})" if document["part_reason"] else document["part"],
         "products": document["products"],
         **{name: leaf[name] for name in ("top1", "top3", "macro_f1", "networks", "agreement")},
-        "calibration_error": document["calibration"]["after"],
-        "calibration_error_before": document["calibration"]["before"],
+        "calibration_error": leaf["calibration"]["after"],
+        "calibration_error_before": leaf["calibration"]["before"],
         "automatic": {"share": auto["share"], "precision": auto["precision"]},
     }
     if "comparison" in document:

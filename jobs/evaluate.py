@@ -34,7 +34,6 @@ Load = Callable[[Path], tuple[Predictor, Release, float]]
 def figures(measured: Measured, release: Release) -> dict[str, Any]:
     """Return everything that an evaluation says, as a JSON document."""
     ids = [category.category_id for category in release.categories]
-    confidences, hits = measured.confidences.max(axis=1), measured.hits
     return {
         "release_id": release.release_id,
         "taxonomy_version": release.taxonomy_version,
@@ -43,13 +42,6 @@ def figures(measured: Measured, release: Release) -> dict[str, Any]:
         "failed_images": measured.failed,
         "data_sha256": data_sha256(measured.first_images),
         "decisions": decisions(measured, release),
-        "calibration": {
-            "before": calibration_error(measured.raw.max(axis=1), measured.raw.argmax(axis=1) == measured.labels),
-            "after": calibration_error(confidences, hits),
-            "reliability": reliability(confidences, hits),
-            "reliability_before": reliability(measured.raw.max(axis=1), measured.raw.argmax(axis=1) == measured.labels),
-        },
-        "risk_coverage": risk_coverage(confidences, hits),
         "levels": [_level(measured, ids, depth) for depth in _depths(ids)],
     }
 
@@ -123,10 +115,21 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
         log.info("evaluate: %s images of %s", len(images), release.release_id)
         measured.append(measure(predictor, release, images, config))
         loaded.append(release)
-    document = {"part": config.part or "all", **figures(measured[0], loaded[0])}
+    document = {"part": config.part or "all", "part_reason": config.part_reason, **figures(measured[0], loaded[0])}
     if len(releases) == 2:
         document["comparison"] = compare(measured[0], measured[1], (loaded[0], loaded[1]))
     return document, measured[0], loaded[0]
+
+
+def usual_part(releases: Sequence[Release]) -> tuple[str, str]:
+    """Return the part that releases are measured on unless another is asked for, and why it is not all of them.
+
+    On products that networks have learned from, or that a temperature was fitted to, they look better than they are.
+    """
+    fitted = [one.release_id for one in releases if {"train_images", "calibrated_on_part"} & one.training.keys()]
+    if not fitted:
+        return "all", ""
+    return "test", f"{' and '.join(fitted)} may have been fitted to products of the other parts; --part all takes all"
 
 
 def _depths(ids: Sequence[str]) -> list[int]:
@@ -143,6 +146,8 @@ def _level(measured: Measured, ids: Sequence[str], depth: int) -> dict[str, Any]
     answers = np.stack(list(networks.values()))
     agree = (answers == answers[0]).all(axis=0)
     hits = rows.argmax(axis=1) == labels
+    raw = fold(measured.raw, measured.labels, names)[0]
+    before, after = (raw.max(axis=1), raw.argmax(axis=1) == labels), (rows.max(axis=1), hits)
     return {
         "depth": depth,
         "leaf": depth == _depths(ids)[0],
@@ -150,5 +155,12 @@ def _level(measured: Measured, ids: Sequence[str], depth: int) -> dict[str, Any]
         "agreement": float(agree.mean()),
         "accuracy_where_networks_agree": float(hits[agree].mean()) if agree.any() else None,
         "accuracy_where_networks_differ": float(hits[~agree].mean()) if (~agree).any() else None,
+        "calibration": {
+            "before": calibration_error(*before),
+            "after": calibration_error(*after),
+            "reliability_before": reliability(*before),
+            "reliability": reliability(*after),
+        },
+        "risk_coverage": risk_coverage(*after),
         **quality(rows, labels, kept),
     }

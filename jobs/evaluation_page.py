@@ -72,15 +72,19 @@ def write(directory: Path, document: Mapping[str, Any], measured: Measured, rele
 
 def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
     """Return the page; whatever a catalog calls its products and categories is escaped."""
-    calibration = document["calibration"]
+    charts = [_charts(level) for level in document["levels"]]
+    return pages.render("evaluation.html", {"document": document, "mistakes": mistakes, "charts": charts})
+
+
+def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:
+    """Draw how sure the answers of one level are; the charts escape their own texts."""
     bins = {
-        "before": [point[:2] for point in calibration["reliability_before"]],
-        "after": [point[:2] for point in calibration["reliability"]],
+        "before": [point[:2] for point in level["calibration"]["reliability_before"]],
+        "after": [point[:2] for point in level["calibration"]["reliability"]],
     }
-    curve = [(share, wrong) for _, share, wrong in document["risk_coverage"]]
+    curve = [(share, wrong) for _, share, wrong in level["risk_coverage"]]
     highest = max(max(wrong for _, wrong in curve), 0.01)
-    # The charts escape their own texts.
-    charts = {
+    return {
         "reliability": Markup(  # noqa: S704
             svg_chart(bins, across="mean confidence", up="accuracy", diagonal=True, dots=True)
         ),
@@ -88,7 +92,6 @@ def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
             svg_chart({"wrong": curve}, across="share let through", up="wrong among these", top=highest)
         ),
     }
-    return pages.render("evaluation.html", {"document": document, "mistakes": mistakes, **charts})
 
 
 def worst_mistakes(measured: Measured, release: Release, *, count: int = MISTAKES) -> list[Mistake]:

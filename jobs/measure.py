@@ -29,6 +29,7 @@ class EvaluateConfig:
         first: First ingest date.
         last: Last ingest date, included.
         part: `train`, `validation` or `test`; None is every product.
+        part_reason: Why it is this part, where nobody asked for it.
         batch_size: Images a call of the networks.
         decode_workers: Threads that decode while the networks compute.
     """
@@ -37,6 +38,7 @@ class EvaluateConfig:
     first: date = date.min
     last: date = date.max
     part: str | None = None
+    part_reason: str = ""
     batch_size: int = 32
     decode_workers: int = 2
 
@@ -44,7 +46,7 @@ class EvaluateConfig:
         """List what is measured on."""
         images = labelled_images(self.places, first=self.first, last=self.last, part=self.part)
         if not images:
-            raise UsageError(f"no labelled product is in the part {self.part!r}; measure another part, or all of them")
+            raise UsageError(f"no labelled product is in the part {self.part!r}; measure another part, or --part all")
         return images
 
 

@@ -86,7 +86,7 @@ def measured_metrics(document: Mapping[str, Any], decided: Mapping[str, Any]) ->
         "ensemble_test_top3": leaf["top3"],
         "ensemble_test_macro_f1": leaf["macro_f1"],
         **{f"{name}_test_accuracy": accuracy for name, accuracy in leaf["networks"].items()},
-        "ensemble_test_calibration_error": document["calibration"]["after"],
+        "ensemble_test_calibration_error": leaf["calibration"]["after"],
         "automatic_share": decided["auto"]["share"],
         "automatic_precision": decided["auto"]["precision"],
     }

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import calibration_error
 from models.spec import Probabilities
 
 Labels = NDArray[np.integer[Any]]
@@ -50,8 +49,8 @@ def quality(rows: Probabilities, labels: Labels, names: Sequence[str]) -> dict[s
         names: Of the columns.
 
     Returns:
-        `top1`, `top3`, `macro_f1` (over the categories that occur), `calibration_error`; `categories`: precision,
-        recall, F1 and counts of each; `confusion`: rows are true, columns are answered, in the order of `names`.
+        `top1`, `top3`, `macro_f1` (over the categories that occur); `categories`: precision, recall, F1 and counts of
+        each; `confusion`: rows are true, columns are answered, in the order of `names`.
     """
     winners = rows.argmax(axis=1)
     # Of equal columns the first is the surer one, as for the winner: a category tied at 0 is no third answer.
@@ -74,7 +73,6 @@ def quality(rows: Probabilities, labels: Labels, names: Sequence[str]) -> dict[s
         "top1": float((winners == labels).mean()),
         "top3": float((first_three == labels[:, None]).any(axis=1).mean()),
         "macro_f1": float(np.mean([2 * right[i] / (answered[i] + real[i]) for i in np.flatnonzero(real)])),
-        "calibration_error": calibration_error(rows.max(axis=1), winners == labels),
         "categories": categories,
         "confusion": confusion.tolist(),
     }

@@ -8,15 +8,18 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from jobs.cli_models import _short
 from jobs.config import Places, RunFailed, UsageError
-from jobs.evaluate import compare, decisions, run
+from jobs.evaluate import compare, decisions, run, usual_part
 from jobs.evaluation_page import worst_mistakes, write
 from jobs.labels import labelled_images, part_of
 from jobs.measure import EvaluateConfig, Measured, measure
+from models.calibration import combine
 from models.release import Release
-from models.spec import Category
+from models.spec import Category, Images, Predictions
 from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, relabel, write_labelled
 
 PRODUCTS: Sequence[tuple[str, str | None, list[int]]] = [
@@ -67,6 +70,52 @@ def test_figures_by_hand(config: EvaluateConfig) -> None:
     assert json.loads(json.dumps(document)) is not None
 
 
+class Sharpened(ColourPredictor):
+    """Calibrated by a temperature of a half: every probability is squared and normalised."""
+
+    def predict(self, images: Images) -> Predictions:
+        by_network = super().predict(images).by_network
+        return Predictions(combine(by_network, weights=dict.fromkeys(by_network, 0.5), temperature=0.5), by_network)
+
+
+def test_calibration_of_every_level_by_hand(config: EvaluateConfig) -> None:
+    """Before: p1 is 0.9, p2 and p3 0.475 for a leaf and 0.95 for cold, p4 wrongly 0.9, p5 (0.9 + 0.9 + 0.05) / 3."""
+    document, _, _ = run([Path("one")], config, lambda place: (Sharpened(), COLOURS, 0.0))
+    leaf, group = document["levels"]
+    sure, even, cold = 0.81 / 0.815, 0.225625 / 0.45375, 0.45125 / 0.45375
+    mixed = (2 * sure + 0.0025 / 0.815) / 3
+    expected = {
+        "leaf before": [0.1, 0.525, 0.475, 0.9, 1.15 / 3],
+        "leaf after": [1 - sure, 1 - even, even, sure, 1 - mixed],
+        "group before": [0.1, 0.05, 0.05, 0.9, 1.15 / 3],
+        "group after": [1 - sure, 1 - cold, 1 - cold, sure, 1 - mixed],
+    }
+    for name, level in (("leaf", leaf), ("group", group)):
+        for when in ("before", "after"):
+            assert level["calibration"][when] == pytest.approx(np.mean(expected[f"{name} {when}"]), abs=1e-5), when
+        assert len(level["calibration"]["reliability"]) == len(level["calibration"]["reliability_before"]) == 5
+        assert level["calibration"]["reliability"][-1][0] == pytest.approx(sure if name == "leaf" else cold, abs=1e-5)
+        assert level["calibration"]["reliability_before"][-1][0] == pytest.approx(0.9 if name == "leaf" else 0.95)
+        assert level["risk_coverage"][-1][1:] == (1.0, pytest.approx(1 - level["top1"]))
+    told = _short(document)
+    assert told["calibration_error"] < told["calibration_error_before"] == leaf["calibration"]["before"]
+
+
+@pytest.mark.parametrize(
+    ("training", "part"),
+    [
+        ({}, "all"),
+        ({"imported_from": "b0.keras"}, "all"),
+        ({"train_images": 70}, "test"),
+        ({"imported_from": "b0.keras", "calibrated_on_part": "train"}, "test"),
+    ],
+)
+def test_what_was_fitted_here_is_measured_on_the_rest(training: dict[str, object], part: str) -> None:
+    release = replace(COLOURS, training=training)
+    assert usual_part([release])[0] == usual_part([COLOURS, release])[0] == part
+    assert ("colours-1 may have been fitted" in usual_part([COLOURS, release])[1]) == (part == "test")
+
+
 def test_decisions_are_those_of_serving(config: EvaluateConfig) -> None:
     policy = replace(COLOURS, thresholds={RED: 0.9, GREEN: None, "cold": 0.9})
     found = decisions(measured_on(config, policy), policy)
@@ -98,7 +147,7 @@ def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateCon
     assert "&lt;script&gt;" in text
     assert "http" not in text.replace("http-equiv", "")
     assert text.count("data:image/webp;base64,UklGR") == 3
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 4, "two for each of two levels"
     assert json.loads(as_json.read_text(encoding="utf-8"))["comparison"]["p_value"] == 1.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from jobs import finetune
+from jobs.cli import main_group
 from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.labels import part_of
@@ -126,6 +129,24 @@ def test_a_release_is_calibrated_anew_for_other_promises(made: Any, tmp_path: Pa
         recalibrate(told)
 
 
+def test_a_tuned_release_is_measured_on_what_it_has_not_learned(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, _ = made
+    monkeypatch.setenv("SHELFWISE_HOME", str(home))
+    command = ["evaluate", "--release", "colours-2", "--output", str(home / "out")]
+
+    def told(*more: str) -> dict[str, Any]:
+        done = CliRunner().invoke(main_group, [*command, "--json", *more], catch_exceptions=False)
+        return dict(json.loads(done.stdout))
+
+    found = told()
+    assert (found["part"], found["products"]) == ("test", sum(part_of(product) == "test" for product, _, _ in PRODUCTS))
+    assert "colours-2 may have been fitted" in found["part_reason"]
+    assert "part test (colours-2 may have" in (home / "out" / "evaluation.html").read_text(encoding="utf-8")
+    found = told("--part", "all")
+    assert (found["part"], found["products"], found["part_reason"]) == ("all", len(PRODUCTS), "")
+    shutil.rmtree(home / "out")
+
+
 def test_what_was_learned_from_calibrates_nothing(made: Any, tmp_path: Path) -> None:
     """A network is surer of what it has learned: its thresholds would open too early. Nor do its descendants forget."""
     home, _ = made
@@ -152,39 +173,6 @@ def test_another_release_can_be_started_from(made: Any) -> None:
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ReleaseError, match=r"under taxonomy labels-.* labelled under shop-9"):
         fill(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version="shop-9")
-
-
-def test_a_backbone_comes_from_files_with_and_without_a_head(tmp_path: Path) -> None:
-    network = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0)
-    tiny = architecture(tiny_network.NAME)
-    for number, source in enumerate((tiny.backbone(input_px=16), tiny.build(input_px=16, categories=7))):
-        path = tmp_path / f"{number}.weights.h5"
-        source.save_weights(path)
-        model = tiny.build(input_px=16, categories=3)
-        fill(model, network, str(path), category_ids=LEAVES, taxonomy_version="t")
-        np.testing.assert_array_equal(
-            np.array(model.get_layer("block2a_conv").kernel), np.array(source.get_layer("block2a_conv").kernel)
-        )
-
-
-@pytest.mark.parametrize("kind", ["shape", "text", "absent"])
-def test_weights_that_do_not_fit_are_a_sentence(kind: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    import keras
-
-    path = tmp_path / "theirs.weights.h5"
-    if kind == "shape":
-        inputs = keras.Input((16, 16, 3))
-        keras.Model(inputs, keras.layers.Conv2D(9, 5)(inputs)).save_weights(path)
-    if kind == "text":
-        path.write_text("no weights")
-    model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
-    before = model.get_weights()
-    recwarn.clear()
-    with pytest.raises(ReleaseError, match=r"theirs\.weights\.h5"):
-        fill(model, NetworkSpec("tiny", 16, "w", "", 1.0), str(path), category_ids=LEAVES, taxonomy_version="t")
-    assert not recwarn.list, "Keras's lists of layers are for nobody's eyes"
-    for one, other in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,6 @@ def test_an_evaluation_is_a_sound_page(tmp_path: Path, browser: Browser, release
             )
             assert max(heads) < 150, "a table's head is broken letter by letter"
             assert shown.locator(".products img").count() == 2
-            assert shown.locator("svg").count() == 2
+            assert shown.locator("svg").count() == 4
             assert HOSTILE[:40] in text
             assert ("McNemar" in text) == (len(releases) == 2)
