@@ -77,7 +77,7 @@ def place(text: str | Place) -> Place:
         if scheme == "hdfs":  # the first use connects
             persist(found, "connected to", lambda: _hadoop(found))
         else:
-            found.fs.retries = 1  # of s3fs, which would try each of our own tries five times; the first use imports it
+            found.fs.protocol  # noqa: B018 - the first use imports the package
     except ImportError as error:
         raise UsageError(f"{scheme}:// needs the package {PACKAGES[scheme]}; pip install {PACKAGES[scheme]}") from error
     return found

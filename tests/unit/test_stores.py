@@ -154,11 +154,6 @@ def test_what_a_killed_process_copied_is_removed_by_the_next(scratch: Path) -> N
     assert not list(scratch.iterdir())
 
 
-def test_a_try_is_one_try(home: UPath) -> None:
-    assert home.fs.retries == 1
-    assert home.fs.config_kwargs["retries"]["total_max_attempts"] == 2
-
-
 def test_a_store_that_is_away_for_a_while_is_waited_for(s3: ObjectStore, home: UPath) -> None:
     written(home, 1)
     s3.stop()
