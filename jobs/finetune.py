@@ -25,7 +25,7 @@ from jobs.release_copies import release_written, share
 from jobs.release_making import Promise, finished_release
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
-from models.checkpoints import AnotherTask, refuse_another
+from models.checkpoints import AnotherTask, own_checkpoint
 from models.environment import prepare_environment, quiet_start
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
@@ -178,7 +178,7 @@ def _refuse_another(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
                 "--network, delete that directory to begin again"
             )
         for task, plan in zip(tasks, config.networks, strict=True):
-            refuse_another(task, plan.recipe)
+            own_checkpoint(task, plan.recipe)
     except AnotherTask as error:
         raise UsageError(f"{error}, or choose another --release-id") from error
     except ValueError as error:

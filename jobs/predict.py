@@ -134,8 +134,9 @@ def predict_in_turn(
                     yield predict_shard(shard, here.inference, here.release, fitted, on=on, path=path)
                 else:
                     vacate(may_end=attempt == careful)
-                    orders = Orders(config, prepared(config, distributed), release)
-                    quarantine = quarantine or helpers.enter_context(Quarantine(orders))
+                    if quarantine is None:
+                        orders = Orders(config, prepared(config, distributed), release)
+                        quarantine = helpers.enter_context(Quarantine(orders))
                     suspected = True
                     yield predict_apart(shard, quarantine, release, config, path, copying_seconds=copying_seconds)
 

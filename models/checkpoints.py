@@ -88,11 +88,12 @@ class AnotherTask(ValueError):
     """A checkpoint of a training that had something else to learn."""
 
 
-def refuse_another(task: Task, recipe: Recipe) -> None:
-    """Make sure that a training may go on with the checkpoint in its work directory, if there is one.
+def own_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:
+    """Return the checkpoint in a training's work directory, if there is one that it may go on with.
 
     Raises:
         AnotherTask: If it was made for another task; says what differs.
+        ValueError: If it cannot be read; says to delete it.
     """
     held = load(task.work_dir / CHECKPOINT)
     before = held.progress.task if held else {}
@@ -103,6 +104,7 @@ def refuse_another(task: Task, recipe: Recipe) -> None:
                 f"the training in {task.work_dir} was begun with another {name}{differs}; delete that directory to "
                 "begin again"
             )
+    return held
 
 
 def load(path: Path) -> Checkpoint | None:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.environment import prepare_environment
+from models.release import save_weights
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -109,10 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         held = torch.load(options.weights, map_location="cpu", weights_only=True)
         fill_b0(model, {name: tensor.numpy() for name, tensor in held.items()})
+        save_weights(model, options.output)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    model.save_weights(options.output)
     return 0
 
 

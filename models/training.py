@@ -20,8 +20,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoints import Arrays, Checkpoint, Progress, refuse_another
-from models.checkpoints import load as load_checkpoint
+from models.checkpoints import Arrays, Checkpoint, Progress, own_checkpoint
 from models.devices import device
 from models.phases import compiled, first_trained, refresh, weights_by_category
 from models.recipe import CHECKPOINT, Batch, Recipe, Task, TrainingData, TrainingFailed, Watch
@@ -57,9 +56,7 @@ def train(
         ValueError: If `unfreeze_from` is no layer, with those that are.
     """
     keras.utils.set_random_seed(recipe.seed)
-    path = task.work_dir / CHECKPOINT
-    refuse_another(task, recipe)
-    held = load_checkpoint(path)
+    held = own_checkpoint(task, recipe)
     if recipe.mixed_precision and not device().accelerator:
         log.warning("float16 gains nothing on %s; it computes in float32", device().name)
         recipe = replace(recipe, mixed_precision=False)

@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.config import Places, PredictConfig, SparkConfig
-from jobs.predict import predict_shard, prediction_file, run
+from jobs.predict import prediction_file, run
 from jobs.schema import IMAGES
 from jobs.shards import ShardWriter, shards
 from jobs.spark import spark_session
-from models.predictor import EnsemblePredictor
 from models.release import load_release
 from tests.conftest import picture
 from tests.dataset_rows import image_row
 from tests.deadly import DECODER, MARK
+from tests.spark.test_predict import predicted_alone
 from tests.unit.test_predict_loop import DAY
 
 DEADLY = "p00003"
@@ -42,10 +42,7 @@ def test_an_image_that_ends_its_process_is_rejected_and_the_run_goes_on(
     (tmp_path / "deadly").mkdir()
     (tmp_path / "deadly" / "sitecustomize.py").write_text(DECODER)
     release = load_release(tiny_release)
-    alone = PredictConfig("alone", (DAY,), places, tiny_release)
-    predictor = EnsemblePredictor(release, tiny_release)
-    for shard in shards(places.images, [DAY]):
-        predict_shard(shard, predictor, release, alone)
+    alone = predicted_alone(places, tiny_release)
     spread = PredictConfig("spread", (DAY,), places, tiny_release)
     path = os.pathsep.join([str(tmp_path / "deadly"), os.environ.get("PYTHONPATH", "")])
     config = SparkConfig("local[2]", "1g", tmp_path / "spark", properties={"spark.executorEnv.PYTHONPATH": path})

@@ -37,12 +37,19 @@ def places(tmp_path: Path) -> Places:
     return found
 
 
-def test_the_loop_is_the_same_with_and_without_spark(places: Places, tiny_release: Path, tmp_path: Path) -> None:
-    release = load_release(tiny_release)
-    alone = PredictConfig("alone", (DAY,), places, tiny_release)
-    predictor = EnsemblePredictor(release, tiny_release)
+def predicted_alone(places: Places, release_dir: Path) -> PredictConfig:
+    """Predict all shards of the day without Spark, as another run to compare with."""
+    release = load_release(release_dir)
+    alone = PredictConfig("alone", (DAY,), places, release_dir)
+    predictor = EnsemblePredictor(release, release_dir)
     for shard in shards(places.images, [DAY]):
         predict_shard(shard, predictor, release, alone)
+    return alone
+
+
+def test_the_loop_is_the_same_with_and_without_spark(places: Places, tiny_release: Path, tmp_path: Path) -> None:
+    release = load_release(tiny_release)
+    alone = predicted_alone(places, tiny_release)
     spread = PredictConfig("spread", (DAY,), places, tiny_release)
     config = SparkConfig("local[2]", "1g", tmp_path / "spark")
     summary = run(lambda: spark_session(config, name="test", task_cpus=2), spread, release)
