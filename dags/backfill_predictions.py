@@ -33,7 +33,7 @@ def deal(plan: dict[str, Any], lane: int, choices: list[str], params: Any = None
             "shelfwise_run": run,
             "application_args": [
                 *("backfill", "--from", date, "--to", date, "--run-id", run),
-                *("--release", plan["release_dir"], *filter(None, choices)),
+                *("--release", plan["release"], *filter(None, choices)),
             ],
         }
         for date, run in zip(dates, runs, strict=True)

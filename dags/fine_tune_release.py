@@ -54,7 +54,7 @@ with DAG(
     )
     evaluate = LocalStep(
         task_id="evaluate",
-        arguments=["evaluate", "--compare", "{{ ti.xcom_pull('in_use').release_dir }}", RELEASE, PART],
+        arguments=["evaluate", "--compare", "{{ ti.xcom_pull('in_use').release }}", RELEASE, PART],
         keep=("part", "comparison"),
         pool="gpu",
     )

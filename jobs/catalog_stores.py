@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.config import Place, UsageError
-from jobs.stores import listed, on_disk, place, reading
+from jobs.stores import listed, on_disk, place, reading, uri
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -24,7 +24,7 @@ def catalog_records(spark: SparkSession, where: UPath) -> RDD[str]:
 
     A record of a CSV file may go over several lines where a quoted value does.
     """
-    text, csv = str(where), where.name.lower().removesuffix(".gz").endswith(".csv")
+    text, csv = uri(where), where.name.lower().removesuffix(".gz").endswith(".csv")
 
     def records(_: Any) -> Iterator[str]:
         with on_disk(place(text)) as path, _opened(path) as file:
@@ -49,7 +49,7 @@ def catalog_tables(spark: SparkSession, files: list[Place]) -> DataFrame:
                 for batch in file.iter_batches(batch_size=10_000):
                     yield from pa.Table.from_batches([batch]).select(schema.names).cast(schema).to_batches()
 
-    named = spark.createDataFrame([(str(path),) for path in files], "file string")
+    named = spark.createDataFrame([(uri(path),) for path in files], "file string")
     return named.repartition(len(files)).mapInArrow(rows, from_arrow_schema(schema))
 
 

@@ -18,7 +18,7 @@ from jobs.config import Place, Places
 from jobs.schema import CATALOG_COLUMNS, CATALOG_ROWS, IMAGES, SEEN
 from jobs.shards import ingest_date_of, partition_dates, shards, sound
 from jobs.sources import is_remote, look
-from jobs.stores import children, place, reading
+from jobs.stores import children, place, reading, uri
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -87,7 +87,7 @@ def _read_from_store(spark: SparkSession, root: Place, types: StructType, source
             day = pa.array([ingest_date_of(shard).isoformat()] * len(table), pa.string())
             yield from table.append_column("ingest_date", day).cast(schema).to_batches()
 
-    listed = spark.createDataFrame([(str(path),) for path in files], "file string")
+    listed = spark.createDataFrame([(uri(path),) for path in files], "file string")
     return listed.repartition(max(1, len(files))).mapInArrow(rows, types)
 
 

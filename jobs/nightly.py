@@ -217,7 +217,7 @@ def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: Run
 
     Returns:
         Counts, in all and by ingest date, and how long predicting should take by the release's last runs:
-        `estimated_seconds`, None if it has none.
+        `estimated_seconds`, None if it has none. `release` is what finds the release on other machines too.
     """
     release_id = workshop.release.release_id
     config = predict_config(workshop, run)
@@ -231,7 +231,7 @@ def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: Run
     return {
         "run_id": run.run_id,
         "release_id": release_id,
-        "release_dir": str(workshop.release_dir),
+        "release": workshop.release_name or str(workshop.release_dir),
         "dry_run": True,
         "dates": [day.isoformat() for day in run.dates],
         "shards": len(every),

@@ -29,8 +29,9 @@ from jobs.selection import Selected, of_run, of_shard
 from jobs.shard_copies import on_disk_in_turn, tasks_for
 from jobs.shard_reports import PredictSummary, ShardReport, read_report, with_report
 from jobs.shards import ingest_date_of, whole_file
+from jobs.spark import tasks_at_once
 from jobs.station import Workplace, clean_worker, distribute, prepared, station, task_attempt, vacate
-from jobs.stores import place
+from jobs.stores import place, uri
 from models.release import Release
 from models.spec import Predictor
 
@@ -95,10 +96,9 @@ def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo
     def task(names: Iterable[str]) -> Iterator[ShardReport]:
         return predict_in_turn([place(name) for name in names], config, release, distributed, careful=careful)
 
-    names = [str(shard) for shard in todo]
-    at_once = spark.sparkContext.defaultParallelism // int(spark.conf.get("spark.task.cpus", "1") or 1)
+    names = [uri(shard) for shard in todo]
     spark.sparkContext.setJobDescription(f"predict {len(names)} shards of run {config.run_id}")
-    return spark.sparkContext.parallelize(names, tasks_for(todo, at_once)).mapPartitions(task).collect()
+    return spark.sparkContext.parallelize(names, tasks_for(todo, tasks_at_once(spark))).mapPartitions(task).collect()
 
 
 def predict_in_turn(

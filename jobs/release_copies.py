@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.config import Place, Places, RunFailed
 from jobs.stores import children, fetch, is_file, put, read_bytes
+from jobs.temporary import own_directory
 from models.release import MANIFEST, ReleaseError, load_release
 
 
@@ -86,18 +86,17 @@ def stored_releases(places: Places) -> list[Place]:
 
 
 def _fetch_whole(where: Place, manifest: bytes, target: Path) -> None:
-    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    scratch.mkdir(parents=True)
-    try:
+    with own_directory(target.parents[1]) as scratch:
+        half = scratch / target.name
+        half.mkdir()
         for path in children(where, "*"):
             if not isinstance(path, Path) and path.name != MANIFEST and is_file(path):
-                fetch(path, scratch / path.name)
-        (scratch / MANIFEST).write_bytes(manifest)
-        load_release(scratch)
+                fetch(path, half / path.name)
+        (half / MANIFEST).write_bytes(manifest)
+        load_release(half)
         shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(exist_ok=True)
         try:
-            os.replace(scratch, target)
+            os.replace(half, target)
         except OSError:
             load_release(target)  # another process was quicker, and its copy is as good
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

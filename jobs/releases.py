@@ -231,13 +231,14 @@ def rollback(settings: Settings, database: ProductDatabase) -> dict[str, Any]:
 
 
 def shown(settings: Settings, name: str | None) -> Mapping[str, Any]:
-    """Return what a release says of itself."""
+    """Return what a release says of itself, and in `release` what finds it on other machines too."""
     directory = in_use(settings, name)
     release = load_release(directory)
     held = [alias for alias, release_id in current_aliases(settings).items() if release_id == release.release_id]
     return {
         "release_id": release.release_id,
         "release_dir": str(directory),
+        "release": settings.lasting_name(name, directory),
         "aliases": ", ".join(held),
         "taxonomy_version": release.taxonomy_version,
         "categories": len(release.categories),

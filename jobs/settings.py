@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.config import HttpLimits, Place, Places, ProductSource, ReleaseMissing, SparkConfig
 from jobs.release_copies import copies, local_release, stored_releases
-from jobs.stores import is_file, is_remote, place, scheme_of
+from jobs.stores import is_file, is_remote, place, scheme_of, uri
 from models.release import MANIFEST, SHIPPED
 
 _CLONE = Path(__file__).resolve().parents[1]
@@ -188,9 +188,9 @@ class Settings(BaseSettings):
             if name and scheme_of(name):
                 return name
             if name is None and "release_dir" in self.model_fields_set and is_remote(self.release_dir):
-                return str(self.release_dir)
-            return str(places.releases / directory.name)
+                return uri(self.release_dir)
+            return uri(places.releases / directory.name)
         shared = places.releases / directory.name
         if is_remote(shared) and directory.parent == places.local_home / "releases" and is_file(shared / MANIFEST):
-            return str(shared)
+            return uri(shared)
         return str(directory.absolute())

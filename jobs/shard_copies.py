@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -67,13 +66,9 @@ def kept_copy(shard: Place, places: Places) -> Path:
         return shard
     target = places.scratch / "shards" / shard.parent.name / shard.name
     if not target.is_file():  # a shard never changes: its name is made from its content
-        target.parent.mkdir(parents=True, exist_ok=True)
-        half = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
-            fetch(shard, half)
-            os.replace(half, target)
-        finally:
-            half.unlink(missing_ok=True)
+        with own_directory(target.parent) as scratch:
+            fetch(shard, scratch / target.name)
+            os.replace(scratch / target.name, target)
     return target
 
 

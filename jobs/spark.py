@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 JAVA_VERSIONS = (17, 21)
 LOCAL_ATTEMPTS = 3
+GATHERING_SECONDS = 1.0
+MOST_GATHERING_SECONDS = 10.0
 
 
 @contextmanager
@@ -67,9 +70,30 @@ def spark_session(
 
 def _spread(session: SparkSession, config: SparkConfig) -> None:
     """Shuffle into twice as many parts as there are cores, now that they are known; Spark's own is 200 everywhere."""
+    _gathered(session)
     key = "spark.sql.shuffle.partitions"
     if key not in config.properties:
         session.conf.set(key, str(2 * session.sparkContext.defaultParallelism))
+
+
+def _gathered(session: SparkSession) -> None:
+    """Wait until no further executor comes for a second: the first one is there before its brothers are."""
+    cores, since = 0, time.monotonic()
+    started = since
+    while time.monotonic() - since < GATHERING_SECONDS and time.monotonic() - started < MOST_GATHERING_SECONDS:
+        found = session.sparkContext.defaultParallelism
+        if found != cores:
+            cores, since = found, time.monotonic()
+        time.sleep(0.1)
+
+
+def tasks_at_once(session: SparkSession) -> int:
+    """Return how many tasks can run at the same time, counting the executors that dynamic allocation may add."""
+    cores = session.sparkContext.defaultParallelism
+    if session.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+        most = session.conf.get("spark.dynamicAllocation.maxExecutors", "0")
+        cores = max(cores, int(most or 0) * int(session.conf.get("spark.executor.cores", "1") or 1))
+    return cores // int(session.conf.get("spark.task.cpus", "1") or 1)
 
 
 def _stop(session: SparkSession) -> None:

@@ -46,6 +46,16 @@ _BUSY_CODES = {
 }
 """What S3 says under status 400 of a request that may do better when it is sent again."""
 
+_STALE_CODES = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "TokenRefreshRequired",
+    "InvalidToken",
+    "InvalidAccessKeyId",
+    "RequestTimeTooSkewed",
+}
+"""What S3 says of a request whoever's the bucket is: it is the one who asks that it does not know."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
@@ -92,14 +102,19 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
         return retrying(action)
     except FileNotFoundError:
         raise
-    except PermissionError as error:
-        raise StoreDenied(
-            f"{shown(where)} may not be {done}: the credentials that were found have no right to; grant reading, "
-            "writing and listing there"
-        ) from error
     except Exception as error:
         if not _is_of_a_store(error):
             raise
+        if _answered(error)[1] in _STALE_CODES:
+            raise StoreError(
+                f"{shown(where)} could not be {done}: the store knows the credentials that were found no more "
+                f"({_answered(error)[1]}); renew them and run the same again, what is finished is kept"
+            ) from error
+        if isinstance(error, PermissionError):
+            raise StoreDenied(
+                f"{shown(where)} may not be {done}: the credentials that were found have no right to; grant reading, "
+                "writing and listing there"
+            ) from error
         if "Credential" in type(error).__name__:
             kind = NoCredentials if type(error).__name__ == "NoCredentialsError" else StoreError
             raise kind(
@@ -143,6 +158,12 @@ def _answered(error: BaseException | None) -> tuple[int, str]:
             if isinstance(status, int):
                 return status, ""
     return 0, ""
+
+
+def tells_no_reason(error: BaseException) -> bool:
+    """Say whether a store refused with a number alone: an answer to HEAD has no body that could say why."""
+    status, code = _answered(error)
+    return status in (400, 403) and code in ("", "BadRequest", "Forbidden", str(status))
 
 
 def disk_full(where: str) -> StoreError:

@@ -19,7 +19,7 @@ from typing import Any, TypeGuard, TypeVar
 from upath import UPath
 
 from jobs.config import Place, UsageError
-from jobs.store_faults import missing_bucket, persist, shown
+from jobs.store_faults import missing_bucket, persist, shown, tells_no_reason
 from jobs.temporary import own_directory
 
 T = TypeVar("T")
@@ -95,6 +95,14 @@ def _hadoop(where: UPath) -> Any:
         ) from error
 
 
+def uri(where: Place) -> str:
+    """Return the text from which `place` makes this place again, on any machine: with the namenode, if it has one."""
+    if not is_remote(where) or where.protocol != "hdfs" or not where.storage_options.get("host"):
+        return str(where)
+    user, host, port = (where.storage_options.get(name) for name in ("user", "host", "port"))
+    return f"hdfs://{f'{user}@' if user else ''}{host}{f':{port}' if port else ''}{where.path}"
+
+
 def is_remote(where: Place) -> TypeGuard[UPath]:
     """Say whether a place is in a store."""
     return not isinstance(where, Path)
@@ -134,7 +142,16 @@ def is_dir(where: Place) -> bool:
 
 def information(where: UPath) -> dict[str, Any]:
     """Return what a store says of a file: `size` and, in its own words, versions and times."""
-    return persist(where, "looked at", lambda: dict(where.fs.info(where.path)))
+
+    def attempt() -> dict[str, Any]:
+        try:
+            return dict(where.fs.info(where.path))
+        except Exception as error:
+            if tells_no_reason(error):
+                where.fs.cat_file(where.path, start=0, end=1)  # fails with the reason
+            raise
+
+    return persist(where, "looked at", attempt)
 
 
 def modified_at(where: Place) -> float:

@@ -19,10 +19,16 @@ _LOCK = ".in-use"
 
 
 @contextmanager
-def own_directory() -> Iterator[Path]:
-    """Make a directory under the system's temporary one (`TMPDIR`) for the length of a block."""
-    remove_left_behind()
-    directory, descriptor = _locked()
+def own_directory(under: Path | None = None) -> Iterator[Path]:
+    """Make a directory for the length of a block.
+
+    Args:
+        under: Where: on the disk that takes what is moved out of it at the end; None is `TMPDIR`.
+    """
+    parent = under or Path(tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_left_behind(parent)
+    directory, descriptor = _locked(parent)
     try:
         yield directory
     finally:
@@ -30,9 +36,9 @@ def own_directory() -> Iterator[Path]:
         os.close(descriptor)
 
 
-def remove_left_behind() -> None:
+def remove_left_behind(parent: Path) -> None:
     """Remove the directories of processes that were killed: those whose lock nobody holds."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for directory in parent.glob(f"{_PREFIX}*"):
         try:
             descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
         except OSError:  # of another user, just being made, or gone meanwhile
@@ -46,9 +52,9 @@ def remove_left_behind() -> None:
             os.close(descriptor)
 
 
-def _locked() -> tuple[Path, int]:
+def _locked(parent: Path) -> tuple[Path, int]:
     while True:
-        directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         descriptor = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if (directory / _LOCK).exists():  # else another process took it for left behind, in the moment before the lock

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 import urllib3
+from botocore.session import get_session
 from fsspec import get_filesystem_class
 from pyspark import SparkContext
 
@@ -70,10 +71,28 @@ class ObjectStore:
         finally:
             self._process.send_signal(signal.SIGCONT)
 
-    def refuse(self, refused: bool) -> None:
-        """Know no credentials any more, or take all of them again."""
-        body = b"0" if refused else b"inf"
-        urllib3.request("POST", f"{self.url}/moto-api/reset-auth", body=body)
+    @contextmanager
+    def strict(self, *, known: bool) -> Iterator[None]:
+        """Look at credentials for the length of a block, and find a user without any rights, or nobody."""
+        users = get_session().create_client("iam", endpoint_url=self.url, region_name="us-east-1")
+        users.create_user(UserName="nobody")
+        key = users.create_access_key(UserName="nobody")["AccessKey"]
+        self._look_at_credentials(True)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                if known:
+                    patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+                    patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+                get_filesystem_class("s3").clear_instance_cache()
+                yield
+        finally:
+            self._look_at_credentials(False)
+            users.delete_access_key(UserName="nobody", AccessKeyId=key["AccessKeyId"])
+            users.delete_user(UserName="nobody")
+            get_filesystem_class("s3").clear_instance_cache()
+
+    def _look_at_credentials(self, begin: bool) -> None:
+        urllib3.request("POST", f"{self.url}/moto-api/reset-auth", body=b"0" if begin else b"inf")
 
 
 @pytest.fixture(scope="module")

@@ -41,5 +41,5 @@ if __name__ == "__main__":
     from jobs.cli import main
     from jobs.temporary import remove_left_behind
 
-    remove_left_behind()
+    remove_left_behind(Path(tempfile.gettempdir()))
     main()

@@ -25,7 +25,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 PLAN = {
     "run_id": "backfill-2026-11-01-2026-11-03-shop-2-apparel.tops-missing",
-    "release_dir": "/releases/shop-2",
+    "release": "/releases/shop-2",
     "images_by_date": {"2026-11-01": 5, "2026-11-03": 2},
 }
 
@@ -41,7 +41,7 @@ def rendered(task: Any, context: dict[str, Any]) -> list[str]:
 def described(dag: Any, warned: int) -> dict[str, Any]:
     """Return what the tests look at of a DAG."""
     params = {name: one.value for name, one in dag.params.items() if one.has_value} | FORMS[dag.dag_id]
-    told = {"in_use": SimpleNamespace(release_dir="/releases/champion"), "offer_backfill": None}
+    told = {"in_use": SimpleNamespace(release="/releases/champion"), "offer_backfill": None}
     context = {
         "params": params,
         "dag_run": SimpleNamespace(logical_date=datetime(2026, 11, 1, 2, tzinfo=UTC)),

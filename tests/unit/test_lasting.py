@@ -16,7 +16,7 @@ import click
 import pytest
 from upath import UPath
 
-from jobs import calls, catalog, cli, executors, nightly, predict, spark
+from jobs import calls, catalog, cli, executors, nightly, predict, releases, spark
 from jobs.cli_options import workshop_of
 from jobs.cli_runs import nightly as nightly_command
 from jobs.config import Places, PredictConfig, RunConfig, SparkConfig
@@ -58,6 +58,7 @@ def test_a_run_goes_on_with_its_release_where_no_copy_of_it_is(tiny_release: Pat
     own = stored(tiny_release, bucket / "home" / "releases" / tiny_release.name)
     in_store = settings(tmp_path, bucket / "home")
     assert pinned(in_store, tiny_release.name) == own
+    assert releases.shown(in_store, tiny_release.name)["release"] == own
     made_here = in_store.places.local_home / "releases" / tiny_release.name
     made_here.parent.mkdir(parents=True)
     made_here.symlink_to(tiny_release)

@@ -97,6 +97,32 @@ def test_without_credentials_others_images_are_rejections_and_our_own_store_ends
             read("s3://b/a.jpg", **own)
 
 
+@pytest.mark.parametrize(("code", "status_code"), [("ExpiredToken", 400), ("InvalidAccessKeyId", 403)])
+def test_credentials_that_have_expired_end_the_run_and_reject_no_image(
+    server: WebServer, code: str, status_code: int
+) -> None:
+    """A token that ends in the middle of a night says nothing of the images; HEAD is answered without a reason."""
+
+    def expired(handler: Handler) -> None:
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No more.</Message></Error>".encode()
+        handler.send_response(status_code)
+        handler.send_header("Content-Type", "application/xml")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(body)
+
+    server.answers["/b/a.jpg"] = expired
+    with pytest.raises(StoreError, match=rf"knows the credentials that were found no more \({code}\); renew them"):
+        read("s3://b/a.jpg")
+
+
+@pytest.mark.parametrize("code", [400, 403])
+def test_an_image_that_nobody_may_read_is_no_word_on_the_credentials(server: WebServer, code: int) -> None:
+    server.answers["/b/a.jpg"] = status(code)
+    assert rejected("s3://b/a.jpg")[0] == "unreadable"
+
+
 @pytest.mark.parametrize(
     "image_uri",
     [

@@ -23,7 +23,7 @@ from jobs.release_copies import local_release, share, stored_releases
 from jobs.schema import IMAGES
 from jobs.shards import ShardWriter, partition_dates, row_count, shards, whole_file
 from jobs.store_faults import StoreDenied, StoreError
-from jobs.stores import check_usable, children, place
+from jobs.stores import check_usable, children, place, uri
 from models.release import MANIFEST, ReleaseError
 from tests.dataset_rows import image_row
 from tests.object_store import ObjectStore
@@ -68,6 +68,24 @@ def test_what_a_text_points_to(text: str, found: str) -> None:
     assert str(place(text)) == found
     assert isinstance(place(text), UPath) == found.startswith("s3://")
     assert place(pickle.loads(pickle.dumps(place(text)))) == place(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/photos/a b",
+        "s3://shop/home",
+        "hdfs:///shop/home",
+        "hdfs://name/shop/home",
+        "hdfs://name:8020/shop/home",
+        "hdfs://me@name:8020/shop",
+    ],
+)
+def test_a_place_travels_as_text(text: str) -> None:
+    """A task on another machine finds the same place by it: the namenode too, which `str` of a UPath leaves out."""
+    where = place(text) if text.startswith(("/", "s3")) else UPath(text)
+    assert uri(where) == text
+    assert uri(where / "part-1.parquet") == f"{text}/part-1.parquet"
 
 
 @pytest.mark.parametrize(
@@ -136,22 +154,24 @@ def copies(scratch: Path) -> int:
     return sum(path.name.endswith(".parquet") for path in scratch.rglob("*"))
 
 
-def test_what_a_killed_process_copied_is_removed_by_the_next(scratch: Path) -> None:
+@pytest.mark.parametrize("under", [False, True])
+def test_what_a_killed_process_copied_is_removed_by_the_next(scratch: Path, under: bool) -> None:
+    parent = scratch / "release-copies" if under else None
     program = (
         "import os, tempfile\nfrom jobs.temporary import own_directory\n"
-        f"tempfile.tempdir = {str(scratch)!r}\n"
-        "with own_directory() as directory:\n"
+        f"tempfile.tempdir = {str(scratch)!r}\nfrom pathlib import Path, PosixPath\n"
+        f"with own_directory({parent!r}) as directory:\n"
         "    (directory / 'copy').write_bytes(b'1')\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == -9
     assert len(list(scratch.rglob("copy"))) == 1
-    with temporary.own_directory() as mine:
+    with temporary.own_directory(parent) as mine:
         assert not list(scratch.rglob("copy"))
         (mine / "mine").touch()
-        temporary.remove_left_behind()
+        temporary.remove_left_behind(mine.parent)
         assert (mine / "mine").is_file(), "this process is alive"
-    assert not list(scratch.iterdir())
+    assert not list((parent or scratch).iterdir())
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(s3: ObjectStore, home: UPath) -> None:
@@ -201,12 +221,10 @@ def test_a_missing_bucket_and_missing_rights_are_one_sentence(s3: ObjectStore, h
     ):
         pass
     check_usable(home)
-    s3.refuse(True)
-    try:
-        with pytest.raises(StoreDenied, match="may not be written: the credentials"):
-            check_usable(home)
-    finally:
-        s3.refuse(False)
+    with s3.strict(known=True), pytest.raises(StoreDenied, match="may not be written: the credentials"):
+        check_usable(place(str(home)))
+    with s3.strict(known=False), pytest.raises(StoreError, match=r"found no more \(InvalidAccessKeyId\); renew them"):
+        check_usable(place(str(home)))
     check_usable(home)
 
 
