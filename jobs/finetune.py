@@ -21,7 +21,7 @@ from jobs.charts import learning_curves
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, labelled_images
 from jobs.measure import EvaluateConfig
-from jobs.release_copies import release_written, share
+from jobs.release_copies import check_new, release_written, share
 from jobs.release_making import Promise, finished_release
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
@@ -108,10 +108,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         RunFailed: If training cannot go on; the epochs before are kept, and no release is there.
     """
     started = time.monotonic()
-    if config.target.exists():
-        raise UsageError(
-            f"{config.target} is there already and a release is never changed; choose another --release-id"
-        )
+    check_new(config.target, config.places)
     images = labelled_images(config.places, first=config.first, last=config.last)
     categories, taxonomy_version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
     sides = split(images)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.config import Place, Places, RunFailed
+from jobs.config import Place, Places, RunFailed, UsageError
 from jobs.stores import children, fetch, is_file, put, read_bytes
 from jobs.temporary import own_directory
 from models.release import MANIFEST, ReleaseError, load_release
@@ -68,10 +68,37 @@ def copies(places: Places) -> Path:
     return places.local_home / "release-copies"
 
 
+def check_new(target: Path, places: Places) -> None:
+    """Refuse the name of a release that is there, before anything is done for a new one.
+
+    Args:
+        target: Of the release to be made, on this machine.
+        places: Whose store, if the home is in one, must not have one of that name either.
+
+    Raises:
+        UsageError: If it is taken.
+    """
+    shared = places.releases / target.name
+    in_store = not isinstance(shared, Path) and is_file(shared / MANIFEST)
+    if target.exists() or in_store:
+        there = shared if in_store else target
+        raise UsageError(f"{there} is there already and a release is never changed; choose another --release-id")
+
+
 def share(directory: Path, places: Places) -> None:
-    """Put a release where all machines find it, if that is a store; release.json comes last and makes it a release."""
+    """Put a release where all machines find it, if that is a store; release.json comes last and makes it a release.
+
+    Raises:
+        UsageError: If another release of that name is there.
+    """
     target = places.releases / directory.name
-    if isinstance(target, Path) or is_file(target / MANIFEST):
+    if isinstance(target, Path):
+        return
+    if is_file(target / MANIFEST):
+        if load_release(local_release(target, places)) != load_release(directory):
+            raise UsageError(
+                f"{target} is another release of that name; a release is never changed, so rename one of them"
+            )
         return
     files = sorted(directory.iterdir(), key=lambda path: (path.name == MANIFEST, path.name))
     for path in files:

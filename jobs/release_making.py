@@ -14,7 +14,7 @@ from jobs.config import UsageError
 from jobs.evaluate import decisions, figures
 from jobs.labels import LabelledImage, data_sha256
 from jobs.measure import EvaluateConfig, measure
-from jobs.release_copies import release_written
+from jobs.release_copies import check_new, release_written
 from models.calibrated import calibrated
 from models.card import NAME, model_card
 from models.release import Release, load_release, save_release
@@ -123,8 +123,7 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
     """
     from models.environment import prepare_environment, quiet_start
 
-    if told.target.exists():
-        raise UsageError(f"{told.target} is there already and a release is never changed; choose another --release-id")
+    check_new(told.target, told.reading.places)
     before = load_release(told.source)
     if told.part == "train" and "train_images" in before.training:
         raise UsageError(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import UsageError
 from jobs.publish import manifest_of, release_record
-from jobs.release_copies import local_release, release_written, share, stored_releases
+from jobs.release_copies import check_new, local_release, release_written, share, stored_releases
 from jobs.settings import Settings
 from models.card import NAME, model_card
 from models.decision import above_others
@@ -152,8 +152,7 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
     from models.environment import prepare_environment, quiet_start
 
     target = roots(settings)[0] / told.release_id
-    if target.exists():
-        raise UsageError(f"{target} is there already and a release is never changed; choose another --release-id")
+    check_new(target, settings.places)
     categories = class_names(told.categories)
     prepare_environment()
     with quiet_start():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ from upath import UPath
 
 from jobs import shard_copies, store_faults, stores, temporary
 from jobs.config import Place, Places, RunFailed, UsageError
-from jobs.release_copies import local_release, share, stored_releases
+from jobs.release_copies import check_new, local_release, share, stored_releases
 from jobs.schema import IMAGES
 from jobs.shards import ShardWriter, partition_dates, row_count, shards, whole_file
 from jobs.store_faults import StoreDenied, StoreError
@@ -255,6 +257,19 @@ class TestReleases:
         before = {path: path.stat().st_mtime_ns for path in copy.iterdir()}
         assert local_release(stored, places) == copy
         assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == before, "not fetched again"
+
+    def test_a_name_stands_for_one_release(self, places: Places, tiny_release: Path, tmp_path: Path) -> None:
+        check_new(tmp_path / tiny_release.name, places)
+        share(tiny_release, places)
+        share(tiny_release, places)
+        with pytest.raises(UsageError, match=r"s3://.* is there already and a release is never changed"):
+            check_new(tmp_path / tiny_release.name, places)
+        other = tmp_path / tiny_release.name
+        shutil.copytree(tiny_release, other)
+        manifest = other / MANIFEST
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "temperature": 1.7}))
+        with pytest.raises(UsageError, match=r"s3://.* is another release of that name"):
+            share(other, places)
 
     def test_a_copy_that_was_altered_is_fetched_again(self, places: Places, tiny_release: Path) -> None:
         share(tiny_release, places)
