@@ -129,7 +129,7 @@ def calibrate(
 
     Makes another release of the same networks, whose shares, temperature and thresholds are fitted on labelled
     products and measured on the part `test`. What was trained elsewhere, on other products, may use the larger part
-    `train`; a release that finetune made may not.
+    `train`; what learned from these products, by finetune or export-arrays, may not.
 
     \b
     Example:

@@ -21,6 +21,7 @@ from jobs.release_copies import check_new, local_release, release_written, share
 from jobs.settings import Settings
 from models.card import NAME, model_card
 from models.decision import above_others
+from models.origin import origin_of
 from models.program import program_version
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, save_weights, sha256_of
 from models.spec import Category
@@ -173,7 +174,7 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
             temperature=1.0,
             thresholds={category.category_id: None for category in categories},
             floor=FLOOR,
-            training={"imported_from": told.path.name, "imported_sha256": sha256_of(told.path)},
+            training={"imported_from": told.path.name, "imported_sha256": sha256_of(told.path), **origin_of(told.path)},
             code_version=program_version(),
         )
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from models.decision import Policy, above_others, inner_nodes
+from models.origin import add_origin
 from models.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec
 
@@ -162,11 +163,16 @@ def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any
     return model
 
 
-def save_weights(model: Any, path: Path) -> None:
+def save_weights(model: Any, path: Path, *, origin: Mapping[str, Any] | None = None) -> None:
     """Write a network's weights, or all of it where the name ends in `.keras`: whole or not at all.
 
     h5py only ever writes to memory: where a disk is full it fails again for every object that it still holds, and ends
     the process.
+
+    Args:
+        model: The network.
+        path: The file.
+        origin: What a `.keras` file shall say of its training; see `models.origin`.
 
     Raises:
         OSError: If it cannot be written; a former file stays.
@@ -176,6 +182,8 @@ def save_weights(model: Any, path: Path) -> None:
     held = io.BytesIO()
     keras.saving.save_model(model, held, zipped=False)  # which is how it takes no name but a file
     if path.suffix == ".keras":
+        if origin:
+            add_origin(held, origin)
         _write_whole(path, held.getbuffer())
         return
     with zipfile.ZipFile(held) as archive:

@@ -30,11 +30,12 @@ from models.release import save_weights
 from models.spec import NetworkSpec
 
 
-def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str]:
+def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str, str]:
     """Read the .npz file.
 
     Returns:
-        The arrays; and, if the file tells them, the category_ids of its labels and their taxonomy's version.
+        The arrays; and, if the file tells them, the category_ids of its labels, their taxonomy's version, and the
+        fingerprint of the labelled products that they were exported from.
 
     Raises:
         ValueError: If an array is missing or of another shape; says which.
@@ -68,7 +69,7 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tupl
         batch_size=batch_size,
         seed=seed,
     )
-    return data, ids, str(found.get("taxonomy_version", ""))
+    return data, ids, str(found.get("taxonomy_version", "")), str(found.get("data_sha256", ""))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,7 +132,7 @@ def _run(options: argparse.Namespace) -> str:
     recipe = Recipe(**{name: value for name, value in vars(options).items() if name in names})
     if options.start_from == NOTHING:
         recipe = replace(recipe, train_norms=True)
-    data, ids, version = read_arrays(options.arrays, batch_size=options.batch_size, seed=options.seed)
+    data, ids, version, exported_from = read_arrays(options.arrays, batch_size=options.batch_size, seed=options.seed)
     side_px = data.squares.shape[1]
     if side_px != options.input_px:  # serving makes this network's input of the image, not of another square
         raise ValueError(
@@ -163,7 +164,8 @@ def _run(options: argparse.Namespace) -> str:
     model, progress = train(task, recipe, data, start=start, watch=watch)
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(model, options.output)
+        learned = {"train_images": len(data.labels), "data_sha256": exported_from}
+        save_weights(model, options.output, origin=learned if exported_from else None)
     except OSError as error:
         raise TrainingFailed(
             f"{options.output} cannot be written ({error.strerror or error}); free some space and run the same "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,12 @@ import pytest
 
 from jobs import releases
 from jobs.config import RunFailed, UsageError
+from jobs.measure import EvaluateConfig
+from jobs.release_making import Calibration, recalibrate
 from jobs.releases import Import
 from jobs.settings import Settings
 from models.card import NAME
+from models.origin import add_origin, origin_of
 from models.registry import ARCHITECTURES, architecture
 from models.release import SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
@@ -181,6 +186,28 @@ class TestImport:
         assert (Path(done["release_dir"]) / NAME).is_file()
         with pytest.raises(UsageError, match="never changed"):
             releases.import_(settings, self.told(tmp_path))
+
+    def test_a_network_that_learned_from_exported_products_is_not_calibrated_on_them(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
+        told = self.told(tmp_path)
+        with told.path.open("r+b") as file:
+            add_origin(file, {"train_images": 70, "data_sha256": "0" * 64, "imported_from": "no matter"})
+        source = Path(releases.import_(settings, told)["release_dir"])
+        training = load_release(source).training
+        assert (training["train_images"], training["imported_from"]) == (70, "theirs.keras")
+        calibration = Calibration(source, source.with_name("theirs-2"), "train", EvaluateConfig(settings.places))
+        with pytest.raises(UsageError, match="learned from the products of the part 'train'"):
+            recalibrate(calibration)
+
+    @pytest.mark.parametrize(
+        "entry",
+        ["[]", "{", '{"train_images": 7}', " " * 5000, json.dumps({"train_images": 7, "data_sha256": "<script>"})],
+    )
+    def test_what_a_file_of_anybody_says_of_its_training_may_be_anything(self, entry: str, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+            archive.writestr("shelfwise.json", entry)
+        assert origin_of(tmp_path / "a.keras") == {}
 
     def test_places_that_cannot_be_read_or_written_are_sentences(self, settings: Settings, tmp_path: Path) -> None:
         told = self.told(tmp_path, samples=tmp_path / "absent")

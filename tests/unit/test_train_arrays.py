@@ -16,6 +16,7 @@ from jobs import arrays_file
 from jobs.arrays_file import ArraysConfig
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import part_of
+from models.origin import origin_of
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.train_arrays import main, read_arrays
 from tests import tiny_network
@@ -126,6 +127,7 @@ def test_what_the_dataset_exports_can_be_trained_from(tmp_path: Path) -> None:
     words = ["--network", "tiny", "--input-px", "16", "--epochs", "12", "--learning-rate", "0.03", "--batch-size", "8"]
     place = ["--arrays", str(target), "--work-dir", str(tmp_path / "work"), "--output", str(tmp_path / "tiny.keras")]
     assert main([*words, *place]) == 0
+    assert origin_of(tmp_path / "tiny.keras")["train_images"] == done["images"]
     import keras
 
     model = keras.saving.load_model(tmp_path / "tiny.keras", compile=False)
