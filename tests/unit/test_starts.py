@@ -1,4 +1,4 @@
-"""What a network starts from: keras's own weights in a local file."""
+"""What a network starts from: keras's own weights, downloaded or in a local file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 from models.registry import architecture
+from models.release import ReleaseError
 from models.spec import NetworkSpec
 from models.starts import fill
 
@@ -27,3 +29,40 @@ def test_imagenet_weights_of_a_file_are_scaled_as_keras_scales_those_that_it_dow
         [own] = [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
         pixels = np.full((1, 4, 4, 3), 0.8, np.float32)
         np.testing.assert_allclose(np.array(own(pixels))[0, 0, 0], (0.8 - mean) / expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "side_px"), [("efficientnetb0", 32), ("xception", 71)])
+def test_a_start_from_imagenet_sees_what_keras_own_network_sees(
+    name: str, side_px: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The download is played: a file of other weights, in which EfficientNet's variance is keras's deviations."""
+    keras.utils.set_random_seed(3)
+    parts, network = architecture(name), NetworkSpec(name, side_px, "w", "", 1.0)
+    published = parts.backbone(input_px=side_px)
+    for layer in published.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            mean, _, count = layer.get_weights()
+            layer.set_weights([mean + 0.4, np.array([0.229, 0.224, 0.225], np.float32), count])
+    published.save_weights(tmp_path / "published.weights.h5")
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(tmp_path / "published.weights.h5"))
+    theirs = parts.backbone(input_px=side_px, weights="imagenet")
+    model = parts.build(input_px=side_px, categories=2)
+    fill(model, network, "imagenet", category_ids=("a", "b"), taxonomy_version="t")
+    ours = keras.Model(model.input, model.get_layer("head_dropout").input)
+    images = np.random.default_rng(3).uniform(-1, 1, (2, side_px, side_px, 3)).astype(np.float32)
+    images = images if name == "xception" else (images + 1) * 127.5
+    seen = np.array(theirs(images))
+    assert np.ptp(seen) > 0
+    np.testing.assert_allclose(np.array(ours(images)), seen, rtol=1e-3, atol=1e-6 * np.abs(seen).max())
+
+
+def test_a_download_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> str:
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
+    model = architecture("efficientnetb0").build(input_px=32, categories=2)
+    with pytest.raises(ReleaseError, match="could not be downloaded; give a local"):
+        fill(
+            model, NetworkSpec("efficientnetb0", 32, "w", "", 1.0), "imagenet", category_ids="ab", taxonomy_version="t"
+        )
