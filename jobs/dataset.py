@@ -7,6 +7,7 @@ the caller waited and how long the workers decoded is counted on the side.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence, Set
@@ -224,7 +225,8 @@ def read_labelled(
         shuffle_seed: Of the order of the row groups; None leaves them as they are.
 
     Yields:
-        A row group's uint8 (count, side_px, side_px, 3) and (count,) labels; what does not decode is left out.
+        A row group's uint8 (count, side_px, side_px, 3) and (count,) labels; what does not decode is left out, and of
+        a content that two files hold, as when an image was another one in between, one is given.
 
     Raises:
         RunFailed: If a file is damaged; says which.
@@ -264,13 +266,21 @@ def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change:
     from petastorm.transform import TransformSpec
 
     cv2.setNumThreads(1)
+    given: set[tuple[str, int, str]] = set()
+    alone = threading.Lock()
+
+    def first(key: tuple[str, int, str]) -> bool:
+        with alone:
+            new = key not in given
+            given.add(key)
+            return new
 
     def decode(frame: Any) -> Any:
         keys = zip(*(frame[name] for name in _LABEL_KEYS), strict=True)
         squares, found = [], []
         for key, jpeg in zip([(str(p), int(n), str(s)) for p, n, s in keys], frame["jpeg"], strict=True):
             label = labels.get(key)
-            if label is None:
+            if label is None or not first(key):
                 continue
             try:
                 square = decode_square(jpeg, side_px)

@@ -152,7 +152,7 @@ def _level(measured: Measured, ids: Sequence[str], depth: int) -> dict[str, Any]
         "depth": depth,
         "leaf": depth == _depths(ids)[0],
         "networks": {name: float((answer == labels).mean()) for name, answer in networks.items()},
-        "agreement": float(agree.mean()),
+        "agreement": float(agree.mean()) if len(networks) > 1 else None,
         "accuracy_where_networks_agree": float(hits[agree].mean()) if agree.any() else None,
         "accuracy_where_networks_differ": float(hits[~agree].mean()) if (~agree).any() else None,
         "calibration": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from jobs.shards import sound
 from models.release import Release
 
 MISTAKES = 24
+MOST_IN_A_MATRIX = 60
+"""Categories; of more the page names the pairs that are confused most often, and evaluation.json holds the matrix."""
+CONFUSIONS = 100
 THUMBNAIL_PX = 160
 
 
@@ -60,7 +64,9 @@ def write(directory: Path, document: Mapping[str, Any], measured: Measured, rele
     """
     page = render(document, worst_mistakes(measured, release))
     try:
-        pages.write_whole(directory / "evaluation.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        pages.write_whole(
+            directory / "evaluation.json", _rows_in_lines(json.dumps(document, indent=2, ensure_ascii=False))
+        )
         pages.write_whole(directory / "evaluation.html", page)
     except OSError as error:
         raise RunFailed(
@@ -73,7 +79,24 @@ def write(directory: Path, document: Mapping[str, Any], measured: Measured, rele
 def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
     """Return the page; whatever a catalog calls its products and categories is escaped."""
     charts = [_charts(level) for level in document["levels"]]
-    return pages.render("evaluation.html", {"document": document, "mistakes": mistakes, "charts": charts})
+    pairs = [_confused(level) if len(level["categories"]) > MOST_IN_A_MATRIX else None for level in document["levels"]]
+    facts = {"document": document, "mistakes": mistakes, "charts": charts, "pairs": pairs}
+    return pages.render("evaluation.html", facts)
+
+
+def _rows_in_lines(text: str) -> str:
+    """Put lists of whole numbers on one line each: a matrix of a thousand categories has a million of them."""
+    return re.sub(r"\[\s+\d+(?:,\s+\d+)*\s+\]", lambda row: re.sub(r"\s+", "", row[0]).replace(",", ", "), text) + "\n"
+
+
+def _confused(level: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """Return what was taken for what how often, the most frequent first."""
+    ids = [row["category_id"] for row in level["categories"]]
+    counts = np.array(level["confusion"])
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:CONFUSIONS]
+    places = zip(*np.unravel_index(order, counts.shape), strict=True)
+    return [(ids[true], ids[said], int(counts[true, said])) for true, said in places if counts[true, said]]
 
 
 def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:

@@ -23,13 +23,14 @@ from jobs.labels import PARTS, LabelledImage, data_sha256, labelled_images
 from jobs.measure import EvaluateConfig
 from jobs.release_copies import check_new, release_written, share
 from jobs.release_making import Promise, finished_release
+from jobs.stores import is_file, is_remote
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
 from models.checkpoints import AnotherTask, own_checkpoint
 from models.environment import prepare_environment, quiet_start
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
-from models.release import Release, save_release, save_weights, sha256_of, to_float16
+from models.release import MANIFEST, Release, load_release, save_half, save_release, sha256_of
 from models.spec import Category, NetworkSpec
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,10 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         RunFailed: If training cannot go on; the epochs before are kept, and no release is there.
     """
     started = time.monotonic()
+    if _waits_to_be_shared(config):
+        release = load_release(config.target)
+        share(config.target, config.places)
+        return _summary(config, release)
     check_new(config.target, config.places)
     images = labelled_images(config.places, first=config.first, last=config.last)
     categories, taxonomy_version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
@@ -118,7 +123,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
 
         start_backend()
     to_train = [_to_train(config, plan, sides, categories, taxonomy_version) for plan in config.networks]
-    _refuse_another(config, [task for task, _ in to_train])
+    _refuse_early(config, [task for task, _ in to_train])
     try:
         with release_written(config.release_id, f"what was trained is kept in {config.work_dir}"):
             trained = [
@@ -132,6 +137,18 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     finally:
         if not any(config.work_dir.glob(f"*/{CHECKPOINT}")):  # nothing to go on from, so nothing to stumble over
             shutil.rmtree(config.work_dir, ignore_errors=True)
+    return _summary(config, release)
+
+
+def _waits_to_be_shared(config: FinetuneConfig) -> bool:
+    """Say whether the release is made, by a call that ended before it was in the home's store."""
+    shared = config.places.releases / config.release_id
+    kept = any(config.work_dir.glob(f"*/{CHECKPOINT}"))
+    return kept and config.target.is_dir() and is_remote(shared) and not is_file(shared / MANIFEST)
+
+
+def _summary(config: FinetuneConfig, release: Release) -> dict[str, Any]:
+    """Let go of the checkpoints, now that the release is where all find it."""
     shutil.rmtree(config.work_dir, ignore_errors=True)
     return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
 
@@ -144,8 +161,14 @@ def _to_train(
     taxonomy_version: str,
 ) -> tuple[Task, DatasetBatches]:
     """Return what a network has to learn, and the images."""
+    from models.starts import range_of
+
     ids = tuple(category.category_id for category in categories)
-    network = NetworkSpec(plan.architecture, plan.input_px, f"{plan.architecture}.weights.h5", "", 1.0)
+    try:
+        values = range_of(plan.start, plan.architecture)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    network = NetworkSpec(plan.architecture, plan.input_px, f"{plan.architecture}.weights.h5", "", 1.0, values)
     decode_px = max(each.input_px for each in config.networks)
     data = DatasetBatches(
         sides["train"], sides["validation"], ids, decode_px, config.batch_size, config.decode_workers, plan.recipe.seed
@@ -164,8 +187,10 @@ def _to_train(
     return task, data
 
 
-def _refuse_another(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
-    """Make sure, before any network is trained, that checkpoints in the work directory are of the same task."""
+def _refuse_early(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
+    """See before any network is trained that each can be: its start fits, and its checkpoint is of this task."""
+    from models.training import refuse_start
+
     begun = {path.parent.name for path in config.work_dir.glob(f"*/{CHECKPOINT}")}
     left_out = begun - {plan.architecture for plan in config.networks}
     try:
@@ -176,42 +201,48 @@ def _refuse_another(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
             )
         for task, plan in zip(tasks, config.networks, strict=True):
             own_checkpoint(task, plan.recipe)
+        for task, plan in list(zip(tasks, config.networks, strict=True))[1:]:
+            refuse_start(task, plan.recipe, start=_start(plan, task))  # the first network says it at once
     except AnotherTask as error:
         raise UsageError(f"{error}, or choose another --release-id") from error
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def _trained(
-    config: FinetuneConfig, plan: NetworkPlan, task: Task, data: DatasetBatches, watch: Callable[[str], Watch | None]
-) -> tuple[NetworkSpec, Path, dict[str, Any]]:
-    """Train one network, leave its weights in the work directory, and return what is told of its making."""
+def _start(plan: NetworkPlan, task: Task) -> Callable[[Any], None]:
+    """Return what gives a new network the weights that it starts from."""
     from models.starts import fill
-    from models.training import train
 
     def start(model: Any) -> None:
         ids, taxonomy_version = task.category_ids, task.taxonomy_version
         fill(model, task.network, plan.start, category_ids=ids, taxonomy_version=taxonomy_version)
 
+    return start
+
+
+def _trained(
+    config: FinetuneConfig, plan: NetworkPlan, task: Task, data: DatasetBatches, watch: Callable[[str], Watch | None]
+) -> tuple[NetworkSpec, Path, dict[str, Any]]:
+    """Train one network, leave its weights in the work directory, and return what is told of its making."""
+    from models.training import train
+
     try:
-        model, progress = train(task, plan.recipe, data, start=start, watch=watch(plan.architecture))
+        model, progress = train(task, plan.recipe, data, start=_start(plan, task), watch=watch(plan.architecture))
     except ValueError as error:  # a wrong name, or weights that do not fit: the call, not the run
         raise UsageError(str(error)) from error
     history = progress.history
     curves = {"training": [one["loss"] for one in history], "held out": [one["val_loss"] for one in history]}
     learning_curves(config.work_dir / f"{plan.architecture}-curves.png", curves, title=f"{plan.architecture}: loss")
     log.info("finetune: %s stopped after %s epochs, best %s", plan.architecture, progress.epochs, progress.best_epoch)
-    full, half = task.work_dir / "full.weights.h5", task.work_dir / "half.weights.h5"
-    save_weights(model, full)
-    to_float16(full, half)
+    weights = save_half(model, task.work_dir)
     told = {
         "starts_from": plan.start,
         **progress.told(plan.recipe),
         "training_seconds": round(sum(epoch["seconds"] for epoch in history)),
     }
     return (
-        replace(task.network, weights_sha256=sha256_of(half)),
-        half,
+        replace(task.network, weights_sha256=sha256_of(weights)),
+        weights,
         {f"{plan.architecture}_{name}": value for name, value in told.items()},
     )
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,8 @@ class Measured:
         image_by_network: Each network's softmax, (images, categories).
         image_confidences: The calibrated ensemble, (images, categories).
         by_network: Each network's softmax, averaged over the product's images, (products, categories).
-        raw: The weighted mean of the networks, before the temperature, (products, categories).
         confidences: What the product's answer is decided by, (products, categories).
+        raw: The same without the temperature, (products, categories).
         failed: How many images could not be decoded, and are left out.
     """
 
@@ -74,8 +75,8 @@ class Measured:
     image_by_network: Mapping[str, Probabilities]
     image_confidences: Probabilities
     by_network: Mapping[str, Probabilities]
-    raw: Probabilities
     confidences: Probabilities
+    raw: Probabilities
     failed: int
 
     @property
@@ -122,13 +123,16 @@ def measure(
     found: list[LabelledImage] = []
     parts: dict[str, list[Probabilities]] = defaultdict(list)
     failed = 0
-    for shard in sorted({image.shard for image in images}):
+    by_shard: dict[Path, set[tuple[str, int, str]]] = defaultdict(set)
+    for image in images:
+        by_shard[image.shard].add(image.key)
+    for shard, keys_there in sorted(by_shard.items()):  # an older file may hold a content that came back
         reader = read_shard(
             shard,
             side_px=predictor.decode_px,
             batch_size=config.batch_size,
             workers=config.decode_workers,
-            wanted=wanted.keys(),
+            wanted=keys_there,
         )
         for batch in reader:
             keys = _keys(batch.columns)
@@ -167,6 +171,7 @@ def _measured(
         for name, part in rows.items()
     }
     weights = {network.architecture: network.ensemble_weight for network in release.networks}
+    raw = combine(rows, weights=weights, temperature=1.0)
     decided = [distribution_of_product(ids, own) for own in by_product(confidences, products)]
     return Measured(
         product_ids=tuple(map(str, product_ids)),
@@ -176,7 +181,7 @@ def _measured(
         image_by_network=rows,
         image_confidences=confidences,
         by_network=by_network,
-        raw=combine(by_network, weights=weights, temperature=1.0),
+        raw=np.asarray([distribution_of_product(ids, own) for own in by_product(raw, products)], np.float32),
         confidences=np.asarray(decided, np.float32),
         failed=failed,
     )

@@ -82,7 +82,12 @@ def check_new(target: Path, places: Places) -> None:
     in_store = not isinstance(shared, Path) and is_file(shared / MANIFEST)
     if target.exists() or in_store:
         there = shared if in_store else target
-        raise UsageError(f"{there} is there already and a release is never changed; choose another --release-id")
+        mended = (
+            "" if in_store or isinstance(shared, Path) else f", or take it to {shared} by `shelfwise release promote`"
+        )
+        raise UsageError(
+            f"{there} is there already and a release is never changed; choose another --release-id{mended}"
+        )
 
 
 def share(directory: Path, places: Places) -> None:

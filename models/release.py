@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import math
 import os
 import shutil
@@ -23,6 +24,8 @@ from models.decision import Policy, above_others, inner_nodes
 from models.origin import add_origin
 from models.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec
+
+log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-1"
 MANIFEST = "release.json"
@@ -224,11 +227,27 @@ def to_float16(source: Path, target: Path) -> None:
             with np.errstate(over="ignore"):  # what overflows is refused below, by name
                 small = values.astype(np.float16) if values.dtype == np.float32 else values
             if not np.isfinite(small).all():
-                raise ValueError(f"{source}: {name} does not fit float16; keep float32")
+                raise ValueError(f"{source}: {name} does not fit float16")
             half.create_dataset(name, data=small, track_times=False)
 
         full.visititems(copy)
     _write_whole(target, held.getbuffer())
+
+
+def save_half(model: Any, directory: Path) -> Path:
+    """Write a network's weights as a release keeps them: in float16, or in float32 where one of them does not fit.
+
+    Returns:
+        The file in the directory.
+    """
+    full, half = directory / "full.weights.h5", directory / "half.weights.h5"
+    save_weights(model, full)
+    try:
+        to_float16(full, half)
+    except ValueError as error:
+        log.warning("%s: the release keeps this network in float32, in a file of twice the size", error)
+        return full
+    return half
 
 
 def sha256_of(path: Path) -> str:

@@ -50,6 +50,25 @@ def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence
         )
 
 
+def range_of(start: str, architecture_name: str) -> str:
+    """Return the range of values that a start's weights were trained on.
+
+    Args:
+        start: As `fill` takes it.
+        architecture_name: Of the network.
+
+    Returns:
+        A key of `models.inputs.RANGES`: what a release says of its network of that architecture, else `own`.
+
+    Raises:
+        ReleaseError: If the release cannot be used.
+    """
+    if start in (NOTHING, IMAGENET) or not (Path(start) / MANIFEST).is_file():
+        return "own"
+    networks = load_release(Path(start)).networks
+    return next((one.preprocessing for one in networks if one.architecture == architecture_name), "own")
+
+
 def _imagenet(network: NetworkSpec) -> Any:
     try:
         return architecture(network.architecture).backbone(input_px=network.input_px, weights="imagenet")
@@ -74,6 +93,11 @@ def _from_release(
     if not own:
         names = ", ".join(one.architecture for one in release.networks)
         raise ReleaseError(f"release {release.release_id} has no {network.architecture}; it has {names}")
+    if own[0].preprocessing != network.preprocessing:
+        raise ReleaseError(
+            f"the {network.architecture} of release {release.release_id} was trained on values in the range "
+            f"{own[0].preprocessing!r} and this one takes {network.preprocessing!r}; use `shelfwise finetune`"
+        )
     model.set_weights(load_network(release, directory, own[0]).get_weights())
 
 

@@ -125,7 +125,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> str:
     """Train and save; return what is said of the best epoch."""
-    from models.starts import fill
+    from models.starts import fill, range_of
     from models.training import train  # imports Keras, for which `main` has set the environment
 
     names = {field.name for field in fields(Recipe)}
@@ -141,7 +141,8 @@ def _run(options: argparse.Namespace) -> str:
         )
     categories = len(ids) or int(max(data.labels.max(), data.held_out_labels.max())) + 1
     counts = tuple(np.bincount(data.labels, minlength=categories).tolist())
-    network = NetworkSpec(options.network, options.input_px, options.output.name, "", 1.0)
+    values = range_of(options.start_from, options.network)
+    network = NetworkSpec(options.network, options.input_px, options.output.name, "", 1.0, values)
     task = Task(
         network,
         side_px,

@@ -41,7 +41,7 @@ from models.inputs import decode_square
 from models.predictor import EnsemblePredictor
 from models.program import program_version
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
-from models.release import MANIFEST, Release, load_release, save_release, save_weights, sha256_of, to_float16
+from models.release import MANIFEST, Release, load_release, save_half, save_release, sha256_of
 from models.spec import Images, NetworkSpec
 from models.starts import fill
 
@@ -109,6 +109,8 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(words)
     if options.output.exists():
         parser.error(f"{options.output} is there already and a release is never changed; choose another --output")
+    if options.limit < 0:
+        parser.error("--limit is a number of articles, or 0 for all")
     options.network = options.network or list(PLANS)
     for name in PLANS:
         start = _of(options.start_from, name)
@@ -123,7 +125,7 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
     """Train what is to be trained, calibrate on held-out articles, measure on the test articles, and release."""
     options.work_dir.mkdir(parents=True, exist_ok=True)
     squares, labels, fingerprint = _squares("train", options.work_dir)
-    kept = options.limit or len(squares) - HELD_OUT
+    kept = min(options.limit or len(squares), len(squares) - HELD_OUT)
     held = slice(len(squares) - HELD_OUT, None)
     data = Arrays(
         squares[:kept],
@@ -207,12 +209,9 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
 
     data = replace(data, batch_size=plan.batch_size)
     model, progress = train(task, recipe, data, start=begin, watch=watch)
-    full, half = task.work_dir / "full.weights.h5", task.work_dir / "half.weights.h5"
-    save_weights(model, full)
-    to_float16(full, half)
     return (
         network,
-        half,
+        save_half(model, task.work_dir),
         {
             "starts_from": Path(start).name,
             **progress.told(recipe),

@@ -83,6 +83,20 @@ def train(
     return model, held.progress
 
 
+def refuse_start(task: Task, recipe: Recipe, *, start: Callable[[Any], None]) -> None:
+    """Raise what `train` would raise before its first epoch: before another network is trained for hours.
+
+    Args:
+        task: As for `train`.
+        recipe: As for `train`.
+        start: As for `train`; not called when a checkpoint is there.
+    """
+    if own_checkpoint(task, recipe) is None:
+        network = _built(task, recipe.dropout)
+        start(network)
+        first_trained(network, recipe.unfreeze_from)
+
+
 def _built(task: Task, dropout: float) -> Any:
     return architecture(task.network.architecture).build(
         input_px=task.network.input_px, categories=len(task.counts), dropout=dropout

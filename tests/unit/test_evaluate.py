@@ -16,7 +16,7 @@ from jobs.config import Places, RunFailed, UsageError
 from jobs.evaluate import compare, decisions, run, usual_part
 from jobs.evaluation_page import worst_mistakes, write
 from jobs.labels import labelled_images, part_of
-from jobs.measure import EvaluateConfig, Measured, measure
+from jobs.measure import EvaluateConfig, Measured, _measured, measure
 from models.calibration import combine
 from models.release import Release
 from models.spec import Category, Images, Predictions
@@ -132,6 +132,27 @@ def test_a_newer_content_replaces_the_older_one(config: EvaluateConfig) -> None:
     assert measured_on(before).hits.tolist() == [True, True, False, False, True]
 
 
+def test_a_content_that_came_back_is_measured_once(config: EvaluateConfig) -> None:
+    """The first night's picture of p1 gave way to another one and is there again: two files hold the same content."""
+    write_labelled(config.places, [("p1", RED, [2])], day=date(2026, 11, 2), version=1)
+    write_labelled(config.places, [("p1", RED, [0])], day=date(2026, 11, 3), version=0)
+    found = measured_on(config)
+    assert (found.images, found.hits.tolist()) == (7, [True, True, False, False, True])
+
+
+def test_before_and_after_differ_by_the_temperature_alone(config: EvaluateConfig) -> None:
+    """Also for products of several images, of each of which no more than the best categories are stored."""
+    categories = tuple(Category(f"c{number:02d}", f"C{number}") for number in range(16))
+    release = replace(COLOURS, categories=categories)
+    images = [replace(image, category_id="c03") for image in config.images()]
+    rows = np.random.default_rng(3).dirichlet(np.full(16, 0.8), (2, len(images))).astype(np.float32)
+    parts = {"efficientnetb0": rows[0], "xception": rows[1]}
+    for temperature, same in ((1.0, True), (0.5, False)):
+        answered = combine(parts, weights=dict.fromkeys(parts, 0.5), temperature=temperature)
+        found = _measured(release, images, {**parts, "": answered}, 0)
+        assert np.allclose(found.raw, found.confidences, atol=1e-5) == same
+
+
 def test_an_image_that_no_longer_decodes_is_counted_and_left_out(config: EvaluateConfig) -> None:
     write_labelled(config.places, [("p9", RED, [-1])], version=2)
     found = measured_on(config)
@@ -149,6 +170,36 @@ def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateCon
     assert text.count("data:image/webp;base64,UklGR") == 3
     assert text.count("<svg") == 4, "two for each of two levels"
     assert json.loads(as_json.read_text(encoding="utf-8"))["comparison"]["p_value"] == 1.0
+
+
+def test_a_page_of_many_categories_names_the_confusions(config: EvaluateConfig, tmp_path: Path) -> None:
+    document, measured, release = run([Path("one")], config, load)
+    leaf = document["levels"][0]
+    leaf["categories"] = [{**leaf["categories"][0], "category_id": f"c{number:03d}"} for number in range(200)]
+    leaf["confusion"] = (np.eye(200, dtype=int) * 7).tolist()
+    leaf["confusion"][3][170] = 5
+    leaf["confusion"][4][9] = 2
+    told, page = write(tmp_path, document, measured, release)
+    assert json.loads(told.read_text(encoding="utf-8")) == json.loads(json.dumps(document))
+    assert "    [7, 0, 0" in told.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<table class="confusion">') == 1, "that of the two groups"
+    start = text.index("What was taken for what")
+    assert start < text.index("c003", start) < text.index("c170", start) < text.index("c004", start)
+    assert len(text) < 300_000
+
+
+def test_one_network_agrees_with_nobody(config: EvaluateConfig) -> None:
+    class Alone(ColourPredictor):
+        """Answers by the first network."""
+
+        def predict(self, images: Images) -> Predictions:
+            first = super().predict(images).by_network["efficientnetb0"]
+            return Predictions(first, {"efficientnetb0": first})
+
+    release = replace(COLOURS, networks=(replace(COLOURS.networks[0], ensemble_weight=1.0),))
+    document, _, _ = run([Path("one")], config, lambda place: (Alone(), release, 0.0))
+    assert document["levels"][0]["agreement"] is None
 
 
 def test_a_page_that_cannot_be_written_is_a_sentence(config: EvaluateConfig, tmp_path: Path) -> None:

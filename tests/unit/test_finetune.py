@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from upath import UPath
 
 from jobs import finetune
 from jobs.cli import main_group
@@ -25,8 +26,10 @@ from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.labels import part_of
 from jobs.measure import EvaluateConfig
+from jobs.release_copies import stored_releases
 from jobs.release_making import Calibration, Promise, recalibrate
 from jobs.station import load_predictor
+from jobs.store_faults import StoreError
 from models.card import NAME
 from models.decision import ancestors
 from models.recipe import NOTHING, Recipe
@@ -240,6 +243,59 @@ def test_what_fails_before_its_first_epoch_can_be_called_again_otherwise(tmp_pat
     with pytest.raises(UsageError, match=r"nothing at .*absent\.weights\.h5"):
         finetune.run(config(tmp_path, networks=(plan,)), watch=silent)
     assert not (tmp_path / "training" / "colours-2").exists()
+
+
+def test_what_a_second_network_starts_from_is_looked_at_before_the_first_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    for name, known in ((ARCHITECTURES, "tests.tiny_network"), (INPUT_PX, (16, 16))):
+        monkeypatch.setitem(name, "second", known)
+    first, second = config(tmp_path).networks[0], NetworkPlan("second", 16, str(tmp_path / "absent.h5"), RECIPE)
+    frozen = replace(second, start=NOTHING, recipe=replace(RECIPE, unfreeze_from="blokc2"))
+    trained: list[str] = []
+    for wrong, sentence in ((second, r"nothing at .*absent\.h5"), (frozen, "blokc2")):
+        with pytest.raises(UsageError, match=sentence):
+            finetune.run(config(tmp_path, networks=(first, wrong)), watch=lambda name: lambda *_: trained.append(name))
+    assert trained == []
+    assert not (tmp_path / "training" / "colours-2").exists()
+
+
+def test_a_network_goes_on_in_the_range_that_it_was_trained_in(made: Any, tmp_path: Path) -> None:
+    source = made[0] / "releases" / "colours-2"
+    release = load_release(source)
+    theirs = replace(
+        release, release_id="theirs", networks=tuple(replace(one, preprocessing="0-1") for one in release.networks)
+    )
+    save_release(theirs, tmp_path / "theirs", weights={"tiny": source / "tiny.weights.h5"})
+    write_labelled(Places(tmp_path), PRODUCTS)
+    plan = NetworkPlan(tiny_network.NAME, 16, str(tmp_path / "theirs"), replace(RECIPE, epochs=1))
+    done = finetune.run(config(tmp_path, networks=(plan,)), watch=silent)
+    assert [one.preprocessing for one in load_release(Path(done["release_dir"])).networks] == ["0-1"]
+    model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
+    network, version = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0), release.taxonomy_version
+    with pytest.raises(ReleaseError, match="trained on values in the range '0-1' and this one takes 'own'"):
+        fill(model, network, str(tmp_path / "theirs"), category_ids=sorted(LEAVES), taxonomy_version=version)
+
+
+def test_a_release_that_did_not_reach_the_store_is_taken_there_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(UPath(f"memory://{tmp_path.name}"), tmp_path / "local")
+    write_labelled(places, PRODUCTS)
+
+    def away(*_: Any) -> None:
+        raise StoreError("the store is away")
+
+    with monkeypatch.context() as broken, pytest.raises(StoreError):
+        broken.setattr(finetune, "share", away)
+        finetune.run(config(tmp_path, places=places), watch=silent)
+    trained: list[str] = []
+    done = finetune.run(config(tmp_path, places=places), watch=lambda name: lambda *_: trained.append(name))
+    assert (done["release_id"], trained) == ("colours-2", [])
+    assert [found.name for found in stored_releases(places)] == ["colours-2"]
+    with pytest.raises(UsageError, match=r"never changed; choose another --release-id$"):
+        finetune.run(config(tmp_path, places=places), watch=silent)
 
 
 CHILD = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,26 @@ def test_another_epoch_has_another_order_and_other_changes(images: list[Labelled
     plain = np.concatenate([squares for squares, _ in data(images, augmented=False).batches(0)])
     assert len(np.unique(plain.reshape(len(plain), -1), axis=0)) == 3
     assert len(np.unique(one.reshape(len(one), -1), axis=0)) > 50
+
+
+def test_a_content_that_came_back_is_given_once(images: list[LabelledImage], tmp_path: Path) -> None:
+    """Two files hold the same image, one of an earlier day; in between it was another one."""
+    places, days = Places(tmp_path), [DAY + timedelta(days=1), DAY + timedelta(days=2)]
+    for version, day in zip((6, 0), days, strict=True):
+        write_labelled(
+            places,
+            [(f"p0-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(70)],
+            day=day,
+            version=version,
+        )
+    again = labelled_images(places)
+    assert [image.key for image in again] == [image.key for image in images]
+    everything = DatasetBatches(again, again, LEAVES, 16, batch_size=10)
+    for batches in (everything.held_out(), everything.held_out(), everything.plain()):
+        assert sum(len(labels) for _, labels in batches) == len(images) - 1, "one no longer decodes"
+    done = arrays_file.run(ArraysConfig(places, tmp_path / "a.npz", 16))
+    parts = Counter(part_of(image.product_id) for image in images if image.product_id != "broken")
+    assert (done["images"], done["held_out_images"]) == (parts["train"], parts["validation"])
 
 
 def test_what_is_held_out_comes_as_it_is(images: list[LabelledImage]) -> None:
