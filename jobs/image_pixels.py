@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-_MAX_PROFILE_BYTES = 4 * 2**20
+_MAX_PROFILE_BYTES = 2**20
 _ORIENTATION = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,7 +72,8 @@ def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return the image in RGB, on white, converted from its colour profile where it has a usable one."""
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
     coloured = image.convert("RGB") if alpha else image
-    transform = _transform_to_srgb(profile, coloured.mode) if profile else None
+    usable = profile is not None and len(profile) <= _MAX_PROFILE_BYTES  # what is cached stays with the process
+    transform = _transform_to_srgb(profile, coloured.mode) if profile and usable else None
     coloured = transform.apply(coloured) if transform else coloured.convert("RGB")
     if alpha is None:
         return coloured
@@ -84,8 +85,6 @@ def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 @lru_cache(maxsize=16)
 def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the way from a profile to sRGB; None where it is sRGB, unusable, or for other colours than `mode`."""
-    if len(profile) > _MAX_PROFILE_BYTES:
-        return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():

@@ -8,7 +8,10 @@ import socket
 import sys
 from dataclasses import dataclass
 
-NEEDED = ("cv2", "fsspec", "keras", "numpy", "pandas", "petastorm", "PIL", "pyarrow", "tenacity", "upath", "urllib3")
+NEEDED = (
+    *("cv2", "fsspec", "keras", "numpy", "pandas", "petastorm", "PIL", "psycopg", "pyarrow", "sqlalchemy"),
+    *("tenacity", "upath", "urllib3"),
+)
 
 
 @dataclass(frozen=True)

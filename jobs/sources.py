@@ -7,6 +7,7 @@ ahead of its turn, and handed out in the catalog's order, so that the same rows 
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +18,10 @@ from typing import Any
 from upath import UPath
 
 from jobs import stores
+from jobs.bodies import LARGE_AT_ONCE, PutOff, Ticket, check_room
 from jobs.config import HttpLimits, Place
 from jobs.images import MAX_SOURCE_BYTES, Rejected, read_source, resolve_uri
-from jobs.store_faults import NoCredentials, StoreDenied, StoreRefused, refusal
+from jobs.store_faults import NoCredentials, StaleCredentials, StoreDenied, StoreRefused, refusal
 from jobs.stores import place, scheme_of
 from jobs.web_images import WebImages
 
@@ -120,6 +122,7 @@ class SourceReader:
         self._base = base
         self._own = [base] if home is None else [base, home]
         self._threads: ThreadPoolExecutor | None = None
+        self._room = threading.BoundedSemaphore(LARGE_AT_ONCE)
         self._web = WebImages(limits, per_host=max(1, limits.per_host // tasks))
 
     def read(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Source]]:
@@ -131,14 +134,14 @@ class SourceReader:
         Yields:
             Each row with its image, in their order.
         """
-        waiting: deque[tuple[Row, Future[Source] | None]] = deque()
+        waiting: deque[tuple[Row, Future[tuple[Source | None, Ticket]] | None]] = deque()
         try:
             for row in rows:
                 waiting.append((row, self._started(row)))
                 while waiting and (waiting[0][1] is None or len(waiting) >= _WINDOW):
-                    yield self._ended(*waiting.popleft())
+                    yield from self._turn(*waiting.popleft())
             while waiting:
-                yield self._ended(*waiting.popleft())
+                yield from self._turn(*waiting.popleft())
         finally:
             for _, future in waiting:
                 if future is not None:
@@ -147,15 +150,31 @@ class SourceReader:
                 self._threads.shutdown(cancel_futures=True)
                 self._threads = None
 
-    def _started(self, row: Row) -> Future[Source] | None:
+    def _started(self, row: Row) -> Future[tuple[Source | None, Ticket]] | None:
         if not is_remote(row["image_uri"], self._base):
             return None
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, "images")
-        return self._threads.submit(self._fetch, row)
+        return self._threads.submit(self._ahead, row)
 
-    def _ended(self, row: Row, future: Future[Source] | None) -> tuple[Row, Source]:
-        return row, self._local(row["image_uri"]) if future is None else future.result()
+    def _ahead(self, row: Row) -> tuple[Source | None, Ticket]:
+        """Fetch an image before its turn; nothing comes of it where there is no room for it yet."""
+        ticket = Ticket(self._room)
+        try:
+            with ticket.counted():
+                return self._fetch(row), ticket
+        except PutOff:
+            return None, ticket
+
+    def _turn(self, row: Row, future: Future[tuple[Source | None, Ticket]] | None) -> Iterator[tuple[Row, Source]]:
+        if future is None:
+            yield row, self._local(row["image_uri"])
+            return
+        source, ticket = future.result()
+        try:
+            yield row, self._fetch(row) if source is None else source
+        finally:
+            ticket.give_back()
 
     def _local(self, image_uri: str) -> Source:
         found = look(image_uri, self._base)
@@ -182,7 +201,9 @@ def _from_store(where: UPath | None, known_version: str | None, own: Sequence[Pl
 
     Raises:
         Rejected: If it cannot be had, now or later.
-        StoreError: If the store is away, or the operator's own stores cannot be used for want of credentials.
+        PutOff: If it is large and has to wait for its turn.
+        StoreError: If the store is away, the credentials have expired, or the operator's own stores cannot be used
+            for want of some.
     """
     if where is None:
         raise Rejected("uri_not_allowed", "expected a path or a URI of a file")
@@ -195,6 +216,7 @@ def _from_store(where: UPath | None, known_version: str | None, own: Sequence[Pl
             raise Rejected("unreadable", "expected a file, found a directory")
         if size > MAX_SOURCE_BYTES:
             raise Rejected("too_large", f"the file has {size:,} bytes, over the limit of {MAX_SOURCE_BYTES:,}")
+        check_room(size)
         data = stores.read_bytes(where)
     except FileNotFoundError as error:
         raise Rejected("missing", "there is no such file") from error
@@ -202,6 +224,10 @@ def _from_store(where: UPath | None, known_version: str | None, own: Sequence[Pl
         raise Rejected("unreadable", "the credentials that were found may not read it") from error
     except StoreRefused as error:
         raise Rejected("unreadable", f"the store refuses it: {refusal(error.__cause__)}") from error
+    except StaleCredentials as error:
+        if error.certain or _bucket(where) in map(_bucket, own):
+            raise
+        raise Rejected("unreadable", "the store does not know the credentials that were found") from error
     except NoCredentials as error:
         if scheme_of(str(where)) in {scheme_of(str(each)) for each in own}:
             raise
@@ -209,6 +235,10 @@ def _from_store(where: UPath | None, known_version: str | None, own: Sequence[Pl
     if not data:
         raise Rejected("empty", "the file has no bytes")
     return Source(len(data), None, version, data)
+
+
+def _bucket(where: Place) -> tuple[str, str] | None:
+    return (where.protocol, where.path.partition("/")[0]) if isinstance(where, UPath) else None
 
 
 def _version_of(information: Mapping[str, Any]) -> str | None:

@@ -51,8 +51,8 @@ def spark_session(
     master = master_of(config)
     cluster = is_cluster(master)
     archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
-    if cluster:
-        check_reachable(master)
+    if cluster and _submitted_with("spark.kubernetes.submitInDriver") != "true":
+        check_reachable(master)  # a pod reaches Kubernetes under another address than the one that submitted it
     with explained():
         session = _started(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
         try:

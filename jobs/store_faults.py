@@ -47,14 +47,14 @@ _BUSY_CODES = {
 """What S3 says under status 400 of a request that may do better when it is sent again."""
 
 _STALE_CODES = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "TokenRefreshRequired",
-    "InvalidToken",
-    "InvalidAccessKeyId",
-    "RequestTimeTooSkewed",
+    "ExpiredToken": True,
+    "ExpiredTokenException": True,
+    "TokenRefreshRequired": True,
+    "RequestTimeTooSkewed": True,
+    "InvalidToken": False,
+    "InvalidAccessKeyId": False,
 }
-"""What S3 says of a request whoever's the bucket is: it is the one who asks that it does not know."""
+"""What S3 says of one who asks and is not known; and whether it says so whoever's the bucket is."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
@@ -70,6 +70,20 @@ class StoreDenied(StoreError):
 
 class StoreRefused(StoreError):
     """This can never be had of the store as it was asked for; `refusal` of the cause says why."""
+
+
+class StaleCredentials(StoreError):
+    """The store knows the credentials that were found no more.
+
+    Attributes:
+        certain: Whether it would say so of every bucket; of an unknown key or token it says so too of a bucket in a
+            region that the account has not enabled.
+    """
+
+    def __init__(self, message: str, *, certain: bool) -> None:
+        """Say what was found."""
+        super().__init__(message)
+        self.certain = certain
 
 
 class NoCredentials(StoreError):
@@ -89,7 +103,8 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
 
     Raises:
         FileNotFoundError: If the file or bucket is not there.
-        StoreError: If it stays away, refuses (`StoreDenied`, `StoreRefused`) or nobody may ask (`NoCredentials`).
+        StoreError: If it stays away, refuses (`StoreDenied`, `StoreRefused`) or nobody may ask (`NoCredentials`,
+            `StaleCredentials`).
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
@@ -105,10 +120,12 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
     except Exception as error:
         if not _is_of_a_store(error):
             raise
-        if _answered(error)[1] in _STALE_CODES:
-            raise StoreError(
+        code = _answered(error)[1]
+        if code in _STALE_CODES:
+            raise StaleCredentials(
                 f"{shown(where)} could not be {done}: the store knows the credentials that were found no more "
-                f"({_answered(error)[1]}); renew them and run the same again, what is finished is kept"
+                f"({code}); renew them and run the same again, what is finished is kept",
+                certain=_STALE_CODES[code],
             ) from error
         if isinstance(error, PermissionError):
             raise StoreDenied(

@@ -96,8 +96,16 @@ def _hadoop(where: UPath) -> Any:
 
 
 def uri(where: Place) -> str:
-    """Return the text from which `place` makes this place again, on any machine: with the namenode, if it has one."""
-    if not is_remote(where) or where.protocol != "hdfs" or not where.storage_options.get("host"):
+    """Return the text from which `place` makes this place again, on any machine.
+
+    With HDFS's namenode and Azure's account, which `str` of a UPath leaves out.
+    """
+    if not is_remote(where):
+        return str(where)
+    if where.protocol == "abfs" and where.storage_options.get("account_name"):
+        container, _, key = where.path.partition("/")
+        return f"abfs://{container}@{where.storage_options['account_name']}.dfs.core.windows.net/{key}"
+    if where.protocol != "hdfs" or not where.storage_options.get("host"):
         return str(where)
     user, host, port = (where.storage_options.get(name) for name in ("user", "host", "port"))
     return f"hdfs://{f'{user}@' if user else ''}{host}{f':{port}' if port else ''}{where.path}"
@@ -212,6 +220,9 @@ def _put_whole(source: Path, target: UPath) -> None:
     try:
         target.fs.put_file(str(source), hidden)
         if target.fs.exists(target.path):  # HDFS moves nothing over what is there
+            if name.startswith("part-"):  # named by its content, so another attempt has put the same there
+                target.fs.rm_file(hidden)
+                return
             target.fs.rm_file(target.path)
         target.fs.mv(hidden, target.path)
     except BaseException:

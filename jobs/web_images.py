@@ -20,12 +20,12 @@ from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionErro
 from urllib3.util import Timeout, Url, parse_url
 
 from jobs.addresses import AddressRefused
+from jobs.bodies import PIECE_BYTES, promised_bytes, read_body
 from jobs.config import HttpLimits
 from jobs.guarded_connections import DEADLINE, guarded_pools
 from jobs.images import MAX_SOURCE_BYTES, Rejected
 from models.program import program_version
 
-_PIECE_BYTES = 2**16
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GIVEN_UP_AFTER = 5
@@ -95,6 +95,7 @@ class WebImages:
 
         Raises:
             Rejected: `uri_not_allowed`, `missing`, `unreadable`, `too_large` or `empty`.
+            PutOff: If it is large and has to wait for its turn; see `jobs.bodies`.
         """
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._limits.tries),
@@ -175,12 +176,12 @@ class WebImages:
         try:
             status = response.status
             if status in (200, 203):
-                data = self._body(response)
+                data = read_body(response, max_bytes=self._max_bytes)
                 reusable = True
                 return WebImage(data, _version_of(response.headers))
             # A short body is read so that the connection can serve the next request.
-            promised = _promised_bytes(response.headers)
-            reusable = status == 304 or (promised is not None and promised < _PIECE_BYTES)
+            promised = promised_bytes(response.headers)
+            reusable = status == 304 or (promised is not None and promised < PIECE_BYTES)
             if reusable:
                 response.drain_conn()
             if status == 304 and conditions:
@@ -196,20 +197,6 @@ class WebImages:
             if not reusable:
                 response.close()
             response.release_conn()
-
-    def _body(self, response: urllib3.BaseHTTPResponse) -> bytes:
-        promised = _promised_bytes(response.headers) or 0
-        if promised > self._max_bytes:
-            raise Rejected("too_large", f"the file has {promised:,} bytes, over the limit of {self._max_bytes:,}")
-        pieces, size = [], 0
-        while piece := response.read1(_PIECE_BYTES, decode_content=False):
-            pieces.append(piece)
-            size += len(piece)
-            if size > self._max_bytes:
-                raise Rejected("too_large", f"the body went on after the limit of {self._max_bytes:,} bytes")
-        if not size:
-            raise Rejected("empty", "the file has no bytes")
-        return b"".join(pieces)
 
     def _asked_to_wait(self, response: urllib3.BaseHTTPResponse, url: Url, host: _Host) -> _Again:
         """Return what to raise for an answer that may be better later; a pause that is asked for holds for the host."""
@@ -258,11 +245,6 @@ def _version_of(headers: Mapping[str, str]) -> str | None:
         if value and value.isascii() and value.isprintable() and len(value) <= _MAX_VERSION_CHARS:
             return f"{kind.lower()}:{value}"
     return None
-
-
-def _promised_bytes(headers: Mapping[str, str]) -> int | None:
-    value = headers.get("Content-Length", "")
-    return int(value) if value.isdecimal() and len(value) < 20 else None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

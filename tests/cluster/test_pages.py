@@ -117,5 +117,7 @@ def test_the_image_installs_what_the_clone_does() -> None:
     for source in re.findall(r"^COPY (?!--)(.+) \S+$", steps, re.MULTILINE):
         for name in source.split():
             assert (ROOT / name).exists(), f"the image copies {name}, which is not here"
+    started_in = re.findall(r"^(?:USER|WORKDIR|ENTRYPOINT) .*$", steps, re.MULTILINE)[-3:]
+    assert started_in[:2] == ["USER 185", "WORKDIR /home/spark"], "Spark writes to the directory that it starts in"
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     assert re.search(r"^tensorflow==", pins, re.MULTILINE), "the CUDA extra is added to this pin"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from jobs.image_pixels import _transform_to_srgb
 from jobs.images import normalise
 from tests.unit.pictures import (
     BLUE,
@@ -116,6 +117,12 @@ class TestColours:
     @pytest.mark.parametrize("profile", [b"", b"not a profile", bytes(200)])
     def test_a_broken_profile_is_dropped(self, profile: bytes) -> None:
         assert_colour(normalise(encode(plain(), "PNG", icc_profile=profile)), (254, 0, 0))
+
+    def test_a_huge_profile_is_dropped_and_not_kept_with_the_process(self) -> None:
+        kept = _transform_to_srgb.cache_info().currsize
+        huge = rgb_profile_with_red_and_green_swapped() + bytes(2**20)
+        assert_colour(normalise(encode(plain((250, 10, 10)), "TIFF", icc_profile=huge)), (250, 10, 10), within=6)
+        assert _transform_to_srgb.cache_info().currsize == kept
 
     def test_a_profile_for_other_colours_than_the_image_has_is_dropped(self) -> None:
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 import pytest
 
+from jobs import spark
 from jobs.calls import again, arguments
 from jobs.cli_runs import backfill, nightly
-from jobs.config import RunFailed, UsageError
+from jobs.config import RunFailed, SparkConfig, UsageError
 from jobs.executors import judge
 from jobs.lookout import look_around
 from jobs.spark import cores_of_a_task, is_cluster
@@ -125,3 +126,21 @@ def test_what_a_task_of_ours_raises_is_told_in_its_own_words(error: type[Excepti
 def test_a_run_that_does_not_say_how_it_was_called_is_not_resumed(call: object) -> None:
     with pytest.raises(UsageError, match="run r does not say how it was called"):
         again(nightly, "r", call, as_json=False)
+
+
+@pytest.mark.parametrize("in_a_pod", [True, False])
+def test_a_driver_in_a_pod_reaches_kubernetes_under_another_address(
+    in_a_pod: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What submitted it may have gone by a proxy of its own machine, at which nobody listens here."""
+    told = {"spark.master": "k8s://http://127.0.0.1:1", "spark.kubernetes.submitInDriver": str(in_a_pod).lower()}
+    monkeypatch.setattr(spark, "_submitted_with", told.get)
+
+    def started(*_: object) -> None:
+        raise RunFailed("it went on")
+
+    monkeypatch.setattr(spark, "_started", started)
+    config = SparkConfig("local[1]", "1g", tmp_path)
+    expected = "it went on" if in_a_pod else "no Spark master can be reached"
+    with pytest.raises(RunFailed, match=expected), spark.spark_session(config, name="test"):
+        pass

@@ -97,13 +97,35 @@ def test_without_credentials_others_images_are_rejections_and_our_own_store_ends
             read("s3://b/a.jpg", **own)
 
 
-@pytest.mark.parametrize(("code", "status_code"), [("ExpiredToken", 400), ("InvalidAccessKeyId", 403)])
+@pytest.mark.parametrize(
+    ("code", "status_code", "own"),
+    [("ExpiredToken", 400, None), ("InvalidAccessKeyId", 403, "s3://b/shelfwise"), ("InvalidToken", 400, "s3://b/c")],
+)
 def test_credentials_that_have_expired_end_the_run_and_reject_no_image(
-    server: WebServer, code: str, status_code: int
+    server: WebServer, code: str, status_code: int, own: str | None
 ) -> None:
     """A token that ends in the middle of a night says nothing of the images; HEAD is answered without a reason."""
 
-    def expired(handler: Handler) -> None:
+    server.answers["/b/a.jpg"] = said_by_s3(code, status_code)
+    with pytest.raises(StoreError, match=rf"knows the credentials that were found no more \({code}\); renew them"):
+        read("s3://b/a.jpg", home=UPath(own) if own else None)
+
+
+@pytest.mark.parametrize(("code", "status_code"), [("InvalidAccessKeyId", 403), ("InvalidToken", 400)])
+def test_a_bucket_of_others_whose_region_knows_no_key_of_ours_ends_no_run(
+    server: WebServer, code: str, status_code: int
+) -> None:
+    """A region that an account has not enabled, or another partition, says the same of good credentials."""
+    server.answers["/b/a.jpg"] = said_by_s3(code, status_code)
+    for own in ({}, {"home": UPath("s3://shop/shelfwise")}, {"base": UPath("s3://shop/b")}):
+        found = rejected("s3://b/a.jpg", **own)
+        assert found == ("unreadable", "the store does not know the credentials that were found")
+
+
+def said_by_s3(code: str, status_code: int) -> Answer:
+    """Refuse as S3 does: with a reason, but to HEAD without one."""
+
+    def answer(handler: Handler) -> None:
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No more.</Message></Error>".encode()
         handler.send_response(status_code)
         handler.send_header("Content-Type", "application/xml")
@@ -112,9 +134,7 @@ def test_credentials_that_have_expired_end_the_run_and_reject_no_image(
         if handler.command != "HEAD":
             handler.wfile.write(body)
 
-    server.answers["/b/a.jpg"] = expired
-    with pytest.raises(StoreError, match=rf"knows the credentials that were found no more \({code}\); renew them"):
-        read("s3://b/a.jpg")
+    return answer
 
 
 @pytest.mark.parametrize("code", [400, 403])

@@ -81,10 +81,12 @@ def test_what_a_text_points_to(text: str, found: str) -> None:
         "hdfs://name/shop/home",
         "hdfs://name:8020/shop/home",
         "hdfs://me@name:8020/shop",
+        "abfs://shop/home",
+        "abfs://shop@account.dfs.core.windows.net/home",
     ],
 )
 def test_a_place_travels_as_text(text: str) -> None:
-    """A task on another machine finds the same place by it: the namenode too, which `str` of a UPath leaves out."""
+    """A task on another machine finds the same place by it: of the same namenode, of the same account."""
     where = place(text) if text.startswith(("/", "s3")) else UPath(text)
     assert uri(where) == text
     assert uri(where / "part-1.parquet") == f"{text}/part-1.parquet"

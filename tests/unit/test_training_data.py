@@ -62,13 +62,9 @@ def test_another_epoch_has_another_order_and_other_changes(images: list[Labelled
 def test_a_content_that_came_back_is_given_once(images: list[LabelledImage], tmp_path: Path) -> None:
     """Two files hold the same image, one of an earlier day; in between it was another one."""
     places, days = Places(tmp_path), [DAY + timedelta(days=1), DAY + timedelta(days=2)]
+    products = [(f"p0-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(40)]
     for version, day in zip((6, 0), days, strict=True):
-        write_labelled(
-            places,
-            [(f"p0-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(70)],
-            day=day,
-            version=version,
-        )
+        write_labelled(places, products, day=day, version=version)
     again = labelled_images(places)
     assert [image.key for image in again] == [image.key for image in images]
     everything = DatasetBatches(again, again, LEAVES, 16, batch_size=10)
