@@ -79,15 +79,12 @@ def check_new(target: Path, places: Places) -> None:
         UsageError: If it is taken.
     """
     shared = places.releases / target.name
-    in_store = not isinstance(shared, Path) and is_file(shared / MANIFEST)
-    if target.exists() or in_store:
-        there = shared if in_store else target
-        mended = (
-            "" if in_store or isinstance(shared, Path) else f", or take it to {shared} by `shelfwise release promote`"
-        )
-        raise UsageError(
-            f"{there} is there already and a release is never changed; choose another --release-id{mended}"
-        )
+    said = "is there already and a release is never changed; choose another --release-id"
+    if not isinstance(shared, Path) and is_file(shared / MANIFEST):
+        raise UsageError(f"{shared} {said}")
+    if target.exists():
+        way = f", or take it to {shared} with `shelfwise release promote {target.name} --alias challenger`"
+        raise UsageError(f"{target} {said}{'' if isinstance(shared, Path) else way}")
 
 
 def share(directory: Path, places: Places) -> None:

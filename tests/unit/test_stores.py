@@ -262,6 +262,8 @@ class TestReleases:
 
     def test_a_name_stands_for_one_release(self, places: Places, tiny_release: Path, tmp_path: Path) -> None:
         check_new(tmp_path / tiny_release.name, places)
+        with pytest.raises(UsageError, match=r"with `shelfwise release promote \S+ --alias challenger`$"):
+            check_new(tiny_release, places)
         share(tiny_release, places)
         share(tiny_release, places)
         with pytest.raises(UsageError, match=r"s3://.* is there already and a release is never changed"):
