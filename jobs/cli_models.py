@@ -78,7 +78,7 @@ def evaluate(
     Example:
       shelfwise evaluate --release shop-2
       shelfwise evaluate --part all
-      shelfwise evaluate --compare fashion-mnist-1 fashion-mnist-2 --output /tmp/comparison
+      shelfwise evaluate --compare shop-1 shop-2 --output /tmp/comparison
     """
     from jobs import evaluate as evaluation
     from jobs.evaluation_page import write

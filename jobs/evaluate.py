@@ -1,7 +1,7 @@
 """Measure a release on labelled products, and two releases against each other.
 
     shelfwise evaluate --part test
-    shelfwise evaluate --compare fashion-mnist-1 fashion-mnist-2
+    shelfwise evaluate --compare shop-1 shop-2
 
 Reads images/ingest_date=*/ and their labels; writes evaluation.json and evaluation.html. The same reader, networks and
 decision as in predict and publish: what is measured is what serves. The unit is the product: what its images say is put

@@ -117,7 +117,7 @@ def check_labels(images: Iterable[LabelledImage], category_ids: Sequence[str], *
     Args:
         images: Labelled.
         category_ids: The taxonomy's leaves.
-        taxonomy: What to call it, as in `release fashion-mnist-1`.
+        taxonomy: What to call it, as in `release shop-1`.
 
     Raises:
         UsageError: With the label, how many images bear it, and what would be right.

@@ -1,9 +1,11 @@
 """Train the shipped release on Fashion-MNIST's 60,000 training articles, or go on from a release of them.
 
-    python -m models.train_fashion_mnist --release-id fashion-mnist-1 --work-dir /tmp/training \
-        --start-from xception=xception_imagenet_notop.weights.h5 --output models/releases/fashion-mnist-1
-    KERAS_BACKEND=jax python -m models.train_fashion_mnist --release-id fashion-mnist-2 --work-dir /tmp/training-2 \
-        --start-from models/releases/fashion-mnist-1 --epochs 20 --output models/releases/fashion-mnist-2
+    python -m models.train_fashion_mnist --release-id articles-1 --work-dir /tmp/training \
+        --start-from xception=xception_imagenet_notop.weights.h5 --output /tmp/articles-1
+    KERAS_BACKEND=jax python -m models.train_fashion_mnist --release-id articles-2 --work-dir /tmp/training-2 \
+        --start-from models/releases/fashion-mnist-2 --epochs 20 --output /tmp/articles-2
+
+The shipped release's own command is in its model card; `models.lite0` makes the start of its EfficientNetB0.
 
 Runs on any backend of Keras, without Spark. Every epoch leaves a checkpoint in the work directory, and the same command
 goes on from the last one. The last 5,000 training articles are held out: they choose the best epoch, the networks'
