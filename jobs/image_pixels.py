@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 _MAX_PROFILE_BYTES = 2**20
+_BAND_PIXELS = 2**20
 _ORIENTATION = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,17 +47,24 @@ def _grey_from_wide(image: Image.Image) -> Image.Image:
         if tags.get(262) == 0:
             grey = np.invert(grey)
     else:
-        values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-        peak = float(values.max())
+        bands = np.array_split(values, values.size // _BAND_PIXELS + 1)  # a copy or two of all of it may be a gigabyte
+        peak = max(float(_numbers(band).max(initial=0.0)) for band in bands)
         ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
         white = next((limit for limit in ranges if peak <= limit), peak)
-        grey = np.clip(values * (255.0 / white) + 0.5, 0, 255).astype(np.uint8)
+        grey = np.concatenate(
+            [np.clip(_numbers(band) * (255.0 / white) + 0.5, 0, 255).astype(np.uint8) for band in bands]
+        )
     result = Image.fromarray(grey)
     key = image.info.get("transparency")
     if isinstance(key, int):
-        alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+        alpha = Image.fromarray(np.where(values == key, np.uint8(0), np.uint8(255)))
         return Image.merge("RGBA", (result, result, result, alpha))
     return result
+
+
+def _numbers(band: NDArray[Any]) -> NDArray[np.float32]:
+    """Return grey values as numbers: what is none, or endless, is black."""
+    return np.nan_to_num(band.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def shrink(image: Image.Image, short_side_px: int) -> Image.Image:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from jobs.image_pixels import _transform_to_srgb
+from jobs import image_pixels
+from jobs.image_pixels import _transform_to_srgb, eight_bit
 from jobs.images import normalise
 from tests.unit.pictures import (
     BLUE,
@@ -100,6 +101,14 @@ class TestColours:
         forms = ("PNG", "TIFF") if values.dtype == np.uint16 else ("TIFF",)
         for form in forms:
             assert_colour(normalise(encode(Image.fromarray(values), form)), (grey,) * 3, within=1)
+
+    def test_a_wide_grey_has_one_white_from_top_to_bottom(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is converted in bands, so that a large one takes little memory; the brightest of all of them is white."""
+        monkeypatch.setattr(image_pixels, "_BAND_PIXELS", 50)
+        values = np.repeat(np.linspace(0, 3000, 40, dtype=np.float32)[:, None], 9, axis=1)
+        grey = np.asarray(eight_bit(Image.fromarray(values)))
+        np.testing.assert_allclose(grey[:, 0], values[:, 0] / 65535 * 255, atol=0.51)
+        assert grey.shape == values.shape
 
     def test_16_bit_grey_of_either_byte_order_and_with_white_as_zero(self) -> None:
         image = Image.fromarray(np.full((9, 9), 12850, np.uint16))
