@@ -26,7 +26,8 @@ from jobs.guarded_connections import DEADLINE, guarded_pools
 from jobs.images import MAX_SOURCE_BYTES, Rejected
 from models.program import program_version
 
-_RETRIED = (408, 425, 429, 500, 502, 503, 504)
+_RETRIED = (408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529)
+"""Those over 504 are of content networks, whose origin is busy or away."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GIVEN_UP_AFTER = 5
 _MAX_VERSION_CHARS = 256

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,15 @@ def test_executors_that_lack_something_are_one_sentence(
 ) -> None:
     monkeypatch.setenv("PYSPARK_PYTHON", python)
     with pytest.raises(RunFailed, match=sentence), spark_session(spark_config(places, cluster.url), name="test"):
+        pass
+
+
+def test_executors_without_java_are_one_sentence(places: Places, cluster: Standalone) -> None:
+    config = replace(spark_config(places, cluster.url), properties={"spark.executorEnv.JAVA_HOME": "/nowhere"})
+    with (
+        pytest.raises(RunFailed, match=r"no executor could be started, as when a machine has no Java 17 or 21"),
+        spark_session(config, name="test"),
+    ):
         pass
 
 

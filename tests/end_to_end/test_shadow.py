@@ -59,6 +59,8 @@ def test_a_shadow_night_publishes_the_champion_alone(
     assert ask(home, "SELECT state FROM runs ORDER BY run_id") == [("published",), ("published",)]
     assert ask(home, history) == [("tiny-1", 3, 1), ("tiny-2", 3, 1)], "nothing of the broken one is left"
     weights.write_bytes(sound)
+    resumed = shelfwise("runs", "resume", "nightly-2026-11-02", "--json")
+    assert (resumed.code, resumed.json["shadow"]["state"]) == (0, "answered"), "its shadow was left to do"
 
     directory = home / "releases" / "tiny-2"
     directory.rename(tmp_path / "away")

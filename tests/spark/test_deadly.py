@@ -16,7 +16,7 @@ from jobs.spark import spark_session
 from models.release import load_release
 from tests.conftest import picture
 from tests.dataset_rows import image_row
-from tests.deadly import DECODER, MARK
+from tests.deadly import DECODER, MARK, ROOT
 from tests.spark.test_predict import predicted_alone
 from tests.unit.test_predict_loop import DAY
 
@@ -90,3 +90,39 @@ def test_under_speculation_only_the_third_attempt_suspects_an_image_and_what_is_
     summary = run(lambda: spark_session(config, name="test", task_cpus=2), told, load_release(tiny_release))
     assert not (tmp_path / "token").exists(), "a worker was killed with its shard in place"
     assert sorted((one.failed, one.attempt, one.batch_size) for one in summary.reports) == [(0, 0, 32), (1, 2, 0)]
+
+
+LOSES_ITS_DEVICE = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from types import SimpleNamespace
+from jobs import inference
+begin = inference.Inference.__init__
+def wrapped(self, predictor):
+    def predict(images):
+        token = os.environ.get("TEST_TOKEN", "")
+        if os.path.exists(token):
+            os.unlink(token)
+            raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered")
+        return predictor.predict(images)
+    begin(self, SimpleNamespace(decode_px=predictor.decode_px, predict=predict))
+inference.Inference.__init__ = wrapped
+"""
+
+
+def test_a_process_that_lost_its_device_ends_and_a_clean_one_does_its_task(
+    places: Places, tiny_release: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sticky").mkdir()
+    (tmp_path / "sticky" / "sitecustomize.py").write_text(LOSES_ITS_DEVICE)
+    (tmp_path / "token").touch()
+    told = PredictConfig("sticky", (DAY,), places, tiny_release)
+    properties = {
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(tmp_path / "sticky"), os.environ.get("PYTHONPATH", "")]),
+        "spark.executorEnv.TEST_TOKEN": str(tmp_path / "token"),
+    }
+    config = SparkConfig("local[2]", "1g", tmp_path / "spark", properties=properties)
+    summary = run(lambda: spark_session(config, name="test", task_cpus=2), told, load_release(tiny_release))
+    assert not (tmp_path / "token").exists(), "a call of the networks met it"
+    assert sorted(report.attempt for report in summary.reports) == [0, 1]
+    assert (summary.images, summary.document()["images_failed"]) == (8, 0), "no image is to blame"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,11 +95,16 @@ def test_the_bundle_tells_its_making(made: Any) -> None:
     card = (place / NAME).read_text(encoding="utf-8")
     assert release.training["command"] == "shelfwise ..."
     assert release.training["data_sha256"] in card
+    parts = Counter(part_of(product) for product, _, _ in PRODUCTS)
+    told = {name: release.training[f"{name}_images"] for name in ("train", "validation", "test")}
+    assert told == parts, "each product has one image"
+    assert release.training["calibrated_on_products"] == parts["validation"] != parts["test"]
+    assert release.metrics["test_products"] == parts["test"]
     assert "| ensemble test accuracy | 1.0000 |" in card
     assert (place / "tiny-curves.png").read_bytes().startswith(b"\x89PNG")
     nodes = {node for leaf in LEAVES for node in ancestors(leaf)}
     assert set(release.thresholds) == {*LEAVES, "cold"} <= {*LEAVES, *nodes}, "warm has one leaf"
-    assert all(gate is None for gate in release.thresholds.values()), "nine products open no gate"
+    assert all(gate is None for gate in release.thresholds.values()), "a dozen products open no gate"
     assert sorted(path.name for path in home.iterdir()) == ["images", "releases", "training"]
     assert list((home / "training").iterdir()) == [], "the checkpoints have done their work"
 

@@ -237,4 +237,13 @@ def test_every_architecture_is_there_and_takes_its_smallest_input() -> None:
     for name in ("efficientnetb0", "xception"):
         model = architecture(name).build(input_px=INPUT_PX[name][0], categories=2)
         assert model.output_shape == (None, 2)
-    assert all(architecture(name) is not None for name in ARCHITECTURES)
+
+
+def test_every_efficientnet_is_the_one_that_it_is_called() -> None:
+    """The sides are those of Tan and Le, 2019, arXiv:1905.11946, as keras.applications has them."""
+    sides = (224, 240, 260, 300, 380, 456, 528, 600)
+    for number, side_px in enumerate(sides):
+        found: Any = architecture(f"efficientnetb{number}")
+        assert (found.size, INPUT_PX[f"efficientnetb{number}"]) == (f"B{number}", (32, side_px))
+        assert hasattr(keras.applications, f"EfficientNet{found.size}")
+    assert len(ARCHITECTURES) == len(sides) + 1

@@ -167,10 +167,13 @@ def test_a_gpu_that_is_asked_for_is_asked_of_spark_and_of_the_task(
 ) -> None:
     monkeypatch.setenv("SHELFWISE_GPU", gpu)
     monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(tiny_release))
+    monkeypatch.setenv("SHELFWISE_MASTER", "local[3]")
     asked: list[bool] = []
+    cores: list[int] = []
 
-    def session(*_: object, gpu: bool, **__: object) -> Any:
+    def session(*_: object, gpu: bool, task_cpus: int, **__: object) -> Any:
         asked.append(gpu)
+        cores.append(task_cpus)
         return nullcontext()
 
     def run(open_session: Any, config: PredictConfig, _release: object) -> Any:
@@ -184,3 +187,4 @@ def test_a_gpu_that_is_asked_for_is_asked_of_spark_and_of_the_task(
     workshop = workshop_of(Settings(), OPTIONS)
     nightly.predict_step(workshop, RunConfig("r", "nightly", DAY, dates=(DAY,)))
     assert asked == [gpu == "1"] * 2
+    assert cores == [3], "a task owns all cores of its executor, to decode for its GPU"

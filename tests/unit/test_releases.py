@@ -27,6 +27,7 @@ from models.spec import Category, NetworkSpec
 from sql.errors import UnknownNameError
 from sql.store import ProductDatabase, open_database
 from tests import tiny_network
+from tests.conftest import picture
 from tests.unit.test_foreign import trained
 
 CATEGORIES = (Category("a.one", "A > One"), Category("a.two", "A > Two"), Category("b", "B"))
@@ -208,6 +209,20 @@ class TestImport:
         with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
             archive.writestr("shelfwise.json", entry)
         assert origin_of(tmp_path / "a.keras") == {}
+
+    def test_the_comparison_is_made_on_the_samples_that_are_given(self, settings: Settings, tmp_path: Path) -> None:
+        told = self.told(tmp_path, samples=tmp_path / "samples")
+        (tmp_path / "samples").mkdir()
+        (tmp_path / "samples" / "notes.txt").write_text("no image")
+        with pytest.raises(UsageError, match="no image could be read in"):
+            releases.import_(settings, told)
+        for number in range(3):
+            (tmp_path / "samples" / f"{number}.jpg").write_bytes(picture(1))
+        with pytest.raises(ReleaseError, match="answers all 3 samples alike"):
+            releases.import_(settings, told)
+        for number in range(3, 6):
+            (tmp_path / "samples" / f"{number}.jpg").write_bytes(picture(number))
+        assert releases.import_(settings, told)["release_id"] == "theirs-1"
 
     def test_places_that_cannot_be_read_or_written_are_sentences(self, settings: Settings, tmp_path: Path) -> None:
         told = self.told(tmp_path, samples=tmp_path / "absent")

@@ -48,6 +48,11 @@ TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py",
             "no executor could be started, as when a machine has no Java",
         ),
         (
+            "An error occurred while calling None.org.apache.spark.sql.classic.SparkSession.\n"
+            ": java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext.",
+            "no executor could be started, as when a machine has no Java",
+        ),
+        (
             "calling o9.count.\n: x [FAILED_READ_FILE.NO_HINT] Encountered error while reading file "
             "file:///a%20b/images/ingest_date=2026-11-01/part-1.parquet.  SQLSTATE: KD001\n\tat java",
             "/a b/images/ingest_date=2026-11-01/part-1.parquet cannot be read, it is damaged; delete that file and ing",

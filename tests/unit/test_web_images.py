@@ -105,7 +105,7 @@ def test_a_304_that_nobody_asked_for_is_no_image(server: WebServer) -> None:
     assert rejected(server, lambda handler: handler.give(b"", 304)).reason == "unreadable"
 
 
-@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("code", [429, 500, 502, 503, 504, 520, 529])
 def test_a_busy_server_is_asked_again(server: WebServer, code: int) -> None:
     server.answers["/a.jpg"] = in_turn(status(code), status(code), image(RED))
     assert WebImages(HERE).fetch(f"{server.url}/a.jpg").data == RED
