@@ -47,7 +47,7 @@ _KNOWN = (
         "the Spark master answers, but takes no application; see that its version of Spark is the driver's",
     ),
     (
-        r"(Master removed our application|Application has been killed|SparkContext was shut down|a stopped SparkContext)",
+        r"(Master removed our application|Application has been killed|SparkContext was shut down|stopped SparkContext)",
         f"no executor could be started, as when a machine has no Java 17 or 21; {_LOGS}; {_KEPT}",
     ),
 )

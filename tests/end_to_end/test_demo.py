@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 
 from jobs.config import Places
-from jobs.demo import demo_home
+from jobs.demo import demo_home, main
 from models import fashion_mnist
 from models.calibration import calibration_error
+from models.card import NAME
 from models.inputs import to_square
 from models.predictor import EnsemblePredictor
 from models.release import SHIPPED, load_release
@@ -75,13 +78,35 @@ def test_the_demo_leaves_other_peoples_images_alone(tmp_path: Path) -> None:
     assert own.exists()
 
 
+def test_the_test_articles_become_a_catalog(
+    articles: fashion_mnist.Articles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = replace(articles, images=articles.images[:30], labels=articles.labels[:30])
+    monkeypatch.setattr(fashion_mnist, "load", lambda part, cache_dir: few)
+    assert main([str(tmp_path / "articles")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'articles' / 'catalog.csv'}: 30 products\n"
+    rows = list(csv.DictReader((tmp_path / "articles" / "catalog.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["category"] for row in rows] == [fashion_mnist.CATEGORIES[label].category_id for label in few.labels]
+    assert all((tmp_path / "articles" / row["image_uri"]).is_file() for row in rows)
+    assert main([str(tmp_path / "articles")]) == 1
+    assert "articles" in capsys.readouterr().err
+
+
 def test_the_shipped_release_holds_what_its_manifest_says(articles: fashion_mnist.Articles) -> None:
     release = load_release(SHIPPED)
     assert release.metrics["ensemble_test_accuracy"] >= 0.88
     assert [network.architecture for network in release.networks] == ["efficientnetb0", "xception"]
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 60e6
-    manifest = json.loads((SHIPPED / "release.json").read_text(encoding="utf-8"))
-    assert manifest["training"]["data_pixels_sha256"] == fashion_mnist.PIXELS_SHA256["train"]
+    training = json.loads((SHIPPED / "release.json").read_text(encoding="utf-8"))["training"]
+    assert training["data_pixels_sha256"] == fashion_mnist.PIXELS_SHA256["train"]
+    card = (SHIPPED / NAME).read_text(encoding="utf-8")
+    for name in ("command", "seed", "data_pixels_sha256", "made_at_utc"):
+        assert f"| {name.replace('_', ' ')} | {training[name]} |" in card
+    for name, value in release.metrics.items():
+        assert f"| {name.replace('_', ' ')} | {value:.4f} |" in card
     predictor = EnsemblePredictor(release, SHIPPED)
     grey = articles.images[-1000:]
     colour = np.repeat(grey[..., None], 3, axis=3)
