@@ -150,6 +150,10 @@ def test_a_tuned_release_is_measured_on_what_it_has_not_learned(made: Any, monke
     found = told()
     assert (found["part"], found["products"]) == ("test", sum(part_of(product) == "test" for product, _, _ in PRODUCTS))
     assert "colours-2 may have been fitted" in found["part_reason"]
+    leaf = json.loads((home / "out" / "evaluation.json").read_text(encoding="utf-8"))["levels"][0]
+    told_by_card = load_release(home / "releases" / "colours-2").metrics
+    assert leaf["top1"] == pytest.approx(told_by_card["ensemble_test_accuracy"], abs=1e-4)
+    assert leaf["calibration"]["after"] == pytest.approx(told_by_card["ensemble_test_calibration_error"], abs=1e-4)
     assert "part test (colours-2 may have" in (home / "out" / "evaluation.html").read_text(encoding="utf-8")
     found = told("--part", "all")
     assert (found["part"], found["products"], found["part_reason"]) == ("all", len(PRODUCTS), "")
