@@ -52,8 +52,8 @@ class DemoReport:
         home: Where its state is; `SHELFWISE_HOME` for asking further questions.
         nights: The two runs' summaries.
         seconds: Wall seconds of each night, Spark's start and the model load included.
-        accuracy: Shares in [0, 1] over the labelled products: all, each network alone, those published automatically,
-            and the share of products that was.
+        accuracy: Shares in [0, 1] of the labelled products: whose category is right, who were offered no more than a
+            group of it, who were published automatically, and of these who are right.
         answers: Column names and ten rows of `current_categories`.
         rejections: Column names and rows of what could not be used.
     """
@@ -216,11 +216,13 @@ def _accuracy(database: ProductDatabase, shop: Shop) -> dict[str, float]:
     columns, rows = _asked(database, "current_categories")
     answers = [dict(zip(columns, row, strict=True)) for row in rows]
     hits = [answer["category_id"] == known[answer["product_id"]] for answer in answers]
+    groups = [known[answer["product_id"]].startswith(f"{answer['category_id']}.") for answer in answers]
     automatic = [hit for hit, answer in zip(hits, answers, strict=True) if answer["status"] == "auto"]
     return {
         "products": len(known),
         "tagged": len(answers),
         "accuracy": sum(hits) / len(known),
+        "right_group": sum(groups) / len(known),
         "published_automatically": len(automatic) / len(known),
         "accuracy_of_these": sum(automatic) / max(len(automatic), 1),
     }

@@ -43,7 +43,8 @@ def show(report: DemoReport, as_json: bool) -> None:
     )
     accuracy = report.accuracy
     line(
-        f"Against the known categories: {accuracy['accuracy']:.1%} of {accuracy['products']} products are right; "
+        f"Of {accuracy['products']} products with a known category {accuracy['accuracy']:.1%} got it, and "
+        f"{accuracy['right_group']:.1%} more its group; "
         f"{accuracy['published_automatically']:.1%} were published without a person, "
         f"and of these {accuracy['accuracy_of_these']:.1%} are right."
     )

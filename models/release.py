@@ -27,7 +27,7 @@ from models.spec import PREPROCESSING, Category, NetworkSpec
 
 log = logging.getLogger(__name__)
 
-SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-1"
+SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-2"
 MANIFEST = "release.json"
 FORMAT = 1
 

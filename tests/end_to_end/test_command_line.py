@@ -56,7 +56,7 @@ def test_every_command_has_help_with_an_example_that_parses(
         (("nightly", "--catalog", "x.csv", "--run-date", "2206-11-01"), "is in the future"),
         (("nightly", "--catalog", "x.csv", *NIGHT, "--max-rejected", "20"), "0.0<=x<=1.0"),
         (("nightly", "--catalog", "x.csv", *NIGHT, "--run-id", "../x"), "letters, digits"),
-        (("nightly", "--catalog", "x.csv", *NIGHT, "--release", "none-such"), "fashion-mnist-1"),
+        (("nightly", "--catalog", "x.csv", *NIGHT, "--release", "none-such"), "fashion-mnist-2"),
         (("backfill", "--from", "2026-11-02", "--to", "2026-11-01"), "is after"),
         (("backfill", "--from", "2026-11-01", "--to", "2026-11-02"), "no ingested images"),
         (("query", "none_such"), "category_counts"),
