@@ -104,6 +104,9 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--network", action="append", choices=PLANS, help="train only these; others as they started")
     parser.add_argument("--epochs", action="append", default=[], help=own)
     parser.add_argument("--learning-rate", action="append", default=[], help=f"at its highest; {own}")
+    parser.add_argument(
+        "--label-smoothing", action="append", default=[], help=f"share of the label spread over all; {own}"
+    )
     parser.add_argument("--unfreeze-from", action="append", default=[], help=f"first layer that is trained; {own}")
     parser.add_argument("--mixed-precision", action="store_true", help="compute in float16; pays on accelerators")
     parser.add_argument("--seed", type=int, default=7)
@@ -227,6 +230,8 @@ def _recipe(name: str, start: str, options: argparse.Namespace) -> Recipe:
     recipe = replace(PLANS[name].recipe, seed=options.seed, mixed_precision=options.mixed_precision)
     epochs, rate, block = (_of(given, name) for given in (options.epochs, options.learning_rate, options.unfreeze_from))
     recipe = replace(recipe, epochs=int(epochs or recipe.epochs), learning_rate=float(rate or recipe.learning_rate))
+    smoothing = _of(options.label_smoothing, name)
+    recipe = replace(recipe, label_smoothing=recipe.label_smoothing if smoothing is None else float(smoothing))
     recipe = replace(recipe, unfreeze_from=recipe.unfreeze_from if block is None else block, patience=recipe.epochs)
     return replace(recipe, unfreeze_from="") if start == NOTHING else recipe
 

@@ -60,11 +60,14 @@ def test_a_release_is_made_and_another_goes_on_from_it(tmp_path: Path) -> None:
 
     # However many are asked for, those that choose and calibrate are not learned from.
     start = ["--start-from", str(tmp_path / "a-1"), "--network", "two", "--epochs", "two=3", "--limit", "400"]
+    start += ["--label-smoothing", "0"]
     assert call(tmp_path, "a-2", *start) == 0
     second = load_release(tmp_path / "a-2")
     one, two = second.networks
     assert one.weights_sha256 == first.networks[0].weights_sha256, "it was not to be trained"
     assert second.training["articles"] == 320
+    smoothing = [json.loads(told.training["two_recipe"])["label_smoothing"] for told in (first, second)]
+    assert smoothing == [0.05, 0.0]
     assert two.weights_sha256 != first.networks[1].weights_sha256
     assert second.training["one_is_that_of"] == "a-1"
     assert second.training["one_recipe"] == first.training["one_recipe"]
