@@ -30,8 +30,9 @@ from models.checkpoints import AnotherTask, own_checkpoint
 from models.environment import prepare_environment, quiet_start
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
-from models.release import MANIFEST, Release, load_release, save_half, save_release, sha256_of
+from models.release import MANIFEST, Release, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
+from models.weights import save_half
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,10 @@ from models.card import NAME, model_card
 from models.decision import above_others
 from models.origin import origin_of
 from models.program import program_version
-from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, save_weights, sha256_of
+from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category
 from models.thresholds import FLOOR
+from models.weights import save_weights
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase

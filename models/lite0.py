@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.environment import prepare_environment
-from models.release import save_weights
+from models.weights import save_weights
 
 Arrays = Mapping[str, NDArray[np.float32]]
 

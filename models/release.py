@@ -7,25 +7,19 @@ under its final name only when everything is there.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import logging
 import math
 import os
 import shutil
 import uuid
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from models.decision import Policy, above_others, inner_nodes
-from models.origin import add_origin
 from models.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec
-
-log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-2"
 MANIFEST = "release.json"
@@ -164,90 +158,6 @@ def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any
     model = architecture(network.architecture).build(input_px=network.input_px, categories=len(release.categories))
     model.load_weights(directory / network.weights_file)
     return model
-
-
-def save_weights(model: Any, path: Path, *, origin: Mapping[str, Any] | None = None) -> None:
-    """Write a network's weights, or all of it where the name ends in `.keras`: whole or not at all.
-
-    h5py only ever writes to memory: where a disk is full it fails again for every object that it still holds, and ends
-    the process.
-
-    Args:
-        model: The network.
-        path: The file.
-        origin: What a `.keras` file shall say of its training; see `models.origin`.
-
-    Raises:
-        OSError: If it cannot be written; a former file stays.
-    """
-    import keras
-
-    held = io.BytesIO()
-    keras.saving.save_model(model, held, zipped=False)  # which is how it takes no name but a file
-    if path.suffix == ".keras":
-        if origin:
-            add_origin(held, origin)
-        _write_whole(path, held.getbuffer())
-        return
-    with zipfile.ZipFile(held) as archive:
-        _write_whole(path, archive.read("model.weights.h5"))
-
-
-def _write_whole(path: Path, content: bytes | memoryview) -> None:
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def to_float16(source: Path, target: Path) -> None:
-    """Copy a Keras weights file with its float32 arrays as float16: half the size, the same predictions to 3 digits.
-
-    Args:
-        source: A `.weights.h5` file.
-        target: Where the smaller one goes.
-
-    Raises:
-        ValueError: If a weight does not fit float16 (over 65504), with its name.
-        OSError: If it cannot be written.
-    """
-    import h5py
-    import numpy as np
-
-    held = io.BytesIO()  # as in `save_weights`
-    with h5py.File(source, "r") as full, h5py.File(held, "w") as half:
-
-        def copy(name: str, item: Any) -> None:
-            if not isinstance(item, h5py.Dataset):
-                half.require_group(name).attrs.update(item.attrs)
-                return
-            values = np.asarray(item)
-            with np.errstate(over="ignore"):  # what overflows is refused below, by name
-                small = values.astype(np.float16) if values.dtype == np.float32 else values
-            if not np.isfinite(small).all():
-                raise ValueError(f"{source}: {name} does not fit float16")
-            half.create_dataset(name, data=small, track_times=False)
-
-        full.visititems(copy)
-    _write_whole(target, held.getbuffer())
-
-
-def save_half(model: Any, directory: Path) -> Path:
-    """Write a network's weights as a release keeps them: in float16, or in float32 where one of them does not fit.
-
-    Returns:
-        The file in the directory.
-    """
-    full, half = directory / "full.weights.h5", directory / "half.weights.h5"
-    save_weights(model, full)
-    try:
-        to_float16(full, half)
-    except ValueError as error:
-        log.warning("%s: the release keeps this network in float32, in a file of twice the size", error)
-        return full
-    return half
 
 
 def sha256_of(path: Path) -> str:

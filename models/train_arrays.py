@@ -26,8 +26,8 @@ from models.checkpoints import AnotherTask
 from models.environment import prepare_environment
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
 from models.registry import ARCHITECTURES, INPUT_PX
-from models.release import save_weights
 from models.spec import NetworkSpec
+from models.weights import save_weights
 
 
 def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str, str]:

@@ -43,9 +43,10 @@ from models.inputs import decode_square
 from models.predictor import EnsemblePredictor
 from models.program import program_version
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
-from models.release import MANIFEST, Release, load_release, save_half, save_release, sha256_of
+from models.release import MANIFEST, Release, load_release, save_release, sha256_of
 from models.spec import Images, NetworkSpec
 from models.starts import fill
+from models.weights import save_half
 
 log = logging.getLogger("models.train_fashion_mnist")
 

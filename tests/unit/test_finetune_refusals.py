@@ -13,8 +13,9 @@ from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import NetworkPlan
 from models.recipe import CHECKPOINT
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
-from models.release import Release, ReleaseError, save_release, save_weights, sha256_of
+from models.release import Release, ReleaseError, save_release, sha256_of
 from models.spec import Category, NetworkSpec
+from models.weights import save_weights
 from tests import tiny_network
 from tests.labelled import LEAVES, write_labelled
 from tests.unit.test_finetune import PRODUCTS, RECIPE, config, silent

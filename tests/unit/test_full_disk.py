@@ -25,7 +25,7 @@ from jobs.settings import Settings
 from models import train_arrays
 from models.recipe import CHECKPOINT
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
-from models.release import save_weights, to_float16
+from models.weights import save_weights, to_float16
 from tests import tiny_network
 from tests.unit import test_finetune as colours
 from tests.unit.test_train_arrays import write

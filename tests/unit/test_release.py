@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from models.decision import AUTO_THRESHOLD
-from models.release import MANIFEST, Release, ReleaseError, load_release, save_release, sha256_of, to_float16
+from models.release import MANIFEST, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
+from models.weights import save_half, to_float16
+from tests import tiny_network
 
 SHIRT, COAT = Category("apparel.tops.shirt", "Apparel > Tops > Shirt"), Category("apparel.coat", "Apparel > Coat")
 
@@ -229,5 +231,20 @@ class TestFloat16:
     def test_a_weight_that_does_not_fit_is_named(self, value: float, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "full.h5", "w") as file:
             file.create_dataset("layers/big", data=np.array([value], np.float32))
-        with pytest.raises(ValueError, match="layers/big does not fit float16; keep float32"):
+        with pytest.raises(ValueError, match="layers/big does not fit float16"):
             to_float16(tmp_path / "full.h5", tmp_path / "half.h5")
+
+    def test_a_network_that_does_not_fit_is_kept_in_full_unless_it_is_broken(self, tmp_path: Path) -> None:
+        model = tiny_network.build(input_px=16, categories=2)
+        assert save_half(model, tmp_path).name == "half.weights.h5"
+        for value, kept in ((70_000.0, True), (np.nan, False)):
+            kernel, bias = model.get_layer("logits").get_weights()
+            kernel[0, 0] = value
+            model.get_layer("logits").set_weights([kernel, bias])
+            if not kept:
+                with pytest.raises(ValueError, match="does not fit float16"):
+                    save_half(model, tmp_path)
+                continue
+            again = tiny_network.build(input_px=16, categories=2)
+            again.load_weights(save_half(model, tmp_path))
+            assert float(again.get_layer("logits").get_weights()[0][0, 0]) == value
