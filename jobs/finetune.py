@@ -26,7 +26,7 @@ from jobs.release_making import Promise, finished_release
 from jobs.stores import is_file, is_remote
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
-from models.checkpoints import AnotherTask, own_checkpoint
+from models.checkpoints import AnotherTask
 from models.environment import prepare_environment, quiet_start
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
@@ -201,9 +201,7 @@ def _refuse_early(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
                 "--network, delete that directory to begin again"
             )
         for task, plan in zip(tasks, config.networks, strict=True):
-            own_checkpoint(task, plan.recipe)
-        for task, plan in list(zip(tasks, config.networks, strict=True))[1:]:
-            refuse_start(task, plan.recipe, start=_start(plan, task))  # the first network says it at once
+            refuse_start(task, plan.recipe, start=_start(plan, task))
     except AnotherTask as error:
         raise UsageError(f"{error}, or choose another --release-id") from error
     except ValueError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.config import Place, Places, RunFailed, UsageError
 from jobs.stores import children, fetch, is_file, put, read_bytes
 from jobs.temporary import own_directory
-from models.release import MANIFEST, ReleaseError, load_release
+from models.release import MANIFEST, Release, ReleaseError, load_release
 
 
 @contextmanager
@@ -87,6 +87,16 @@ def check_new(target: Path, places: Places) -> None:
         raise UsageError(f"{target} {said}{'' if isinstance(shared, Path) else way}")
 
 
+def check_same(where: Place, there: Release, release: Release) -> None:
+    """Refuse to put a release where another one of its name is.
+
+    Raises:
+        UsageError: If it is another one.
+    """
+    if there != release:
+        raise UsageError(f"{where} is another release of that name; a release is never changed, so rename one of them")
+
+
 def share(directory: Path, places: Places) -> None:
     """Put a release where all machines find it, if that is a store; release.json comes last and makes it a release.
 
@@ -97,10 +107,7 @@ def share(directory: Path, places: Places) -> None:
     if isinstance(target, Path):
         return
     if is_file(target / MANIFEST):
-        if load_release(local_release(target, places)) != load_release(directory):
-            raise UsageError(
-                f"{target} is another release of that name; a release is never changed, so rename one of them"
-            )
+        check_same(target, load_release(local_release(target, places)), load_release(directory))
         return
     files = sorted(directory.iterdir(), key=lambda path: (path.name == MANIFEST, path.name))
     for path in files:

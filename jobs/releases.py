@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import UsageError
 from jobs.publish import manifest_of, release_record
-from jobs.release_copies import check_new, local_release, release_written, share, stored_releases
+from jobs.release_copies import check_new, check_same, local_release, release_written, share, stored_releases
 from jobs.settings import Settings
 from models.card import NAME, model_card
 from models.decision import above_others
@@ -251,9 +251,8 @@ def shown(settings: Settings, name: str | None) -> Mapping[str, Any]:
 def _install(settings: Settings, release: Release, directory: Path) -> None:
     target = roots(settings)[0] / release.release_id
     if target.exists():
-        if load_release(target) == release:
-            return
-        raise UsageError(f"{target} is another release of that name; a release is never changed, so rename one of them")
+        check_same(target, load_release(target), release)
+        return
     weights = {one.architecture: directory / one.weights_file for one in release.networks}
     kept = {MANIFEST, *(one.weights_file for one in release.networks)}
     others = [path for path in directory.iterdir() if path.is_file() and path.name not in kept]

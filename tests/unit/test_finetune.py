@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from upath import UPath
 
 from jobs import finetune
 from jobs.cli import main_group
-from jobs.config import Places, RunFailed, UsageError
+from jobs.config import Places, UsageError
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.labels import part_of
 from jobs.measure import EvaluateConfig
@@ -186,89 +185,6 @@ def test_another_release_can_be_started_from(made: Any) -> None:
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ReleaseError, match=r"under taxonomy labels-.* labelled under shop-9"):
         fill(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version="shop-9")
-
-
-@pytest.mark.parametrize(
-    ("products", "sentence"),
-    [
-        ([(f"p{number}", RED, [0]) for number in range(40)], "all labelled products are 'warm.red'; at least two"),
-        ([*PRODUCTS, ("one", "cold.white", [0])], "category 'cold.white' has 1 products and at least 10 are needed"),
-        ([*PRODUCTS, *((f"q{number}", "cold", [1]) for number in range(20))], "'cold', which is the parent"),
-        ([(product, None, channels) for product, _, channels in PRODUCTS], "none of 90 ingested images has a category"),
-    ],
-)
-def test_products_that_cannot_be_learned_are_a_sentence(products: Any, sentence: str, tmp_path: Path) -> None:
-    write_labelled(Places(tmp_path), products)
-    with pytest.raises(UsageError, match=sentence):
-        finetune.run(config(tmp_path), watch=silent)
-    assert [path.name for path in tmp_path.iterdir()] == ["images"], "nothing was begun"
-
-
-def test_a_label_that_the_taxonomy_does_not_know(tmp_path: Path) -> None:
-    write_labelled(Places(tmp_path), PRODUCTS)
-    taxonomy = tmp_path / "taxonomy.csv"
-    taxonomy.write_text("category_id,category_path\nwarm.red,Warm > Red\ncold.blue,Cold > Blue\n")
-    with pytest.raises(UsageError, match=r"'cold.green', which taxonomy .*taxonomy.csv does not know"):
-        finetune.run(config(tmp_path, taxonomy=taxonomy), watch=silent)
-
-
-def test_a_full_disk_leaves_no_half_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_labelled(Places(tmp_path), PRODUCTS)
-
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with (
-        monkeypatch.context() as patched,
-        pytest.raises(RunFailed, match=r"No space left on device.*what was trained"),
-    ):
-        patched.setattr(finetune, "save_release", full)
-        finetune.run(config(tmp_path), watch=silent)
-    assert not (tmp_path / "releases").exists()
-    seen: list[int] = []
-    done = finetune.run(config(tmp_path), watch=lambda name: lambda epoch, *_: seen.append(epoch))
-    assert (done["release_id"], seen) == ("colours-2", []), "the same command only finishes"
-
-
-def test_checkpoints_of_another_task_are_not_gone_on_with(tmp_path: Path) -> None:
-    write_labelled(Places(tmp_path), PRODUCTS)
-
-    def stop(name: str) -> Any:
-        def told(epoch: int, *_: Any) -> None:
-            if epoch == 2:
-                raise KeyboardInterrupt
-
-        return told
-
-    with pytest.raises(KeyboardInterrupt):
-        finetune.run(config(tmp_path), watch=stop)
-    write_labelled(Places(tmp_path), [("new", RED, [0])], version=1)
-    with pytest.raises(UsageError, match=r"another data_sha256; delete that .*, or choose another --release-id"):
-        finetune.run(config(tmp_path), watch=silent)
-
-
-def test_what_fails_before_its_first_epoch_can_be_called_again_otherwise(tmp_path: Path) -> None:
-    write_labelled(Places(tmp_path), PRODUCTS)
-    plan = NetworkPlan(tiny_network.NAME, 16, str(tmp_path / "absent.weights.h5"), RECIPE)
-    with pytest.raises(UsageError, match=r"nothing at .*absent\.weights\.h5"):
-        finetune.run(config(tmp_path, networks=(plan,)), watch=silent)
-    assert not (tmp_path / "training" / "colours-2").exists()
-
-
-def test_what_a_second_network_starts_from_is_looked_at_before_the_first_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_labelled(Places(tmp_path), PRODUCTS)
-    for name, known in ((ARCHITECTURES, "tests.tiny_network"), (INPUT_PX, (16, 16))):
-        monkeypatch.setitem(name, "second", known)
-    first, second = config(tmp_path).networks[0], NetworkPlan("second", 16, str(tmp_path / "absent.h5"), RECIPE)
-    frozen = replace(second, start=NOTHING, recipe=replace(RECIPE, unfreeze_from="blokc2"))
-    trained: list[str] = []
-    for wrong, sentence in ((second, r"nothing at .*absent\.h5"), (frozen, "blokc2")):
-        with pytest.raises(UsageError, match=sentence):
-            finetune.run(config(tmp_path, networks=(first, wrong)), watch=lambda name: lambda *_: trained.append(name))
-    assert trained == []
-    assert not (tmp_path / "training" / "colours-2").exists()
 
 
 def test_a_network_goes_on_in_the_range_that_it_was_trained_in(made: Any, tmp_path: Path) -> None:

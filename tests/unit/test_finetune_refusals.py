@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs import finetune
 from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import NetworkPlan
-from models.recipe import CHECKPOINT
+from models.recipe import CHECKPOINT, NOTHING
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import Release, ReleaseError, save_release, sha256_of
 from models.spec import Category, NetworkSpec
 from models.weights import save_weights
 from tests import tiny_network
-from tests.labelled import LEAVES, write_labelled
+from tests.labelled import LEAVES, RED, write_labelled
 from tests.unit.test_finetune import PRODUCTS, RECIPE, config, silent
 
 
@@ -70,3 +72,86 @@ def test_a_damaged_file_fails_the_run_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=rf"{shard.name} cannot be read"):
         finetune.run(config(tmp_path), watch=silent)
     assert not (tmp_path / "releases").exists()
+
+
+@pytest.mark.parametrize(
+    ("products", "sentence"),
+    [
+        ([(f"p{number}", RED, [0]) for number in range(40)], "all labelled products are 'warm.red'; at least two"),
+        ([*PRODUCTS, ("one", "cold.white", [0])], "category 'cold.white' has 1 products and at least 10 are needed"),
+        ([*PRODUCTS, *((f"q{number}", "cold", [1]) for number in range(20))], "'cold', which is the parent"),
+        ([(product, None, channels) for product, _, channels in PRODUCTS], "none of 90 ingested images has a category"),
+    ],
+)
+def test_products_that_cannot_be_learned_are_a_sentence(products: Any, sentence: str, tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), products)
+    with pytest.raises(UsageError, match=sentence):
+        finetune.run(config(tmp_path), watch=silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"], "nothing was begun"
+
+
+def test_a_label_that_the_taxonomy_does_not_know(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    taxonomy = tmp_path / "taxonomy.csv"
+    taxonomy.write_text("category_id,category_path\nwarm.red,Warm > Red\ncold.blue,Cold > Blue\n")
+    with pytest.raises(UsageError, match=r"'cold.green', which taxonomy .*taxonomy.csv does not know"):
+        finetune.run(config(tmp_path, taxonomy=taxonomy), watch=silent)
+
+
+def test_a_full_disk_leaves_no_half_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(RunFailed, match=r"No space left on device.*what was trained"),
+    ):
+        patched.setattr(finetune, "save_release", full)
+        finetune.run(config(tmp_path), watch=silent)
+    assert not (tmp_path / "releases").exists()
+    seen: list[int] = []
+    done = finetune.run(config(tmp_path), watch=lambda name: lambda epoch, *_: seen.append(epoch))
+    assert (done["release_id"], seen) == ("colours-2", []), "the same command only finishes"
+
+
+def test_checkpoints_of_another_task_are_not_gone_on_with(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+
+    def stop(name: str) -> Any:
+        def told(epoch: int, *_: Any) -> None:
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+        return told
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(config(tmp_path), watch=stop)
+    write_labelled(Places(tmp_path), [("new", RED, [0])], version=1)
+    with pytest.raises(UsageError, match=r"another data_sha256; delete that .*, or choose another --release-id"):
+        finetune.run(config(tmp_path), watch=silent)
+
+
+def test_what_fails_before_its_first_epoch_can_be_called_again_otherwise(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    plan = NetworkPlan(tiny_network.NAME, 16, str(tmp_path / "absent.weights.h5"), RECIPE)
+    with pytest.raises(UsageError, match=r"nothing at .*absent\.weights\.h5"):
+        finetune.run(config(tmp_path, networks=(plan,)), watch=silent)
+    assert not (tmp_path / "training" / "colours-2").exists()
+
+
+def test_what_a_second_network_starts_from_is_looked_at_before_the_first_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    for name, known in ((ARCHITECTURES, "tests.tiny_network"), (INPUT_PX, (16, 16))):
+        monkeypatch.setitem(name, "second", known)
+    first, second = config(tmp_path).networks[0], NetworkPlan("second", 16, str(tmp_path / "absent.h5"), RECIPE)
+    frozen = replace(second, start=NOTHING, recipe=replace(RECIPE, unfreeze_from="blokc2"))
+    trained: list[str] = []
+    for wrong, sentence in ((second, r"nothing at .*absent\.h5"), (frozen, "blokc2")):
+        with pytest.raises(UsageError, match=sentence):
+            finetune.run(config(tmp_path, networks=(first, wrong)), watch=lambda name: lambda *_: trained.append(name))
+    assert trained == []
+    assert not (tmp_path / "training" / "colours-2").exists()
