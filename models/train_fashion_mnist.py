@@ -45,7 +45,7 @@ from models.program import program_version
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
 from models.spec import Images, NetworkSpec
-from models.starts import fill
+from models.starts import fill, range_of
 from models.weights import save_half
 
 log = logging.getLogger("models.train_fashion_mnist")
@@ -191,7 +191,7 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         told = {key.removeprefix(f"{name}_"): value for key, value in before.items()}
         return found, Path(start, found.weights_file), told | {"is_that_of": release.release_id}
     recipe = _recipe(name, start, options)
-    network = NetworkSpec(name, plan.input_px, f"{name}.weights.h5", "", 1.0)
+    network = NetworkSpec(name, plan.input_px, f"{name}.weights.h5", "", 1.0, range_of(start, name))
     counts = tuple(np.bincount(data.labels, minlength=len(fashion_mnist.CATEGORIES)).tolist())
     ids = tuple(category.category_id for category in fashion_mnist.CATEGORIES)
     task = Task(

@@ -13,7 +13,7 @@ from models import checkpoints, fashion_mnist, train_fashion_mnist
 from models.fashion_mnist import Articles
 from models.recipe import CHECKPOINT
 from models.registry import ARCHITECTURES
-from models.release import load_release
+from models.release import load_release, save_release
 from models.train_fashion_mnist import ONE_CYCLE, Plan, main
 from tests import tiny_network
 
@@ -74,6 +74,17 @@ def test_a_release_is_made_and_another_goes_on_from_it(tmp_path: Path) -> None:
     held = checkpoints.load(tmp_path / "work-a-2" / "two" / CHECKPOINT)
     assert held is not None
     assert held.progress.epochs == 3
+
+
+def test_a_network_goes_on_in_the_range_that_it_was_trained_in(tmp_path: Path) -> None:
+    assert call(tmp_path, "r-1", "--epochs", "1") == 0
+    first = load_release(tmp_path / "r-1")
+    theirs = tuple(replace(one, preprocessing="0-1") for one in first.networks)
+    weights = {one.architecture: tmp_path / "r-1" / one.weights_file for one in theirs}
+    save_release(replace(first, release_id="theirs", networks=theirs), tmp_path / "theirs", weights=weights)
+    start = ["--start-from", str(tmp_path / "theirs"), "--network", "two", "--epochs", "1"]
+    assert call(tmp_path, "r-2", *start) == 0
+    assert [one.preprocessing for one in load_release(tmp_path / "r-2").networks] == ["0-1", "0-1"]
 
 
 def test_the_same_command_trains_no_epoch_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
