@@ -26,7 +26,7 @@ from jobs.release_making import Promise, finished_release
 from jobs.stores import is_file, is_remote
 from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
-from models.checkpoints import AnotherTask
+from models.checkpoints import AnotherTask, alone
 from models.environment import prepare_environment, quiet_start
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
@@ -107,7 +107,8 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
 
     Raises:
         UsageError: If the labelled products or the call cannot be used; nothing was written.
-        RunFailed: If training cannot go on; the epochs before are kept, and no release is there.
+        RunFailed: If training cannot go on, or another process makes this release; the epochs before are kept, and no
+            release is there.
     """
     started = time.monotonic()
     if _waits_to_be_shared(config):
@@ -124,21 +125,28 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
 
         start_backend()
     to_train = [_to_train(config, plan, sides, categories, taxonomy_version) for plan in config.networks]
-    _refuse_early(config, [task for task, _ in to_train])
+    kept = f"what was trained is kept in {config.work_dir}"
     try:
-        with release_written(config.release_id, f"what was trained is kept in {config.work_dir}"):
-            trained = [
-                _trained(config, plan, task, data, watch)
-                for plan, (task, data) in zip(config.networks, to_train, strict=True)
-            ]
+        with alone(config.work_dir), release_written(config.release_id, kept):
+            trained = _all_trained(config, to_train, watch)
             seconds = round(time.monotonic() - started)
             release = _released(config, trained, sides, categories, taxonomy_version, seconds)
+            return _summary(config, release)
     except TrainingFailed as error:
         raise RunFailed(str(error)) from error
+
+
+def _all_trained(
+    config: FinetuneConfig, to_train: Sequence[tuple[Task, DatasetBatches]], watch: Callable[[str], Watch | None]
+) -> list[tuple[NetworkSpec, Path, dict[str, Any]]]:
+    """Train one network after the other; leave nothing to stumble over where there is nothing to go on from."""
+    try:
+        _refuse_early(config, [task for task, _ in to_train])
+        pairs = zip(config.networks, to_train, strict=True)
+        return [_trained(config, plan, task, data, watch) for plan, (task, data) in pairs]
     finally:
-        if not any(config.work_dir.glob(f"*/{CHECKPOINT}")):  # nothing to go on from, so nothing to stumble over
+        if not any(config.work_dir.glob(f"*/{CHECKPOINT}")):
             shutil.rmtree(config.work_dir, ignore_errors=True)
-    return _summary(config, release)
 
 
 def _waits_to_be_shared(config: FinetuneConfig) -> bool:

@@ -28,10 +28,13 @@ def release_written(release_id: str, kept: str = "") -> Iterator[None]:
         kept: What is not lost by it.
 
     Raises:
-        RunFailed: Instead of an OSError; no release is there then.
+        UsageError: If another process made a release of that name meanwhile.
+        RunFailed: Instead of another OSError; no release is there then.
     """
     try:
         yield
+    except FileExistsError as error:
+        raise UsageError(str(error)) from error
     except OSError as error:
         raise RunFailed(
             f"release {release_id} could not be written ({error.strerror or error}); free some space and run the same "

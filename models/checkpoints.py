@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recipe import CHECKPOINT, Recipe, Task
+from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
 
 Arrays = Sequence[NDArray[Any]]
 
@@ -82,6 +84,34 @@ class Checkpoint:
             os.replace(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(work_dir: Path) -> Iterator[None]:
+    """Keep other processes of this machine out of a training's work directory for the length of a block.
+
+    The lock is on a file beside the directory, which may be removed meanwhile; it goes with its process, however that
+    ends.
+
+    Raises:
+        TrainingFailed: If another process is in it; nothing was touched.
+    """
+    work_dir.parent.mkdir(parents=True, exist_ok=True)
+    path = work_dir.with_name(f".{work_dir.name}.lock")
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            own = os.path.samestat(os.fstat(lock.fileno()), path.stat())  # else it was just removed, and made anew
+        except (BlockingIOError, FileNotFoundError):
+            own = False
+        if not own:
+            raise TrainingFailed(
+                f"another process trains in {work_dir}; stop it or wait until it ends, and run the same command"
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 class AnotherTask(ValueError):

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from models.backbones import HEAD, ForeignWeights, copy_backbone, weighted_layers
+from models.backbones import HEAD, ForeignWeights, copy_backbone, every_layer, weighted_layers
 from models.inputs import RANGES, network_input, to_square
-from models.registry import ARCHITECTURES, architecture
+from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError
 from models.spec import Images, NetworkSpec
 
@@ -74,6 +74,8 @@ def take_in(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[Net
     Returns:
         Its specification, still without file and hash, and the keras.Model to logits.
 
+    A network that computes in half precision is compared as it computes in float32: its rounding is no difference.
+
     Raises:
         ReleaseError: If the file is refused, of no known architecture, or does not answer the same; says what to do.
     """
@@ -122,13 +124,14 @@ def refuse_code(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
+        parts = list(_objects({key: value for key, value in config.items() if key != "compile_config"}))
     except OSError as error:
         raise ReleaseError(f"{path} cannot be read ({error.strerror or error}); give a .keras file") from error
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, AttributeError, RecursionError) as error:
         raise ReleaseError(
             f"{path} is not a .keras file of Keras 3 ({error}); save the model with model.save"
         ) from error
-    for part in _objects({key: value for key, value in config.items() if key != "compile_config"}):
+    for part in parts:
         name, place = str(part["class_name"]), part.get("module")
         if name in ("Lambda", "__lambda__"):
             raise ReleaseError(
@@ -185,6 +188,11 @@ def _loaded(foreign: ForeignNetwork) -> Any:
             f"{foreign.path} tells {model.output_shape[-1]} categories apart and {foreign.categories} are named; "
             "name each of its outputs, in their order"
         )
+    for layer in every_layer(model):
+        if layer.compute_dtype in ("float16", "bfloat16"):
+            layer.dtype_policy = "float32"
+            if type(layer).__name__ == "Normalization":
+                layer.finalize_state()  # it keeps its numbers as constants, which were rounded
     return model
 
 
@@ -199,6 +207,11 @@ def _rebuilt(original: Any, foreign: ForeignNetwork) -> tuple[str, Any]:
     names = {layer.name for layer in weighted_layers(original)}
     family = next((family for family, layer in _TELLING_LAYER.items() if layer in names), None)
     for name in sorted(name for name in ARCHITECTURES if family and name.startswith(family)):
+        if foreign.input_px < INPUT_PX[name][0]:
+            raise ReleaseError(
+                f"{foreign.path} looks like {name}, which takes inputs of at least {INPUT_PX[name][0]} px, received "
+                f"{foreign.input_px}; correct --input-px"
+            )
         model = architecture(name).build(input_px=foreign.input_px, categories=foreign.categories)
         try:
             copy_backbone(original, model)

@@ -51,7 +51,7 @@ def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence
 
 
 def range_of(start: str, architecture_name: str) -> str:
-    """Return the range of values that a start's weights were trained on.
+    """Return the range of values that a start's weights were trained on; also where it is one file of a release.
 
     Args:
         start: As `fill` takes it.
@@ -63,10 +63,12 @@ def range_of(start: str, architecture_name: str) -> str:
     Raises:
         ReleaseError: If the release cannot be used.
     """
-    if start in (NOTHING, IMAGENET) or not (Path(start) / MANIFEST).is_file():
+    place = Path(start)
+    directory = place if (place / MANIFEST).is_file() else place.parent
+    if start in (NOTHING, IMAGENET) or not (directory / MANIFEST).is_file():
         return "own"
-    networks = load_release(Path(start)).networks
-    return next((one.preprocessing for one in networks if one.architecture == architecture_name), "own")
+    files = [one for one in load_release(directory).networks if place in (directory, directory / one.weights_file)]
+    return next((one.preprocessing for one in files if one.architecture == architecture_name), "own")
 
 
 def _imagenet(network: NetworkSpec) -> Any:

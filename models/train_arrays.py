@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from models.arrays import Arrays
-from models.checkpoints import AnotherTask
+from models.checkpoints import AnotherTask, alone
 from models.environment import prepare_environment
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
 from models.registry import ARCHITECTURES, INPUT_PX
@@ -77,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     prepare_environment()
     try:
-        best = _run(options)
+        with alone(options.work_dir):
+            best = _run(options)
     except AnotherTask as error:
         sys.stderr.write(f"{error}, or choose another --work-dir\n")
         return 1

@@ -36,7 +36,7 @@ from models.augmentation import augment_article
 from models.calibrated import calibrated
 from models.calibration import calibration_error, combine
 from models.card import NAME, model_card
-from models.checkpoints import AnotherTask
+from models.checkpoints import AnotherTask, alone
 from models.decision import decide
 from models.environment import prepare_environment
 from models.inputs import decode_square
@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        release = run(options, command=" ".join(["python -m models.train_fashion_mnist", *words]))
+        with alone(options.work_dir):
+            release = run(options, command=" ".join(["python -m models.train_fashion_mnist", *words]))
     except AnotherTask as error:
         log.error("%s, or choose another --work-dir", error)
         return 1

@@ -120,6 +120,7 @@ def _epochs(
             if head:  # its rate is a variable of the optimizer, and after a loss that is no number another one
                 whole.optimizer.learning_rate = recipe.head_learning_rate
         started = time.perf_counter()
+        _reseed(network, recipe.seed, progress.epochs)
         figures = _one_epoch(whole, task, data, progress.epochs, weights, watch)
         figures["seconds"] = round(time.perf_counter() - started, 3)
         number = progress.epochs + 1
@@ -147,6 +148,14 @@ def _finished(progress: Progress, recipe: Recipe) -> bool:
     waited = progress.epochs - max(progress.best_epoch, progress.head_epochs)
     in_head = progress.epochs == progress.head_epochs
     return progress.epochs >= recipe.head_epochs + recipe.epochs or (not in_head and waited >= recipe.patience)
+
+
+def _reseed(network: Any, seed: int, epoch: int) -> None:
+    """Let what drops at random draw in an epoch what it draws there in an unbroken training; no weights tell of it."""
+    weights = {id(weight) for weight in network.weights}
+    states = [variable for variable in network.variables if id(variable) not in weights]
+    for state, drawn in zip(states, np.random.SeedSequence((seed, epoch)).spawn(len(states)), strict=True):
+        state.assign(np.array([drawn.generate_state(1)[0], 0], np.uint32))
 
 
 def _restore(optimizer: Any, values: Arrays) -> None:

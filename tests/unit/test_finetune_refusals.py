@@ -155,3 +155,27 @@ def test_what_a_second_network_starts_from_is_looked_at_before_the_first_is_trai
             finetune.run(config(tmp_path, networks=(first, wrong)), watch=lambda name: lambda *_: trained.append(name))
     assert trained == []
     assert not (tmp_path / "training" / "colours-2").exists()
+
+
+def test_two_at_once_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    """A worker that was given up may live on: the later call leaves its files alone, and can be made again."""
+    write_labelled(Places(tmp_path), PRODUCTS)
+    refused: list[str] = []
+
+    def second(epoch: int, *_: Any) -> None:
+        if epoch == 2 and not refused:
+            with pytest.raises(RunFailed, match=r"another process trains in .*colours-2; stop it or wait") as error:
+                finetune.run(config(tmp_path), watch=silent)
+            refused.append(str(error.value))
+
+    done = finetune.run(config(tmp_path), watch=lambda _: second)
+    assert (done["release_id"], len(refused)) == ("colours-2", 1)
+    assert list((tmp_path / "training").iterdir()) == []
+
+
+def test_a_name_that_was_taken_meanwhile_is_a_sentence(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    other = tmp_path / "releases" / "colours-2"
+    with pytest.raises(UsageError, match=r"colours-2 is there already and a release is never changed"):
+        finetune.run(config(tmp_path), watch=lambda _: lambda *_: other.mkdir(parents=True, exist_ok=True))
+    assert list(other.iterdir()) == []

@@ -13,7 +13,7 @@ import pytest
 
 from models import foreign
 from models.backbones import ForeignWeights, copy_backbone, every_layer
-from models.foreign import ForeignNetwork, made_up_samples, refuse_code, take_in
+from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, refuse_code, take_in
 from models.inputs import network_input
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError
@@ -210,6 +210,30 @@ def test_what_is_told_wrongly_is_a_sentence(change: dict[str, Any], sentence: st
         take_in(ForeignNetwork(**told))
 
 
+def test_rounding_of_half_precision_is_no_difference(tmp_path: Path) -> None:
+    """A network that was trained in float16 is compared as it computes in float32."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        original = nested("EfficientNetB0", 32)
+        original.save(tmp_path / "theirs.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    spec, rebuilt = take_in(ForeignNetwork(tmp_path / "theirs.keras", 32, CATEGORIES))
+    squares = made_up_samples(32)
+    halves = np.asarray(original(np.asarray(squares, np.float32), training=False), np.float32)
+    answers = np.asarray(keras.ops.softmax(rebuilt(network_input(squares, spec), training=False)))
+    assert np.abs(halves - answers).max() > TOLERANCE, "in float16 it rounds, or this says nothing"
+    assert np.median(np.abs(halves - answers)) < 0.05
+
+
+def test_an_input_smaller_than_the_architecture_takes_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    body = keras.applications.Xception(include_top=False, weights=None, input_shape=(None, None, 3), pooling="avg")
+    keras.Model(body.input, keras.layers.Dense(CATEGORIES, "softmax")(body.output)).save(path)
+    with pytest.raises(ReleaseError, match=r"looks like xception, .* at least 71 px, received 64; correct --input-px"):
+        take_in(ForeignNetwork(path, 64, CATEGORIES))
+
+
 def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "theirs.keras"
     nested("MobileNetV2", 32).save(path)
@@ -219,7 +243,10 @@ def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_keras_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes.keras").write_text("hello")
-    for name in ("notes.keras", "absent.keras"):
+    for name, described in (("list", "[]"), ("deep", "[" * 100_000)):
+        with zipfile.ZipFile(tmp_path / f"{name}.keras", "w") as archive:
+            archive.writestr("config.json", described)
+    for name in ("notes.keras", "absent.keras", "list.keras", "deep.keras"):
         with pytest.raises(ReleaseError, match=name):
             refuse_code(tmp_path / name)
 

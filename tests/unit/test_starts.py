@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
-from models.release import ReleaseError
-from models.spec import NetworkSpec
-from models.starts import fill
+from models.release import Release, ReleaseError, save_release, sha256_of
+from models.spec import Category, NetworkSpec
+from models.starts import fill, range_of
 from tests import tiny_network
 from tests.labelled import LEAVES
 
@@ -108,3 +108,17 @@ def test_weights_that_do_not_fit_are_a_sentence(kind: str, tmp_path: Path, recwa
     assert not recwarn.list, "Keras's lists of layers are for nobody's eyes"
     for one, other in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_one_file_of_a_release_is_of_the_range_that_the_release_tells(tmp_path: Path) -> None:
+    model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
+    model.save_weights(tmp_path / "tiny.weights.h5")
+    network = NetworkSpec(tiny_network.NAME, 16, "tiny.weights.h5", sha256_of(tmp_path / "tiny.weights.h5"), 1.0, "0-1")
+    categories = tuple(Category(leaf, leaf) for leaf in LEAVES)
+    place = tmp_path / "theirs"
+    save_release(
+        Release("theirs", "t", categories, (network,), 1.0), place, weights={"tiny": tmp_path / "tiny.weights.h5"}
+    )
+    assert range_of(str(place), tiny_network.NAME) == "0-1"
+    assert range_of(str(place / "tiny.weights.h5"), tiny_network.NAME) == "0-1"
+    assert range_of(str(tmp_path / "tiny.weights.h5"), tiny_network.NAME) == "own"

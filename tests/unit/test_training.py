@@ -115,7 +115,8 @@ def test_a_finished_training_is_not_trained_again(finished: Any) -> None:
 
 def test_goes_on_after_the_last_epoch_with_its_optimizer(tmp_path: Path) -> None:
     """Stopped after two epochs of three and started again, it does what an unbroken training does."""
-    unbroken, progress = train(task(tmp_path / "a"), FAST, Colours(), start=nothing)
+    dropping = replace(FAST, dropout=0.4)
+    unbroken, progress = train(task(tmp_path / "a"), dropping, Colours(), start=nothing)
 
     class Stop(Exception):
         pass
@@ -125,13 +126,13 @@ def test_goes_on_after_the_last_epoch_with_its_optimizer(tmp_path: Path) -> None
             raise Stop
 
     with pytest.raises(Stop):
-        train(task(tmp_path / "b"), FAST, Colours(), start=nothing, watch=stop)
+        train(task(tmp_path / "b"), dropping, Colours(), start=nothing, watch=stop)
     held = checkpoints.load(tmp_path / "b" / "work" / CHECKPOINT)
     assert held is not None
     assert held.progress.epochs == 2
     assert max(np.abs(value).max() for value in held.optimizer) > 0
     data = Colours()
-    resumed, after = train(task(tmp_path / "b"), FAST, data, start=pytest.fail)
+    resumed, after = train(task(tmp_path / "b"), dropping, data, start=pytest.fail)
     assert data.seen[0] == 2, "the two epochs that are kept were trained again"
     assert [round(entry["loss"], 4) for entry in after.history] == [
         round(entry["loss"], 4) for entry in progress.history
