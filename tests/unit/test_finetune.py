@@ -67,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     """A home with a release that was fine-tuned on colours."""
     home = tmp_path_factory.mktemp("home")
     write_labelled(Places(home), PRODUCTS)
-    return home, finetune.run(config(home), watch=silent)
+    return home, finetune.run(config(home, promise=Promise(0.9, 0.1)), watch=silent)
 
 
 def test_the_release_knows_what_it_was_shown(made: Any) -> None:
@@ -98,6 +98,7 @@ def test_the_bundle_tells_its_making(made: Any) -> None:
     told = {name: release.training[f"{name}_images"] for name in ("train", "validation", "test")}
     assert told == parts, "each product has one image"
     assert release.training["calibrated_on_products"] == parts["validation"] != parts["test"]
+    assert (release.training["target_precision"], release.floor) == (0.9, 0.1)
     assert release.metrics["test_products"] == parts["test"]
     assert "| ensemble test accuracy | 1.0000 |" in card
     assert (place / "tiny-curves.png").read_bytes().startswith(b"\x89PNG")

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from jobs import finetune as job
 from jobs.cli_models import finetune
 from jobs.config import UsageError
+from jobs.release_making import Promise
 
 
 def config_of(monkeypatch: pytest.MonkeyPatch, home: Path, *words: str) -> Any:
@@ -42,6 +43,11 @@ def test_what_would_silently_be_dropped_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         config_of(monkeypatch, tmp_path, *words)
+
+
+def test_what_the_thresholds_shall_hold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config_of(monkeypatch, tmp_path).promise == Promise(0.95, 0.2)
+    assert config_of(monkeypatch, tmp_path, "--target-precision", "0.9", "--floor", "0.1").promise == Promise(0.9, 0.1)
 
 
 def test_the_head_is_trained_alone_first_unless_nothing_is_started_from(
