@@ -66,7 +66,23 @@ def set_alias(
     database.check()
     with writing(database.engine) as connection:
         register_release(connection, release, at_utc)
+        if alias == "champion" and _former_champions(connection)[-1:] == [release.release_id]:
+            _write(connection, alias, None, changed_by, at_utc)  # without it, this would be read as a rollback
         return _set(connection, alias, release.release_id, changed_by, at_utc)
+
+
+def clear_challenger(database: ProductDatabase, *, changed_by: str, at_utc: datetime) -> str | None:
+    """Let no release be challenger.
+
+    Returns:
+        The release_id of the one that was, or None if none was; then nothing is written.
+    """
+    database.check()
+    with writing(database.engine) as connection:
+        former = _current(connection, "challenger")
+        if former is not None:
+            _write(connection, "challenger", None, changed_by, at_utc)
+    return former
 
 
 def former_champion(database: ProductDatabase) -> str | None:
@@ -98,15 +114,17 @@ def roll_back(database: ProductDatabase, *, changed_by: str, at_utc: datetime) -
 def _set(connection: Connection, alias: str, release_id: str, changed_by: str, at_utc: datetime) -> bool:
     if _current(connection, alias) == release_id:
         return False
-    changes: list[tuple[str, str | None]] = [(alias, release_id)]
+    _write(connection, alias, release_id, changed_by, at_utc)
     if alias == "champion":
         promote_release(connection, release_id, at_utc)
         if _current(connection, "challenger") == release_id:
-            changes.append(("challenger", None))
-    for name, value in changes:
-        values = {"alias": name, "release_id": value, "changed_at_utc": at_utc, "changed_by": changed_by}
-        connection.execute(release_aliases.insert().values(**values))
+            _write(connection, "challenger", None, changed_by, at_utc)
     return True
+
+
+def _write(connection: Connection, alias: str, release_id: str | None, changed_by: str, at_utc: datetime) -> None:
+    values = {"alias": alias, "release_id": release_id, "changed_at_utc": at_utc, "changed_by": changed_by}
+    connection.execute(release_aliases.insert().values(**values))
 
 
 def _current(connection: Connection, alias: str) -> str | None:
@@ -117,14 +135,20 @@ def _current(connection: Connection, alias: str) -> str | None:
 
 
 def _former_champions(connection: Connection) -> list[str]:
-    """Return the champions before the present one, the last of them last; a rollback takes its own step back too."""
+    """Return the champions before the present one, the last of them last; a rollback takes its own step back too.
+
+    A change to the champion just before is a rollback, unless an empty row stands between: then it was promoted.
+    """
     table = release_aliases
     statement = sa.select(table.c.release_id).where(table.c.alias == "champion").order_by(table.c.change_id)
     line: list[str] = []
+    before: str | None = None
     for (release_id,) in connection.execute(statement):
-        if release_id in line:
-            del line[line.index(release_id) :]  # back to it: what came after it is no longer before anything
-        line.append(release_id)
+        if before is not None and line[-2:-1] == [release_id]:
+            line.pop()
+        elif release_id is not None:
+            line.append(release_id)
+        before = release_id
     return line[:-1]
 
 

@@ -82,5 +82,6 @@ release_aliases = sa.Table(
     sa.Column("changed_at_utc", UtcDateTime, nullable=False, comment="When"),
     sa.Column("changed_by", sa.Text, nullable=False, comment="Who promoted or rolled back"),
     one_of("alias", ALIASES, "alias_listed"),
-    comment="Which release was champion and challenger, one row a change; the last row of an alias holds",
+    comment="Which release was champion and challenger, one row a change; the last row of an alias holds. A change to "
+    "the champion just before is a rollback, with an empty row between the two a promotion",
 )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sql.aliases import alias_history, aliases, registered, roll_back, set_alias
+from sql.aliases import alias_history, aliases, clear_challenger, registered, roll_back, set_alias
 from sql.errors import DatabaseError, UnknownNameError
 from sql.named_queries import run_query
 from sql.overrides import Override, clear_override, set_overrides
@@ -59,6 +59,43 @@ def test_rolling_back_goes_step_by_step(database: ProductDatabase) -> None:
         ("release-2", "ann"),
         ("release-1", "ann"),
     ]
+
+
+def rolled_back(database: ProductDatabase, steps: int) -> list[str]:
+    return [roll_back(database, changed_by="bob", at_utc=NOW + timedelta(days=1)) for _ in range(steps)]
+
+
+def test_a_former_champion_that_was_promoted_again_is_rolled_back_to_the_one_before(database: ProductDatabase) -> None:
+    promote(database, RELEASE, NEWER_RELEASE, THIRD, RELEASE)
+    assert rolled_back(database, 3) == ["release-3", "release-2", "release-1"]
+    with pytest.raises(UnknownNameError):
+        rolled_back(database, 1)
+
+
+def test_promoting_the_champion_before_is_no_rollback(database: ProductDatabase) -> None:
+    """Only by the empty row between can the history tell the two apart."""
+    promote(database, RELEASE, NEWER_RELEASE, RELEASE)
+    assert aliases(database) == {"champion": "release-1"}
+    assert rolled_back(database, 2) == ["release-2", "release-1"]
+    promote(database, NEWER_RELEASE, THIRD, NEWER_RELEASE, THIRD)
+    assert rolled_back(database, 4) == ["release-2", "release-3", "release-2", "release-1"]
+    assert [change.release_id for change in alias_history(database, "champion")][-4:] == [
+        "release-1",
+        None,
+        "release-2",
+        "release-1",
+    ]
+
+
+def test_a_challenger_that_is_taken_away_stays_in_the_history(database: ProductDatabase) -> None:
+    promote(database, RELEASE, alias="challenger")
+    assert clear_challenger(database, changed_by="bob", at_utc=NOW) == "release-1"
+    assert aliases(database) == {}
+    told = [(change.release_id, change.changed_by) for change in alias_history(database, "challenger")]
+    assert told == [(None, "bob"), ("release-1", "ann")]
+    before = dump(database)
+    assert clear_challenger(database, changed_by="eve", at_utc=NOW) is None
+    assert dump(database) == before
 
 
 def test_promoting_the_champion_again_changes_nothing(database: ProductDatabase) -> None:
