@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -24,10 +23,9 @@ from jobs.cli_options import (
     settings_of,
     workshop_of,
 )
-from jobs.config import IngestConfig, ReleaseMissing, RunConfig
+from jobs.config import IngestConfig, RunConfig
 from jobs.publish import backfill_run_id
 from jobs.settings import Settings
-from models.release import ReleaseError
 
 
 @click.command()
@@ -52,10 +50,6 @@ def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_
     def challenger() -> nights.Workshop:
         return workshop_of(settings, {**options, "release": "challenger"})
 
-    if shadow:
-        # A wrong call ends here; a release that is broken or gone costs its own answers and not the night.
-        with suppress(ReleaseError, ReleaseMissing):
-            shadows.check(workshop, challenger())
     database = database_of(settings)
     done = nights.nightly(workshop, database, catalog, resumable(run, workshop))
     if shadow:

@@ -3,8 +3,8 @@
     shelfwise nightly --catalog shop.csv --run-date 2026-11-01 --shadow
 
 Runs after the champion's night is published, over the same shards; writes predictions/run_id=R.shadow.C/ and the
-history. `shelfwise query release_agreement` then says where the two differ. Whatever goes wrong with the challenger is
-told in the summary: the champion's night is published by then and stays so.
+history. `shelfwise query release_agreement` then says where the two differ. Whatever goes wrong with the challenger, be
+it that there is none, is told in the summary: the champion's night is published by then and stays so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from jobs import publish
 from jobs.config import RunConfig, UsageError
 from jobs.nightly import Workshop, predict_config, predict_step
+from models.release import ReleaseError
 from sql.shadow import publish_shadow
 from sql.store import ProductDatabase
 
@@ -30,7 +31,7 @@ def try_challenger(
 
     Args:
         champion: Who published the run.
-        challenger: Opens who is tried; its release may be broken.
+        challenger: Opens who is tried; there may be none, or its release is broken.
         database: Migrated.
         run: The champion's.
 
@@ -40,9 +41,13 @@ def try_challenger(
     try:
         return {"state": "answered", **shadow_step(champion, challenger(), database, run)}
     except Exception as error:  # the one place that may not fail: a night that is published is a success
-        log.warning("shadow: the challenger failed, run %s stays published", run.run_id, exc_info=True)
-        reason = str(error).strip().splitlines() or [""]
-        return {"state": "failed", "reason": f"{type(error).__name__}: {reason[0]}"[:500]}
+        lines = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0]}"[:500]
+        unforeseen = not isinstance(error, UsageError | ReleaseError)
+        log.warning(
+            "shadow: the challenger failed, run %s stays published: %s", run.run_id, reason, exc_info=unforeseen
+        )
+        return {"state": "failed", "reason": reason}
 
 
 def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
@@ -74,7 +79,7 @@ def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatab
 
 
 def check(champion: Workshop, challenger: Workshop) -> None:
-    """Refuse a challenger that cannot be compared, before the night begins.
+    """Refuse a challenger that cannot be compared, before it answers.
 
     Raises:
         UsageError: If it is the champion itself, or answers with another taxonomy.

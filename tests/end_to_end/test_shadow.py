@@ -22,9 +22,10 @@ def test_a_shadow_night_publishes_the_champion_alone(
 ) -> None:
     shop.add_many(["a", "b", "c"])
     night = ("nightly", "--catalog", shop.catalog, "--run-date", NIGHT, "--json")
-    refused = shelfwise(*night, "--shadow")
-    assert (refused.code, "no release is challenger; promote one" in refused.err) == (2, True)
-    assert not (home / "images").exists(), "nothing began"
+    alone = shelfwise(*night, "--shadow")
+    assert (alone.code, alone.json["state"], alone.json["shadow"]["state"]) == (0, "published", "failed"), alone.err
+    assert "no release is challenger; promote one" in alone.json["shadow"]["reason"]
+    assert ask(home, "SELECT count(*) FROM product_categories") == [(3,)]
 
     other = make_release(tmp_path / "other", architectures={"efficientnetb0": 40}, release_id="tiny-2")
     monkeypatch.delenv("SHELFWISE_RELEASE_DIR")
@@ -70,4 +71,7 @@ def test_a_shadow_night_publishes_the_champion_alone(
     (tmp_path / "away").rename(directory)
 
     assert shelfwise("release", "promote", "tiny-2").code == 0
+    promoted = shelfwise("runs", "resume", "nightly-2026-11-02", "--json")
+    assert (promoted.code, promoted.json["release_id"], promoted.json["shadow"]["state"]) == (0, "tiny-1", "failed")
+    assert "no release is challenger" in promoted.json["shadow"]["reason"], "it has won and is tried no more"
     assert shelfwise("release", "rollback", "--json").json["release_id"] == "tiny-1"
