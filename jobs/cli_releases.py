@@ -175,6 +175,20 @@ def promote(name: str, alias: str, as_json: bool) -> None:
 
 @release.command()
 @json_option
+def demote(as_json: bool) -> None:
+    """Let no release be challenger. Its answers stay in the history.
+
+    \b
+    Example:
+      shelfwise release demote
+    """
+    from jobs import releases
+
+    output.summary(releases.demote(database_of(Settings())), as_json)
+
+
+@release.command()
+@json_option
 def rollback(as_json: bool) -> None:
     """Make the champion before the present one champion again.
 

@@ -30,10 +30,6 @@ class UsageError(ValueError):
     """The call is wrong, not the run: the message says what to call instead, and the exit code is 2."""
 
 
-class ReleaseMissing(UsageError):
-    """There is no release of a name."""
-
-
 def check_name(what: str, name: str) -> None:
     """Refuse the name of a run or release that could leave its directory."""
     if len(name) > MAX_NAME_CHARACTERS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):

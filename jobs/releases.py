@@ -1,4 +1,4 @@
-"""What is done with releases: found, shown, verified, imported, promoted and rolled back.
+"""What is done with releases: found, shown, verified, imported, promoted, demoted and rolled back.
 
 A release is a directory under releases/ in `SHELFWISE_HOME`, or the shipped one. Which one answers is said by the
 database's alias champion; commands that are told no release take it, unless `SHELFWISE_RELEASE_DIR` is set.
@@ -25,7 +25,6 @@ from models.origin import origin_of
 from models.program import program_version
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category
-from models.thresholds import FLOOR
 from models.weights import save_weights
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def in_use(settings: Settings, name: str | None) -> Path:
     found = current_aliases(settings).get(name or "champion")
     if found is None and name is not None:
         raise UsageError(f"no release is {name}; promote one with `shelfwise release promote RELEASE --alias {name}`")
-    return settings.find_release(found)
+    return settings.release_named(found) if found else settings.find_release(None)
 
 
 def current_aliases(settings: Settings) -> dict[str, str]:
@@ -174,7 +173,7 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
             (network,),
             temperature=1.0,
             thresholds={category.category_id: None for category in categories},
-            floor=FLOOR,
+            floor=0.0,  # what a confidence is worth is not known before it is calibrated
             training={"imported_from": told.path.name, "imported_sha256": sha256_of(told.path), **origin_of(told.path)},
             code_version=program_version(),
         )
@@ -205,10 +204,12 @@ def class_names(path: Path) -> tuple[Category, ...]:
 
 def promote(settings: Settings, database: ProductDatabase, name: str, alias: str) -> dict[str, Any]:
     """Let an alias stand for a release; one from elsewhere is copied to where releases are looked for."""
-    from sql.aliases import set_alias
+    from sql.aliases import aliases, set_alias
 
     directory = settings.find_release(name)
     release = load_release(directory)
+    if alias == "challenger" and aliases(database).get("champion") == release.release_id:
+        raise UsageError(f"release {release.release_id} is the champion; promote another one as challenger")
     if directory.absolute().parent not in roots(settings) or directory.name != release.release_id:
         _install(settings, release, directory)
         directory = roots(settings)[0] / release.release_id
@@ -226,9 +227,17 @@ def rollback(settings: Settings, database: ProductDatabase) -> dict[str, Any]:
 
     former = former_champion(database)
     if former is not None:
-        load_release(settings.find_release(former))  # refused before anything is changed
+        load_release(settings.release_named(former))  # refused before anything is changed
     release_id = roll_back(database, changed_by=getpass.getuser(), at_utc=datetime.now(UTC))
     return {"alias": "champion", "release_id": release_id, "changed": True}
+
+
+def demote(database: ProductDatabase) -> dict[str, Any]:
+    """Let no release be challenger; says which one was."""
+    from sql.aliases import clear_challenger
+
+    release_id = clear_challenger(database, changed_by=getpass.getuser(), at_utc=datetime.now(UTC))
+    return {"alias": "challenger", "release_id": release_id, "changed": release_id is not None}
 
 
 def shown(settings: Settings, name: str | None) -> Mapping[str, Any]:

@@ -20,9 +20,10 @@ from jobs.release_making import Calibration, recalibrate
 from jobs.releases import Import
 from jobs.settings import Settings
 from models.card import NAME
+from models.decision import Answer, decide
 from models.origin import add_origin, origin_of
 from models.registry import ARCHITECTURES, architecture
-from models.release import SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
+from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
 from sql.errors import UnknownNameError
 from sql.store import ProductDatabase, open_database
@@ -90,6 +91,44 @@ def test_an_alias_that_stands_for_nothing_is_a_sentence(settings: Settings) -> N
     with pytest.raises(UsageError, match="no release is challenger; promote one"):
         releases.in_use(settings, "challenger")
     assert not settings.places.home.exists(), "asking makes no database"
+
+
+@pytest.mark.parametrize("named", ["clothing", "./clothing", "clothing/"])
+def test_a_folder_of_photographs_hides_no_release(
+    named: str,
+    settings: Settings,
+    database: ProductDatabase,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """It hid the champion of that name, and every night that was started beside it failed."""
+    clothing = make("clothing")
+    (tmp_path / "shop" / "clothing").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "shop")
+    assert settings.find_release(named) == (clothing if named == "clothing" else Path("clothing"))
+    for name in ("clothing", make("next").name):
+        releases.promote(settings, database, name, "champion")
+    Path("clothing", MANIFEST).write_text("{")
+    assert settings.find_release(named) == Path("clothing"), "what calls itself a release was meant"
+    assert releases.rollback(settings, database)["release_id"] == "clothing"
+    assert releases.in_use(settings, None) == releases.in_use(settings, "champion") == clothing
+
+
+def test_the_champion_is_no_challenger(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    make("one")
+    releases.promote(settings, database, "one", "champion")
+    with pytest.raises(UsageError, match="release one is the champion; promote another one as challenger"):
+        releases.promote(settings, database, "one", "challenger")
+    assert releases.current_aliases(settings) == {"champion": "one"}
+
+
+def test_a_challenger_is_taken_away(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    make("one")
+    releases.promote(settings, database, "one", "challenger")
+    assert releases.demote(database) == {"alias": "challenger", "release_id": "one", "changed": True}
+    assert releases.current_aliases(settings) == {}
+    assert releases.demote(database) == {"alias": "challenger", "release_id": None, "changed": False}
 
 
 def test_rolling_back(settings: Settings, database: ProductDatabase, make: Make) -> None:
@@ -184,6 +223,12 @@ class TestImport:
         assert release.categories == (Category("a.one", "A > One"), Category("a.two", "a > two"), Category("b", "b"))
         assert release.networks[0].architecture == done["architecture"] == "efficientnetb0"
         assert set(release.thresholds.values()) == {None}
+        for leaf, confidence in (("a.one", 0.34), ("b", 0.999999), ("a.two", 1.0)):
+            others = (1 - confidence) / 2
+            answer = decide({"a.one": others, "a.two": others, "b": others, leaf: confidence}, release.policy)
+            assert answer == Answer(leaf, confidence, "review"), "until it is calibrated, all of them go to review"
+        many = {"a.one": 0.05, "b": 0.001}
+        assert decide(many, release.policy) == Answer("a.one", 0.05, "review"), "the best of many is a suggestion too"
         assert (Path(done["release_dir"]) / NAME).is_file()
         with pytest.raises(UsageError, match="never changed"):
             releases.import_(settings, self.told(tmp_path))
