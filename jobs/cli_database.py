@@ -222,10 +222,11 @@ def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> N
     Example:
       shelfwise override clear article-00007 --by ada --why "the photograph was replaced"
     """
+    from jobs.releases import in_use
     from sql.overrides import clear_override
 
     settings = Settings()
-    combine = decider(load_release(settings.find_release(None)))
+    combine = decider(load_release(in_use(settings, None)))
     with wrong_values():
         found = clear_override(database_of(settings), product_id, decided_by=decided_by, combine=combine, why=why)
     output.summary({"product_id": product_id, "has_prediction": found}, as_json)

@@ -117,7 +117,9 @@ def evaluate(
 @click.command()
 @click.option("--release-id", required=True, help="Name of the release to be made.")
 @click.option("--network", "networks", multiple=True, default=("efficientnetb0", "xception"), show_default=True)
-@click.option("--start-from", multiple=True, help=f"imagenet, nothing, a .weights.h5 file or a release. {_PER_NETWORK}")
+@click.option(
+    "--start-from", multiple=True, help=f"imagenet, nothing, a .weights.h5 file, a release or an alias. {_PER_NETWORK}"
+)
 @click.option("--input-px", multiple=True, help=f"By default what the architecture was made for. {_PER_NETWORK}")
 @click.option("--unfreeze-from", multiple=True, help=f"First block that is trained, as in block6a. {_PER_NETWORK}")
 @click.option(

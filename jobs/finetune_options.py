@@ -11,6 +11,7 @@ from typing import Any
 from jobs.config import UsageError, check_name
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.release_making import Promise
+from jobs.releases import in_use
 from jobs.settings import Settings
 from models.recipe import IMAGENET, NOTHING, Recipe
 from models.registry import ARCHITECTURES, INPUT_PX
@@ -46,7 +47,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
     for name in networks:
         start = starts[name]
         if start not in (IMAGENET, NOTHING) and not start.endswith(".h5"):
-            start = str(settings.find_release(start).absolute())
+            start = str(in_use(settings, start).absolute())
         own = {"unfreeze_from": blocks[name], "train_norms": start == NOTHING}
         if start == NOTHING:
             own["head_epochs"] = 0

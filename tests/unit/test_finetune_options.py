@@ -9,9 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from jobs import finetune as job
+from jobs import releases
 from jobs.cli_models import finetune
 from jobs.config import UsageError
 from jobs.release_making import Promise
+from jobs.settings import Settings
+from models.release import SHIPPED
+from sql.store import open_database
 
 
 def config_of(monkeypatch: pytest.MonkeyPatch, home: Path, *words: str) -> Any:
@@ -43,6 +47,15 @@ def test_what_would_silently_be_dropped_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         config_of(monkeypatch, tmp_path, *words)
+
+
+def test_an_alias_is_a_start_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELFWISE_HOME", str(tmp_path))
+    database = open_database(Settings().url)
+    database.upgrade()
+    releases.promote(Settings(), database, SHIPPED.name, "challenger")
+    plans = config_of(monkeypatch, tmp_path, "--start-from", "challenger").networks
+    assert {plan.start for plan in plans} == {str(SHIPPED)}
 
 
 def test_what_the_thresholds_shall_hold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

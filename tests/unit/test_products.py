@@ -6,23 +6,29 @@ import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs import releases
+from jobs.cli_database import clear
 from jobs.config import Places, PredictConfig
 from jobs.labels import labelled_images
 from jobs.measure import EvaluateConfig, measure
 from jobs.predict import predict_shard, prediction_file
 from jobs.publish import decider
+from jobs.settings import Settings
 from jobs.shards import shards
 from models.decision import Policy
 from models.products import TOP_K, answer_of_image, answer_of_images, answer_of_product, best, distribution_of_product
-from models.release import Release
+from models.release import SHIPPED, Release, load_release, save_release
 from models.spec import Category, Images, NetworkSpec, Predictions
+from sql.store import open_database
 from tests.labelled import DAY, write_labelled
 
 LEAVES = tuple(f"group-{number % 3}.leaf-{number}" for number in range(9))
@@ -103,3 +109,22 @@ def test_what_is_stored_of_an_image() -> None:
     assert best(LEAVES, row) == [(LEAVES[i], round(float(row[i]), 6)) for i in (1, 3, 5, 6, 0)]
     policy = replace(RELEASE, thresholds=dict.fromkeys(LEAVES, 0.25)).policy
     assert answer_of_image(LEAVES, row, policy) == answer_of_images([best(LEAVES, row)], policy)
+
+
+def test_an_override_that_is_cleared_is_decided_by_the_champion(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = load_release(SHIPPED)
+    weights = {one.architecture: SHIPPED / one.weights_file for one in shipped.networks}
+    careful = replace(shipped, release_id="careful-1", thresholds=dict.fromkeys(shipped.thresholds))
+    save_release(careful, home / "releases" / "careful-1", weights=weights)
+    database = open_database(Settings().url)
+    database.upgrade()
+    releases.promote(Settings(), database, "careful-1", "champion")
+    decided: list[str] = []
+
+    def cleared(*_: Any, combine: Any, **__: Any) -> bool:
+        decided.append(combine([[("footwear.open.sandal", 0.99)]]).status)
+        return True
+
+    monkeypatch.setattr("sql.overrides.clear_override", cleared)
+    CliRunner().invoke(clear, ["article-1", "--by", "ada"], catch_exceptions=False, standalone_mode=False)
+    assert decided == ["review"]
