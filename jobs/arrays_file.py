@@ -40,6 +40,7 @@ class ArraysConfig:
         taxonomy_version: Its name; empty makes one of the category_ids.
         first: First ingest date.
         last: Last ingest date, included.
+        leave_out: Categories that are not looked at, with what is below them.
         batch_size: Images that are decoded together.
         decode_workers: Decoding threads.
     """
@@ -51,6 +52,7 @@ class ArraysConfig:
     taxonomy_version: str = ""
     first: date = date.min
     last: date = date.max
+    leave_out: tuple[str, ...] = ()
     batch_size: int = 32
     decode_workers: int = 2
 
@@ -67,7 +69,7 @@ def run(config: ArraysConfig) -> dict[str, Any]:
     """
     if config.output.suffix != ".npz":
         raise UsageError(f"--output {config.output} does not end in .npz; name a file for numpy's arrays")
-    images = labelled_images(config.places, first=config.first, last=config.last)
+    images = labelled_images(config.places, first=config.first, last=config.last, leave_out=config.leave_out)
     categories, version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
     ids = [category.category_id for category in categories]
     sides = split(images)

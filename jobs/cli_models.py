@@ -43,9 +43,15 @@ def dataset_options(command: Any) -> Any:
     """Add what says which ingested products are read, and how."""
     first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first there is.")
     last = click.option("--to", "last", type=Date(), help="Last ingest date, included; by default the last there is.")
+    left_out = click.option(
+        "--leave-out",
+        metavar="CATEGORY",
+        multiple=True,
+        help="A label whose products are not looked at, nor what is below it; may be repeated.",
+    )
     batch = click.option("--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True)
     workers = click.option("--decode-workers", type=click.IntRange(1, 64), default=2, show_default=True)
-    return first(last(batch(workers(command))))
+    return first(last(left_out(batch(workers(command)))))
 
 
 @click.command()
@@ -72,12 +78,13 @@ def evaluate(
     """Measure a release on labelled products.
 
     Writes evaluation.json and evaluation.html. Labelled are the ingested products that the catalog gives a category. A
-    tenth of them is the part test, by a hash of product_id: finetune and calibrate leave it alone.
+    tenth of them is the part test, by a hash of product_id: finetune and calibrate leave it alone, and what has the
+    same pictures.
 
     \b
     Example:
       shelfwise evaluate --release shop-2
-      shelfwise evaluate --part all
+      shelfwise evaluate --part all --leave-out apparel.other
       shelfwise evaluate --compare shop-1 shop-2 --output /tmp/comparison
     """
     from jobs import evaluate as evaluation

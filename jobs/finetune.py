@@ -66,6 +66,7 @@ class FinetuneConfig:
         taxonomy_version: Its name; empty makes one of the category_ids.
         first: First ingest date.
         last: Last ingest date, included.
+        leave_out: Categories that are not looked at, with what is below them.
         batch_size: Images a step.
         decode_workers: Decoding threads.
         promise: What the release's thresholds shall hold.
@@ -79,6 +80,7 @@ class FinetuneConfig:
     taxonomy_version: str = ""
     first: date = date.min
     last: date = date.max
+    leave_out: tuple[str, ...] = ()
     batch_size: int = 32
     decode_workers: int = 2
     promise: Promise = field(default_factory=Promise)
@@ -116,7 +118,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         share(config.target, config.places)
         return _summary(config, release)
     check_new(config.target, config.places)
-    images = labelled_images(config.places, first=config.first, last=config.last)
+    images = labelled_images(config.places, first=config.first, last=config.last, leave_out=config.leave_out)
     categories, taxonomy_version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
     sides = split(images)
     prepare_environment()

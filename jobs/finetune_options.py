@@ -64,6 +64,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
         taxonomy_version=options["taxonomy_version"],
         first=options["first"] or date.min,
         last=options["last"] or date.max,
+        leave_out=options["leave_out"],
         batch_size=options["batch_size"],
         decode_workers=options["decode_workers"],
         promise=Promise(options["target_precision"], options["floor"]),

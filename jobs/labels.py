@@ -2,15 +2,20 @@
 
 The label is the catalog's `category`, a leaf's category_id: what was said last of an image, be it when the image was
 stored (`images/`) or since (`catalog_rows/`), so that a label is corrected in the catalog and its image stays as it is.
-Of an image that was ingested several times the newest content counts. Which part a product belongs to follows from its
-product_id alone, so that no image of a product is ever learned from while another one measures, today and with next
-year's catalog.
+It is the product's, not the image's: where the images of a product differ, the label of the latest ingest date counts
+for all of them, as nothing more is heard of an image that has left the catalog. That its label was taken away is said
+like any other; an image that never had one says nothing. Of an image that was ingested several times the newest content
+counts.
+
+Which part a product belongs to follows from its product_id alone, so that no image of a product is ever learned from
+while another one measures, today and with next year's catalog. Nor is a picture that several products share.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -24,13 +29,18 @@ from jobs.shard_copies import kept_copy
 from jobs.shards import ingest_date_of, partition_dates, shards, sound, whole_table
 from models.decision import ancestors
 
+log = logging.getLogger(__name__)
+
 PARTS = ("train", "validation", "test")
 _TENTHS = {0: "test", 1: "validation"}
 _SAID = ["product_id", "image_no", "category", "seen_at_utc"]
 _COLUMNS = [*_SAID, "image_sha256"]
 
-Newest = dict[tuple[str, int], tuple[Any, Any]]
-"""By product_id and image_no: when it was, as (ingest date, seen_at_utc), and what."""
+When = tuple[date, Any]
+"""An ingest date and, within it, a row's own seen_at_utc."""
+
+Said = defaultdict[str, list[tuple[int, When, str]]]
+"""By product_id: each row that was heard of it, as image_no, when, and the label or nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,12 @@ def part_of(product_id: str) -> str:
 
 
 def labelled_images(
-    places: Places, *, first: date = date.min, last: date = date.max, part: str | None = None
+    places: Places,
+    *,
+    first: date = date.min,
+    last: date = date.max,
+    part: str | None = None,
+    leave_out: Sequence[str] = (),
 ) -> list[LabelledImage]:
     """List the labelled images of the dataset.
 
@@ -72,16 +87,18 @@ def labelled_images(
         places: Where state lives.
         first: First ingest date.
         last: Last ingest date, included; labels are those known by then.
-        part: One of `PARTS`; None is all.
+        part: One of `PARTS`, as `by_part` makes them; None is all.
+        leave_out: Categories whose products are not looked at, nor those of what is below them.
 
     Returns:
         In order of product and image.
 
     Raises:
-        UsageError: If there is no image, or none has a label, or a product has two; says which and what to do.
+        UsageError: If there is no image, none has a label, or one ingest gave a product two; or if what is to be left
+            out is no category, or all there is. Says which and what to do.
     """
-    contents: Newest = {}
-    said: Newest = {}
+    contents: dict[tuple[str, int], tuple[When, str, Path]] = {}
+    said: Said = defaultdict(list)
     count = 0
     for stored in shards(places.images, partition_dates(places.images, first, last)):
         day, shard = ingest_date_of(stored), kept_copy(stored, places)
@@ -89,26 +106,58 @@ def labelled_images(
             columns = pq.read_table(shard, columns=_COLUMNS).to_pydict()
         for product_id, image_no, category, seen, content in zip(*(columns[name] for name in _COLUMNS), strict=True):
             count += 1
-            _keep_newest(contents, (product_id, image_no), (day, seen), (content, shard))
-            _keep_newest(said, (product_id, image_no), (day, seen), category)
+            key, when = (product_id, image_no), (day, seen)
+            if key not in contents or when > contents[key][0]:
+                contents[key] = (when, content, shard)
+            said[product_id].append((image_no, when, (category or "").strip()))
     if not count:
         raise UsageError(
             f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
         )
     _hear(said, places, first, last)
+    labels = {
+        product_id: _label_of(product_id, said[product_id]) for product_id in sorted({key[0] for key in contents})
+    }
     images = [
         LabelledImage(*key, content, label, shard)
-        for key, (_, (content, shard)) in contents.items()
-        if (label := (said[key][1] or "").strip())
+        for key, (_, content, shard) in sorted(contents.items(), key=lambda item: item[0])
+        if (label := labels[key[0]])
     ]
     if not images:
         raise UsageError(
             f"none of {count} ingested images has a category; fill the catalog's column `category`, or give a "
             "directory with a folder a category, and ingest it again"
         )
-    _refuse_two_labels(images)
-    kept = [image for image in images if part in (None, part_of(image.product_id))]
-    return sorted(kept, key=lambda image: (image.product_id, image.image_no))
+    images = _without(images, leave_out)
+    return images if part is None else by_part(images, [part])[part]
+
+
+def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
+    """Sort images by part, and tell in the log how many are in none.
+
+    Variants of a product often share a photograph: a content that is in the part `test` is left out of `validation` and
+    `train`, and one that is in `validation` is left out of `train`, so that what was learned is never measured on.
+
+    Args:
+        images: Of all parts.
+        parts: Those that are wanted.
+
+    Returns:
+        The images of each of them, in the same order.
+    """
+    sides: dict[str, list[LabelledImage]] = {part: [] for part in PARTS}
+    for image in images:
+        sides[part_of(image.product_id)].append(image)
+    taken: set[str] = set()
+    left_out = 0
+    for part in reversed(PARTS):
+        kept = [image for image in sides[part] if image.image_sha256 not in taken]
+        left_out += len(sides[part]) - len(kept) if part in parts else 0
+        taken |= {image.image_sha256 for image in kept}
+        sides[part] = kept
+    if left_out:
+        log.info("%s images are left out, as a part that measures has the same pictures", left_out)
+    return {part: sides[part] for part in parts}
 
 
 def check_labels(images: Iterable[LabelledImage], category_ids: Sequence[str], *, taxonomy: str) -> None:
@@ -133,7 +182,8 @@ def check_labels(images: Iterable[LabelledImage], category_ids: Sequence[str], *
             )
         raise UsageError(
             f"{counts[label]} images are labelled {label!r}, which {taxonomy} does not know; expected one of its "
-            f"{len(leaves)} categories, such as {', '.join(sorted(leaves)[:4])}"
+            f"{len(leaves)} categories, such as {', '.join(sorted(leaves)[:4])}; to look at the "
+            f"others alone, give --leave-out {label!r}"
         )
 
 
@@ -145,8 +195,8 @@ def data_sha256(images: Iterable[LabelledImage]) -> str:
     return digest.hexdigest()
 
 
-def _hear(said: Newest, places: Places, first: date, last: date) -> None:
-    """Put what the catalog has said of stored images since before what it said when they were stored."""
+def _hear(said: Said, places: Places, first: date, last: date) -> None:
+    """Add what the catalog has said of stored images since they were stored."""
 
     def read(file: Any) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = pq.read_table(file, columns=_SAID).to_pydict()
@@ -157,20 +207,35 @@ def _hear(said: Newest, places: Places, first: date, last: date) -> None:
         with sound(heard):
             columns = whole_table(heard, read)
         for product_id, image_no, category, seen in zip(*(columns[name] for name in _SAID), strict=True):
-            _keep_newest(said, (product_id, image_no), (day, seen), category)
+            said[product_id].append((image_no, (day, seen), (category or "").strip()))
 
 
-def _keep_newest(found: Newest, key: tuple[str, int], when: Any, what: Any) -> None:
-    if key not in found or when > found[key][0]:
-        found[key] = (when, what)
+def _label_of(product_id: str, rows: Iterable[tuple[int, When, str]]) -> str:
+    """Return what the last ingest that said anything of a product's label said; nothing if it took the label away.
+
+    An ingest is known by its date alone: each row has a time of its own, and those of one product may be hours apart.
+    """
+    last = {image_no: (day, label) for image_no, (day, _), label in sorted(rows)}
+    said = [last[image_no] for image_no in {image_no for image_no, _, label in rows if label}]
+    day = max((day for day, _ in said), default=None)
+    labels = sorted({label for said_on, label in said if said_on == day} - {""})
+    if len(labels) > 1:
+        raise UsageError(
+            f"product {product_id!r} has two categories, {labels[0]!r} and {labels[1]!r}, both of ingest date {day}; "
+            "give all its images the same one in the catalog, also those that have left it, and ingest it again"
+        )
+    return labels[0] if labels else ""
 
 
-def _refuse_two_labels(images: Iterable[LabelledImage]) -> None:
-    labels: dict[str, str] = {}
-    for image in images:
-        first = labels.setdefault(image.product_id, image.category_id)
-        if first != image.category_id:
+def _without(images: list[LabelledImage], leave_out: Sequence[str]) -> list[LabelledImage]:
+    nodes = {label: {label, *ancestors(label)} for label in {image.category_id for image in images}}
+    for name in leave_out:
+        if not any(name in own for own in nodes.values()):
             raise UsageError(
-                f"product {image.product_id!r} has two categories, {first!r} and {image.category_id!r}; give all its "
-                "images the same one in the catalog"
+                f"no product is labelled {name!r} or below it; --leave-out takes one of the {len(nodes)} labels, such "
+                f"as {', '.join(sorted(nodes)[:4])}, or a category above them"
             )
+    kept = [image for image in images if nodes[image.category_id].isdisjoint(leave_out)]
+    if not kept:
+        raise UsageError("--leave-out names the categories of all labelled products; leave some of them in")
+    return kept

@@ -29,6 +29,7 @@ class EvaluateConfig:
         places: Where state lives.
         first: First ingest date.
         last: Last ingest date, included.
+        leave_out: Categories that are not looked at, with what is below them.
         part: `train`, `validation` or `test`; None is every product.
         part_reason: Why it is this part, where nobody asked for it.
         batch_size: Images a call of the networks.
@@ -38,6 +39,7 @@ class EvaluateConfig:
     places: Places
     first: date = date.min
     last: date = date.max
+    leave_out: tuple[str, ...] = ()
     part: str | None = None
     part_reason: str = ""
     batch_size: int = 32
@@ -45,7 +47,9 @@ class EvaluateConfig:
 
     def images(self) -> list[LabelledImage]:
         """List what is measured on."""
-        images = labelled_images(self.places, first=self.first, last=self.last, part=self.part)
+        images = labelled_images(
+            self.places, first=self.first, last=self.last, part=self.part, leave_out=self.leave_out
+        )
         if not images:
             raise UsageError(f"no labelled product is in the part {self.part!r}; measure another part, or --part all")
         return images

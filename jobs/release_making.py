@@ -100,7 +100,7 @@ class Calibration:
         source: The release's directory.
         target: Of the release to be made; must not exist.
         part: Of the labelled products, on which it is fitted; the part `test` measures it.
-        reading: Dates, batch size and decoding threads.
+        reading: Dates, what is left out, batch size and decoding threads.
         promise: What the thresholds shall hold.
         command: As it was typed, for the model card.
     """

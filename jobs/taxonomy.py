@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.config import UsageError
-from jobs.labels import PARTS, LabelledImage, check_labels, data_sha256, part_of
+from jobs.labels import LabelledImage, by_part, check_labels, data_sha256
 from models.decision import above_others
 from models.spec import Category
 
@@ -53,7 +53,7 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
         label = min(few, key=lambda one: (few[one], one))
         raise UsageError(
             f"category {label!r} has {few[label]} products and at least {MIN_PRODUCTS} are needed; label more of "
-            "them, or take the category out of the catalog"
+            f"them, or leave the category out with --leave-out {label!r}"
         )
     digest = data_sha256([LabelledImage("", 0, "", one.category_id, Path()) for one in categories])
     return categories, name or f"labels-{digest[:8]}"
@@ -88,17 +88,24 @@ def read_taxonomy(path: Path) -> tuple[Category, ...]:
 
 
 def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
-    """Return the images of each part.
+    """Return the images of each part, as `by_part` makes them: no picture is in two of them.
 
     Raises:
-        UsageError: If a part has none.
+        UsageError: If a part has none, or a category has none to learn from.
     """
-    sides: dict[str, list[LabelledImage]] = {part: [] for part in PARTS}
-    for image in images:
-        sides[part_of(image.product_id)].append(image)
+    sides = by_part(images)
     for part, found in sides.items():
         if not found:
-            raise UsageError(f"no product falls into the part {part!r}, a share by chance; label more products")
+            raise UsageError(
+                f"no product with a picture of its own falls into the part {part!r}, a share by chance; label "
+                "more products"
+            )
+    if lost := {image.category_id for image in images} - {image.category_id for image in sides["train"]}:
+        label = min(lost)
+        raise UsageError(
+            f"category {label!r} has no picture to learn from that does not measure too; label more products with "
+            f"pictures of their own, or leave the category out with --leave-out {label!r}"
+        )
     return sides
 
 

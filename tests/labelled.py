@@ -35,7 +35,12 @@ def jpeg_of(channel: int, *, shade: int = 255) -> bytes:
 
 
 def write_labelled(
-    places: Places, products: Iterable[tuple[str, str | None, list[int]]], *, day: date = DAY, version: int = 0
+    places: Places,
+    products: Iterable[tuple[str, str | None, list[int]]],
+    *,
+    day: date = DAY,
+    version: int = 0,
+    content: str = "",
 ) -> None:
     """Add a shard.
 
@@ -44,6 +49,7 @@ def write_labelled(
         products: product_id, category and the colours of its images, 0 to 2.
         day: The ingest date.
         version: Tells contents of one image apart; a later one was seen later.
+        content: The content of all of them; by default each has its own.
     """
     writer = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=10**9)
     for product_id, category, channels in products:
@@ -52,7 +58,7 @@ def write_labelled(
                 product_id,
                 image_no=image_no,
                 category=category,
-                image_sha256=f"{product_id}-{image_no}-{version}",
+                image_sha256=content or f"{product_id}-{image_no}-{version}",
                 seen_at_utc=datetime(2026, 11, 1, version, tzinfo=UTC),
                 jpeg=jpeg_of(channel) if channel >= 0 else b"no longer a picture",
             )
@@ -60,12 +66,14 @@ def write_labelled(
     writer.flush()
 
 
-def relabel(places: Places, labels: dict[str, str | None], *, day: date = DAY, hour: int = 12) -> None:
-    """Let the catalog say another category of each product's first image, as ingest keeps it of an unchanged image."""
+def relabel(
+    places: Places, labels: dict[str, str | None], *, day: date = DAY, hour: int = 12, image_no: int = 0
+) -> None:
+    """Let the catalog say another category of an image of each product, as ingest keeps it of an unchanged image."""
     writer = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=10**9)
     for product_id, category in labels.items():
-        row = image_row(product_id, category=category, seen_at_utc=datetime(2026, 11, 1, hour, tzinfo=UTC))
-        writer.add(row)
+        seen = datetime(2026, 11, 1, hour, tzinfo=UTC)
+        writer.add(image_row(product_id, image_no=image_no, category=category, seen_at_utc=seen))
     writer.flush()
 
 

@@ -17,11 +17,12 @@ from typing import Any
 
 DAGS = Path(__file__).parents[2] / "dags"
 HEAVY = ("pyspark", "tensorflow", "keras", "petastorm", "jobs", "models", "sql")
+OPTIONS = ["--network=efficientnetb0", "--leave-out=apparel.hats", "--epochs=1", "--leave-out=toys"]
 FORMS: dict[str, dict[str, Any]] = {
     "nightly_tagging": {},
     "backfill_predictions": {"from": "2026-11-01", "to": "2026-11-03", "category": "apparel.tops", "release": "shop-2"}
     | {"only_missing": True, "force": True, "parallelism": 2},
-    "fine_tune_release": {"release_id": "shop-2", "options": ["--network=efficientnetb0", "--epochs=1"]},
+    "fine_tune_release": {"release_id": "shop-2", "options": OPTIONS},
 }
 PLAN = {
     "run_id": "backfill-2026-11-01-2026-11-03-shop-2-apparel.tops-missing",

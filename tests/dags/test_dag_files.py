@@ -84,6 +84,12 @@ def test_a_backfill_has_a_step_a_date_and_no_more_lanes_than_asked_for(described
     assert {backfill["tasks"][name]["pool"] for name in lanes} == {"gpu"}
 
 
+def test_what_a_training_leaves_out_its_comparison_leaves_out_too(described: Any) -> None:
+    """The new release does not know it, so that every product of it would be refused."""
+    [evaluate] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "evaluate"]
+    assert evaluate[-3:] == ["--part=test", "--leave-out=apparel.hats", "--leave-out=toys"]
+
+
 @pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_what_a_task_calls_is_what_the_command_line_takes(described: Any, dag_id: str) -> None:
     calls = described["dags"][dag_id]["calls"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import date
+import logging
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from jobs.config import Places, UsageError
-from jobs.labels import labelled_images, part_of
+from jobs.labels import PARTS, by_part, labelled_images, part_of
 from jobs.measure import EvaluateConfig
 from tests.labelled import BLUE, DAY, GREEN, RED, relabel, write_labelled
 from tests.unit.test_evaluate import PRODUCTS, measured_on
+
+NIGHT_2, NIGHT_3 = DAY + timedelta(days=1), DAY + timedelta(days=2)
 
 
 @pytest.fixture
@@ -44,16 +48,95 @@ def test_no_images_at_all(tmp_path: Path) -> None:
         labelled_images(Places(tmp_path))
 
 
-def test_a_product_with_two_labels(config: EvaluateConfig) -> None:
-    write_labelled(config.places, [("p1", GREEN, [0, 0])], day=date(2026, 11, 3), version=1)
-    write_labelled(config.places, [("p1", RED, [0])], day=date(2026, 11, 4), version=2)
-    with pytest.raises(UsageError, match=r"'p1' has two categories, 'warm.red' and 'cold.green'"):
+def labels_of(places: Places, product_id: str) -> list[str]:
+    return [image.category_id for image in labelled_images(places) if image.product_id == product_id]
+
+
+def test_a_product_that_one_ingest_gave_two_labels(config: EvaluateConfig) -> None:
+    """Rows of one ingest are seen hours apart; what an earlier date said does not matter any more."""
+    write_labelled(config.places, [("p5", GREEN, [0])], day=NIGHT_2, version=1)
+    relabel(config.places, {"p5": RED}, day=NIGHT_2, hour=9, image_no=1)
+    with pytest.raises(
+        UsageError, match=r"'p5' has two .* 'cold.green' and 'warm.red', both of ingest date 2026-11-02"
+    ):
         labelled_images(config.places)
+    relabel(config.places, {"p5": BLUE}, day=NIGHT_3, image_no=2)
+    assert labels_of(config.places, "p5") == [BLUE] * 3
+
+
+@pytest.mark.parametrize("image_no", [0, 1])
+def test_an_image_that_has_left_the_catalog_keeps_no_label_of_its_own(config: EvaluateConfig, image_no: int) -> None:
+    """Nothing is heard of it any more when its product's label is corrected, or taken away."""
+    write_labelled(config.places, [("p7", GREEN, [1, 1])], version=1)
+    relabel(config.places, {"p7": RED}, day=NIGHT_2, hour=0, image_no=image_no)
+    assert labels_of(config.places, "p7") == [RED, RED]
+    then = [image.category_id for image in labelled_images(config.places, last=DAY) if image.product_id == "p7"]
+    assert then == [GREEN, GREEN], "what was known by that date"
+    relabel(config.places, {"p7": None}, day=NIGHT_3, hour=0, image_no=image_no)
+    assert labels_of(config.places, "p7") == []
+    relabel(config.places, {"p7": BLUE}, day=NIGHT_3, hour=0, image_no=1 - image_no)
+    assert labels_of(config.places, "p7") == [BLUE, BLUE], "of one date the label counts, not the empty cell"
+
+
+def test_an_image_that_never_had_a_label_says_nothing_of_its_product(config: EvaluateConfig) -> None:
+    """A catalog may fill the column in a product's first row alone."""
+    write_labelled(config.places, [("p7", GREEN, [1])], version=1)
+    relabel(config.places, {"p7": None}, day=NIGHT_2, image_no=1)  # as of a second image, whose title was changed
+    assert labels_of(config.places, "p7") == [GREEN]
+
+
+def test_what_is_left_out_is_not_looked_at(config: EvaluateConfig) -> None:
+    def left(*names: str) -> list[str]:
+        return [image.product_id for image in labelled_images(config.places, leave_out=names)]
+
+    write_labelled(config.places, [("p7", "cold.green-grey", [1]), ("p8", "cold.green.dark", [1])])
+    assert left(GREEN) == ["p1", "p3", "p4", "p5", "p5", "p5", "p7"], "and what is below it, no namesake"
+    assert left("cold") == ["p1", "p5", "p5", "p5"]
+    assert left(BLUE, "warm") == ["p2", "p7", "p8"]
+    for unknown in ("warm.re", "cold.", ""):
+        with pytest.raises(
+            UsageError, match=rf"labelled '{unknown}' or below .* the 5 labels, such as cold.blue, cold"
+        ):
+            left(RED, unknown)
+    with pytest.raises(UsageError, match="categories of all labelled products"):
+        left("cold", "warm")
+
+
+def test_an_unknown_label_can_be_left_out(config: EvaluateConfig) -> None:
+    write_labelled(config.places, [("p8", "warm.orange", [0, 0])])
+    with pytest.raises(UsageError, match=r"give --leave-out 'warm.orange'"):
+        measured_on(config)
+    assert "p8" not in measured_on(replace(config, leave_out=("warm.orange",))).product_ids
+
+
+def test_a_picture_that_products_share_is_in_one_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Here `a1` and `a8` are in test, `article-00003` in validation and `p1` in train."""
+    products = [(name, RED, [0, 1]) for name in ("p1", "a1", "article-00003")]
+    caplog.set_level(logging.INFO, "jobs.labels")
+    places = Places(tmp_path)
+    write_labelled(places, products)
+    before = labelled_images(places)
+    assert sum(map(len, by_part(before).values())) == len(before)
+    assert not caplog.messages, "nothing is shared"
+
+    variants = [(name, RED, [0, 0]) for name in ("p2", "article-00003", "a8", "a1")]
+    write_labelled(places, variants, content="shared by all", version=1)
+    write_labelled(places, [("p1", RED, [0]), ("article-00003", RED, [0])], content="shared by two", version=2)
+    every = labelled_images(places)
+    sides = {part: labelled_images(places, part=part) for part in PARTS}
+    assert {part: [(one.product_id, one.image_no) for one in found] for part, found in sides.items()} == {
+        "test": [("a1", 0), ("a1", 1), ("a8", 0), ("a8", 1)],
+        "validation": [("article-00003", 0)],
+        "train": [("p1", 1)],
+    }
+    assert by_part(every) == sides
+    assert [message.split()[0] for message in caplog.messages] == ["3", "1", "4"], "of train, of validation, of both"
+    assert len(every) == 10, "all products drop nothing"
 
 
 def test_a_label_that_was_corrected_in_the_catalog_counts(config: EvaluateConfig) -> None:
     """Its image is unchanged and not stored again: what the catalog says since is the label."""
-    relabel(config.places, {"p4": RED, "p6": f" {BLUE} ", "p2": None, "never-stored": RED}, day=date(2026, 11, 2))
+    relabel(config.places, {"p4": RED, "p6": f" {BLUE} ", "p2": None, "never-stored": RED}, day=NIGHT_2)
     labels = {image.product_id: image.category_id for image in labelled_images(config.places)}
     assert labels == {"p1": RED, "p3": BLUE, "p4": RED, "p5": RED, "p6": BLUE}, "and p2 has none any more"
     before = {image.product_id: image.category_id for image in labelled_images(config.places, last=DAY)}
