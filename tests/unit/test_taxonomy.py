@@ -57,6 +57,7 @@ def test_a_category_that_is_named_twice(file: Path) -> None:
 
 def told(home: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
     """Return the sentence that a call is refused with."""
+    monkeypatch.chdir(home)
     monkeypatch.setenv("SHELFWISE_HOME", str(home))
     with pytest.raises(UsageError) as refused:
         CliRunner().invoke(main_group, words, catch_exceptions=False, standalone_mode=False)
