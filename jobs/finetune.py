@@ -277,14 +277,9 @@ def _released(
     for _, _, told in trained:
         training |= told
     networks = tuple(replace(network, ensemble_weight=1 / len(trained)) for network, _, _ in trained)
+    version = program_version()
     draft = Release(
-        config.release_id,
-        taxonomy_version,
-        tuple(categories),
-        networks,
-        1.0,
-        training=training,
-        code_version=program_version(),
+        config.release_id, taxonomy_version, tuple(categories), networks, 1.0, training=training, code_version=version
     )
     weights = {network.architecture: path for network, path, _ in trained}
     release, documents = finished_release(
