@@ -15,9 +15,7 @@ from airflow.sdk import DAG, Param
 from shelfwise_steps import DEFAULTS, NAME, PERSON, LocalStep
 
 RELEASE = "{{ params.release_id }}"
-PART = "--part={{ params.part }}"
-# What the new release does not know, neither can be measured on.
-LEFT_OUT = "{% for one in params.options if one.startswith('--leave-out=') %}{{ one }}\n{% endfor %}"
+PART = "--part={{ params.part }}{% for it in params.options if it.startswith('--leave-out=') %}\n{{ it }}{% endfor %}"
 FIGURES = """
 {% set all = ti.xcom_pull('evaluate') %}{% set pair = all.comparison %}
 | release | accuracy on {{ all.part }} products | right where the other is wrong |
@@ -56,7 +54,7 @@ with DAG(
     )
     evaluate = LocalStep(
         task_id="evaluate",
-        arguments=["evaluate", "--compare", "{{ ti.xcom_pull('in_use').release }}", RELEASE, PART, LEFT_OUT],
+        arguments=["evaluate", "--compare", "{{ ti.xcom_pull('in_use').release }}", RELEASE, PART],
         keep=("part", "comparison"),
         pool="gpu",
     )
