@@ -13,17 +13,15 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.config import Places, RunFailed, UsageError
-from jobs.labels import data_sha256, labelled_images
-from jobs.taxonomy import split, taxonomy_of
+from jobs.config import RunFailed, UsageError
 from jobs.training_data import DatasetBatches
+from jobs.training_set import Selection, training_set
 from models.recipe import Batch
 from models.spec import Images
 
@@ -33,26 +31,16 @@ class ArraysConfig:
     """What one export does.
 
     Attributes:
-        places: Where state lives.
+        selection: Which labelled products.
         output: The .npz file; the classes' file stands beside it.
         side_px: Of the squares, in pixels.
-        taxonomy: A CSV file with category_id and category_path; None takes the labels as they are.
-        taxonomy_version: Its name; empty makes one of the category_ids.
-        first: First ingest date.
-        last: Last ingest date, included.
-        leave_out: Categories that are not looked at, with what is below them.
         batch_size: Images that are decoded together.
         decode_workers: Decoding threads.
     """
 
-    places: Places
+    selection: Selection
     output: Path
     side_px: int
-    taxonomy: Path | None = None
-    taxonomy_version: str = ""
-    first: date = date.min
-    last: date = date.max
-    leave_out: tuple[str, ...] = ()
     batch_size: int = 32
     decode_workers: int = 2
 
@@ -69,10 +57,8 @@ def run(config: ArraysConfig) -> dict[str, Any]:
     """
     if config.output.suffix != ".npz":
         raise UsageError(f"--output {config.output} does not end in .npz; name a file for numpy's arrays")
-    images = labelled_images(config.places, first=config.first, last=config.last, leave_out=config.leave_out)
-    categories, version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
-    ids = [category.category_id for category in categories]
-    sides = split(images)
+    learned_from = training_set(config.selection)
+    sides, ids = learned_from.sides, learned_from.category_ids
     data = DatasetBatches(
         sides["train"], sides["validation"], ids, config.side_px, config.batch_size, config.decode_workers
     )
@@ -91,11 +77,11 @@ def run(config: ArraysConfig) -> dict[str, Any]:
                     held_out_squares=held_out[0],
                     held_out_labels=held_out[1],
                     category_ids=np.array(ids),
-                    taxonomy_version=np.array(version),
-                    data_sha256=np.array(data_sha256(images)),
+                    taxonomy_version=np.array(learned_from.taxonomy_version),
+                    data_sha256=np.array(learned_from.data_sha256),
                 )
             with (scratch / "classes.csv").open("w", newline="", encoding="utf-8") as text:
-                csv.writer(text).writerows([one.category_id, one.category_path] for one in categories)
+                csv.writer(text).writerows([one.category_id, one.category_path] for one in learned_from.categories)
             os.replace(scratch / "classes.csv", classes)
             os.replace(scratch / "whole.npz", config.output)
     except OSError as error:
@@ -103,7 +89,7 @@ def run(config: ArraysConfig) -> dict[str, Any]:
     return {
         "arrays": str(config.output),
         "classes": str(classes),
-        "taxonomy_version": version,
+        "taxonomy_version": learned_from.taxonomy_version,
         "categories": len(ids),
         "images": len(learned[1]),
         "held_out_images": len(held_out[1]),

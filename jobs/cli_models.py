@@ -175,7 +175,7 @@ def finetune(as_json: bool, **options: Any) -> None:
 @_taxonomy_options
 @dataset_options
 @json_option
-def export_arrays(target: Path, as_json: bool, first: date | None, last: date | None, **options: Any) -> None:
+def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:
     """Write labelled products as arrays, to train from elsewhere.
 
     `python -m models.train_arrays` trains from the file on any backend of Keras, without Spark.
@@ -185,9 +185,10 @@ def export_arrays(target: Path, as_json: bool, first: date | None, last: date | 
       shelfwise export-arrays --output shop.npz --side-px 299
     """
     from jobs import arrays_file
+    from jobs.finetune_options import selection_of
 
-    places = Settings().places
-    config = arrays_file.ArraysConfig(places, target, first=first or date.min, last=last or date.max, **options)
+    reading = {name: options[name] for name in ("batch_size", "decode_workers")}
+    config = arrays_file.ArraysConfig(selection_of(Settings(), options), target, side_px, **reading)
     output.summary(arrays_file.run(config), as_json)
 
 

@@ -13,25 +13,24 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jobs.charts import learning_curves
 from jobs.config import Places, RunFailed, UsageError
-from jobs.labels import PARTS, LabelledImage, data_sha256, labelled_images
 from jobs.measure import EvaluateConfig
 from jobs.release_copies import check_new, release_written, share
 from jobs.release_making import Promise, finished_release
 from jobs.stores import is_file, is_remote
-from jobs.taxonomy import split, taxonomy_of
 from jobs.training_data import DatasetBatches
+from jobs.training_set import Selection, TrainingSet, begin, training_set
 from models.checkpoints import AnotherTask, alone
 from models.environment import prepare_environment, quiet_start
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
-from models.spec import Category, NetworkSpec
+from models.spec import NetworkSpec
 from models.weights import save_half
 
 log = logging.getLogger(__name__)
@@ -60,13 +59,8 @@ class FinetuneConfig:
 
     Attributes:
         release_id: Of the release to be made.
-        places: Where state lives.
+        selection: Which labelled products.
         networks: At least one.
-        taxonomy: A CSV file with category_id and category_path; None takes the labels as they are.
-        taxonomy_version: Its name; empty makes one of the category_ids.
-        first: First ingest date.
-        last: Last ingest date, included.
-        leave_out: Categories that are not looked at, with what is below them.
         batch_size: Images a step.
         decode_workers: Decoding threads.
         promise: What the release's thresholds shall hold.
@@ -74,17 +68,17 @@ class FinetuneConfig:
     """
 
     release_id: str
-    places: Places
+    selection: Selection
     networks: tuple[NetworkPlan, ...]
-    taxonomy: Path | None = None
-    taxonomy_version: str = ""
-    first: date = date.min
-    last: date = date.max
-    leave_out: tuple[str, ...] = ()
     batch_size: int = 32
     decode_workers: int = 2
     promise: Promise = field(default_factory=Promise)
     command: str = ""
+
+    @property
+    def places(self) -> Places:
+        """Where state lives."""
+        return self.selection.places
 
     @property
     def work_dir(self) -> Path:
@@ -118,21 +112,20 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         share(config.target, config.places)
         return _summary(config, release)
     check_new(config.target, config.places)
-    images = labelled_images(config.places, first=config.first, last=config.last, leave_out=config.leave_out)
-    categories, taxonomy_version = taxonomy_of(images, file=config.taxonomy, name=config.taxonomy_version)
-    sides = split(images)
+    learned_from = training_set(config.selection, config.work_dir)
     prepare_environment()
     with quiet_start():
         from models.training import start_backend
 
         start_backend()
-    to_train = [_to_train(config, plan, sides, categories, taxonomy_version) for plan in config.networks]
+    to_train = [_to_train(config, plan, learned_from) for plan in config.networks]
     kept = f"what was trained is kept in {config.work_dir}"
     try:
         with alone(config.work_dir), release_written(config.release_id, kept):
+            begin(config.work_dir, learned_from.files)
             trained = _all_trained(config, to_train, watch)
             seconds = round(time.monotonic() - started)
-            release = _released(config, trained, sides, categories, taxonomy_version, seconds)
+            release = _released(config, trained, learned_from, seconds)
             return _summary(config, release)
     except TrainingFailed as error:
         raise RunFailed(str(error)) from error
@@ -164,17 +157,11 @@ def _summary(config: FinetuneConfig, release: Release) -> dict[str, Any]:
     return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
 
 
-def _to_train(
-    config: FinetuneConfig,
-    plan: NetworkPlan,
-    sides: dict[str, list[LabelledImage]],
-    categories: Sequence[Category],
-    taxonomy_version: str,
-) -> tuple[Task, DatasetBatches]:
+def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingSet) -> tuple[Task, DatasetBatches]:
     """Return what a network has to learn, and the images."""
     from models.starts import range_of
 
-    ids = tuple(category.category_id for category in categories)
+    sides, ids = learned_from.sides, learned_from.category_ids
     try:
         values = range_of(plan.start, plan.architecture)
     except ValueError as error:
@@ -189,10 +176,10 @@ def _to_train(
         decode_px,
         data.counts(),
         config.work_dir / plan.architecture,
-        data_sha256=data_sha256([image for part in PARTS for image in sides[part]]),
+        data_sha256=learned_from.data_sha256,
         start=plan.start,
         category_ids=ids,
-        taxonomy_version=taxonomy_version,
+        taxonomy_version=learned_from.taxonomy_version,
         batch_size=config.batch_size,
     )
     return task, data
@@ -259,9 +246,7 @@ def _trained(
 def _released(
     config: FinetuneConfig,
     trained: Sequence[tuple[NetworkSpec, Path, dict[str, Any]]],
-    sides: dict[str, list[LabelledImage]],
-    categories: Sequence[Category],
-    taxonomy_version: str,
+    learned_from: TrainingSet,
     seconds: int,
 ) -> Release:
     """Calibrate on the validation part, measure on the test part, and put the release in place."""
@@ -270,23 +255,28 @@ def _released(
         "command": config.command,
         "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds_of_last_session": seconds,
-        "data_sha256": data_sha256([image for part in PARTS for image in sides[part]]),
-        **{f"{part}_images": len(found) for part, found in sides.items()},
+        "data_sha256": learned_from.data_sha256,
+        **{f"{part}_images": len(found) for part, found in learned_from.sides.items()},
         "batch_size": config.batch_size,
     }
     for _, _, told in trained:
         training |= told
     networks = tuple(replace(network, ensemble_weight=1 / len(trained)) for network, _, _ in trained)
-    version = program_version()
     draft = Release(
-        config.release_id, taxonomy_version, tuple(categories), networks, 1.0, training=training, code_version=version
+        config.release_id,
+        learned_from.taxonomy_version,
+        learned_from.categories,
+        networks,
+        1.0,
+        training=training,
+        code_version=program_version(),
     )
     weights = {network.architecture: path for network, path, _ in trained}
     release, documents = finished_release(
         draft,
         weights,
-        fitted_on=sides["validation"],
-        tested_on=sides["test"],
+        fitted_on=learned_from.sides["validation"],
+        tested_on=learned_from.sides["test"],
         reading=reading,
         promise=config.promise,
         scratch=config.work_dir,

@@ -13,6 +13,7 @@ from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.release_making import Promise
 from jobs.releases import in_use
 from jobs.settings import Settings
+from jobs.training_set import Selection
 from models.recipe import IMAGENET, NOTHING, Recipe
 from models.registry import ARCHITECTURES, INPUT_PX
 
@@ -58,17 +59,24 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
         plans.append(NetworkPlan(name, _side(name, sizes[name]), start, recipe))
     return FinetuneConfig(
         release_id=options["release_id"],
-        places=settings.places,
+        selection=selection_of(settings, options),
         networks=tuple(plans),
-        taxonomy=options["taxonomy"],
-        taxonomy_version=options["taxonomy_version"],
-        first=options["first"] or date.min,
-        last=options["last"] or date.max,
-        leave_out=options["leave_out"],
         batch_size=options["batch_size"],
         decode_workers=options["decode_workers"],
         promise=Promise(options["target_precision"], options["floor"]),
         command=command,
+    )
+
+
+def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
+    """Return which labelled products a command's options name."""
+    return Selection(
+        settings.places,
+        options["taxonomy"],
+        options["taxonomy_version"],
+        options["first"] or date.min,
+        options["last"] or date.max,
+        options["leave_out"],
     )
 
 

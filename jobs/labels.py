@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from jobs.config import Places, UsageError
+from jobs.config import Place, Places, UsageError
 from jobs.shard_copies import kept_copy
 from jobs.shards import ingest_date_of, partition_dates, shards, sound, whole_table
 from models.decision import ancestors
@@ -80,6 +80,7 @@ def labelled_images(
     last: date = date.max,
     part: str | None = None,
     leave_out: Sequence[str] = (),
+    files: Collection[str] | None = None,
 ) -> list[LabelledImage]:
     """List the labelled images of the dataset.
 
@@ -89,6 +90,7 @@ def labelled_images(
         last: Last ingest date, included; labels are those known by then.
         part: One of `PARTS`, as `by_part` makes them; None is all.
         leave_out: Categories whose products are not looked at, nor those of what is below them.
+        files: Names of the only dataset files to read, as `dataset_files` tells them; None is all.
 
     Returns:
         In order of product and image.
@@ -100,7 +102,7 @@ def labelled_images(
     contents: dict[tuple[str, int], tuple[When, str, Path]] = {}
     said: Said = defaultdict(list)
     count = 0
-    for stored in shards(places.images, partition_dates(places.images, first, last)):
+    for stored in _files(places.images, first, last, files):
         day, shard = ingest_date_of(stored), kept_copy(stored, places)
         with sound(stored):
             columns = pq.read_table(shard, columns=_COLUMNS).to_pydict()
@@ -114,7 +116,7 @@ def labelled_images(
         raise UsageError(
             f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
         )
-    _hear(said, places, first, last)
+    _hear(said, _files(places.catalog_rows, first, last, files))
     labels = {
         product_id: _label_of(product_id, said[product_id]) for product_id in sorted({key[0] for key in contents})
     }
@@ -195,14 +197,29 @@ def data_sha256(images: Iterable[LabelledImage]) -> str:
     return digest.hexdigest()
 
 
-def _hear(said: Said, places: Places, first: date, last: date) -> None:
+def dataset_files(places: Places, first: date = date.min, last: date = date.max) -> list[str]:
+    """Return the names of the files that tell of labelled images, `images/ingest_date=D/part-....parquet` and such."""
+    found = (file for root in (places.images, places.catalog_rows) for file in _files(root, first, last, None))
+    return [_name_of(file) for file in found]
+
+
+def _files(root: Place, first: date, last: date, among: Collection[str] | None) -> list[Place]:
+    found = shards(root, partition_dates(root, first, last))
+    return [file for file in found if among is None or _name_of(file) in among]
+
+
+def _name_of(file: Place) -> str:
+    return "/".join(file.parts[-3:])
+
+
+def _hear(said: Said, files: Iterable[Place]) -> None:
     """Add what the catalog has said of stored images since they were stored."""
 
     def read(file: Any) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = pq.read_table(file, columns=_SAID).to_pydict()
         return columns
 
-    for heard in shards(places.catalog_rows, partition_dates(places.catalog_rows, first, last)):
+    for heard in files:
         day = ingest_date_of(heard)
         with sound(heard):
             columns = whole_table(heard, read)

@@ -30,6 +30,7 @@ from jobs.release_copies import stored_releases
 from jobs.release_making import Calibration, Promise, recalibrate
 from jobs.station import load_predictor
 from jobs.store_faults import StoreError
+from jobs.training_set import Selection
 from models.card import NAME
 from models.decision import ancestors
 from models.recipe import NOTHING, Recipe
@@ -55,7 +56,9 @@ def tiny_architecture() -> Iterator[None]:
 
 def config(home: Path, **changes: Any) -> FinetuneConfig:
     plans = (NetworkPlan(tiny_network.NAME, 16, NOTHING, RECIPE),)
-    return replace(FinetuneConfig("colours-2", Places(home), plans, batch_size=8, command="shelfwise ..."), **changes)
+    selected = {name: changes.pop(name) for name in ("places", "taxonomy", "last") if name in changes}
+    selection = replace(Selection(Places(home)), **selected)
+    return replace(FinetuneConfig("colours-2", selection, plans, batch_size=8, command="shelfwise ..."), **changes)
 
 
 def silent(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import pytest
 from jobs import finetune
 from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import NetworkPlan
+from jobs.labels import PARTS, dataset_files
+from jobs.training_set import FILES, Selection, begin, training_set
 from models.recipe import CHECKPOINT, NOTHING
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
-from models.release import Release, ReleaseError, save_release, sha256_of
+from models.release import Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
 from models.weights import save_weights
 from tests import tiny_network
-from tests.labelled import LEAVES, RED, write_labelled
+from tests.labelled import DAY, LEAVES, RED, write_labelled
 from tests.unit.test_finetune import PRODUCTS, RECIPE, config, silent
 
 
@@ -179,3 +182,40 @@ def test_a_name_that_was_taken_meanwhile_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"colours-2 is there already and a release is never changed"):
         finetune.run(config(tmp_path), watch=lambda _: lambda *_: other.mkdir(parents=True, exist_ok=True))
     assert list(other.iterdir()) == []
+
+
+def test_a_training_goes_on_with_what_it_was_begun_with(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A night comes in between, with new products and another label of an old one; both are for the next training."""
+    places = Places(tmp_path)
+    write_labelled(places, PRODUCTS)
+
+    def stop(epoch: int, *_: Any) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(config(tmp_path), watch=lambda _: stop)
+    before = dataset_files(places)
+    night = [(f"new-{number}", RED, [0]) for number in range(8)] + [("product-001", RED, [1])]
+    write_labelled(places, night, day=DAY + timedelta(days=1))
+    seen: list[int] = []
+    with caplog.at_level("INFO"):
+        done = finetune.run(config(tmp_path), watch=lambda _: lambda epoch, *_: seen.append(epoch))
+    assert set(seen) == {3, 4}
+    assert "goes on with the files it was begun with; 1 newer ones are for the next training" in caplog.text
+    told = load_release(Path(done["release_dir"])).training
+    assert told["data_sha256"] == training_set(Selection(places, last=DAY)).data_sha256
+    assert sum(told[f"{part}_images"] for part in PARTS) == len(PRODUCTS)
+    assert len(dataset_files(places)) == len(before) + 1
+
+
+def test_a_file_that_a_training_was_begun_with_is_missed(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    write_labelled(places, PRODUCTS)
+    work = config(tmp_path).work_dir
+    begin(work, ["images/ingest_date=2026-01-01/part-gone.parquet", *dataset_files(places)])
+    with pytest.raises(UsageError, match=r"part-gone.parquet, with which the training in .*colours-2 was begun, is no"):
+        finetune.run(config(tmp_path), watch=silent)
+    (work / FILES).write_text("3")
+    with pytest.raises(UsageError, match=r"files.json is damaged \(.*\); delete .*colours-2 to begin again"):
+        finetune.run(config(tmp_path), watch=silent)

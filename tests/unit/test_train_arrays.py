@@ -16,6 +16,7 @@ from jobs import arrays_file
 from jobs.arrays_file import ArraysConfig
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import part_of
+from jobs.training_set import Selection
 from models.origin import origin_of
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.train_arrays import main, read_arrays
@@ -111,7 +112,7 @@ def test_what_the_dataset_exports_can_be_trained_from(tmp_path: Path) -> None:
     products = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
     write_labelled(Places(tmp_path), [*products, ("product-broken", RED, [-1])])
     target = tmp_path / "out" / "colours.npz"
-    done = arrays_file.run(ArraysConfig(Places(tmp_path), target, 16))
+    done = arrays_file.run(ArraysConfig(Selection(Places(tmp_path)), target, 16))
     parts = [part_of(product_id) for product_id, _, _ in products]
     assert (done["images"], done["held_out_images"]) == (parts.count("train"), parts.count("validation"))
     assert sorted(path.name for path in target.parent.iterdir()) == ["colours.classes.csv", "colours.npz"]
@@ -144,10 +145,10 @@ def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(RunFailed, match="No space left on device"):
-        arrays_file.run(ArraysConfig(Places(tmp_path), tmp_path / "out" / "colours.npz", 16))
+        arrays_file.run(ArraysConfig(Selection(Places(tmp_path)), tmp_path / "out" / "colours.npz", 16))
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(UsageError, match=r"does not end in \.npz"):
-        arrays_file.run(ArraysConfig(Places(tmp_path), tmp_path / "out" / "colours.zip", 16))
+        arrays_file.run(ArraysConfig(Selection(Places(tmp_path)), tmp_path / "out" / "colours.zip", 16))
 
 
 def test_a_file_that_holds_no_arrays_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

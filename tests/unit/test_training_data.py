@@ -22,6 +22,7 @@ from jobs.labels import LabelledImage, labelled_images, part_of
 from jobs.schema import IMAGES
 from jobs.shards import ShardWriter
 from jobs.training_data import DatasetBatches
+from jobs.training_set import Selection
 from tests.dataset_rows import image_row
 from tests.labelled import DAY, LEAVES, write_labelled
 
@@ -70,7 +71,7 @@ def test_a_content_that_came_back_is_given_once(images: list[LabelledImage], tmp
     everything = DatasetBatches(again, again, LEAVES, 16, batch_size=10)
     for batches in (everything.held_out(), everything.held_out(), everything.plain()):
         assert sum(len(labels) for _, labels in batches) == len(images) - 1, "one no longer decodes"
-    done = arrays_file.run(ArraysConfig(places, tmp_path / "a.npz", 16))
+    done = arrays_file.run(ArraysConfig(Selection(places), tmp_path / "a.npz", 16))
     parts = Counter(part_of(image.product_id) for image in images if image.product_id != "broken")
     assert (done["images"], done["held_out_images"]) == (parts["train"], parts["validation"])
 
@@ -146,7 +147,7 @@ def test_every_way_out_of_a_shard_gives_the_same_squares(tmp_path: Path) -> None
     for product_id, square in served.items():
         np.testing.assert_array_equal(learned[product_id], square)
         np.testing.assert_array_equal(by_helper[product_id], square)
-    arrays_file.run(ArraysConfig(places, tmp_path / "a.npz", 16))
+    arrays_file.run(ArraysConfig(Selection(places), tmp_path / "a.npz", 16))
     with np.load(tmp_path / "a.npz") as held:
         for part, name in (("train", "squares"), ("validation", "held_out_squares")):
             own = [square.tobytes() for product_id, square in served.items() if part_of(product_id) == part]
