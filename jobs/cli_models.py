@@ -141,7 +141,12 @@ def evaluate(
 @click.option("--learning-rate", type=click.FloatRange(0), default=1e-4, show_default=True)
 @click.option("--warm-up", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of steps that warm up.")
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
-@click.option("--class-weights/--no-class-weights", default=True, show_default=True)
+@click.option(
+    "--class-weights/--no-class-weights",
+    default=False,
+    show_default=True,
+    help="Rare categories count more: more of them are found, and confidences fit the catalog less.",
+)
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16; pays on accelerators.")
 @click.option("--seed", type=int, default=7, show_default=True)
 @_taxonomy_options

@@ -21,7 +21,7 @@ from jobs.charts import learning_curves
 from jobs.config import Places, RunFailed, UsageError
 from jobs.measure import EvaluateConfig
 from jobs.release_copies import check_new, release_written, share
-from jobs.release_making import Promise, finished_release
+from jobs.release_making import Promise, finished_release, tell_what_stays_shut
 from jobs.stores import is_file, is_remote
 from jobs.training_data import DatasetBatches
 from jobs.training_set import Selection, TrainingSet, begin, training_set
@@ -113,6 +113,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         return _summary(config, release)
     check_new(config.target, config.places)
     learned_from = training_set(config.selection, config.work_dir)
+    tell_what_stays_shut(learned_from.sides["validation"], learned_from.category_ids, config.promise)
     prepare_environment()
     with quiet_start():
         from models.training import start_backend

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,7 +20,9 @@ from jobs.release_copies import check_new, release_written
 from models.calibrated import calibrated
 from models.card import NAME, model_card
 from models.release import Release, load_release, save_release
-from models.thresholds import FLOOR, TARGET_PRECISION
+from models.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,26 @@ def finished_release(
         floor=promise.floor,
     )
     tested = measure(EnsemblePredictor(release, place), release, tested_on, reading)
-    release = replace(release, metrics=measured_metrics(figures(tested, release), decisions(tested, release)))
+    opened = sum(release.thresholds[category.category_id] is not None for category in release.categories)
+    metrics = measured_metrics(figures(tested, release), decisions(tested, release))
+    release = replace(release, metrics=metrics | {"automatic_categories": opened})
     return release, {NAME: model_card(release)}
+
+
+def tell_what_stays_shut(fitted_on: Sequence[LabelledImage], category_ids: Sequence[str], promise: Promise) -> None:
+    """Warn, before a long training, of categories that have too few held-out products to be published by themselves."""
+    products = Counter(category_id for _, category_id in {(one.product_id, one.category_id) for one in fitted_on})
+    needed = flawless_needed(promise.target_precision)
+    enough = sum(products[category_id] >= needed for category_id in category_ids)
+    if enough < len(category_ids):
+        log.warning(
+            "%s of %s categories have the %s validation products that a precision of %g takes at least; answers in the "
+            "others go to review: label more products, or lower --target-precision",
+            enough,
+            len(category_ids),
+            needed,
+            promise.target_precision,
+        )
 
 
 def measured_metrics(document: Mapping[str, Any], decided: Mapping[str, Any]) -> dict[str, float | int | None]:

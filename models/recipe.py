@@ -61,7 +61,8 @@ class Recipe:
         dropout: Share of the pooled features that training drops, in [0, 1).
         label_smoothing: Share of the label that is spread over all categories, in [0, 1).
         weight_decay: Of AdamW.
-        class_weights: Whether rare categories count more, so that each counts as much in sum.
+        class_weights: Whether rare categories count more, so that each counts as much in sum. More of these are found,
+            and confidences then speak of a catalog in which all categories are equally frequent.
         mixed_precision: Whether it computes in float16 where the accelerator gains by that.
         seed: Of everything random.
     """
@@ -77,7 +78,7 @@ class Recipe:
     dropout: float = 0.2
     label_smoothing: float = 0.0
     weight_decay: float = 1e-4
-    class_weights: bool = True
+    class_weights: bool = False
     mixed_precision: bool = False
     seed: int = 7
 

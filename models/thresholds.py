@@ -6,6 +6,7 @@ examples open nothing: at 95 % certainty a precision of 0.95 takes 59 examples w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,11 @@ def precision_bound(hits: Any, total: Any, *, certainty: float = CERTAINTY) -> A
     right, all_ = np.asarray(hits, np.float64), np.asarray(total, np.float64)
     bound = betaincinv(np.maximum(right, 1), all_ - right + 1, 1 - certainty)
     return np.where(right > 0, bound, 0.0)
+
+
+def flawless_needed(target: float = TARGET_PRECISION, *, certainty: float = CERTAINTY) -> int:
+    """Return how many right answers without a wrong one open a threshold: the bound of n out of n is a^(1/n)."""
+    return math.ceil(round(math.log(1 - certainty) / math.log(target), 9))
 
 
 def lowest_threshold(
@@ -107,7 +113,7 @@ def fit_thresholds(
         if below.sum() < 2:
             continue
         own = np.flatnonzero(unsure & below[winners])
-        inside = np.minimum(np.asarray(confidences, np.float64)[own][:, below].sum(axis=1), 1.0)
+        inside = np.minimum(confidences[own][:, below].sum(axis=1, dtype=np.float64), 1.0)
         gate = lowest_threshold(inside, below[labels[own]], target=target, certainty=certainty)
         found[node] = gate
         if gate is not None:

@@ -104,7 +104,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--warm-up", type=float, default=0.0, help="share of the steps, in [0, 1)")
     parser.add_argument("--label-smoothing", type=float, default=0.0)
-    parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--patience", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--mixed-precision", action="store_true")

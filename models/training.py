@@ -57,6 +57,7 @@ def train(
     """
     keras.utils.set_random_seed(recipe.seed)
     held = own_checkpoint(task, recipe)
+    log.info("%s is trained on %s", task.network.architecture, device().name)
     if recipe.mixed_precision and not device().accelerator:
         log.warning("float16 gains nothing on %s; it computes in float32", device().name)
         recipe = replace(recipe, mixed_precision=False)
@@ -176,7 +177,8 @@ def _one_epoch(
         empty = True
         try:
             for images, labels in batches:
-                targets = np.eye(categories, dtype=np.float32)[labels]
+                targets = np.zeros((len(labels), categories), np.float32)
+                targets[np.arange(len(labels)), labels] = 1.0
                 counted = np.ones(len(labels), np.float32) if held_out or weights is None else weights[labels]
                 yield images, targets, counted
                 empty = False

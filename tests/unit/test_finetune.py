@@ -108,6 +108,7 @@ def test_the_bundle_tells_its_making(made: Any) -> None:
     nodes = {node for leaf in LEAVES for node in ancestors(leaf)}
     assert set(release.thresholds) == {*LEAVES, "cold"} <= {*LEAVES, *nodes}, "warm has one leaf"
     assert all(gate is None for gate in release.thresholds.values()), "a dozen products open no gate"
+    assert release.metrics["automatic_categories"] == 0
     assert sorted(path.name for path in home.iterdir()) == ["images", "releases", "training"]
     assert list((home / "training").iterdir()) == [], "the checkpoints have done their work"
 

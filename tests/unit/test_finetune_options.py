@@ -58,6 +58,12 @@ def test_an_alias_is_a_start_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {plan.start for plan in plans} == {str(SHIPPED)}
 
 
+def test_no_category_counts_more_unless_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With weights, confidences would speak of another catalog than the one that is tagged."""
+    plain, weighted = (config_of(monkeypatch, tmp_path, *words).networks for words in ([], ["--class-weights"]))
+    assert [plan.recipe.class_weights for plan in (*plain, *weighted)] == [False, False, True, True]
+
+
 def test_what_the_thresholds_shall_hold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert config_of(monkeypatch, tmp_path).promise == Promise(0.95, 0.2)
     assert config_of(monkeypatch, tmp_path, "--target-precision", "0.9", "--floor", "0.1").promise == Promise(0.9, 0.1)

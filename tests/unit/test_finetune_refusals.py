@@ -14,7 +14,8 @@ import pytest
 from jobs import finetune
 from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import NetworkPlan
-from jobs.labels import PARTS, dataset_files
+from jobs.labels import PARTS, dataset_files, labelled_images
+from jobs.release_making import Promise, tell_what_stays_shut
 from jobs.training_set import FILES, Selection, begin, training_set
 from models.recipe import CHECKPOINT, NOTHING
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
@@ -219,3 +220,19 @@ def test_a_file_that_a_training_was_begun_with_is_missed(tmp_path: Path) -> None
     (work / FILES).write_text("3")
     with pytest.raises(UsageError, match=r"files.json is damaged \(.*\); delete .*colours-2 to begin again"):
         finetune.run(config(tmp_path), watch=silent)
+
+
+def test_what_will_never_be_published_is_told_before_the_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_labelled(Places(tmp_path), [("one-red", RED, [0, 1]), ("two-red", RED, [0]), ("one-green", LEAVES[1], [1])])
+    images = labelled_images(Places(tmp_path))
+    tell_what_stays_shut(images, LEAVES, Promise(target_precision=0.5))
+    assert "0 of 3 categories have the 5 validation products that a precision of 0.5 takes at least" in caplog.text
+    caplog.clear()
+    write_labelled(Places(tmp_path), [(f"more-{number}", RED, [0]) for number in range(3)])
+    tell_what_stays_shut(labelled_images(Places(tmp_path)), LEAVES, Promise(target_precision=0.5))
+    assert "1 of 3 categories" in caplog.text
+    caplog.clear()
+    tell_what_stays_shut(labelled_images(Places(tmp_path)), [RED], Promise(target_precision=0.5))
+    assert not caplog.text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.decision import Policy, decide
-from models.thresholds import fit_thresholds, lowest_threshold, precision_bound
+from models.thresholds import fit_thresholds, flawless_needed, lowest_threshold, precision_bound
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,10 @@ def test_a_category_that_is_never_predicted_stays_closed() -> None:
     found = fit_thresholds(rows, np.zeros(100, int), LEAVES)
     assert found["bag"] is None
     assert decide({"bag": 1.0}, Policy(found)).status == "review"
+
+
+@given(st.integers(500, 999).map(lambda thousandths: thousandths / 1000))
+def test_as_many_flawless_answers_as_are_needed_open_a_threshold(target: float) -> None:
+    needed = flawless_needed(target)
+    assert lowest_threshold([0.9] * needed, np.ones(needed, bool), target=target) == 0.9
+    assert lowest_threshold([0.9] * (needed - 1), np.ones(needed - 1, bool), target=target) is None
