@@ -12,19 +12,10 @@ from datetime import UTC, datetime, timedelta
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
-from shelfwise_steps import DEFAULTS, NAME, PERSON, LocalStep
+from shelfwise_steps import DEFAULTS, MACROS, NAME, PERSON, LocalStep
 
 RELEASE = "{{ params.release_id }}"
 PART = "--part={{ params.part }}{% for it in params.options if it.startswith('--leave-out=') %}\n{{ it }}{% endfor %}"
-FIGURES = """
-{% set all = ti.xcom_pull('evaluate') %}{% set pair = all.comparison %}
-| release | accuracy on {{ all.part }} products | right where the other is wrong |
-| --- | --- | --- |
-| {{ pair.first }} (in use) | {{ '%.4f' % pair.accuracy[pair.first] }} | {{ pair.only_first }} |
-| {{ pair.second }} (new) | {{ '%.4f' % pair.accuracy[pair.second] }} | {{ pair.only_second }} |
-
-A difference like this or a larger one comes by chance with probability {{ '%.3g' % pair.p_value }}.
-"""
 
 with DAG(
     "fine_tune_release",
@@ -42,6 +33,7 @@ with DAG(
         ),
         "part": Param("test", enum=["test", "validation", "all"], description="Products that the two are compared on."),
     },
+    user_defined_macros=MACROS,
     tags=["shelfwise"],
     doc_md=__doc__,
 ):
@@ -59,7 +51,10 @@ with DAG(
         pool="gpu",
     )
     approve = ApprovalOperator(
-        task_id="approve", subject=f"Shall {RELEASE} answer from now on?", body=FIGURES, **PERSON
+        task_id="approve",
+        subject=f"Shall {RELEASE} answer from now on?",
+        body="{{ figures_of(ti.xcom_pull('evaluate')) }}",
+        **PERSON,
     )
     promote = LocalStep(task_id="promote", arguments=["release", "promote", RELEASE], retries=1)
     offer_backfill = ApprovalOperator(

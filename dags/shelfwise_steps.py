@@ -96,7 +96,30 @@ def catalog_of(params: Any, dag_run: Any) -> str:
 NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 """What the names of releases and categories look like, for a form."""
 
-MACROS = {"night_of": night_of, "catalog_of": catalog_of}
+
+def figures_of(evaluation: Any) -> str:
+    """Return what `shelfwise evaluate --compare` found, in Markdown, for whoever decides between two releases."""
+    pair, left_out = evaluation["comparison"], evaluation["comparison"]["left_out"]
+    shown = [side for side in ("first", "second") if pair[side] in pair["accuracy"]]
+    called = {"first": f"{pair['first']} (in use)", "second": f"{pair['second']} (new)"}
+    text = f"| release | accuracy on {evaluation['part']} products | right where the other is wrong |\n"
+    text += "| --- | --- | --- |\n"
+    for side in shown:
+        text += f"| {called[side]} | {pair['accuracy'][pair[side]]:.4f} | {pair.get(f'only_{side}', '-')} |\n"
+    if "reason" in pair:
+        text += f"\nThere is no comparison: {pair['reason']}.\n"
+    else:
+        text += f"\nA difference like this or a larger one comes by chance with probability {pair['p_value']:.3g}.\n"
+    if left_out["products"]:
+        names = [f"`{' '.join(name.replace('`', ' ').split())[:60]}`" for name in left_out["named"]]
+        more = left_out["categories"] - len(names)
+        unknown = f"{pair['second']} does not know" if "reason" in pair else "not both releases know"
+        text += f"\nLeft out, as {unknown} them: {left_out['products']} products of "
+        text += f"{left_out['categories']} categories: {', '.join(names)}{f' and {more} more' if more else ''}.\n"
+    return text
+
+
+MACROS = {"night_of": night_of, "catalog_of": catalog_of, "figures_of": figures_of}
 
 
 class SparkStep(SparkSubmitOperator):

@@ -15,6 +15,7 @@ from jobs.config import UsageError
 from jobs.labels import PARTS
 from jobs.settings import Settings
 
+_COMPARED = ("reason", "left_out", "accuracy", "only_first", "only_second", "p_value")
 _PER_NETWORK = "For all networks, or as NETWORK=VALUE for one; may be repeated."
 
 
@@ -56,7 +57,7 @@ def dataset_options(command: Any) -> Any:
 
 @click.command()
 @click.option("--release", metavar="RELEASE", help="A release's directory or release_id; by default the one in use.")
-@click.option("--compare", nargs=2, metavar="A B", help="Two releases, measured on the same products.")
+@click.option("--compare", nargs=2, metavar="A B", help="Two releases, on products whose category both know.")
 @click.option(
     "--part",
     type=click.Choice((*PARTS, "all")),
@@ -110,7 +111,7 @@ def evaluate(
     document, measured, loaded = evaluation.run(directories, config, load_predictor)
     name = f"{loaded.release_id}-{part}"
     if compare:
-        name = f"{loaded.release_id}-against-{document['comparison']['second']}-{part}"
+        name = "{first}-against-{second}-".format_map(document["comparison"]) + part
     target = directory or settings.places.local_home / "evaluations" / name
     written, page = write(target, document, measured, loaded)
     if as_json:
@@ -211,6 +212,5 @@ def _short(document: dict[str, Any]) -> dict[str, Any]:
         "automatic": {"share": auto["share"], "precision": auto["precision"]},
     }
     if "comparison" in document:
-        kept = ("accuracy", "only_first", "only_second", "p_value")
-        shown["comparison"] = {name: document["comparison"][name] for name in kept}
+        shown["comparison"] = {name: told for name, told in document["comparison"].items() if name in _COMPARED}
     return shown

@@ -11,6 +11,7 @@ together by the function that publish calls.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,14 +20,17 @@ from typing import Any
 import numpy as np
 
 from jobs.config import UsageError
-from jobs.labels import data_sha256
+from jobs.labels import LabelledImage, data_sha256
 from jobs.measure import EvaluateConfig, Measured, measure
 from models.calibration import calibration_error
+from models.decision import ancestors
 from models.metrics import fold, level_names, mcnemar, quality, reliability, risk_coverage
 from models.release import Release
 from models.spec import Predictor
 
 log = logging.getLogger(__name__)
+
+MOST_NAMED = 10
 
 Load = Callable[[Path], tuple[Predictor, Release, float]]
 
@@ -70,35 +74,40 @@ def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float
 def compare(first: Measured, second: Measured, releases: tuple[Release, Release]) -> dict[str, Any]:
     """Say who wins where on the same products, and whether the difference may be chance.
 
+    Each has answered with all its categories; the products are of categories that both have.
+
     Raises:
-        UsageError: If the releases have other taxonomies, or could not answer the same products.
+        UsageError: If the releases could not answer the same products.
     """
-    one, other = releases
-    ids = [category.category_id for category in one.categories]
-    if one.taxonomy_version != other.taxonomy_version or set(ids) != {c.category_id for c in other.categories}:
-        raise UsageError(
-            f"release {one.release_id} answers with taxonomy {one.taxonomy_version} and {other.release_id} with "
-            f"{other.taxonomy_version}; only releases of one taxonomy can be compared"
-        )
     if first.product_ids != second.product_ids:
         raise UsageError("the two releases did not answer the same products; run the comparison again")
+    one, other = releases
+    shared = _leaves(one) & _leaves(other)
     whole = mcnemar(first.hits, second.hits)
     categories = []
-    for index, category_id in enumerate(ids):
+    for index, category_id in enumerate(category.category_id for category in one.categories):
+        if category_id not in shared:
+            continue
         own = first.labels == index
         part = mcnemar(first.hits[own], second.hits[own])
         categories.append({"category_id": category_id, "products": int(own.sum()), **asdict(part)})
     return {
-        "first": one.release_id,
-        "second": other.release_id,
-        "accuracy": {one.release_id: float(first.hits.mean()), other.release_id: float(second.hits.mean())},
+        **sides((first, second), releases),
         **asdict(whole),
         "categories": categories,
     }
 
 
+def sides(measured: Sequence[Measured], releases: Sequence[Release]) -> dict[str, dict[str, Any]]:
+    """Return what a person who chooses between releases looks at, each figure by release_id."""
+    pairs = list(zip(measured, releases, strict=True))
+    return {"accuracy": {release.release_id: float(own.hits.mean()) for own, release in pairs}}
+
+
 def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[dict[str, Any], Measured, Release]:
-    """Measure one release, or two on the same products.
+    """Measure one release, or two on the products whose category both have.
+
+    Where two have no product's category in common, the second is measured alone.
 
     Args:
         releases: One or two directories.
@@ -106,19 +115,31 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
         load: Builds a predictor, as `jobs.predict.load_predictor` does.
 
     Returns:
-        The document, with `comparison` if there are two; the first release's rows and the release.
+        The document, with `comparison` if there are two; the rows of the release that it describes, and that release.
+
+    Raises:
+        UsageError: If a label is not a category of the one release, or none is one of the second.
     """
-    images = config.images()
-    measured, loaded = [], []
-    for directory in releases:
-        predictor, release, _ = load(directory)
-        log.info("evaluate: %s images of %s", len(images), release.release_id)
-        measured.append(measure(predictor, release, images, config))
-        loaded.append(release)
-    document = {"part": config.part or "all", "part_reason": config.part_reason, **figures(measured[0], loaded[0])}
-    if len(releases) == 2:
-        document["comparison"] = compare(measured[0], measured[1], (loaded[0], loaded[1]))
-    return document, measured[0], loaded[0]
+    images = asked = config.images()
+    loaded = [load(directory)[:2] for directory in releases]
+    pair = [release for _, release in loaded]
+    if len(pair) == 2:
+        both = _known_to(pair, images)
+        loaded = loaded if both else loaded[1:]
+        asked = both or _known_to(pair[1:], images) or images
+    _refuse_strangers(loaded[-1][1], images)
+    measured = []
+    for predictor, release in loaded:
+        log.info("evaluate: %s images of %s", len(asked), release.release_id)
+        measured.append(measure(predictor, release, asked, config))
+    described = loaded[0][1]
+    document = {"part": config.part or "all", "part_reason": config.part_reason, **figures(measured[0], described)}
+    if len(pair) == 2:
+        one, other = pair
+        found = compare(measured[0], measured[1], (one, other)) if both else _alone(measured[0], one, other)
+        names = {"first": one.release_id, "second": other.release_id}
+        document["comparison"] = {**names, "left_out": _left_out(images, asked), **found}
+    return document, measured[0], described
 
 
 def usual_part(releases: Sequence[Release]) -> tuple[str, str]:
@@ -130,6 +151,47 @@ def usual_part(releases: Sequence[Release]) -> tuple[str, str]:
     if not fitted:
         return "all", ""
     return "test", f"{' and '.join(fitted)} may have been fitted to products of the other parts; --part all takes all"
+
+
+def _leaves(release: Release) -> set[str]:
+    return {category.category_id for category in release.categories}
+
+
+def _known_to(releases: Sequence[Release], images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    known = set.intersection(*map(_leaves, releases))
+    return [image for image in images if image.category_id in known]
+
+
+def _refuse_strangers(release: Release, images: Sequence[LabelledImage]) -> None:
+    """Refuse products of another shop altogether; a single label that is wrong is refused by what measures."""
+    leaves = _leaves(release)
+    labels = {image.category_id for image in images}
+    if labels.isdisjoint(leaves | {node for leaf in leaves for node in ancestors(leaf)}):
+        raise UsageError(
+            f"release {release.release_id} (taxonomy {release.taxonomy_version}) was to be measured and knows none of "
+            f"the {len(labels)} labels of the products, such as {', '.join(sorted(labels)[:4])}; its categories are "
+            f"such as {', '.join(sorted(leaves)[:4])}; name a release of your own with --release"
+        )
+
+
+def _left_out(images: Sequence[LabelledImage], asked: Sequence[LabelledImage]) -> dict[str, Any]:
+    """Count the products that are not measured on, and name their most frequent categories."""
+    kept = {image.product_id for image in asked}
+    labels = {image.product_id: image.category_id for image in images if image.product_id not in kept}
+    counts = Counter(labels.values())
+    return {
+        "products": len(labels),
+        "categories": len(counts),
+        "named": [name for name, _ in counts.most_common(MOST_NAMED)],
+    }
+
+
+def _alone(measured: Measured, one: Release, other: Release) -> dict[str, Any]:
+    reason = (
+        f"no labelled product has a category that both {one.release_id} and {other.release_id} know, so "
+        f"{other.release_id} is measured alone"
+    )
+    return {"reason": reason, **sides([measured], [other])}
 
 
 def _depths(ids: Sequence[str]) -> list[int]:

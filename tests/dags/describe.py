@@ -1,6 +1,6 @@
 """Prints as JSON what Airflow makes of the folder dags/, in a process of its own: importing Airflow changes a process.
 
-python -m tests.dags.describe
+python -m tests.dags.describe DIRECTORY
 """
 
 from __future__ import annotations
@@ -37,6 +37,14 @@ def rendered(task: Any, context: dict[str, Any]) -> list[str]:
     own.render_template_fields(context, jinja_env=task.dag.get_template_env())
     given = getattr(own, "application_args", None) or getattr(own, "arguments", None) or ()
     return [line for argument in given for line in str(argument).splitlines()]
+
+
+def question(approve: Any, evaluation: Any) -> str:
+    """Return what a person reads who is asked whether a release shall answer."""
+    own = copy.copy(approve)
+    context = {"params": FORMS["fine_tune_release"], "ti": SimpleNamespace(xcom_pull={"evaluate": evaluation}.get)}
+    own.render_template_fields(context, jinja_env=approve.dag.get_template_env())
+    return str(own.body)
 
 
 def described(dag: Any, warned: int) -> dict[str, Any]:
@@ -93,8 +101,13 @@ def main() -> None:
         one = stats[Path(dag.fileloc).name]
         dags[dag.dag_id] = described(dag, one.warning_num)
     heavy = sorted(name for name in HEAVY if name in sys.modules)
+    evaluations = json.loads(Path(sys.argv[1], "evaluations.json").read_text(encoding="utf-8"))
+    questions = {
+        name: question(bag.dags["fine_tune_release"].get_task("approve"), one) for name, one in evaluations.items()
+    }
     document = {"errors": bag.import_errors, "heavy": heavy, "seconds": seconds, "files": sorted(stats), "dags": dags}
-    Path(sys.argv[1]).write_text(json.dumps(document), encoding="utf-8")
+    document["questions"] = questions
+    Path(sys.argv[1], "dags.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 if __name__ == "__main__":

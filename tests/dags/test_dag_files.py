@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,43 @@ import click
 import pytest
 
 from jobs import cli
+from jobs.config import Places
+from jobs.evaluate import run
+from jobs.measure import EvaluateConfig
+from models.release import Release
+from models.spec import Category
 from tests.dags.conftest import ROOT, jobs_environment
+from tests.labelled import BLUE, COLOURS, GREEN, RED, ColourPredictor, write_labelled
 
 DAG_IDS = ("nightly_tagging", "backfill_predictions", "fine_tune_release")
 PEOPLE = ("approve", "offer_backfill")
 
 
+def evaluations(places: Places) -> dict[str, Any]:
+    """Compare shop-1, which names colours, with a shop-2 that lacks one of them, and with one that has none of them."""
+    write_labelled(places, [("p1", RED, [0]), ("p2", GREEN, [2]), ("p3", BLUE, [2]), ("p4", "toys.`\nred", [0])])
+    found = {}
+    for name, leaves in (("compared", (RED, GREEN, "toys.car")), ("alone", ("toys.`\nred", "toys.car", "toys.kite"))):
+        categories = {"shop-1": COLOURS.categories, "shop-2": tuple(Category(leaf, leaf) for leaf in leaves)}
+
+        def load(place: Path, categories: Any = categories) -> tuple[ColourPredictor, Release, float]:
+            return ColourPredictor(), replace(COLOURS, release_id=place.name, categories=categories[place.name]), 0.0
+
+        found[name] = run([Path("shop-1"), Path("shop-2")], EvaluateConfig(places), load)[0]
+    return found
+
+
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The document of `tests.dags.describe`, with a catalog whose name has the night in it."""
+    """The document of `tests.dags.describe`, with a catalog whose name has the night in it and two evaluations."""
     place = tmp_path_factory.mktemp("described")
     environment = jobs_environment(place, place) | {
         "AIRFLOW_HOME": str(place),
         "PYTHONPATH": str(ROOT),
         "AIRFLOW_VAR_SHELFWISE_CATALOG": "/data/{{ ds }}/shop.csv",
     }
-    command = [sys.executable, "-m", "tests.dags.describe", str(place / "dags.json")]
+    (place / "evaluations.json").write_text(json.dumps(evaluations(Places(place / "labelled"))), encoding="utf-8")
+    command = [sys.executable, "-m", "tests.dags.describe", str(place)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((place / "dags.json").read_text(encoding="utf-8"))
@@ -88,6 +110,21 @@ def test_what_a_training_leaves_out_its_comparison_leaves_out_too(described: Any
     """The new release does not know it, so that every product of it would be refused."""
     [evaluate] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "evaluate"]
     assert evaluate[-3:] == ["--part=test", "--leave-out=apparel.hats", "--leave-out=toys"]
+
+
+def test_who_approves_reads_what_was_compared(described: Any) -> None:
+    text = described["questions"]["compared"]
+    assert "| shop-1 (in use) | 0.5000 | 0 |\n| shop-2 (new) | 0.5000 | 0 |\n" in text
+    assert "comes by chance with probability 1." in text
+    assert "Left out, as not both releases know them: 2 products of 2 categories: `cold.blue`, `toys. red`." in text
+
+
+def test_who_approves_is_asked_also_where_nothing_could_be_compared(described: Any) -> None:
+    text = described["questions"]["alone"]
+    assert "shop-1 (in use)" not in text
+    assert "| shop-2 (new) | 1.0000 | - |" in text
+    assert "There is no comparison: no labelled product has a category that both shop-1 and shop-2 know" in text
+    assert "Left out, as shop-2 does not know them: 3 products of 3 categories: " in text
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jobs.cli_models import _short
-from jobs.config import Places, RunFailed, UsageError
-from jobs.evaluate import compare, decisions, run, usual_part
+from jobs.config import Places, RunFailed
+from jobs.evaluate import decisions, run, usual_part
 from jobs.evaluation_page import worst_mistakes, write
 from jobs.measure import EvaluateConfig, Measured, _measured, measure
 from models.calibration import combine
@@ -212,25 +212,6 @@ def test_the_worst_mistakes_are_the_surest_ones(config: EvaluateConfig) -> None:
     mistakes = worst_mistakes(measured_on(config), COLOURS, count=1)
     assert [(one.answered, one.labelled) for one in mistakes] == [(GREEN, BLUE)]
     assert mistakes[0].confidence == pytest.approx(0.9)
-
-
-def test_two_releases_are_compared_product_by_product(config: EvaluateConfig) -> None:
-    class Blind(ColourPredictor):
-        def predict(self, images):  # type: ignore[no-untyped-def]
-            return super().predict(images * 0)  # always red
-
-    first, second = measured_on(config), measure(Blind(), COLOURS, config.images(), config)
-    found = compare(first, second, (COLOURS, replace(COLOURS, release_id="blind")))
-    assert (found["both"], found["only_first"], found["only_second"], found["neither"]) == (2, 1, 0, 2)
-    assert found["accuracy"] == {"colours-1": pytest.approx(3 / 5), "blind": pytest.approx(2 / 5)}
-    green = next(row for row in found["categories"] if row["category_id"] == GREEN)
-    assert (green["only_first"], green["only_second"]) == (1, 0)
-
-
-def test_releases_of_two_taxonomies_are_not_compared(config: EvaluateConfig) -> None:
-    measured = measured_on(config)
-    with pytest.raises(UsageError, match="colours and other with other-2; only releases of one taxonomy"):
-        compare(measured, measured, (COLOURS, replace(COLOURS, release_id="other", taxonomy_version="other-2")))
 
 
 def test_categories_are_in_the_releases_order_not_the_alphabets(config: EvaluateConfig) -> None:

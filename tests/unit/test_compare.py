@@ -1,0 +1,140 @@
+"""Two releases on the same products, be their categories the same or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.config import Places, UsageError
+from jobs.evaluate import compare, run
+from jobs.evaluation_page import write
+from jobs.measure import EvaluateConfig, measure
+from models.release import Release
+from models.spec import Category, Images, Predictions
+from tests.labelled import BLUE, COLOURS, GREEN, RED, ColourPredictor, write_labelled
+
+PRODUCTS: list[tuple[str, str | None, list[int]]] = [
+    ("p1", RED, [0]),
+    ("p2", GREEN, [1]),
+    ("p3", BLUE, [1]),  # answered green
+    ("p4", BLUE, [0]),  # answered red
+    ("p5", RED, [0, 0, 2]),
+]
+SHOP = (RED, GREEN, "cold.sky")
+"""Another shop's name for what is blue."""
+
+
+class Blind(ColourPredictor):
+    """Answers red whatever it sees."""
+
+    def predict(self, images: Images) -> Predictions:
+        return super().predict(np.zeros_like(images))
+
+
+def release_of(name: str, leaves: tuple[str, ...]) -> Release:
+    categories = tuple(Category(leaf, leaf) for leaf in leaves)
+    return replace(COLOURS, release_id=name, taxonomy_version=f"of-{name}", categories=categories)
+
+
+def compared(config: EvaluateConfig, second: tuple[str, ...]) -> dict[str, Any]:
+    """Compare `old`, which knows red, green and blue, with `new`, which is blind and knows others."""
+    sides = {"old": (ColourPredictor(), COLOURS), "new": (Blind(), release_of("new", second))}
+
+    def load(place: Path) -> tuple[ColourPredictor, Release, float]:
+        predictor, release = sides[place.name]
+        return predictor, replace(release, release_id=place.name), 0.0
+
+    return run([Path("old"), Path("new")], config, load)[0]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> EvaluateConfig:
+    places = Places(tmp_path)
+    write_labelled(places, PRODUCTS)
+    return EvaluateConfig(places, batch_size=4)
+
+
+def test_two_releases_are_compared_product_by_product(config: EvaluateConfig) -> None:
+    first, second = (measure(one, COLOURS, config.images(), config) for one in (ColourPredictor(), Blind()))
+    found = compare(first, second, (COLOURS, replace(COLOURS, release_id="blind")))
+    assert (found["both"], found["only_first"], found["only_second"], found["neither"]) == (2, 1, 0, 2)
+    assert found["accuracy"] == {"colours-1": pytest.approx(3 / 5), "blind": pytest.approx(2 / 5)}
+    green = next(row for row in found["categories"] if row["category_id"] == GREEN)
+    assert (green["only_first"], green["only_second"]) == (1, 0)
+
+
+def test_a_comparison_is_made_on_what_both_know(config: EvaluateConfig) -> None:
+    """Products of a category that one of them lacks are left out, also where it is the new one's own."""
+    write_labelled(config.places, [("p6", "cold.sky", [2]), ("p7", "warm.late", [0])], version=1)
+    document = compared(config, SHOP)
+    pair = document["comparison"]
+    assert document["products"] == 3, "p1, p2 and p5"
+    assert (pair["first"], pair["second"]) == ("old", "new")
+    assert pair["accuracy"] == {"old": 1.0, "new": pytest.approx(2 / 3)}
+    assert (pair["both"], pair["only_first"], pair["only_second"], pair["neither"]) == (2, 1, 0, 0)
+    assert [row["category_id"] for row in pair["categories"]] == [RED, GREEN]
+    assert pair["left_out"] == {"products": 4, "categories": 3, "named": [BLUE, "cold.sky", "warm.late"]}
+    assert "reason" not in pair
+
+
+def test_each_release_answers_with_all_its_categories(config: EvaluateConfig) -> None:
+    """Blue is not compared, and yet who takes a green product for it is wrong."""
+    write_labelled(config.places, [("p6", GREEN, [2])], version=1)
+    assert compared(config, SHOP)["comparison"]["accuracy"]["old"] == pytest.approx(3 / 4)
+
+
+def test_the_same_categories_leave_nothing_out(config: EvaluateConfig) -> None:
+    left_out = compared(config, (BLUE, GREEN, RED))["comparison"]["left_out"]
+    assert left_out == {"products": 0, "categories": 0, "named": []}
+
+
+def test_where_nothing_is_common_the_new_release_is_measured_alone(config: EvaluateConfig) -> None:
+    write_labelled(config.places, [("p6", "toys.car", [0]), ("p7", "toys.doll", [1])], version=1)
+    document = compared(config, ("toys.car", "toys.doll", "toys.kite"))
+    assert (document["release_id"], document["products"], document["levels"][0]["top1"]) == ("new", 2, 0.5)
+    pair = document["comparison"]
+    assert pair["reason"] == ("no labelled product has a category that both old and new know, so new is measured alone")
+    assert (pair["first"], pair["second"], pair["accuracy"]) == ("old", "new", {"new": 0.5})
+    assert pair["left_out"] == {"products": 5, "categories": 3, "named": [RED, BLUE, GREEN]}
+
+
+def test_labels_of_another_shop_altogether_are_refused(config: EvaluateConfig) -> None:
+    sentence = r"new \(taxonomy of-new\) was .* none of the 3 labels .* such as cold.blue.*such as toys.a.* --release"
+    new = release_of("new", ("toys.a", "toys.b", "toys.c"))
+    for call in (
+        lambda: compared(config, ("toys.a", "toys.b", "toys.c")),
+        lambda: run([Path("new")], config, lambda place: (Blind(), new, 0.0)),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            call()
+
+
+def test_a_label_that_one_release_does_not_know_is_refused_by_hand(config: EvaluateConfig) -> None:
+    with pytest.raises(UsageError, match=r"labelled 'cold.blue', which release new .* does not know"):
+        run([Path("new")], config, lambda place: (Blind(), release_of("new", SHOP), 0.0))
+
+
+def test_labels_above_the_leaves_are_told_what_is_below(config: EvaluateConfig) -> None:
+    """The products fit, and their labels are not deep enough."""
+    deeper = (f"{RED}.dark", f"{GREEN}.dark", f"{BLUE}.dark")
+    with pytest.raises(UsageError, match=r"label them with one of the categories below it, such as cold.blue.dark"):
+        compared(config, deeper)
+
+
+def test_the_page_tells_what_was_left_out(config: EvaluateConfig, tmp_path: Path) -> None:
+    many = [(f"q{number:02d}", f"late.<b>{number:02d}", [0]) for number in range(12)]
+    write_labelled(config.places, many, version=1)
+    measured = measure(ColourPredictor(), COLOURS, EvaluateConfig(config.places, leave_out=("late",)).images(), config)
+    page = write(tmp_path / "one", compared(config, SHOP), measured, COLOURS)[1].read_text(encoding="utf-8")
+    assert "14 products of 13 categories left out, as\n  not both releases know them: " in page
+    assert "<bdi>cold.blue</bdi>, <bdi>late.&lt;b&gt;00</bdi>," in page
+    assert "and 3 more." in page
+    assert "McNemar" in page
+    alone = compared(config, ("late.<b>00", "toys.a", "toys.b"))
+    page = write(tmp_path / "two", alone, measured, COLOURS)[1].read_text(encoding="utf-8")
+    assert "There is no comparison: no labelled product has a category that both old and new know" in page
+    assert "McNemar" not in page
