@@ -106,6 +106,11 @@ def figures_of(evaluation: Any) -> str:
     text += "| --- | --- | --- |\n"
     for side in shown:
         text += f"| {called[side]} | {pair['accuracy'][pair[side]]:.4f} | {pair.get(f'only_{side}', '-')} |\n"
+    text += "\n| release | published automatically | right of these | calibration error |\n| --- | --- | --- | --- |\n"
+    for side in shown:
+        auto, error = pair["automatic"][pair[side]], pair["calibration_error"][pair[side]]
+        right = "-" if auto["precision"] is None else f"{auto['precision']:.4f}"
+        text += f"| {called[side]} | {auto['share']:.4f} | {right} | {error:.4f} |\n"
     if "reason" in pair:
         text += f"\nThere is no comparison: {pair['reason']}.\n"
     else:

@@ -15,7 +15,8 @@ from jobs.config import UsageError
 from jobs.labels import PARTS
 from jobs.settings import Settings
 
-_COMPARED = ("reason", "left_out", "accuracy", "only_first", "only_second", "p_value")
+_SIDES = ("accuracy", "automatic", "calibration_error")
+_COMPARED = ("reason", "left_out", *_SIDES, "only_first", "only_second", "p_value")
 _PER_NETWORK = "For all networks, or as NETWORK=VALUE for one; may be repeated."
 
 

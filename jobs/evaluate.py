@@ -100,8 +100,13 @@ def compare(first: Measured, second: Measured, releases: tuple[Release, Release]
 
 def sides(measured: Sequence[Measured], releases: Sequence[Release]) -> dict[str, dict[str, Any]]:
     """Return what a person who chooses between releases looks at, each figure by release_id."""
-    pairs = list(zip(measured, releases, strict=True))
-    return {"accuracy": {release.release_id: float(own.hits.mean()) for own, release in pairs}}
+    told: dict[str, dict[str, Any]] = {"accuracy": {}, "automatic": {}, "calibration_error": {}}
+    for own, release in zip(measured, releases, strict=True):
+        name, auto = release.release_id, decisions(own, release)["auto"]
+        told["accuracy"][name] = float(own.hits.mean())
+        told["automatic"][name] = {"share": auto["share"], "precision": auto["precision"]}
+        told["calibration_error"][name] = calibration_error(own.confidences.max(axis=1), own.hits)
+    return told
 
 
 def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[dict[str, Any], Measured, Release]:

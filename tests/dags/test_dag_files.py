@@ -34,7 +34,9 @@ def evaluations(places: Places) -> dict[str, Any]:
         categories = {"shop-1": COLOURS.categories, "shop-2": tuple(Category(leaf, leaf) for leaf in leaves)}
 
         def load(place: Path, categories: Any = categories) -> tuple[ColourPredictor, Release, float]:
-            return ColourPredictor(), replace(COLOURS, release_id=place.name, categories=categories[place.name]), 0.0
+            gates = {RED: 0.5} if place.name == "shop-2" else dict.fromkeys((RED, GREEN, BLUE))
+            release = replace(COLOURS, release_id=place.name, categories=categories[place.name], thresholds=gates)
+            return ColourPredictor(), release, 0.0
 
         found[name] = run([Path("shop-1"), Path("shop-2")], EvaluateConfig(places), load)[0]
     return found
@@ -115,6 +117,7 @@ def test_what_a_training_leaves_out_its_comparison_leaves_out_too(described: Any
 def test_who_approves_reads_what_was_compared(described: Any) -> None:
     text = described["questions"]["compared"]
     assert "| shop-1 (in use) | 0.5000 | 0 |\n| shop-2 (new) | 0.5000 | 0 |\n" in text
+    assert "| shop-1 (in use) | 0.0000 | - | 0.5000 |\n| shop-2 (new) | 1.0000 | 0.5000 | 0.5000 |\n" in text
     assert "comes by chance with probability 1." in text
     assert "Left out, as not both releases know them: 2 products of 2 categories: `cold.blue`, `toys. red`." in text
 

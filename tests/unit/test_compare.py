@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,34 @@ def test_a_comparison_is_made_on_what_both_know(config: EvaluateConfig) -> None:
     assert [row["category_id"] for row in pair["categories"]] == [RED, GREEN]
     assert pair["left_out"] == {"products": 4, "categories": 3, "named": [BLUE, "cold.sky", "warm.late"]}
     assert "reason" not in pair
+
+
+def test_what_would_be_published_is_told_of_both(config: EvaluateConfig, tmp_path: Path) -> None:
+    """By the gates of each: of the old one's answers red goes out, of the new one's nothing."""
+    old = replace(COLOURS, release_id="old", thresholds={RED: 0.9, GREEN: None, BLUE: None})
+    new = replace(COLOURS, release_id="new", thresholds=dict.fromkeys((RED, GREEN, BLUE), 0.95))
+    predictors = {"old": ColourPredictor(), "new": Blind()}
+    releases = {"old": old, "new": new}
+    document, measured, _ = run(
+        [Path("old"), Path("new")], config, lambda place: (predictors[place.name], releases[place.name], 0.0)
+    )
+    pair = document["comparison"]
+    # p1 rightly and p4 wrongly, at 0.9; p5 is red at less than that.
+    assert pair["automatic"] == {"old": {"share": 2 / 5, "precision": 0.5}, "new": {"share": 0.0, "precision": None}}
+    old_error = (0.1 + 0.1 + 0.9 + 0.9 + 1.15 / 3) / 5
+    assert pair["calibration_error"] == {"old": pytest.approx(old_error), "new": pytest.approx((2 * 0.1 + 3 * 0.9) / 5)}
+    assert document["levels"][0]["calibration"]["after"] == pytest.approx(old_error)
+    page = write(tmp_path / "out", document, measured, old)[1].read_text(encoding="utf-8")
+    rows = page[page.index("of the same products") :]
+    for name, told in {
+        "of the same products": ["old", "new"],
+        "right at first answer": ["0.6000", "0.4000"],
+        "published without a person": ["0.4000", "0.0000"],
+        "of these right": ["0.5000", ""],
+        "calibration error": ["0.4767", "0.5800"],
+    }.items():
+        row = rows[rows.index(name) :].split("</tr>")[0]
+        assert re.findall(r"<t[hd][^>]*>([^<]*)</t", row) == told
 
 
 def test_each_release_answers_with_all_its_categories(config: EvaluateConfig) -> None:
