@@ -14,16 +14,22 @@ from jobs.cli_options import Date, json_option
 from jobs.config import UsageError
 from jobs.labels import PARTS
 from jobs.settings import Settings
+from jobs.taxonomy import MIN_PRODUCTS
 
 _SIDES = ("accuracy", "automatic", "calibration_error")
 _COMPARED = ("reason", "left_out", *_SIDES, "only_first", "only_second", "p_value")
 _PER_NETWORK = "For all networks, or as NETWORK=VALUE for one; may be repeated."
 
 
-def _taxonomy_options(command: Any) -> Any:
+def _training_set_options(command: Any) -> Any:
     file = click.option("--taxonomy", type=click.Path(path_type=Path), help="CSV with category_id and category_path.")
     name = click.option("--taxonomy-version", default="", help="Its name; by default made of the category_ids.")
-    return file(name(command))
+    enough = click.option(
+        "--min-products",
+        type=click.IntRange(MIN_PRODUCTS),
+        help="Leave categories of fewer labelled products out; by default they are refused.",
+    )
+    return file(name(enough(command)))
 
 
 def promise_options(command: Any) -> Any:
@@ -41,15 +47,34 @@ def promise_options(command: Any) -> Any:
     return target(floor(command))
 
 
+def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Put the lines of each @FILE in its place."""
+    found: list[str] = []
+    for value in values:
+        if not value.startswith("@"):
+            found.append(value)
+            continue
+        try:
+            lines = Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise UsageError(
+                f"--leave-out {value} cannot be read ({why}); name a text file of one category a line"
+            ) from error
+        found += [line.strip() for line in lines if line.strip()]
+    return tuple(found)
+
+
 def dataset_options(command: Any) -> Any:
     """Add what says which ingested products are read, and how."""
     first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first there is.")
     last = click.option("--to", "last", type=Date(), help="Last ingest date, included; by default the last there is.")
     left_out = click.option(
         "--leave-out",
-        metavar="CATEGORY",
+        metavar="CATEGORY|@FILE",
         multiple=True,
-        help="A label whose products are not looked at, nor what is below it; may be repeated.",
+        callback=_with_files,
+        help="A label whose products are not looked at, nor what is below it, or a file, one a line; may be repeated.",
     )
     batch = click.option("--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True)
     workers = click.option("--decode-workers", type=click.IntRange(1, 64), default=2, show_default=True)
@@ -151,7 +176,7 @@ def evaluate(
 )
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16; pays on accelerators.")
 @click.option("--seed", type=int, default=7, show_default=True)
-@_taxonomy_options
+@_training_set_options
 @promise_options
 @dataset_options
 @json_option
@@ -159,7 +184,8 @@ def finetune(as_json: bool, **options: Any) -> None:
     """Train a release on labelled products.
 
     Learns from the ingested products that the catalog gives a category, and makes a calibrated release. Stopped at any
-    time, the same command goes on after the last finished epoch.
+    time, the same command goes on after the last finished epoch. The dots of a category_id make the hierarchy:
+    `apparel.tops.shirt` is below `apparel.tops`.
 
     \b
     Example:
@@ -179,7 +205,7 @@ def finetune(as_json: bool, **options: Any) -> None:
 @click.command("export-arrays")
 @click.option("--output", "target", type=click.Path(path_type=Path), required=True, help="A .npz file.")
 @click.option("--side-px", type=click.IntRange(16, 1024), required=True, help="Of the squares: the network's input.")
-@_taxonomy_options
+@_training_set_options
 @dataset_options
 @json_option
 def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:

@@ -77,6 +77,7 @@ def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
         options["first"] or date.min,
         options["last"] or date.max,
         options["leave_out"],
+        options["min_products"],
     )
 
 

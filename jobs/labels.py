@@ -1,11 +1,11 @@
 """The labelled products of the dataset: what finetune learns from and evaluate measures against.
 
-The label is the catalog's `category`, a leaf's category_id: what was said last of an image, be it when the image was
-stored (`images/`) or since (`catalog_rows/`), so that a label is corrected in the catalog and its image stays as it is.
-It is the product's, not the image's: where the images of a product differ, the label of the latest ingest date counts
-for all of them, as nothing more is heard of an image that has left the catalog. That its label was taken away is said
-like any other; an image that never had one says nothing. Of an image that was ingested several times the newest content
-counts.
+The label is the catalog's `category`, a leaf's category_id; its dots make the hierarchy (`apparel.tops.shirt` is below
+`apparel.tops`). What was said last of an image counts, be it when the image was stored (`images/`) or since
+(`catalog_rows/`), so that a label is corrected in the catalog and its image stays as it is. It is the product's, not
+the image's: where the images of a product differ, the label of the latest ingest date counts for all of them, as
+nothing more is heard of an image that has left the catalog. That its label was taken away is said like any other; an
+image that never had one says nothing. Of an image that was ingested several times the newest content counts.
 
 Which part a product belongs to follows from its product_id alone, so that no image of a product is ever learned from
 while another one measures, today and with next year's catalog. Nor is a picture that several products share.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jobs.config import Place, Places, UsageError
+from jobs.named import counted, leaving_out, listed, quoted, such_as
 from jobs.shard_copies import kept_copy
 from jobs.shards import ingest_date_of, partition_dates, shards, sound, whole_table
 from models.decision import ancestors
@@ -96,8 +97,8 @@ def labelled_images(
         In order of product and image.
 
     Raises:
-        UsageError: If there is no image, none has a label, or one ingest gave a product two; or if what is to be left
-            out is no category, or all there is. Says which and what to do.
+        UsageError: If there is no image, none has a label, or one ingest gave products two; or if what is to be left
+            out is no category, or all there is. Says how many, which come first, and what to do.
     """
     contents: dict[tuple[str, int], tuple[When, str, Path]] = {}
     said: Said = defaultdict(list)
@@ -117,9 +118,7 @@ def labelled_images(
             f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
         )
     _hear(said, _files(places.catalog_rows, first, last, files))
-    labels = {
-        product_id: _label_of(product_id, said[product_id]) for product_id in sorted({key[0] for key in contents})
-    }
+    labels = _labels_of({product_id: said[product_id] for product_id in sorted({key[0] for key in contents})})
     images = [
         LabelledImage(*key, content, label, shard)
         for key, (_, content, shard) in sorted(contents.items(), key=lambda item: item[0])
@@ -171,21 +170,29 @@ def check_labels(images: Iterable[LabelledImage], category_ids: Sequence[str], *
         taxonomy: What to call it, as in `release shop-1`.
 
     Raises:
-        UsageError: With the label, how many images bear it, and what would be right.
+        UsageError: With the labels, how many images bear them, and what would be right.
     """
     leaves, counts = set(category_ids), Counter(image.category_id for image in images)
     parents = {node for category_id in category_ids for node in ancestors(category_id)}
-    for label in sorted(set(counts) - leaves):
-        if label in parents:
-            below = ", ".join(sorted(leaf for leaf in leaves if leaf.startswith(f"{label}."))[:4])
-            raise UsageError(
-                f"{counts[label]} images are labelled {label!r}, which is not a leaf of {taxonomy}; label them "
-                f"with one of the categories below it, such as {below}"
-            )
+    wrong = sorted(set(counts) - leaves)
+    inner, unknown = [one for one in wrong if one in parents], [one for one in wrong if one not in parents]
+    if len(inner) > 1:
         raise UsageError(
-            f"{counts[label]} images are labelled {label!r}, which {taxonomy} does not know; expected one of its "
-            f"{len(leaves)} categories, such as {', '.join(sorted(leaves)[:4])}; to look at the "
-            f"others alone, give --leave-out {label!r}"
+            f"images are labelled with {len(inner):,} categories that are not leaves of {taxonomy}: "
+            f"{counted(inner, counts)}; label them with categories below these"
+        )
+    for label in inner:
+        raise UsageError(
+            f"{counts[label]} images are labelled {quoted(label)}, which is not a leaf of {taxonomy}; label them with "
+            f"one of the categories below it, {such_as(leaf for leaf in leaves if leaf.startswith(f'{label}.'))}"
+        )
+    if unknown:
+        told = f"{counts[unknown[0]]} images are labelled {quoted(unknown[0])}, which {taxonomy} does not know"
+        if len(unknown) > 1:
+            told = f"{taxonomy} does not know {len(unknown):,} labels of images: {counted(unknown, counts)}"
+        raise UsageError(
+            f"{told}; expected one of its {len(leaves):,} categories, {such_as(leaves)}; to look at the others alone, "
+            f"give {leaving_out(unknown)}"
         )
 
 
@@ -227,31 +234,50 @@ def _hear(said: Said, files: Iterable[Place]) -> None:
             said[product_id].append((image_no, (day, seen), (category or "").strip()))
 
 
-def _label_of(product_id: str, rows: Iterable[tuple[int, When, str]]) -> str:
-    """Return what the last ingest that said anything of a product's label said; nothing if it took the label away.
+def _labels_of(said: Mapping[str, Iterable[tuple[int, When, str]]]) -> dict[str, str]:
+    """Return each product's label, or nothing if it has none; refuse products that have two."""
+    last = {product_id: _last_said(rows) for product_id, rows in said.items()}
+    twice = [product_id for product_id, (_, labels) in last.items() if len(labels) > 1]
+    if len(twice) > 1:
+        both = [f"{quoted(one)} ({' and '.join(map(quoted, last[one][1][:2]))})" for one in twice]
+        raise UsageError(
+            f"{len(twice):,} products have two categories of one ingest date: {listed(both)}; give all images of a "
+            "product the same one in the catalog, also those that have left it, and ingest it again"
+        )
+    for product_id in twice:
+        day, labels = last[product_id]
+        raise UsageError(
+            f"product {quoted(product_id)} has two categories, {quoted(labels[0])} and {quoted(labels[1])}, both of "
+            f"ingest date {day}; give all its images the same one in the catalog, also those that have left it, and "
+            "ingest it again"
+        )
+    return {product_id: labels[0] if labels else "" for product_id, (_, labels) in last.items()}
+
+
+def _last_said(rows: Iterable[tuple[int, When, str]]) -> tuple[date | None, list[str]]:
+    """Return the last ingest that said anything of a product's label, and the labels; none if it took the label away.
 
     An ingest is known by its date alone: each row has a time of its own, and those of one product may be hours apart.
     """
     last = {image_no: (day, label) for image_no, (day, _), label in sorted(rows)}
     said = [last[image_no] for image_no in {image_no for image_no, _, label in rows if label}]
     day = max((day for day, _ in said), default=None)
-    labels = sorted({label for said_on, label in said if said_on == day} - {""})
-    if len(labels) > 1:
-        raise UsageError(
-            f"product {product_id!r} has two categories, {labels[0]!r} and {labels[1]!r}, both of ingest date {day}; "
-            "give all its images the same one in the catalog, also those that have left it, and ingest it again"
-        )
-    return labels[0] if labels else ""
+    return day, sorted({label for said_on, label in said if said_on == day} - {""})
 
 
 def _without(images: list[LabelledImage], leave_out: Sequence[str]) -> list[LabelledImage]:
     nodes = {label: {label, *ancestors(label)} for label in {image.category_id for image in images}}
-    for name in leave_out:
-        if not any(name in own for own in nodes.values()):
-            raise UsageError(
-                f"no product is labelled {name!r} or below it; --leave-out takes one of the {len(nodes)} labels, such "
-                f"as {', '.join(sorted(nodes)[:4])}, or a category above them"
-            )
+    unknown = sorted(set(leave_out).difference(*nodes.values()))
+    if len(unknown) > 1:
+        raise UsageError(
+            f"no product is labelled with {len(unknown):,} categories of --leave-out or below them: "
+            f"{listed([quoted(name) for name in unknown])}; take these out of it"
+        )
+    for name in unknown:
+        raise UsageError(
+            f"no product is labelled {quoted(name)} or below it; --leave-out takes one of the {len(nodes):,} labels, "
+            f"{such_as(nodes)}, or a category above them"
+        )
     kept = [image for image in images if nodes[image.category_id].isdisjoint(leave_out)]
     if not kept:
         raise UsageError("--leave-out names the categories of all labelled products; leave some of them in")

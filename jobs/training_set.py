@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jobs.config import Places, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, dataset_files, labelled_images
-from jobs.taxonomy import split, taxonomy_of
+from jobs.taxonomy import split, taxonomy_of, with_products
 from models.spec import Category
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ class Selection:
         first: First ingest date.
         last: Last ingest date, included.
         leave_out: Categories that are not looked at, with what is below them.
+        min_products: Categories of fewer labelled products are left out; None refuses those that are too small.
     """
 
     places: Places
@@ -44,6 +45,7 @@ class Selection:
     first: date = date.min
     last: date = date.max
     leave_out: tuple[str, ...] = ()
+    min_products: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def training_set(selection: Selection, work_dir: Path | None = None) -> Training
         leave_out=selection.leave_out,
         files=frozenset(files),
     )
+    if selection.min_products:
+        images = with_products(images, selection.min_products)
     categories, version = taxonomy_of(images, file=selection.taxonomy, name=selection.taxonomy_version)
     return TrainingSet(split(images), categories, version, tuple(files))
 

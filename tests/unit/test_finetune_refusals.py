@@ -13,7 +13,7 @@ import pytest
 
 from jobs import finetune
 from jobs.config import Places, RunFailed, UsageError
-from jobs.finetune import NetworkPlan
+from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.labels import PARTS, dataset_files, labelled_images
 from jobs.release_making import Promise, tell_what_stays_shut
 from jobs.training_set import FILES, Selection, begin, training_set
@@ -135,6 +135,28 @@ def test_checkpoints_of_another_task_are_not_gone_on_with(tmp_path: Path) -> Non
     write_labelled(Places(tmp_path), [("new", RED, [0])], version=1)
     with pytest.raises(UsageError, match=r"another data_sha256; delete that .*, or choose another --release-id"):
         finetune.run(config(tmp_path), watch=silent)
+
+
+def test_a_training_goes_on_only_with_the_least_number_of_products_that_it_was_begun_with(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), [*PRODUCTS, *((f"hat-{number}", "hats", [0]) for number in range(15))])
+
+    def least(products: int | None) -> FinetuneConfig:
+        plain = config(tmp_path)
+        return replace(plain, selection=replace(plain.selection, min_products=products))
+
+    def stop(epoch: int, *_: Any) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(least(20), watch=lambda _: stop)
+    for other in (None, 10):
+        with pytest.raises(UsageError, match=r"another .*data_sha256.*; delete that"):
+            finetune.run(least(other), watch=silent)
+    seen: list[int] = []
+    done = finetune.run(least(20), watch=lambda _: lambda epoch, *_: seen.append(epoch))
+    assert set(seen) == {3, 4}
+    assert len(load_release(Path(done["release_dir"])).categories) == 3
 
 
 def test_what_fails_before_its_first_epoch_can_be_called_again_otherwise(tmp_path: Path) -> None:

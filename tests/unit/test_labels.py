@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config import Places, UsageError
-from jobs.labels import PARTS, by_part, labelled_images, part_of
+from jobs.labels import PARTS, LabelledImage, by_part, check_labels, labelled_images, part_of
 from jobs.measure import EvaluateConfig
 from tests.labelled import BLUE, DAY, GREEN, RED, relabel, write_labelled
 from tests.unit.test_evaluate import PRODUCTS, measured_on
@@ -37,6 +37,37 @@ def test_a_parent_is_no_label(config: EvaluateConfig) -> None:
         measured_on(config)
 
 
+def test_many_labels_that_a_release_does_not_know_are_told_at_once(config: EvaluateConfig) -> None:
+    write_labelled(config.places, [(f"q{number}", f"hats.{number % 6}", [0]) for number in range(9)])
+    with pytest.raises(UsageError) as told:
+        measured_on(config)
+    assert (
+        "does not know 6 labels of images: 'hats.0' (2), 'hats.1' (2), 'hats.2' (2), 'hats.3' (1) and 2 more; expe"
+        in (str(told.value))
+    )
+    assert str(told.value).endswith("give --leave-out @FILE, a text file of one a line")
+    write_labelled(config.places, [("r1", "cold", [1, 1]), ("r2", "warm", [0])])
+    with pytest.raises(
+        UsageError, match=r"with 2 categories that are not leaves of .*: 'cold' \(2\), 'warm' \(1\); label"
+    ):
+        measured_on(config)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_a_refusal_stays_one_sentence_whatever_the_labels(count: int, tmp_path: Path) -> None:
+    names = [f"{chr(0xE000 + number) * 3000}.{number}" for number in range(count)]
+    images = [LabelledImage(f"p{number}", 0, "", name, tmp_path) for number, name in enumerate(names)]
+    for leaves in ([f"{name}.leaf" for name in names], ["other." + "x" * 3000, "some." + "y" * 3000]):
+        with pytest.raises(UsageError) as told:
+            check_labels(images, leaves, taxonomy="taxonomy shop.csv")
+        assert 100 < len(str(told.value)) <= 400
+    write_labelled(Places(tmp_path), [(name, name, [0, 0]) for name in names])
+    relabel(Places(tmp_path), {name: f"other.{name}" for name in names}, image_no=1)
+    with pytest.raises(UsageError, match="two categories") as told:
+        labelled_images(Places(tmp_path))
+    assert len(str(told.value)) <= 400
+
+
 def test_images_without_any_label(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), [("p1", None, [0]), ("p2", " ", [1])])
     with pytest.raises(UsageError, match="none of 2 ingested images has a category"):
@@ -60,6 +91,13 @@ def test_a_product_that_one_ingest_gave_two_labels(config: EvaluateConfig) -> No
         UsageError, match=r"'p5' has two .* 'cold.green' and 'warm.red', both of ingest date 2026-11-02"
     ):
         labelled_images(config.places)
+    write_labelled(config.places, [("p1", BLUE, [0])], day=NIGHT_2, version=1)
+    relabel(config.places, {"p1": RED}, day=NIGHT_2, hour=9, image_no=1)
+    with pytest.raises(
+        UsageError, match=r"2 products have two .*: 'p1' \('cold.blue' and 'warm.red'\), 'p5' \('cold.green' and"
+    ):
+        labelled_images(config.places)
+    relabel(config.places, {"p1": RED}, day=NIGHT_3)
     relabel(config.places, {"p5": BLUE}, day=NIGHT_3, image_no=2)
     assert labels_of(config.places, "p5") == [BLUE] * 3
 
@@ -98,6 +136,8 @@ def test_what_is_left_out_is_not_looked_at(config: EvaluateConfig) -> None:
             UsageError, match=rf"labelled '{unknown}' or below .* the 5 labels, such as cold.blue, cold"
         ):
             left(RED, unknown)
+    with pytest.raises(UsageError, match=r"with 2 categories of --leave-out or below them: 'hats', 'shoes'; take"):
+        left("shoes", RED, "hats")
     with pytest.raises(UsageError, match="categories of all labelled products"):
         left("cold", "warm")
 
