@@ -176,16 +176,14 @@ def check_labels(images: Iterable[LabelledImage], category_ids: Sequence[str], *
     parents = {node for category_id in category_ids for node in ancestors(category_id)}
     wrong = sorted(set(counts) - leaves)
     inner, unknown = [one for one in wrong if one in parents], [one for one in wrong if one not in parents]
-    if len(inner) > 1:
-        raise UsageError(
-            f"images are labelled with {len(inner):,} categories that are not leaves of {taxonomy}: "
-            f"{counted(inner, counts)}; label them with categories below these"
+    if inner:
+        told = (
+            f"{counts[inner[0]]} images are labelled {quoted(inner[0])}, which is not a leaf of {taxonomy}; label them"
         )
-    for label in inner:
-        raise UsageError(
-            f"{counts[label]} images are labelled {quoted(label)}, which is not a leaf of {taxonomy}; label them with "
-            f"one of the categories below it, {such_as(leaf for leaf in leaves if leaf.startswith(f'{label}.'))}"
-        )
+        if len(inner) > 1:
+            told = f"{len(inner):,} labels are not leaves of {taxonomy}: {counted(inner, counts)}; label what has each"
+        below = [leaf for leaf in leaves if leaf.startswith(f"{inner[0]}.")]
+        raise UsageError(f"{told} with one of the categories below it, {such_as(below)}")
     if unknown:
         told = f"{counts[unknown[0]]} images are labelled {quoted(unknown[0])}, which {taxonomy} does not know"
         if len(unknown) > 1:

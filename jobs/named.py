@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 _MOST = 4
-_MOST_CHARACTERS = 160
-"""Of names in a row; what a sentence says beside them is about as long again."""
+_MOST_CHARACTERS = 120
+"""Of names in a row, so that a sentence with one such row and examples stays at some 400."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 50
@@ -21,7 +21,7 @@ def quoted(name: str) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Join the first few names and tell how many more there are."""
-    shown = _first_few(names)
+    shown = _first_few(names, _MOST_CHARACTERS)
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
@@ -33,7 +33,9 @@ def counted(names: Sequence[str], counts: Mapping[str, int]) -> str:
 
 def such_as(labels: Iterable[str]) -> str:
     """Give the first few as examples: `such as cold.blue, cold.green`."""
-    return f"such as {', '.join(_first_few([quoted(label)[1:-1] for label in sorted(labels)]))}"
+    return (
+        f"such as {', '.join(_first_few([quoted(label)[1:-1] for label in sorted(labels)], _MOST_CHARACTERS * 2 // 3))}"
+    )
 
 
 def leaving_out(labels: Sequence[str]) -> str:
@@ -43,6 +45,6 @@ def leaving_out(labels: Sequence[str]) -> str:
     return "--leave-out @FILE, a text file of one a line"
 
 
-def _first_few(names: Sequence[str]) -> Sequence[str]:
+def _first_few(names: Sequence[str], characters: int) -> Sequence[str]:
     lengths = accumulate(len(name) + 2 for name in names[:_MOST])
-    return names[: max(1, sum(length <= _MOST_CHARACTERS for length in lengths))]
+    return names[: max(1, sum(length <= characters for length in lengths))]

@@ -150,7 +150,7 @@ def test_a_label_that_one_release_does_not_know_is_refused_by_hand(config: Evalu
 def test_labels_above_the_leaves_are_told_what_is_below(config: EvaluateConfig) -> None:
     """The products fit, and their labels are not deep enough."""
     deeper = (f"{RED}.dark", f"{GREEN}.dark", f"{BLUE}.dark")
-    with pytest.raises(UsageError, match=r"label them with one of the categories below it, such as cold.blue.dark"):
+    with pytest.raises(UsageError, match=r"with one of the categories below it, such as cold.blue.dark"):
         compared(config, deeper)
 
 
