@@ -33,9 +33,8 @@ def counted(names: Sequence[str], counts: Mapping[str, int]) -> str:
 
 def such_as(labels: Iterable[str]) -> str:
     """Give the first few as examples: `such as cold.blue, cold.green`."""
-    return (
-        f"such as {', '.join(_first_few([quoted(label)[1:-1] for label in sorted(labels)], _MOST_CHARACTERS * 2 // 3))}"
-    )
+    names = [quoted(label)[1:-1] for label in sorted(labels)]
+    return f"such as {', '.join(_first_few(names, _MOST_CHARACTERS * 2 // 3))}"
 
 
 def leaving_out(labels: Sequence[str]) -> str:
