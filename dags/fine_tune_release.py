@@ -47,7 +47,7 @@ with DAG(
     evaluate = LocalStep(
         task_id="evaluate",
         arguments=["evaluate", "--compare", "{{ ti.xcom_pull('in_use').release }}", RELEASE, PART],
-        keep=("part", "comparison"),
+        keep=("part", "leave_out", "comparison"),
         pool="gpu",
     )
     approve = ApprovalOperator(

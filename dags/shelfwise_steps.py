@@ -115,13 +115,20 @@ def figures_of(evaluation: Any) -> str:
         text += f"\nThere is no comparison: {pair['reason']}.\n"
     else:
         text += f"\nA difference like this or a larger one comes by chance with probability {pair['p_value']:.3g}.\n"
+    if evaluation["leave_out"]:
+        text += f"\nMeasured without {', '.join(map(_quoted, evaluation['leave_out']))}.\n"
     if left_out["products"]:
-        names = [f"`{' '.join(name.replace('`', ' ').split())[:60]}`" for name in left_out["named"]]
+        names = [_quoted(name) for name in left_out["named"]]
         more = left_out["categories"] - len(names)
         unknown = f"{pair['second']} does not know" if "reason" in pair else "not both releases know"
         text += f"\nLeft out, as {unknown} them: {left_out['products']} products of "
         text += f"{left_out['categories']} categories: {', '.join(names)}{f' and {more} more' if more else ''}.\n"
     return text
+
+
+def _quoted(name: str) -> str:
+    """Return what a catalog calls something as Markdown that means nothing else."""
+    return f"`{' '.join(name.replace('`', ' ').split())[:60]}`"
 
 
 MACROS = {"night_of": night_of, "catalog_of": catalog_of, "figures_of": figures_of}

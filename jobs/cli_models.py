@@ -232,6 +232,7 @@ def _short(document: dict[str, Any]) -> dict[str, Any]:
     shown = {
         "release_id": document["release_id"],
         "part": f"{document['part']} ({document['part_reason']})" if document["part_reason"] else document["part"],
+        **{name: document[name] for name in ("leave_out", "first", "last") if document[name]},
         "products": document["products"],
         **{name: leaf[name] for name in ("top1", "top3", "macro_f1", "networks", "agreement")},
         "calibration_error": leaf["calibration"]["after"],

@@ -138,7 +138,7 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
         log.info("evaluate: %s images of %s", len(asked), release.release_id)
         measured.append(measure(predictor, release, asked, config))
     described = loaded[0][1]
-    document = {"part": config.part or "all", "part_reason": config.part_reason, **figures(measured[0], described)}
+    document = {**config.told(), **figures(measured[0], described)}
     if len(pair) == 2:
         one, other = pair
         found = compare(measured[0], measured[1], (one, other)) if both else _alone(measured[0], one, other)

@@ -45,6 +45,16 @@ class EvaluateConfig:
     batch_size: int = 32
     decode_workers: int = 2
 
+    def told(self) -> dict[str, Any]:
+        """Return which products are looked at, for whoever reads a figure; a date that was not given is None."""
+        return {
+            "part": self.part or "all",
+            "part_reason": self.part_reason,
+            "leave_out": list(self.leave_out),
+            "first": self.first.isoformat() if self.first != date.min else None,
+            "last": self.last.isoformat() if self.last != date.max else None,
+        }
+
     def images(self) -> list[LabelledImage]:
         """List what is measured on."""
         images = labelled_images(

@@ -39,11 +39,12 @@ def rendered(task: Any, context: dict[str, Any]) -> list[str]:
     return [line for argument in given for line in str(argument).splitlines()]
 
 
-def question(approve: Any, evaluation: Any) -> str:
+def question(dag: Any, evaluation: Any) -> str:
     """Return what a person reads who is asked whether a release shall answer."""
-    own = copy.copy(approve)
-    context = {"params": FORMS["fine_tune_release"], "ti": SimpleNamespace(xcom_pull={"evaluate": evaluation}.get)}
-    own.render_template_fields(context, jinja_env=approve.dag.get_template_env())
+    own, kept = copy.copy(dag.get_task("approve")), dag.get_task("evaluate").keep
+    told = {"evaluate": {name: evaluation[name] for name in kept}}
+    context = {"params": FORMS["fine_tune_release"], "ti": SimpleNamespace(xcom_pull=told.get)}
+    own.render_template_fields(context, jinja_env=dag.get_template_env())
     return str(own.body)
 
 
@@ -102,9 +103,7 @@ def main() -> None:
         dags[dag.dag_id] = described(dag, one.warning_num)
     heavy = sorted(name for name in HEAVY if name in sys.modules)
     evaluations = json.loads(Path(sys.argv[1], "evaluations.json").read_text(encoding="utf-8"))
-    questions = {
-        name: question(bag.dags["fine_tune_release"].get_task("approve"), one) for name, one in evaluations.items()
-    }
+    questions = {name: question(bag.dags["fine_tune_release"], one) for name, one in evaluations.items()}
     document = {"errors": bag.import_errors, "heavy": heavy, "seconds": seconds, "files": sorted(stats), "dags": dags}
     document["questions"] = questions
     Path(sys.argv[1], "dags.json").write_text(json.dumps(document), encoding="utf-8")

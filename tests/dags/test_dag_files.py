@@ -28,7 +28,10 @@ PEOPLE = ("approve", "offer_backfill")
 
 def evaluations(places: Places) -> dict[str, Any]:
     """Compare shop-1, which names colours, with a shop-2 that lacks one of them, and with one that has none of them."""
-    write_labelled(places, [("p1", RED, [0]), ("p2", GREEN, [2]), ("p3", BLUE, [2]), ("p4", "toys.`\nred", [0])])
+    write_labelled(
+        places,
+        [("p1", RED, [0]), ("p2", GREEN, [2]), ("p3", BLUE, [2]), ("p4", "toys.`\nred", [0]), ("p5", "dull", [0])],
+    )
     found = {}
     for name, leaves in (("compared", (RED, GREEN, "toys.car")), ("alone", ("toys.`\nred", "toys.car", "toys.kite"))):
         categories = {"shop-1": COLOURS.categories, "shop-2": tuple(Category(leaf, leaf) for leaf in leaves)}
@@ -38,7 +41,8 @@ def evaluations(places: Places) -> dict[str, Any]:
             release = replace(COLOURS, release_id=place.name, categories=categories[place.name], thresholds=gates)
             return ColourPredictor(), release, 0.0
 
-        found[name] = run([Path("shop-1"), Path("shop-2")], EvaluateConfig(places), load)[0]
+        config = EvaluateConfig(places, leave_out=("dull",) if name == "alone" else ())
+        found[name] = run([Path("shop-1"), Path("shop-2")], config, load)[0]
     return found
 
 
@@ -109,7 +113,7 @@ def test_a_backfill_has_a_step_a_date_and_no_more_lanes_than_asked_for(described
 
 
 def test_what_a_training_leaves_out_its_comparison_leaves_out_too(described: Any) -> None:
-    """The new release does not know it, so that every product of it would be refused."""
+    """What was left out on purpose is told as that, and not among what a release does not know."""
     [evaluate] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "evaluate"]
     assert evaluate[-3:] == ["--part=test", "--leave-out=apparel.hats", "--leave-out=toys"]
 
@@ -119,7 +123,8 @@ def test_who_approves_reads_what_was_compared(described: Any) -> None:
     assert "| shop-1 (in use) | 0.5000 | 0 |\n| shop-2 (new) | 0.5000 | 0 |\n" in text
     assert "| shop-1 (in use) | 0.0000 | - | 0.5000 |\n| shop-2 (new) | 1.0000 | 0.5000 | 0.5000 |\n" in text
     assert "comes by chance with probability 1." in text
-    assert "Left out, as not both releases know them: 2 products of 2 categories: `cold.blue`, `toys. red`." in text
+    assert "Left out, as not both releases know them: 3 products of 3 categories: `cold.blue`, `toys. red`, " in text
+    assert "Measured without" not in text
 
 
 def test_who_approves_is_asked_also_where_nothing_could_be_compared(described: Any) -> None:
@@ -127,6 +132,7 @@ def test_who_approves_is_asked_also_where_nothing_could_be_compared(described: A
     assert "shop-1 (in use)" not in text
     assert "| shop-2 (new) | 1.0000 | - |" in text
     assert "There is no comparison: no labelled product has a category that both shop-1 and shop-2 know" in text
+    assert "Measured without `dull`." in text
     assert "Left out, as shop-2 does not know them: 3 products of 3 categories: " in text
 
 

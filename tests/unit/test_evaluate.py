@@ -171,6 +171,25 @@ def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateCon
     assert json.loads(as_json.read_text(encoding="utf-8"))["comparison"]["p_value"] == 1.0
 
 
+def test_what_was_not_looked_at_is_told(config: EvaluateConfig, tmp_path: Path) -> None:
+    def told(config: EvaluateConfig) -> tuple[dict[str, object], dict[str, object], str]:
+        as_json, page = write(tmp_path, *run([Path("one")], config, load))
+        document = json.loads(as_json.read_text(encoding="utf-8"))
+        head = page.read_text(encoding="utf-8").split("Taxonomy")[0]
+        names = ("leave_out", "first", "last")
+        shown = _short(document)
+        return {name: document[name] for name in names}, {n: shown[n] for n in names if n in shown}, head
+
+    everything, short, head = told(config)
+    assert (everything, short) == ({"leave_out": [], "first": None, "last": None}, {})
+    assert "all parts." in head
+    given = {"leave_out": [BLUE, RED], "first": DAY.isoformat(), "last": "2026-11-02"}
+    part, short, head = told(replace(config, leave_out=(BLUE, RED), first=DAY, last=date(2026, 11, 2)))
+    assert part == short == given
+    assert f"without <bdi>{BLUE}</bdi>, <bdi>{RED}</bdi>, ingested from 2026-11-01 to 2026-11-02." in head
+    assert "all parts, ingested to 2026-11-01." in told(replace(config, last=DAY))[2]
+
+
 def test_a_page_of_many_categories_names_the_confusions(config: EvaluateConfig, tmp_path: Path) -> None:
     document, measured, release = run([Path("one")], config, load)
     leaf = document["levels"][0]
