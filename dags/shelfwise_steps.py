@@ -116,19 +116,18 @@ def figures_of(evaluation: Any) -> str:
     else:
         text += f"\nA difference like this or a larger one comes by chance with probability {pair['p_value']:.3g}.\n"
     if evaluation["leave_out"]:
-        text += f"\nMeasured without {', '.join(map(_quoted, evaluation['leave_out']))}.\n"
+        text += f"\nMeasured without {_named(evaluation['leave_out'], len(evaluation['leave_out']))}.\n"
     if left_out["products"]:
-        names = [_quoted(name) for name in left_out["named"]]
-        more = left_out["categories"] - len(names)
         unknown = f"{pair['second']} does not know" if "reason" in pair else "not both releases know"
-        text += f"\nLeft out, as {unknown} them: {left_out['products']} products of "
-        text += f"{left_out['categories']} categories: {', '.join(names)}{f' and {more} more' if more else ''}.\n"
+        text += f"\nProducts left out, as {unknown} their categories: {left_out['products']} "
+        text += f"({_named(left_out['named'], left_out['categories'])}).\n"
     return text
 
 
-def _quoted(name: str) -> str:
-    """Return what a catalog calls something as Markdown that means nothing else."""
-    return f"`{' '.join(name.replace('`', ' ').split())[:60]}`"
+def _named(names: Sequence[str], count: int) -> str:
+    """Return the first of so many categories as Markdown that means nothing else, whatever a catalog calls them."""
+    shown = [f"`{' '.join(name.replace('`', ' ').split())[:60]}`" for name in names[:10]]
+    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")
 
 
 MACROS = {"night_of": night_of, "catalog_of": catalog_of, "figures_of": figures_of}

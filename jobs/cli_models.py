@@ -13,6 +13,7 @@ from jobs import output
 from jobs.cli_options import Date, json_option
 from jobs.config import UsageError
 from jobs.labels import PARTS
+from jobs.named import listed
 from jobs.settings import Settings
 from jobs.taxonomy import MIN_PRODUCTS
 
@@ -232,7 +233,8 @@ def _short(document: dict[str, Any]) -> dict[str, Any]:
     shown = {
         "release_id": document["release_id"],
         "part": f"{document['part']} ({document['part_reason']})" if document["part_reason"] else document["part"],
-        **{name: document[name] for name in ("leave_out", "first", "last") if document[name]},
+        **({"leave_out": listed(document["leave_out"])} if document["leave_out"] else {}),
+        **{name: document[name] for name in ("first", "last") if document[name]},
         "products": document["products"],
         **{name: leaf[name] for name in ("top1", "top3", "macro_f1", "networks", "agreement")},
         "calibration_error": leaf["calibration"]["after"],

@@ -22,6 +22,7 @@ import numpy as np
 from jobs.config import UsageError
 from jobs.labels import LabelledImage, data_sha256
 from jobs.measure import EvaluateConfig, Measured, measure
+from jobs.named import such_as
 from models.calibration import calibration_error
 from models.decision import ancestors
 from models.metrics import fold, level_names, mcnemar, quality, reliability, risk_coverage
@@ -174,8 +175,8 @@ def _refuse_strangers(release: Release, images: Sequence[LabelledImage]) -> None
     if labels.isdisjoint(leaves | {node for leaf in leaves for node in ancestors(leaf)}):
         raise UsageError(
             f"release {release.release_id} (taxonomy {release.taxonomy_version}) was to be measured and knows none of "
-            f"the {len(labels)} labels of the products, such as {', '.join(sorted(labels)[:4])}; its categories are "
-            f"such as {', '.join(sorted(leaves)[:4])}; name a release of your own with --release"
+            f"the {len(labels):,} labels of the products, {such_as(labels)}; its categories are {such_as(leaves)}; "
+            "name a release of your own with --release"
         )
 
 

@@ -28,10 +28,9 @@ PEOPLE = ("approve", "offer_backfill")
 
 def evaluations(places: Places) -> dict[str, Any]:
     """Compare shop-1, which names colours, with a shop-2 that lacks one of them, and with one that has none of them."""
-    write_labelled(
-        places,
-        [("p1", RED, [0]), ("p2", GREEN, [2]), ("p3", BLUE, [2]), ("p4", "toys.`\nred", [0]), ("p5", "dull", [0])],
-    )
+    labels = [(RED, 0), (GREEN, 2), (BLUE, 2), ("toys.`\nred", 0), ("dull", 0)]
+    labels += [(f"late{number:02d}", 0) for number in range(12)]
+    write_labelled(places, [(f"p{number:02d}", label, [colour]) for number, (label, colour) in enumerate(labels)])
     found = {}
     for name, leaves in (("compared", (RED, GREEN, "toys.car")), ("alone", ("toys.`\nred", "toys.car", "toys.kite"))):
         categories = {"shop-1": COLOURS.categories, "shop-2": tuple(Category(leaf, leaf) for leaf in leaves)}
@@ -123,7 +122,7 @@ def test_who_approves_reads_what_was_compared(described: Any) -> None:
     assert "| shop-1 (in use) | 0.5000 | 0 |\n| shop-2 (new) | 0.5000 | 0 |\n" in text
     assert "| shop-1 (in use) | 0.0000 | - | 0.5000 |\n| shop-2 (new) | 1.0000 | 0.5000 | 0.5000 |\n" in text
     assert "comes by chance with probability 1." in text
-    assert "Left out, as not both releases know them: 3 products of 3 categories: `cold.blue`, `toys. red`, " in text
+    assert "as not both releases know their categories: 15 (`cold.blue`, `toys. red`, `dull`, `late00`" in text
     assert "Measured without" not in text
 
 
@@ -133,7 +132,8 @@ def test_who_approves_is_asked_also_where_nothing_could_be_compared(described: A
     assert "| shop-2 (new) | 1.0000 | - |" in text
     assert "There is no comparison: no labelled product has a category that both shop-1 and shop-2 know" in text
     assert "Measured without `dull`." in text
-    assert "Left out, as shop-2 does not know them: 3 products of 3 categories: " in text
+    assert "Products left out, as shop-2 does not know their categories: 15 (`warm.red`, `cold.green`, " in text
+    assert "`late06` and 5 more)." in text
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
