@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
+from models.release import SHIPPED
 from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise
 
@@ -56,7 +57,7 @@ def test_every_command_has_help_with_an_example_that_parses(
         (("nightly", "--catalog", "x.csv", "--run-date", "2206-11-01"), "is in the future"),
         (("nightly", "--catalog", "x.csv", *NIGHT, "--max-rejected", "20"), "0.0<=x<=1.0"),
         (("nightly", "--catalog", "x.csv", *NIGHT, "--run-id", "../x"), "letters, digits"),
-        (("nightly", "--catalog", "x.csv", *NIGHT, "--release", "none-such"), "fashion-mnist-2"),
+        (("nightly", "--catalog", "x.csv", *NIGHT, "--release", "none-such"), SHIPPED.name),
         (("backfill", "--from", "2026-11-02", "--to", "2026-11-01"), "is after"),
         (("backfill", "--from", "2026-11-01", "--to", "2026-11-02"), "no ingested images"),
         (("query", "none_such"), "category_counts"),

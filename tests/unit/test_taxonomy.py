@@ -15,6 +15,7 @@ from jobs.config import Places, UsageError
 from jobs.labels import LabelledImage, labelled_images, part_of
 from jobs.taxonomy import read_taxonomy, split, taxonomy_of
 from jobs.training_set import Selection, training_set
+from models.release import SHIPPED
 from tests.labelled import BLUE, GREEN, LEAVES, RED, write_labelled
 
 ALL_NODES = """category_id,category_path
@@ -75,8 +76,8 @@ def told(home: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
     "words",
     [
         FINETUNE,
-        ("evaluate", "--release", "fashion-mnist-2"),
-        ("release", "calibrate", "fashion-mnist-2", "--release-id", "shop-1"),
+        ("evaluate", "--release", SHIPPED.name),
+        ("release", "calibrate", SHIPPED.name, "--release-id", "shop-1"),
         ("export-arrays", "--output", "shop.npz", "--side-px", "16"),
     ],
 )
