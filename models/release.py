@@ -21,7 +21,7 @@ from models.decision import Policy, above_others, inner_nodes
 from models.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec
 
-SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-2"
+SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-3"
 MANIFEST = "release.json"
 FORMAT = 1
 
