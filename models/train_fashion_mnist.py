@@ -8,9 +8,10 @@
 The shipped release's own command is in its model card; `models.lite0` makes the start of its EfficientNetB0.
 
 Runs on any backend of Keras, without Spark. Every epoch leaves a checkpoint in the work directory, and the same command
-goes on from the last one. The last 5,000 training articles are held out: they choose the best epoch, the networks'
-shares, the temperature and the thresholds. The official test articles are looked at once, after every choice, for the
-figures in release.json.
+goes on from the last one. Calls with `--network` train the networks beside each other in one work directory; the call
+without it then makes the release. The last 5,000 training articles are held out: they choose the best epoch, the
+networks' shares, the temperature and the thresholds. The official test articles are looked at after every choice, for
+the figures in release.json.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -80,8 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        with alone(options.work_dir):
-            release = run(options, command=" ".join(["python -m models.train_fashion_mnist", *words]))
+        release = run(options, command=" ".join(["python -m models.train_fashion_mnist", *words]))
     except AnotherTask as error:
         log.error("%s, or choose another --work-dir", error)
         return 1
@@ -165,10 +165,9 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
         training=told,
         code_version=program_version(),
     )
-    place = options.work_dir / "draft"
-    shutil.rmtree(place, ignore_errors=True)
-    save_release(draft, place, weights=weights)
-    predictor = EnsemblePredictor(draft, place)
+    with tempfile.TemporaryDirectory(dir=options.work_dir, prefix=".") as scratch:
+        save_release(draft, Path(scratch, "draft"), weights=weights)
+        predictor = EnsemblePredictor(draft, Path(scratch, "draft"))
     release = calibrated(draft, _answers(predictor, squares[held]), labels[held])
     tested, truth, _ = _squares("t10k", options.work_dir)
     release = replace(release, metrics=figures(release, _answers(predictor, tested), truth))
@@ -215,10 +214,12 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
             log.info("%s, epoch %s of %s, step %s of %s: %s", name, epoch, recipe.epochs, step, steps, values)
 
     data = replace(data, batch_size=plan.batch_size)
-    model, progress = train(task, recipe, data, start=begin, watch=watch)
+    with alone(task.work_dir):
+        model, progress = train(task, recipe, data, start=begin, watch=watch)
+        weights = save_half(model, task.work_dir)
     return (
         network,
-        save_half(model, task.work_dir),
+        weights,
         {
             "starts_from": Path(start).name,
             **progress.told(recipe),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,28 @@ def test_the_same_command_trains_no_epoch_again(tmp_path: Path, monkeypatch: pyt
     before = (tmp_path / "work-b-1" / "two" / CHECKPOINT).stat().st_mtime_ns
     assert call(tmp_path, "b-1") == 0
     assert (tmp_path / "work-b-1" / "two" / CHECKPOINT).stat().st_mtime_ns == before
+
+
+def test_networks_are_trained_beside_each_other_but_none_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert call(tmp_path, "p-1", "--epochs", "1") == 0
+    start = ["--start-from", str(tmp_path / "p-1"), "--work-dir", str(tmp_path / "work"), "--epochs", "1"]
+    beside: list[int] = []
+    plain = train_fashion_mnist.save_half
+
+    def another(*arguments: Any) -> Path:
+        """While the first is at work, the same network is asked for, and the other one."""
+        if not beside:
+            beside.append(-1)
+            beside.append(call(tmp_path, "p-2", *start, "--network", "one"))
+            beside.append(call(tmp_path, "p-3", *start, "--network", "two"))
+        return plain(*arguments)
+
+    monkeypatch.setattr(train_fashion_mnist, "save_half", another)
+    assert call(tmp_path, "p-4", *start, "--network", "one") == 0
+    assert beside == [-1, 1, 0]
+    assert f"another process trains in {tmp_path / 'work' / 'one'}" in caplog.text
 
 
 def test_what_is_not_trained_needs_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
