@@ -16,6 +16,7 @@ from models.recipe import CHECKPOINT
 from models.registry import ARCHITECTURES
 from models.release import load_release, save_release
 from models.train_fashion_mnist import ONE_CYCLE, Plan, main
+from models.weights import save_half
 from tests import tiny_network
 
 COUNTS = {"train": 400, "t10k": 60}
@@ -104,7 +105,7 @@ def test_networks_are_trained_beside_each_other_but_none_twice(
     assert call(tmp_path, "p-1", "--epochs", "1") == 0
     start = ["--start-from", str(tmp_path / "p-1"), "--work-dir", str(tmp_path / "work"), "--epochs", "1"]
     beside: list[int] = []
-    plain = train_fashion_mnist.save_half
+    plain = save_half
 
     def another(*arguments: Any) -> Path:
         """While the first is at work, the same network is asked for, and the other one."""
