@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.config import Place, Places, RunFailed, UsageError
 from jobs.stores import children, fetch, is_file, put, read_bytes
 from jobs.temporary import own_directory
-from models.release import MANIFEST, Release, ReleaseError, load_release
+from models.release import MANIFEST, Release, ReleaseError, ReleaseExists, load_release
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def release_written(release_id: str, kept: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except FileExistsError as error:
+    except ReleaseExists as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise RunFailed(

@@ -30,6 +30,10 @@ class ReleaseError(ValueError):
     """A release directory that cannot be trusted: incomplete, altered, or not a release at all."""
 
 
+class ReleaseExists(FileExistsError):
+    """There is a release, or something else, where one was to be written."""
+
+
 @dataclass(frozen=True)
 class Release:
     """What release.json says.
@@ -125,10 +129,10 @@ def save_release(
         documents: What else belongs to it, such as its model card, by file name.
 
     Raises:
-        FileExistsError: If the directory is there: a release is never changed; choose another release_id.
+        ReleaseExists: If the directory is there: a release is never changed; choose another release_id.
     """
     if directory.exists():
-        raise FileExistsError(f"{directory} is there already and a release is never changed; choose another release_id")
+        raise ReleaseExists(f"{directory} is there already and a release is never changed; choose another release_id")
     scratch = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
     try:
         scratch.mkdir(parents=True)

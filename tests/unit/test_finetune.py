@@ -56,7 +56,7 @@ def tiny_architecture() -> Iterator[None]:
 
 def config(home: Path, **changes: Any) -> FinetuneConfig:
     plans = (NetworkPlan(tiny_network.NAME, 16, NOTHING, RECIPE),)
-    selected = {name: changes.pop(name) for name in ("places", "taxonomy", "last") if name in changes}
+    selected = {name: changes.pop(name) for name in ("places", "taxonomy", "last", "leave_out") if name in changes}
     selection = replace(Selection(Places(home)), **selected)
     return replace(FinetuneConfig("colours-2", selection, plans, batch_size=8, command="shelfwise ..."), **changes)
 
