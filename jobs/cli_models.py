@@ -17,8 +17,7 @@ from jobs.named import listed
 from jobs.settings import Settings
 from jobs.taxonomy import MIN_PRODUCTS
 
-_SIDES = ("accuracy", "automatic", "calibration_error")
-_COMPARED = ("reason", "left_out", *_SIDES, "only_first", "only_second", "p_value")
+_COMPARED = ["reason", "left_out", "accuracy", "automatic", "calibration_error", "only_first", "only_second", "p_value"]
 _PER_NETWORK = "For all networks, or as NETWORK=VALUE for one; may be repeated."
 
 

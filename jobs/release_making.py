@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import UsageError
-from jobs.evaluate import decisions, figures
+from jobs.evaluate import figures
 from jobs.labels import LabelledImage, data_sha256
 from jobs.measure import EvaluateConfig, measure
 from jobs.release_copies import check_new, release_written
@@ -78,7 +78,7 @@ def finished_release(
     )
     tested = measure(EnsemblePredictor(release, place), release, tested_on, reading)
     opened = sum(release.thresholds[category.category_id] is not None for category in release.categories)
-    metrics = measured_metrics(figures(tested, release), decisions(tested, release))
+    metrics = measured_metrics(figures(tested, release))
     release = replace(release, metrics=metrics | {"automatic_categories": opened})
     return release, {NAME: model_card(release)}
 
@@ -99,9 +99,9 @@ def tell_what_stays_shut(fitted_on: Sequence[LabelledImage], category_ids: Seque
         )
 
 
-def measured_metrics(document: Mapping[str, Any], decided: Mapping[str, Any]) -> dict[str, float | int | None]:
+def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | None]:
     """Return the figures of the test part that release.json and the model card tell."""
-    leaf = document["levels"][0]
+    leaf, auto = document["levels"][0], document["decisions"]["auto"]
     return {
         "test_products": document["products"],
         "ensemble_test_accuracy": leaf["top1"],
@@ -109,8 +109,8 @@ def measured_metrics(document: Mapping[str, Any], decided: Mapping[str, Any]) ->
         "ensemble_test_macro_f1": leaf["macro_f1"],
         **{f"{name}_test_accuracy": accuracy for name, accuracy in leaf["networks"].items()},
         "ensemble_test_calibration_error": leaf["calibration"]["after"],
-        "automatic_share": decided["auto"]["share"],
-        "automatic_precision": decided["auto"]["precision"],
+        "automatic_share": auto["share"],
+        "automatic_precision": auto["precision"],
     }
 
 

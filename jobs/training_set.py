@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from jobs.config import Places, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, dataset_files, labelled_images
+from jobs.pages import write_whole
 from jobs.taxonomy import split, taxonomy_of, with_products
 from models.spec import Category
 
@@ -108,10 +108,7 @@ def begin(work_dir: Path, files: Sequence[str]) -> None:
     """Note what a training reads, in one step; one that was begun keeps its note."""
     note = work_dir / FILES
     if not note.exists():
-        work_dir.mkdir(parents=True, exist_ok=True)
-        scratch = note.with_name(f".{FILES}.tmp")
-        scratch.write_text(json.dumps(files, indent=1), encoding="utf-8")
-        os.replace(scratch, note)
+        write_whole(note, json.dumps(files, indent=1))
 
 
 def _begun_with(work_dir: Path, places: Places) -> frozenset[str] | None:

@@ -57,7 +57,6 @@ def train(
     """
     keras.utils.set_random_seed(recipe.seed)
     held = own_checkpoint(task, recipe)
-    log.info("%s is trained on %s", task.network.architecture, device().name)
     if recipe.mixed_precision and not device().accelerator:
         log.warning("float16 gains nothing on %s; it computes in float32", device().name)
         recipe = replace(recipe, mixed_precision=False)
@@ -75,6 +74,7 @@ def train(
         refresh(network)
         first_trained(network, recipe.unfreeze_from)
         if not held.progress.finished:
+            log.info("%s is trained on %s", task.network.architecture, device().name)
             held = _epochs(task, recipe, data, network, held, watch)
     finally:
         keras.config.set_dtype_policy(policy)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from jobs.config import Places
+from jobs.measure import EvaluateConfig
 from jobs.schema import CATALOG_ROWS, IMAGES
 from jobs.shards import ShardWriter
 from models.release import Release
@@ -25,6 +27,15 @@ COLOURS = Release(
     (NetworkSpec("efficientnetb0", 32, "w", "", 0.5), NetworkSpec("xception", 71, "x", "", 0.5)),
     temperature=1.0,
 )
+
+PRODUCTS: Sequence[tuple[str, str | None, list[int]]] = [
+    ("p1", RED, [0]),
+    ("p2", GREEN, [1]),
+    ("p3", BLUE, [1]),  # answered green: wrong leaf, right parent
+    ("p4", BLUE, [0]),  # answered red: wrong everywhere
+    ("p5", RED, [0, 0, 2]),  # two images outvote the third
+    ("p6", None, [2]),  # not labelled
+]
 
 
 def jpeg_of(channel: int, *, shade: int = 255) -> bytes:
@@ -92,3 +103,9 @@ class ColourPredictor:
         rows = np.full((len(channels), 3), 0.05, np.float32)
         rows[np.arange(len(channels)), channels] = 0.9
         return rows
+
+
+def measuring(home: Path, products: Iterable[tuple[str, str | None, list[int]]] = PRODUCTS) -> EvaluateConfig:
+    """Write products into a home, and return what measures on them."""
+    write_labelled(Places(home), products)
+    return EvaluateConfig(Places(home), batch_size=4)

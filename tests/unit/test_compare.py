@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.config import Places, UsageError
+from jobs.config import UsageError
 from jobs.evaluate import compare, run
 from jobs.evaluation_page import write
 from jobs.measure import EvaluateConfig, measure
 from models.release import Release
 from models.spec import Category, Images, Predictions
-from tests.labelled import BLUE, COLOURS, GREEN, RED, ColourPredictor, write_labelled
+from tests.labelled import BLUE, COLOURS, GREEN, RED, ColourPredictor, measuring, write_labelled
 
 PRODUCTS: list[tuple[str, str | None, list[int]]] = [
     ("p1", RED, [0]),
@@ -54,9 +54,7 @@ def compared(config: EvaluateConfig, second: tuple[str, ...]) -> dict[str, Any]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> EvaluateConfig:
-    places = Places(tmp_path)
-    write_labelled(places, PRODUCTS)
-    return EvaluateConfig(places, batch_size=4)
+    return measuring(tmp_path, PRODUCTS)
 
 
 def test_two_releases_are_compared_product_by_product(config: EvaluateConfig) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from jobs.cli_models import _short
-from jobs.config import Places, RunFailed
+from jobs.config import RunFailed
 from jobs.evaluate import decisions, run, usual_part
 from jobs.evaluation_page import worst_mistakes, write
 from jobs.measure import EvaluateConfig, Measured, _measured, measure
@@ -20,22 +19,6 @@ from models.calibration import combine
 from models.release import Release
 from models.spec import Category, Images, Predictions
 from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, write_labelled
-
-PRODUCTS: Sequence[tuple[str, str | None, list[int]]] = [
-    ("p1", RED, [0]),
-    ("p2", GREEN, [1]),
-    ("p3", BLUE, [1]),  # answered green: wrong leaf, right parent
-    ("p4", BLUE, [0]),  # answered red: wrong everywhere
-    ("p5", RED, [0, 0, 2]),  # two images outvote the third
-    ("p6", None, [2]),  # not labelled
-]
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> EvaluateConfig:
-    places = Places(tmp_path)
-    write_labelled(places, PRODUCTS)
-    return EvaluateConfig(places, batch_size=4)
 
 
 def measured_on(config: EvaluateConfig, release: Release = COLOURS) -> Measured:

@@ -13,16 +13,9 @@ from jobs.config import Places, UsageError
 from jobs.labels import PARTS, LabelledImage, by_part, check_labels, labelled_images, part_of
 from jobs.measure import EvaluateConfig
 from tests.labelled import BLUE, DAY, GREEN, RED, relabel, write_labelled
-from tests.unit.test_evaluate import PRODUCTS, measured_on
+from tests.unit.test_evaluate import measured_on
 
 NIGHT_2, NIGHT_3 = DAY + timedelta(days=1), DAY + timedelta(days=2)
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> EvaluateConfig:
-    places = Places(tmp_path)
-    write_labelled(places, PRODUCTS)
-    return EvaluateConfig(places, batch_size=4)
 
 
 def test_an_unknown_label_is_named(config: EvaluateConfig) -> None:
