@@ -25,7 +25,8 @@ from jobs.measure import EvaluateConfig, Measured, measure
 from jobs.named import such_as
 from models.calibration import calibration_error
 from models.decision import ancestors
-from models.metrics import fold, level_names, mcnemar, quality, reliability, risk_coverage
+from models.levels import Level
+from models.metrics import mcnemar, quality, reliability, risk_coverage
 from models.release import Release
 from models.spec import Predictor
 
@@ -38,7 +39,6 @@ Load = Callable[[Path], tuple[Predictor, Release, float]]
 
 def figures(measured: Measured, release: Release) -> dict[str, Any]:
     """Return everything that an evaluation says, as a JSON document."""
-    ids = [category.category_id for category in release.categories]
     return {
         "release_id": release.release_id,
         "taxonomy_version": release.taxonomy_version,
@@ -47,7 +47,7 @@ def figures(measured: Measured, release: Release) -> dict[str, Any]:
         "failed_images": measured.failed,
         "data_sha256": data_sha256(measured.first_images),
         "decisions": decisions(measured, release),
-        "levels": [_level(measured, ids, depth) for depth in _depths(ids)],
+        "levels": [_level(level, leaf=level is measured.levels[0]) for level in measured.levels],
     }
 
 
@@ -58,7 +58,7 @@ def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float
     """
     ids = [category.category_id for category in release.categories]
     found: dict[str, list[bool]] = {"auto": [], "review": [], "suggested_above_leaf": [], "unknown": []}
-    for answer, label in zip(measured.answers(release), measured.labels, strict=True):
+    for answer, label in zip(measured.answers, measured.labels, strict=True):
         above = answer.category_id is not None and answer.category_id not in ids
         right = answer.category_id == ids[label] or ids[label].startswith(f"{answer.category_id}.")
         found["suggested_above_leaf" if above else answer.status].append(right)
@@ -106,7 +106,7 @@ def sides(measured: Sequence[Measured], releases: Sequence[Release]) -> dict[str
         name, auto = release.release_id, decisions(own, release)["auto"]
         told["accuracy"][name] = float(own.hits.mean())
         told["automatic"][name] = {"share": auto["share"], "precision": auto["precision"]}
-        told["calibration_error"][name] = calibration_error(own.confidences.max(axis=1), own.hits)
+        told["calibration_error"][name] = calibration_error(own.confidences, own.hits)
     return told
 
 
@@ -200,29 +200,18 @@ def _alone(measured: Measured, one: Release, other: Release) -> dict[str, Any]:
     return {"reason": reason, **sides([measured], [other])}
 
 
-def _depths(ids: Sequence[str]) -> list[int]:
-    deepest = max(category_id.count(".") for category_id in ids) + 1
-    return [deepest, *range(deepest - 1, 0, -1)]
-
-
-def _level(measured: Measured, ids: Sequence[str], depth: int) -> dict[str, Any]:
-    names = level_names(ids, depth)
-    rows, labels, kept = fold(measured.confidences, measured.labels, names)
-    networks = {
-        name: fold(part, measured.labels, names)[0].argmax(axis=1) for name, part in measured.by_network.items()
-    }
-    answers = np.stack(list(networks.values()))
+def _level(level: Level, *, leaf: bool) -> dict[str, Any]:
+    answers = np.stack(list(level.by_network.values()))
     agree = (answers == answers[0]).all(axis=0)
-    hits = rows.argmax(axis=1) == labels
-    raw = fold(measured.raw, measured.labels, names)[0]
-    before, after = (raw.max(axis=1), raw.argmax(axis=1) == labels), (rows.max(axis=1), hits)
+    before = (level.raw_confidences, level.raw_winners == level.labels)
+    after = (level.confidences, level.hits)
     return {
-        "depth": depth,
-        "leaf": depth == _depths(ids)[0],
-        "networks": {name: float((answer == labels).mean()) for name, answer in networks.items()},
-        "agreement": float(agree.mean()) if len(networks) > 1 else None,
-        "accuracy_where_networks_agree": float(hits[agree].mean()) if agree.any() else None,
-        "accuracy_where_networks_differ": float(hits[~agree].mean()) if (~agree).any() else None,
+        "depth": level.depth,
+        "leaf": leaf,
+        "networks": {name: float((answer == level.labels).mean()) for name, answer in level.by_network.items()},
+        "agreement": float(agree.mean()) if len(answers) > 1 else None,
+        "accuracy_where_networks_agree": float(level.hits[agree].mean()) if agree.any() else None,
+        "accuracy_where_networks_differ": float(level.hits[~agree].mean()) if (~agree).any() else None,
         "calibration": {
             "before": calibration_error(*before),
             "after": calibration_error(*after),
@@ -230,5 +219,5 @@ def _level(measured: Measured, ids: Sequence[str], depth: int) -> dict[str, Any]
             "reliability": reliability(*after),
         },
         "risk_coverage": risk_coverage(*after),
-        **quality(rows, labels, kept),
+        **quality(level),
     }

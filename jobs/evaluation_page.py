@@ -23,7 +23,7 @@ from models.release import Release
 
 MISTAKES = 24
 MOST_IN_A_MATRIX = 60
-"""Categories; of more the page names the pairs that are confused most often, and evaluation.json holds the matrix."""
+"""Categories; of more the page names the pairs that are confused most often, and evaluation.json holds all of them."""
 CONFUSIONS = 100
 THUMBNAIL_PX = 160
 
@@ -78,25 +78,37 @@ def write(directory: Path, document: Mapping[str, Any], measured: Measured, rele
 
 def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
     """Return the page; whatever a catalog calls its products and categories is escaped."""
-    charts = [_charts(level) for level in document["levels"]]
-    pairs = [_confused(level) if len(level["categories"]) > MOST_IN_A_MATRIX else None for level in document["levels"]]
-    facts = {"document": document, "mistakes": mistakes, "charts": charts, "pairs": pairs}
+    levels = document["levels"]
+    facts = {
+        "document": document,
+        "mistakes": mistakes,
+        "charts": [_charts(level) for level in levels],
+        "matrices": [_matrix(level) for level in levels],
+        "pairs": [_confused(level) for level in levels],
+    }
     return pages.render("evaluation.html", facts)
 
 
 def _rows_in_lines(text: str) -> str:
-    """Put lists of whole numbers on one line each: a matrix of a thousand categories has a million of them."""
-    return re.sub(r"\[\s+\d+(?:,\s+\d+)*\s+\]", lambda row: re.sub(r"\s+", "", row[0]).replace(",", ", "), text) + "\n"
+    """Put pairs of categories with their count on one line each: a thousand categories have tens of thousands."""
+    word = r'("(?:[^"\\]|\\.)*")'
+    return re.sub(rf"\[\s+{word},\s+{word},\s+(\d+)\s+\]", r"[\1, \2, \3]", text) + "\n"
+
+
+def _matrix(level: Mapping[str, Any]) -> list[list[int]] | None:
+    """Return the counts in the order of the level's categories, down what it is; None if it would be too large."""
+    place = {row["category_id"]: index for index, row in enumerate(level["categories"])}
+    if len(place) > MOST_IN_A_MATRIX:
+        return None
+    counts = np.zeros((len(place), len(place)), np.int64)
+    for true, said, count in level["confusion"]:
+        counts[place[true], place[said]] = count
+    return [[int(count) for count in row] for row in counts]
 
 
 def _confused(level: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """Return what was taken for what how often, the most frequent first."""
-    ids = [row["category_id"] for row in level["categories"]]
-    counts = np.array(level["confusion"])
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:CONFUSIONS]
-    places = zip(*np.unravel_index(order, counts.shape), strict=True)
-    return [(ids[true], ids[said], int(counts[true, said])) for true, said in places if counts[true, said]]
+    return [(true, said, count) for true, said, count in level["confusion"] if true != said][:CONFUSIONS]
 
 
 def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:
@@ -120,13 +132,12 @@ def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:
 def worst_mistakes(measured: Measured, release: Release, *, count: int = MISTAKES) -> list[Mistake]:
     """Return the wrong answers that were the surest."""
     ids = [category.category_id for category in release.categories]
-    winners, confidences = measured.confidences.argmax(axis=1), measured.confidences.max(axis=1)
-    order = [i for i in np.argsort(-confidences, kind="stable") if not measured.hits[i]][:count]
+    order = [i for i in np.argsort(-measured.confidences, kind="stable") if not measured.hits[i]][:count]
     return [
         Mistake(
             product_id=measured.product_ids[i],
-            answered=ids[winners[i]],
-            confidence=float(confidences[i]),
+            answered=ids[measured.winners[i]],
+            confidence=float(measured.confidences[i]),
             labelled=ids[measured.labels[i]],
             picture=_thumbnail(measured.first_images[i]),
         )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.config import Places, RunFailed, UsageError
+from jobs.config import Places, UsageError
+from jobs.labelled_answers import CONFIDENCES, Answered, products, refuse_none
 from jobs.labels import LabelledImage, check_labels, labelled_images
 from models.calibration import combine
 from models.decision import Answer
-from models.products import answer_of_product, by_product, distribution_of_product
+from models.levels import Level, depths, joined, look
+from models.products import answer_of_product, by_product, distributions
 from models.release import Release
 from models.spec import Predictor, Probabilities
 
@@ -67,48 +67,55 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a release says of labelled products, in order of product_id, and of their images, in the same order.
+    """What a release says of labelled products, in order of product_id: enough for every figure of them.
 
     Attributes:
         product_ids: The products.
         labels: Index of each product's true category.
         first_images: Each product's first image, for showing it.
-        products: Of each image the index of its product, ascending.
-        image_by_network: Each network's softmax, (images, categories).
-        image_confidences: The calibrated ensemble, (images, categories).
-        by_network: Each network's softmax, averaged over the product's images, (products, categories).
-        confidences: What the product's answer is decided by, (products, categories).
-        raw: The same without the temperature, (products, categories).
-        failed: How many images could not be decoded, and are left out.
+        winners: Index of the surest category.
+        confidences: Its calibrated confidence, in [0, 1].
+        answers: What is published, suggested or left open.
+        levels: The same at each depth of the taxonomy, that of the leaves first.
+        images: How many images were answered.
+        failed: How many could not be decoded, and are left out.
     """
 
     product_ids: tuple[str, ...]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.integer[Any]]
     first_images: tuple[LabelledImage, ...]
-    products: NDArray[np.int64]
-    image_by_network: Mapping[str, Probabilities]
-    image_confidences: Probabilities
-    by_network: Mapping[str, Probabilities]
-    confidences: Probabilities
-    raw: Probabilities
+    winners: NDArray[np.integer[Any]]
+    confidences: NDArray[np.floating[Any]]
+    answers: tuple[Answer, ...]
+    levels: tuple[Level, ...]
+    images: int
     failed: int
-
-    @property
-    def images(self) -> int:
-        """How many images were predicted."""
-        return len(self.products)
 
     @property
     def hits(self) -> NDArray[np.bool_]:
         """Whether the surest leaf is the true one."""
-        return np.asarray(self.confidences.argmax(axis=1) == self.labels)
+        return np.asarray(self.winners == self.labels)
 
-    def answers(self, release: Release) -> list[Answer]:
-        """Return what a release publishes, suggests or leaves open for each product."""
-        ids = [category.category_id for category in release.categories]
-        return [
-            answer_of_product(ids, rows, release.policy) for rows in by_product(self.image_confidences, self.products)
-        ]
+
+@dataclass(frozen=True)
+class Together:
+    """Some products, whose images are put together as publish does.
+
+    Attributes:
+        first_images: Each product's first image.
+        labels: Index of each product's true category.
+        products: Of each image the index of its product, ascending.
+        confidences: What a product's answer is decided by, (products, categories).
+        raw: The same without the temperature.
+        by_network: Each network's softmax, averaged over the product's images.
+    """
+
+    first_images: tuple[LabelledImage, ...]
+    labels: NDArray[np.int64]
+    products: NDArray[np.int64]
+    confidences: Probabilities
+    raw: Probabilities
+    by_network: Mapping[str, Probabilities]
 
 
 def measure(
@@ -118,84 +125,81 @@ def measure(
 
     Args:
         predictor: Of the release.
-        release: Whose categories the labels must be.
+        release: Whose categories the labels must be, and whose policy decides.
         images: From `jobs.labels.labelled_images`.
         config: Batch size and decoding threads.
 
     Returns:
-        One row a product.
+        One entry a product.
 
     Raises:
         UsageError: If a label is not a category of the release.
         RunFailed: If no image could be decoded.
     """
-    from jobs.dataset import read_shard
-
     ids = [category.category_id for category in release.categories]
     check_labels(images, ids, taxonomy=f"release {release.release_id} (taxonomy {release.taxonomy_version})")
-    wanted = {image.key: image for image in images}
-    found: list[LabelledImage] = []
-    parts: dict[str, list[Probabilities]] = defaultdict(list)
-    failed = 0
-    by_shard: dict[Path, set[tuple[str, int, str]]] = defaultdict(set)
-    for image in images:
-        by_shard[image.shard].add(image.key)
-    for shard, keys_there in sorted(by_shard.items()):  # an older file may hold a content that came back
-        reader = read_shard(
-            shard,
-            side_px=predictor.decode_px,
-            batch_size=config.batch_size,
-            workers=config.decode_workers,
-            wanted=keys_there,
+    looks: list[tuple[Level, ...]] = []
+    firsts: list[LabelledImage] = []
+    labels: list[NDArray[np.int64]] = []
+    answers: list[Answer] = []
+    best: list[tuple[NDArray[np.integer[Any]], NDArray[np.floating[Any]]]] = []
+    answered = failed = 0
+    for found in products(predictor, images, config):
+        failed += len(found.failed)
+        answered += len(found.images)
+        if not found.images:
+            continue
+        some = put_together(release, found)
+        firsts += some.first_images
+        labels.append(some.labels)
+        best.append((some.confidences.argmax(axis=1), some.confidences.max(axis=1)))
+        looks.append(
+            tuple(
+                look(ids, depth, some.labels, some.confidences, raw=some.raw, by_network=some.by_network)
+                for depth in depths(ids)
+            )
         )
-        for batch in reader:
-            keys = _keys(batch.columns)
-            chosen = [place for place, error in enumerate(batch.errors) if not error]
-            failed += len(keys) - len(chosen)
-            if not chosen:
-                continue
-            found += [wanted[keys[place]] for place in chosen]
-            answers = predictor.predict(batch.images[chosen])
-            for name, rows in {**answers.by_network, "": answers.confidences}.items():
-                parts[name].append(rows)
-    if not found:
-        raise RunFailed(f"none of the {len(images)} labelled images could be decoded; ingest the catalog again")
-    return _measured(release, found, {name: np.concatenate(rows) for name, rows in parts.items()}, failed)
-
-
-def _keys(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, int, str]]:
-    names = ("product_id", "image_no", "image_sha256")
-    return [(str(p), int(n), str(s)) for p, n, s in zip(*(columns[name] for name in names), strict=True)]
-
-
-def _measured(
-    release: Release, found: Sequence[LabelledImage], parts: Mapping[str, Probabilities], failed: int
-) -> Measured:
-    """Sort images by product, and give each product its row."""
-    order = sorted(range(len(found)), key=lambda place: (found[place].product_id, found[place].image_no))
-    images = [found[place] for place in order]
-    rows = {name: part[order] for name, part in parts.items()}
-    confidences = rows.pop("")
-    product_ids, firsts, products = np.unique(
-        [image.product_id for image in images], return_index=True, return_inverse=True
-    )
-    ids = [category.category_id for category in release.categories]
-    by_network = {
-        name: np.asarray([own.mean(axis=0) for own in by_product(part, products)], np.float32)
-        for name, part in rows.items()
-    }
-    weights = {network.architecture: network.ensemble_weight for network in release.networks}
-    raw = combine(rows, weights=weights, temperature=1.0)
-    decided = [distribution_of_product(ids, own) for own in by_product(confidences, products)]
+        rows = by_product(found.rows[CONFIDENCES], some.products)
+        answers += [answer_of_product(ids, own, release.policy) for own in rows]
+    refuse_none(answered, images)
+    order = np.array(sorted(range(len(firsts)), key=lambda place: firsts[place].product_id))
     return Measured(
-        product_ids=tuple(map(str, product_ids)),
-        labels=np.array([ids.index(images[first].category_id) for first in firsts]),
-        first_images=tuple(images[first] for first in firsts),
-        products=np.asarray(products, np.int64),
-        image_by_network=rows,
-        image_confidences=confidences,
-        by_network=by_network,
-        raw=np.asarray([distribution_of_product(ids, own) for own in by_product(raw, products)], np.float32),
-        confidences=np.asarray(decided, np.float32),
+        product_ids=tuple(firsts[place].product_id for place in order),
+        labels=np.concatenate(labels)[order],
+        first_images=tuple(firsts[place] for place in order),
+        winners=np.concatenate([winners for winners, _ in best])[order],
+        confidences=np.concatenate([highest for _, highest in best])[order],
+        answers=tuple(answers[place] for place in order),
+        levels=tuple(joined(parts, order) for parts in zip(*looks, strict=True)),
+        images=answered,
         failed=failed,
+    )
+
+
+def put_together(release: Release, found: Answered) -> Together:
+    """Give each product its distributions.
+
+    Args:
+        release: That answered.
+        found: The images of whole products, those of one product beside each other.
+    """
+    ids = [category.category_id for category in release.categories]
+    names = [image.product_id for image in found.images]
+    starts = [place for place, name in enumerate(names) if not place or names[place - 1] != name]
+    index = np.zeros(len(names), np.int64)
+    index[starts[1:]] = 1
+    index = np.cumsum(index)
+    networks = {name: rows for name, rows in found.rows.items() if name != CONFIDENCES}
+    weights = {network.architecture: network.ensemble_weight for network in release.networks}
+    firsts = tuple(found.images[start] for start in starts)
+    return Together(
+        first_images=firsts,
+        labels=np.array([ids.index(image.category_id) for image in firsts]),
+        products=index,
+        confidences=distributions(ids, found.rows[CONFIDENCES], index),
+        raw=distributions(ids, combine(networks, weights=weights, temperature=1.0), index),
+        by_network={
+            name: np.asarray([own.mean(axis=0) for own in by_product(rows, index)], np.float32)
+            for name, rows in networks.items()
+        },
     )

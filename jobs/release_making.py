@@ -14,7 +14,8 @@ from typing import Any
 
 from jobs.config import UsageError
 from jobs.evaluate import figures
-from jobs.labels import LabelledImage, data_sha256
+from jobs.labelled_answers import by_image
+from jobs.labels import LabelledImage, check_labels, data_sha256
 from jobs.measure import EvaluateConfig, measure
 from jobs.release_copies import check_new, release_written
 from models.calibrated import calibrated
@@ -67,11 +68,13 @@ def finished_release(
     place = scratch / "draft"
     shutil.rmtree(place, ignore_errors=True)
     save_release(draft, place, weights=weights)
-    seen = measure(EnsemblePredictor(draft, place), draft, fitted_on, reading)
+    ids = [category.category_id for category in draft.categories]
+    check_labels(fitted_on, ids, taxonomy=f"release {draft.release_id} (taxonomy {draft.taxonomy_version})")
+    seen = by_image(EnsemblePredictor(draft, place), fitted_on, ids, reading)
     release = calibrated(
         draft,
-        seen.image_by_network,
-        seen.labels[seen.products],
+        seen.by_network,
+        seen.labels,
         products=seen.products,
         target=promise.target_precision,
         floor=promise.floor,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import combine, fit_ensemble
-from models.products import by_product, distribution_of_product
+from models.products import distributions
 from models.release import Release
 from models.spec import Probabilities
 from models.thresholds import FLOOR, TARGET_PRECISION, fit_thresholds
@@ -44,8 +44,8 @@ def calibrated(
     confidences = combine(by_network, weights=shares, temperature=temperature)
     ids = [category.category_id for category in release.categories]
     if products is not None:
-        rows = [distribution_of_product(ids, own) for own in by_product(confidences, products)]
-        confidences, labels = np.asarray(rows, np.float32), labels[np.unique(products, return_index=True)[1]]
+        confidences = distributions(ids, confidences, products)
+        labels = labels[np.unique(products, return_index=True)[1]]
     return replace(
         release,
         networks=tuple(replace(one, ensemble_weight=shares[one.architecture]) for one in release.networks),

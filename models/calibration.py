@@ -7,7 +7,7 @@ The ensemble is a weighted mean of the networks' softmaxes. One temperature T th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ SHARES_SPREAD = 1.0
 
 _TINY = 1e-12
 
+_ROWS = 1024
+"""Examples that are looked at in one go: the arithmetic is in float64, and of all at once it would fill the memory."""
+
 
 def combine(
     by_network: Mapping[str, Probabilities], *, weights: Mapping[str, float], temperature: float
@@ -37,8 +40,11 @@ def combine(
     Returns:
         float32 (batch, categories), each row sums to 1.
     """
-    mixture = sum(weights[name] * np.asarray(part, np.float64) for name, part in by_network.items())
-    return np.asarray(_softened(np.asarray(mixture), temperature), np.float32)
+    parts = [(weights[name], np.asarray(part)) for name, part in by_network.items()]
+    whole = np.empty(parts[0][1].shape, np.float32)
+    for own in _slices(len(whole)):
+        whole[own] = _softened(_mixture(parts, own), temperature)
+    return whole
 
 
 def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) -> float:
@@ -73,17 +79,20 @@ def fit_ensemble(
     from scipy.optimize import minimize  # half a second that serving need not pay
 
     names = list(by_network)
-    parts = np.stack([np.asarray(by_network[name], np.float64) for name in names])
-    rows = np.arange(len(labels))
+    parts = [np.asarray(by_network[name]) for name in names]
 
     def loss(point: NDArray[np.float64]) -> float:
         free = point[:-1] - point[:-1].mean()
         penalty = (free**2).sum() / (2 * SHARES_SPREAD**2) + point[-1] ** 2 / (2 * TEMPERATURE_SPREAD**2)
         if not len(labels):
             return float(penalty)
-        mixture = np.tensordot(_shares(free), parts, axes=1)
-        softened = _softened(mixture, float(np.exp(point[-1])))
-        return float(penalty - np.log(np.maximum(softened[rows, labels], _TINY)).sum()) / len(labels)
+        shared = list(zip(_shares(free).tolist(), parts, strict=True))
+        likelihood = 0.0
+        for own in _slices(len(labels)):
+            softened = _softened(_mixture(shared, own), float(np.exp(point[-1])))
+            true = softened[np.arange(len(softened)), labels[own]]
+            likelihood += float(np.log(np.maximum(true, _TINY)).sum())
+        return float(penalty - likelihood) / len(labels)
 
     limits = [(-8.0, 8.0)] * len(names) + [(math.log(0.05), math.log(20.0))]
     found = minimize(loss, np.zeros(len(names) + 1), method="L-BFGS-B", bounds=limits)
@@ -139,6 +148,14 @@ def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
     # A plain sum depends on the order in its last digit, and the last digit can decide a tie.
     means = {category_id: math.fsum(parts) / len(tops) for category_id, parts in confidences.items()}
     return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _slices(count: int) -> Iterator[slice]:
+    return (slice(start, start + _ROWS) for start in range(0, count, _ROWS))
+
+
+def _mixture(parts: Sequence[tuple[float, Probabilities]], own: slice) -> NDArray[np.float64]:
+    return np.asarray(sum(share * np.asarray(part[own], np.float64) for share, part in parts))
 
 
 def _softened(mixture: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:

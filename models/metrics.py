@@ -3,61 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.spec import Probabilities
-
-Labels = NDArray[np.integer[Any]]
+from models.levels import Level
 
 EXACT_DIFFERENCES = 5_000
 
 
-def level_names(category_ids: Sequence[str], depth: int) -> list[str]:
-    """Return each category's node at a depth: `a.b.c` at 2 is `a.b`; a category that is no deeper is itself."""
-    return [".".join(category_id.split(".")[:depth]) for category_id in category_ids]
-
-
-def fold(rows: Probabilities, labels: Labels, names: Sequence[str]) -> tuple[Probabilities, Labels, list[str]]:
-    """Sum columns that have the same name.
-
-    Args:
-        rows: (examples, columns).
-        labels: Index of the true column of each example.
-        names: Of the columns; equal ones become one.
-
-    Returns:
-        The summed columns, the labels as indices into them, and their names, sorted.
-    """
-    kept, place = np.unique(np.asarray(names, object), return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    starts = np.searchsorted(place[order], np.arange(len(kept)))
-    summed = np.add.reduceat(rows[:, order], starts, axis=1, dtype=np.float64)
-    return np.asarray(summed, np.float32), place[labels], kept.tolist()
-
-
-def quality(rows: Probabilities, labels: Labels, names: Sequence[str]) -> dict[str, Any]:
+def quality(level: Level) -> dict[str, Any]:
     """Measure answers at one level of the taxonomy.
 
     Args:
-        rows: Calibrated confidences, (examples, columns).
-        labels: Index of the true column of each example.
-        names: Of the columns.
+        level: What is known of each example.
 
     Returns:
         `top1`, `top3`, `macro_f1` (over the categories that occur); `categories`: precision, recall, F1 and counts of
-        each; `confusion`: rows are true, columns are answered, in the order of `names`.
+        each; `confusion`: [true category, answered category, examples] wherever there are any, the most frequent first.
     """
-    winners = rows.argmax(axis=1)
-    # Of equal columns the first is the surer one, as for the winner: a category tied at 0 is no third answer.
-    first_three = np.argsort(-rows, axis=1, kind="stable")[:, :3]
-    confusion = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(confusion, (labels, winners), 1)
-    right, answered, real = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
+    size = len(level.names)
+    right = np.bincount(level.labels[level.hits], minlength=size)
+    answered, real = np.bincount(level.winners, minlength=size), np.bincount(level.labels, minlength=size)
     categories = [
         {
             "category_id": name,
@@ -67,15 +36,24 @@ def quality(rows: Probabilities, labels: Labels, names: Sequence[str]) -> dict[s
             "recall": _share(right[i], real[i]),
             "f1": _share(2 * right[i], answered[i] + real[i]),
         }
-        for i, name in enumerate(names)
+        for i, name in enumerate(level.names)
     ]
     return {
-        "top1": float((winners == labels).mean()),
-        "top3": float((first_three == labels[:, None]).any(axis=1).mean()),
+        "top1": float(level.hits.mean()),
+        "top3": float(level.ranked.mean()),
         "macro_f1": float(np.mean([2 * right[i] / (answered[i] + real[i]) for i in np.flatnonzero(real)])),
         "categories": categories,
-        "confusion": confusion.tolist(),
+        "confusion": _confusion(level),
     }
+
+
+def _confusion(level: Level) -> list[tuple[str, str, int]]:
+    """Count pairs; of thousands of categories nearly all pairs never occur."""
+    size = len(level.names)
+    pairs, counts = np.unique(level.labels.astype(np.int64) * size + level.winners, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    found = zip(pairs[order].tolist(), counts[order].tolist(), strict=True)
+    return [(level.names[pair // size], level.names[pair % size], count) for pair, count in found]
 
 
 def reliability(

@@ -68,3 +68,19 @@ def distribution_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]])
         return np.asarray(rows[0], np.float64)
     combined: Mapping[str, float] = combine_images([dict(best(ids, row)) for row in rows])
     return np.array([combined.get(category_id, 0.0) for category_id in ids])
+
+
+def distributions(
+    ids: Sequence[str], rows: NDArray[np.floating[Any]], products: NDArray[np.integer[Any]]
+) -> NDArray[np.float32]:
+    """Return `distribution_of_product` of each product, (products, categories).
+
+    Args:
+        ids: Of the columns.
+        rows: Calibrated confidences, (images, categories), in order of their products' indices.
+        products: Of each image the index of its product, ascending from 0.
+    """
+    whole = np.empty((int(products[-1]) + 1 if len(products) else 0, len(ids)), np.float32)
+    for index, own in enumerate(by_product(rows, products)):
+        whole[index] = distribution_of_product(ids, own)
+    return whole

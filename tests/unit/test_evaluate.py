@@ -14,7 +14,8 @@ from jobs.cli_models import _short
 from jobs.config import RunFailed
 from jobs.evaluate import decisions, run, usual_part
 from jobs.evaluation_page import worst_mistakes, write
-from jobs.measure import EvaluateConfig, Measured, _measured, measure
+from jobs.labelled_answers import Answered
+from jobs.measure import EvaluateConfig, Measured, measure, put_together
 from models.calibration import combine
 from models.release import Release
 from models.spec import Category, Images, Predictions
@@ -34,7 +35,7 @@ def test_a_product_is_what_its_images_say_together(config: EvaluateConfig) -> No
     assert found.product_ids == ("p1", "p2", "p3", "p4", "p5")
     assert found.labels.tolist() == [0, 1, 2, 2, 0]
     assert found.hits.tolist() == [True, True, False, False, True]
-    assert found.confidences[4].tolist() == pytest.approx([(0.9 + 0.9 + 0.05) / 3, 0.05, (0.05 + 0.05 + 0.9) / 3])
+    assert found.confidences.tolist() == pytest.approx([0.9, 0.9, 0.9, 0.9, (0.9 + 0.9 + 0.05) / 3])
     assert (found.images, found.failed) == (7, 0)
 
 
@@ -131,7 +132,7 @@ def test_before_and_after_differ_by_the_temperature_alone(config: EvaluateConfig
     parts = {"efficientnetb0": rows[0], "xception": rows[1]}
     for temperature, same in ((1.0, True), (0.5, False)):
         answered = combine(parts, weights=dict.fromkeys(parts, 0.5), temperature=temperature)
-        found = _measured(release, images, {**parts, "": answered}, 0)
+        found = put_together(release, Answered(images, {**parts, "": answered}))
         assert np.allclose(found.raw, found.confidences, atol=1e-5) == same
 
 
@@ -177,12 +178,11 @@ def test_a_page_of_many_categories_names_the_confusions(config: EvaluateConfig, 
     document, measured, release = run([Path("one")], config, load)
     leaf = document["levels"][0]
     leaf["categories"] = [{**leaf["categories"][0], "category_id": f"c{number:03d}"} for number in range(200)]
-    leaf["confusion"] = (np.eye(200, dtype=int) * 7).tolist()
-    leaf["confusion"][3][170] = 5
-    leaf["confusion"][4][9] = 2
+    alone = [(f"c{number:03d}", f"c{number:03d}", 7) for number in range(200)]
+    leaf["confusion"] = [*alone, ("c003", "c170", 5), ("c004", "c009", 2)]
     told, page = write(tmp_path, document, measured, release)
     assert json.loads(told.read_text(encoding="utf-8")) == json.loads(json.dumps(document))
-    assert "    [7, 0, 0" in told.read_text(encoding="utf-8")
+    assert '        ["c003", "c170", 5],\n' in told.read_text(encoding="utf-8")
     text = page.read_text(encoding="utf-8")
     assert text.count('<table class="confusion">') == 1, "that of the two groups"
     start = text.index("What was taken for what")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from models.metrics import fold, level_names, mcnemar, quality, reliability, risk_coverage
+from models.levels import Level, among_first, depths, fold, joined, level_names, look
+from models.metrics import mcnemar, quality, reliability, risk_coverage
+from models.spec import Probabilities
 
 IDS = ["a.x.one", "a.x.two", "a.y.three", "b"]
 ROWS = np.array(
@@ -22,8 +28,13 @@ ROWS = np.array(
 LABELS = np.array([0, 1, 0, 3])
 
 
+def seen(rows: Probabilities, labels: NDArray[np.integer[Any]], ids: Sequence[str], depth: int = 3) -> Level:
+    """Look at one network's answers that no temperature changes."""
+    return look(ids, depth, labels, rows, raw=rows, by_network={"one": rows})
+
+
 def test_quality_by_hand() -> None:
-    found = quality(ROWS, LABELS, IDS)
+    found = quality(seen(ROWS, LABELS, IDS))
     assert (found["top1"], found["top3"]) == (0.5, 0.75)
     one, two, three, b = found["categories"]
     assert (one["precision"], one["recall"], one["f1"]) == (0.5, 0.5, 0.5)
@@ -31,15 +42,20 @@ def test_quality_by_hand() -> None:
     assert (three["precision"], three["recall"], three["f1"]) == (None, None, None)
     assert (b["precision"], b["recall"], b["f1"]) == (0.5, 1.0, pytest.approx(2 / 3))
     assert found["macro_f1"] == pytest.approx((0.5 + 0 + 2 / 3) / 3)
-    assert found["confusion"] == [[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+    assert found["confusion"] == [
+        ("a.x.one", "a.x.one", 1),
+        ("a.x.one", "b", 1),
+        ("a.x.two", "a.x.one", 1),
+        ("b", "b", 1),
+    ]
 
 
 def test_a_tie_is_ranked_as_the_winner_is() -> None:
     """A true category at 0 beside one at 1.0 was once counted among the first three."""
     certain = np.array([[1.0, 0, 0, 0, 0]] * 5, np.float32)
-    assert quality(certain, np.arange(5), list("abcde"))["top3"] == pytest.approx(3 / 5)
+    assert quality(seen(certain, np.arange(5), list("abcde")))["top3"] == pytest.approx(3 / 5)
     even = np.full((5, 5), 0.2, np.float32)
-    found = quality(even, np.arange(5), list("abcde"))
+    found = quality(seen(even, np.arange(5), list("abcde")))
     assert (found["top1"], found["top3"]) == (pytest.approx(1 / 5), pytest.approx(3 / 5))
 
 
@@ -48,8 +64,49 @@ def test_one_level_up_siblings_are_one() -> None:
     assert names == ["a.x", "a.y", "b"]
     np.testing.assert_allclose(rows, [[0.9, 0.1, 0], [0.9, 0.1, 0], [0.3, 0.3, 0.4], [0.1, 0.2, 0.7]], atol=1e-6)
     assert labels.tolist() == [0, 0, 0, 2]
-    assert quality(rows, labels, names)["top1"] == 0.75
+    assert quality(seen(ROWS, LABELS, IDS, 2))["top1"] == 0.75
     assert level_names(IDS, 1) == ["a", "a", "a", "b"]
+    assert depths(IDS) == [3, 2, 1]
+
+
+def test_pairs_are_counted_the_most_frequent_first() -> None:
+    rows = np.eye(3, dtype=np.float32)[[2, 2, 0, 1]]
+    found = quality(seen(rows, np.array([1, 1, 0, 1]), ["c", "b", "a"]))
+    assert found["confusion"] == [("b", "a", 2), ("b", "b", 1), ("c", "c", 1)]
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda width: st.lists(
+            st.tuples(st.lists(st.sampled_from([0.0, 0.2, 0.5]), min_size=width, max_size=width), st.integers(0, 99)),
+            min_size=1,
+            max_size=30,
+        )
+    )
+)
+def test_the_first_three_are_those_of_a_stable_sort(examples: list[tuple[list[float], int]]) -> None:
+    rows = np.array([row for row, _ in examples], np.float32)
+    labels = np.array([number % rows.shape[1] for _, number in examples])
+    sorted_ones = np.argsort(-rows, axis=1, kind="stable")[:, :3]
+    np.testing.assert_array_equal(among_first(rows, labels), (sorted_ones == labels[:, None]).any(axis=1))
+
+
+@given(st.permutations(range(8)), st.integers(1, 7))
+def test_parts_looked_at_one_by_one_are_the_whole(order: list[int], cut: int) -> None:
+    """Each array of a level: in parts and in another order as at once."""
+    random = np.random.default_rng(5)
+    ids = ["a.x", "a.y", "b.z"]
+    rows, raw, other = (random.dirichlet(np.ones(3), 8).astype(np.float32) for _ in range(3))
+    labels = random.integers(0, 3, 8)
+
+    def of(own: Any) -> Level:
+        return look(ids, 1, labels[own], rows[own], raw=raw[own], by_network={"one": rows[own], "two": other[own]})
+
+    found, whole = joined([of(slice(0, cut)), of(slice(cut, 8))], np.array(order)), of(np.array(order))
+    for name in ("labels", "winners", "confidences", "ranked", "raw_winners", "raw_confidences"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name), err_msg=name)
+    for name in ("one", "two"):
+        np.testing.assert_array_equal(found.by_network[name], whole.by_network[name])
 
 
 def test_reliability_by_hand() -> None:

@@ -69,7 +69,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 
 def test_evaluation_answers_every_product_as_publish_does(places: Places) -> None:
     measured = measure(Dreamer(), RELEASE, labelled_images(places), EvaluateConfig(places, batch_size=7))
-    evaluated = dict(zip(measured.product_ids, measured.answers(RELEASE), strict=True))
+    evaluated = dict(zip(measured.product_ids, measured.answers, strict=True))
 
     config = PredictConfig("run-1", (DAY,), places, Path("unused"), batch_size=5)
     (shard,) = shards(places.images, [DAY])
