@@ -12,6 +12,7 @@ BRIGHTNESS = 0.15
 SHIFT_PX = 3
 ERASED_SHARE = 0.3
 SMALLEST_ERASED, LARGEST_ERASED = 0.02, 0.2
+LIGHT_SHIFT_PX = 1
 
 
 def augment(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
@@ -47,12 +48,9 @@ def augment_article(square: NDArray[np.uint8], random: np.random.Generator) -> N
     Returns:
         uint8 (side_px, side_px, 3), RGB, 0-255.
     """
-    side_px = square.shape[0]
-    mirrored = square[:, ::-1] if random.random() < 0.5 else square
-    padded = np.pad(mirrored, ((SHIFT_PX, SHIFT_PX), (SHIFT_PX, SHIFT_PX), (0, 0)))
-    top, left = random.integers(0, 2 * SHIFT_PX + 1, size=2)
-    moved = padded[top : top + side_px, left : left + side_px].copy()
+    moved = _mirrored_and_moved(square, random, SHIFT_PX)
     if random.random() < ERASED_SHARE:
+        side_px = square.shape[0]
         area = side_px**2 * random.uniform(SMALLEST_ERASED, LARGEST_ERASED)
         shape = np.exp(random.uniform(-1, 1))
         height = int(np.clip(np.sqrt(area * shape), 1, side_px))
@@ -60,3 +58,27 @@ def augment_article(square: NDArray[np.uint8], random: np.random.Generator) -> N
         top, left = random.integers(0, side_px - height + 1), random.integers(0, side_px - width + 1)
         moved[top : top + height, left : left + width] = random.integers(0, 256)
     return moved
+
+
+def augment_article_lightly(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Mirror half of the images and move each by up to 1 px over black.
+
+    For the last epochs of a network that is right of changed articles as often as of unchanged ones: it then learns
+    from images as it will see them (He et al., 2019, arXiv:1909.09148, refine on clean data after augmented data).
+
+    Args:
+        square: uint8 (side_px, side_px, 3), RGB, 0-255; stays as it is.
+        random: Decides; the same generator state gives the same image.
+
+    Returns:
+        uint8 (side_px, side_px, 3), RGB, 0-255.
+    """
+    return _mirrored_and_moved(square, random, LIGHT_SHIFT_PX)
+
+
+def _mirrored_and_moved(square: NDArray[np.uint8], random: np.random.Generator, shift_px: int) -> NDArray[np.uint8]:
+    side_px = square.shape[0]
+    mirrored = square[:, ::-1] if random.random() < 0.5 else square
+    padded = np.pad(mirrored, ((shift_px, shift_px), (shift_px, shift_px), (0, 0)))
+    top, left = random.integers(0, 2 * shift_px + 1, size=2)
+    return padded[top : top + side_px, left : left + side_px].copy()

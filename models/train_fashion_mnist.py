@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from models import fashion_mnist
 from models.arrays import Arrays, enlarged
-from models.augmentation import augment_article
+from models.augmentation import augment_article, augment_article_lightly
 from models.calibrated import calibrated
 from models.calibration import calibration_error, combine
 from models.card import NAME, model_card
@@ -71,6 +71,7 @@ PLANS = {
     "efficientnetb0": Plan(56, replace(ONE_CYCLE, epochs=20, learning_rate=2e-3), 128),
     "xception": Plan(71, replace(ONE_CYCLE, epochs=10, learning_rate=5e-4, unfreeze_from="block5_sepconv1_act"), 64),
 }
+AUGMENTATIONS = {"full": augment_article, "light": augment_article_lightly}
 DECODE_PX = max(plan.input_px for plan in PLANS.values())
 
 
@@ -110,6 +111,12 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
         "--label-smoothing", action="append", default=[], help=f"share of the label spread over all; {own}"
     )
     parser.add_argument("--unfreeze-from", action="append", default=[], help=f"first layer that is trained; {own}")
+    parser.add_argument(
+        "--augmentation",
+        action="append",
+        default=["full"],
+        help=f"full or light (for the last epochs); default full; {own}",
+    )
     parser.add_argument("--mixed-precision", action="store_true", help="compute in float16; pays on accelerators")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--limit", type=int, default=0, help="train on this many articles only; 0 is all")
@@ -121,6 +128,8 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     options.network = options.network or list(PLANS)
     for name in PLANS:
         start = _of(options.start_from, name)
+        if (given := _of(options.augmentation, name)) not in AUGMENTATIONS:
+            parser.error(f"--augmentation of {name} is {given!r}; expected {' or '.join(AUGMENTATIONS)}")
         if name in options.network and _of(options.unfreeze_from, name) and (start or NOTHING) == NOTHING:
             parser.error(f"{name} starts from nothing and is trained whole; leave --unfreeze-from out for it")
         if name not in options.network and not (Path(start or "") / MANIFEST).is_file():
@@ -140,7 +149,6 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
         squares[held],
         labels[held],
         seed=options.seed,
-        change=augment_article,
         side_px=DECODE_PX,
     )
     told: dict[str, Any] = {
@@ -213,19 +221,13 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         if step % 100 == 0 or step == steps:
             log.info("%s, epoch %s of %s, step %s of %s: %s", name, epoch, recipe.epochs, step, steps, values)
 
-    data = replace(data, batch_size=plan.batch_size)
+    augmentation = str(_of(options.augmentation, name))
+    data = replace(data, batch_size=plan.batch_size, change=AUGMENTATIONS[augmentation])
     with alone(task.work_dir):
         model, progress = train(task, recipe, data, start=begin, watch=watch)
         weights = save_half(model, task.work_dir)
-    return (
-        network,
-        weights,
-        {
-            "starts_from": Path(start).name,
-            **progress.told(recipe),
-            "seconds": round(sum(epoch["seconds"] for epoch in progress.history)),
-        },
-    )
+    told = {"starts_from": Path(start).name, "augmentation": augmentation, **progress.told(recipe)}
+    return network, weights, told | {"seconds": round(sum(epoch["seconds"] for epoch in progress.history))}
 
 
 def _recipe(name: str, start: str, options: argparse.Namespace) -> Recipe:

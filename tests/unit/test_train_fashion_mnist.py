@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from models import checkpoints, fashion_mnist, train_fashion_mnist
+from models.arrays import Arrays
 from models.fashion_mnist import Articles
-from models.recipe import CHECKPOINT
+from models.recipe import CHECKPOINT, Batch
 from models.registry import ARCHITECTURES
 from models.release import load_release, save_release
 from models.train_fashion_mnist import ONE_CYCLE, Plan, main
@@ -119,6 +121,28 @@ def test_networks_are_trained_beside_each_other_but_none_twice(
     assert call(tmp_path, "p-4", *start, "--network", "one") == 0
     assert beside == [-1, 1, 0]
     assert f"another process trains in {tmp_path / 'work' / 'one'}" in caplog.text
+
+
+def test_each_network_is_fed_as_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: dict[int, set[str]] = {}
+    plain = Arrays.batches
+
+    def batches(self: Arrays, epoch: int) -> Iterator[Batch]:
+        fed.setdefault(self.batch_size, set()).add(self.change.__name__)
+        return plain(self, epoch)
+
+    monkeypatch.setattr(Arrays, "batches", batches)
+    assert call(tmp_path, "l-1", "--epochs", "1", "--augmentation", "two=light") == 0
+    assert fed == {64: {"augment_article"}, 32: {"augment_article_lightly"}}
+    told = load_release(tmp_path / "l-1").training
+    assert (told["one_augmentation"], told["two_augmentation"]) == ("full", "light")
+
+
+def test_an_augmentation_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        call(tmp_path, "m-1", "--augmentation", "two=strong")
+    assert stopped.value.code == 2
+    assert "--augmentation of two is 'strong'; expected full or light" in capsys.readouterr().err
 
 
 def test_what_is_not_trained_needs_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

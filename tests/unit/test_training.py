@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from models import checkpoints, training
-from models.augmentation import augment, augment_article
+from models.augmentation import augment, augment_article, augment_article_lightly
 from models.devices import Device
 from models.inputs import decode_square, network_input
 from models.phases import NetworkInput, learning_rate
@@ -245,7 +245,18 @@ def test_training_evaluation_and_serving_see_the_same_input(tmp_path: Path) -> N
     np.testing.assert_allclose(answered, np.asarray(in_training), atol=1e-5)
 
 
-@pytest.mark.parametrize("change", [augment, augment_article])
+def test_light_changes_move_by_a_pixel_and_mirror() -> None:
+    """All eighteen that there are, and nothing else: what was in the picture is in it but for a pixel at the rim."""
+    square = np.random.default_rng(4).integers(1, 256, (12, 12, 3), np.uint8)
+    found = {augment_article_lightly(square, np.random.default_rng(seed)).tobytes() for seed in range(300)}
+    expected = set()
+    for source in (square, square[:, ::-1]):
+        framed = np.pad(source, ((1, 1), (1, 1), (0, 0)))
+        expected |= {framed[top : top + 12, left : left + 12].tobytes() for top in range(3) for left in range(3)}
+    assert found == expected
+
+
+@pytest.mark.parametrize("change", [augment, augment_article, augment_article_lightly])
 def test_augmentation_keeps_shape_and_kind_and_repeats_itself(change: Any) -> None:
     square = decode_square(jpeg_of(0, shade=120), 40)
     square[:, :8] = 200  # something to be seen moving
