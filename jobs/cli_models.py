@@ -81,6 +81,11 @@ def dataset_options(command: Any) -> Any:
     return first(last(left_out(batch(workers(command)))))
 
 
+known_only_option = click.option(
+    "--known-only", is_flag=True, help="Leave out products whose category the release does not know, and count them."
+)
+
+
 @click.command()
 @click.option("--release", metavar="RELEASE", help="A release's directory or release_id; by default the one in use.")
 @click.option("--compare", nargs=2, metavar="A B", help="Two releases, on products whose category both know.")
@@ -90,6 +95,7 @@ def dataset_options(command: Any) -> Any:
     help="Which products; by default all, or test for a release that finetune or calibrate made.",
 )
 @click.option("--output", "directory", type=click.Path(path_type=Path), help="Where the two files go.")
+@known_only_option
 @dataset_options
 @json_option
 def evaluate(
@@ -233,7 +239,7 @@ def _short(document: dict[str, Any]) -> dict[str, Any]:
         "release_id": document["release_id"],
         "part": f"{document['part']} ({document['part_reason']})" if document["part_reason"] else document["part"],
         **({"leave_out": listed(document["leave_out"])} if document["leave_out"] else {}),
-        **{name: document[name] for name in ("first", "last") if document[name]},
+        **{name: document[name] for name in ("first", "last", "left_out") if document[name]},
         "products": document["products"],
         **{name: leaf[name] for name in ("top1", "top3", "macro_f1", "networks", "agreement")},
         "calibration_error": leaf["calibration"]["after"],

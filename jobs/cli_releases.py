@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from jobs import output
-from jobs.cli_models import dataset_options, promise_options
+from jobs.cli_models import dataset_options, known_only_option, promise_options
 from jobs.cli_options import database_of, json_option
 from jobs.labels import PARTS
 from jobs.settings import Settings
@@ -111,6 +111,7 @@ def import_(as_json: bool, **told: Any) -> None:
 @click.argument("name", metavar="RELEASE")
 @click.option("--release-id", required=True, help="Name of the release to be made.")
 @click.option("--part", type=click.Choice(PARTS[:2]), default="validation", show_default=True, help="Fit on this part.")
+@known_only_option
 @promise_options
 @dataset_options
 @json_option

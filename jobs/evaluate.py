@@ -11,7 +11,6 @@ together by the function that publish calls.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 
 from jobs.config import UsageError
 from jobs.labels import LabelledImage, data_sha256
-from jobs.measure import EvaluateConfig, Measured, measure
+from jobs.measure import EvaluateConfig, Measured, known_to, left_out, measure, named
 from jobs.named import such_as
 from models.calibration import calibration_error
 from models.decision import ancestors
@@ -31,8 +30,6 @@ from models.release import Release
 from models.spec import Predictor
 
 log = logging.getLogger(__name__)
-
-MOST_NAMED = 10
 
 Load = Callable[[Path], tuple[Predictor, Release, float]]
 
@@ -124,27 +121,31 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
         The document, with `comparison` if there are two; the rows of the release that it describes, and that release.
 
     Raises:
-        UsageError: If a label is not a category of the one release, or none is one of the second.
+        UsageError: If a label is not a category of the one release and `known_only` does not leave it out, or none is
+            one of the second.
     """
     images = asked = config.images()
     loaded = [load(directory)[:2] for directory in releases]
     pair = [release for _, release in loaded]
     if len(pair) == 2:
-        both = _known_to(pair, images)
+        both = known_to(pair, images)
         loaded = loaded if both else loaded[1:]
-        asked = both or _known_to(pair[1:], images) or images
+        asked = both or known_to(pair[1:], images) or images
     _refuse_strangers(loaded[-1][1], images)
+    if len(pair) == 1 and config.known_only:
+        asked = known_to(pair, images)
     measured = []
     for predictor, release in loaded:
         log.info("evaluate: %s images of %s", len(asked), release.release_id)
         measured.append(measure(predictor, release, asked, config))
     described = loaded[0][1]
-    document = {**config.told(), **figures(measured[0], described)}
+    without = left_out(images, asked) if len(pair) == 1 and config.known_only else None
+    document = {**config.told(), "left_out": without, **figures(measured[0], described)}
     if len(pair) == 2:
         one, other = pair
         found = compare(measured[0], measured[1], (one, other)) if both else _alone(measured[0], one, other)
         names = {"first": one.release_id, "second": other.release_id}
-        document["comparison"] = {**names, "left_out": _left_out(images, asked), **found}
+        document["comparison"] = {**names, "left_out": left_out(images, asked), **found}
     return document, measured[0], described
 
 
@@ -163,33 +164,16 @@ def _leaves(release: Release) -> set[str]:
     return {category.category_id for category in release.categories}
 
 
-def _known_to(releases: Sequence[Release], images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    known = set.intersection(*map(_leaves, releases))
-    return [image for image in images if image.category_id in known]
-
-
 def _refuse_strangers(release: Release, images: Sequence[LabelledImage]) -> None:
     """Refuse products of another shop altogether; a single label that is wrong is refused by what measures."""
     leaves = _leaves(release)
     labels = {image.category_id for image in images}
     if labels.isdisjoint(leaves | {node for leaf in leaves for node in ancestors(leaf)}):
         raise UsageError(
-            f"release {release.release_id} (taxonomy {release.taxonomy_version}) was to be measured and knows none of "
+            f"{named(release)} was to be measured and knows none of "
             f"the {len(labels):,} labels of the products, {such_as(labels)}; its categories are {such_as(leaves)}; "
             "name a release of your own with --release"
         )
-
-
-def _left_out(images: Sequence[LabelledImage], asked: Sequence[LabelledImage]) -> dict[str, Any]:
-    """Count the products that are not measured on, and name their most frequent categories."""
-    kept = {image.product_id for image in asked}
-    labels = {image.product_id: image.category_id for image in images if image.product_id not in kept}
-    counts = Counter(labels.values())
-    return {
-        "products": len(labels),
-        "categories": len(counts),
-        "named": [name for name, _ in counts.most_common(MOST_NAMED)],
-    }
 
 
 def _alone(measured: Measured, one: Release, other: Release) -> dict[str, Any]:

@@ -161,13 +161,16 @@ def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> di
     return {part: sides[part] for part in parts}
 
 
-def check_labels(images: Iterable[LabelledImage], category_ids: Sequence[str], *, taxonomy: str) -> None:
+def check_labels(
+    images: Iterable[LabelledImage], category_ids: Sequence[str], *, taxonomy: str, or_known_only: bool = False
+) -> None:
     """Refuse labels that are no leaf of a taxonomy.
 
     Args:
         images: Labelled.
         category_ids: The taxonomy's leaves.
         taxonomy: What to call it, as in `release shop-1`.
+        or_known_only: Whether the command has an option that leaves out what is unknown.
 
     Raises:
         UsageError: With the labels, how many images bear them, and what would be right.
@@ -190,7 +193,7 @@ def check_labels(images: Iterable[LabelledImage], category_ids: Sequence[str], *
             told = f"{taxonomy} does not know {len(unknown):,} labels of images: {counted(unknown, counts)}"
         raise UsageError(
             f"{told}; expected one of its {len(leaves):,} categories, {such_as(leaves)}; to look at the others alone, "
-            f"give {leaving_out(unknown)}"
+            f"give {'--known-only, or ' if or_known_only else ''}{leaving_out(unknown)}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +21,8 @@ from models.products import answer_of_product, by_product, distributions
 from models.release import Release
 from models.spec import Predictor, Probabilities
 
+MOST_NAMED = 10
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -32,6 +35,7 @@ class EvaluateConfig:
         leave_out: Categories that are not looked at, with what is below them.
         part: `train`, `validation` or `test`; None is every product.
         part_reason: Why it is this part, where nobody asked for it.
+        known_only: Whether products whose category the release does not know are left out; else they are refused.
         batch_size: Images a call of the networks.
         decode_workers: Threads that decode while the networks compute.
     """
@@ -42,6 +46,7 @@ class EvaluateConfig:
     leave_out: tuple[str, ...] = ()
     part: str | None = None
     part_reason: str = ""
+    known_only: bool = False
     batch_size: int = 32
     decode_workers: int = 2
 
@@ -118,6 +123,29 @@ class Together:
     by_network: Mapping[str, Probabilities]
 
 
+def known_to(releases: Sequence[Release], images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Return the images of products whose category every one of some releases knows."""
+    known = set.intersection(*({category.category_id for category in release.categories} for release in releases))
+    return [image for image in images if image.category_id in known]
+
+
+def left_out(images: Sequence[LabelledImage], asked: Sequence[LabelledImage]) -> dict[str, Any]:
+    """Count the products that are not measured on, and name their most frequent categories."""
+    kept = {image.product_id for image in asked}
+    labels = {image.product_id: image.category_id for image in images if image.product_id not in kept}
+    counts = Counter(labels.values())
+    return {
+        "products": len(labels),
+        "categories": len(counts),
+        "named": [name for name, _ in counts.most_common(MOST_NAMED)],
+    }
+
+
+def named(release: Release) -> str:
+    """Say which release it is, and of what."""
+    return f"release {release.release_id} (taxonomy {release.taxonomy_version})"
+
+
 def measure(
     predictor: Predictor, release: Release, images: Sequence[LabelledImage], config: EvaluateConfig
 ) -> Measured:
@@ -137,7 +165,7 @@ def measure(
         RunFailed: If no image could be decoded.
     """
     ids = [category.category_id for category in release.categories]
-    check_labels(images, ids, taxonomy=f"release {release.release_id} (taxonomy {release.taxonomy_version})")
+    check_labels(images, ids, taxonomy=named(release), or_known_only=True)
     looks: list[tuple[Level, ...]] = []
     firsts: list[LabelledImage] = []
     labels: list[NDArray[np.int64]] = []

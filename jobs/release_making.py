@@ -16,7 +16,7 @@ from jobs.config import UsageError
 from jobs.evaluate import figures
 from jobs.labelled_answers import by_image
 from jobs.labels import LabelledImage, check_labels, data_sha256
-from jobs.measure import EvaluateConfig, measure
+from jobs.measure import EvaluateConfig, known_to, left_out, measure, named
 from jobs.release_copies import check_new, release_written
 from models.calibrated import calibrated
 from models.card import NAME, model_card
@@ -69,7 +69,7 @@ def finished_release(
     shutil.rmtree(place, ignore_errors=True)
     save_release(draft, place, weights=weights)
     ids = [category.category_id for category in draft.categories]
-    check_labels(fitted_on, ids, taxonomy=f"release {draft.release_id} (taxonomy {draft.taxonomy_version})")
+    check_labels(fitted_on, ids, taxonomy=named(draft), or_known_only=True)
     seen = by_image(EnsemblePredictor(draft, place), fitted_on, ids, reading)
     release = calibrated(
         draft,
@@ -117,6 +117,24 @@ def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | Non
     }
 
 
+def _images(release: Release, reading: EvaluateConfig) -> list[LabelledImage]:
+    images = reading.images()
+    if not reading.known_only:
+        return images
+    known = known_to([release], images)
+    without = left_out(images, known)
+    if not known:
+        raise UsageError(f"{named(release)} knows none of the categories of the part {reading.part!r}; name another")
+    if without["products"]:
+        log.info(
+            "of the part %s, %s products are left out, of %s categories that the release does not know",
+            reading.part,
+            without["products"],
+            without["categories"],
+        )
+    return known
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What is told of a release that shall be calibrated anew.
@@ -155,7 +173,7 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
             f"release {before.release_id} learned from the products of the part 'train', on which it is surer than on "
             "new ones; calibrate it with --part validation"
         )
-    parts = {part: replace(told.reading, part=part).images() for part in (told.part, "test")}
+    parts = {part: _images(before, replace(told.reading, part=part)) for part in (told.part, "test")}
     draft = replace(
         before,
         release_id=told.target.name,

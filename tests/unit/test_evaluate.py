@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jobs.cli_models import _short
-from jobs.config import RunFailed
+from jobs.config import RunFailed, UsageError
 from jobs.evaluate import decisions, run, usual_part
 from jobs.evaluation_page import worst_mistakes, write
 from jobs.labelled_answers import Answered
@@ -172,6 +172,26 @@ def test_what_was_not_looked_at_is_told(config: EvaluateConfig, tmp_path: Path) 
     assert (part, short) == (given, {**given, "leave_out": f"{BLUE}, {RED}"})
     assert f"without <bdi>{BLUE}</bdi>, <bdi>{RED}</bdi>, ingested from 2026-11-01 to 2026-11-02." in head
     assert "all parts, ingested to 2026-11-01." in told(replace(config, last=DAY))[2]
+
+
+def test_what_a_release_does_not_know_is_left_out_if_asked_to(config: EvaluateConfig, tmp_path: Path) -> None:
+    """A release of `--min-products` knows fewer categories than the catalog has."""
+    write_labelled(config.places, [("p7", "warm.orange", [0]), ("p8", "warm.pink", [0]), ("p9", "warm.pink", [0])])
+    with pytest.raises(UsageError, match=r"does not know 2 labels .* give --known-only, or --leave-out @FILE"):
+        run([Path("one")], config, load)
+    found = run([Path("one")], replace(config, known_only=True), load)
+    document = found[0]
+    assert document["products"] == 5
+    assert document["left_out"] == {"products": 3, "categories": 2, "named": ["warm.pink", "warm.orange"]}
+    assert _short(document)["left_out"] == document["left_out"]
+    page = write(tmp_path, *found)[1].read_text(encoding="utf-8")
+    assert "all parts, without 3 products of 2 categories that the release does not know." in page
+
+
+def test_nothing_is_left_out_of_what_a_release_knows(config: EvaluateConfig, tmp_path: Path) -> None:
+    plain, asked = (run([Path("one")], one, load)[0] for one in (config, replace(config, known_only=True)))
+    assert (plain.pop("left_out"), asked.pop("left_out")["products"]) == (None, 0)
+    assert plain == asked
 
 
 def test_a_page_of_many_categories_names_the_confusions(config: EvaluateConfig, tmp_path: Path) -> None:

@@ -142,6 +142,25 @@ def test_a_release_is_calibrated_anew_for_other_promises(made: Any, tmp_path: Pa
         recalibrate(told)
 
 
+def test_what_a_release_does_not_know_calibrates_it_only_if_left_out(
+    made: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, _ = made
+    source, target, shop = home / "releases" / "colours-2", tmp_path / "releases" / "colours-3", tmp_path / "shop"
+    shutil.copytree(home / "images", shop / "images")
+    strangers = [(f"hat-{number}", "hats", [0]) for number in range(40)]
+    write_labelled(Places(shop), strangers, version=1)
+    told = Calibration(source, target, "validation", EvaluateConfig(Places(shop)))
+    with pytest.raises(UsageError, match=r"labelled 'hats', .* give --known-only, or --leave-out 'hats'"):
+        recalibrate(told)
+    caplog.set_level("INFO")
+    done = recalibrate(replace(told, reading=replace(told.reading, known_only=True)))
+    assert done["test_products"] == sum(part_of(product) == "test" for product, _, _ in PRODUCTS)
+    hats = sum(part_of(product) == "validation" for product, _, _ in strangers)
+    assert hats
+    assert f"of the part validation, {hats} products are left out, of 1 categories that the release" in caplog.text
+
+
 def test_a_tuned_release_is_measured_on_what_it_has_not_learned(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     home, _ = made
     monkeypatch.setenv("SHELFWISE_HOME", str(home))

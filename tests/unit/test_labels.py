@@ -38,7 +38,7 @@ def test_many_labels_that_a_release_does_not_know_are_told_at_once(config: Evalu
         "does not know 6 labels of images: 'hats.0' (2), 'hats.1' (2), 'hats.2' (2), 'hats.3' (1) and 2 more; expe"
         in (str(told.value))
     )
-    assert str(told.value).endswith("give --leave-out @FILE, a text file of one a line")
+    assert str(told.value).endswith("give --known-only, or --leave-out @FILE, a text file of one a line")
     write_labelled(config.places, [("r1", "cold", [1, 1]), ("r2", "warm", [0])])
     with pytest.raises(
         UsageError,
@@ -139,7 +139,7 @@ def test_what_is_left_out_is_not_looked_at(config: EvaluateConfig) -> None:
 
 def test_an_unknown_label_can_be_left_out(config: EvaluateConfig) -> None:
     write_labelled(config.places, [("p8", "warm.orange", [0, 0])])
-    with pytest.raises(UsageError, match=r"give --leave-out 'warm.orange'"):
+    with pytest.raises(UsageError, match=r"give --known-only, or --leave-out 'warm.orange'"):
         measured_on(config)
     assert "p8" not in measured_on(replace(config, leave_out=("warm.orange",))).product_ids
 
