@@ -141,17 +141,16 @@ def _parquet(spark: SparkSession, where: Place, files: list[Place]) -> DataFrame
 
 
 def _walk(root: Place) -> Iterator[tuple[object, ...]]:
-    """List a directory: the folder is the category, the file name without its ending is the product."""
+    """List a directory: the folders are the category, the file name without its ending is the product."""
     for folder, subfolders, files in os.walk(root) if isinstance(root, Path) else walked(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        category = None if folder == str(root) else PurePosixPath(folder[len(str(root)) :].strip("/")).as_posix()
-        hidden = category is not None and any(part.startswith(".") for part in category.split("/"))
-        if hidden or (category is None and subfolders):
+        parts = PurePosixPath(folder[len(str(root)) :].strip("/")).parts
+        if any(part.startswith(".") for part in parts) or (not parts and subfolders):
             continue
         for name in sorted(files):
             if name and not name.startswith("."):
-                path = PurePosixPath(category or "", name)
-                yield path.stem, 0, path.as_posix(), None, category, None
+                path = PurePosixPath(*parts, name)
+                yield path.stem, 0, path.as_posix(), None, ".".join(parts) or None, None
 
 
 def _listed(spark: SparkSession, rows: Iterable[tuple[object, ...]], places: Places) -> DataFrame:

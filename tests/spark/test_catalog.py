@@ -65,7 +65,7 @@ def test_a_directory_gives_its_folders_as_categories(read: Reader, tmp_path: Pat
         (root / name).write_bytes(b"x")
     assert read(root) == [
         ("h1", 0, "hat/h1.jpg", None, "hat", None),
-        ("s1", 0, "tops/shirt/s1.png", None, "tops/shirt", None),
+        ("s1", 0, "tops/shirt/s1.png", None, "tops.shirt", None),
     ]
     assert base_directory(str(root)) == root
 
