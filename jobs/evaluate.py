@@ -54,9 +54,10 @@ def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float
     A suggested inner node is right if the product belongs below it.
     """
     ids = [category.category_id for category in release.categories]
+    leaves = set(ids)
     found: dict[str, list[bool]] = {"auto": [], "review": [], "suggested_above_leaf": [], "unknown": []}
     for answer, label in zip(measured.answers, measured.labels, strict=True):
-        above = answer.category_id is not None and answer.category_id not in ids
+        above = answer.category_id is not None and answer.category_id not in leaves
         right = answer.category_id == ids[label] or ids[label].startswith(f"{answer.category_id}.")
         found["suggested_above_leaf" if above else answer.status].append(right)
     return {
@@ -133,7 +134,7 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
         asked = both or known_to(pair[1:], images) or images
     _refuse_strangers(loaded[-1][1], images)
     if len(pair) == 1 and config.known_only:
-        asked = known_to(pair, images)
+        asked = known_to(pair, images, or_above=True) or images
     measured = []
     for predictor, release in loaded:
         log.info("evaluate: %s images of %s", len(asked), release.release_id)

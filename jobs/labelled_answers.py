@@ -1,10 +1,11 @@
-"""What networks answer of labelled images, read and decoded as predict does: by product, and by image."""
+"""What networks answer of labelled images, read and decoded as predict does."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,13 +17,12 @@ from jobs.labels import LabelledImage
 from models.spec import Predictor, Probabilities
 
 Key = tuple[str, int, str]
-Row = tuple[LabelledImage, dict[str, NDArray[np.float32]]]
 
 CONFIDENCES = ""
 """Name of the calibrated ensemble's rows, beside those of each network."""
 
-TOGETHER = 256
-"""Images whose products are handed on at once, with a whole distribution of each."""
+HELD_BYTES = 2**30
+"""Of whole distributions, at most, while the images of their products are put together."""
 
 
 class Reading(Protocol):
@@ -44,27 +44,27 @@ class Answered:
     Attributes:
         images: Those that could be decoded.
         rows: By network, and under `CONFIDENCES`, float32 (images, categories).
-        failed: Those that could not.
+        failed: How many could not.
     """
 
     images: Sequence[LabelledImage]
     rows: Mapping[str, Probabilities]
-    failed: Sequence[LabelledImage] = ()
+    failed: int = 0
 
+    @property
+    def products(self) -> NDArray[np.int64]:
+        """Of each image the index of its product, ascending from 0, where the images of a product are neighbours."""
+        names = [image.product_id for image in self.images]
+        return np.cumsum([0, *(one != other for one, other in pairwise(names))], dtype=np.int64)[: len(names)]
 
-@dataclass(frozen=True)
-class ByImage:
-    """What calibration is fitted to, in order of product_id and image_no.
+    def labels(self, category_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the index of each image's true category."""
+        column = {category_id: index for index, category_id in enumerate(category_ids)}
+        return np.array([column[image.category_id] for image in self.images], np.int64)
 
-    Attributes:
-        labels: Index of each image's true category.
-        products: Of each image the index of its product, ascending.
-        by_network: Each network's softmax, float32 (images, categories).
-    """
-
-    labels: NDArray[np.int64]
-    products: NDArray[np.int64]
-    by_network: Mapping[str, Probabilities]
+    def part(self, start: int, stop: int) -> Answered:
+        """Return some of it; none of them failed."""
+        return Answered(self.images[start:stop], {name: rows[start:stop] for name, rows in self.rows.items()})
 
 
 def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Reading) -> Iterator[Answered]:
@@ -86,7 +86,7 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
         for batch in reader:
             found = [wanted[key] for key in _keys(batch.columns)]
             chosen = [place for place, error in enumerate(batch.errors) if not error]
-            failed = [found[place] for place, error in enumerate(batch.errors) if error]
+            failed = len(found) - len(chosen)
             if not chosen:
                 yield Answered([], {}, failed)
                 continue
@@ -95,83 +95,73 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
             yield Answered([found[place] for place in chosen], rows, failed)
 
 
-def products(predictor: Predictor, images: Sequence[LabelledImage], reading: Reading) -> Iterator[Answered]:
-    """Answer images, and hand on products of which every image is answered, with their images in order.
-
-    Distributions over thousands of categories are held only while a product waits for its other images.
-
-    Yields:
-        Products of `TOGETHER` images or little more at a time, at last fewer, and the images that failed until then.
-    """
-    missing = Counter(image.product_id for image in images)
-    held: dict[str, list[Row]] = defaultdict(list)
-    whole: list[str] = []
-    failed: list[LabelledImage] = []
-    for batch in batches(predictor, images, reading):
-        for place, image in enumerate(batch.images):  # copied, as one row would keep its whole batch in memory
-            held[image.product_id].append((image, {name: rows[place].copy() for name, rows in batch.rows.items()}))
-        failed += batch.failed
-        for image in [*batch.images, *batch.failed]:
-            missing[image.product_id] -= 1
-            if not missing[image.product_id] and image.product_id in held:
-                whole.append(image.product_id)
-        if sum(len(held[product_id]) for product_id in whole) >= TOGETHER:
-            yield _joined([held.pop(product_id) for product_id in whole], failed)
-            whole, failed = [], []
-    if held or failed:
-        yield _joined(list(held.values()), failed)
-
-
-def by_image(
-    predictor: Predictor, images: Sequence[LabelledImage], category_ids: Sequence[str], reading: Reading
-) -> ByImage:
-    """Answer images and keep each network's whole distribution of each.
+def answered(
+    predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, without: Set[str] = frozenset()
+) -> Answered:
+    """Answer images, in order of product_id and image_no.
 
     Args:
         predictor: Of the networks.
-        images: Labelled with some of the categories.
-        category_ids: Of the columns.
-        reading: How images are read.
+        images: Any.
+        reading: How they are read.
+        without: Rows that are not kept, a network's or `CONFIDENCES`.
 
-    Raises:
-        RunFailed: If no image could be decoded.
+    Returns:
+        The answers of all that could be decoded.
     """
     order = sorted(images, key=lambda image: (image.product_id, image.image_no))
     place = {image.key: index for index, image in enumerate(order)}
-    answered = np.zeros(len(order), bool)
-    by_network: dict[str, Probabilities] = {}
+    there = np.zeros(len(order), bool)
+    rows: dict[str, Probabilities] = {}
     for batch in batches(predictor, images, reading):
         places = [place[image.key] for image in batch.images]
-        answered[places] = True
-        for name in batch.rows.keys() - {CONFIDENCES}:
-            if name not in by_network:
-                by_network[name] = np.zeros((len(order), len(category_ids)), np.float32)
-            by_network[name][places] = batch.rows[name]
-    refuse_none(int(answered.sum()), images)
-    if not answered.all():
-        by_network = {name: rows[answered] for name, rows in by_network.items()}
-        order = [image for image, is_there in zip(order, answered, strict=True) if is_there]
-    index = {category_id: column for column, category_id in enumerate(category_ids)}
-    return ByImage(
-        labels=np.array([index[image.category_id] for image in order], np.int64),
-        products=np.unique([image.product_id for image in order], return_inverse=True)[1].astype(np.int64),
-        by_network=by_network,
-    )
+        there[places] = True
+        for name, some in batch.rows.items():
+            if name in without:
+                continue
+            if name not in rows:
+                rows[name] = np.empty((len(order), some.shape[1]), np.float32)
+            rows[name][places] = some
+    if not there.all():
+        for name in rows:  # one by one, so that no more than one of them is there twice
+            rows[name] = rows[name][there]
+        order = [image for image, is_there in zip(order, there, strict=True) if is_there]
+    return Answered(order, rows, len(images) - len(order))
 
 
-def refuse_none(answered: int, images: Sequence[LabelledImage]) -> None:
-    """Raise RunFailed if no image could be decoded."""
-    if not answered:
+def whole_products(
+    predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, row_bytes: int
+) -> Iterator[Answered]:
+    """Answer images in parts that have all images of their products, in order of product_id.
+
+    The images of a product lie in any of the dataset's files: for each part those that have some of it are read again,
+    which costs little beside the networks. A part is as large as `HELD_BYTES` allow, but has at least one product.
+
+    Args:
+        predictor: Of the networks.
+        images: Any.
+        reading: How they are read.
+        row_bytes: Of everything that is answered of one image.
+    """
+    by_product: dict[str, list[LabelledImage]] = defaultdict(list)
+    for image in images:
+        by_product[image.product_id].append(image)
+    part: list[LabelledImage] = []
+    for product_id in sorted(by_product):
+        if part and (len(part) + len(by_product[product_id])) * row_bytes > HELD_BYTES:
+            yield answered(predictor, part, reading)
+            part = []
+        part += by_product[product_id]
+    if part:
+        yield answered(predictor, part, reading)
+
+
+def refuse_none(count: int, images: Sequence[LabelledImage]) -> None:
+    """Raise RunFailed if of all images none could be decoded."""
+    if not count:
         raise RunFailed(f"none of the {len(images)} labelled images could be decoded; ingest the catalog again")
 
 
 def _keys(columns: Mapping[str, NDArray[Any]]) -> list[Key]:
     names = ("product_id", "image_no", "image_sha256")
     return [(str(p), int(n), str(s)) for p, n, s in zip(*(columns[name] for name in names), strict=True)]
-
-
-def _joined(products: Sequence[Sequence[Row]], failed: Sequence[LabelledImage]) -> Answered:
-    every = [row for product in products for row in sorted(product, key=lambda row: row[0].image_no)]
-    names = every[0][1] if every else {}
-    rows = {name: np.stack([own[name] for _, own in every]) for name in names}
-    return Answered([image for image, _ in every], rows, failed)

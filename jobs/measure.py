@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.config import Places, UsageError
-from jobs.labelled_answers import CONFIDENCES, Answered, products, refuse_none
+from jobs.labelled_answers import CONFIDENCES, Answered, refuse_none, whole_products
 from jobs.labels import LabelledImage, check_labels, labelled_images
 from models.calibration import combine
-from models.decision import Answer
+from models.decision import Answer, ancestors
 from models.levels import Level, depths, joined, look
 from models.products import answer_of_product, by_product, distributions
 from models.release import Release
 from models.spec import Predictor, Probabilities
 
 MOST_NAMED = 10
+
+TOGETHER = 256
+"""Images that are looked at in one go."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,18 @@ class Together:
     by_network: Mapping[str, Probabilities]
 
 
-def known_to(releases: Sequence[Release], images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """Return the images of products whose category every one of some releases knows."""
+def known_to(
+    releases: Sequence[Release], images: Sequence[LabelledImage], *, or_above: bool = False
+) -> list[LabelledImage]:
+    """Return the images of products whose category every one of some releases knows.
+
+    Args:
+        releases: Which.
+        images: Labelled.
+        or_above: Whether also those labelled with a node above one, for `jobs.labels.check_labels` to refuse.
+    """
     known = set.intersection(*({category.category_id for category in release.categories} for release in releases))
+    known |= {node for leaf in known for node in ancestors(leaf)} if or_above else set()
     return [image for image in images if image.category_id in known]
 
 
@@ -166,42 +178,50 @@ def measure(
     """
     ids = [category.category_id for category in release.categories]
     check_labels(images, ids, taxonomy=named(release), or_known_only=True)
+    row_bytes = 4 * len(ids) * (len(release.networks) + 1)
     looks: list[tuple[Level, ...]] = []
     firsts: list[LabelledImage] = []
-    labels: list[NDArray[np.int64]] = []
+    best: list[tuple[NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.floating[Any]]]] = []
     answers: list[Answer] = []
-    best: list[tuple[NDArray[np.integer[Any]], NDArray[np.floating[Any]]]] = []
-    answered = failed = 0
-    for found in products(predictor, images, config):
-        failed += len(found.failed)
-        answered += len(found.images)
-        if not found.images:
-            continue
-        some = put_together(release, found)
-        firsts += some.first_images
-        labels.append(some.labels)
-        best.append((some.confidences.argmax(axis=1), some.confidences.max(axis=1)))
-        looks.append(
-            tuple(
-                look(ids, depth, some.labels, some.confidences, raw=some.raw, by_network=some.by_network)
-                for depth in depths(ids)
+    count = failed = 0
+    for part in whole_products(predictor, images, config, row_bytes=row_bytes):
+        failed += part.failed
+        count += len(part.images)
+        for found in _pieces(part):
+            some = put_together(release, found)
+            firsts += some.first_images
+            best.append((some.labels, some.confidences.argmax(axis=1), some.confidences.max(axis=1)))
+            looks.append(
+                tuple(
+                    look(ids, depth, some.labels, some.confidences, raw=some.raw, by_network=some.by_network)
+                    for depth in depths(ids)
+                )
             )
-        )
-        rows = by_product(found.rows[CONFIDENCES], some.products)
-        answers += [answer_of_product(ids, own, release.policy) for own in rows]
-    refuse_none(answered, images)
-    order = np.array(sorted(range(len(firsts)), key=lambda place: firsts[place].product_id))
+            rows = by_product(found.rows[CONFIDENCES], some.products)
+            answers += [answer_of_product(ids, own, release.policy) for own in rows]
+    refuse_none(count, images)
+    labels, winners, confidences = (np.concatenate(column) for column in zip(*best, strict=True))
     return Measured(
-        product_ids=tuple(firsts[place].product_id for place in order),
-        labels=np.concatenate(labels)[order],
-        first_images=tuple(firsts[place] for place in order),
-        winners=np.concatenate([winners for winners, _ in best])[order],
-        confidences=np.concatenate([highest for _, highest in best])[order],
-        answers=tuple(answers[place] for place in order),
-        levels=tuple(joined(parts, order) for parts in zip(*looks, strict=True)),
-        images=answered,
+        product_ids=tuple(image.product_id for image in firsts),
+        labels=labels,
+        first_images=tuple(firsts),
+        winners=winners,
+        confidences=confidences,
+        answers=tuple(answers),
+        levels=tuple(joined(parts) for parts in zip(*looks, strict=True)),
+        images=count,
         failed=failed,
     )
+
+
+def _pieces(part: Answered) -> Iterator[Answered]:
+    """Cut products apart into pieces of some `TOGETHER` images, whose arithmetic takes several times their rows."""
+    starts = np.flatnonzero(np.diff(part.products, prepend=-1))
+    begin = 0
+    for start in [*starts[1:].tolist(), len(part.images)]:
+        if start - begin >= TOGETHER or start == len(part.images) > begin:
+            yield part.part(begin, start)
+            begin = start
 
 
 def put_together(release: Release, found: Answered) -> Together:
@@ -212,17 +232,13 @@ def put_together(release: Release, found: Answered) -> Together:
         found: The images of whole products, those of one product beside each other.
     """
     ids = [category.category_id for category in release.categories]
-    names = [image.product_id for image in found.images]
-    starts = [place for place, name in enumerate(names) if not place or names[place - 1] != name]
-    index = np.zeros(len(names), np.int64)
-    index[starts[1:]] = 1
-    index = np.cumsum(index)
+    index = found.products
+    firsts = np.flatnonzero(np.diff(index, prepend=-1))
     networks = {name: rows for name, rows in found.rows.items() if name != CONFIDENCES}
     weights = {network.architecture: network.ensemble_weight for network in release.networks}
-    firsts = tuple(found.images[start] for start in starts)
     return Together(
-        first_images=firsts,
-        labels=np.array([ids.index(image.category_id) for image in firsts]),
+        first_images=tuple(found.images[place] for place in firsts),
+        labels=found.labels(ids)[firsts],
         products=index,
         confidences=distributions(ids, found.rows[CONFIDENCES], index),
         raw=distributions(ids, combine(networks, weights=weights, temperature=1.0), index),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 
 from jobs.config import UsageError
 from jobs.evaluate import figures
-from jobs.labelled_answers import by_image
+from jobs.labelled_answers import CONFIDENCES, answered, refuse_none
 from jobs.labels import LabelledImage, check_labels, data_sha256
 from jobs.measure import EvaluateConfig, known_to, left_out, measure, named
 from jobs.release_copies import check_new, release_written
@@ -69,16 +70,17 @@ def finished_release(
     shutil.rmtree(place, ignore_errors=True)
     save_release(draft, place, weights=weights)
     ids = [category.category_id for category in draft.categories]
-    check_labels(fitted_on, ids, taxonomy=named(draft), or_known_only=True)
-    seen = by_image(EnsemblePredictor(draft, place), fitted_on, ids, reading)
+    seen = answered(EnsemblePredictor(draft, place), fitted_on, reading, without={CONFIDENCES})
+    refuse_none(len(seen.images), fitted_on)
     release = calibrated(
         draft,
-        seen.by_network,
-        seen.labels,
+        seen.rows,
+        seen.labels(ids),
         products=seen.products,
         target=promise.target_precision,
         floor=promise.floor,
     )
+    del seen
     tested = measure(EnsemblePredictor(release, place), release, tested_on, reading)
     opened = sum(release.thresholds[category.category_id] is not None for category in release.categories)
     metrics = measured_metrics(figures(tested, release))
@@ -117,14 +119,13 @@ def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | Non
     }
 
 
-def _images(release: Release, reading: EvaluateConfig) -> list[LabelledImage]:
+def _images(release: Release, reading: EvaluateConfig) -> tuple[list[LabelledImage], int]:
+    """Return a part's images, of categories that the release knows, and how many products are left out."""
     images = reading.images()
-    if not reading.known_only:
-        return images
-    known = known_to([release], images)
-    without = left_out(images, known)
-    if not known:
-        raise UsageError(f"{named(release)} knows none of the categories of the part {reading.part!r}; name another")
+    asked = known_to([release], images, or_above=True) if reading.known_only else images
+    ids = [category.category_id for category in release.categories]
+    check_labels(asked or images, ids, taxonomy=named(release), or_known_only=True)
+    without = left_out(images, asked)
     if without["products"]:
         log.info(
             "of the part %s, %s products are left out, of %s categories that the release does not know",
@@ -132,7 +133,7 @@ def _images(release: Release, reading: EvaluateConfig) -> list[LabelledImage]:
             without["products"],
             without["categories"],
         )
-    return known
+    return asked, without["products"]
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,9 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
             f"release {before.release_id} learned from the products of the part 'train', on which it is surer than on "
             "new ones; calibrate it with --part validation"
         )
-    parts = {part: _images(before, replace(told.reading, part=part)) for part in (told.part, "test")}
+    parts, without = {}, {}
+    for part in (told.part, "test"):
+        parts[part], without[part] = _images(before, replace(told.reading, part=part))
     draft = replace(
         before,
         release_id=told.target.name,
@@ -184,6 +187,7 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
             "calibrated_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "calibrated_on_part": told.part,
             "calibrated_on_sha256": data_sha256(parts[told.part]),
+            **({"left_out_products": json.dumps(without)} if told.reading.known_only else {}),
         },
     )
     weights = {network.architecture: told.source / network.weights_file for network in before.networks}

@@ -130,11 +130,11 @@ def look(
     )
 
 
-def joined(parts: Sequence[Level], order: Labels) -> Level:
-    """Put the examples of several looks at one depth together, in a given order of all of them."""
+def joined(parts: Sequence[Level]) -> Level:
+    """Put the examples of several looks at one depth together, one look after another."""
 
     def whole(name: str) -> NDArray[Any]:
-        return np.asarray(np.concatenate([getattr(part, name) for part in parts])[order])
+        return np.concatenate([getattr(part, name) for part in parts])
 
     first = parts[0]
     return Level(
@@ -146,5 +146,5 @@ def joined(parts: Sequence[Level], order: Labels) -> Level:
         whole("ranked"),
         whole("raw_winners"),
         whole("raw_confidences"),
-        {name: np.concatenate([part.by_network[name] for part in parts])[order] for name in first.by_network},
+        {name: np.concatenate([part.by_network[name] for part in parts]) for name in first.by_network},
     )

@@ -78,9 +78,10 @@ def distributions(
     Args:
         ids: Of the columns.
         rows: Calibrated confidences, (images, categories), in order of their products' indices.
-        products: Of each image the index of its product, ascending from 0.
+        products: Of each image the index of its product, ascending.
     """
-    whole = np.empty((int(products[-1]) + 1 if len(products) else 0, len(ids)), np.float32)
-    for index, own in enumerate(by_product(rows, products)):
+    parts = list(by_product(rows, products))
+    whole = np.empty((len(parts), len(ids)), np.float32)
+    for index, own in enumerate(parts):
         whole[index] = distribution_of_product(ids, own)
     return whole

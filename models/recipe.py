@@ -102,6 +102,7 @@ class Task:
         category_ids: What its outputs mean.
         taxonomy_version: Of these.
         batch_size: Images a step.
+        augmentation: Name of the way in which training images are changed, if there are several.
     """
 
     network: NetworkSpec
@@ -113,6 +114,7 @@ class Task:
     category_ids: tuple[str, ...] = ()
     taxonomy_version: str = ""
     batch_size: int = 0
+    augmentation: str = ""
 
     def description(self, recipe: Recipe) -> dict[str, Any]:
         """Return what must be the same for a checkpoint to be gone on with.
@@ -130,6 +132,7 @@ class Task:
             "seed": recipe.seed,
             "batch_size": self.batch_size,
             "label_smoothing": recipe.label_smoothing,
+            "augmentation": self.augmentation,
         }
 
 

@@ -212,6 +212,7 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         category_ids=ids,
         taxonomy_version=TAXONOMY,
         batch_size=plan.batch_size,
+        augmentation=str(_of(options.augmentation, name)),
     )
 
     def begin(model: Any) -> None:
@@ -221,12 +222,11 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         if step % 100 == 0 or step == steps:
             log.info("%s, epoch %s of %s, step %s of %s: %s", name, epoch, recipe.epochs, step, steps, values)
 
-    augmentation = str(_of(options.augmentation, name))
-    data = replace(data, batch_size=plan.batch_size, change=AUGMENTATIONS[augmentation])
+    data = replace(data, batch_size=plan.batch_size, change=AUGMENTATIONS[task.augmentation])
     with alone(task.work_dir):
         model, progress = train(task, recipe, data, start=begin, watch=watch)
         weights = save_half(model, task.work_dir)
-    told = {"starts_from": Path(start).name, "augmentation": augmentation, **progress.told(recipe)}
+    told = {"starts_from": Path(start).name, "augmentation": task.augmentation, **progress.told(recipe)}
     return network, weights, told | {"seconds": round(sum(epoch["seconds"] for epoch in progress.history))}
 
 

@@ -13,13 +13,13 @@ import pytest
 from jobs.cli_models import _short
 from jobs.config import RunFailed, UsageError
 from jobs.evaluate import decisions, run, usual_part
-from jobs.evaluation_page import worst_mistakes, write
+from jobs.evaluation_page import _matrix, worst_mistakes, write
 from jobs.labelled_answers import Answered
 from jobs.measure import EvaluateConfig, Measured, measure, put_together
 from models.calibration import combine
 from models.release import Release
 from models.spec import Category, Images, Predictions
-from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, write_labelled
+from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, measuring, write_labelled
 
 
 def measured_on(config: EvaluateConfig, release: Release = COLOURS) -> Measured:
@@ -208,6 +208,32 @@ def test_a_page_of_many_categories_names_the_confusions(config: EvaluateConfig, 
     start = text.index("What was taken for what")
     assert start < text.index("c003", start) < text.index("c170", start) < text.index("c004", start)
     assert len(text) < 300_000
+
+
+@pytest.mark.parametrize(("categories", "shown"), [(60, True), (61, False)])
+def test_a_matrix_has_what_it_is_down_and_what_was_answered_across(categories: int, shown: bool) -> None:
+    names = [f"c{number:02d}" for number in range(categories)]
+    level = {
+        "categories": [{"category_id": name} for name in names],
+        "confusion": [("c01", "c01", 9), ("c01", "c59", 4)],
+    }
+    matrix = _matrix(level)
+    assert (matrix is not None) == shown
+    if matrix:
+        assert (matrix[1][1], matrix[1][59], matrix[59][1], sum(map(sum, matrix))) == (9, 4, 0, 13)
+
+
+def test_known_only_refuses_a_parent_all_the_same(config: EvaluateConfig) -> None:
+    """That label is a mistake in the catalog, and not a category of which the release has not learned."""
+    write_labelled(config.places, [("p7", "warm", [0])])
+    with pytest.raises(UsageError, match=r"labelled 'warm', which is not a leaf of .* label them with one"):
+        run([Path("one")], replace(config, known_only=True), load)
+
+
+def test_known_only_of_nothing_but_parents_says_so(tmp_path: Path) -> None:
+    config = measuring(tmp_path, [("p1", "warm", [0]), ("p2", "hats", [1])])
+    with pytest.raises(UsageError, match=r"labelled 'warm', which is not a leaf of"):
+        run([Path("one")], replace(config, known_only=True), load)
 
 
 def test_one_network_agrees_with_nobody(config: EvaluateConfig) -> None:

@@ -158,6 +158,8 @@ def test_what_a_release_does_not_know_calibrates_it_only_if_left_out(
     assert done["test_products"] == sum(part_of(product) == "test" for product, _, _ in PRODUCTS)
     hats = sum(part_of(product) == "validation" for product, _, _ in strangers)
     assert hats
+    left = json.loads(load_release(target).training["left_out_products"])
+    assert left == {"validation": hats, "test": sum(part_of(product) == "test" for product, _, _ in strangers)}
     assert f"of the part validation, {hats} products are left out, of 1 categories that the release" in caplog.text
 
 

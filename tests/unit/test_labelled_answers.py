@@ -12,24 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import jobs.measure
 from jobs import labelled_answers
 from jobs.config import Places, RunFailed
-from jobs.labelled_answers import CONFIDENCES, by_image, products
+from jobs.evaluate import figures
+from jobs.labelled_answers import CONFIDENCES, answered, whole_products
 from jobs.measure import EvaluateConfig, measure
 from models.spec import Category, Images, Predictions
 from tests.labelled import BLUE, COLOURS, GREEN, LEAVES, RED, ColourPredictor, write_labelled
 
 CATEGORIES = 1_500
-
-
-class Counting(ColourPredictor):
-    """Counts the images it was asked about."""
-
-    asked = 0
-
-    def predict(self, images: Images) -> Predictions:
-        self.asked += len(images)
-        return super().predict(images)
+LATER = date(2026, 11, 2)
+ROW_BYTES = 3 * 4 * 3
+"""Of two networks and their ensemble over three colours."""
 
 
 class Wide:
@@ -46,37 +41,64 @@ class Wide:
 WIDE = replace(COLOURS, categories=tuple(Category(f"c{number:04d}", "C") for number in range(CATEGORIES)))
 
 
-def test_a_product_is_handed_on_when_its_last_image_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """The images of p1 and p3 lie in two files; one of p1, and the only one of p5, cannot be decoded."""
+    places = Places(tmp_path)
+    write_labelled(places, [("p3", BLUE, [2, 0]), ("p1", RED, [0, 2, 1]), ("p2", GREEN, [1, 1])])
+    write_labelled(places, [("p1", RED, [-1]), ("p3", BLUE, [1]), ("p5", RED, [-1])], day=LATER, version=1)
+    return places
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (100, [["p1", "p2", "p3"]]),
+        (5, [["p1", "p2"], ["p3"]]),
+        (4, [["p1"], ["p2", "p3"]]),
+        (3, [["p1"], ["p2"], ["p3"]]),
+        (1, [["p1"], ["p2"], ["p3"]]),
+    ],
+)
+def test_products_come_whole_wherever_their_images_lie(
+    places: Places, held: int, expected: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The images of p1 lie in two files; p2 and p3 need not wait for it, nor for the end."""
-    monkeypatch.setattr(labelled_answers, "TOGETHER", 2)
-    places = Places(tmp_path)
-    write_labelled(places, [("p1", RED, [0, 2]), ("p2", GREEN, [1, 1]), ("p3", BLUE, [2])])
-    write_labelled(places, [("p1", RED, [-1]), ("p4", BLUE, [2])], day=date(2026, 11, 2), version=1)
-    config, predictor = EvaluateConfig(places, batch_size=4), Counting()
-    images = config.images()
-    found = products(predictor, images, config)
-    first = next(found)
-    assert sorted({image.product_id for image in first.images}) == ["p2", "p3"]
-    assert predictor.asked == 4, "those of the first file"
-    rest = list(found)
-    assert {(one.product_id, one.image_no) for part in rest for one in part.images} == {("p1", 1), ("p4", 0)}
-    assert [(one.product_id, one.image_no) for part in [first, *rest] for one in part.failed] == [("p1", 0)]
-    for part in [first, *rest]:
-        for name in ("efficientnetb0", "xception", CONFIDENCES):
-            assert part.rows[name].shape == (len(part.images), 3)
-
-
-def test_rows_of_images_are_sorted_and_those_that_fail_are_left_out(tmp_path: Path) -> None:
-    places = Places(tmp_path)
-    write_labelled(places, [("p3", BLUE, [2]), ("p1", RED, [0, -1, 1]), ("p2", GREEN, [1])])
+    """However little is held, though never less than a product."""
+    monkeypatch.setattr(labelled_answers, "HELD_BYTES", held * ROW_BYTES)
     config = EvaluateConfig(places, batch_size=2)
-    found = by_image(ColourPredictor(), config.images(), LEAVES, config)
-    assert found.labels.tolist() == [0, 0, 1, 2]
-    assert found.products.tolist() == [0, 0, 1, 2]
-    assert found.by_network["efficientnetb0"].argmax(axis=1).tolist() == [0, 1, 1, 2]
-    assert found.by_network["xception"].argmax(axis=1).tolist() == [0, 2, 2, 2]
+    parts = list(whole_products(ColourPredictor(), config.images()[::-1], config, row_bytes=ROW_BYTES))
+    assert [sorted({image.product_id for image in part.images}) for part in parts if part.images] == expected
+    found = [(image.product_id, image.image_no) for part in parts for image in part.images]
+    assert found == [("p1", 1), ("p1", 2), ("p2", 0), ("p2", 1), ("p3", 0), ("p3", 1)]
+    assert sum(part.failed for part in parts) == 2
+    winners = np.concatenate([part.rows["efficientnetb0"].argmax(axis=1) for part in parts if part.images])
+    assert winners.tolist() == [2, 1, 1, 1, 1, 0], "each image has the answer of its own content"
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 100])
+@pytest.mark.parametrize("held", [1, 5, 100])
+def test_what_is_measured_does_not_depend_on_how_it_is_cut(
+    places: Places, together: int, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EvaluateConfig(places, batch_size=2)
+    whole = measure(ColourPredictor(), COLOURS, config.images(), config)
+    monkeypatch.setattr(labelled_answers, "HELD_BYTES", held * ROW_BYTES)
+    monkeypatch.setattr(jobs.measure, "TOGETHER", together)
+    cut = measure(ColourPredictor(), COLOURS, config.images(), config)
+    assert cut.product_ids == ("p1", "p2", "p3")
+    assert figures(cut, COLOURS) == figures(whole, COLOURS)
+    assert (cut.first_images, cut.answers) == (whole.first_images, whole.answers)
+    assert [image.image_no for image in cut.first_images] == [1, 0, 0]
+
+
+def test_rows_for_a_fit_are_sorted_and_those_that_fail_are_left_out(places: Places) -> None:
+    config = EvaluateConfig(places, batch_size=2)
+    found = answered(ColourPredictor(), config.images()[::-1], config, without={CONFIDENCES})
+    assert list(found.rows) == ["efficientnetb0", "xception"], "in the release's order"
+    assert found.labels(LEAVES).tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.products.tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.rows["xception"].argmax(axis=1).tolist() == [2, 2, 2, 2, 2, 0]
+    assert found.failed == 2
 
 
 def test_nothing_that_decodes_is_a_sentence(tmp_path: Path) -> None:
@@ -84,8 +106,6 @@ def test_nothing_that_decodes_is_a_sentence(tmp_path: Path) -> None:
     write_labelled(places, [("p1", RED, [-1]), ("p2", GREEN, [-1])])
     config = EvaluateConfig(places)
     with pytest.raises(RunFailed, match="none of the 2 labelled images could be decoded; ingest the catalog again"):
-        by_image(ColourPredictor(), config.images(), LEAVES, config)
-    with pytest.raises(RunFailed, match="none of the 2 labelled images could be decoded"):
         measure(ColourPredictor(), COLOURS, config.images(), config)
 
 
@@ -102,12 +122,14 @@ def peak() -> Iterator[list[int]]:
 
 
 def test_memory_does_not_grow_with_the_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One product in sixteen waits for an image of the second file; the others of its batch are let go."""
-    monkeypatch.setattr(labelled_answers, "TOGETHER", 32)
+    """Every product has an image in each of two files."""
+    row_bytes = 3 * 4 * CATEGORIES
+    monkeypatch.setattr(labelled_answers, "HELD_BYTES", 64 * row_bytes)
+    monkeypatch.setattr(jobs.measure, "TOGETHER", 16)
     places = Places(tmp_path)
-    names = [f"p{number:04d}" for number in range(600)]
-    write_labelled(places, [(name, "c0001", [0, 1] if not number % 16 else [0]) for number, name in enumerate(names)])
-    write_labelled(places, [(name, "c0001", [2]) for name in names[::16]], day=date(2026, 11, 2), version=1)
+    names = [f"p{number:04d}" for number in range(300)]
+    write_labelled(places, [(name, "c0001", [0, 1]) for name in names])
+    write_labelled(places, [(name, "c0001", [2]) for name in names], day=LATER, version=1)
     config = EvaluateConfig(places, batch_size=16)
     images = config.images()
 
@@ -117,7 +139,6 @@ def test_memory_does_not_grow_with_the_products(tmp_path: Path, monkeypatch: pyt
         assert len(found.product_ids) == count
         return noted[0]
 
-    one_array = 600 * CATEGORIES * 4
-    whole = held(600)
-    assert whole < 1.4 * held(150)
-    assert whole < 2 * one_array, "there were three of it, and six of products"
+    whole = held(300)
+    assert whole < 1.3 * held(75)
+    assert whole < 600 * row_bytes / 2, "every distribution that there was"

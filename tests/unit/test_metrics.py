@@ -91,9 +91,8 @@ def test_the_first_three_are_those_of_a_stable_sort(examples: list[tuple[list[fl
     np.testing.assert_array_equal(among_first(rows, labels), (sorted_ones == labels[:, None]).any(axis=1))
 
 
-@given(st.permutations(range(8)), st.integers(1, 7))
-def test_parts_looked_at_one_by_one_are_the_whole(order: list[int], cut: int) -> None:
-    """Each array of a level: in parts and in another order as at once."""
+@given(st.integers(1, 7))
+def test_parts_looked_at_one_by_one_are_the_whole(cut: int) -> None:
     random = np.random.default_rng(5)
     ids = ["a.x", "a.y", "b.z"]
     rows, raw, other = (random.dirichlet(np.ones(3), 8).astype(np.float32) for _ in range(3))
@@ -102,7 +101,7 @@ def test_parts_looked_at_one_by_one_are_the_whole(order: list[int], cut: int) ->
     def of(own: Any) -> Level:
         return look(ids, 1, labels[own], rows[own], raw=raw[own], by_network={"one": rows[own], "two": other[own]})
 
-    found, whole = joined([of(slice(0, cut)), of(slice(cut, 8))], np.array(order)), of(np.array(order))
+    found, whole = joined([of(slice(0, cut)), of(slice(cut, 8))]), of(slice(0, 8))
     for name in ("labels", "winners", "confidences", "ranked", "raw_winners", "raw_confidences"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name), err_msg=name)
     for name in ("one", "two"):

@@ -123,7 +123,9 @@ def test_networks_are_trained_beside_each_other_but_none_twice(
     assert f"another process trains in {tmp_path / 'work' / 'one'}" in caplog.text
 
 
-def test_each_network_is_fed_as_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_network_is_fed_as_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     fed: dict[int, set[str]] = {}
     plain = Arrays.batches
 
@@ -136,6 +138,9 @@ def test_each_network_is_fed_as_it_was_asked_for(tmp_path: Path, monkeypatch: py
     assert fed == {64: {"augment_article"}, 32: {"augment_article_lightly"}}
     told = load_release(tmp_path / "l-1").training
     assert (told["one_augmentation"], told["two_augmentation"]) == ("full", "light")
+    work = ["--work-dir", str(tmp_path / "work-l-1"), "--epochs", "2"]
+    assert call(tmp_path, "l-2", *work) == 1, "what was begun lightly is not gone on with otherwise"
+    assert "begun with another augmentation (light, now full); delete" in caplog.text
 
 
 def test_an_augmentation_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
