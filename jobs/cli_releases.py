@@ -101,9 +101,9 @@ def import_(as_json: bool, **told: Any) -> None:
       shelfwise release import b0.keras --release-id b0-1 --input-px 224 --classes names.txt --taxonomy-version shop-1
     """
     from jobs import releases
-    from jobs.config import check_name
+    from jobs.config import check_release_id
 
-    check_name("--release-id", told["release_id"])
+    check_release_id(told["release_id"])
     output.summary(releases.import_(Settings(), releases.Import(**told)), as_json)
 
 
@@ -137,12 +137,12 @@ def calibrate(
       shelfwise release calibrate b0-1 --release-id b0-2 --part train
     """
     from jobs import releases
-    from jobs.config import check_name
+    from jobs.config import check_release_id
     from jobs.measure import EvaluateConfig
     from jobs.release_copies import share
     from jobs.release_making import Calibration, Promise, recalibrate
 
-    check_name("--release-id", release_id)
+    check_release_id(release_id)
     settings = Settings()
     told = Calibration(
         source=releases.in_use(settings, name),

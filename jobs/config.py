@@ -6,7 +6,6 @@ Below the command line nobody reads arguments or the environment; see `jobs.sett
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,12 +14,13 @@ from pathlib import Path
 from upath import UPath
 
 from jobs.addresses import PORTS, AddressGuard
+from models.spec import MAX_NAME_CHARACTERS, is_name
 
 Place = Path | UPath
 """A path of this machine, or a place in an object store; see `jobs.stores`."""
 
-MAX_NAME_CHARACTERS = 128
-"""Of a run_id or release_id."""
+ALIASES = ("champion", "challenger")
+"""What a release may be beside its name, so no name of a release."""
 
 DEFAULT_BATCH = 32
 """Images a call of the networks on a processor."""
@@ -32,9 +32,16 @@ class UsageError(ValueError):
 
 def check_name(what: str, name: str) -> None:
     """Refuse the name of a run or release that could leave its directory."""
-    if len(name) > MAX_NAME_CHARACTERS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not is_name(name):
         allowed = f"letters, digits, '.', '_' and '-' only, {MAX_NAME_CHARACTERS} at most"
         raise UsageError(f"{what} {name!r} may hold {allowed}")
+
+
+def check_release_id(name: str) -> None:
+    """Refuse a new release's name that could leave its directory, or that means whichever release has an alias."""
+    check_name("--release-id", name)
+    if name in ALIASES:
+        raise UsageError(f"--release-id {name} is an alias, which stands for the release that has it; choose a name")
 
 
 class RunFailed(RuntimeError):

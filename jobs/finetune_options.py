@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import date
 from typing import Any
 
-from jobs.config import UsageError, check_name
+from jobs.config import UsageError, check_release_id
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.release_making import Promise
 from jobs.releases import in_use
@@ -36,7 +36,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
     if unknown or len(set(networks)) < len(networks):
         wrong = f"there is no network {unknown[0]!r}" if unknown else "a network is named twice"
         raise UsageError(f"{wrong}; expected different ones of {', '.join(ARCHITECTURES)}")
-    check_name("--release-id", options["release_id"])
+    check_release_id(options["release_id"])
     starts = _by_network("--start-from", options["start_from"], networks, default=IMAGENET)
     sizes = _by_network("--input-px", options["input_px"], networks, default="")
     blocks = _by_network("--unfreeze-from", options["unfreeze_from"], networks, default="")

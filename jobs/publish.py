@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from jobs.config import MAX_NAME_CHARACTERS, Place, Places, PredictConfig, RunConfig, RunFailed
+from jobs.config import Place, Places, PredictConfig, RunConfig, RunFailed
 from jobs.ingest import partition
 from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
@@ -26,6 +26,7 @@ from jobs.shards import PREDICT_AGAIN, check_columns, ingest_date_of, shards, so
 from jobs.stores import modified_at, on_disk
 from models.products import answer_of_images
 from models.release import Release
+from models.spec import MAX_NAME_CHARACTERS
 from sql.records import (
     PREDICTION_COLUMNS,
     PRODUCT_COLUMNS,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.config import UsageError
+from jobs.config import ALIASES, UsageError
 from jobs.publish import manifest_of, release_record
 from jobs.release_copies import check_new, check_same, local_release, release_written, share, stored_releases
 from jobs.settings import Settings
@@ -29,8 +29,6 @@ from models.weights import save_weights
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
-
-ALIASES = ("champion", "challenger")
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def verify(directory: Path) -> dict[str, Any]:
 
         try:
             answers = EnsemblePredictor(release, directory).predict(made_up_samples(release.decode_px)).confidences
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # what h5py says of a file that is none of its kind
             raise ReleaseError(
                 f"the weights of {directory} do not fit its networks ({error}); copy it again"
             ) from error
@@ -206,7 +204,7 @@ def promote(settings: Settings, database: ProductDatabase, name: str, alias: str
     """Let an alias stand for a release; one from elsewhere is copied to where releases are looked for."""
     from sql.aliases import aliases, set_alias
 
-    directory = settings.find_release(name)
+    directory = in_use(settings, name)
     release = load_release(directory)
     if alias == "challenger" and aliases(database).get("champion") == release.release_id:
         raise UsageError(f"release {release.release_id} is the champion; promote another one as challenger")

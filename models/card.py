@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ def _lines(release: Release) -> Iterator[str]:
     names = " and ".join(f"{one.architecture} at {one.input_px} px" for one in release.networks)
     yield f"# {release.release_id}"
     yield ""
-    yield f"Puts a product image into one of {len(release.categories)} categories of {release.taxonomy_version}."
+    taxonomy = _plain(release.taxonomy_version)
+    yield f"Puts a product image into one of {len(release.categories)} categories of {taxonomy}."
     yield f"Networks: {names}. Made by shelfwise {release.code_version or 'of unknown version'}."
     yield ""
     yield "## What was measured"
@@ -45,7 +47,7 @@ def _lines(release: Release) -> Iterator[str]:
             continue
         needed = release.thresholds.get(node.category_id, release.policy.threshold(node.category_id) if leaf else None)
         name = node.category_id if leaf else f"{node.category_id} (suggested)"
-        yield f"| {name} | {'never' if needed is None or needed > 1 else f'{needed:.4f}'} |"
+        yield f"| {_plain(name)} | {'never' if needed is None or needed > 1 else f'{needed:.4f}'} |"
     yield ""
     yield "## What it is not for"
     yield ""
@@ -56,5 +58,10 @@ def _table(values: Mapping[str, Any], heading: str) -> Iterator[str]:
     yield f"| {heading} | value |"
     yield "| --- | --- |"
     for name, value in values.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
-        yield f"| {name.replace('_', ' ')} | {shown} |"
+        shown = f"{value:.4f}" if isinstance(value, float) else _plain(str(value))
+        yield f"| {_plain(name.replace('_', ' '))} | {shown} |"
+
+
+def _plain(text: str) -> str:
+    """Return a text of others as one cell of a table shows it: no second cell or line, no HTML, no link or picture."""
+    return re.sub(r"[\\|`<&\[]", r"\\\g<0>", " ".join(text.split()))

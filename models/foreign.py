@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,7 +128,7 @@ def refuse_code(path: Path) -> None:
         parts = list(_objects({key: value for key, value in config.items() if key != "compile_config"}))
     except OSError as error:
         raise ReleaseError(f"{path} cannot be read ({error.strerror or error}); give a .keras file") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, AttributeError, RecursionError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, AttributeError, RuntimeError) as error:
         raise ReleaseError(
             f"{path} is not a .keras file of Keras 3 ({error}); save the model with model.save"
         ) from error
@@ -179,9 +180,11 @@ def _loaded(foreign: ForeignNetwork) -> Any:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ReleaseError(f"Keras cannot load {foreign.path} ({reason}); save the model again") from error
     expected = (foreign.input_px, foreign.input_px, 3)
-    if any(have not in (None, want) for have, want in zip(model.input_shape[1:], expected, strict=True)):
+    given = model.input_shape[1:] if isinstance(model.input_shape, tuple) else ()  # of several inputs it is a list
+    if len(given) != 3 or any(have not in (None, want) for have, want in zip(given, expected, strict=True)):
         raise ReleaseError(
-            f"{foreign.path} takes inputs of {model.input_shape[1:]}, not {expected}; correct --input-px"
+            f"{foreign.path} takes inputs of {given or model.input_shape}, not {expected}; correct --input-px, or give "
+            "a network of one RGB image"
         )
     if model.output_shape[-1] != foreign.categories:
         raise ReleaseError(

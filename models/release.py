@@ -19,7 +19,7 @@ from typing import Any
 
 from models.decision import Policy, above_others, inner_nodes
 from models.registry import ARCHITECTURES, architecture
-from models.spec import PREPROCESSING, Category, NetworkSpec
+from models.spec import PREPROCESSING, Category, NetworkSpec, is_name
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-3"
 MANIFEST = "release.json"
@@ -96,7 +96,7 @@ def load_release(directory: Path) -> Release:
         release = _from_json(raw)
     except OSError as error:
         raise ReleaseError(f"no release at {directory}: expected {MANIFEST} there; copy the whole directory") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ReleaseError(f"{manifest} is not a release manifest ({error}); copy the release again") from error
     for network in release.networks:
         weights = directory / network.weights_file
@@ -177,6 +177,7 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
     categories = tuple(Category(**category) for category in raw["categories"])
     if not networks or not categories:
         raise ValueError("it names no network or no category")
+    _check_kinds(raw, categories)
     ids = [category.category_id for category in categories]
     if len(set(ids)) < len(ids):
         raise ValueError(f"it names {len(ids)} categories of which {len(set(ids))} differ")
@@ -192,6 +193,21 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
     _check_numbers(raw, networks)
     fields = {key: value for key, value in raw.items() if key not in ("format", "networks", "categories")}
     return Release(networks=networks, categories=categories, **fields)
+
+
+def _check_kinds(raw: Mapping[str, Any], categories: Sequence[Category]) -> None:
+    """Refuse texts that are none, and a name that would leave the directory that releases are in."""
+    if not is_name(raw["release_id"]):
+        raise ValueError(
+            f"its release_id is {raw['release_id']!r} where letters, digits, '.', '_' and '-' were expected"
+        )
+    texts = [raw["taxonomy_version"], raw.get("code_version", "")]
+    texts += [text for category in categories for text in (category.category_id, category.category_path)]
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"{wrong[0]!r} stands where a text was expected")
+    for name in ("thresholds", "metrics", "training"):
+        if not isinstance(raw.get(name, {}), dict):
+            raise ValueError(f"its {name} are not an object of names and values")
 
 
 def _check_numbers(raw: Mapping[str, Any], networks: Sequence[NetworkSpec]) -> None:

@@ -5,6 +5,7 @@ Nothing here imports Keras: a driver that only plans work can read these types.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,8 +19,18 @@ Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 """float32 (batch, categories), each row sums to 1."""
 
+MAX_NAME_CHARACTERS = 128
+"""Of a run_id or release_id."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
 PREPROCESSING = ("own", "0-255", "0-1", "-1-1")
 """What a network may have been trained on: the range that its architecture was made for, or one of these."""
+
+
+def is_name(name: object) -> bool:
+    """Say whether a run_id or release_id is one that can name a directory and leaves none."""
+    return isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS and _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,17 @@ def test_an_input_smaller_than_the_architecture_takes_is_a_sentence(tmp_path: Pa
         take_in(ForeignNetwork(path, 64, CATEGORIES))
 
 
+@pytest.mark.parametrize("inputs", [[(32, 32)], [(32, 32, 1, 3)], [(32, 32, 3), (4,)]])
+def test_a_network_that_takes_no_image_is_a_sentence(inputs: list[tuple[int, ...]], tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    given = [keras.Input(shape) for shape in inputs]
+    flat = [keras.layers.Flatten()(one) for one in given]
+    whole = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
+    keras.Model(given if len(given) > 1 else given[0], keras.layers.Dense(CATEGORIES, "softmax")(whole)).save(path)
+    with pytest.raises(ReleaseError, match=r"takes inputs of .*, not \(32, 32, 3\); correct --input-px, or give"):
+        take_in(ForeignNetwork(path, 32, CATEGORIES))
+
+
 def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "theirs.keras"
     nested("MobileNetV2", 32).save(path)
@@ -246,7 +257,16 @@ def test_what_is_no_keras_file_is_a_sentence(tmp_path: Path) -> None:
     for name, described in (("list", "[]"), ("deep", "[" * 100_000)):
         with zipfile.ZipFile(tmp_path / f"{name}.keras", "w") as archive:
             archive.writestr("config.json", described)
-    for name in ("notes.keras", "absent.keras", "list.keras", "deep.keras"):
+    with zipfile.ZipFile(tmp_path / "damaged.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps({"name": ["layer"] * 500}))
+    content = bytearray((tmp_path / "damaged.keras").read_bytes())
+    content[45:60] = b"\xff" * 15
+    (tmp_path / "damaged.keras").write_bytes(content)
+    locked = bytearray((tmp_path / "list.keras").read_bytes())
+    for flags in (locked.index(b"PK\x03\x04") + 6, locked.index(b"PK\x01\x02") + 8):
+        locked[flags] |= 1  # says that its entry needs a password
+    (tmp_path / "locked.keras").write_bytes(locked)
+    for name in ("notes.keras", "absent.keras", "list.keras", "deep.keras", "damaged.keras", "locked.keras"):
         with pytest.raises(ReleaseError, match=name):
             refuse_code(tmp_path / name)
 

@@ -141,6 +141,15 @@ class TestRefused:
             (lambda document: document["networks"][0].update(ensemble_weight=0.5), r"\[0.5, 0.75\] .* sum to 1"),
             (lambda document: document["networks"][0].update(input_px="56"), "input_px"),
             (lambda document: document["networks"][0].update(weights_file=5), "int"),
+            (lambda document: document.update(release_id="../../.config/autostart"), "its release_id is '../../.conf"),
+            (lambda document: document.update(release_id="/tmp/elsewhere"), "its release_id is '/tmp/elsewhere'"),
+            (lambda document: document.update(release_id=7), "its release_id is 7"),
+            (lambda document: document.update(taxonomy_version=7), "7 stands where a text was expected"),
+            (lambda document: document["categories"][0].update(category_path=None), "None stands where a text"),
+            (lambda document: document["categories"][0].update(category_id=5), "'int'|5 stands"),
+            (lambda document: document.update(thresholds=[0.5]), "its thresholds are not an object"),
+            (lambda document: document.update(metrics=[]), "its metrics are not an object"),
+            (lambda document: document.update(training="long"), "its training are not an object"),
         ],
     )
     def test_a_manifest_that_says_something_else(

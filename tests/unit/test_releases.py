@@ -14,7 +14,7 @@ import keras
 import pytest
 
 from jobs import releases
-from jobs.config import RunFailed, UsageError
+from jobs.config import RunFailed, UsageError, check_release_id
 from jobs.measure import EvaluateConfig
 from jobs.release_making import Calibration, recalibrate
 from jobs.releases import Import
@@ -131,6 +131,34 @@ def test_a_challenger_is_taken_away(settings: Settings, database: ProductDatabas
     assert releases.demote(database) == {"alias": "challenger", "release_id": None, "changed": False}
 
 
+def test_the_challenger_is_promoted_by_that_name(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    for name in ("one", "two"):
+        make(name)
+    releases.promote(settings, database, "one", "champion")
+    releases.promote(settings, database, "two", "challenger")
+    assert releases.promote(settings, database, "challenger", "champion")["release_id"] == "two"
+    assert releases.current_aliases(settings)["champion"] == "two"
+
+
+@pytest.mark.parametrize("name", ["champion", "challenger"])
+def test_an_alias_is_no_name_of_a_release(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--release-id {name} is an alias"):
+        check_release_id(name)
+
+
+def test_a_release_that_would_leave_its_directory_is_not_taken_in(
+    settings: Settings, database: ProductDatabase, make: Make, tmp_path: Path
+) -> None:
+    """What is promoted from a download is copied to a directory of its release_id."""
+    theirs = make("theirs", place=tmp_path / "download")
+    document = json.loads((theirs / MANIFEST).read_text())
+    (theirs / MANIFEST).write_text(json.dumps({**document, "release_id": "../../outside"}))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ReleaseError, match=r"its release_id is '../../outside'"):
+        releases.promote(settings, database, str(theirs), "champion")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_rolling_back(settings: Settings, database: ProductDatabase, make: Make) -> None:
     for name in ("one", "two"):
         make(name)
@@ -188,6 +216,11 @@ def test_verify_runs_the_networks(make: Make) -> None:
     assert releases.verify(place)["state"] == "sound"
     (place / "w.weights.h5").write_bytes(b"altered")
     with pytest.raises(ReleaseError, match="was altered"):
+        releases.verify(place)
+    document = json.loads((place / MANIFEST).read_text())
+    document["networks"][0]["weights_sha256"] = sha256_of(place / "w.weights.h5")
+    (place / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(ReleaseError, match=r"the weights of .*one do not fit its networks .*; copy it again"):
         releases.verify(place)
 
 

@@ -1,0 +1,45 @@
+"""The model card tells what release.json says, whatever catalogs call their categories."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.card import model_card
+from models.release import Release
+from models.spec import Category, NetworkSpec
+
+
+def card_of(category_id: str, taxonomy: str = "shop-1") -> str:
+    network = NetworkSpec("efficientnetb0", 56, "w", "", 1.0)
+    categories = (Category(category_id, "x"), Category("other", "x"))
+    training = {"command": f"shelfwise finetune --leave-out {category_id!r}"}
+    return model_card(Release("one", taxonomy, categories, (network,), 1.0, {category_id: 0.9}, training=training))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a | never |",
+        "two\nlines",
+        "<img src=x onerror=y>",
+        "![eye](https://tracks.example/x)",
+        "`code`",
+        "a\\|b",
+        "&lt;",
+    ],
+)
+def test_a_category_is_one_cell_and_no_markup(name: str) -> None:
+    lines = card_of(name, taxonomy=name).splitlines()
+    plain = card_of("plain").splitlines()
+    assert len(lines) == len(plain)
+    for line, expected in zip(lines, plain, strict=True):
+        bare = line
+        for escaped in ("\\\\", "\\|", "\\<", "\\[", "\\`", "\\&"):
+            bare = bare.replace(escaped, "")
+        assert bare.count("|") == expected.count("|")
+        assert not set("<[&") & set(bare), line
+        assert bare.count("`") == expected.count("`")
+
+
+def test_what_needs_no_escape_stays_as_it_is() -> None:
+    assert "| apparel.tops_of-men (a) | 0.9000 |" in card_of("apparel.tops_of-men (a)")
