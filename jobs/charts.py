@@ -117,6 +117,12 @@ def _round_up(value: float) -> int:
     return next(digit * step for digit in (2, 4, 6, 8, 10, 20) if digit * step >= value)
 
 
+def loss_curves(path: Path, history: Sequence[Mapping[str, float]], *, title: str) -> None:
+    """Draw how the loss went, epoch by epoch, of training and held-out images; see `learning_curves`."""
+    curves = {"training": [one["loss"] for one in history], "held out": [one["val_loss"] for one in history]}
+    learning_curves(path, curves, title=title)
+
+
 def learning_curves(path: Path, curves: Mapping[str, Sequence[float]], *, title: str) -> None:
     """Draw values by epoch as a PNG file, put in place whole.
 

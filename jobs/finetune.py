@@ -14,19 +14,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.charts import learning_curves
+from jobs.charts import loss_curves
 from jobs.config import Places, RunFailed, UsageError
 from jobs.measure import EvaluateConfig
 from jobs.release_copies import check_new, release_written, share
 from jobs.release_making import Promise, finished_release, tell_what_stays_shut
 from jobs.stores import is_file, is_remote
 from jobs.training_data import DatasetBatches
-from jobs.training_set import Selection, TrainingSet, begin, training_set
+from jobs.training_set import Begun, Selection, TrainingSet, begin, begun_with, training_set
 from models.checkpoints import AnotherTask, alone
 from models.environment import prepare_environment, quiet_start
+from models.faults import fault_of
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
@@ -45,12 +47,14 @@ class NetworkPlan:
         input_px: Side of its input, in pixels.
         start: See `models.starts.fill`.
         recipe: How it is trained.
+        alias: What `start` was found by, if it was one: when a training goes on it may stand for another release.
     """
 
     architecture: str
     input_px: int
     start: str
     recipe: Recipe
+    alias: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,15 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
             release is there.
     """
     started = time.monotonic()
-    if _waits_to_be_shared(config):
+    if _is_made(config):
         release = load_release(config.target)
         share(config.target, config.places)
         return _summary(config, release)
     check_new(config.target, config.places)
-    learned_from = training_set(config.selection, config.work_dir)
+    begun = begun_with(config.work_dir, config.places)
+    if begun:
+        config = replace(config, networks=tuple(_as_begun(plan, begun) for plan in config.networks))
+    learned_from = training_set(config.selection, begun)
     tell_what_stays_shut(learned_from.sides["validation"], learned_from.category_ids, config.promise)
     prepare_environment()
     with quiet_start():
@@ -123,7 +130,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     kept = f"what was trained is kept in {config.work_dir}"
     try:
         with alone(config.work_dir), release_written(config.release_id, kept):
-            begin(config.work_dir, learned_from.files)
+            begin(config.work_dir, Begun(learned_from.files, {one.architecture: one.start for one in config.networks}))
             trained = _all_trained(config, to_train, watch)
             seconds = round(time.monotonic() - started)
             release = _released(config, trained, learned_from, seconds)
@@ -145,11 +152,16 @@ def _all_trained(
             shutil.rmtree(config.work_dir, ignore_errors=True)
 
 
-def _waits_to_be_shared(config: FinetuneConfig) -> bool:
-    """Say whether the release is made, by a call that ended before it was in the home's store."""
+def _is_made(config: FinetuneConfig) -> bool:
+    """Say whether the release is made, by a call that ended before its checkpoints were gone or a store had it."""
     shared = config.places.releases / config.release_id
     kept = any(config.work_dir.glob(f"*/{CHECKPOINT}"))
-    return kept and config.target.is_dir() and is_remote(shared) and not is_file(shared / MANIFEST)
+    return kept and config.target.is_dir() and not (is_remote(shared) and is_file(shared / MANIFEST))
+
+
+def _as_begun(plan: NetworkPlan, begun: Begun) -> NetworkPlan:
+    """Let an alias mean what it meant when the training began."""
+    return replace(plan, start=begun.starts.get(plan.architecture, plan.start)) if plan.alias else plan
 
 
 def _summary(config: FinetuneConfig, release: Release) -> dict[str, Any]:
@@ -181,7 +193,6 @@ def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingS
         start=plan.start,
         category_ids=ids,
         taxonomy_version=learned_from.taxonomy_version,
-        batch_size=config.batch_size,
     )
     return task, data
 
@@ -210,11 +221,8 @@ def _start(plan: NetworkPlan, task: Task) -> Callable[[Any], None]:
     """Return what gives a new network the weights that it starts from."""
     from models.starts import fill
 
-    def start(model: Any) -> None:
-        ids, taxonomy_version = task.category_ids, task.taxonomy_version
-        fill(model, task.network, plan.start, category_ids=ids, taxonomy_version=taxonomy_version)
-
-    return start
+    ids, version = task.category_ids, task.taxonomy_version
+    return partial(fill, network=task.network, start=plan.start, category_ids=ids, taxonomy_version=version)
 
 
 def _trained(
@@ -223,25 +231,25 @@ def _trained(
     """Train one network, leave its weights in the work directory, and return what is told of its making."""
     from models.training import train
 
+    name = plan.architecture
+    draw = partial(loss_curves, config.work_dir / f"{name}-curves.png", title=f"{name}: loss")
     try:
-        model, progress = train(task, plan.recipe, data, start=_start(plan, task), watch=watch(plan.architecture))
+        model, progress = train(task, plan.recipe, data, start=_start(plan, task), watch=watch(name), saved=draw)
     except ValueError as error:  # a wrong name, or weights that do not fit: the call, not the run
         raise UsageError(str(error)) from error
-    history = progress.history
-    curves = {"training": [one["loss"] for one in history], "held out": [one["val_loss"] for one in history]}
-    learning_curves(config.work_dir / f"{plan.architecture}-curves.png", curves, title=f"{plan.architecture}: loss")
-    log.info("finetune: %s stopped after %s epochs, best %s", plan.architecture, progress.epochs, progress.best_epoch)
+    except Exception as error:
+        if fault_of(error) != "memory":
+            raise
+        raise TrainingFailed(
+            f"{name} with {config.batch_size} images a step does not fit the memory; run the same command "
+            f"with a smaller --batch-size: the epochs before are kept in {task.work_dir}"
+        ) from error
+    log.info("finetune: %s stopped after %s epochs, best %s", name, progress.epochs, progress.best_epoch)
     weights = save_half(model, task.work_dir)
-    told = {
-        "starts_from": plan.start,
-        **progress.told(plan.recipe),
-        "training_seconds": round(sum(epoch["seconds"] for epoch in history)),
-    }
-    return (
-        replace(task.network, weights_sha256=sha256_of(weights)),
-        weights,
-        {f"{plan.architecture}_{name}": value for name, value in told.items()},
-    )
+    seconds = round(sum(epoch["seconds"] for epoch in progress.history))
+    told = {"starts_from": plan.start, **progress.told(plan.recipe), "training_seconds": seconds}
+    network = replace(task.network, weights_sha256=sha256_of(weights))
+    return network, weights, {f"{name}_{what}": value for what, value in told.items()}
 
 
 def _released(

@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import date
 from typing import Any
 
-from jobs.config import UsageError, check_release_id
+from jobs.config import ALIASES, UsageError, check_release_id
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.release_making import Promise
 from jobs.releases import in_use
@@ -47,6 +47,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
     plans = []
     for name in networks:
         start = starts[name]
+        alias = start if start in ALIASES else ""
         if start not in (IMAGENET, NOTHING) and not start.endswith(".h5"):
             start = str(in_use(settings, start).absolute())
         own = {"unfreeze_from": blocks[name], "train_norms": start == NOTHING}
@@ -56,7 +57,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
             recipe = Recipe(**{**shared, **own})
         except ValueError as error:
             raise UsageError(f"{name}: {error}") from error
-        plans.append(NetworkPlan(name, _side(name, sizes[name]), start, recipe))
+        plans.append(NetworkPlan(name, _side(name, sizes[name]), start, recipe, alias))
     return FinetuneConfig(
         release_id=options["release_id"],
         selection=selection_of(settings, options),

@@ -136,8 +136,9 @@ def labelled_images(
 def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
     """Sort images by part, and tell in the log how many are in none.
 
-    Variants of a product often share a photograph: a content that is in the part `test` is left out of `validation` and
-    `train`, and one that is in `validation` is left out of `train`, so that what was learned is never measured on.
+    Variants of a product often share a photograph. It stays in the part of the product that had it first and is left
+    out of the others: what was learned is never measured on, nor when a variant comes with next year's catalog. Of
+    products of one ingest date that in `test` goes before that in `validation`, and this before that in `train`.
 
     Args:
         images: Of all parts.
@@ -149,15 +150,19 @@ def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> di
     sides: dict[str, list[LabelledImage]] = {part: [] for part in PARTS}
     for image in images:
         sides[part_of(image.product_id)].append(image)
-    taken: set[str] = set()
-    left_out = 0
+    owner: dict[str, tuple[date, str]] = {}
     for part in reversed(PARTS):
-        kept = [image for image in sides[part] if image.image_sha256 not in taken]
-        left_out += len(sides[part]) - len(kept) if part in parts else 0
-        taken |= {image.image_sha256 for image in kept}
+        for image in sides[part]:
+            had = (ingest_date_of(image.shard), part)
+            if image.image_sha256 not in owner or had[0] < owner[image.image_sha256][0]:
+                owner[image.image_sha256] = had
+    left_out = 0
+    for part in parts:
+        kept = [image for image in sides[part] if owner[image.image_sha256][1] == part]
+        left_out += len(sides[part]) - len(kept)
         sides[part] = kept
     if left_out:
-        log.info("%s images are left out, as a part that measures has the same pictures", left_out)
+        log.info("%s images are left out, as another part has had the same pictures before", left_out)
     return {part: sides[part] for part in parts}
 
 

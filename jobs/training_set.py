@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -17,12 +16,26 @@ from jobs.config import Places, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, dataset_files, labelled_images
 from jobs.pages import write_whole
 from jobs.taxonomy import split, taxonomy_of, with_products
+from models.recipe import CHECKPOINT
 from models.spec import Category
 
 log = logging.getLogger(__name__)
 
-FILES = "files.json"
-"""In a training's work directory: the names of the dataset files that it was begun with."""
+BEGUN = "begun.json"
+"""In a training's work directory: what it was begun with."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a training that has trained an epoch was begun with.
+
+    Attributes:
+        files: Names of the dataset files that it reads.
+        starts: What each network started from.
+    """
+
+    files: tuple[str, ...]
+    starts: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -75,19 +88,19 @@ class TrainingSet:
         return data_sha256([image for part in PARTS for image in self.sides[part]])
 
 
-def training_set(selection: Selection, work_dir: Path | None = None) -> TrainingSet:
+def training_set(selection: Selection, begun: Begun | None = None) -> TrainingSet:
     """List what is learned from.
 
     Args:
         selection: Which products.
-        work_dir: Of the training, which may have been begun; None is one that is never gone on with.
+        begun: The training that is gone on with; None is a new one.
 
     Raises:
-        UsageError: If there is nothing to learn from, or a file that the training was begun with is gone.
+        UsageError: If there is nothing to learn from.
     """
     there = dataset_files(selection.places, selection.first, selection.last)
-    begun = _begun_with(work_dir, selection.places) if work_dir else None
-    files = [name for name in there if name in begun] if begun else there
+    among = frozenset(begun.files) if begun else frozenset(there)
+    files = [name for name in there if name in among]
     if len(files) < len(there):
         newer = len(there) - len(files)
         log.info("finetune: goes on with the files it was begun with; %s newer ones are for the next training", newer)
@@ -104,20 +117,24 @@ def training_set(selection: Selection, work_dir: Path | None = None) -> Training
     return TrainingSet(split(images), categories, version, tuple(files))
 
 
-def begin(work_dir: Path, files: Sequence[str]) -> None:
-    """Note what a training reads, in one step; one that was begun keeps its note."""
-    note = work_dir / FILES
-    if not note.exists():
-        write_whole(note, json.dumps(files, indent=1))
+def begin(work_dir: Path, begun: Begun) -> None:
+    """Note what a training begins with, in one step; one that has trained an epoch keeps its note."""
+    if not _has_trained(work_dir):
+        write_whole(work_dir / BEGUN, json.dumps(asdict(begun), indent=1))
 
 
-def _begun_with(work_dir: Path, places: Places) -> frozenset[str] | None:
-    """Return the names of the files that a training was begun with, or None if it was not."""
-    note = work_dir / FILES
-    if not note.exists():
+def begun_with(work_dir: Path, places: Places) -> Begun | None:
+    """Return what the training in a directory was begun with, or None if it has not trained an epoch yet.
+
+    Raises:
+        UsageError: If the note is damaged, or a file in it is no longer in the home.
+    """
+    note = work_dir / BEGUN
+    if not note.exists() or not _has_trained(work_dir):
         return None
     try:
-        names = frozenset(json.loads(note.read_text(encoding="utf-8")))
+        begun = Begun(**json.loads(note.read_text(encoding="utf-8")))
+        names = frozenset(begun.files)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{note} is damaged ({error}); delete {work_dir} to begin again") from error
     if gone := sorted(names - set(dataset_files(places))):
@@ -125,4 +142,8 @@ def _begun_with(work_dir: Path, places: Places) -> frozenset[str] | None:
             f"{gone[0]}, with which the training in {work_dir} was begun, is no longer in the home; bring it back, or "
             "delete that directory to begin again"
         )
-    return names
+    return begun
+
+
+def _has_trained(work_dir: Path) -> bool:
+    return any(work_dir.glob(f"*/{CHECKPOINT}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,9 @@ NOTHING, IMAGENET = "nothing", "imagenet"
 """What a network may start from, beside a weights file and a release."""
 
 Batch = tuple[Images, NDArray[np.integer[Any]]]
+Saved = Callable[[Sequence[Mapping[str, float]]], None]
+"""Told after each checkpoint: the figures of every epoch until then."""
+
 Watch = Callable[[int, int, int, dict[str, float]], None]
 """Told after each step: epoch, step, steps, figures so far."""
 
@@ -101,7 +104,6 @@ class Task:
         start: See `models.starts.fill`.
         category_ids: What its outputs mean.
         taxonomy_version: Of these.
-        batch_size: Images a step.
         augmentation: Name of the way in which training images are changed, if there are several.
     """
 
@@ -113,14 +115,13 @@ class Task:
     start: str = NOTHING
     category_ids: tuple[str, ...] = ()
     taxonomy_version: str = ""
-    batch_size: int = 0
     augmentation: str = ""
 
     def description(self, recipe: Recipe) -> dict[str, Any]:
         """Return what must be the same for a checkpoint to be gone on with.
 
-        Learning rates and numbers of epochs are not among it: a training whose loss became no number goes on with
-        other ones.
+        Learning rates, numbers of epochs and images a step are not among it: a training whose loss became no number, or
+        that did not fit the memory, goes on with other ones.
         """
         return {
             "data_sha256": self.data_sha256,
@@ -130,7 +131,6 @@ class Task:
             "network": [self.network.architecture, self.network.input_px, self.network.preprocessing],
             "side_px": self.side_px,
             "seed": recipe.seed,
-            "batch_size": self.batch_size,
             "label_smoothing": recipe.label_smoothing,
             "augmentation": self.augmentation,
         }

@@ -153,7 +153,6 @@ def _run(options: argparse.Namespace) -> str:
         start=options.start_from,
         category_ids=ids,
         taxonomy_version=version,
-        batch_size=options.batch_size,
     )
 
     def start(model: Any) -> None:

@@ -211,7 +211,6 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         start=start,
         category_ids=ids,
         taxonomy_version=TAXONOMY,
-        batch_size=plan.batch_size,
         augmentation=str(_of(options.augmentation, name)),
     )
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models.checkpoints import Arrays, Checkpoint, Progress, own_checkpoint
 from models.devices import device
 from models.phases import compiled, first_trained, refresh, weights_by_category
-from models.recipe import CHECKPOINT, Batch, Recipe, Task, TrainingData, TrainingFailed, Watch
+from models.recipe import CHECKPOINT, Batch, Recipe, Saved, Task, TrainingData, TrainingFailed, Watch
 from models.registry import architecture
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,13 @@ def start_backend() -> None:
 
 
 def train(
-    task: Task, recipe: Recipe, data: TrainingData, *, start: Callable[[Any], None], watch: Watch | None = None
+    task: Task,
+    recipe: Recipe,
+    data: TrainingData,
+    *,
+    start: Callable[[Any], None],
+    watch: Watch | None = None,
+    saved: Saved | None = None,
 ) -> tuple[Any, Progress]:
     """Train a network, from its checkpoint if there is one.
 
@@ -45,6 +51,7 @@ def train(
         data: Training and held-out squares.
         start: Fills in the weights to start from; not called when a checkpoint is there.
         watch: Told after each step.
+        saved: Told after each checkpoint.
 
     Returns:
         The keras.Model to logits with its best epoch's weights, in float32, and how it went.
@@ -75,7 +82,7 @@ def train(
         first_trained(network, recipe.unfreeze_from)
         if not held.progress.finished:
             log.info("%s is trained on %s", task.network.architecture, device().name)
-            held = _epochs(task, recipe, data, network, held, watch)
+            held = _epochs(task, recipe, data, network, held, watch, saved)
     finally:
         keras.config.set_dtype_policy(policy)
     model = _built(task, 0.0)
@@ -105,7 +112,13 @@ def _built(task: Task, dropout: float) -> Any:
 
 
 def _epochs(
-    task: Task, recipe: Recipe, data: TrainingData, network: Any, held: Checkpoint, watch: Watch | None
+    task: Task,
+    recipe: Recipe,
+    data: TrainingData,
+    network: Any,
+    held: Checkpoint,
+    watch: Watch | None,
+    saved: Saved | None,
 ) -> Checkpoint:
     """Go through the epochs that are left, a checkpoint after each."""
     whole: Any = None
@@ -118,6 +131,9 @@ def _epochs(
             whole, phase = compiled(task, recipe, network, data.steps, head=head), head
             going_on = held.optimizer and (progress.head_epochs == progress.epochs) == head
             _restore(whole.optimizer, held.optimizer if going_on else [])
+            # In steps of this call: with another batch size an epoch has another number of them.
+            done = progress.epochs if head else progress.epochs - progress.head_epochs
+            whole.optimizer.iterations.assign(done * data.steps)
             if head:  # its rate is a variable of the optimizer, and after a loss that is no number another one
                 whole.optimizer.learning_rate = recipe.head_learning_rate
         started = time.perf_counter()
@@ -141,6 +157,8 @@ def _epochs(
         optimizer = [np.asarray(variable) for variable in whole.optimizer.variables]
         held = Checkpoint(progress, network.get_weights(), best, optimizer)
         _save(held, task.work_dir)
+        if saved:
+            saved(progress.history)
     return held
 
 

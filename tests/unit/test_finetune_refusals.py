@@ -16,7 +16,7 @@ from jobs.config import Places, RunFailed, UsageError
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.labels import PARTS, dataset_files, labelled_images
 from jobs.release_making import Promise, tell_what_stays_shut
-from jobs.training_set import FILES, Selection, begin, training_set
+from jobs.training_set import BEGUN, Begun, Selection, begin, training_set
 from models.recipe import CHECKPOINT, NOTHING
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import Release, ReleaseError, load_release, save_release, sha256_of
@@ -235,11 +235,13 @@ def test_a_file_that_a_training_was_begun_with_is_missed(tmp_path: Path) -> None
     places = Places(tmp_path)
     write_labelled(places, PRODUCTS)
     work = config(tmp_path).work_dir
-    begin(work, ["images/ingest_date=2026-01-01/part-gone.parquet", *dataset_files(places)])
+    begin(work, Begun(("images/ingest_date=2026-01-01/part-gone.parquet", *dataset_files(places)), {}))
+    (work / "xception").mkdir()
+    (work / "xception" / CHECKPOINT).touch()
     with pytest.raises(UsageError, match=r"part-gone.parquet, with which the training in .*colours-2 was begun, is no"):
         finetune.run(config(tmp_path), watch=silent)
-    (work / FILES).write_text("3")
-    with pytest.raises(UsageError, match=r"files.json is damaged \(.*\); delete .*colours-2 to begin again"):
+    (work / BEGUN).write_text("3")
+    with pytest.raises(UsageError, match=r"begun.json is damaged \(.*\); delete .*colours-2 to begin again"):
         finetune.run(config(tmp_path), watch=silent)
 
 

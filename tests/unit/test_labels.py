@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -167,6 +167,20 @@ def test_a_picture_that_products_share_is_in_one_part(tmp_path: Path, caplog: py
     assert by_part(every) == sides
     assert [message.split()[0] for message in caplog.messages] == ["3", "1", "4"], "of train, of validation, of both"
     assert len(every) == 10, "all products drop nothing"
+
+
+@pytest.mark.parametrize(("first", "kept"), [("p1", "train"), ("article-00003", "validation"), ("a1", "test")])
+def test_a_picture_stays_in_the_part_that_had_it_first(first: str, kept: str, tmp_path: Path) -> None:
+    """A variant that comes with a later catalog takes nothing out of what was learned, and is not measured on it."""
+    places = Places(tmp_path)
+    write_labelled(places, [(first, RED, [0])], content="shared")
+    before = labelled_images(places, part=kept)
+    later = [name for name in ("p1", "article-00003", "a1") if name != first]
+    write_labelled(places, [(name, RED, [0]) for name in later], day=date(2026, 12, 1), content="shared", version=1)
+    assert {part: labelled_images(places, part=part) for part in PARTS} == {
+        **{part: [] for part in PARTS},
+        kept: before,
+    }
 
 
 def test_a_label_that_was_corrected_in_the_catalog_counts(config: EvaluateConfig) -> None:

@@ -79,7 +79,6 @@ def test_a_held_out_loss_that_is_no_number_is_named(tmp_path: Path) -> None:
         {"start": "elsewhere.weights.h5"},
         {"category_ids": ("x", "z")},
         {"taxonomy_version": "t-2"},
-        {"batch_size": 8},
         {"side_px": 24},
         {"network": replace(SPEC, preprocessing="0_to_1")},
         {"seed": 8},
@@ -93,6 +92,27 @@ def test_a_checkpoint_of_another_task_is_refused(place: Path, change: dict[str, 
     with pytest.raises(checkpoints.AnotherTask, match=rf"begun with another {next(iter(change))}.*delete that"):
         train(other, replace(FAST, **recipe), Colours(), start=pytest.fail)
     assert (place / "work" / CHECKPOINT).read_bytes() == before
+
+
+def test_smaller_batches_go_on_at_the_same_place_of_the_schedule(tmp_path: Path) -> None:
+    """An epoch has more steps then; the learning rate is that of the epoch, not of the steps that were counted."""
+
+    class Smaller(Colours):
+        """Half the images a step."""
+
+        steps = 2 * Colours.steps
+
+    def stop(epoch: int, *_: Any) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    long = replace(FAST, head_epochs=1, epochs=3, patience=9)
+    with pytest.raises(KeyboardInterrupt):
+        train(task(tmp_path), long, Colours(), start=nothing, watch=stop)
+    train(task(tmp_path), long, Smaller(), start=pytest.fail)
+    held = checkpoints.load(tmp_path / "work" / CHECKPOINT)
+    assert held is not None
+    assert (held.progress.epochs, int(held.optimizer[0])) == (4, 3 * Smaller.steps)
 
 
 def test_a_start_is_known_by_its_content(tmp_path: Path) -> None:
