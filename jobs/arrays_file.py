@@ -59,9 +59,8 @@ def run(config: ArraysConfig) -> dict[str, Any]:
         raise UsageError(f"--output {config.output} does not end in .npz; name a file for numpy's arrays")
     learned_from = training_set(config.selection)
     sides, ids = learned_from.sides, learned_from.category_ids
-    data = DatasetBatches(
-        sides["train"], sides["validation"], ids, config.side_px, config.batch_size, config.decode_workers
-    )
+    at_once, places = (config.batch_size, config.decode_workers), config.selection.places
+    data = DatasetBatches(sides["train"], sides["validation"], ids, config.side_px, *at_once, places=places)
     classes = config.output.with_suffix(".classes.csv")
     try:
         config.output.parent.mkdir(parents=True, exist_ok=True)

@@ -145,7 +145,7 @@ def evaluate(
     if compare:
         name = "{first}-against-{second}-".format_map(document["comparison"]) + part
     target = directory or settings.places.local_home / "evaluations" / name
-    written, page = write(target, document, measured, loaded)
+    written, page = write(target, document, measured, loaded, settings.places)
     if as_json:
         output.summary(document, as_json)
         return

@@ -206,7 +206,7 @@ def _decoding(side_px: int, clock: ReaderClock, wanted: Set[tuple[str, int, str]
 
 
 def read_labelled(
-    files: Sequence[Path],
+    files: Mapping[Path, Place],
     labels: Mapping[tuple[str, int, str], int],
     *,
     side_px: int,
@@ -217,7 +217,7 @@ def read_labelled(
     """Read the labelled images of some dataset files; decoded, and changed, by worker threads.
 
     Args:
-        files: Parquet files with the columns of `jobs.schema.IMAGES`.
+        files: Parquet files with the columns of `jobs.schema.IMAGES`, and what each is a copy of, for errors.
         labels: What is read: by product_id, image_no and image_sha256, the index of the category.
         side_px: Side of the squares, in pixels.
         workers: Decoding threads.
@@ -253,10 +253,10 @@ def read_labelled(
         raise
 
 
-def _name_the_damaged(files: Sequence[Path], columns: Sequence[str]) -> None:
+def _name_the_damaged(files: Mapping[Path, Place], columns: Sequence[str]) -> None:
     """Read files once more, one by one, as a reader of several does not say which of them it stumbled over."""
-    for path in files:
-        with sound(path), pq.ParquetFile(path) as file:
+    for path, original in files.items():
+        with sound(original), pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 file.read_row_group(group, columns=list(columns))
 

@@ -15,9 +15,10 @@ from markupsafe import Markup
 
 from jobs import pages
 from jobs.charts import svg_chart
-from jobs.config import RunFailed
+from jobs.config import Places, RunFailed
 from jobs.labels import LabelledImage
 from jobs.measure import Measured
+from jobs.shard_copies import kept_copy
 from jobs.shards import sound
 from models.release import Release
 
@@ -47,7 +48,9 @@ class Mistake:
     picture: str
 
 
-def write(directory: Path, document: Mapping[str, Any], measured: Measured, release: Release) -> tuple[Path, Path]:
+def write(
+    directory: Path, document: Mapping[str, Any], measured: Measured, release: Release, places: Places
+) -> tuple[Path, Path]:
     """Write evaluation.json and evaluation.html, each whole.
 
     Args:
@@ -55,6 +58,7 @@ def write(directory: Path, document: Mapping[str, Any], measured: Measured, rele
         document: Of `jobs.evaluate.run`.
         measured: For the mistakes.
         release: Whose categories they are.
+        places: Where state lives.
 
     Returns:
         The paths of JSON and page.
@@ -62,7 +66,7 @@ def write(directory: Path, document: Mapping[str, Any], measured: Measured, rele
     Raises:
         RunFailed: If they cannot be written.
     """
-    page = render(document, worst_mistakes(measured, release))
+    page = render(document, worst_mistakes(measured, release, places))
     try:
         pages.write_whole(
             directory / "evaluation.json", _rows_in_lines(json.dumps(document, indent=2, ensure_ascii=False))
@@ -129,7 +133,7 @@ def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:
     }
 
 
-def worst_mistakes(measured: Measured, release: Release, *, count: int = MISTAKES) -> list[Mistake]:
+def worst_mistakes(measured: Measured, release: Release, places: Places, *, count: int = MISTAKES) -> list[Mistake]:
     """Return the wrong answers that were the surest."""
     ids = [category.category_id for category in release.categories]
     order = [i for i in np.argsort(-measured.confidences, kind="stable") if not measured.hits[i]][:count]
@@ -139,16 +143,16 @@ def worst_mistakes(measured: Measured, release: Release, *, count: int = MISTAKE
             answered=ids[measured.winners[i]],
             confidence=float(measured.confidences[i]),
             labelled=ids[measured.labels[i]],
-            picture=_thumbnail(measured.first_images[i]),
+            picture=_thumbnail(measured.first_images[i], places),
         )
         for i in order
     ]
 
 
-def _thumbnail(image: LabelledImage) -> str:
+def _thumbnail(image: LabelledImage, places: Places) -> str:
     """Read an image from its shard and shrink it; its pixels are shown as ingest stored them."""
     columns = ["image_no", "jpeg"]
     wanted = [("product_id", "=", image.product_id), ("image_sha256", "=", image.image_sha256)]
     with sound(image.shard):
-        rows = pq.read_table(image.shard, columns=columns, filters=wanted).to_pylist()
+        rows = pq.read_table(kept_copy(image.shard, places), columns=columns, filters=wanted).to_pylist()
     return pages.thumbnail(rows[0]["jpeg"], longest_px=THUMBNAIL_PX) if rows else ""

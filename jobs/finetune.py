@@ -181,9 +181,8 @@ def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingS
         raise UsageError(str(error)) from error
     network = NetworkSpec(plan.architecture, plan.input_px, f"{plan.architecture}.weights.h5", "", 1.0, values)
     decode_px = max(each.input_px for each in config.networks)
-    data = DatasetBatches(
-        sides["train"], sides["validation"], ids, decode_px, config.batch_size, config.decode_workers, plan.recipe.seed
-    )
+    numbers = (decode_px, config.batch_size, config.decode_workers, plan.recipe.seed)
+    data = DatasetBatches(sides["train"], sides["validation"], ids, *numbers, places=config.places)
     task = Task(
         network,
         decode_px,

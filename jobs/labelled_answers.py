@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.config import RunFailed
+from jobs.config import Place, Places, RunFailed
 from jobs.labels import LabelledImage
+from jobs.shard_copies import kept_copy
 from models.spec import Predictor, Probabilities
 
 Key = tuple[str, int, str]
@@ -27,6 +27,10 @@ HELD_BYTES = 2**30
 
 class Reading(Protocol):
     """How images are read."""
+
+    @property
+    def places(self) -> Places:
+        """Where state lives."""
 
     @property
     def batch_size(self) -> int:
@@ -72,16 +76,17 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
     from jobs.dataset import read_shard
 
     wanted = {image.key: image for image in images}
-    by_shard: dict[Path, set[Key]] = defaultdict(set)  # an older file may hold a content that came back
+    by_shard: dict[Place, set[Key]] = defaultdict(set)  # an older file may hold a content that came back
     for image in images:
         by_shard[image.shard].add(image.key)
-    for shard, keys_there in sorted(by_shard.items()):
+    for shard, keys_there in sorted(by_shard.items(), key=lambda item: str(item[0])):
         reader = read_shard(
-            shard,
+            kept_copy(shard, reading.places),
             side_px=predictor.decode_px,
             batch_size=reading.batch_size,
             workers=reading.decode_workers,
             wanted=keys_there,
+            original=shard,
         )
         for batch in reader:
             found = [wanted[key] for key in _keys(batch.columns)]

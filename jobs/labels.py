@@ -19,15 +19,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from jobs.config import Place, Places, UsageError
 from jobs.named import counted, leaving_out, listed, quoted, such_as
-from jobs.shard_copies import kept_copy
-from jobs.shards import ingest_date_of, partition_dates, shards, sound, whole_table
+from jobs.shards import columns_of, ingest_date_of, partition_dates, shards
 from models.decision import ancestors
 
 log = logging.getLogger(__name__)
@@ -53,14 +49,14 @@ class LabelledImage:
         image_no: Place of the image in it.
         image_sha256: Its content.
         category_id: The label.
-        shard: The dataset file that holds it.
+        shard: The dataset file that holds it, in the home; `jobs.shard_copies.kept_copy` gives it to read.
     """
 
     product_id: str
     image_no: int
     image_sha256: str
     category_id: str
-    shard: Path
+    shard: Place
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -100,13 +96,11 @@ def labelled_images(
         UsageError: If there is no image, none has a label, or one ingest gave products two; or if what is to be left
             out is no category, or all there is. Says how many, which come first, and what to do.
     """
-    contents: dict[tuple[str, int], tuple[When, str, Path]] = {}
+    contents: dict[tuple[str, int], tuple[When, str, Place]] = {}
     said: Said = defaultdict(list)
     count = 0
-    for stored in _files(places.images, first, last, files):
-        day, shard = ingest_date_of(stored), kept_copy(stored, places)
-        with sound(stored):
-            columns = pq.read_table(shard, columns=_COLUMNS).to_pydict()
+    for shard, columns in columns_of(_files(places.images, first, last, files), _COLUMNS):
+        day = ingest_date_of(shard)
         for product_id, image_no, category, seen, content in zip(*(columns[name] for name in _COLUMNS), strict=True):
             count += 1
             key, when = (product_id, image_no), (day, seen)
@@ -225,17 +219,10 @@ def _name_of(file: Place) -> str:
     return "/".join(file.parts[-3:])
 
 
-def _hear(said: Said, files: Iterable[Place]) -> None:
+def _hear(said: Said, files: Sequence[Place]) -> None:
     """Add what the catalog has said of stored images since they were stored."""
-
-    def read(file: Any) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = pq.read_table(file, columns=_SAID).to_pydict()
-        return columns
-
-    for heard in files:
+    for heard, columns in columns_of(files, _SAID):
         day = ingest_date_of(heard)
-        with sound(heard):
-            columns = whole_table(heard, read)
         for product_id, image_no, category, seen in zip(*(columns[name] for name in _SAID), strict=True):
             said[product_id].append((image_no, (day, seen), (category or "").strip()))
 

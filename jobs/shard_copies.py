@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from itertools import repeat
 from pathlib import Path
+from threading import Lock
 
 from upath import UPath
 
@@ -17,6 +21,8 @@ from jobs.temporary import own_directory
 
 _ROUNDS = 2
 _SHARDS_A_TASK = 8
+_KEPT, _COPYING = ExitStack(), Lock()
+atexit.register(_KEPT.close)
 
 
 def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path, float], None, None]:
@@ -61,15 +67,26 @@ def tasks_for(shards: Sequence[Place], at_once: int) -> int:
 
 
 def kept_copy(shard: Place, places: Places) -> Path:
-    """Return a shard as a file of this machine that stays, for trainings, which read it in every epoch."""
+    """Return a shard as a file of this machine, for what reads it more than once, as trainings do in every epoch.
+
+    A local one is given as it is. Copies lie in a directory of this process below `places.scratch`, where all that it
+    reads must have room, and are removed when it ends; if it is killed, by the next one that copies there.
+    """
     if isinstance(shard, Path):
         return shard
-    target = places.scratch / "shards" / shard.parent.name / shard.name
-    if not target.is_file():  # a shard never changes: its name is made from its content
-        with own_directory(target.parent) as scratch:
-            fetch(shard, scratch / target.name)
-            os.replace(scratch / target.name, target)
+    with _COPYING:
+        target = _kept(places.scratch) / shard.parent.name / shard.name
+        if not target.is_file():  # a shard never changes: its name is made from its content
+            target.parent.mkdir(parents=True, exist_ok=True)
+            half = target.with_suffix(".half")
+            fetch(shard, half)
+            os.replace(half, target)
     return target
+
+
+@cache
+def _kept(parent: Path) -> Path:
+    return _KEPT.enter_context(own_directory(parent))
 
 
 def _copied(shard: Place, directory: Path) -> Path:

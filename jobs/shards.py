@@ -13,6 +13,7 @@ import io
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -32,6 +33,7 @@ T = TypeVar("T")
 ROW_GROUP_ROWS = 64
 """Images that a reader holds at once; a multiple of the usual batch sizes."""
 
+_FILES_AT_ONCE = 8
 _KEYS = ("product_id", "image_no", "image_sha256")
 INGEST_AGAIN = "delete that file and ingest its date again, which writes anew what was in it"
 """What to do about a file of ingest's that is damaged."""
@@ -189,6 +191,29 @@ def _reason(error: Exception) -> str:
 def whole_table(where: Place, read: Callable[[Any], T]) -> T:
     """Let a function read all of a small file; one request where it is in a store."""
     return read(io.BytesIO(read_bytes(where))) if is_remote(where) else read(where)
+
+
+def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[Place, dict[str, list[Any]]]]:
+    """Read columns of dataset files where they lie, several files at once, as a store takes its time to answer.
+
+    Args:
+        files: Of ingest.
+        names: Of the columns; of a file in a store no others travel.
+
+    Yields:
+        Each file, in the same order, with its columns.
+
+    Raises:
+        RunFailed: If a file is damaged.
+    """
+
+    def read(file: Place) -> pa.Table:
+        with sound(file):
+            return reading(file, lambda opened: pq.read_table(opened, columns=list(names)))
+
+    with ThreadPoolExecutor(_FILES_AT_ONCE, "columns") as readers:
+        for file, table in zip(files, readers.map(read, files), strict=True):
+            yield file, table.to_pydict()
 
 
 def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*KEY_COLUMNS, "jpeg")) -> None:

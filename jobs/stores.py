@@ -179,8 +179,8 @@ def reading(where: Place, read: Callable[[Any], T]) -> T:
 
     Args:
         where: The file.
-        read: Takes the path, or an open file of the store that reads only the parts that are asked for; it is called
-            again from the start if the store breaks off.
+        read: Takes the path, or an open file of the store that reads the parts that are asked for and not a byte ahead,
+            as between the columns of a shard lie its images; it is called again from the start if the store breaks off.
 
     Returns:
         What it returned.
@@ -189,7 +189,7 @@ def reading(where: Place, read: Callable[[Any], T]) -> T:
         return read(where)
 
     def attempt() -> T:
-        with where.fs.open(where.path, "rb", block_size=2**20) as file:
+        with where.fs.open(where.path, "rb", cache_type="none") as file:
             return read(file)
 
     return persist(where, "read", attempt)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from jobs.config import Place, Places
 from jobs.dataset import read_labelled
 from jobs.labels import LabelledImage
+from jobs.shard_copies import kept_copy
 from models.augmentation import augment
 from models.recipe import Batch
 from models.spec import Images
@@ -32,6 +34,7 @@ class DatasetBatches:
         workers: Decoding threads.
         seed: Of order and augmentation.
         augmented: Whether training images are changed a little.
+        places: Where state lives.
     """
 
     training: Sequence[LabelledImage]
@@ -42,6 +45,7 @@ class DatasetBatches:
     workers: int = 2
     seed: int = 7
     augmented: bool = True
+    places: Places = field(kw_only=True)
 
     @property
     def steps(self) -> int:
@@ -131,5 +135,7 @@ class DatasetBatches:
         place = {category_id: index for index, category_id in enumerate(self.category_ids)}
         return {image.key: place[image.category_id] for image in images}
 
-    def _files(self, images: Sequence[LabelledImage]) -> list[Path]:
-        return sorted({image.shard for image in images})
+    def _files(self, images: Sequence[LabelledImage]) -> dict[Path, Place]:
+        """Return where the files of images can be read, and what each is a copy of."""
+        found = sorted({image.shard for image in images}, key=str)
+        return {kept_copy(shard, self.places): shard for shard in found}

@@ -60,7 +60,8 @@ def measure(options: argparse.Namespace, places: Places) -> dict[str, Any]:
         labelled.write_labelled(places, products[start : start + 256], version=start // 256)
     images = labelled_images(places)
     side_px, batch_size = options.input_px, options.batch_size
-    data = DatasetBatches(images, images[:batch_size], labelled.LEAVES, side_px, batch_size, options.workers)
+    numbers = (side_px, batch_size, options.workers)
+    data = DatasetBatches(images, images[:batch_size], labelled.LEAVES, *numbers, places=places)
     network = NetworkSpec(options.network, side_px, "w", "", 1.0)
     model = architecture(options.network).build(input_px=side_px, categories=3)
     task = Task(network, side_px, data.counts(), places.local_home)

@@ -95,7 +95,7 @@ def test_what_would_be_published_is_told_of_both(config: EvaluateConfig, tmp_pat
     old_error = (0.1 + 0.1 + 0.9 + 0.9 + 1.15 / 3) / 5
     assert pair["calibration_error"] == {"old": pytest.approx(old_error), "new": pytest.approx((2 * 0.1 + 3 * 0.9) / 5)}
     assert document["levels"][0]["calibration"]["after"] == pytest.approx(old_error)
-    page = write(tmp_path / "out", document, measured, old)[1].read_text(encoding="utf-8")
+    page = write(tmp_path / "out", document, measured, old, config.places)[1].read_text(encoding="utf-8")
     rows = page[page.index("of the same products") :]
     for name, told in {
         "of the same products": ["old", "new"],
@@ -156,12 +156,13 @@ def test_the_page_tells_what_was_left_out(config: EvaluateConfig, tmp_path: Path
     many = [(f"q{number:02d}", f"late.<b>{number:02d}", [0]) for number in range(12)]
     write_labelled(config.places, many, version=1)
     measured = measure(ColourPredictor(), COLOURS, EvaluateConfig(config.places, leave_out=("late",)).images(), config)
-    page = write(tmp_path / "one", compared(config, SHOP), measured, COLOURS)[1].read_text(encoding="utf-8")
+    document = compared(config, SHOP)
+    page = write(tmp_path / "one", document, measured, COLOURS, config.places)[1].read_text(encoding="utf-8")
     assert "14 products of 13 categories left out, as\n  not both releases know them: " in page
     assert "<bdi>cold.blue</bdi>, <bdi>late.&lt;b&gt;00</bdi>," in page
     assert "and 3 more." in page
     assert "McNemar" in page
     alone = compared(config, ("late.<b>00", "toys.a", "toys.b"))
-    page = write(tmp_path / "two", alone, measured, COLOURS)[1].read_text(encoding="utf-8")
+    page = write(tmp_path / "two", alone, measured, COLOURS, config.places)[1].read_text(encoding="utf-8")
     assert "There is no comparison: no labelled product has a category that both old and new know" in page
     assert "McNemar" not in page

@@ -145,7 +145,7 @@ def test_an_image_that_no_longer_decodes_is_counted_and_left_out(config: Evaluat
 def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateConfig, tmp_path: Path) -> None:
     write_labelled(config.places, [("<script>alert(1)</script>", BLUE, [0])], version=3)
     document, measured, release = run([Path("one"), Path("two")], config, load)
-    as_json, page = write(tmp_path / "out", document, measured, release)
+    as_json, page = write(tmp_path / "out", document, measured, release, config.places)
     text = page.read_text(encoding="utf-8")
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
@@ -157,7 +157,7 @@ def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateCon
 
 def test_what_was_not_looked_at_is_told(config: EvaluateConfig, tmp_path: Path) -> None:
     def told(config: EvaluateConfig) -> tuple[dict[str, object], dict[str, object], str]:
-        as_json, page = write(tmp_path, *run([Path("one")], config, load))
+        as_json, page = write(tmp_path, *run([Path("one")], config, load), config.places)
         document = json.loads(as_json.read_text(encoding="utf-8"))
         head = page.read_text(encoding="utf-8").split("Taxonomy")[0]
         names = ("leave_out", "first", "last")
@@ -184,7 +184,7 @@ def test_what_a_release_does_not_know_is_left_out_if_asked_to(config: EvaluateCo
     assert document["products"] == 5
     assert document["left_out"] == {"products": 3, "categories": 2, "named": ["warm.pink", "warm.orange"]}
     assert _short(document)["left_out"] == document["left_out"]
-    page = write(tmp_path, *found)[1].read_text(encoding="utf-8")
+    page = write(tmp_path, *found, config.places)[1].read_text(encoding="utf-8")
     assert "all parts, without 3 products of 2 categories that the release does not know." in page
 
 
@@ -200,7 +200,7 @@ def test_a_page_of_many_categories_names_the_confusions(config: EvaluateConfig, 
     leaf["categories"] = [{**leaf["categories"][0], "category_id": f"c{number:03d}"} for number in range(200)]
     alone = [(f"c{number:03d}", f"c{number:03d}", 7) for number in range(200)]
     leaf["confusion"] = [*alone, ("c003", "c170", 5), ("c004", "c009", 2)]
-    told, page = write(tmp_path, document, measured, release)
+    told, page = write(tmp_path, document, measured, release, config.places)
     assert json.loads(told.read_text(encoding="utf-8")) == json.loads(json.dumps(document))
     assert '        ["c003", "c170", 5],\n' in told.read_text(encoding="utf-8")
     text = page.read_text(encoding="utf-8")
@@ -253,11 +253,11 @@ def test_a_page_that_cannot_be_written_is_a_sentence(config: EvaluateConfig, tmp
     document, measured, release = run([Path("one")], config, load)
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(RunFailed, match=r"cannot be written to .*file.* choose another --output"):
-        write(tmp_path / "file" / "out", document, measured, release)
+        write(tmp_path / "file" / "out", document, measured, release, config.places)
 
 
 def test_the_worst_mistakes_are_the_surest_ones(config: EvaluateConfig) -> None:
-    mistakes = worst_mistakes(measured_on(config), COLOURS, count=1)
+    mistakes = worst_mistakes(measured_on(config), COLOURS, config.places, count=1)
     assert [(one.answered, one.labelled) for one in mistakes] == [(GREEN, BLUE)]
     assert mistakes[0].confidence == pytest.approx(0.9)
 

@@ -33,7 +33,7 @@ def test_an_evaluation_is_a_sound_page(tmp_path: Path, browser: Browser, release
     ]
     write_labelled(places, products)
     document, measured, release = run([Path(name) for name in releases], EvaluateConfig(places), load)
-    _, page = write(tmp_path / "out", document, measured, release)
+    _, page = write(tmp_path / "out", document, measured, release, places)
     for width_px, dark in ((WIDE_PX, False), (NARROW_PX, False), (WIDE_PX, True)):
         with open_page(browser, page.as_uri(), width_px=width_px, dark=dark) as (shown, seen):
             assert seen == Sight(), (width_px, dark)

@@ -39,7 +39,8 @@ def images(tmp_path: Path) -> list[LabelledImage]:
 
 
 def data(images: list[LabelledImage], **changes: object) -> DatasetBatches:
-    return DatasetBatches(images, images[:50], LEAVES, 16, **{"batch_size": 10, **changes})  # type: ignore[arg-type]
+    told = {"batch_size": 10, "places": Places(Path()), **changes}
+    return DatasetBatches(images, images[:50], LEAVES, 16, **told)  # type: ignore[arg-type]
 
 
 def test_an_epoch_is_every_image_once_with_its_own_label(images: list[LabelledImage]) -> None:
@@ -68,7 +69,7 @@ def test_a_content_that_came_back_is_given_once(images: list[LabelledImage], tmp
         write_labelled(places, products, day=day, version=version)
     again = labelled_images(places)
     assert [image.key for image in again] == [image.key for image in images]
-    everything = DatasetBatches(again, again, LEAVES, 16, batch_size=10)
+    everything = DatasetBatches(again, again, LEAVES, 16, batch_size=10, places=places)
     for batches in (everything.held_out(), everything.held_out(), everything.plain()):
         assert sum(len(labels) for _, labels in batches) == len(images) - 1, "one no longer decodes"
     done = arrays_file.run(ArraysConfig(Selection(places), tmp_path / "a.npz", 16))
@@ -108,12 +109,12 @@ def test_no_reader_ends_before_its_rows(images: list[LabelledImage], monkeypatch
 
     monkeypatch.setattr(ThreadPool, "all_workers_done", slowly)
     monkeypatch.setattr(ConcurrentVentilator, "_ventilate", late)
-    files = sorted({image.shard for image in images})
+    files = data(images)._files(images)
     labels = {image.key: 0 for image in images}
     for seed in (None, 1, 2, 3):
         found = read_labelled(files, labels, side_px=16, workers=2, shuffle_seed=seed)
         assert sum(len(labels) for _, labels in found) == 210
-    shard = files[0]
+    shard = min(files)
     assert sum(len(batch) for batch in read_shard(shard, side_px=16, batch_size=32, workers=2)) in (1, 70)
 
 
@@ -128,7 +129,7 @@ def test_every_way_out_of_a_shard_gives_the_same_squares(tmp_path: Path) -> None
         writer.add(row)
     writer.flush()
     found = labelled_images(places)
-    [shard] = {image.shard for image in found}
+    [shard] = data(found)._files(found)
     numbers = {image.key: number for number, image in enumerate(found)}
     served = {
         str(product_id): square
@@ -138,7 +139,7 @@ def test_every_way_out_of_a_shard_gives_the_same_squares(tmp_path: Path) -> None
     assert len(served) == 60
     learned = {
         found[number].product_id: square
-        for squares, labels in read_labelled([shard], numbers, side_px=16, workers=2)
+        for squares, labels in read_labelled({shard: shard}, numbers, side_px=16, workers=2)
         for square, number in zip(squares, labels, strict=True)
     }
     with pq.ParquetFile(shard) as file:
