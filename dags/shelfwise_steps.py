@@ -9,6 +9,7 @@ What Airflow is asked for; everything but `spark_default` may be missing:
   part of the address that is secret goes into the password: it is the path.
 - variable `shelfwise_settings`: JSON of further `SHELFWISE_*` settings, over those of the worker's own environment.
 - variable `shelfwise_catalog`: what a night reads; `{{ ds }}` in it becomes the night, as in `/data/{{ ds }}.parquet`.
+- variable `shelfwise_shadow`: `true` lets the challenger answer every night too, after it is published.
 - variable `shelfwise_application`: where `shelfwise_job.py` lies for Spark, if not in this clone.
 - pool `catalog`: one slot, so that several nights started at once are read in their order.
 - pool `gpu`: how many predictions and trainings may run at once.
@@ -91,6 +92,14 @@ def catalog_of(params: Any, dag_run: Any) -> str:
     """Return the catalog that a night reads: the form's, else the variable's, else the table `products`."""
     told = params.get("catalog") or Variable.get("shelfwise_catalog", default="products")
     return str(told).replace("{{ ds }}", night_of(dag_run))
+
+
+def wants_shadow(params: Any) -> bool:
+    """Return whether the challenger shall answer too; asked where nothing waits for a slot of the pool `gpu`."""
+    wanted = params["shadow"] or str(Variable.get("shelfwise_shadow", default="")).strip().lower() == "true"
+    if not wanted:
+        log.info("no challenger is asked: `shadow` of the form is off, and the variable shelfwise_shadow is not `true`")
+    return bool(wanted)
 
 
 NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}

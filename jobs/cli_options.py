@@ -49,13 +49,7 @@ def release_option(command: Command) -> Command:
 
 def run_options(command: Command) -> Command:
     """Add what every run takes: `--json`, `--release`, `--batch-size` and `--run-id`."""
-    batch = click.option(
-        "--batch-size", type=click.IntRange(1, 4096), help="Images a call; by default 32, on a GPU found by trying."
-    )
-    name = click.option(
-        "--run-id", help="Name of the run; by default made of its kind and date, so a rerun resumes it."
-    )
-    return name(batch(release_option(master_option(json_option(command)))))
+    return run_id_option(batch_option(release_option(master_option(json_option(command)))))
 
 
 def master_option(command: Command) -> Command:
@@ -82,6 +76,12 @@ catalog_option = click.option(
     "--catalog",
     required=True,
     help="A directory with a folder a category, a .csv, .jsonl or .parquet file, or `products`, the database's table.",
+)
+batch_option = click.option(
+    "--batch-size", type=click.IntRange(1, 4096), help="Images a call; by default 32, on a GPU found by trying."
+)
+run_id_option = click.option(
+    "--run-id", help="Name of the run; by default made of its kind and date, so a rerun resumes it."
 )
 date_option = click.option("--run-date", type=Date(), required=True, help="The night; also the ingest date.")
 rejected_option = click.option(
@@ -130,3 +130,18 @@ def database_of(settings: Settings) -> ProductDatabase:
         database.upgrade()
     database.check()
     return database
+
+
+def run_row(database: ProductDatabase, run_id: str) -> dict[str, Any]:
+    """Return a run's row by column.
+
+    Raises:
+        UsageError: If there is no such run; lists the latest.
+    """
+    from sql.run_history import find_run, list_runs
+
+    found = find_run(database, run_id)
+    if found is None:
+        latest = ", ".join(str(row[0]) for row in list_runs(database, limit=5))
+        raise UsageError(f"no run {run_id!r}; the latest are: {latest or 'there is none yet'}")
+    return found

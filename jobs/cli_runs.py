@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from jobs.calls import resumable
 from jobs.claims import recorded
 from jobs.cli_options import (
     Date,
+    batch_option,
     catalog_option,
     database_of,
     date_option,
@@ -19,13 +20,19 @@ from jobs.cli_options import (
     master_option,
     night_of,
     rejected_option,
+    run_id_option,
     run_options,
+    run_row,
     settings_of,
     workshop_of,
 )
 from jobs.config import IngestConfig, RunConfig
 from jobs.publish import backfill_run_id
 from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.nightly import Workshop
+    from sql.store import ProductDatabase
 
 
 @click.command()
@@ -42,18 +49,13 @@ def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_
       shelfwise nightly --catalog photos/ --run-date 2026-11-01 --json
     """
     from jobs import nightly as nights
-    from jobs import shadow as shadows
 
     settings = settings_of(options)
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
-
-    def challenger() -> nights.Workshop:
-        return workshop_of(settings, {**options, "release": "challenger"})
-
     database = database_of(settings)
     done = nights.nightly(workshop, database, catalog, resumable(run, workshop))
     if shadow:
-        done["shadow"] = shadows.try_challenger(workshop, challenger, database, run)
+        done["shadow"] = _challenge(settings, options, workshop, database, run)
     output.summary(done, as_json)
 
 
@@ -176,6 +178,42 @@ def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
         check_rejected(settings.places, run)
         step = nights.publish_step(workshop, database, run, claim, steps={})
     output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
+
+
+@click.command()
+@date_option
+@run_id_option
+@batch_option
+@master_option
+@json_option
+def shadow(run_date: date, as_json: bool, **options: Any) -> None:
+    """Let the challenger answer a published night. Nothing that is published changes, whatever becomes of it.
+
+    \b
+    Example:
+      shelfwise shadow --run-date 2026-11-01
+    """
+    from jobs.shadow import publisher
+
+    settings = settings_of(options)
+    run = night_of(options, run_date, max_rejected=1.0)  # what was rejected was judged before the night was published
+    database = database_of(settings)
+    row = run_row(database, run.run_id)
+    champion = workshop_of(settings, {**options, "release": publisher(row, run)})
+    done = _challenge(settings, options, champion, database, run)
+    output.summary({"run_id": run.run_id, "champion": row["release_id"], **done}, as_json)
+
+
+def _challenge(
+    settings: Settings, options: dict[str, Any], champion: Workshop, database: ProductDatabase, run: RunConfig
+) -> dict[str, Any]:
+    """Let the challenger answer a night that the champion has published."""
+    from jobs.shadow import try_challenger
+
+    def challenger() -> Workshop:
+        return workshop_of(settings, {**options, "release": "challenger"})
+
+    return try_challenger(champion, challenger, database, run)
 
 
 @click.command()

@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from jobs import output
-from jobs.cli_options import database_of, json_option
-from jobs.config import UsageError
+from jobs.cli_options import database_of, json_option, run_row
 from jobs.settings import Settings
 
 
@@ -53,7 +52,7 @@ def show(run_id: str, as_json: bool) -> None:
     Example:
       shelfwise runs show nightly-2026-11-01 --json
     """
-    output.summary({name: _plain(value) for name, value in _found(run_id).items()}, as_json)
+    output.summary({name: _plain(value) for name, value in run_row(database_of(Settings()), run_id).items()}, as_json)
 
 
 @runs.command()
@@ -69,23 +68,12 @@ def resume(context: click.Context, run_id: str, as_json: bool) -> None:
     """
     from jobs.calls import again
 
-    found = _found(run_id)
+    found = run_row(database_of(Settings()), run_id)
     call = found["summary"].get("call") or []
     if found["state"] == "published" and "--shadow" not in call:  # a shadow comes after the publishing
         output.summary({"run_id": run_id, "state": "published", "resumed": False}, as_json)
         return
     again(context.find_root().command, run_id, call, as_json=as_json)
-
-
-def _found(run_id: str) -> dict[str, Any]:
-    from sql.run_history import find_run, list_runs
-
-    database = database_of(Settings())
-    found = find_run(database, run_id)
-    if found is None:
-        latest = ", ".join(str(row[0]) for row in list_runs(database, limit=5))
-        raise UsageError(f"no run {run_id!r}; the latest are: {latest or 'there is none yet'}")
-    return found
 
 
 def _plain(value: Any) -> Any:

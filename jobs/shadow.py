@@ -1,6 +1,7 @@
 """Let the challenger answer beside the champion, where nobody who reads current answers sees it.
 
     shelfwise nightly --catalog shop.csv --run-date 2026-11-01 --shadow
+    shelfwise shadow --run-date 2026-11-01
 
 Runs after the champion's night is published, over the same shards; writes predictions/run_id=R.shadow.C/ and the
 history. `shelfwise query release_agreement` then says where the two differ. Whatever goes wrong with the challenger, be
@@ -10,18 +11,43 @@ it that there is none, is told in the summary: the champion's night is published
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from jobs import publish
-from jobs.config import RunConfig, UsageError
+from jobs.config import RunConfig, RunFailed, UsageError
 from jobs.nightly import Workshop, predict_config, predict_step
 from models.release import ReleaseError
 from sql.shadow import publish_shadow
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)
+
+
+def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
+    """Return by what the release is found that published a night, whoever is champion by now.
+
+    Args:
+        row: Of the run that bears the night's name.
+        run: The night.
+
+    Raises:
+        UsageError: If that run is not this night.
+        RunFailed: If it is not published.
+    """
+    if (row["kind"], row["run_date"]) != (run.kind, run.run_date):
+        raise UsageError(
+            f"run {run.run_id} is the {row['kind']} run of {row['run_date']} and not the night {run.run_date}; "
+            "leave --run-id out, or give the date of its night"
+        )
+    if row["state"] != "published":
+        raise RunFailed(
+            f"run {run.run_id} is {row['state']}, and a challenger answers what is published; "
+            f"go on with it first: `shelfwise runs resume {run.run_id}`"
+        )
+    call = row["summary"].get("call") or ()
+    return str(call[call.index("--release") + 1] if "--release" in call else row["release_id"])
 
 
 def try_challenger(

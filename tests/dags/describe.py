@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import sys
 import time
 import warnings
@@ -31,12 +32,22 @@ PLAN = {
 }
 
 
-def rendered(task: Any, context: dict[str, Any]) -> list[str]:
-    """Return the arguments that a task would give to the command line."""
+def rendered(task: Any, context: dict[str, Any]) -> tuple[list[str], str | None]:
+    """Return the arguments that a task would give to the command line, and what Spark would call its application."""
     own = copy.copy(task)
-    own.render_template_fields(context, jinja_env=task.dag.get_template_env())
+    own.render_template_fields({**context, "task": own}, jinja_env=task.dag.get_template_env())
     given = getattr(own, "application_args", None) or getattr(own, "arguments", None) or ()
-    return [line for argument in given for line in str(argument).splitlines()]
+    return [line for argument in given for line in str(argument).splitlines()], getattr(own, "name", None)
+
+
+def shadows(gate: Any) -> list[tuple[bool, str, bool]]:
+    """Return what the form and the variable may say of a shadow, and whether there is one then."""
+    found = []
+    for form in (False, True):
+        for variable in ("", "false", "true"):
+            os.environ["AIRFLOW_VAR_SHELFWISE_SHADOW"] = variable
+            found.append((form, variable, gate.python_callable(params={"shadow": form})))
+    return found
 
 
 def question(dag: Any, evaluation: Any) -> str:
@@ -58,7 +69,7 @@ def described(dag: Any, warned: int) -> dict[str, Any]:
         "ti": SimpleNamespace(xcom_pull=told.get),
         "var": {"value": {}},
     }
-    tasks, calls = {}, []
+    tasks, calls, names = {}, [], []
     for task in dag.tasks:
         tasks[task.task_id] = {
             "owner": task.owner,
@@ -72,7 +83,9 @@ def described(dag: Any, warned: int) -> dict[str, Any]:
             "upstream": sorted(task.upstream_task_ids),
         }
         if type(task).__name__ in ("SparkStep", "LocalStep"):
-            calls.append(rendered(task, context))
+            arguments, name = rendered(task, context)
+            calls.append(arguments)
+            names.append(name)
         if task.task_id.endswith("deal"):
             lane = int(task.task_id[5]) - 1
             calls += [step["application_args"] for step in task.python_callable(PLAN, lane, ["--force"], params)]
@@ -85,6 +98,7 @@ def described(dag: Any, warned: int) -> dict[str, Any]:
         "deadline": bool(dag.deadline),
         "tasks": tasks,
         "calls": calls,
+        "names": names,
     }
 
 
@@ -106,6 +120,7 @@ def main() -> None:
     questions = {name: question(bag.dags["fine_tune_release"], one) for name, one in evaluations.items()}
     document = {"errors": bag.import_errors, "heavy": heavy, "seconds": seconds, "files": sorted(stats), "dags": dags}
     document["questions"] = questions
+    document["shadows"] = shadows(bag.dags["nightly_tagging"].get_task("with_shadow"))
     Path(sys.argv[1], "dags.json").write_text(json.dumps(document), encoding="utf-8")
 
 

@@ -97,6 +97,19 @@ def test_the_night(described: Any) -> None:
     assert [night["tasks"][name]["pool"] for name in chain] == ["catalog", "gpu", "default_pool", "default_pool"]
     assert night["tasks"]["publish"]["outlets"] == ["shelfwise://product-database/"]
     assert ["ingest", "--catalog", "/data/2026-11-01/shop.csv", "--run-date", "2026-11-01"] in night["calls"]
+    assert "shelfwise predict 2026-11-01" in night["names"]
+
+
+def test_the_challenger_answers_beside_the_report_and_only_where_that_is_asked_for(described: Any) -> None:
+    """The night does not wait for a slot of a graphics processor only to find that there is no shadow."""
+    night = described["dags"]["nightly_tagging"]
+    gate, shadow = night["tasks"]["with_shadow"], night["tasks"]["shadow"]
+    assert (gate["upstream"], shadow["upstream"]) == (["publish"], ["with_shadow"])
+    assert (gate["pool"], shadow["pool"]) == ("default_pool", "gpu")
+    assert shadow["outlets"] == [], "what others read does not change"
+    assert night["calls"][-1] == ["shadow", "--run-date", "2026-11-01"]
+    asked = [[form, variable] for form, variable, wanted in described["shadows"] if wanted]
+    assert asked == [[False, "true"], [True, ""], [True, "false"], [True, "true"]]
 
 
 def test_a_backfill_has_a_step_a_date_and_no_more_lanes_than_asked_for(described: Any) -> None:

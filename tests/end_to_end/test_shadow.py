@@ -1,4 +1,4 @@
-"""A night with a challenger in the shadow: two releases answer, one is published."""
+"""A night with a challenger in the shadow, in one command or two: two releases answer, one is published."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ def test_a_shadow_night_publishes_the_champion_alone(
     assert shelfwise("release", "promote", other, "--alias", "challenger").code == 0
     listed = {row["release_id"]: row["alias"] for row in shelfwise("release", "list", "--json").json["releases"]}
     assert (listed["tiny-1"], listed["tiny-2"]) == ("champion", "challenger")
+
+    apart = shelfwise("shadow", "--run-date", NIGHT, "--json")
+    assert (apart.code, apart.json["state"], apart.json["images_changed"]) == (0, "answered", 3), apart.err
+    assert (apart.json["champion"], apart.json["release_id"]) == ("tiny-1", "tiny-2")
 
     done = shelfwise(*night, "--shadow")
     assert done.code == 0, done.err

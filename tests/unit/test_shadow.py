@@ -1,18 +1,25 @@
-"""Which challengers are refused, and that this never costs the champion's night."""
+"""Which nights and challengers are refused, and that this never costs the champion's night."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs.config import Places, ProductSource, RunConfig, SparkConfig, UsageError
+from jobs import cli
+from jobs.config import Places, ProductSource, RunConfig, RunFailed, SparkConfig, UsageError
 from jobs.nightly import Workshop
-from jobs.shadow import check, try_challenger
-from models.release import Release, ReleaseError
+from jobs.settings import Settings
+from jobs.shadow import check, publisher, try_challenger
+from models.release import SHIPPED, Release, ReleaseError
+from sql.aliases import set_alias
+from sql.records import ReleaseRecord
 from sql.store import open_database
+from tests.report_nights import Answer, Nights
 from tests.unit.test_predict_loop import DAY, RELEASE
 
 
@@ -62,3 +69,48 @@ def test_a_challenger_that_cannot_be_tried_is_told_in_a_sentence(
     assert sentence in warning.getMessage()
     assert "run night stays published" in warning.getMessage()
     assert not warning.exc_info, "what was foreseen needs no traceback"
+
+
+NIGHT = RunConfig("nightly-2026-11-01", "nightly", DAY, dates=(DAY,))
+ROW = {"kind": "nightly", "run_date": DAY, "state": "published", "release_id": "old", "summary": {}}
+
+
+def test_the_release_of_a_night_is_found_by_what_its_run_was_called_with() -> None:
+    assert publisher(ROW, NIGHT) == "old"
+    call = ["publish", "--run-date", str(DAY), "--release", "s3://shop/releases/old"]
+    assert publisher({**ROW, "summary": {"call": call}}, NIGHT) == "s3://shop/releases/old"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"state": "running"}, RunFailed, "is running, and .*: `shelfwise runs resume nightly-2026-11-01`"),
+        ({"state": "failed"}, RunFailed, "is failed, and a challenger answers what is published; go on with it first"),
+        ({"kind": "backfill"}, UsageError, "is the backfill run of 2026-11-01 and not the night 2026-11-01; leave --r"),
+        ({"run_date": date(2026, 10, 31)}, UsageError, "is the nightly run of 2026-10-31 and not the night 2026-11-01"),
+    ],
+)
+def test_what_is_no_published_night_is_refused(changes: dict[str, Any], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        publisher({**ROW, **changes}, NIGHT)
+
+
+def test_a_night_is_compared_with_who_published_it_and_stays_whatever_becomes_of_the_challenger(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shadow() -> Any:
+        cli.main_group.main(["shadow", "--run-date", str(DAY), "--json"], standalone_mode=False)
+        return json.loads(capsys.readouterr().out)
+
+    with pytest.raises(UsageError, match="no run 'nightly-2026-11-01'; the latest are: there is none yet"):
+        shadow()
+    database, moment = open_database(Settings().url), datetime(2026, 11, 2, tzinfo=UTC)
+    nights = Nights(database, Places(home), {"shop.red": "Red"})
+    nights.release = ReleaseRecord(SHIPPED.name, "taxonomy-1")
+    nights.night([Answer("p", "shop.red")], images=False)
+    set_alias(database, "champion", ReleaseRecord("gone-1", "taxonomy-1"), changed_by="ada", at_utc=moment)
+    alone = shadow()
+    assert (alone["run_id"], alone["champion"], alone["state"]) == (NIGHT.run_id, SHIPPED.name, "failed")
+    assert "no release is challenger; promote one" in alone["reason"]
+    set_alias(database, "challenger", nights.release, changed_by="ada", at_utc=moment)
+    assert f"release {SHIPPED.name} is champion and challenger" in shadow()["reason"]
