@@ -18,16 +18,19 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.spec import Category
+from models.inputs import decode_square
+from models.spec import Category, Images
 
 log = logging.getLogger(__name__)
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_PLACE = Path("/usr/share/datasets/fashion-mnist")
 SIDE_PX = 28
+JPEG_QUALITY = 95
 COUNTS = {"train": 60_000, "t10k": 10_000}
 PIXELS_SHA256 = {
     "train": "16d82e2b505296aa2b78bd5ea0992634f30419a4c97def7c907d154a35ac6157",
@@ -178,3 +181,20 @@ def _from_keras(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         ) from error
     images, labels = train if part == "train" else test
     return np.asarray(images, np.uint8), np.asarray(labels, np.uint8)
+
+
+def squares(part: str, *, cache_dir: Path) -> tuple[Images, NDArray[np.uint8], str]:
+    """Load a part as serving sees it: each article went through a JPEG once.
+
+    Args:
+        part: `train` or `t10k`.
+        cache_dir: See `load`.
+
+    Returns:
+        uint8 (articles, 28, 28, 3), RGB, 0-255; the labels; and the SHA-256 of the articles' own pixels.
+    """
+    articles = load(part, cache_dir=cache_dir)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    jpegs = (cv2.imencode(".jpg", np.repeat(image[..., None], 3, axis=2), quality)[1] for image in articles.images)
+    whole = np.stack([decode_square(jpeg.tobytes(), SIDE_PX) for jpeg in jpegs])
+    return whole, articles.labels, articles.pixels_sha256

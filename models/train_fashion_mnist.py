@@ -27,7 +27,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,20 +39,19 @@ from models.card import NAME, model_card
 from models.checkpoints import AnotherTask, alone
 from models.decision import decide
 from models.environment import prepare_environment
-from models.inputs import decode_square
 from models.predictor import EnsemblePredictor
 from models.program import program_version
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
+from models.registry import architecture
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
 from models.spec import Images, NetworkSpec
 from models.starts import fill, range_of
-from models.weights import save_half
+from models.weights import average, save_half
 
 log = logging.getLogger("models.train_fashion_mnist")
 
 TAXONOMY = "fashion-mnist"
 HELD_OUT = 5_000
-JPEG_QUALITY = 95
 ONE_CYCLE = Recipe(head_epochs=0, warm_up=0.15, train_norms=True)
 """BatchNorm learns: 55,000 articles on black are enough for its statistics, and unlike the photographs of any start."""
 
@@ -117,6 +115,9 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
         default=["full"],
         help=f"full or light (for the last epochs); default full; {own}",
     )
+    parser.add_argument(
+        "--start-share", action="append", default=["0"], help=f"how much of the start's weights is averaged in; {own}"
+    )
     parser.add_argument("--mixed-precision", action="store_true", help="compute in float16; pays on accelerators")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--limit", type=int, default=0, help="train on this many articles only; 0 is all")
@@ -140,7 +141,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
 def run(options: argparse.Namespace, *, command: str) -> Release:
     """Train what is to be trained, calibrate on held-out articles, measure on the test articles, and release."""
     options.work_dir.mkdir(parents=True, exist_ok=True)
-    squares, labels, fingerprint = _squares("train", options.work_dir)
+    squares, labels, fingerprint = fashion_mnist.squares("train", cache_dir=options.work_dir)
     kept = min(options.limit or len(squares), len(squares) - HELD_OUT)
     held = slice(len(squares) - HELD_OUT, None)
     data = Arrays(
@@ -177,7 +178,7 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
         save_release(draft, Path(scratch, "draft"), weights=weights)
         predictor = EnsemblePredictor(draft, Path(scratch, "draft"))
     release = calibrated(draft, _answers(predictor, squares[held]), labels[held])
-    tested, truth, _ = _squares("t10k", options.work_dir)
+    tested, truth, _ = fashion_mnist.squares("t10k", cache_dir=options.work_dir)
     release = replace(release, metrics=figures(release, _answers(predictor, tested), truth))
     save_release(release, options.output, weights=weights, documents={NAME: model_card(release)})
     return release
@@ -198,7 +199,9 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         before = {key: value for key, value in release.training.items() if key.startswith(f"{name}_")}
         told = {key.removeprefix(f"{name}_"): value for key, value in before.items()}
         return found, Path(start, found.weights_file), told | {"is_that_of": release.release_id}
-    recipe = _recipe(name, start, options)
+    recipe, share = _recipe(name, start, options), float(_of(options.start_share, name) or 0)
+    if not 0 <= share < 1 or (share and start == NOTHING):
+        raise ValueError(f"--start-share of {name} is {share}; expected a share below 1, of something to start from")
     network = NetworkSpec(name, plan.input_px, f"{name}.weights.h5", "", 1.0, range_of(start, name))
     counts = tuple(np.bincount(data.labels, minlength=len(fashion_mnist.CATEGORIES)).tolist())
     ids = tuple(category.category_id for category in fashion_mnist.CATEGORIES)
@@ -224,8 +227,13 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
     data = replace(data, batch_size=plan.batch_size, change=AUGMENTATIONS[task.augmentation])
     with alone(task.work_dir):
         model, progress = train(task, recipe, data, start=begin, watch=watch)
+        if share:
+            before = architecture(name).build(input_px=plan.input_px, categories=len(ids))
+            begin(before)
+            average(model, before, share=share)
         weights = save_half(model, task.work_dir)
-    told = {"starts_from": Path(start).name, "augmentation": task.augmentation, **progress.told(recipe)}
+    told = {"starts_from": Path(start).name, "start_share": share, "augmentation": task.augmentation}
+    told |= progress.told(recipe)
     return network, weights, told | {"seconds": round(sum(epoch["seconds"] for epoch in progress.history))}
 
 
@@ -245,15 +253,6 @@ def _of(values: Sequence[str], name: str) -> str | None:
     own = [value.partition("=")[2] for value in values if value.partition("=")[0] == name]
     found = own or [value for value in values if value.partition("=")[0] not in PLANS]
     return found[-1] if found else None
-
-
-def _squares(part: str, work_dir: Path) -> tuple[Images, NDArray[np.uint8], str]:
-    """Load a part as serving sees it: each article went through a JPEG once."""
-    articles = fashion_mnist.load(part, cache_dir=work_dir)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    jpegs = (cv2.imencode(".jpg", np.repeat(image[..., None], 3, axis=2), quality)[1] for image in articles.images)
-    squares = np.stack([decode_square(jpeg.tobytes(), fashion_mnist.SIDE_PX) for jpeg in jpegs])
-    return squares, articles.labels, articles.pixels_sha256
 
 
 def _answers(predictor: EnsemblePredictor, squares: Images) -> dict[str, NDArray[np.float32]]:

@@ -105,3 +105,21 @@ def save_half(model: Any, directory: Path) -> Path:
         log.warning("%s: the release keeps this network in float32, in a file of twice the size", error)
         return full
     return half
+
+
+def average(model: Any, other: Any, *, share: float) -> None:
+    """Move a network's weights towards those of another one that it was trained from or beside.
+
+    On the way between two ends of one training lies a network that is often right more often than either (Izmailov et
+    al., 2018, arXiv:1803.05407; Wortsman et al., 2022, arXiv:2109.01903). Nothing says so beforehand: measure it.
+
+    Args:
+        model: Is changed.
+        other: Of the same architecture.
+        share: Of the other one, in [0, 1].
+    """
+    from models.phases import refresh  # which imports Keras
+
+    pairs = zip(model.get_weights(), other.get_weights(), strict=True)
+    model.set_weights([(1 - share) * one + share * another for one, another in pairs])
+    refresh(model)

@@ -16,7 +16,7 @@ from models.arrays import Arrays
 from models.fashion_mnist import Articles
 from models.recipe import CHECKPOINT, Batch
 from models.registry import ARCHITECTURES
-from models.release import load_release, save_release
+from models.release import load_network, load_release, save_release
 from models.train_fashion_mnist import ONE_CYCLE, Plan, main
 from models.weights import save_half
 from tests import tiny_network
@@ -141,6 +141,32 @@ def test_each_network_is_fed_as_it_was_asked_for(
     work = ["--work-dir", str(tmp_path / "work-l-1"), "--epochs", "2"]
     assert call(tmp_path, "l-2", *work) == 1, "what was begun lightly is not gone on with otherwise"
     assert "begun with another augmentation (light, now full); delete" in caplog.text
+
+
+def test_the_start_is_averaged_in_and_the_checkpoint_stays_as_it_is(tmp_path: Path) -> None:
+    assert call(tmp_path, "s-1", "--epochs", "1") == 0
+    start = ["--start-from", str(tmp_path / "s-1"), "--epochs", "1", "--work-dir", str(tmp_path / "work")]
+    for name, share in (("s-2", "0"), ("s-3", "0.25"), ("s-4", "0")):
+        assert call(tmp_path, name, *start, "--start-share", f"two={share}") == 0
+
+    def weights(name: str) -> list[Any]:
+        release = load_release(tmp_path / name)
+        return list(load_network(release, tmp_path / name, release.networks[1]).get_weights())
+
+    before, after, averaged, again = (weights(f"s-{number}") for number in (1, 2, 3, 4))
+    assert any(np.abs(one - another).max() > 1e-3 for one, another in zip(before, after, strict=True))
+    for one, another, between in zip(before, after, averaged, strict=True):
+        np.testing.assert_allclose(between, 0.25 * one + 0.75 * another, atol=2e-3)
+    for one, another in zip(after, again, strict=True):
+        np.testing.assert_array_equal(one, another)
+    assert load_release(tmp_path / "s-3").training["two_start_share"] == 0.25
+
+
+@pytest.mark.parametrize("share", ["1", "-0.1", "half", "0.5"])
+def test_a_share_of_nothing_or_of_all_is_refused(share: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert call(tmp_path, "t-1", "--start-share", share) == 1
+    assert "--start-share of one is" in caplog.text or "could not convert string to float: 'half'" in caplog.text
+    assert not (tmp_path / "t-1").exists()
 
 
 def test_an_augmentation_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
