@@ -180,7 +180,7 @@ def evaluate(
     show_default=True,
     help="Rare categories count more: more of them are found, and confidences fit the catalog less.",
 )
-@click.option("--mixed-precision", is_flag=True, help="Compute in float16; pays on accelerators.")
+@click.option("--mixed-precision", is_flag=True, help="Compute in half precision where that is faster.")
 @click.option("--seed", type=int, default=7, show_default=True)
 @_training_set_options
 @promise_options

@@ -66,7 +66,7 @@ class Recipe:
         weight_decay: Of AdamW.
         class_weights: Whether rare categories count more, so that each counts as much in sum. More of these are found,
             and confidences then speak of a catalog in which all categories are equally frequent.
-        mixed_precision: Whether it computes in float16 where the accelerator gains by that.
+        mixed_precision: Whether it computes in half precision where that is faster; see `devices.half_precision`.
         seed: Of everything random.
     """
 

@@ -118,7 +118,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--start-share", action="append", default=["0"], help=f"how much of the start's weights is averaged in; {own}"
     )
-    parser.add_argument("--mixed-precision", action="store_true", help="compute in float16; pays on accelerators")
+    parser.add_argument("--mixed-precision", action="store_true", help="in half precision where that is faster")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--limit", type=int, default=0, help="train on this many articles only; 0 is all")
     options = parser.parse_args(words)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoints import Arrays, Checkpoint, Progress, own_checkpoint
-from models.devices import device
+from models.devices import device, half_precision
 from models.phases import compiled, first_trained, refresh, weights_by_category
 from models.recipe import CHECKPOINT, Batch, Recipe, Saved, Task, TrainingData, TrainingFailed, Watch
 from models.registry import architecture
@@ -64,11 +64,16 @@ def train(
     """
     keras.utils.set_random_seed(recipe.seed)
     held = own_checkpoint(task, recipe)
-    if recipe.mixed_precision and not device().accelerator:
-        log.warning("float16 gains nothing on %s; it computes in float32", device().name)
+    half = half_precision(task.network.architecture) if recipe.mixed_precision else None
+    if recipe.mixed_precision and not half:
+        log.warning(
+            "half precision gains nothing for %s on %s; it computes in float32",
+            task.network.architecture,
+            device().name,
+        )
         recipe = replace(recipe, mixed_precision=False)
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16" if recipe.mixed_precision else "float32")
+    keras.config.set_dtype_policy(half or "float32")
     try:
         network = _built(task, recipe.dropout)
         if held is None:
@@ -81,7 +86,7 @@ def train(
         refresh(network)
         first_trained(network, recipe.unfreeze_from)
         if not held.progress.finished:
-            log.info("%s is trained on %s", task.network.architecture, device().name)
+            log.info("%s is trained on %s, in %s", task.network.architecture, device().name, half or "float32")
             held = _epochs(task, recipe, data, network, held, watch, saved)
     finally:
         keras.config.set_dtype_policy(policy)

@@ -12,9 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from models import checkpoints, training
+from models import checkpoints
 from models.augmentation import augment, augment_article, augment_article_lightly
-from models.devices import Device
 from models.inputs import decode_square, network_input
 from models.phases import NetworkInput, learning_rate
 from models.predictor import EnsemblePredictor
@@ -139,37 +138,6 @@ def test_goes_on_after_the_last_epoch_with_its_optimizer(tmp_path: Path) -> None
     ]
     for one, other in zip(unbroken.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
-
-
-def test_mixed_precision_goes_on_with_its_loss_scale_and_leaves_float32(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "device", lambda: Device("an accelerator", True))
-    mixed = replace(FAST, mixed_precision=True)
-
-    def stop(epoch: int, step: int, steps: int, figures: dict[str, float]) -> None:
-        if epoch == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(task(tmp_path), mixed, Colours(), start=nothing, watch=stop)
-    assert keras.config.dtype_policy().name == "float32", "it is not left behind for others"
-    held = checkpoints.load(tmp_path / "work" / CHECKPOINT)
-    assert held is not None
-    assert any(np.size(value) == 1 and float(np.ravel(value)[0]) >= 2**10 for value in held.optimizer), "the loss scale"
-    model, progress = train(task(tmp_path), mixed, Colours(), start=pytest.fail)
-    assert progress.epochs == 3
-    assert {str(value.dtype) for value in model.get_weights()} == {"float32"}
-    assert all(np.isfinite(value).all() for value in model.get_weights())
-
-
-def test_mixed_precision_without_an_accelerator_is_float32_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(training, "device", lambda: Device("CPU, a slow one", False))
-    _, progress = train(task(tmp_path), replace(FAST, epochs=0, mixed_precision=True), Colours(), start=nothing)
-    assert "float16 gains nothing on CPU, a slow one; it computes in float32" in caplog.text
-    assert progress.recipes[-1]["recipe"]["mixed_precision"] is False
 
 
 def test_a_loss_that_is_no_number_keeps_the_epochs_before(tmp_path: Path) -> None:
