@@ -5,12 +5,13 @@ The SVG takes its colours from the page (`templates/page.html`), so that it is a
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from models.whole_files import in_place_of
 
 Points = Sequence[tuple[float, float]]
 
@@ -157,8 +158,5 @@ def learning_curves(path: Path, curves: Mapping[str, Sequence[float]], *, title:
         for x, y in places:
             draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
         draw.text((margin + 130 * row, 28), name, fill=colour, font=font)
-    held = io.BytesIO()
-    image.save(held, "PNG", optimize=True)
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_bytes(held.getvalue())
-    scratch.replace(path)
+    with in_place_of(path) as scratch:
+        image.save(scratch, "PNG", optimize=True)

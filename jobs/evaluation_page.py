@@ -21,6 +21,7 @@ from jobs.measure import Measured
 from jobs.shard_copies import kept_copy
 from jobs.shards import sound
 from models.release import Release
+from models.whole_files import write_whole
 
 MISTAKES = 24
 MOST_IN_A_MATRIX = 60
@@ -68,10 +69,8 @@ def write(
     """
     page = render(document, worst_mistakes(measured, release, places))
     try:
-        pages.write_whole(
-            directory / "evaluation.json", _rows_in_lines(json.dumps(document, indent=2, ensure_ascii=False))
-        )
-        pages.write_whole(directory / "evaluation.html", page)
+        write_whole(directory / "evaluation.json", _rows_in_lines(json.dumps(document, indent=2, ensure_ascii=False)))
+        write_whole(directory / "evaluation.html", page)
     except OSError as error:
         raise RunFailed(
             f"the evaluation cannot be written to {directory} ({error.strerror or error}); free some space, or choose "

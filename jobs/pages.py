@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -46,19 +45,6 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 def _source(name: str) -> str:
     return files("jobs").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def write_whole(target: Path, text: str) -> int:
-    """Put a text in place whole; what a text cannot hold becomes a question mark. Return its bytes."""
-    content = text.encode("utf-8", "replace")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.tmp")
-    try:
-        scratch.write_bytes(content)
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return len(content)
 
 
 def thumbnail(jpeg: bytes, *, longest_px: int) -> str:

@@ -16,10 +16,10 @@ from typing import Any
 
 from jobs import report_page
 from jobs.config import Places, RunFailed, check_name
-from jobs.pages import write_whole
 from jobs.report_facts import Facts, load_facts
 from jobs.report_gallery import hang
 from jobs.report_verdict import judge
+from models.whole_files import write_whole
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
+from models.whole_files import in_place_of
 
 Arrays = Sequence[NDArray[Any]]
 
@@ -73,17 +74,12 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Write it in the place of the former one, in one step; a full disk leaves the former one as it is."""
-        scratch = path.with_name(f".{path.name}.tmp")
         parts = {"weights": self.weights, "best": self.best, "optimizer": self.optimizer}
         arrays = {f"{name}{i}": array for name, part in parts.items() for i, array in enumerate(part)}
-        try:
-            with scratch.open("wb") as file:
-                np.savez(file, progress=np.array(json.dumps(asdict(self.progress))), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with in_place_of(path) as scratch, scratch.open("wb") as file:
+            np.savez(file, progress=np.array(json.dumps(asdict(self.progress))), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager

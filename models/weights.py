@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from models.origin import add_origin
+from models.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +36,10 @@ def save_weights(model: Any, path: Path, *, origin: Mapping[str, Any] | None = N
     if path.suffix == ".keras":
         if origin:
             add_origin(held, origin)
-        _write_whole(path, held.getbuffer())
+        write_whole(path, held.getbuffer())
         return
     with zipfile.ZipFile(held) as archive:
-        _write_whole(path, archive.read("model.weights.h5"))
-
-
-def _write_whole(path: Path, content: bytes | memoryview) -> None:
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+        write_whole(path, archive.read("model.weights.h5"))
 
 
 def to_float16(source: Path, target: Path) -> None:
@@ -80,7 +71,7 @@ def to_float16(source: Path, target: Path) -> None:
             half.create_dataset(name, data=small, track_times=False)
 
         full.visititems(copy)
-    _write_whole(target, held.getbuffer())
+    write_whole(target, held.getbuffer())
 
 
 def save_half(model: Any, directory: Path) -> Path:
