@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.release import Release
 
 NAME = "MODEL_CARD.md"
+
+FIGURES = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "val_loss": "held-out loss",
+    "val_accuracy": "held-out accuracy",
+}
+"""Of an epoch, and what the card calls them."""
 
 
 def model_card(release: Release) -> str:
@@ -32,8 +40,10 @@ def _lines(release: Release) -> Iterator[str]:
     yield ""
     yield "## What it was made of"
     yield ""
-    yield from _table(release.training, "what") if release.training else ["Nothing is told."]
+    told = {name: value for name, value in release.training.items() if not _is_history(name, value)}
+    yield from _table(told, "what") if told else ["Nothing is told."]
     yield ""
+    yield from _epochs({name: value for name, value in release.training.items() if name not in told})
     yield "## When an answer is published"
     yield ""
     shares = ", ".join(f"{one.architecture} {one.ensemble_weight:.3f}" for one in release.networks)
@@ -60,6 +70,29 @@ def _table(values: Mapping[str, Any], heading: str) -> Iterator[str]:
     for name, value in values.items():
         shown = f"{value:.4f}" if isinstance(value, float) else _plain(str(value))
         yield f"| {_plain(name.replace('_', ' '))} | {shown} |"
+
+
+def _is_history(name: str, value: Any) -> bool:
+    """Say whether a value of release.json, which may be somebody else's, is a network's figures by epoch."""
+    epochs = value if name.endswith("_history") and isinstance(value, list) else [None]
+    return all(
+        isinstance(epoch, Mapping) and all(isinstance(epoch.get(key), (int, float)) for key in FIGURES)
+        for epoch in epochs
+    )
+
+
+def _epochs(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[str]:
+    if not any(histories.values()):
+        return
+    yield "## Epoch by epoch"
+    yield ""
+    yield f"| network | epoch | {' | '.join(FIGURES.values())} |"
+    yield f"| --- | --- | {' | '.join('---' for _ in FIGURES)} |"
+    for name, history in histories.items():
+        for number, epoch in enumerate(history, 1):
+            figures = " | ".join(f"{epoch[key]:.4f}" for key in FIGURES)
+            yield f"| {_plain(name.removesuffix('_history'))} | {number} | {figures} |"
+    yield ""
 
 
 def _plain(text: str) -> str:

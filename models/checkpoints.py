@@ -55,9 +55,10 @@ class Progress:
             self.recipes.append({"from_epoch": self.epochs + 1, "recipe": used})
 
     def told(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what a model card tells of how it was trained; of a checkpoint without recipes, the call's."""
+        """Return what a release tells of how it was trained; of a checkpoint without recipes, the call's."""
         used = self.recipes or [{"from_epoch": 1, "recipe": asdict(recipe)}]
-        told = {"recipe": json.dumps(used[-1]["recipe"]), "best_epoch": self.best_epoch}
+        history = [{name: round(value, 4) for name, value in epoch.items()} for epoch in self.history]
+        told = {"recipe": json.dumps(used[-1]["recipe"]), "best_epoch": self.best_epoch, "history": history}
         if [one["from_epoch"] for one in used] != [1]:
             told["recipes"] = json.dumps(used)
         return told

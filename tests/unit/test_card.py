@@ -41,5 +41,18 @@ def test_a_category_is_one_cell_and_no_markup(name: str) -> None:
         assert bare.count("`") == expected.count("`")
 
 
+def test_every_epoch_is_told_and_odd_ones_are_cells() -> None:
+    epoch = {"loss": 0.5, "accuracy": 0.75, "val_loss": 1, "val_accuracy": 0.6251, "seconds": 3.0}
+    network = NetworkSpec("xception", 71, "w", "", 1.0)
+    categories = (Category("one", "x"), Category("other", "x"))
+    training = {"xception_history": [epoch, epoch], "odd_history": [{"loss": "![a](b)"}], "seed": 7}
+    lines = model_card(Release("one", "t", categories, (network,), 1.0, training=training)).splitlines()
+    start = lines.index("| network | epoch | loss | accuracy | held-out loss | held-out accuracy |")
+    assert lines[start + 2] == "| xception | 1 | 0.5000 | 0.7500 | 1.0000 | 0.6251 |"
+    assert lines[start + 3].startswith("| xception | 2 |")
+    assert "| odd history | \\[{'loss': '!\\[a](b)'}] |" in lines
+    assert "| seed | 7 |" in lines
+
+
 def test_what_needs_no_escape_stays_as_it_is() -> None:
     assert "| apparel.tops_of-men (a) | 0.9000 |" in card_of("apparel.tops_of-men (a)")

@@ -97,6 +97,7 @@ def test_the_bundle_tells_its_making(made: Any) -> None:
     card = (place / NAME).read_text(encoding="utf-8")
     assert release.training["command"] == "shelfwise ..."
     assert release.training["data_sha256"] in card
+    assert f"| tiny | {len(release.training['tiny_history'])} |" in card, "every epoch's figures"
     parts = Counter(part_of(product) for product, _, _ in PRODUCTS)
     told = {name: release.training[f"{name}_images"] for name in ("train", "validation", "test")}
     assert told == parts, "each product has one image"

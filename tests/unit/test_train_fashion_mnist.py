@@ -60,7 +60,9 @@ def test_a_release_is_made_and_another_goes_on_from_it(tmp_path: Path) -> None:
     assert first.training["command"].startswith("python -m models.train_fashion_mnist --work-dir")
     assert json.loads(first.training["one_recipe"])["epochs"] == 2
     assert {"one_test_accuracy", "ensemble_test_accuracy", "automatic_precision"} <= set(first.metrics)
-    assert (tmp_path / "a-1" / "MODEL_CARD.md").exists()
+    card = (tmp_path / "a-1" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert len(first.training["one_history"]) == 2
+    assert "| one | 2 |" in card
 
     # However many are asked for, those that choose and calibrate are not learned from.
     start = ["--start-from", str(tmp_path / "a-1"), "--network", "two", "--epochs", "two=3", "--limit", "400"]
