@@ -20,6 +20,9 @@ from models.spec import Images
 BUFFER_BYTES = 256 * 2**20
 """Of decoded squares that an epoch is shuffled through."""
 
+BATCHES_FIRST = 8
+"""Read before the first one is drawn, for the rows of a file are often of one category."""
+
 
 @dataclass(frozen=True)
 class DatasetBatches:
@@ -89,12 +92,17 @@ class DatasetBatches:
                 yield squares[part], labels[part]
 
     def _shuffled(self, epoch: int, seed: int) -> Iterator[Batch]:
-        """Draw batches from a buffer that the reader keeps full; the last, smaller one only if it is the first too."""
+        """Draw batches from a buffer that the reader keeps full; the last, smaller one only if it is the first too.
+
+        While it fills, half of what is read beyond the first batches is drawn already, so that decoding goes on beside
+        the first steps, and in a small catalog beside any.
+        """
         random = np.random.default_rng(seed)
         capacity = max(4 * self.batch_size, BUFFER_BYTES // (3 * self.side_px**2))
+        least = min(capacity, BATCHES_FIRST * self.batch_size)
         squares: list[Images] = []
         labels: list[int] = []
-        yielded = False
+        read = drawn = 0
 
         def draw(count: int) -> Batch:
             chosen = []
@@ -118,15 +126,16 @@ class DatasetBatches:
         )
         try:
             for images, found in groups:
-                squares.extend(images)
+                squares.extend(image.copy() for image in images)  # a view would keep all that was read with it
                 labels.extend(found.tolist())
-                while len(squares) > capacity:
-                    yielded = True
+                read += len(found)
+                while len(squares) > capacity or 2 * (drawn + self.batch_size) <= read - least:
+                    drawn += self.batch_size
                     yield draw(self.batch_size)
             while len(squares) >= self.batch_size:
-                yielded = True
+                drawn += self.batch_size
                 yield draw(self.batch_size)
-            if squares and not yielded:
+            if squares and not drawn:
                 yield draw(len(squares))
         finally:
             groups.close()

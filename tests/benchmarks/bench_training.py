@@ -67,21 +67,27 @@ def measure(options: argparse.Namespace, places: Places) -> dict[str, Any]:
     task = Task(network, side_px, data.counts(), places.local_home)
     whole = compiled(task, Recipe(train_norms=True), model, data.steps, head=False)
     squares, labels = next(iter(data.batches(0)))
-    timed(whole, ((squares, labels) for _ in range(WARM_STEPS)))
+    timed(whole, ((squares, labels) for _ in range(WARM_STEPS)), WARM_STEPS)
     rounds = []
     for number in range(options.rounds):
-        memory = timed(whole, ((squares, labels) for _ in range(data.steps)))
-        rounds.append((round(memory, 1), round(timed(whole, data.batches(number)), 1)))
+        memory = timed(whole, ((squares, labels) for _ in range(data.steps)), data.steps)
+        rounds.append((round(memory, 1), round(timed(whole, data.batches(number), data.steps), 1)))
     ratio = statistics.median(dataset / memory for memory, dataset in rounds)
     return {**vars(options), "images_per_second_memory_dataset": rounds, "ratio": round(ratio, 3)}
 
 
-def timed(whole: Any, batches: Iterator[Any]) -> float:
-    """Train on batches; return images per second, the wait for them included."""
-    started, count = time.perf_counter(), 0
-    for squares, labels in batches:
-        whole.train_on_batch(squares, np.eye(3, dtype=np.float32)[labels])
-        count += len(labels)
+def timed(whole: Any, batches: Iterator[Any], steps: int) -> float:
+    """Train on batches as `models.training` does; return images per second, the wait for them included."""
+    count = 0
+
+    def ready() -> Iterator[tuple[Any, Any]]:
+        nonlocal count
+        for squares, labels in batches:
+            count += len(labels)
+            yield squares, np.eye(3, dtype=np.float32)[labels]
+
+    started = time.perf_counter()
+    whole.fit(ready(), steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False)
     return count / (time.perf_counter() - started)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import arrays_file
+from jobs import arrays_file, training_data
 from jobs.arrays_file import ArraysConfig
 from jobs.config import Places, RunFailed
 from jobs.dataset import read_labelled, read_shard
@@ -51,6 +53,25 @@ def test_an_epoch_is_every_image_once_with_its_own_label(images: list[LabelledIm
     assert (squares.mean(axis=(1, 2)).argmax(axis=1) == labels).all()
     assert Counter(labels.tolist()) == {0: 72, 1: 69, 2: 69}
     assert len({tuple(labels.tolist()) for _, labels in found}) > 15, "it is shuffled"
+
+
+def test_the_first_steps_wait_for_few_images(images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was read is let go of: a view of one square would hold all that were read with it."""
+    groups: list[weakref.ref[Any]] = []
+
+    def read(*_: Any, **__: Any) -> Iterator[tuple[Any, Any]]:
+        for _turn in range(40):
+            group = np.zeros((8, 16, 16, 3), np.uint8)
+            groups.append(weakref.ref(group))
+            yield group, np.zeros(8, np.int64)
+            del group
+            assert all(there() is None for there in groups[:-1])
+
+    monkeypatch.setattr(training_data, "read_labelled", read)
+    read_by_then = [len(groups) for batch in data(images, batch_size=4).batches(0)]
+    assert read_by_then[0] == 5, "eight batches and the first one's worth twice"
+    assert read_by_then[:4] == [5, 6, 7, 8], "half of what is read stays"
+    assert len(read_by_then) == len(images) // 4
 
 
 def test_another_epoch_has_another_order_and_other_changes(images: list[LabelledImage]) -> None:
