@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from jobs import output
-from jobs.cli_options import Date, json_option
+from jobs.cli_options import Date, NumberRange, json_option
 from jobs.config import UsageError
 from jobs.labels import PARTS
 from jobs.named import listed
@@ -36,14 +37,12 @@ def promise_options(command: Any) -> Any:
     """Add what thresholds are fitted to hold."""
     target = click.option(
         "--target-precision",
-        type=click.FloatRange(0.5, 1, max_open=True),
+        type=NumberRange(0.5, 1, max_open=True),
         default=0.95,
         show_default=True,
         help="Of what is published automatically.",
     )
-    floor = click.option(
-        "--floor", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Below it: unknown."
-    )
+    floor = click.option("--floor", type=NumberRange(0, 1), default=0.2, show_default=True, help="Below it: unknown.")
     return target(floor(command))
 
 
@@ -170,10 +169,10 @@ def evaluate(
 )
 @click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="After these, at most.")
 @click.option("--patience", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--head-learning-rate", type=click.FloatRange(0), default=1e-3, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0), default=1e-4, show_default=True)
-@click.option("--warm-up", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of steps that warm up.")
-@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option("--head-learning-rate", type=NumberRange(0), default=1e-3, show_default=True)
+@click.option("--learning-rate", type=NumberRange(0), default=1e-4, show_default=True)
+@click.option("--warm-up", type=NumberRange(0, 1, max_open=True), default=0.0, help="Share of steps that warm up.")
+@click.option("--label-smoothing", type=NumberRange(0, 1, max_open=True), default=0.0, show_default=True)
 @click.option(
     "--class-weights/--no-class-weights",
     default=False,
@@ -202,7 +201,7 @@ def finetune(as_json: bool, **options: Any) -> None:
     from jobs.finetune_options import config_of
     from jobs.progress import training_progress
 
-    config = config_of(Settings(), options, command=" ".join(["shelfwise", *sys.argv[1:]]))
+    config = config_of(Settings(), options, command=shlex.join(["shelfwise", *sys.argv[1:]]))
     with training_progress() as watch:
         done = job.run(config, watch=watch)
     output.summary(done, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,17 @@ class Date(click.ParamType[date]):
         if day > datetime.now(UTC).date() + timedelta(days=1):
             self.fail(f"{day} is in the future; give the date of a night that has begun", param, ctx)
         return day
+
+
+class NumberRange(click.FloatRange):
+    """A number within limits; `nan`, which is within all of them, and `inf` are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse and check."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 def json_option(command: Command) -> Command:
@@ -86,7 +98,7 @@ run_id_option = click.option(
 date_option = click.option("--run-date", type=Date(), required=True, help="The night; also the ingest date.")
 rejected_option = click.option(
     "--max-rejected",
-    type=click.FloatRange(0.0, 1.0),
+    type=NumberRange(0.0, 1.0),
     default=0.2,
     show_default=True,
     help="Share of a night's new images that may be rejected before the run fails.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from datetime import date
 from pathlib import Path
@@ -150,7 +151,7 @@ def calibrate(
         part=part,
         reading=EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, **options),
         promise=Promise(target_precision, floor),
-        command=" ".join(["shelfwise", *sys.argv[1:]]),
+        command=shlex.join(["shelfwise", *sys.argv[1:]]),
     )
     done = recalibrate(told)
     share(told.target, settings.places)

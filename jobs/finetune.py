@@ -23,12 +23,10 @@ from jobs.config import Places, RunFailed, UsageError
 from jobs.measure import EvaluateConfig
 from jobs.release_copies import check_new, release_written, share
 from jobs.release_making import Promise, finished_release, tell_what_stays_shut
-from jobs.stores import is_file, is_remote
 from jobs.training_data import DatasetBatches
 from jobs.training_set import Begun, Selection, TrainingSet, begin, begun_with, training_set
 from models.checkpoints import AnotherTask, alone
 from models.environment import prepare_environment, quiet_start
-from models.faults import fault_of
 from models.program import program_version
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
@@ -111,8 +109,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
             release is there.
     """
     started = time.monotonic()
-    if _is_made(config):
-        release = load_release(config.target)
+    if release := _made(config):
         share(config.target, config.places)
         return _summary(config, release)
     check_new(config.target, config.places)
@@ -152,11 +149,13 @@ def _all_trained(
             shutil.rmtree(config.work_dir, ignore_errors=True)
 
 
-def _is_made(config: FinetuneConfig) -> bool:
-    """Say whether the release is made, by a call that ended before its checkpoints were gone or a store had it."""
-    shared = config.places.releases / config.release_id
-    kept = any(config.work_dir.glob(f"*/{CHECKPOINT}"))
-    return kept and config.target.is_dir() and not (is_remote(shared) and is_file(shared / MANIFEST))
+def _made(config: FinetuneConfig) -> Release | None:
+    """Return the release if it is made of what was trained here, by a call that ended before it had cleaned up."""
+    if not (config.target / MANIFEST).is_file():
+        return None
+    release = load_release(config.target)
+    trained = {sha256_of(path) for path in config.work_dir.glob("*/*.weights.h5")}
+    return release if {network.weights_sha256 for network in release.networks} <= trained else None
 
 
 def _as_begun(plan: NetworkPlan, begun: Begun) -> NetworkPlan:
@@ -236,13 +235,6 @@ def _trained(
         model, progress = train(task, plan.recipe, data, start=_start(plan, task), watch=watch(name), saved=draw)
     except ValueError as error:  # a wrong name, or weights that do not fit: the call, not the run
         raise UsageError(str(error)) from error
-    except Exception as error:
-        if fault_of(error) != "memory":
-            raise
-        raise TrainingFailed(
-            f"{name} with {config.batch_size} images a step does not fit the memory; run the same command "
-            f"with a smaller --batch-size: the epochs before are kept in {task.work_dir}"
-        ) from error
     log.info("finetune: %s stopped after %s epochs, best %s", name, progress.epochs, progress.best_epoch)
     weights = save_half(model, task.work_dir)
     seconds = round(sum(epoch["seconds"] for epoch in progress.history))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from jobs.config import Place, Places, RunFailed
 from jobs.labels import LabelledImage
 from jobs.shard_copies import kept_copy
-from models.spec import Predictor, Probabilities
+from models.faults import fault_of
+from models.spec import Images, Predictions, Predictor, Probabilities
 
 Key = tuple[str, int, str]
 
@@ -95,9 +96,20 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
             if not chosen:
                 yield Answered([], {}, failed)
                 continue
-            answers = predictor.predict(batch.images[chosen])
+            answers = _predicted(predictor, batch.images[chosen])
             rows = {**answers.by_network, CONFIDENCES: answers.confidences}
             yield Answered([found[place] for place in chosen], rows, failed)
+
+
+def _predicted(predictor: Predictor, squares: Images) -> Predictions:
+    try:
+        return predictor.predict(squares)
+    except Exception as error:
+        if fault_of(error) != "memory":
+            raise
+        raise RunFailed(
+            f"{len(squares)} images at once do not fit the memory; run the same command with a smaller --batch-size"
+        ) from error
 
 
 def answered(

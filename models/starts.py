@@ -86,10 +86,17 @@ def _from_release(
 ) -> None:
     release = load_release(directory)
     ids = [category.category_id for category in release.categories]
-    if release.taxonomy_version != taxonomy_version or ids != list(category_ids):
+    remedy = "start from its weights file alone to keep no more than its backbone"
+    if release.taxonomy_version != taxonomy_version:
         raise ReleaseError(
             f"release {release.release_id} was trained under taxonomy {release.taxonomy_version} and this catalog is "
-            f"labelled under {taxonomy_version}; start from its weights file alone to keep no more than its backbone"
+            f"labelled under {taxonomy_version}; {remedy}"
+        )
+    if other := sorted(set(ids) ^ set(category_ids)):
+        holder = f"release {release.release_id}" if other[0] in ids else "this catalog"
+        raise ReleaseError(
+            f"{len(other)} categories are of release {release.release_id} or of this catalog alone, though both call "
+            f"their taxonomy {taxonomy_version}, such as {other[0]!r} of {holder}; {remedy}"
         )
     own = [one for one in release.networks if one.architecture == network.architecture]
     if not own:
@@ -100,7 +107,9 @@ def _from_release(
             f"the {network.architecture} of release {release.release_id} was trained on values in the range "
             f"{own[0].preprocessing!r} and this one takes {network.preprocessing!r}; use `shelfwise finetune`"
         )
-    model.set_weights(load_network(release, directory, own[0]).get_weights())
+    *backbone, kernel, bias = load_network(release, directory, own[0]).get_weights()
+    order = [ids.index(category_id) for category_id in category_ids]
+    model.set_weights([*backbone, kernel[:, order], bias[order]])
 
 
 def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:

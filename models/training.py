@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from models.checkpoints import Arrays, Checkpoint, Progress, own_checkpoint
 from models.devices import device, half_precision
+from models.faults import fault_of
 from models.phases import compiled, first_trained, refresh, weights_by_category
 from models.recipe import CHECKPOINT, Batch, Recipe, Saved, Task, TrainingData, TrainingFailed, Watch
 from models.registry import architecture
@@ -143,15 +143,22 @@ def _epochs(
                 whole.optimizer.learning_rate = recipe.head_learning_rate
         started = time.perf_counter()
         _reseed(network, recipe.seed, progress.epochs)
-        figures = _one_epoch(whole, task, data, progress.epochs, weights, watch)
+        try:
+            figures = _one_epoch(whole, task, data, progress.epochs, weights, watch)
+        except Exception as error:
+            if fault_of(error) != "memory":
+                raise
+            raise TrainingFailed(
+                f"{task.network.architecture} with so many images a step does not fit the memory; run the same command "
+                f"with a smaller --batch-size: {_kept(progress.epochs, task)}"
+            ) from error
         figures["seconds"] = round(time.perf_counter() - started, 3)
         number = progress.epochs + 1
         for name, loss in (("loss", figures["loss"]), ("held-out loss", figures.get("val_loss", 0.0))):
             if not math.isfinite(loss):
                 raise TrainingFailed(
                     f"the {name} of {task.network.architecture} became {loss} in epoch {number}; lower the learning "
-                    f"rate{' of the head' if head else ''} and run the same command: the {progress.epochs} epochs "
-                    f"before are kept in {task.work_dir}"
+                    f"rate{' of the head' if head else ''} and run the same command: {_kept(progress.epochs, task)}"
                 )
         progress.note(recipe)
         progress.history.append(figures)
@@ -161,7 +168,7 @@ def _epochs(
         progress.finished = _finished(progress, recipe)
         optimizer = [np.asarray(variable) for variable in whole.optimizer.variables]
         held = Checkpoint(progress, network.get_weights(), best, optimizer)
-        _save(held, task.work_dir)
+        _save(held, task)
         if saved:
             saved(progress.history)
     return held
@@ -250,13 +257,15 @@ def _said_as_it_was(failures: list[Exception]) -> Iterator[None]:
         raise
 
 
-def _save(held: Checkpoint, work_dir: Path) -> None:
+def _save(held: Checkpoint, task: Task) -> None:
     try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        held.save(work_dir / CHECKPOINT)
+        held.save(task.work_dir / CHECKPOINT)
     except OSError as error:
-        kept = held.progress.epochs - 1
         raise TrainingFailed(
-            f"the checkpoint in {work_dir} cannot be written ({error.strerror}); free some space and run the same "
-            f"command: it goes on after the {kept} epochs that are kept"
+            f"the checkpoint in {task.work_dir} cannot be written ({error.strerror}); free some space and run the same "
+            f"command: {_kept(held.progress.epochs - 1, task)}"
         ) from error
+
+
+def _kept(epochs: int, task: Task) -> str:
+    return f"the {epochs} epochs before are kept in {task.work_dir}" if epochs else "no epoch was finished yet"

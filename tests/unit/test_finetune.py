@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -84,10 +79,10 @@ def test_the_release_knows_what_it_was_shown(made: Any) -> None:
     assert summary["test_products"] == sum(part_of(product) == "test" for product, _, _ in PRODUCTS)
 
 
-def architecture_square(channel: int) -> Any:
+def architecture_square(channel: int, side_px: int = 16) -> Any:
     from models.inputs import decode_square
 
-    return decode_square(jpeg_of(channel), 16)
+    return decode_square(jpeg_of(channel), side_px)
 
 
 def test_the_bundle_tells_its_making(made: Any) -> None:
@@ -249,40 +244,3 @@ def test_a_release_that_did_not_reach_the_store_is_taken_there_by_the_same_comma
     assert [found.name for found in stored_releases(places)] == ["colours-2"]
     with pytest.raises(UsageError, match=r"never changed; choose another --release-id$"):
         finetune.run(config(tmp_path, places=places), watch=silent)
-
-
-CHILD = """
-import sys, time
-from pathlib import Path
-from tests.unit import test_finetune as here
-from models.registry import ARCHITECTURES, INPUT_PX
-ARCHITECTURES["tiny"], INPUT_PX["tiny"] = "tests.tiny_network", (16, 16)
-def watch(name):
-    def told(epoch, step, steps, figures):
-        print(epoch, step, flush=True)
-        time.sleep(0.05)
-    return told
-print(here.finetune.run(here.config(Path(sys.argv[1])), watch=watch)["ensemble_test_accuracy"], flush=True)
-"""
-
-
-def test_killed_without_warning_the_same_command_goes_on(tmp_path: Path) -> None:
-    """SIGKILL in the third epoch; the second call begins with the third, and ends with a release."""
-    write_labelled(Places(tmp_path), PRODUCTS)
-    command = [sys.executable, "-c", CHILD, str(tmp_path)]
-    root = Path(__file__).parents[2]
-    child = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith("3 2"):
-            os.kill(child.pid, signal.SIGKILL)
-            break
-    child.wait()
-    assert child.returncode == -signal.SIGKILL
-    assert not (tmp_path / "releases").exists()
-    time.sleep(0.1)
-    again = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    lines = again.stdout.splitlines()
-    assert lines[0].startswith("3 1"), f"it began with {lines[0]!r}"
-    assert lines[-1] == "1.0"
-    assert json.loads((tmp_path / "releases" / "colours-2" / "release.json").read_text())["release_id"] == "colours-2"

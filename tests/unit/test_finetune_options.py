@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -47,6 +49,21 @@ def test_what_would_silently_be_dropped_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         config_of(monkeypatch, tmp_path, *words)
+
+
+@pytest.mark.parametrize(
+    "words", [["--learning-rate", "nan"], ["--floor", "nan"], ["--target-precision", "nan"], ["--learning-rate", "inf"]]
+)
+def test_what_is_no_number_is_refused(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is within all limits; as a floor it would be noticed when the release is written, after the training."""
+    with pytest.raises(click.BadParameter, match=f"'{words[1]}' is not a number"):
+        config_of(monkeypatch, tmp_path, *words)
+
+
+def test_the_command_is_told_so_that_it_can_be_typed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--leave-out", "Home & Garden"]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/shelfwise", "finetune", *words])
+    assert config_of(monkeypatch, tmp_path, *words).command == "shelfwise finetune --leave-out 'Home & Garden'"
 
 
 def test_an_alias_is_a_start_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -80,10 +81,14 @@ def test_the_curves_of_every_epoch_are_there_while_it_is_trained(tmp_path: Path)
 
 def test_what_does_not_fit_the_memory_goes_on_with_smaller_batches(tmp_path: Path) -> None:
     full = MemoryError("ResourceExhaustedError: OOM when allocating tensor with shape[8,16,16,32]")
-    with pytest.raises(RunFailed, match=r"tiny with 8 images a step does not fit .* smaller --batch-size: the epochs"):
+    with pytest.raises(
+        RunFailed, match=r"tiny with so many images a step does not fit .* smaller --batch-size: the 2 epochs"
+    ):
         stopped(config(tmp_path), in_epoch=3, error=full)
     done, epochs = gone_on(config(tmp_path, batch_size=4))
     assert epochs == [3, 4]
+    with pytest.raises(RunFailed, match="smaller --batch-size: no epoch was finished yet"):
+        stopped(config(tmp_path, release_id="colours-3"), in_epoch=1, error=full)
     assert load_release(Path(done["release_dir"])).training["batch_size"] == 4
 
 
@@ -106,6 +111,21 @@ def test_a_release_that_is_in_place_is_told_by_the_same_command(
     assert not told.work_dir.exists()
     with pytest.raises(UsageError, match="never changed; choose another --release-id"):
         finetune.run(told, watch=silent)
+
+
+def test_another_release_of_the_name_is_not_taken_for_what_was_trained(tmp_path: Path) -> None:
+    """While a training was stopped, somebody has imported a release of its name."""
+    with pytest.raises(KeyboardInterrupt):
+        stopped(config(tmp_path), in_epoch=3)
+    other = config(tmp_path, release_id="other")
+    finetune.run(other, watch=silent)
+    told = config(tmp_path)
+    shutil.copytree(other.target, told.target)
+    with pytest.raises(UsageError, match="never changed; choose another --release-id"):
+        finetune.run(told, watch=silent)
+    assert (told.work_dir / tiny_network.NAME / CHECKPOINT).is_file(), "two epochs were trained"
+    shutil.rmtree(told.target)
+    assert gone_on(told)[1] == [3, 4]
 
 
 def test_an_alias_means_what_it_meant_when_the_training_began(tmp_path: Path) -> None:

@@ -121,6 +121,16 @@ def peak() -> Iterator[list[int]]:
         tracemalloc.stop()
 
 
+def test_a_batch_that_does_not_fit_the_memory_is_a_sentence(places: Places) -> None:
+    class Full(ColourPredictor):
+        def predict(self, images: Images) -> Predictions:
+            raise RuntimeError("ResourceExhaustedError: OOM when allocating tensor with shape[32,3]")
+
+    images = EvaluateConfig(places).images()
+    with pytest.raises(RunFailed, match=r"\d images at once do not fit the memory; run .* smaller --batch-size"):
+        answered(Full(), images, EvaluateConfig(places))
+
+
 def test_memory_does_not_grow_with_the_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product has an image in each of two files."""
     row_bytes = 3 * 4 * CATEGORIES

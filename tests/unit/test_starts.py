@@ -79,6 +79,31 @@ def test_a_download_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
         )
 
 
+def test_a_release_may_have_its_categories_in_another_order_but_not_others(tmp_path: Path) -> None:
+    """A catalog's labels are sorted; what somebody imported has the order of its classes."""
+    keras.utils.set_random_seed(5)
+    tiny = architecture(tiny_network.NAME)
+    source = tiny.build(input_px=16, categories=3)
+    source.set_weights([weight + 0.1 * place for place, weight in enumerate(source.get_weights())])
+    source.get_layer("logits").bias.assign([0.0, 1.0, 2.0])
+    source.save_weights(tmp_path / "w.weights.h5")
+    network = NetworkSpec(tiny_network.NAME, 16, "w.weights.h5", sha256_of(tmp_path / "w.weights.h5"), 1.0)
+    categories = tuple(Category(name, name) for name in "cab")
+    release = Release("theirs", "t", categories, (network,), 1.0)
+    save_release(release, tmp_path / "theirs", weights={tiny_network.NAME: tmp_path / "w.weights.h5"})
+    start, images = str(tmp_path / "theirs"), np.random.default_rng(5).uniform(-1, 1, (4, 16, 16, 3))
+    model = tiny.build(input_px=16, categories=3)
+    fill(model, network, start, category_ids="abc", taxonomy_version="t")
+    theirs, ours = (np.array(one(images.astype(np.float32))) for one in (source, model))
+    np.testing.assert_allclose(ours, theirs[:, [1, 2, 0]], rtol=1e-5)
+    with pytest.raises(
+        ReleaseError, match=r"2 categories .* both call their taxonomy t, such as 'c' of release theirs;"
+    ):
+        fill(model, network, start, category_ids="abd", taxonomy_version="t")
+    with pytest.raises(ReleaseError, match="trained under taxonomy t and this catalog is labelled under u"):
+        fill(model, network, start, category_ids="abc", taxonomy_version="u")
+
+
 def test_a_backbone_comes_from_files_with_and_without_a_head(tmp_path: Path) -> None:
     network = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0)
     tiny = architecture(tiny_network.NAME)

@@ -162,7 +162,7 @@ def test_a_full_disk_keeps_the_epochs_before(tmp_path: Path, monkeypatch: pytest
     held.save(tmp_path / "work" / CHECKPOINT)
     before = (tmp_path / "work" / CHECKPOINT).read_bytes()
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(TrainingFailed, match=r"No space left on device.*goes on after the 1 epochs that are kept"):
+    with pytest.raises(TrainingFailed, match=r"No space left on device.*the 1 epochs before are kept in"):
         train(task(tmp_path), FAST, Colours(), start=nothing)
     assert (tmp_path / "work" / CHECKPOINT).read_bytes() == before
     assert [path.name for path in (tmp_path / "work").iterdir()] == [CHECKPOINT]
