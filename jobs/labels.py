@@ -8,7 +8,7 @@ nothing more is heard of an image that has left the catalog. That its label was 
 image that never had one says nothing. Of an image that was ingested several times the newest content counts.
 
 Which part a product belongs to follows from its product_id alone, so that no image of a product is ever learned from
-while another one measures, today and with next year's catalog. Nor is a picture that several products share.
+while another one measures, today and with next year's catalog. Nor is a picture that products share, see `by_part`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from jobs.config import Place, Places, UsageError
@@ -32,12 +32,16 @@ PARTS = ("train", "validation", "test")
 _TENTHS = {0: "test", 1: "validation"}
 _SAID = ["product_id", "image_no", "category", "seen_at_utc"]
 _COLUMNS = [*_SAID, "image_sha256"]
+_HAD = ["product_id", "image_sha256"]
 
 When = tuple[date, Any]
 """An ingest date and, within it, a row's own seen_at_utc."""
 
 Said = defaultdict[str, list[tuple[int, When, str]]]
 """By product_id: each row that was heard of it, as image_no, when, and the label or nothing."""
+
+First = dict[str, tuple[date, int, str]]
+"""By content: its first ingest date, and the part that had it then, after this part's place among those of one date."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class LabelledImage:
         image_sha256: Its content.
         category_id: The label.
         shard: The dataset file that holds it, in the home; `jobs.shard_copies.kept_copy` gives it to read.
+        owner: The part that its picture belongs to, see `by_part`; empty is that of the product.
     """
 
     product_id: str
@@ -57,6 +62,7 @@ class LabelledImage:
     image_sha256: str
     category_id: str
     shard: Place
+    owner: str = ""
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -81,13 +87,17 @@ def labelled_images(
 ) -> list[LabelledImage]:
     """List the labelled images of the dataset.
 
+    Whose a picture is follows from all images up to the last date, whatever is asked for: of the files before the first
+    date two small columns are read for it.
+
     Args:
         places: Where state lives.
         first: First ingest date.
         last: Last ingest date, included; labels are those known by then.
         part: One of `PARTS`, as `by_part` makes them; None is all.
         leave_out: Categories whose products are not looked at, nor those of what is below them.
-        files: Names of the only dataset files to read, as `dataset_files` tells them; None is all.
+        files: Names of the only dataset files to read, as `dataset_files` tells them, also of those before the first
+            date; None is all.
 
     Returns:
         In order of product and image.
@@ -98,9 +108,11 @@ def labelled_images(
     """
     contents: dict[tuple[str, int], tuple[When, str, Place]] = {}
     said: Said = defaultdict(list)
+    had: First = {}
     count = 0
     for shard, columns in columns_of(_files(places.images, first, last, files), _COLUMNS):
         day = ingest_date_of(shard)
+        _note(had, day, columns)
         for product_id, image_no, category, seen, content in zip(*(columns[name] for name in _COLUMNS), strict=True):
             count += 1
             key, when = (product_id, image_no), (day, seen)
@@ -113,8 +125,11 @@ def labelled_images(
         )
     _hear(said, _files(places.catalog_rows, first, last, files))
     labels = _labels_of({product_id: said[product_id] for product_id in sorted({key[0] for key in contents})})
+    before = _files(places.images, date.min, first - timedelta(days=1), files) if first > date.min else []
+    for shard, columns in columns_of(before, _HAD):
+        _note(had, ingest_date_of(shard), columns, new=False)
     images = [
-        LabelledImage(*key, content, label, shard)
+        LabelledImage(*key, content, label, shard, had[content][-1])
         for key, (_, content, shard) in sorted(contents.items(), key=lambda item: item[0])
         if (label := labels[key[0]])
     ]
@@ -130,34 +145,33 @@ def labelled_images(
 def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
     """Sort images by part, and tell in the log how many are in none.
 
-    Variants of a product often share a photograph. It stays in the part of the product that had it first and is left
+    Variants of a product often share a photograph. It belongs to the part of the product that had it first and is left
     out of the others: what was learned is never measured on, nor when a variant comes with next year's catalog. Of
-    products of one ingest date that in `test` goes before that in `validation`, and this before that in `train`.
+    products of one ingest date that in `test` goes before that in `validation`, and this before that in `train`. Every
+    product that ever had it counts, with a label or without, chosen or left out, and if it has a newer picture by now.
+
+    Later ingest dates change nothing of it. A catalog that is ingested for the same date or an earlier one, as of a
+    missed night, can still move a picture to another part, and so can deleting files of the dataset: ingest what is
+    missing before a training begins.
 
     Args:
-        images: Of all parts.
+        images: Of all parts, from `labelled_images`.
         parts: Those that are wanted.
 
     Returns:
         The images of each of them, in the same order.
     """
-    sides: dict[str, list[LabelledImage]] = {part: [] for part in PARTS}
-    for image in images:
-        sides[part_of(image.product_id)].append(image)
-    owner: dict[str, tuple[date, str]] = {}
-    for part in reversed(PARTS):
-        for image in sides[part]:
-            had = (ingest_date_of(image.shard), part)
-            if image.image_sha256 not in owner or had[0] < owner[image.image_sha256][0]:
-                owner[image.image_sha256] = had
+    sides: dict[str, list[LabelledImage]] = {part: [] for part in parts}
     left_out = 0
-    for part in parts:
-        kept = [image for image in sides[part] if owner[image.image_sha256][1] == part]
-        left_out += len(sides[part]) - len(kept)
-        sides[part] = kept
+    for image in images:
+        part = part_of(image.product_id)
+        if part in sides and image.owner in ("", part):
+            sides[part].append(image)
+        elif part in sides:
+            left_out += 1
     if left_out:
         log.info("%s images are left out, as another part has had the same pictures before", left_out)
-    return {part: sides[part] for part in parts}
+    return sides
 
 
 def check_labels(
@@ -217,6 +231,15 @@ def _files(root: Place, first: date, last: date, among: Collection[str] | None) 
 
 def _name_of(file: Place) -> str:
     return "/".join(file.parts[-3:])
+
+
+def _note(had: First, day: date, columns: Mapping[str, Sequence[str]], *, new: bool = True) -> None:
+    """Note which part had the contents of a file's rows first, if not `new` only of those that are noted already."""
+    parts = {part: (day, place, part) for place, part in enumerate(reversed(PARTS))}
+    for product_id, content in zip(*(columns[name] for name in _HAD), strict=True):
+        if new or content in had:
+            own = parts[part_of(product_id)]
+            had[content] = min(own, had.get(content, own))
 
 
 def _hear(said: Said, files: Sequence[Place]) -> None:

@@ -30,7 +30,7 @@ class Begun:
     """What a training that has trained an epoch was begun with.
 
     Attributes:
-        files: Names of the dataset files that it reads.
+        files: Names of the dataset files that it reads; those before its first date tell whose a picture is.
         starts: What each network started from.
     """
 
@@ -98,7 +98,7 @@ def training_set(selection: Selection, begun: Begun | None = None) -> TrainingSe
     Raises:
         UsageError: If there is nothing to learn from.
     """
-    there = dataset_files(selection.places, selection.first, selection.last)
+    there = dataset_files(selection.places, last=selection.last)
     among = frozenset(begun.files) if begun else frozenset(there)
     files = [name for name in there if name in among]
     if len(files) < len(there):
