@@ -7,7 +7,7 @@ made. Layers are matched by name, the unnamed ones by kind and number, and every
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,17 +25,19 @@ def weighted_layers(model: Any) -> Iterator[Any]:
     yield from (layer for layer in every_layer(model) if layer.weights)
 
 
-def copy_backbone(source: Any, target: Any) -> None:
+def copy_backbone(source: Any, target: Any, *, head: Sequence[Any] = ()) -> None:
     """Give a network the weights of another's backbone; its own head stays.
 
     Args:
-        source: A keras.applications model of the same architecture, flat or nested, with any head or none.
+        source: A keras.applications model of the same architecture, flat or nested, with any Dense head or none.
         target: As `Architecture.build` made it.
+        head: Layers of the source that are not its backbone's, beside the Dense ones.
 
     Raises:
         ForeignWeights: If the layers differ; says the first that does.
     """
-    given = [layer for layer in weighted_layers(source) if type(layer).__name__ != "Dense"]
+    of_head = {id(layer) for layer in head}
+    given = [layer for layer in weighted_layers(source) if type(layer).__name__ != "Dense" and id(layer) not in of_head]
     wanted = [layer for layer in weighted_layers(target) if layer.name != HEAD]
     pairs = _matched(given, wanted, source.name, target.name)
     for layer, own in pairs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from models.backbones import HEAD, ForeignWeights, copy_backbone, every_layer, weighted_layers
+from models.heads import ForeignHead, described, folded, head_of
 from models.inputs import RANGES, network_input, to_square
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError
@@ -109,8 +110,8 @@ def take_in(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[Net
         return replace(spec, preprocessing=nearest), rebuilt
     raise ReleaseError(
         f"{foreign.path} rebuilt as {name} answers differently, by {worst[nearest]:.3g} where {TOLERANCE:g} is "
-        "allowed; check --input-px, --preprocessing and --ends-in, and that its head is global average pooling and one "
-        "Dense layer"
+        f"allowed; check --input-px, --preprocessing and --ends-in, and that its head ({_listed(head_of(original))}) "
+        "is average pooling, BatchNormalization, Dropout and Dense, one after the other"
     )
 
 
@@ -201,14 +202,10 @@ def _loaded(foreign: ForeignNetwork) -> Any:
 
 def _rebuilt(original: Any, foreign: ForeignNetwork) -> tuple[str, Any]:
     """Find the architecture that the original's weights fit, and fill one in."""
-    heads = [layer for layer in weighted_layers(original) if type(layer).__name__ == "Dense"]
-    if len(heads) != 1:
-        raise ReleaseError(
-            f"{foreign.path} has {len(heads)} Dense layers where one, the last, was expected: a head of more layers "
-            "cannot be rebuilt"
-        )
     names = {layer.name for layer in weighted_layers(original)}
     family = next((family for family, layer in _TELLING_LAYER.items() if layer in names), None)
+    head = head_of(original)
+    unlike: list[tuple[int, str]] = []
     for name in sorted(name for name in ARCHITECTURES if family and name.startswith(family)):
         if foreign.input_px < INPUT_PX[name][0]:
             raise ReleaseError(
@@ -217,16 +214,38 @@ def _rebuilt(original: Any, foreign: ForeignNetwork) -> tuple[str, Any]:
             )
         model = architecture(name).build(input_px=foreign.input_px, categories=foreign.categories)
         try:
-            copy_backbone(original, model)
-        except ForeignWeights:
+            copy_backbone(original, model, head=head)
+        except ForeignWeights as error:
+            others = names ^ {layer.name for layer in weighted_layers(model)}
+            unlike.append((len(others), str(error).partition(";")[0]))
             continue
-        kernel, *bias = heads[0].get_weights()
-        model.get_layer(HEAD).set_weights([kernel, bias[0] if bias else np.zeros(foreign.categories, np.float32)])
+        _fill_head(model.get_layer(HEAD), head, foreign, name)
         return name, model
+    nearest = f" ({min(unlike)[1]})" if unlike else ""
     raise ReleaseError(
-        f"{foreign.path} is none of the known architectures of keras.applications; only these can be imported: "
-        f"{', '.join(sorted(ARCHITECTURES))}"
+        f"{foreign.path} is none of the known architectures of keras.applications{nearest}; only these can be "
+        f"imported: {', '.join(sorted(ARCHITECTURES))}"
     )
+
+
+def _fill_head(own: Any, head: Sequence[Any], foreign: ForeignNetwork, name: str) -> None:
+    """Give a Dense layer the weights that a whole head amounts to."""
+    features, outputs = own.kernel.shape
+    try:
+        kernel, bias = folded(head, features=features)
+        if kernel.shape[1] != outputs:
+            raise ForeignHead(f"it makes {kernel.shape[1]} values of the features where there are {outputs} categories")
+    except ForeignHead as error:
+        raise ReleaseError(
+            f"{foreign.path} is {name} with a head of {_listed(head)}, which is not the same as one Dense layer "
+            f"({error}); give it a head of global average pooling, BatchNormalization, Dropout and Dense, with no "
+            "activation but the last one, and train that"
+        ) from error
+    own.set_weights([kernel, bias])
+
+
+def _listed(head: Sequence[Any]) -> str:
+    return ", ".join(described(layer) for layer in head) or "no layers"
 
 
 def _softmax(logits: Any) -> Any:
