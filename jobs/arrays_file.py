@@ -66,8 +66,8 @@ def run(config: ArraysConfig) -> dict[str, Any]:
         config.output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".") as name:
             scratch = Path(name)
-            learned = _decoded(scratch / "train.npy", data.plain(), len(sides["train"]), config.side_px)
-            held_out = _decoded(scratch / "held-out.npy", data.held_out(), len(sides["validation"]), config.side_px)
+            learned = _decoded(scratch / "train", data.plain(), config.side_px)
+            held_out = _decoded(scratch / "held-out", data.held_out(), config.side_px)
             with (scratch / "whole.npz").open("wb") as file:
                 np.savez(
                     file,
@@ -95,15 +95,17 @@ def run(config: ArraysConfig) -> dict[str, Any]:
     }
 
 
-def _decoded(path: Path, batches: Iterator[Batch], most: int, side_px: int) -> tuple[Images, NDArray[np.int64]]:
-    """Decode into a file, as a catalog's squares need not fit the memory; what does not decode is left out."""
-    squares = np.lib.format.open_memmap(path, "w+", np.uint8, (most, side_px, side_px, 3))  # type: ignore[no-untyped-call]
+def _decoded(path: Path, batches: Iterator[Batch], side_px: int) -> tuple[Images, NDArray[np.int64]]:
+    """Decode into a file, as a catalog's squares need not fit the memory; what does not decode is left out.
+
+    It is written and only then mapped: on a full disk a write is an OSError, and through a mapping the process's end.
+    """
     labels: list[NDArray[np.int64]] = []
-    count = 0
-    for found, own in batches:
-        squares[count : count + len(own)] = found
-        labels.append(np.asarray(own, np.int64))
-        count += len(own)
-    if not count:
+    with path.open("wb") as file:
+        for found, own in batches:
+            file.write(np.ascontiguousarray(found, np.uint8).data)
+            labels.append(np.asarray(own, np.int64))
+    if not any(map(len, labels)):
         raise RunFailed("none of the labelled images could be decoded; ingest the catalog again")
-    return squares[:count], np.concatenate(labels)
+    known = np.concatenate(labels)
+    return np.memmap(path, np.uint8, "r", shape=(len(known), side_px, side_px, 3)), known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -149,6 +150,57 @@ def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeyp
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(UsageError, match=r"does not end in \.npz"):
         arrays_file.run(ArraysConfig(Selection(Places(tmp_path)), tmp_path / "out" / "colours.zip", 16))
+
+
+FULL = """
+import sys
+from pathlib import Path
+from jobs import arrays_file
+from jobs.config import Places, RunFailed
+from jobs.training_set import Selection
+try:
+    arrays_file.run(arrays_file.ArraysConfig(Selection(Places(Path(sys.argv[1]))), Path(sys.argv[2]) / "a.npz", 64))
+except RunFailed as error:
+    print(error, sorted(Path(sys.argv[2]).iterdir()))
+"""
+
+
+@pytest.mark.parametrize("size", ["300k", "1200k"])
+def test_an_export_to_a_disk_that_is_really_full_ends_in_a_sentence(size: str, tmp_path: Path) -> None:
+    """Full by the decoded squares, or by the file that is made of them; a write through a mapping is SIGBUS there."""
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mounted = 'mount -t tmpfs -o size="$0" full "$1" && shift && exec "$@"'
+    target = tmp_path / "out"
+    target.mkdir()
+    try:
+        subprocess.run([*alone, mounted, size, str(target), "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    products = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
+    write_labelled(Places(tmp_path), products)
+    command = [sys.executable, "-c", FULL, str(tmp_path), str(target)]
+    words = [*alone, mounted, size, str(target), *command]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{target / 'a.npz'} cannot be written (No space left on device); free some space []\n"
+
+
+def test_decoded_squares_that_cannot_be_written_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    products = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
+    write_labelled(Places(tmp_path), products)
+    opened, target = Path.open, tmp_path / "out"
+
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full(path: Path, mode: str = "r", *options: Any, **named: Any) -> Any:
+        return Full() if target in path.parents and mode == "wb" else opened(path, mode, *options, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(RunFailed, match=r"colours.npz cannot be written \(No space left on device\); free some space"):
+        arrays_file.run(ArraysConfig(Selection(Places(tmp_path)), target / "colours.npz", 16))
+    assert list(target.iterdir()) == []
 
 
 def test_a_file_that_holds_no_arrays_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
