@@ -24,6 +24,8 @@ import numpy as np
 from models.arrays import Arrays
 from models.checkpoints import AnotherTask, alone
 from models.environment import prepare_environment
+from models.faults import fault_of
+from models.number_options import MOST_SEED, rate, share, whole
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
 from models.registry import ARCHITECTURES, INPUT_PX
 from models.spec import NetworkSpec
@@ -93,22 +95,24 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arrays", type=Path, required=True)
     parser.add_argument("--network", choices=sorted(ARCHITECTURES), required=True)
-    parser.add_argument("--input-px", type=int, required=True)
+    parser.add_argument("--input-px", type=whole(1), required=True)
     parser.add_argument("--start-from", default=NOTHING, help="nothing, imagenet, a .weights.h5 file or a release")
     parser.add_argument("--work-dir", type=Path, required=True, help="for the checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="a .keras or .weights.h5 file")
     parser.add_argument("--unfreeze-from", default="")
-    parser.add_argument("--head-epochs", type=int, help="with all but the head frozen; 2 unless it starts from nothing")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--head-learning-rate", type=float, default=1e-3)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--warm-up", type=float, default=0.0, help="share of the steps, in [0, 1)")
-    parser.add_argument("--label-smoothing", type=float, default=0.0)
+    parser.add_argument(
+        "--head-epochs", type=whole(0), help="with all but the head frozen; 2 unless it starts from nothing"
+    )
+    parser.add_argument("--epochs", type=whole(0), default=8)
+    parser.add_argument("--head-learning-rate", type=rate, default=1e-3)
+    parser.add_argument("--learning-rate", type=rate, default=1e-4)
+    parser.add_argument("--warm-up", type=share, default=0.0, help="share of the steps, in [0, 1)")
+    parser.add_argument("--label-smoothing", type=share, default=0.0)
     parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=False)
-    parser.add_argument("--patience", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--patience", type=whole(1), default=3)
+    parser.add_argument("--batch-size", type=whole(1), default=32)
     parser.add_argument("--mixed-precision", action="store_true")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=7)
     options = parser.parse_args(arguments)
     if not options.output.name.endswith((".keras", ".weights.h5")):
         parser.error(f"--output {options.output} must end in .keras or .weights.h5")
@@ -162,7 +166,15 @@ def _run(options: argparse.Namespace) -> str:
         if step == steps:
             sys.stderr.write(f"epoch {epoch}: {figures}\n")
 
-    model, progress = train(task, recipe, data, start=start, watch=watch)
+    try:
+        model, progress = train(task, recipe, data, start=start, watch=watch)
+    except Exception as error:
+        if isinstance(error, TrainingFailed) or fault_of(error) != "memory":
+            raise
+        raise TrainingFailed(
+            f"{options.network} with {options.batch_size} images a step does not fit the memory; run the same command "
+            f"with a smaller --batch-size: the epochs before are kept in {options.work_dir}"
+        ) from error
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         learned = {"train_images": len(data.labels), "data_sha256": exported_from}

@@ -39,6 +39,7 @@ from models.card import NAME, model_card
 from models.checkpoints import AnotherTask, alone
 from models.decision import decide
 from models.environment import prepare_environment
+from models.number_options import MOST_SEED, for_networks, rate, share, whole
 from models.predictor import EnsemblePredictor
 from models.program import program_version
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
@@ -103,11 +104,11 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--release-id", required=True)
     parser.add_argument("--start-from", action="append", default=[], help=f"nothing, a .weights.h5 or a release; {own}")
     parser.add_argument("--network", action="append", choices=PLANS, help="train only these; others as they started")
-    parser.add_argument("--epochs", action="append", default=[], help=own)
-    parser.add_argument("--learning-rate", action="append", default=[], help=f"at its highest; {own}")
-    parser.add_argument(
-        "--label-smoothing", action="append", default=[], help=f"share of the label spread over all; {own}"
-    )
+    epochs, rates, shares = (for_networks(read, PLANS) for read in (whole(1), rate, share))
+    parser.add_argument("--epochs", action="append", type=epochs, default=[], help=own)
+    parser.add_argument("--learning-rate", action="append", type=rates, default=[], help=f"at its highest; {own}")
+    smoothing = f"share of the label spread over all; {own}"
+    parser.add_argument("--label-smoothing", action="append", type=shares, default=[], help=smoothing)
     parser.add_argument("--unfreeze-from", action="append", default=[], help=f"first layer that is trained; {own}")
     parser.add_argument(
         "--augmentation",
@@ -115,17 +116,14 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
         default=["full"],
         help=f"full or light (for the last epochs); default full; {own}",
     )
-    parser.add_argument(
-        "--start-share", action="append", default=["0"], help=f"how much of the start's weights is averaged in; {own}"
-    )
+    averaged = f"how much of the start's weights is averaged in; {own}"
+    parser.add_argument("--start-share", action="append", type=shares, default=["0"], help=averaged)
     parser.add_argument("--mixed-precision", action="store_true", help="in half precision where that is faster")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--limit", type=int, default=0, help="train on this many articles only; 0 is all")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=7)
+    parser.add_argument("--limit", type=whole(0), default=0, help="train on this many articles only; 0 is all")
     options = parser.parse_args(words)
     if options.output.exists():
         parser.error(f"{options.output} is there already and a release is never changed; choose another --output")
-    if options.limit < 0:
-        parser.error("--limit is a number of articles, or 0 for all")
     options.network = options.network or list(PLANS)
     for name in PLANS:
         start = _of(options.start_from, name)
@@ -133,6 +131,8 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
             parser.error(f"--augmentation of {name} is {given!r}; expected {' or '.join(AUGMENTATIONS)}")
         if name in options.network and _of(options.unfreeze_from, name) and (start or NOTHING) == NOTHING:
             parser.error(f"{name} starts from nothing and is trained whole; leave --unfreeze-from out for it")
+        if name in options.network and float(_of(options.start_share, name) or 0) and (start or NOTHING) == NOTHING:
+            parser.error(f"{name} starts from nothing, of which no share can be averaged in; leave --start-share out")
         if name not in options.network and not (Path(start or "") / MANIFEST).is_file():
             parser.error(f"{name} is not trained, so --start-from must name a release that has it")
     return options
@@ -199,9 +199,7 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         before = {key: value for key, value in release.training.items() if key.startswith(f"{name}_")}
         told = {key.removeprefix(f"{name}_"): value for key, value in before.items()}
         return found, Path(start, found.weights_file), told | {"is_that_of": release.release_id}
-    recipe, share = _recipe(name, start, options), float(_of(options.start_share, name) or 0)
-    if not 0 <= share < 1 or (share and start == NOTHING):
-        raise ValueError(f"--start-share of {name} is {share}; expected a share below 1, of something to start from")
+    recipe, kept = _recipe(name, start, options), float(_of(options.start_share, name) or 0)
     network = NetworkSpec(name, plan.input_px, f"{name}.weights.h5", "", 1.0, range_of(start, name))
     counts = tuple(np.bincount(data.labels, minlength=len(fashion_mnist.CATEGORIES)).tolist())
     ids = tuple(category.category_id for category in fashion_mnist.CATEGORIES)
@@ -227,12 +225,12 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
     data = replace(data, batch_size=plan.batch_size, change=AUGMENTATIONS[task.augmentation])
     with alone(task.work_dir):
         model, progress = train(task, recipe, data, start=begin, watch=watch)
-        if share:
+        if kept:
             before = architecture(name).build(input_px=plan.input_px, categories=len(ids))
             begin(before)
-            average(model, before, share=share)
+            average(model, before, share=kept)
         weights = save_half(model, task.work_dir)
-    told = {"starts_from": Path(start).name, "start_share": share, "augmentation": task.augmentation}
+    told = {"starts_from": Path(start).name, "start_share": kept, "augmentation": task.augmentation}
     told |= progress.told(recipe)
     return network, weights, told | {"seconds": round(sum(epoch["seconds"] for epoch in progress.history))}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from jobs.arrays_file import ArraysConfig
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import part_of
 from jobs.training_set import Selection
+from models.arrays import Arrays
 from models.origin import origin_of
+from models.recipe import Batch
 from models.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.train_arrays import main, read_arrays
 from tests import tiny_network
@@ -101,6 +104,39 @@ def test_epochs_that_would_train_otherwise_than_told_are_refused(
         main(["--network", "tiny", "--input-px", "16", *place, *words])
     assert stopped.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_what_does_not_fit_the_memory_goes_on_with_smaller_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = Arrays.batches
+
+    def batches(self: Arrays, epoch: int) -> Iterator[Batch]:
+        if epoch == 2 and self.batch_size == 8:
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9663676416 bytes.")
+        return plain(self, epoch)
+
+    monkeypatch.setattr(Arrays, "batches", batches)
+    work, output = tmp_path / "work", tmp_path / "out.weights.h5"
+    words = ["--network", "tiny", "--input-px", "16", "--epochs", "3", "--arrays", str(write(tmp_path / "a.npz"))]
+    words += ["--work-dir", str(work), "--output", str(output)]
+    assert main([*words, "--batch-size", "8"]) == 1
+    sentence = "tiny with 8 images a step does not fit the memory; run the same command with a smaller --batch-size"
+    told = capsys.readouterr().err
+    assert f"{sentence}: the epochs before are kept in {work}\n" in told
+    assert "epoch 2:" in told
+    assert main([*words, "--batch-size", "4"]) == 0
+    assert re.findall(r"epoch (\d):", capsys.readouterr().err) == ["3"]
+
+
+def test_another_error_of_a_training_is_not_said_to_be_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches(self: Arrays, epoch: int) -> Iterator[Batch]:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Arrays, "batches", batches)
+    words = ["--network", "tiny", "--input-px", "16", "--arrays", str(write(tmp_path / "a.npz"))]
+    with pytest.raises(ZeroDivisionError):
+        main([*words, "--work-dir", str(tmp_path / "work"), "--output", str(tmp_path / "a.keras")])
 
 
 def test_a_missing_array_is_a_sentence(tmp_path: Path) -> None:
