@@ -24,7 +24,6 @@ import numpy as np
 from models.arrays import Arrays
 from models.checkpoints import AnotherTask, alone
 from models.environment import prepare_environment
-from models.faults import fault_of
 from models.number_options import MOST_SEED, rate, share, whole
 from models.recipe import NOTHING, Recipe, Task, TrainingFailed
 from models.registry import ARCHITECTURES, INPUT_PX
@@ -166,15 +165,7 @@ def _run(options: argparse.Namespace) -> str:
         if step == steps:
             sys.stderr.write(f"epoch {epoch}: {figures}\n")
 
-    try:
-        model, progress = train(task, recipe, data, start=start, watch=watch)
-    except Exception as error:
-        if isinstance(error, TrainingFailed) or fault_of(error) != "memory":
-            raise
-        raise TrainingFailed(
-            f"{options.network} with {options.batch_size} images a step does not fit the memory; run the same command "
-            f"with a smaller --batch-size: the epochs before are kept in {options.work_dir}"
-        ) from error
+    model, progress = train(task, recipe, data, start=start, watch=watch)
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         learned = {"train_images": len(data.labels), "data_sha256": exported_from}
