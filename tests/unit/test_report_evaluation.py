@@ -46,3 +46,6 @@ def test_an_evaluation_is_a_sound_page(tmp_path: Path, browser: Browser, release
             assert shown.locator("svg").count() == 4
             assert HOSTILE[:40] in text
             assert ("McNemar" in text) == (len(releases) == 2)
+            assert shown.locator("h1").inner_text() == " against ".join(releases)
+            if len(releases) == 2:
+                assert text.index("McNemar") < text.index("one in detail") < text.index("Right at first answer")
