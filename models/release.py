@@ -21,7 +21,7 @@ from models.decision import Policy, above_others, inner_nodes
 from models.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec, is_name
 
-SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-4"
+SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-5"
 MANIFEST = "release.json"
 FORMAT = 1
 

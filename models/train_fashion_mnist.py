@@ -3,7 +3,7 @@
     python -m models.train_fashion_mnist --release-id articles-1 --work-dir /tmp/training \
         --start-from xception=xception_imagenet_notop.weights.h5 --output /tmp/articles-1
     KERAS_BACKEND=jax python -m models.train_fashion_mnist --release-id articles-2 --work-dir /tmp/training-2 \
-        --start-from models/releases/fashion-mnist-4 --epochs 20 --output /tmp/articles-2
+        --start-from models/releases/fashion-mnist-5 --epochs 20 --output /tmp/articles-2
 
 The shipped release's own command is in its model card; `models.lite0` makes the start of its EfficientNetB0.
 

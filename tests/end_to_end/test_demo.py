@@ -99,8 +99,8 @@ def test_the_test_articles_become_a_catalog(
 
 def test_the_shipped_release_holds_what_its_manifest_says(articles: fashion_mnist.Articles) -> None:
     release = load_release(SHIPPED)
-    for name in ("efficientnetb0", "xception", "ensemble"):
-        assert release.metrics[f"{name}_test_accuracy"] >= 0.94, name
+    for name, least in (("efficientnetb0", 0.94), ("xception", 0.94), ("ensemble", 0.95)):
+        assert release.metrics[f"{name}_test_accuracy"] >= least, name
     assert release.metrics["ensemble_test_calibration_error"] <= 0.01
     assert release.metrics["automatic_share"] >= 0.85
     assert release.metrics["automatic_precision"] >= 0.97
