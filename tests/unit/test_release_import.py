@@ -32,6 +32,7 @@ def settings(home: Path) -> Settings:
 
 
 def told(tmp_path: Path, **changes: Any) -> Import:
+    keras.utils.set_random_seed(7)  # one network in many answers pictures of one colour nearly alike
     inputs = keras.Input((32, 32, 3))
     body = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
     features = keras.layers.GlobalAveragePooling2D()(body(inputs))
