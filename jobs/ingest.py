@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from jobs.catalog import base_directory, read_catalog
 from jobs.config import IngestConfig, Place, Places
 from jobs.images import Rejected, normalise
-from jobs.known_images import changed_rows, known_images, parted
+from jobs.known_images import changed_rows, known_images, next_ingest_no, parted
 from jobs.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.shards import ShardWriter, check_columns, row_count, shards, sound, whole_table
 from jobs.sources import Source, SourceReader, is_remote
@@ -36,7 +36,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROWS_A_TASK = 4096
-SEEN_TAKEN = ("product_id", "image_no", "image_uri", "image_sha256", "seen_at_utc", "outcome", "reason", "detail")
+SEEN_TAKEN = (
+    "product_id",
+    "image_no",
+    "image_uri",
+    "image_sha256",
+    "ingest_no",
+    "seen_at_utc",
+    "outcome",
+    "reason",
+    "detail",
+)
 """The columns of `SEEN` that publishing takes."""
 _TASK_REPORT = "files long, stored long, unchanged long, rejected long, source_bytes long"
 
@@ -68,13 +78,11 @@ class Partition:
 
     Attributes:
         images: Usable images.
-        rejections: Rows of `SEEN` for unusable ones, those that were later stored on the same date left out.
-        contents: For each (product_id, image_no) that was stored more than once on this date, the latest SHA-256.
+        rejections: Rows of `SEEN` for unusable ones, those that a later ingest of the date has stored left out.
     """
 
     images: int
     rejections: list[dict[str, Any]]
-    contents: dict[tuple[str, int], str]
 
     @property
     def rejected_share(self) -> float:
@@ -107,7 +115,7 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     context = spark.sparkContext
     context.setJobDescription(f"ingest {config.ingest_date}: read the catalog")
     catalog = read_catalog(spark, config.catalog, places=config.places, products=config.products)
-    known = known_images(spark, config.places)
+    known = known_images(spark, config.places, config.ingest_date)
     changed = changed_rows(catalog, known, base=base_directory(config.catalog)).persist()
     context.setJobDescription(f"ingest {config.ingest_date}: compare the catalog with what is known")
     total, to_read = catalog.count(), changed.count()
@@ -118,7 +126,8 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
         at_once = context.defaultParallelism
         tasks = max(at_once, math.ceil(to_read / ROWS_A_TASK))
         askers = min(at_once, config.http.per_host)
-        reports = parted(changed, tasks, askers=askers).mapInArrow(_task(config, askers), _TASK_REPORT)
+        process = _task(config, askers, next_ingest_no(config.places, config.ingest_date))
+        reports = parted(changed, tasks, askers=askers).mapInArrow(process, _TASK_REPORT)
         for report in reports.collect():
             done = {name: count + report[name] for name, count in done.items()}
     catalog.unpersist()
@@ -133,19 +142,19 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     )
 
 
-def _task(config: IngestConfig, askers: int) -> Any:
+def _task(config: IngestConfig, askers: int, ingest_no: int) -> Any:
     """Return the function that Spark runs on each part of the changed rows."""
     base = base_directory(config.catalog)
 
     def process(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rows = (row for batch in batches for row in batch.to_pylist())
-        yield pa.RecordBatch.from_pylist([read_and_store(rows, config, base=base, askers=askers)])
+        yield pa.RecordBatch.from_pylist([read_and_store(rows, config, base=base, askers=askers, ingest_no=ingest_no)])
 
     return process
 
 
 def read_and_store(
-    rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Place, askers: int = 1
+    rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Place, askers: int = 1, ingest_no: int = 1
 ) -> dict[str, int]:
     """Read, verify, normalise and write images; the same with and without Spark.
 
@@ -154,6 +163,7 @@ def read_and_store(
         config: Where to write.
         base: Relative image_uris resolve against it.
         askers: Tasks that may ask the same web server at a time.
+        ingest_no: Number of this ingest among those of its date, as `next_ingest_no` gives it.
 
     Returns:
         Counts: files, stored, unchanged, rejected, source_bytes.
@@ -164,7 +174,8 @@ def read_and_store(
     heard = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=config.shard_bytes)
     counts = {"files": 0, "stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
     reader = SourceReader(base, config.http, home=places.home, tasks=askers)
-    for row, source in reader.read(_to_read(rows, heard, counts)):
+    numbered = ({**row, "ingest_no": ingest_no} for row in rows)
+    for row, source in reader.read(_to_read(numbered, heard, counts)):
         known = _as_seen(source)
         try:
             if source.rejection is not None:
@@ -188,8 +199,6 @@ def read_and_store(
             seen.add({**row, **known, **rejected})
             counts["rejected"] += 1
             continue
-        if row["known_ingest_date"] == day.isoformat():  # the date holds an older content of the same image
-            seen.add({**row, **known, "image_sha256": row["known_sha256"], "outcome": "superseded"})
         images.add({**row, **known, "width_px": image.width_px, "height_px": image.height_px, "jpeg": image.jpeg})
         counts["stored"] += 1
     images.flush()
@@ -205,7 +214,7 @@ def _to_read(
     """Give on the rows whose image must be read, and keep what the catalog says anew of stored images."""
     for row in rows:
         if row["says_more"]:
-            heard.add({**row, "seen_at_utc": datetime.now(UTC)})
+            heard.add(row)
         if row["to_read"]:
             yield row
         else:
@@ -236,39 +245,34 @@ def partition(places: Places, day: date) -> Partition:
         Its usable images counted, its rejections listed.
     """
     rejected: dict[tuple[str, int], dict[str, Any]] = {}
-    superseded: dict[tuple[str, int], dict[str, Any]] = {}
     for path in shards(places.seen, [day]):
         with sound(path):
             seen = whole_table(path, pq.read_table)
         check_columns(path, seen.column_names, SEEN_TAKEN)
         for row in seen.to_pylist():
             if row["outcome"] == "rejected":
-                _keep_latest(rejected, row)
-            elif row["outcome"] == "superseded":
-                superseded[row["product_id"], row["image_no"]] = row
+                _keep_newest(rejected, row)
     stored: dict[tuple[str, int], dict[str, Any]] = {}
-    interesting = rejected.keys() | superseded.keys()
     files = shards(places.images, [day])
-    for path in files if rejected or superseded else []:
+    for path in files if rejected else []:
         with sound(path):
             keys = reading(path, _keys).to_pylist()
         for row in keys:
-            if (row["product_id"], row["image_no"]) in interesting:
-                _keep_latest(stored, row)
+            if (row["product_id"], row["image_no"]) in rejected:
+                _keep_newest(stored, row)
     return Partition(
         images=row_count(files),
         rejections=[
-            row for key, row in rejected.items() if key not in stored or stored[key]["seen_at_utc"] < row["seen_at_utc"]
+            row for key, row in rejected.items() if key not in stored or stored[key]["ingest_no"] < row["ingest_no"]
         ],
-        contents={key: stored[key]["image_sha256"] for key in superseded if key in stored},
     )
 
 
 def _keys(file: Any) -> pa.Table:
-    return pq.read_table(file, columns=["product_id", "image_no", "image_sha256", "seen_at_utc"])
+    return pq.read_table(file, columns=["product_id", "image_no", "ingest_no"])
 
 
-def _keep_latest(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> None:
+def _keep_newest(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> None:
     key = (row["product_id"], row["image_no"])
-    if key not in rows or rows[key]["seen_at_utc"] < row["seen_at_utc"]:
+    if key not in rows or rows[key]["ingest_no"] < row["ingest_no"]:
         rows[key] = row

@@ -1,7 +1,7 @@
 """What ingest knows of a catalog's images from its own files, and which rows it must look into.
 
-The dataset is its own index: the latest row of each image under `images/` and `seen/` says what is known of it, and the
-latest under `images/` and `catalog_rows/` what the catalog said of it.
+The dataset is its own index: the newest row of each image under `images/` and `seen/` says what is known of it, and the
+newest under `images/` and `catalog_rows/` what the catalog said of it; `jobs.schema` says which is the newest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Place, Places
 from jobs.schema import CATALOG_COLUMNS, CATALOG_ROWS, IMAGES, SEEN
-from jobs.shards import ingest_date_of, partition_dates, shards, sound
+from jobs.shards import check_columns, ingest_date_of, partition_dates, shards, sound
 from jobs.sources import is_remote, look
 from jobs.stores import children, place, reading, uri
 
@@ -35,8 +35,36 @@ _CHANGED = pa.schema(
 _SPARK_TYPES = {pa.int32(): "int", pa.bool_(): "boolean", pa.string(): "string"}
 
 
-def known_images(spark: SparkSession, places: Places) -> DataFrame:
-    """Return the latest that is known of each image, and `said`, what the catalog said: one row an image."""
+def next_ingest_no(places: Places, day: date) -> int:
+    """Return the number of the next ingest of a date: one more than the highest in the footers of its files, or 1."""
+    files = (file for root in (places.images, places.seen, places.catalog_rows) for file in shards(root, [day]))
+    return 1 + max((_highest_ingest_no(file) for file in files), default=0)
+
+
+def _highest_ingest_no(file: Place) -> int:
+    with sound(file):
+        footer = reading(file, pq.read_metadata)
+    check_columns(file, footer.schema.names, ["ingest_no"])
+    column = footer.schema.names.index("ingest_no")
+    groups = (footer.row_group(i).column(column) for i in range(footer.num_row_groups))
+    return max((int(group.statistics.max) for group in groups), default=0)
+
+
+def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
+    """Return what is known of each image when a date is ingested: one row an image.
+
+    A night that was missed and is ingested after later ones is compared with what was known on its own date, so that
+    ingesting it once more finds nothing new. Only an image that no earlier date has is compared with later dates.
+
+    Args:
+        spark: The session.
+        places: Where the dataset is.
+        day: The ingest date.
+
+    Returns:
+        DataFrame of product_id, image_no, `known_*` (the newest content, or the rejection) and `said`, what the catalog
+        said of it last.
+    """
     from pyspark.sql import functions as f
     from pyspark.sql.pandas.types import from_arrow_schema
     from pyspark.sql.types import StringType, StructField, StructType
@@ -44,7 +72,7 @@ def known_images(spark: SparkSession, places: Places) -> DataFrame:
     wanted = ["product_id", "image_no", "image_uri", "image_sha256", *_SOURCE]
 
     def rows(root: Place, schema: pa.Schema, *more: str) -> DataFrame:
-        fields = [field for field in from_arrow_schema(schema) if field.name in (*wanted, "seen_at_utc", *more)]
+        fields = [field for field in from_arrow_schema(schema) if field.name in (*wanted, "ingest_no", *more)]
         types = StructType([*fields, StructField("ingest_date", StringType())])
         files = [str(path) for path in children(root, "ingest_date=*")]
         if not files:
@@ -55,19 +83,20 @@ def known_images(spark: SparkSession, places: Places) -> DataFrame:
 
     said = [name for name in _SAID if name not in wanted]
     stored = rows(places.images, IMAGES, *said).withColumn("read", f.lit(True)).withColumn("said", f.lit(True))
-    seen = rows(places.seen, SEEN, "reason", "outcome").where("outcome != 'superseded'").drop("outcome")
+    seen = rows(places.seen, SEEN, "reason")
     heard = rows(places.catalog_rows, CATALOG_ROWS, *said).withColumn("said", f.lit(True))
-    latest = (
+    newness = f.struct(f.col("ingest_date") <= day.isoformat(), "ingest_date", "ingest_no", "image_sha256")
+    newest = (
         stored.unionByName(seen.withColumn("read", f.lit(True)), allowMissingColumns=True)
         .unionByName(heard, allowMissingColumns=True)
         .groupBy("product_id", "image_no")
         .agg(
-            f.max_by(f.struct(*_KNOWN), f.when(f.col("read"), f.col("seen_at_utc"))).alias("known"),
-            f.max_by(f.struct(*_SAID), f.when(f.col("said"), f.col("seen_at_utc"))).alias("said"),
+            f.max_by(f.struct(*_KNOWN), f.when(f.col("read"), newness)).alias("known"),
+            f.max_by(f.struct(*_SAID), f.when(f.col("said"), newness)).alias("said"),
         )
     )
     known = [f.col(f"known.{name}").alias(f"known_{name}") for name in _KNOWN]
-    return latest.select("product_id", "image_no", *known, "said")
+    return newest.select("product_id", "image_no", *known, "said")
 
 
 def _read_from_store(spark: SparkSession, root: Place, types: StructType, source: pa.Schema) -> DataFrame:

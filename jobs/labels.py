@@ -3,7 +3,7 @@
 The label is the catalog's `category`, a leaf's category_id; its dots make the hierarchy (`apparel.tops.shirt` is below
 `apparel.tops`). What was said last of an image counts, be it when the image was stored (`images/`) or since
 (`catalog_rows/`), so that a label is corrected in the catalog and its image stays as it is. It is the product's, not
-the image's: where the images of a product differ, the label of the latest ingest date counts for all of them, as
+the image's: where the images of a product differ, the label of the latest ingest counts for all of them, as
 nothing more is heard of an image that has left the catalog. That its label was taken away is said like any other; an
 image that never had one says nothing. Of an image that was ingested several times the newest content counts.
 
@@ -19,7 +19,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 from jobs.config import Place, Places, UsageError
 from jobs.named import counted, leaving_out, listed, quoted, such_as
@@ -30,12 +29,12 @@ log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 _TENTHS = {0: "test", 1: "validation"}
-_SAID = ["product_id", "image_no", "category", "seen_at_utc"]
+_SAID = ["product_id", "image_no", "category", "ingest_no"]
 _COLUMNS = [*_SAID, "image_sha256"]
 _HAD = ["product_id", "image_sha256"]
 
-When = tuple[date, Any]
-"""An ingest date and, within it, a row's own seen_at_utc."""
+When = tuple[date, int]
+"""An ingest: its date, and its number among those of the date."""
 
 Said = defaultdict[str, list[tuple[int, When, str]]]
 """By product_id: each row that was heard of it, as image_no, when, and the label or nothing."""
@@ -113,10 +112,10 @@ def labelled_images(
     for shard, columns in columns_of(_files(places.images, first, last, files), _COLUMNS):
         day = ingest_date_of(shard)
         _note(had, day, columns)
-        for product_id, image_no, category, seen, content in zip(*(columns[name] for name in _COLUMNS), strict=True):
+        for product_id, image_no, category, number, content in zip(*(columns[name] for name in _COLUMNS), strict=True):
             count += 1
-            key, when = (product_id, image_no), (day, seen)
-            if key not in contents or when > contents[key][0]:
+            key, when = (product_id, image_no), (day, number)
+            if key not in contents or (when, content) > contents[key][:2]:
                 contents[key] = (when, content, shard)
             said[product_id].append((image_no, when, (category or "").strip()))
     if not count:
@@ -246,8 +245,8 @@ def _hear(said: Said, files: Sequence[Place]) -> None:
     """Add what the catalog has said of stored images since they were stored."""
     for heard, columns in columns_of(files, _SAID):
         day = ingest_date_of(heard)
-        for product_id, image_no, category, seen in zip(*(columns[name] for name in _SAID), strict=True):
-            said[product_id].append((image_no, (day, seen), (category or "").strip()))
+        for product_id, image_no, category, number in zip(*(columns[name] for name in _SAID), strict=True):
+            said[product_id].append((image_no, (day, number), (category or "").strip()))
 
 
 def _labels_of(said: Mapping[str, Iterable[tuple[int, When, str]]]) -> dict[str, str]:
@@ -271,14 +270,11 @@ def _labels_of(said: Mapping[str, Iterable[tuple[int, When, str]]]) -> dict[str,
 
 
 def _last_said(rows: Iterable[tuple[int, When, str]]) -> tuple[date | None, list[str]]:
-    """Return the last ingest that said anything of a product's label, and the labels; none if it took the label away.
-
-    An ingest is known by its date alone: each row has a time of its own, and those of one product may be hours apart.
-    """
-    last = {image_no: (day, label) for image_no, (day, _), label in sorted(rows)}
+    """Return the date of the last ingest that told a product's label, and its labels; none if it took them away."""
+    last = {image_no: (when, label) for image_no, when, label in sorted(rows)}
     said = [last[image_no] for image_no in {image_no for image_no, _, label in rows if label}]
-    day = max((day for day, _ in said), default=None)
-    return day, sorted({label for said_on, label in said if said_on == day} - {""})
+    newest = max((when for when, _ in said), default=None)
+    return newest and newest[0], sorted({label for when, label in said if when == newest} - {""})
 
 
 def _without(images: list[LabelledImage], leave_out: Sequence[str]) -> list[LabelledImage]:

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from jobs.image_batches import ImageBatch
 
 
+_NUMBERS = ("image_no", "ingest_no")
+
+
 def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dict[str, Any]]:
     """Turn a batch's answers into rows of `PREDICTIONS`, without `ingest_date`."""
     ids = [category.category_id for category in release.categories]
     policy, predictions = release.policy, answer.predictions
     firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()} if predictions else {}
     for i in range(len(batch)):
-        row = {name: values[i] or None for name, values in batch.columns.items() if name != "image_no"}
-        row |= {"image_no": int(batch.columns["image_no"][i]), "image_uri": row["image_uri"] or ""}
+        row = {name: values[i] or None for name, values in batch.columns.items() if name not in _NUMBERS}
+        row |= {name: int(batch.columns[name][i]) for name in _NUMBERS}
+        row["image_uri"] = row["image_uri"] or ""
         row |= {"release_id": release.release_id, "reason": None, "detail": None}
         error = batch.errors[i] or answer.errors[i]
         if error or predictions is None:

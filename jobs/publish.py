@@ -55,14 +55,12 @@ class RunFiles:
         rejections: Rows of `jobs.schema.SEEN` with their `ingest_date`, from ingest.
         catalog_rows: Files with what the catalog said anew of stored images on the run's dates.
         images: That the run takes of its partitions.
-        contents: By ingest date: for each (product_id, image_no) that it holds more than once, the one to publish.
     """
 
     predictions: tuple[Place, ...]
     rejections: tuple[Mapping[str, Any], ...]
     catalog_rows: tuple[Place, ...]
     images: int
-    contents: Mapping[date, Mapping[tuple[str, int], str]]
 
 
 def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -> RunFiles:
@@ -86,19 +84,16 @@ def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -
             f"{len(missing)} of {len(every)} shards of run {config.run_id} are not predicted by release "
             f"{release.release_id}; run the same command again, or `shelfwise predict` for its dates first"
         )
-    rejections, contents = [], {}
-    for day in config.dates:
-        found = partition(config.places, day)
-        contents[day] = found.contents
-        rejections += [{**row, "ingest_date": day} for row in found.rejections]
+    rejections: list[Mapping[str, Any]] = []
+    for day in config.dates if with_rejections else ():
+        rejections += [{**row, "ingest_date": day} for row in partition(config.places, day).rejections]
     files = tuple(prediction_file(config, chosen.shard) for chosen in every)
     images = sum(chosen.images for chosen in every)
     return RunFiles(
         predictions=files,
-        rejections=tuple(rejections) if with_rejections else (),
+        rejections=tuple(rejections),
         catalog_rows=tuple(shards(config.places.catalog_rows, config.dates)),
         images=images,
-        contents=contents,
     )
 
 
@@ -189,27 +184,18 @@ def release_record(release: Release) -> ReleaseRecord:
 
 
 def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> Iterator[Batch]:
-    """Stream rows out of prediction files, a bounded number at a time, without superseded contents."""
+    """Stream rows out of prediction files, a bounded number at a time."""
     wanted = ds.field("reason").is_null() if answered_only else None
-    keys = ("ingest_date", "product_id", "image_no", "image_sha256")
     for path in files.predictions:
         with on_disk(path) as local, sound(path, PREDICT_AGAIN):
-            scanner = ds.dataset(local).scanner(columns=[*columns, *keys], filter=wanted, batch_size=_BATCH_ROWS)
+            scanner = ds.dataset(local).scanner(columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS)
             for batch in scanner.to_batches():
-                values = [column.to_pylist() for column in batch.columns]
-                rows, named = zip(*values[: len(columns)], strict=True), zip(*values[len(columns) :], strict=True)
-                yield [
-                    row
-                    for row, (day, product_id, image_no, content) in zip(rows, named, strict=True)
-                    if files.contents[day].get((product_id, image_no), content) == content
-                ]
+                yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
 def _product_rows(files: RunFiles) -> Iterator[Batch]:
     """Yield the catalog's rows of what was predicted, then those that it says anew of images stored before."""
-    *columns, _seen_at_utc = PRODUCT_COLUMNS
-    for rows in _rows(files, columns, answered_only=False):
-        yield [(*row, None) for row in rows]
+    yield from _rows(files, PRODUCT_COLUMNS, answered_only=False)
     for path in files.catalog_rows:
         named = {"ingest_date": ingest_date_of(path)}
         with on_disk(path) as local, sound(path):

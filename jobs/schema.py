@@ -2,6 +2,10 @@
 
 `images/` and `seen/` are what ingest leaves, `predictions/` is what predict leaves; publish turns the latter into rows
 of the product database, whose columns bear the same names (a test compares them).
+
+Every row of ingest has an `ingest_no`: the driver numbers the ingests of a date from 1. Of several rows of one image
+the newest is that of the latest ingest date, then of the highest `ingest_no`, whatever the machines' clocks show. Two
+drivers at once may give the same number; then the greater `image_sha256` counts as newer, everywhere alike.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ IMAGES = pa.schema(
         pa.field("source_size_bytes", pa.int64(), nullable=False),
         pa.field("source_mtime_ns", pa.int64()),
         pa.field("source_version", pa.string()),
+        pa.field("ingest_no", pa.int32(), nullable=False),
         pa.field("seen_at_utc", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("width_px", pa.int32(), nullable=False),
         pa.field("height_px", pa.int32(), nullable=False),
@@ -40,7 +45,7 @@ IMAGES = pa.schema(
 `jpeg` is RGB, upright, its short side at most 320 px. A local file has a modification time, and what a web server or an
 object store gave has `source_version`: `etag:...` or `last-modified:...`, in the source's own words."""
 
-KEY_COLUMNS = (*CATALOG_COLUMNS, "image_sha256")
+KEY_COLUMNS = (*CATALOG_COLUMNS, "image_sha256", "ingest_no")
 """What predict carries over from an image to its answer."""
 
 SEEN = pa.schema(
@@ -52,6 +57,7 @@ SEEN = pa.schema(
         pa.field("source_size_bytes", pa.int64()),
         pa.field("source_mtime_ns", pa.int64()),
         pa.field("source_version", pa.string()),
+        pa.field("ingest_no", pa.int32(), nullable=False),
         pa.field("seen_at_utc", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
@@ -60,14 +66,13 @@ SEEN = pa.schema(
 )
 """One row an image that ingest read without storing it, under seen/ingest_date=YYYY-MM-DD/.
 
-`outcome` is `rejected` (then with reason and detail), `unchanged` (new modification time, same bytes) or `superseded`
-(the content `image_sha256` was stored on this date, and a newer content of the same image came on the same date).
+`outcome` is `rejected` (then with reason and detail) or `unchanged` (new modification time, same bytes).
 """
 
 CATALOG_ROWS = pa.schema(
     [
         *_CATALOG_FIELDS,
-        pa.field("seen_at_utc", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("ingest_no", pa.int32(), nullable=False),
     ]
 )
 """One row a catalog row that says something new of an image stored before, under catalog_rows/ingest_date=YYYY-MM-DD/.
@@ -85,6 +90,7 @@ PREDICTIONS = pa.schema(
         pa.field("category", pa.string()),
         pa.field("updated_at", pa.string()),
         pa.field("ingest_date", pa.date32(), nullable=False),
+        pa.field("ingest_no", pa.int32(), nullable=False),
         pa.field("category_id", pa.string()),
         pa.field("confidence", pa.float64()),
         pa.field("status", pa.string()),

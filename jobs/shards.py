@@ -34,7 +34,7 @@ ROW_GROUP_ROWS = 64
 """Images that a reader holds at once; a multiple of the usual batch sizes."""
 
 _FILES_AT_ONCE = 8
-_KEYS = ("product_id", "image_no", "image_sha256")
+_KEYS = ("product_id", "image_no", "image_sha256", "ingest_no")
 INGEST_AGAIN = "delete that file and ingest its date again, which writes anew what was in it"
 """What to do about a file of ingest's that is damaged."""
 

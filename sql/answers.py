@@ -26,7 +26,7 @@ CHUNK_PRODUCTS = 2000
 """Products of several images that are in memory at a time."""
 
 _COMBINED_COLUMNS = ("product_id", "category_id", "confidence", "status")
-_IMAGE_COLUMNS = (*_COMBINED_COLUMNS, "image_count", "ingest_date", "run_id")
+_IMAGE_COLUMNS = (*_COMBINED_COLUMNS, "image_count", "ingest_date", "ingest_no", "run_id")
 
 # Of a product with one row, min() of a column is its value; this one pass settles nearly all products.
 _ONE_ROW = """
@@ -37,37 +37,33 @@ _ONE_ROW = """
         min(status) AS status,
         count(*) AS image_count,
         min(ingest_date) AS ingest_date,
+        min(ingest_no) AS ingest_no,
         min(run_id) AS run_id
     FROM category_predictions
     WHERE release_id = :release_id AND product_id IN (SELECT product_id FROM {products})
     GROUP BY product_id
 """
 
-_CURRENT_IMAGES = sa.text("""
-INSERT INTO current_images (
-    product_id, image_no, image_sha256, category_id, confidence, status, run_id, ingest_date, image_count, newness
+_ANSWERED_IMAGES = sa.text("""
+INSERT INTO answered_images (
+    product_id, image_no, image_sha256, category_id, confidence, status, run_id, ingest_date, ingest_no, image_count,
+    newness
 )
 SELECT
-    product_id, image_no, image_sha256, category_id, confidence, status, run_id, ingest_date,
-    count(*) OVER (PARTITION BY product_id),
-    row_number() OVER (PARTITION BY product_id ORDER BY ingest_date DESC, image_no)
-FROM (
-    SELECT
-        prediction.*,
-        row_number() OVER (
-            PARTITION BY prediction.product_id, prediction.image_no
-            ORDER BY prediction.ingest_date DESC, prediction.image_sha256
-        ) AS place
-    FROM answer_changes AS several
-    INNER JOIN category_predictions AS prediction ON prediction.product_id = several.product_id
-    WHERE several.replaces IS NULL AND prediction.release_id = :release_id
-) AS ranked
-WHERE place = 1
+    image.product_id, image.image_no, image.image_sha256, image.category_id, image.confidence, image.status,
+    image.run_id, image.ingest_date, image.ingest_no,
+    count(*) OVER (PARTITION BY image.product_id),
+    row_number() OVER (
+        PARTITION BY image.product_id ORDER BY image.ingest_date DESC, image.ingest_no DESC, image.image_no
+    )
+FROM answer_changes AS several
+INNER JOIN current_images AS image ON image.product_id = several.product_id
+WHERE several.replaces IS NULL AND image.release_id = :release_id
 """)
 
 _TOPS = sa.text("""
 SELECT image.product_id, CAST(prediction.top_k AS TEXT) AS top_k
-FROM current_images AS image
+FROM answered_images AS image
 INNER JOIN category_predictions AS prediction
     ON
         prediction.product_id = image.product_id
@@ -85,8 +81,9 @@ _SEVERAL_IMAGES = """
         CASE WHEN newest.image_count = 1 THEN newest.status ELSE combined.status END AS status,
         newest.image_count,
         newest.ingest_date,
+        newest.ingest_no,
         newest.run_id
-    FROM current_images AS newest
+    FROM answered_images AS newest
     LEFT JOIN combined_answers AS combined ON combined.product_id = newest.product_id
     WHERE newest.newness = 1
 """
@@ -117,10 +114,10 @@ def derive(connection: Connection, products: str, rule: changes.Rule, combine: C
 
 def _combine_images(connection: Connection, release_id: str, combine: Combine) -> None:
     extra: dict[str, TypeEngine[Any]] = {"image_no": sa.Integer(), "image_sha256": sa.Text(), "newness": sa.Integer()}
-    create_temporary(connection, "current_images", {**_types(_IMAGE_COLUMNS), **extra})
+    create_temporary(connection, "answered_images", {**_types(_IMAGE_COLUMNS), **extra})
     create_temporary(connection, "combined_answers", _types(_COMBINED_COLUMNS))
-    connection.execute(_CURRENT_IMAGES, {"release_id": release_id})
-    analyze(connection, "current_images")
+    connection.execute(_ANSWERED_IMAGES, {"release_id": release_id})
+    analyze(connection, "answered_images")
     tops = connection.execute(_TOPS.execution_options(yield_per=CHUNK_PRODUCTS), {"release_id": release_id})
     combined = _combined(((row.product_id, row.top_k) for row in tops), combine)
     while chunk := list(islice(combined, CHUNK_PRODUCTS)):

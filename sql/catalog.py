@@ -120,15 +120,14 @@ def refuse_unknown_categories(connection: Connection, table: str, release_id: st
 
 
 _PRODUCTS = sa.text("""
-INSERT INTO products (product_id, image_no, image_uri, title, category, updated_at, ingest_date)
-SELECT product_id, image_no, image_uri, title, category, updated_at, ingest_date
+INSERT INTO products (product_id, image_no, image_uri, title, category, updated_at, ingest_date, ingest_no)
+SELECT product_id, image_no, image_uri, title, category, updated_at, ingest_date, ingest_no
 FROM (
     SELECT
         staged.*,
         row_number() OVER (
             PARTITION BY product_id, image_no
-            ORDER BY
-                ingest_date DESC, seen_at_utc IS NULL, seen_at_utc DESC, updated_at DESC, image_uri, title, category
+            ORDER BY ingest_date DESC, ingest_no DESC, updated_at DESC, image_uri, title, category
         ) AS place
     FROM staged_products AS staged
 ) AS ranked
@@ -139,12 +138,13 @@ ON CONFLICT (product_id, image_no) DO UPDATE SET
     title = excluded.title,
     category = excluded.category,
     updated_at = excluded.updated_at,
-    ingest_date = excluded.ingest_date
+    ingest_date = excluded.ingest_date,
+    ingest_no = excluded.ingest_no
 WHERE
     products.ingest_date IS NULL
-    OR excluded.ingest_date > products.ingest_date
+    OR (excluded.ingest_date, excluded.ingest_no) > (products.ingest_date, products.ingest_no)
     OR (
-        excluded.ingest_date = products.ingest_date
+        (excluded.ingest_date, excluded.ingest_no) = (products.ingest_date, products.ingest_no)
         AND (
             excluded.image_uri <> products.image_uri
             OR excluded.title IS DISTINCT FROM products.title
@@ -156,5 +156,5 @@ WHERE
 
 
 def merge_products(connection: Connection) -> int:
-    """Merge `staged_products`; a row read on a newer ingest date stays. Return the rows added or changed."""
+    """Merge `staged_products`; a row of a newer ingest stays. Return the rows added or changed."""
     return connection.execute(_PRODUCTS).rowcount

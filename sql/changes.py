@@ -18,7 +18,17 @@ from sqlalchemy.types import TypeEngine
 from sql.staging import create_temporary
 from sql.tables import UtcDateTime, category_totals, product_categories
 
-_NEW = ("product_id", "category_id", "confidence", "status", "release_id", "image_count", "ingest_date", "run_id")
+_NEW = (
+    "product_id",
+    "category_id",
+    "confidence",
+    "status",
+    "release_id",
+    "image_count",
+    "ingest_date",
+    "ingest_no",
+    "run_id",
+)
 _OLD = ("category_id", "confidence", "status")
 
 
@@ -47,6 +57,7 @@ SELECT
     :release_id,
     answer.image_count,
     answer.ingest_date,
+    answer.ingest_no,
     answer.run_id,
     stored.category_id,
     stored.confidence,
@@ -57,8 +68,11 @@ SELECT
         OR (
             stored.status <> 'manual'
             AND (
-                answer.ingest_date > stored.ingest_date
-                OR (answer.ingest_date = stored.ingest_date AND stored.release_id NOT IN :newer_releases)
+                (answer.ingest_date, answer.ingest_no) > (stored.ingest_date, stored.ingest_no)
+                OR (
+                    (answer.ingest_date, answer.ingest_no) = (stored.ingest_date, stored.ingest_no)
+                    AND stored.release_id NOT IN :newer_releases
+                )
             )
             AND (
                 answer.category_id IS DISTINCT FROM stored.category_id
@@ -66,7 +80,7 @@ SELECT
                 OR answer.status <> stored.status
                 OR stored.release_id <> :release_id
                 OR answer.image_count <> stored.image_count
-                OR answer.ingest_date <> stored.ingest_date
+                OR (answer.ingest_date, answer.ingest_no) <> (stored.ingest_date, stored.ingest_no)
                 OR answer.run_id <> stored.run_id
             )
         )
@@ -89,6 +103,7 @@ SET
     release_id = change.release_id,
     image_count = change.image_count,
     ingest_date = change.ingest_date,
+    ingest_no = change.ingest_no,
     run_id = change.run_id,
     updated_at_utc = :moment
 FROM answer_changes AS change
@@ -98,9 +113,9 @@ WHERE change.product_id = product_categories.product_id AND change.replaces AND 
 # `answer_changes` is in order of product_id, in which the primary key's index takes new rows fastest.
 _INSERT = sa.text("""
 INSERT INTO product_categories (
-    product_id, category_id, confidence, status, release_id, image_count, ingest_date, run_id, updated_at_utc
+    product_id, category_id, confidence, status, release_id, image_count, ingest_date, ingest_no, run_id, updated_at_utc
 )
-SELECT product_id, category_id, confidence, status, release_id, image_count, ingest_date, run_id, :moment
+SELECT product_id, category_id, confidence, status, release_id, image_count, ingest_date, ingest_no, run_id, :moment
 FROM answer_changes
 WHERE replaces AND old_status IS NULL
 """).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
@@ -155,7 +170,7 @@ def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> in
 
     Args:
         connection: In a transaction that holds the writers' lock.
-        answers: SELECT of product_id, category_id, confidence, status, image_count, ingest_date and run_id.
+        answers: SELECT of product_id, category_id, confidence, status, image_count, ingest_date, ingest_no and run_id.
         rule: What may replace what.
         settled: Condition on `answer`; the others get no decision, `replaces` stays empty.
 

@@ -52,6 +52,7 @@ SELECT
     NULL,
     coalesce(stored.image_count, 0),
     stored.ingest_date,
+    stored.ingest_no,
     NULL,
     stored.category_id,
     stored.confidence,

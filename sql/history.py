@@ -29,7 +29,7 @@ WHERE {row} IN (
             {row},
             row_number() OVER (
                 PARTITION BY product_id, image_sha256
-                ORDER BY ingest_date DESC, image_no, image_uri, category_id, confidence
+                ORDER BY ingest_date DESC, ingest_no DESC, image_no, image_uri, category_id, confidence
             ) AS place
         FROM staged_predictions
     ) AS ranked
@@ -51,9 +51,9 @@ GROUP BY category_id
 """)
 
 _CHANGED = """
-staged.ingest_date > stored.ingest_date
+(staged.ingest_date, staged.ingest_no) > (stored.ingest_date, stored.ingest_no)
 OR (
-    staged.ingest_date = stored.ingest_date
+    (staged.ingest_date, staged.ingest_no) = (stored.ingest_date, stored.ingest_no)
     AND (
         staged.image_no <> stored.image_no
         OR staged.image_uri <> stored.image_uri
@@ -72,7 +72,7 @@ MERGE INTO category_predictions AS stored
 USING (
     SELECT DISTINCT ON (product_id, image_sha256) *
     FROM staged_predictions
-    ORDER BY product_id, image_sha256, ingest_date DESC, image_no, image_uri, category_id, confidence
+    ORDER BY product_id, image_sha256, ingest_date DESC, ingest_no DESC, image_no, image_uri, category_id, confidence
 ) AS staged
 ON
     stored.product_id = staged.product_id
@@ -107,6 +107,20 @@ WHERE
     )
 """)
 
+# Of an image that a later ingest of the same date replaced by one that could be used.
+_REPLACED_REJECTIONS = sa.text("""
+DELETE FROM staged_rejections
+WHERE EXISTS (
+    SELECT 1
+    FROM staged_predictions AS newer
+    WHERE
+        newer.product_id = staged_rejections.product_id
+        AND newer.image_no = staged_rejections.image_no
+        AND newer.ingest_date = staged_rejections.ingest_date
+        AND newer.ingest_no > staged_rejections.ingest_no
+)
+""")
+
 _REJECTIONS = sa.text("""
 INSERT INTO rejected_images (
     run_id, product_id, image_no, image_uri, image_sha256, ingest_date, reason, detail, seen_at_utc
@@ -116,7 +130,8 @@ FROM (
     SELECT
         staged.*,
         row_number() OVER (
-            PARTITION BY product_id, image_no ORDER BY seen_at_utc DESC, image_uri, reason, detail
+            PARTITION BY product_id, image_no
+            ORDER BY ingest_date DESC, ingest_no DESC, seen_at_utc DESC, image_uri, reason, detail
         ) AS place
     FROM staged_rejections AS staged
 ) AS ranked
@@ -148,7 +163,7 @@ def count_staged(connection: Connection) -> None:
 
 
 def merge_predictions(connection: Connection, run_id: str, release_id: str, moment: datetime) -> tuple[int, int]:
-    """Merge `staged_predictions`; of doubles the newest, and a stored row of a newer ingest date stays.
+    """Merge `staged_predictions`; of doubles the newest, and a stored row of a newer ingest stays.
 
     Returns:
         How many images the run has, and how many rows were added or changed.
@@ -180,6 +195,7 @@ def _staged(connection: Connection) -> int:
 
 def merge_rejections(connection: Connection, run_id: str) -> tuple[int, int]:
     """Make the run's rejections those of `staged_rejections`. Return distinct images and rows written or dropped."""
+    connection.execute(_REPLACED_REJECTIONS)
     dropped = connection.execute(_DROPPED_REJECTIONS, {"run_id": run_id}).rowcount
     written = connection.execute(_REJECTIONS, {"run_id": run_id}).rowcount
     kept = sa.text("SELECT count(*) FROM rejected_images WHERE run_id = :run_id")

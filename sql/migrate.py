@@ -123,7 +123,7 @@ def _set_comments(connection: Connection) -> None:
 
 def _drop_views(connection: Connection) -> None:
     existing = set(sa.inspect(connection).get_view_names())
-    for name in view_definitions():
+    for name in reversed(view_definitions()):  # a view stands on those before it
         if name in existing:
             connection.exec_driver_sql(f"DROP VIEW {name}")
 

@@ -164,16 +164,15 @@ def _derive_again(connection: Connection, product_id: str, combine: Combine, mom
 def _answering_release(connection: Connection, product_id: str) -> str | None:
     # The rule of a publish: the newest images first, then the release that no other outranks.
     newest = sa.text("""
-        SELECT release_id, max(ingest_date) AS newest
+        SELECT release_id, ingest_date, ingest_no
         FROM category_predictions
         WHERE product_id = :product_id
-        GROUP BY release_id
-        ORDER BY newest DESC, release_id
+        ORDER BY ingest_date DESC, ingest_no DESC, release_id
     """)
     found = connection.execute(newest, {"product_id": product_id}).all()
     hidden = catalog.shadow_releases(connection)
     found = [row for row in found if row.release_id not in hidden]
-    latest = [row.release_id for row in found if row.newest == found[0].newest]
+    latest = [row.release_id for row in found if row[1:] == found[0][1:]]
     known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id.in_(latest))).scalars()
     return next((one for one in known if not set(catalog.newer_releases(connection, one)) & set(latest)), None)
 

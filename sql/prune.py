@@ -55,20 +55,13 @@ WHERE
                 answer.product_id = category_predictions.product_id
                 AND (answer.status = 'manual' OR answer.release_id = category_predictions.release_id)
         )
-        OR EXISTS (
+        OR NOT EXISTS (
             SELECT 1
-            FROM category_predictions AS newer
+            FROM current_images AS image
             WHERE
-                newer.product_id = category_predictions.product_id
-                AND newer.release_id = category_predictions.release_id
-                AND newer.image_no = category_predictions.image_no
-                AND (
-                    newer.ingest_date > category_predictions.ingest_date
-                    OR (
-                        newer.ingest_date = category_predictions.ingest_date
-                        AND newer.image_sha256 < category_predictions.image_sha256
-                    )
-                )
+                image.product_id = category_predictions.product_id
+                AND image.release_id = category_predictions.release_id
+                AND image.image_sha256 = category_predictions.image_sha256
         )
     )
 """).bindparams(sa.bindparam("kept_runs", type_=sa.Text(), expanding=True))

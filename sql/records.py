@@ -16,6 +16,7 @@ PREDICTION_COLUMNS = (
     "image_no",
     "image_uri",
     "ingest_date",
+    "ingest_no",
     "category_id",
     "confidence",
     "status",
@@ -30,6 +31,7 @@ REJECTION_COLUMNS = (
     "image_uri",
     "image_sha256",
     "ingest_date",
+    "ingest_no",
     "reason",
     "detail",
     "seen_at_utc",
@@ -44,10 +46,9 @@ PRODUCT_COLUMNS = (
     "category",
     "updated_at",
     "ingest_date",
-    "seen_at_utc",
+    "ingest_no",
 )
-"""A catalog row and the ingest date it was read on; a row of a newer date is never overwritten. Of two rows of one date
-that of the later `seen_at_utc` is taken, None coming first: a row that was read together with its image."""
+"""A catalog row and the ingest that read it; a row of a newer ingest is never overwritten."""
 
 REJECTION_REASONS = (
     "missing",

@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from sql.errors import DatabaseError
 from sql.records import PREDICTION_COLUMNS, PRODUCT_COLUMNS, REJECTION_COLUMNS, Rows
-from sql.tables import UtcDateTime, category_predictions, products, rejected_images
+from sql.tables import category_predictions, products, rejected_images
 
 
 def _types(table: sa.Table, columns: tuple[str, ...], **more: TypeEngine[Any]) -> dict[str, TypeEngine[Any]]:
@@ -25,8 +25,8 @@ def _types(table: sa.Table, columns: tuple[str, ...], **more: TypeEngine[Any]) -
 
 STAGED = {
     "staged_predictions": _types(category_predictions, PREDICTION_COLUMNS),
-    "staged_rejections": _types(rejected_images, REJECTION_COLUMNS),
-    "staged_products": _types(products, PRODUCT_COLUMNS, seen_at_utc=UtcDateTime()),
+    "staged_rejections": _types(rejected_images, REJECTION_COLUMNS, ingest_no=sa.Integer()),
+    "staged_products": _types(products, PRODUCT_COLUMNS),
 }
 """Temporary table -> its columns in order, with their types."""
 

@@ -64,6 +64,9 @@ products = sa.Table(
         sa.Date,
         comment="Night that this row was last read anew; empty where a shop fills it",
     ),
+    sa.Column(
+        "ingest_no", sa.Integer, comment="Number of that ingest among those of its date; empty where a shop fills it"
+    ),
     comment="The catalog as last read, one row a product image; a shop maps its own table or view instead",
 )
 
@@ -102,6 +105,7 @@ category_predictions = sa.Table(
         nullable=False,
         comment="Newest ingest of these bytes for this product",
     ),
+    sa.Column("ingest_no", sa.Integer, nullable=False, comment="Its number among the ingests of that date, from 1"),
     sa.Column(
         "category_id",
         key_text(),
@@ -144,8 +148,7 @@ category_predictions = sa.Table(
         "status = 'unknown' OR (category_id IS NOT NULL AND confidence IS NOT NULL)",
         name="answer_present",
     ),
-    comment="History: one row a product, release and image content. Of one product, release and image_no the row of "
-    "the newest ingest_date is the current image",
+    comment="History: one row a product, release and image content; the view current_images has those that count now",
 )
 
 product_categories = sa.Table(
@@ -182,6 +185,7 @@ product_categories = sa.Table(
         comment="Images that the answer combines",
     ),
     sa.Column("ingest_date", sa.Date, comment="Newest ingest date among these images"),
+    sa.Column("ingest_no", sa.Integer, comment="Highest ingest_no among the images of that date"),
     sa.Column(
         "run_id",
         key_text(),

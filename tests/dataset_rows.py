@@ -19,6 +19,7 @@ def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
         "source_size_bytes": 1,
         "source_mtime_ns": 1,
         "source_version": None,
+        "ingest_no": 1,
         "seen_at_utc": datetime(2026, 11, 1, tzinfo=UTC),
         "width_px": 30,
         "height_px": 20,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import cv2
@@ -59,7 +59,7 @@ def write_labelled(
         places: Where state lives.
         products: product_id, category and the colours of its images, 0 to 2.
         day: The ingest date.
-        version: Tells contents of one image apart; a later one was seen later.
+        version: Tells contents of one image apart: the number of the ingest that stored it.
         content: The content of all of them; by default each has its own.
     """
     writer = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=10**9)
@@ -70,7 +70,7 @@ def write_labelled(
                 image_no=image_no,
                 category=category,
                 image_sha256=content or f"{product_id}-{image_no}-{version}",
-                seen_at_utc=datetime(2026, 11, 1, version, tzinfo=UTC),
+                ingest_no=version,
                 jpeg=jpeg_of(channel) if channel >= 0 else b"no longer a picture",
             )
             writer.add(row)
@@ -78,13 +78,12 @@ def write_labelled(
 
 
 def relabel(
-    places: Places, labels: dict[str, str | None], *, day: date = DAY, hour: int = 12, image_no: int = 0
+    places: Places, labels: dict[str, str | None], *, day: date = DAY, ingest_no: int = 12, image_no: int = 0
 ) -> None:
     """Let the catalog say another category of an image of each product, as ingest keeps it of an unchanged image."""
     writer = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=10**9)
     for product_id, category in labels.items():
-        seen = datetime(2026, 11, 1, hour, tzinfo=UTC)
-        writer.add(image_row(product_id, image_no=image_no, category=category, seen_at_utc=seen))
+        writer.add(image_row(product_id, image_no=image_no, category=category, ingest_no=ingest_no))
     writer.flush()
 
 

@@ -3,6 +3,7 @@
 -- Grain: one row a release and image content.
 SELECT
     prediction.ingest_date,
+    prediction.ingest_no,
     prediction.release_id,
     prediction.image_no,
     prediction.category_id,
@@ -18,4 +19,9 @@ SELECT
 FROM category_predictions AS prediction
 LEFT JOIN categories AS category ON category.category_id = prediction.category_id
 WHERE prediction.product_id = :product_id
-ORDER BY prediction.ingest_date DESC, prediction.predicted_at_utc DESC, prediction.image_no, prediction.image_sha256
+ORDER BY
+    prediction.ingest_date DESC,
+    prediction.ingest_no DESC,
+    prediction.predicted_at_utc DESC,
+    prediction.image_no,
+    prediction.image_sha256

@@ -10,7 +10,7 @@ SELECT
         SELECT prediction.image_uri
         FROM category_predictions AS prediction
         WHERE prediction.product_id = answer.product_id AND prediction.release_id = answer.release_id
-        ORDER BY prediction.ingest_date DESC, prediction.image_no
+        ORDER BY prediction.ingest_date DESC, prediction.ingest_no DESC, prediction.image_no, prediction.image_sha256 DESC
         LIMIT 1
     ) AS image_uri,
     answer.image_count,

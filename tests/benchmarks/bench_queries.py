@@ -107,20 +107,20 @@ def fill(database: ProductDatabase, products: int) -> None:
         for night in range(2):
             connection.exec_driver_sql(
                 "INSERT INTO category_predictions (product_id, release_id, image_sha256, image_no, image_uri, "
-                "ingest_date, category_id, confidence, status, top_k, by_network, run_id, predicted_at_utc) "
+                "ingest_date, ingest_no, category_id, confidence, status, top_k, by_network, run_id, predicted_at_utc) "
                 "SELECT 'product-' || lpad(n::text, 9, '0'), 'release-1', "
                 f"encode(sha256((n::text || 'night {night}')::bytea), 'hex'), 0, "
                 "'s3://shop/images/' || lpad(n::text, 9, '0') || '.jpg', "
-                f"date '{NIGHT + timedelta(days=night)}', {answer}, "
+                f"date '{NIGHT + timedelta(days=night)}', 1, {answer}, "
                 f"json_build_array(json_build_array({category}, 0.9)), "
                 f"json_build_object('xception', json_build_array({category}, 0.9)), 'nightly-{NIGHT}', now() "
                 f"FROM generate_series(1000, {products - 1}) AS n"
             )
         connection.exec_driver_sql(
             "INSERT INTO product_categories (product_id, category_id, confidence, status, release_id, image_count, "
-            "ingest_date, run_id, updated_at_utc) "
+            "ingest_date, ingest_no, run_id, updated_at_utc) "
             f"SELECT 'product-' || lpad(n::text, 9, '0'), {answer}, 'release-1', 1, "
-            f"date '{NIGHT + timedelta(days=1)}', 'nightly-{NIGHT}', now() "
+            f"date '{NIGHT + timedelta(days=1)}', 1, 'nightly-{NIGHT}', now() "
             f"FROM generate_series(1000, {products - 1}) AS n"
         )
         connection.exec_driver_sql("DELETE FROM category_totals")

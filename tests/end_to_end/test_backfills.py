@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import SmallShop, make_release
 from tests.end_to_end.conftest import Shelfwise, ask, dump
 
@@ -47,6 +49,29 @@ def test_a_backfill_of_a_part(shelfwise: Shelfwise, shop: SmallShop, home: Path,
     assert nothing_left.code == 0, nothing_left.err
     assert nothing_left.json["predict"]["images"] == 0
     assert dump(home) == before, "asking for what is missing again changes no row"
+
+
+def test_a_photo_replaced_on_the_same_date_answers_and_is_not_missing(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whichever content has the smaller hash: half of these eight products kept their old answer."""
+    names = [f"p{number}" for number in range(8)]
+    night = ("nightly", "--run-date", NIGHT_1, "--catalog")
+    shop.add_many(names)
+    assert shelfwise(*night, shop.catalog).code == 0
+    for seed, name in enumerate(names):
+        shop.add(name, seed=seed)
+    assert shelfwise(*night, shop.catalog).code == 0
+    answers = "SELECT product_id, category_id, confidence, image_count FROM product_categories ORDER BY 1"
+    left = ask(home, answers)
+    plan = shelfwise("backfill", "--from", NIGHT_1, "--to", NIGHT_1, "--only-missing", "--dry-run", "--json").json
+    assert plan["images_to_predict"] == 0
+    assert len(ask(home, "SELECT * FROM category_predictions")) == 16, "what was answered before is history"
+
+    fresh = tmp_path / "fresh"
+    monkeypatch.setenv("SHELFWISE_HOME", str(fresh))
+    assert shelfwise(*night, shop.catalog).code == 0
+    assert left == ask(fresh, answers)
 
 
 def test_an_unknown_category_stops_before_anything(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:

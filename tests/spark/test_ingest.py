@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from pyspark.sql import SparkSession
 from jobs import ingest
 from jobs.config import IngestConfig, Places, UsageError
 from jobs.ingest import IngestSummary, Partition, partition
+from jobs.known_images import known_images
 from jobs.labels import labelled_images
 from jobs.schema import IMAGES, REJECTION_REASONS, SEEN
 from jobs.shards import shards
@@ -217,12 +219,48 @@ def test_an_image_mended_on_the_same_date_is_no_rejection_any_more(run: Ingest, 
     assert (run.partition().images, run.partition().rejections) == (2, [])
 
 
-def test_two_contents_of_one_image_on_one_date_leave_the_later(run: Ingest, shop: SmallShop) -> None:
-    path = shop.add("p", seed=1)
-    run(shop.catalog)
+def test_the_ingest_number_tells_two_contents_of_a_date_apart_and_no_clock(run: Ingest, shop: SmallShop) -> None:
+    hashes = []
+    for seed in (1, 2):
+        path = shop.add("p", seed=seed)
+        run(shop.catalog)
+        hashes.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    contents = {}
+    for shard in shards(run.places.images, [DAY]):
+        [row] = pq.read_table(shard).to_pylist()
+        contents[row["ingest_no"]] = row["image_sha256"]
+        if row["ingest_no"] == 2:  # as an executor leaves it whose clock is late
+            row["seen_at_utc"] -= timedelta(days=1)
+            pq.write_table(pa.Table.from_pylist([row], IMAGES), shard)
+    assert contents == {1: hashes[0], 2: hashes[1]}
+    assert run(shop.catalog).images_unchanged == 1
+
+
+def test_a_photo_that_is_put_back_on_the_same_date_is_the_newest_again(run: Ingest, shop: SmallShop) -> None:
+    for seed in (1, 2, 1):
+        shop.add("p", seed=seed)
+        assert run(shop.catalog).images_stored == 1
+    assert len(shards(run.places.images, [DAY])) == 3, "a file of an earlier ingest must not be written over"
+    [(known, number)] = [
+        (row["known_image_sha256"], row["known_ingest_date"])
+        for row in known_images(run.spark, run.places, DAY).collect()
+    ]
+    first = min(
+        (row["ingest_no"], row["image_sha256"])
+        for shard in shards(run.places.images, [DAY])
+        for row in pq.read_table(shard).to_pylist()
+    )
+    assert (known, number) == (first[1], DAY.isoformat())
+
+
+def test_a_missed_night_is_compared_with_what_was_known_on_its_date(run: Ingest, shop: SmallShop) -> None:
+    shop.add("p", seed=1)
+    run(shop.catalog, NEXT_DAY)
     shop.add("p", seed=2)
-    run(shop.catalog)
-    assert run.partition().contents == {("p", 0): hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert run(shop.catalog, DAY).images_stored == 1
+    assert run(shop.catalog, DAY).images_stored == 0, "the same night again finds nothing new"
+    shop.add("p", seed=1)
+    assert run(shop.catalog, NEXT_DAY).images_stored == 0, "nor does the later night, whose content is still there"
 
 
 def test_a_killed_ingest_is_repeated_without_doubles(run: Ingest, shop: SmallShop) -> None:

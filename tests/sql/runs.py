@@ -42,6 +42,7 @@ def prediction(
     content: str = "A",
     image_no: int = 0,
     night: int = 0,
+    ingest_no: int = 1,
     status: str = "auto",
     other: str | None = None,
 ) -> tuple[Any, ...]:
@@ -54,6 +55,7 @@ def prediction(
         image_no,
         f"file:///shop/{product_id}-{image_no}.jpg",
         NIGHT + timedelta(days=night),
+        ingest_no,
         category_id,
         confidence,
         status,
@@ -62,19 +64,20 @@ def prediction(
     )
 
 
-def rejection(product_id: str, reason: str = "truncated", *, image_no: int = 0, night: int = 0) -> tuple[Any, ...]:
+def rejection(
+    product_id: str, reason: str = "truncated", *, image_no: int = 0, night: int = 0, ingest_no: int = 1
+) -> tuple[Any, ...]:
     """One row in the order of REJECTION_COLUMNS."""
     seen = datetime(2026, 11, 1, 2, 30, 15, 123456, tzinfo=UTC) + timedelta(days=night)
     day = NIGHT + timedelta(days=night)
-    return (product_id, image_no, f"file:///shop/{product_id}.jpg", None, day, reason, "ends after 10 bytes", seen)
+    uri, detail = f"file:///shop/{product_id}.jpg", "ends after 10 bytes"
+    return (product_id, image_no, uri, None, day, ingest_no, reason, detail, seen)
 
 
-def product(
-    product_id: str, title: str = "a title", *, night: int = 0, seen_at_utc: datetime | None = None
-) -> tuple[Any, ...]:
+def product(product_id: str, title: str = "a title", *, night: int = 0, ingest_no: int = 1) -> tuple[Any, ...]:
     """One row in the order of PRODUCT_COLUMNS."""
     uri, day = f"file:///shop/{product_id}-0.jpg", NIGHT + timedelta(days=night)
-    return (product_id, 0, uri, title, None, None, day, seen_at_utc)
+    return (product_id, 0, uri, title, None, None, day, ingest_no)
 
 
 def run_record(night: int = 0, *, release: ReleaseRecord = RELEASE, run_id: str | None = None) -> RunRecord:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from sql.store import ProductDatabase
 from tests.sql.runs import dump, prediction, product, publish
-
-NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 def titles(database: ProductDatabase) -> dict[str, str]:
@@ -20,8 +16,8 @@ def titles(database: ProductDatabase) -> dict[str, str]:
 def test_what_was_heard_last_of_a_night_stands_in_any_order(database: ProductDatabase, turn: int) -> None:
     heard = [
         product("p", "read with its image"),
-        product("p", "renamed", seen_at_utc=NOON),
-        product("p", "the last name", seen_at_utc=NOON + timedelta(hours=1)),
+        product("p", "renamed", ingest_no=2),
+        product("p", "the last name", ingest_no=3),
     ]
     publish(database, [prediction("p")], products=heard[::turn])
     assert titles(database) == {"p": "the last name"}
@@ -33,8 +29,7 @@ def test_what_was_heard_last_of_a_night_stands_in_any_order(database: ProductDat
 def test_a_new_title_needs_no_new_prediction_and_rewrites_nothing_else(database: ProductDatabase) -> None:
     publish(database, [prediction("p"), prediction("q")], products=[product("p"), product("q")])
     before = dump(database)
-    later = NOON + timedelta(days=1)
-    counts = publish(database, night=1, products=[product("p", "renamed", night=1, seen_at_utc=later)])
+    counts = publish(database, night=1, products=[product("p", "renamed", night=1)])
     assert (counts.catalog_rows_changed, counts.images_changed, counts.products_changed) == (1, 0, 0)
     assert titles(database) == {"p": "renamed", "q": "a title"}
     after = dump(database)
@@ -43,6 +38,14 @@ def test_a_new_title_needs_no_new_prediction_and_rewrites_nothing_else(database:
 
 
 def test_a_backfill_of_an_older_night_does_not_bring_the_old_title_back(database: ProductDatabase) -> None:
-    publish(database, night=1, products=[product("p", "renamed", night=1, seen_at_utc=NOON)])
+    publish(database, night=1, products=[product("p", "renamed", night=1)])
     publish(database, [prediction("p")], run_id="backfill", night=2, products=[product("p", "as it was read")])
+    assert titles(database) == {"p": "renamed"}
+
+
+def test_a_backfill_of_what_an_earlier_ingest_of_the_date_read_does_not_bring_the_old_title_back(
+    database: ProductDatabase,
+) -> None:
+    publish(database, products=[product("p", "as it was read"), product("p", "renamed", ingest_no=2)])
+    publish(database, [prediction("p")], run_id="backfill", products=[product("p", "as it was read")])
     assert titles(database) == {"p": "renamed"}

@@ -13,7 +13,14 @@ from sql.store import ProductDatabase, open_database
 from sql.tables import metadata
 from tests.sql.runs import dump, prediction, publish, rejection
 
-VIEWS = {"current_categories", "review_queue", "category_counts", "network_disagreements", "category_changes"}
+VIEWS = {
+    "category_changes",
+    "category_counts",
+    "current_categories",
+    "current_images",
+    "network_disagreements",
+    "review_queue",
+}
 
 
 def test_the_migrations_build_exactly_the_tables_of_the_code(database: ProductDatabase) -> None:

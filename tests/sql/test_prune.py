@@ -7,7 +7,19 @@ import pytest
 from sql.overrides import Override, clear_override, set_overrides
 from sql.prune import prune
 from sql.store import ProductDatabase
-from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, combine, dump, prediction, publish, rejection
+from tests.sql.runs import (
+    BOOT,
+    NEWER_RELEASE,
+    SHIRT,
+    T_SHIRT,
+    answer,
+    combine,
+    dump,
+    prediction,
+    publish,
+    rejection,
+    sha,
+)
 
 
 @pytest.fixture
@@ -27,8 +39,8 @@ def test_only_current_images_of_old_runs_stay(nights: ProductDatabase) -> None:
     assert counts.kept_runs == ("nightly-2026-11-04", "nightly-2026-11-03")
     assert (counts.predictions, counts.rejections) == (18, 2)
     assert counts.transactions == 5
-    assert {row[11] for row in after["category_predictions"] if row[0] != "steady"} == set(counts.kept_runs)
-    assert [row[11] for row in after["category_predictions"] if row[0] == "steady"] == ["nightly-2026-11-01"]
+    assert {row[12] for row in after["category_predictions"] if row[0] != "steady"} == set(counts.kept_runs)
+    assert [row[12] for row in after["category_predictions"] if row[0] == "steady"] == ["nightly-2026-11-01"]
     for name in ("product_categories", "category_totals", "runs", "overrides", "run_category_counts"):
         assert after[name] == before[name]
 
@@ -39,6 +51,20 @@ def test_pruning_again_drops_nothing(nights: ProductDatabase) -> None:
     again = prune(nights, keep_runs=1)
     assert (again.predictions, again.rejections) == (0, 0)
     assert dump(nights) == before
+
+
+@pytest.mark.parametrize(("first", "second"), [("A", "B"), ("B", "A")])
+def test_of_two_contents_of_a_date_the_one_ingested_later_stays(
+    database: ProductDatabase, first: str, second: str
+) -> None:
+    publish(database, [prediction("p", SHIRT, content=first)])
+    publish(database, [prediction("p", SHIRT, content=first), prediction("p", BOOT, content=second, ingest_no=2)])
+    publish(database, [prediction("q", night=1)], night=1)
+    prune(database, keep_runs=1)
+    assert [row[:3] for row in dump(database)["category_predictions"] if row[0] == "p"] == [
+        ("p", "release-1", sha(f"p/{second}"))
+    ]
+    assert answer(database, "p")["category_id"] == BOOT
 
 
 def test_answers_of_a_replaced_release_go_and_its_successor_s_stay(database: ProductDatabase) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sql.errors import DatabaseError, UnknownNameError
 from sql.named_queries import find_query, list_queries, run_query
 from sql.overrides import Override, accept_suggestions, set_overrides
+from sql.records import REJECTION_COLUMNS
 from sql.store import ProductDatabase, open_database
 from tests.sql.runs import BOOT, NEWER_RELEASE, OUTLET, SHIRT, T_SHIRT, prediction, product, publish, rejection
 
@@ -119,6 +120,29 @@ def test_disagreements_are_of_current_images_only(shop: ProductDatabase) -> None
     assert (found["product_id"], found["by_network"]["efficientnet"][0]) == ("r", BOOT)
     publish(shop, [prediction("r", OUTLET, 0.9, content="B", night=2)], night=2)
     assert rows_of(shop, "network_disagreements") == []
+
+
+@pytest.mark.parametrize(("first", "second"), [("A", "B"), ("B", "A")])
+def test_of_two_contents_of_a_date_only_the_later_one_can_disagree(
+    database: ProductDatabase, first: str, second: str
+) -> None:
+    publish(database, [prediction("p", SHIRT, content=first, other=BOOT)])
+    assert len(rows_of(database, "network_disagreements")) == 1
+    publish(database, [prediction("p", SHIRT, content=second, ingest_no=2)])
+    assert rows_of(database, "network_disagreements") == []
+    assert [row["ingest_no"] for row in rows_of(database, "current_images")] == [2]
+
+
+def test_the_example_of_a_reason_is_one_image_with_its_own_detail(database: ProductDatabase) -> None:
+    """Its product and its detail were once each the smallest of their column."""
+    first, second = rejection("a"), rejection("b")
+    details = {"a": "ends after 90 bytes", "b": "ends after 10 bytes"}
+    place = REJECTION_COLUMNS.index("detail")
+    rejections = [(*row[:place], details[row[0]], *row[place + 1 :]) for row in (first, second)]
+    publish(database, [prediction("p")], rejections=rejections)
+    (found,) = rows_of(database, "rejections_by_reason", {"run_id": "nightly-2026-11-01"})
+    assert (found["image_count"], found["example_product_id"]) == (2, "a")
+    assert found["example_detail"] == details["a"]
 
 
 def test_rejections_by_reason(shop: ProductDatabase) -> None:

@@ -55,6 +55,34 @@ def test_the_order_of_nights_does_not_matter(database: ProductDatabase, order: t
     ]
 
 
+@pytest.mark.parametrize(("first", "second"), [("A", "B"), ("B", "A")])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_photo_replaced_on_the_same_date_answers_from_then_on(
+    database: ProductDatabase, first: str, second: str, together: bool
+) -> None:
+    """Whichever of the two contents has the smaller hash, and if both are published at once."""
+    old, new = prediction("p", SHIRT, content=first), prediction("p", BOOT, content=second, ingest_no=2)
+    if not together:
+        publish(database, [old])
+    publish(database, [new, old])
+    found = answer(database, "p")
+    assert (found["category_id"], found["image_count"], found["ingest_no"]) == (BOOT, 1, 2)
+    assert len(dump(database)["category_predictions"]) == 2
+    assert not publish(database, [old, new]).changed
+
+
+def test_a_photo_put_back_on_the_same_date_answers_again(database: ProductDatabase) -> None:
+    for content, category, number in (("A", SHIRT, 1), ("B", BOOT, 2), ("A", SHIRT, 3)):
+        publish(database, [prediction("p", category, content=content, ingest_no=number)])
+    assert (answer(database, "p")["category_id"], answer(database, "p")["ingest_no"]) == (SHIRT, 3)
+
+
+def test_the_photo_of_a_later_ingest_answers_by_whatever_release(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT)], run_id="backfill-2", release=NEWER_RELEASE)
+    publish(database, [prediction("p", BOOT, content="B", ingest_no=2)])
+    assert (answer(database, "p")["category_id"], answer(database, "p")["release_id"]) == (BOOT, "release-1")
+
+
 def test_an_older_release_does_not_overwrite_a_newer_one_unless_asked(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     publish(database, [prediction("p", BOOT)], run_id="backfill-2", release=NEWER_RELEASE, night=1)

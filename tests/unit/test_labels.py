@@ -57,7 +57,7 @@ def test_a_refusal_stays_one_sentence_whatever_the_labels(count: int, characters
             check_labels(images, leaves, taxonomy="taxonomy shop.csv")
         assert 100 < len(str(told.value)) <= 400
     write_labelled(Places(tmp_path), [(name, name, [0, 0]) for name in names[:50]])
-    relabel(Places(tmp_path), {name: f"other.{name}" for name in names[:50]}, image_no=1)
+    relabel(Places(tmp_path), {name: f"other.{name}" for name in names[:50]}, ingest_no=0, image_no=2)
     with pytest.raises(UsageError, match="two categories") as told:
         labelled_images(Places(tmp_path))
     assert len(str(told.value)) <= 400
@@ -79,15 +79,15 @@ def labels_of(places: Places, product_id: str) -> list[str]:
 
 
 def test_a_product_that_one_ingest_gave_two_labels(config: EvaluateConfig) -> None:
-    """Rows of one ingest are seen hours apart; what an earlier date said does not matter any more."""
+    """What an earlier ingest said does not matter any more."""
     write_labelled(config.places, [("p5", GREEN, [0])], day=NIGHT_2, version=1)
-    relabel(config.places, {"p5": RED}, day=NIGHT_2, hour=9, image_no=1)
+    relabel(config.places, {"p5": RED}, day=NIGHT_2, ingest_no=1, image_no=1)
     with pytest.raises(
         UsageError, match=r"'p5' has two .* 'cold.green' and 'warm.red', both of ingest date 2026-11-02"
     ):
         labelled_images(config.places)
     write_labelled(config.places, [("p1", BLUE, [0])], day=NIGHT_2, version=1)
-    relabel(config.places, {"p1": RED}, day=NIGHT_2, hour=9, image_no=1)
+    relabel(config.places, {"p1": RED}, day=NIGHT_2, ingest_no=1, image_no=1)
     with pytest.raises(
         UsageError, match=r"2 products have two .*: 'p1' \('cold.blue' and 'warm.red'\), 'p5' \('cold.green' and"
     ):
@@ -101,13 +101,13 @@ def test_a_product_that_one_ingest_gave_two_labels(config: EvaluateConfig) -> No
 def test_an_image_that_has_left_the_catalog_keeps_no_label_of_its_own(config: EvaluateConfig, image_no: int) -> None:
     """Nothing is heard of it any more when its product's label is corrected, or taken away."""
     write_labelled(config.places, [("p7", GREEN, [1, 1])], version=1)
-    relabel(config.places, {"p7": RED}, day=NIGHT_2, hour=0, image_no=image_no)
+    relabel(config.places, {"p7": RED}, day=NIGHT_2, ingest_no=1, image_no=image_no)
     assert labels_of(config.places, "p7") == [RED, RED]
     then = [image.category_id for image in labelled_images(config.places, last=DAY) if image.product_id == "p7"]
     assert then == [GREEN, GREEN], "what was known by that date"
-    relabel(config.places, {"p7": None}, day=NIGHT_3, hour=0, image_no=image_no)
+    relabel(config.places, {"p7": None}, day=NIGHT_3, ingest_no=1, image_no=image_no)
     assert labels_of(config.places, "p7") == []
-    relabel(config.places, {"p7": BLUE}, day=NIGHT_3, hour=0, image_no=1 - image_no)
+    relabel(config.places, {"p7": BLUE}, day=NIGHT_3, ingest_no=1, image_no=1 - image_no)
     assert labels_of(config.places, "p7") == [BLUE, BLUE], "of one date the label counts, not the empty cell"
 
 
@@ -193,8 +193,8 @@ def test_a_label_that_was_corrected_in_the_catalog_counts(config: EvaluateConfig
 
 
 def test_of_two_corrections_the_later_one_counts_and_a_later_content_brings_its_own(config: EvaluateConfig) -> None:
-    relabel(config.places, {"p1": GREEN}, hour=18)
-    relabel(config.places, {"p1": BLUE, "p3": GREEN}, hour=15)
+    relabel(config.places, {"p1": GREEN}, ingest_no=18)
+    relabel(config.places, {"p1": BLUE, "p3": GREEN}, ingest_no=15)
     write_labelled(config.places, [("p3", RED, [0])], version=20)
     labels = {image.product_id: image.category_id for image in labelled_images(config.places)}
     assert (labels["p1"], labels["p3"]) == (GREEN, RED)

@@ -27,7 +27,7 @@ def written(directory: Path, schema: pa.Schema, lacking: str) -> Path:
     return directory / "part-1.parquet"
 
 
-@pytest.mark.parametrize("lacking", ["outcome", "seen_at_utc", "detail"])
+@pytest.mark.parametrize("lacking", ["outcome", "ingest_no", "detail"])
 def test_what_was_seen_by_another_version(tmp_path: Path, lacking: str) -> None:
     places = Places(tmp_path)
     written(places.partition(places.seen, DAY), SEEN, lacking)  # type: ignore[arg-type]
@@ -35,11 +35,11 @@ def test_what_was_seen_by_another_version(tmp_path: Path, lacking: str) -> None:
         partition(places, DAY)
 
 
-@pytest.mark.parametrize("lacking", ["title", "seen_at_utc"])
+@pytest.mark.parametrize("lacking", ["title", "ingest_no"])
 def test_catalog_rows_of_another_version(tmp_path: Path, lacking: str) -> None:
     file = written(tmp_path / "ingest_date=2026-11-01", CATALOG_ROWS, lacking)
     with pytest.raises(RunFailed, match=f"part-1.parquet was written by another version: it lacks {lacking}; delete"):
-        list(publish._product_rows(publish.RunFiles((), (), (file,), 0, {})))
+        list(publish._product_rows(publish.RunFiles((), (), (file,), 0)))
 
 
 @pytest.mark.parametrize("content", [b"no parquet at all", b"PAR1" + bytes(40) + b"PAR1"])
