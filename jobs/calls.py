@@ -14,6 +14,10 @@ from jobs.config import RunConfig, UsageError
 if TYPE_CHECKING:
     from jobs.nightly import Workshop
 
+FINISH_NIGHT = "finish-night"
+"""The command that goes on with a night of which a step of its own was called; it takes the same options."""
+
+STEPS = ("predict", "publish")
 _ABOUT_PRINTING = ("as_json",)
 
 
@@ -42,9 +46,12 @@ def arguments(context: click.Context, pinned: dict[str, str]) -> list[str]:
     for option in context.command.params:
         name = str(option.name)
         value: Any = pinned.get(name, context.params.get(name))
-        if not isinstance(option, click.Option) or name in _ABOUT_PRINTING or value in (None, False, ""):
+        if not isinstance(option, click.Option) or name in _ABOUT_PRINTING or value is None:
             continue
-        said += [option.opts[0]] if option.is_flag else [option.opts[0], str(value)]
+        if option.is_flag:
+            said += option.opts[:1] if value else option.secondary_opts[:1]
+        else:
+            said += [word for each in (value if option.multiple else [value]) for word in (option.opts[0], str(each))]
     return said
 
 
@@ -62,4 +69,6 @@ def again(root: click.Command, run_id: str, call: object, *, as_json: bool) -> N
     """
     if not isinstance(call, list) or not call:
         raise UsageError(f"run {run_id} does not say how it was called; run its command again, which goes on too")
+    if call[0] in STEPS:  # what is finished of it is not done again, and the night is to be published
+        call = [FINISH_NIGHT, *call[1:]]
     root.main([*map(str, call), *(["--json"] if as_json else [])], prog_name="shelfwise", standalone_mode=False)

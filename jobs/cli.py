@@ -46,6 +46,7 @@ for command in (
     cli_runs.ingest,
     cli_runs.predict,
     cli_runs.publish,
+    cli_runs.finish_night,
     cli_runs.shadow,
     cli_runs_history.runs,
     cli_report.report,

@@ -16,7 +16,6 @@ from jobs.cli_options import database_of, json_option
 from jobs.config import UsageError
 from jobs.publish import decider
 from jobs.settings import Settings
-from models.release import load_release
 
 if TYPE_CHECKING:
     from sql.named_queries import QueryResult
@@ -222,13 +221,11 @@ def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> N
     Example:
       shelfwise override clear article-00007 --by ada --why "the photograph was replaced"
     """
-    from jobs.releases import in_use
     from sql.overrides import clear_override
 
-    settings = Settings()
-    combine = decider(load_release(in_use(settings, None)))
+    database = database_of(Settings())
     with wrong_values():
-        found = clear_override(database_of(settings), product_id, decided_by=decided_by, combine=combine, why=why)
+        found = clear_override(database, product_id, decided_by=decided_by, combine_by=decider, why=why)
     output.summary({"product_id": product_id, "has_prediction": found}, as_json)
 
 

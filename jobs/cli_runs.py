@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs import demo_output, output
-from jobs.calls import resumable
-from jobs.claims import recorded
+from jobs.calls import FINISH_NIGHT, resumable
 from jobs.cli_options import (
     Date,
     batch_option,
@@ -84,10 +83,10 @@ def backfill(
       shelfwise backfill --from 2026-10-01 --to 2026-10-31 --dry-run
       shelfwise backfill --from 2026-10-01 --to 2026-10-31 --category apparel.tops --only-missing
     """
-    from jobs import nightly as nights
+    from jobs import backfill as backfills
 
     settings = settings_of(options)
-    dates = nights.backfill_dates(settings.places, first, last)
+    dates = backfills.backfill_dates(settings.places, first, last)
     workshop = workshop_of(settings, options)
     run_id = options["run_id"] or backfill_run_id(
         first, last, workshop.release.release_id, category=category, only_missing=only_missing
@@ -103,9 +102,9 @@ def backfill(
     )
     if dry_run:
         there = settings.database_url or settings.embedded_database.exists()
-        output.summary(nights.backfill_plan(workshop, database_of(settings) if there else None, run), as_json)
+        output.summary(backfills.backfill_plan(workshop, database_of(settings) if there else None, run), as_json)
     else:
-        output.summary(nights.backfill(workshop, database_of(settings), resumable(run, workshop)), as_json)
+        output.summary(backfills.backfill(workshop, database_of(settings), resumable(run, workshop)), as_json)
 
 
 @click.command()
@@ -145,15 +144,11 @@ def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
       shelfwise predict --run-date 2026-11-01
     """
     from jobs import nightly as nights
-    from jobs.publish import check_rejected
 
     settings = settings_of(options)
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
     database = database_of(settings)
-    with recorded(database, resumable(run, workshop)):
-        check_rejected(settings.places, run)
-        step = nights.predict_step(workshop, run)
-        database.let_go(run.run_id)
+    step = nights.predict_night(workshop, database, resumable(run, workshop))
     output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
 
 
@@ -169,15 +164,30 @@ def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
       shelfwise publish --run-date 2026-11-01
     """
     from jobs import nightly as nights
-    from jobs.publish import check_rejected
 
     settings = settings_of(options)
     run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
     database = database_of(settings)
-    with recorded(database, resumable(run, workshop)) as claim:
-        check_rejected(settings.places, run)
-        step = nights.publish_step(workshop, database, run, claim, steps={})
+    step = nights.publish_night(workshop, database, resumable(run, workshop))
     output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
+
+
+@click.command(name=FINISH_NIGHT, hidden=True)
+@date_option
+@rejected_option
+@run_options
+def finish_night(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+    """Predict and publish a night that was ingested. `shelfwise runs resume` goes on so with a night of separate steps.
+
+    \b
+    Example:
+      shelfwise finish-night --run-date 2026-11-01
+    """
+    from jobs import nightly as nights
+
+    settings = settings_of(options)
+    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    output.summary(nights.finish_night(workshop, database_of(settings), resumable(run, workshop)), as_json)
 
 
 @click.command()

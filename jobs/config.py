@@ -94,6 +94,10 @@ class Places:
         """What the catalog says anew of images that are stored, `ingest_date=YYYY-MM-DD/` below it."""
         return self.home / "catalog_rows"
 
+    def ingest_report(self, ingest_date: date) -> Place:
+        """Return where the last ingest of a date says what it did."""
+        return self.home / "ingests" / f"ingest_date={ingest_date.isoformat()}.json"
+
     def partition(self, root: Place, ingest_date: date) -> Place:
         """Return one date's directory under `images`, `seen` or `catalog_rows`."""
         return root / f"ingest_date={ingest_date.isoformat()}"

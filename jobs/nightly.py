@@ -1,4 +1,4 @@
-"""A night, and its parts, in order: ingest, predict, publish; a backfill is the last two over older partitions.
+"""A night, and its parts, in order: ingest, predict, publish.
 
 This is where the jobs meet: it opens Spark for each, times them and turns what they report into one summary.
 """
@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs import ingest, predict, publish, selection
+from jobs import ingest, ingest_reports, predict, publish
 from jobs.claims import Claim, recorded
 from jobs.config import (
     DEFAULT_BATCH,
@@ -27,13 +26,10 @@ from jobs.config import (
     ProductSource,
     RunConfig,
     SparkConfig,
-    UsageError,
 )
 from jobs.progress import spark_progress
-from jobs.shards import ingest_date_of, partition_dates
 from jobs.spark import cores_of_a_task, master_of, spark_session
 from models.release import Release
-from sql.selection import seconds_per_image
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)
@@ -67,7 +63,8 @@ class Workshop:
 
 
 def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, Any]:
-    """Ingest a catalog and say what was done and what the date's partition now holds."""
+    """Ingest a catalog and say what was done and what the date's partition holds now; the home keeps the report."""
+    started = datetime.now(UTC)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
         done = ingest.run(spark, config)
     found = ingest.partition(config.places, config.ingest_date)
@@ -79,12 +76,15 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, An
         done.images_rejected,
         done.seconds,
     )
-    return {
+    report = {
         **asdict(done),
+        "started_at_utc": started.isoformat(),
         "partition_images": found.images,
         "partition_rejected": len(found.rejections),
         "rejected_by_reason": found.rejected_by_reason(),
     }
+    ingest_reports.keep(config.places, config.ingest_date, report)
+    return report
 
 
 def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
@@ -120,21 +120,20 @@ def publish_step(
     database: ProductDatabase,
     run: RunConfig,
     claim: Claim,
-    *,
-    steps: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Publish a run and say what was written."""
     started = time.perf_counter()
     release = workshop.release
     files = publish.collect(predict_config(workshop, run), release, with_rejections=run.kind == "nightly")
-    seconds = {name: step["seconds"] for name, step in steps.items() if "seconds" in step}
+    steps = ingest_of(workshop, run)
     counts = publish.run(
         database,
         files,
         release,
         run,
         started_at_utc=claim.started_at_utc,
-        summary={"seconds": seconds, "call": list(run.call), **steps},
+        seconds={name: step["seconds"] for name, step in steps.items()},
+        summary=steps,
         fill_products=workshop.products.own,
         token=claim.token,
     )
@@ -164,39 +163,60 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
         UsageError: If the catalog cannot be used; nothing was written.
         RunFailed: If too many images were rejected; nothing was published.
     """
-    with recorded(database, run) as claim:
+    with recorded(database, run, steps=("ingest", "predict")) as claim:
         config = IngestConfig(catalog, run.run_date, workshop.places, products=workshop.products, http=workshop.http)
         ingested = ingest_step(workshop.spark, config)
-        steps: dict[str, Any] = {"ingest": ingested}
+        claim.record("ingest", ingested, changed=bool(ingested["images_stored"] or ingested["images_rejected"]))
         publish.check_rejected(workshop.places, run)
-        return _predict_and_publish(workshop, database, run, claim, steps=steps)
+        return predict_and_publish(workshop, database, run, claim, steps={"ingest": ingested})
 
 
-def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict and publish older partitions; no source image is read.
-
-    Args:
-        workshop: Places, Spark and release.
-        database: Migrated.
-        run: Its dates are those of the partitions.
-
-    Returns:
-        The run's summary.
-    """
-    config = predict_config(workshop, run)
-    chosen = selection.choose(database, config, run, workshop.release.release_id)
-    with recorded(database, run) as claim:
-        if run.selects:
-            selection.write(config, chosen)
-        return _predict_and_publish(workshop, database, run, claim, steps={})
+def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Predict a night that was ingested before, and leave it to another driver to publish. Return what was done."""
+    with _ingested_night(workshop, database, run) as claim:
+        step = _predicted(workshop, run, claim)
+        claim.end()
+        return step
 
 
-def _predict_and_publish(
+def publish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Publish a night that was predicted before, and return what was written."""
+    with _ingested_night(workshop, database, run, steps=()) as claim:
+        return publish_step(workshop, database, run, claim)
+
+
+def finish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Predict and publish a night that was ingested before, and return the run's summary."""
+    with _ingested_night(workshop, database, run) as claim:
+        return predict_and_publish(workshop, database, run, claim, steps=ingest_of(workshop, run))
+
+
+@contextmanager
+def _ingested_night(
+    workshop: Workshop, database: ProductDatabase, run: RunConfig, *, steps: Sequence[str] = ("predict",)
+) -> Iterator[Claim]:
+    """Claim a night that a command of its own has ingested: the run began then, and has that step's report."""
+    ingested = ingest_of(workshop, run).get("ingest", {})
+    began = datetime.fromisoformat(ingested["started_at_utc"]) if ingested else None
+    with recorded(database, run, steps=steps, started_at_utc=began) as claim:
+        if ingested:
+            claim.record("ingest", ingested, changed=False)
+        publish.check_rejected(workshop.places, run)
+        yield claim
+
+
+def ingest_of(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
+    """Return the report of a night's ingest as `ingest`; nothing for a backfill, which ingests nothing."""
+    report = ingest_reports.last(workshop.places, run.run_date) if run.kind == "nightly" else {}
+    return {"ingest": report} if report else {}
+
+
+def predict_and_publish(
     workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, *, steps: dict[str, Any]
 ) -> dict[str, Any]:
     """Do what nights and backfills share; `steps` holds the reports of those before."""
-    steps["predict"] = predict_step(workshop, run)
-    steps["publish"] = publish_step(workshop, database, run, claim, steps=steps)
+    steps["predict"] = _predicted(workshop, run, claim)
+    steps["publish"] = publish_step(workshop, database, run, claim)
     return {
         "run_id": run.run_id,
         "kind": run.kind,
@@ -207,56 +227,11 @@ def _predict_and_publish(
     }
 
 
-def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: RunConfig) -> dict[str, Any]:
-    """Say what a backfill would do, and do nothing.
-
-    Args:
-        workshop: Places and release.
-        database: Migrated; None where nothing was ever published.
-        run: What the backfill was asked for.
-
-    Returns:
-        Counts, in all and by ingest date, and how long predicting should take by the release's last runs:
-        `estimated_seconds`, None if it has none. `release` is what finds the release on other machines too.
-    """
-    release_id = workshop.release.release_id
-    config = predict_config(workshop, run)
-    every = selection.choose(database, config, run, release_id)
-    todo = [chosen for chosen in every if not predict.finished(config, chosen, release_id)]
-    images_to_predict = sum(chosen.images for chosen in todo)
-    each = seconds_per_image(database, release_id) if database else None
-    by_date = Counter[str]()
-    for chosen in every:
-        by_date[ingest_date_of(chosen.shard).isoformat()] += chosen.images
-    return {
-        "run_id": run.run_id,
-        "release_id": release_id,
-        "release": workshop.release_name or str(workshop.release_dir),
-        "dry_run": True,
-        "dates": [day.isoformat() for day in run.dates],
-        "shards": len(every),
-        "shards_to_predict": len(todo),
-        "images": sum(by_date.values()),
-        "images_to_predict": images_to_predict,
-        "images_by_date": dict(by_date),
-        "estimated_seconds": None if each is None else round(each * images_to_predict, 1),
-    }
-
-
-def backfill_dates(places: Places, first: date, last: date) -> tuple[date, ...]:
-    """Return the ingest dates that a backfill covers.
-
-    Raises:
-        UsageError: If the range is empty or holds no partition; says which dates there are.
-    """
-    if first > last:
-        raise UsageError(f"--from {first} is after --to {last}; exchange them")
-    found = partition_dates(places.images, first, last)
-    if not found:
-        there = partition_dates(places.images, date.min, date.max)
-        known = f"there are {len(there)}, from {there[0]} to {there[-1]}" if there else "there is none yet"
-        raise UsageError(f"no ingested images from {first} to {last}; {known}")
-    return tuple(found)
+def _predicted(workshop: Workshop, run: RunConfig, claim: Claim) -> dict[str, Any]:
+    """Predict a claimed run, and put the report into its row."""
+    step = predict_step(workshop, run)
+    claim.record("predict", step, changed=step["shards"] > step["shards_skipped"])
+    return step
 
 
 def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:

@@ -10,7 +10,7 @@ predicted, or were predicted by another release, is refused; publishing a run ag
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
 from jobs.shards import PREDICT_AGAIN, check_columns, ingest_date_of, shards, sound, whole_table
 from jobs.stores import modified_at, on_disk
+from models.decision import Policy
 from models.products import answer_of_images
 from models.release import Release
 from models.spec import MAX_NAME_CHARACTERS
@@ -32,6 +33,7 @@ from sql.records import (
     PRODUCT_COLUMNS,
     REJECTION_COLUMNS,
     CategoryRecord,
+    Combine,
     Decision,
     PublishCounts,
     ReleaseRecord,
@@ -126,6 +128,7 @@ def run(
     run_config: RunConfig,
     *,
     started_at_utc: datetime,
+    seconds: Mapping[str, float],
     summary: Mapping[str, Any],
     fill_products: bool = True,
     token: str | None = None,
@@ -137,8 +140,9 @@ def run(
         files: From `collect`.
         release: Which made the predictions.
         run_config: Names the run.
-        started_at_utc: When the run began.
-        summary: What else the run's row should tell: `seconds` and anything more.
+        started_at_utc: When the run began, unless its row says so already.
+        seconds: By step, beside what the row says already.
+        summary: What else the run's row should tell.
         fill_products: Whether the database's own table `products` takes the rows; not where a shop has its own.
         token: Of the claim on the run, for a driver that took it when it began.
 
@@ -152,8 +156,8 @@ def run(
         release_id=release.release_id,
         started_at_utc=started_at_utc,
         counts={"images": files.images, "rejected": len(files.rejections)},
-        seconds=summary.get("seconds", {}),
-        summary={key: value for key, value in summary.items() if key != "seconds"},
+        seconds=seconds,
+        summary=summary,
     )
     return database.publish(
         record,
@@ -162,7 +166,7 @@ def run(
         products=_product_rows(files) if fill_products else (),
         categories=category_records(release),
         release=release_record(release),
-        combine=decider(release),
+        combine=decider(manifest_of(release)),
         force=run_config.force,
         token=token,
     )
@@ -220,9 +224,13 @@ def _failed(file: Any) -> list[dict[str, Any]]:
     return found
 
 
-def decider(release: Release) -> Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]:
-    """Return how several images of a product become one answer under this release."""
-    policy = release.policy
+def decider(manifest: Mapping[str, Any]) -> Combine:
+    """Return how several images of a product become one answer.
+
+    Args:
+        manifest: Of the release that answered, as `manifest_of` makes it and the table `releases` keeps it.
+    """
+    policy = Policy(manifest["thresholds"], manifest["floor"])
 
     def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
         answer = answer_of_images(images, policy)

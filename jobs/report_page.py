@@ -116,7 +116,7 @@ def stages(facts: Facts) -> list[dict[str, Any]]:
     found = [(_STEP_NAMES.get(name, name), value) for name, value in seconds.items()]
     whole = facts.took_seconds
     if whole is not None and found:
-        found.append(("Starting Spark, publishing", max(whole - sum(seconds.values()), 0.0)))
+        found.append(("Starting Spark, waiting, publishing", max(whole - sum(seconds.values()), 0.0)))
     longest = max([value for _, value in found], default=0.0) or 1.0
     return [{"name": name, "seconds": value, "share": value / longest} for name, value in found]
 

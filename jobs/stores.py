@@ -21,6 +21,7 @@ from upath import UPath
 from jobs.config import Place, UsageError
 from jobs.store_faults import missing_bucket, persist, shown, tells_no_reason
 from jobs.temporary import own_directory
+from models.whole_files import write_whole
 
 T = TypeVar("T")
 
@@ -172,6 +173,16 @@ def read_bytes(where: Place) -> bytes:
     return (
         persist(where, "read", lambda: bytes(where.fs.cat_file(where.path))) if is_remote(where) else where.read_bytes()
     )
+
+
+def write_bytes(where: Place, content: bytes) -> None:
+    """Write a small file, which appears whole or not at all."""
+    if isinstance(where, Path):
+        write_whole(where, content)
+        return
+    with own_directory() as directory:
+        (directory / where.name).write_bytes(content)
+        put(directory / where.name, where)
 
 
 def reading(where: Place, read: Callable[[Any], T]) -> T:

@@ -10,35 +10,49 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.errors import SupersededError
-from sql.tables import run_leases
+from sql.tables import UtcDateTime, run_leases
+
+_NEW = sa.text("""
+INSERT INTO run_leases (run_id, token, holder, taken_at_utc)
+VALUES (:run_id, :token, :holder, :taken_at_utc)
+ON CONFLICT (run_id) DO NOTHING
+""").bindparams(sa.bindparam("taken_at_utc", type_=UtcDateTime()))
 
 
-def take(connection: Connection, run_id: str) -> str:
-    """Take a run's lease, from whoever has it.
+@dataclass(frozen=True)
+class Taken:
+    """A lease in the hands of this driver.
 
-    Returns:
-        The token to publish with.
+    Attributes:
+        token: To publish with.
+        earlier: Who had the run and since when, as its summary tells it; None if nobody had.
     """
+
+    token: str
+    earlier: dict[str, str] | None = None
+
+
+def take(connection: Connection, run_id: str) -> Taken:
+    """Take a run's lease, from whoever has it."""
     token = secrets.token_hex(16)
     values = {"token": token, "holder": _own_name(), "taken_at_utc": datetime.now(UTC)}
-    # Taken from another driver that publishes just now, this waits for its commit or its end.
-    taken = connection.execute(run_leases.update().where(run_leases.c.run_id == run_id).values(**values)).rowcount
-    if not taken:
-        connection.execute(run_leases.insert().values(run_id=run_id, **values))
-    return token
-
-
-def found(connection: Connection, run_id: str) -> dict[str, str] | None:
-    """Return who has a run and since when, as its summary tells it; None if nobody has."""
-    lease = sa.select(run_leases.c.holder, run_leases.c.taken_at_utc).where(run_leases.c.run_id == run_id)
-    row = connection.execute(lease).first()
-    return None if row is None else {"from": row.holder, "since_utc": row.taken_at_utc.isoformat()}
+    same = run_leases.c.run_id == run_id
+    while True:
+        # Of two first claims at once the second waits here for the commit of the first, and then takes the run from it.
+        if connection.execute(_NEW, {"run_id": run_id, **values}).rowcount:
+            return Taken(token)
+        # Taken from another driver that publishes just now, this waits for its commit, which ends the lease.
+        row = connection.execute(sa.select(run_leases).where(same).with_for_update()).first()
+        if row is not None:
+            connection.execute(run_leases.update().where(same).values(**values))
+            return Taken(token, {"from": row.holder, "since_utc": row.taken_at_utc.isoformat()})
 
 
 def hold(connection: Connection, run_id: str, token: str | None) -> None:
@@ -71,11 +85,6 @@ def held_by(connection: Connection, run_id: str, token: str) -> bool:
 def give_back(connection: Connection, run_id: str) -> None:
     """End the lease that this transaction holds."""
     connection.execute(run_leases.delete().where(run_leases.c.run_id == run_id))
-
-
-def let_go(connection: Connection, run_id: str) -> None:
-    """End the lease if it is still this process's, which leaves the run without a result."""
-    connection.execute(run_leases.delete().where(run_leases.c.run_id == run_id, run_leases.c.holder == _own_name()))
 
 
 def _own_name() -> str:

@@ -5,9 +5,10 @@ Each decision is one transaction under the writers' lock, however many products 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -110,17 +111,19 @@ def clear_override(
     product_id: str,
     *,
     decided_by: str,
-    combine: Combine,
+    combine_by: Callable[[Mapping[str, Any]], Combine],
     why: str | None = None,
     at_utc: datetime | None = None,
 ) -> bool:
     """Give a product back to the machine: its answer is the newest that any run predicted.
 
+    The release that answered decides once more, also if its directory is gone: the table `releases` keeps its manifest.
+
     Args:
         database: Migrated.
         product_id: A product that a person put somewhere.
         decided_by: Who gives it back.
-        combine: Makes one answer of several images, as in `ProductDatabase.publish`.
+        combine_by: Returns for a release's manifest what makes one answer of several images.
         why: In their words.
         at_utc: Aware; None is now.
 
@@ -146,17 +149,22 @@ def clear_override(
                 product_id=product_id, action="clear", decided_by=decided_by, why=why, decided_at_utc=moment
             )
         )
-        return _derive_again(connection, product_id, combine, moment)
+        return _derive_again(connection, product_id, combine_by, moment)
 
 
-def _derive_again(connection: Connection, product_id: str, combine: Combine, moment: datetime) -> bool:
+def _derive_again(
+    connection: Connection, product_id: str, combine_by: Callable[[Mapping[str, Any]], Combine], moment: datetime
+) -> bool:
     create_temporary(connection, "cleared", {"product_id": key_text()})
     insert_rows(connection, "cleared", ("product_id",), [(product_id,)])
     release_id = _answering_release(connection, product_id)
     if release_id is None:
         changes.remove(connection, product_id)
         return False
-    answers.derive(connection, "cleared", changes.Rule(release_id, anyone=True), combine)
+    manifest = connection.execute(
+        sa.select(releases.c.manifest).where(releases.c.release_id == release_id)
+    ).scalar_one()
+    answers.derive(connection, "cleared", changes.Rule(release_id, anyone=True), combine_by(manifest))
     changes.apply(connection, moment)
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,11 +46,30 @@ def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
     connection.execute(_COUNTS, {"run_id": run.run_id})
 
 
-def start(connection: Connection, run: RunRecord, earlier: Mapping[str, str] | None = None) -> None:
-    """Mark the run running, unless it is published; `earlier` is the driver that it was taken from."""
+def start(
+    connection: Connection, run: RunRecord, steps: Sequence[str] = (), earlier: Mapping[str, str] | None = None
+) -> None:
+    """Mark the run running, unless it is published.
+
+    Args:
+        connection: In a transaction that holds the run's lease.
+        run: The run; what its row says already stays beside it.
+        steps: The steps that are done now, so that what earlier ones of these names reported goes.
+        earlier: The driver that the run was taken from.
+    """
     if not begin(connection, run, "running", run.started_at_utc):
         values = {**_values(connection, run, "running", run.started_at_utc), "finished_at_utc": None}
-        _write(connection, run, values, earlier)
+        _write(connection, run, values, steps, earlier)
+
+
+def record_step(connection: Connection, run_id: str, step: str, report: Mapping[str, Any], *, changed: bool) -> None:
+    """Put what a step reports into its run's row; a published run takes it only if the step `changed` anything."""
+    row = connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).one()
+    if row.state == "published" and not changed:
+        return
+    seconds = {step: report["seconds"]} if "seconds" in report else {}
+    values = {"summary": {**row.summary, step: dict(report)}, "seconds": {**row.seconds, **seconds}}
+    connection.execute(runs.update().where(runs.c.run_id == run_id).values(**values))
 
 
 def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -> None:
@@ -65,14 +84,21 @@ def withdraw(connection: Connection, run_id: str) -> None:
 
 
 def _write(
-    connection: Connection, run: RunRecord, values: dict[str, Any], earlier: Mapping[str, str] | None = None
+    connection: Connection,
+    run: RunRecord,
+    values: dict[str, Any],
+    steps: Sequence[str] = (),
+    earlier: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a run's row; from whom it was ever taken over stays in its summary."""
-    stored = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run.run_id)).scalar() or {}
-    taken_over = [*stored.get("taken_over", ()), *([dict(earlier)] if earlier else ())]
-    if taken_over:
-        values = {**values, "summary": {**values["summary"], "taken_over": taken_over}}
-    connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(**values))
+    """Write a run's row: its first start stays, and what other steps and attempts have put into it."""
+    row = connection.execute(sa.select(runs).where(runs.c.run_id == run.run_id)).one()
+    merged = {}
+    for name in ("summary", "seconds"):
+        merged[name] = {key: value for key, value in getattr(row, name).items() if key not in steps} | values[name]
+    if earlier:
+        merged["summary"]["taken_over"] = [*row.summary.get("taken_over", ()), dict(earlier)]
+    merged["started_at_utc"] = row.started_at_utc
+    connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(**values | merged))
 
 
 def _values(connection: Connection, run: RunRecord, state: str, moment: datetime) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy.engine import Engine
 
@@ -92,12 +93,13 @@ class ProductDatabase:
         publication = Publication(run, predictions, rejections, products, categories, release, combine, force)
         return publish(self.engine, publication, token)
 
-    def claim(self, run: RunRecord) -> str:
+    def claim(self, run: RunRecord, steps: Sequence[str] = ()) -> str:
         """Take a run over, before it computes anything; from then on only the returned token can publish it.
 
         Args:
             run: Its row becomes `running`, unless it is published. Where another driver has the run, dead or alive, the
                 row's summary says so from then on, under `taken_over`.
+            steps: The steps that this driver will report; what was reported of them before goes from the row.
 
         Returns:
             The token for `publish`.
@@ -105,15 +107,32 @@ class ProductDatabase:
         migrate.check(self.engine)
         with writing(self.engine, exclusive=False) as connection:
             # The lease first: a driver that publishes this run holds it and still needs the run's row.
-            earlier = leases.found(connection, run.run_id)
-            token = leases.take(connection, run.run_id)
-            run_rows.start(connection, run, earlier)
-            return token
+            taken = leases.take(connection, run.run_id)
+            run_rows.start(connection, run, steps, taken.earlier)
+            return taken.token
 
-    def let_go(self, run_id: str) -> None:
-        """End this process's claim on a run that another process is to publish."""
+    def record_step(self, run_id: str, token: str, step: str, report: Mapping[str, Any], *, changed: bool) -> None:
+        """Put what a finished step reports into the run's row, beside what other steps have reported.
+
+        Args:
+            run_id: The run.
+            token: Of `claim`.
+            step: Its name in `summary`, and in `seconds` if the report has seconds.
+            report: What JSON can hold.
+            changed: Whether the step did anything; only then does the row of a published run change.
+
+        Raises:
+            SupersededError: Another driver claimed the run after `token` was given out; nothing was written.
+        """
         with writing(self.engine, exclusive=False) as connection:
-            leases.let_go(connection, run_id)
+            leases.hold(connection, run_id, token)
+            run_rows.record_step(connection, run_id, step, report, changed=changed)
+
+    def end_claim(self, run_id: str, token: str) -> None:
+        """End this driver's claim on a run that another driver is to go on with."""
+        with writing(self.engine, exclusive=False) as connection:
+            if leases.held_by(connection, run_id, token):
+                leases.give_back(connection, run_id)
 
     def withdraw(self, run_id: str, token: str) -> None:
         """Take back the first claim on a run that turns out to be none: its row goes, unless another has claimed it."""
@@ -123,17 +142,19 @@ class ProductDatabase:
                 leases.give_back(connection, run_id)
                 run_rows.withdraw(connection, run_id)
 
-    def record_failure(self, run: RunRecord, error: str) -> None:
+    def record_failure(self, run: RunRecord, error: str, token: str) -> None:
         """Write the row of a failed run and nothing else; a published run stays published.
 
         Args:
             run: The run; its release may be one that the database never saw.
             error: Why, one sentence.
+            token: Of `claim`. If another driver has claimed the run since, what becomes of it is that one's to record.
         """
         migrate.check(self.engine)
-        with writing(self.engine) as connection:
-            run_rows.fail(connection, run, run.finished_at_utc or datetime.now(UTC), error)
-            leases.let_go(connection, run.run_id)
+        with writing(self.engine, exclusive=False) as connection:
+            if leases.held_by(connection, run.run_id, token):
+                run_rows.fail(connection, run, run.finished_at_utc or datetime.now(UTC), error)
+                leases.give_back(connection, run.run_id)
 
     def promote_release(self, release: ReleaseRecord, *, at_utc: datetime) -> None:
         """Make a release's answers stand before those of every release promoted earlier or never.

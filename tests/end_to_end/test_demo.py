@@ -67,7 +67,7 @@ def test_the_demo_leaves_other_peoples_state_alone(tmp_path: Path) -> None:
     assert demo_home(places) == tmp_path, "a database without a run is nobody's"
     database.upgrade()
     record = RunRecord("nightly-2026-11-01", "nightly", date(2026, 11, 1), None, datetime.now(UTC))
-    database.record_failure(record, "no images")
+    database.record_failure(record, "no images", database.claim(record))
     assert demo_home(places) == tmp_path / "demo" / "home"
     assert (tmp_path / "shelfwise.db").exists()
 

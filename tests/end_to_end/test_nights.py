@@ -53,6 +53,15 @@ def test_the_steps_one_by_one_are_the_same_as_a_night(shelfwise: Shelfwise, shop
         catalog = ("--catalog", shop.catalog) if command == "ingest" else ()
         done = shelfwise(command, *catalog, "--run-date", NIGHT_1, "--json")
         assert done.code == 0, done.err
+    run = shelfwise("runs", "show", f"nightly-{NIGHT_1}", "--json").json
+    assert (run["summary"]["ingest"]["images_stored"], run["summary"]["predict"]["images"]) == (3, 3)
+    assert run["seconds"].keys() == {"ingest", "predict"}
+    assert run["seconds"]["ingest"] > 0
+    assert run["started_at_utc"] == run["summary"]["ingest"]["started_at_utc"], "it began when its images were read"
+    plan = shelfwise("backfill", "--from", NIGHT_1, "--to", NIGHT_1, "--force", "--dry-run", "--json").json
+    assert plan["estimated_seconds"] is not None
+    page = shelfwise("report", "--run-id", f"nightly-{NIGHT_1}", "--json").json["path"]
+    assert "Asking the networks" in Path(page).read_text(encoding="utf-8")
     before = dump(home)
     assert len(before["product_categories"]) == 3
     assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1, "--json").code == 0

@@ -79,6 +79,27 @@ def test_a_backfill_killed_before_publish_is_resumed_with_its_options(
     assert {"--force", "--category", category} <= set(call)
 
 
+@pytest.mark.parametrize(("command", "dies_at"), [("predict", "predict_step"), ("publish", "publish_step")])
+def test_a_night_of_separate_steps_is_resumed_to_its_end(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path, tiny_pair: Path, command: str, dies_at: str
+) -> None:
+    """Resuming it once repeated the step that had died, and left the night unpublished."""
+    shop.add_many(["a", "b"])
+    shop.rows["broken", 0] = "nowhere.jpg"
+    options = ("--run-date", NIGHT_1, "--release", tiny_pair, "--max-rejected", 0.5)
+    assert shelfwise("ingest", "--catalog", shop.catalog, "--run-date", NIGHT_1).code == 0
+    if command == "publish":
+        assert shelfwise("predict", *options).code == 0
+    killed_at(dies_at, command, *options, cwd=home)
+    resumed = shelfwise("runs", "resume", f"nightly-{NIGHT_1}", "--json")
+    assert resumed.code == 0, resumed.err
+    assert (resumed.json["state"], resumed.json["release_id"]) == ("published", "pair-1")
+    assert ask(home, "SELECT state FROM runs") == [("published",)]
+    shown = shelfwise("runs", "show", f"nightly-{NIGHT_1}", "--json").json
+    assert shown["seconds"].keys() == {"ingest", "predict"}
+    assert shown["summary"]["ingest"]["images_stored"] == 2
+
+
 def test_a_failed_night_keeps_its_call_even_when_the_catalog_is_gone_meanwhile(
     shelfwise: Shelfwise, shop: SmallShop, home: Path
 ) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from sql.records import CategoryRecord, Decision, PublishCounts, ReleaseRecord, Rows, RunRecord
+from sql.records import CategoryRecord, Combine, Decision, PublishCounts, ReleaseRecord, Rows, RunRecord
 from sql.store import ProductDatabase
 from sql.tables import metadata
 
@@ -106,6 +106,11 @@ def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
     return Decision(best, round(totals[best], 9), "auto" if totals[best] >= 0.8 else "review")
 
 
+def combine_by(_manifest: Mapping[str, Any]) -> Combine:
+    """Decide for every release alike."""
+    return combine
+
+
 def publish(
     database: ProductDatabase,
     predictions: Iterable[tuple[Any, ...]] = (),
@@ -128,6 +133,11 @@ def publish(
         combine=combine,
         force=force,
     )
+
+
+def fail(database: ProductDatabase, run: RunRecord, error: str) -> None:
+    """Let a driver take a run and fail."""
+    database.record_failure(run, error, database.claim(run))
 
 
 def dump(database: ProductDatabase) -> dict[str, list[tuple[Any, ...]]]:

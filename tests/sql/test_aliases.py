@@ -23,7 +23,7 @@ from tests.sql.runs import (
     SHIRT,
     T_SHIRT,
     answer,
-    combine,
+    combine_by,
     dump,
     prediction,
     publish,
@@ -151,7 +151,7 @@ def test_a_shadow_stays_hidden_though_nobody_was_promoted(database: ProductDatab
     publish_shadow(database, "night", predictions=shadow, categories=renamed, release=NEWER_RELEASE, at_utc=NOW)
     assert not any("Renamed" in str(row) for row in dump(database)["categories"])
     set_overrides(database, [Override("p", BOOT, None)], decided_by="ann")
-    assert clear_override(database, "p", decided_by="ann", combine=combine)
+    assert clear_override(database, "p", decided_by="ann", combine_by=combine_by)
     assert (answer(database, "p")["category_id"], answer(database, "p")["release_id"]) == (SHIRT, "release-1")
     assert answered_images(database, "release-2", ["p"]) == set(), "a backfill of what is missing answers it"
 

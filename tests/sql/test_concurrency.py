@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from sql import named_queries
+from sql import leases, named_queries, run_rows
+from sql.engine import writing
 from sql.errors import SupersededError
 from sql.overrides import Override, set_overrides
 from sql.store import ProductDatabase, open_database
@@ -22,6 +23,12 @@ from tests.sql import processes, runs
 from tests.sql.runs import BOOT, SHIRT, T_SHIRT, answer, dump, prediction, publish, rejection
 
 PRODUCTS = 2000
+
+CLAIM = (
+    "import sys; from sql.store import open_database; from tests.sql import runs; "
+    "open_database(sys.argv[1]).claim(runs.run_record())"
+)
+"""A driver in a process of its own that claims the run of the first night."""
 
 
 def night(number: int) -> list[tuple[object, ...]]:
@@ -112,21 +119,44 @@ def test_a_claimed_run_is_running_until_it_is_published_and_stays_published(data
 
 
 def test_a_claim_in_the_middle_of_a_publish_waits_for_its_end(database: ProductDatabase, url: str) -> None:
-    program = (
-        "import sys; from sql.store import open_database; from tests.sql import runs; "
-        "open_database(sys.argv[1]).claim(runs.run_record())"
-    )
     claims: list[subprocess.Popen[bytes]] = []
 
     @sa.event.listens_for(database.engine, "before_cursor_execute")
     def begin(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         if "INTO category_predictions" in statement and not claims:
             # Not a fork: SQLite's open files must not cross one.
-            claims.append(subprocess.Popen([sys.executable, "-c", program, url]))
+            claims.append(subprocess.Popen([sys.executable, "-c", CLAIM, url]))
             time.sleep(2)
 
     publish(database, night(0))
     assert claims[0].wait() == 0
+    assert [row[4] for row in dump(database)["runs"]] == ["published"]
+
+
+def test_of_two_first_claims_at_once_the_second_takes_the_run_from_the_first(
+    database: ProductDatabase, url: str
+) -> None:
+    """It once ended in a duplicate key, and in a sentence that asked to correct a row."""
+    record = runs.run_record()
+    with writing(database.engine, exclusive=False) as connection:
+        leases.take(connection, record.run_id)
+        run_rows.start(connection, record)
+        second = subprocess.Popen([sys.executable, "-c", CLAIM, url])
+        time.sleep(2)
+    assert second.wait() == 0
+    assert len(summary_of(database)["taken_over"]) == 1
+
+
+def test_a_superseded_driver_that_fails_leaves_its_successor_s_run_alone(database: ProductDatabase) -> None:
+    zombie = database.claim(runs.run_record())
+    retry = database.claim(runs.run_record())
+    before = dump(database)
+    database.record_failure(runs.run_record(), "its worker was lost", zombie)
+    database.end_claim(runs.run_record().run_id, zombie)
+    with pytest.raises(SupersededError):
+        database.record_step(runs.run_record().run_id, zombie, "predict", {"seconds": 1.0}, changed=True)
+    assert dump(database) == before
+    with_token(database, retry, BOOT)
     assert [row[4] for row in dump(database)["runs"]] == ["published"]
 
 
@@ -159,9 +189,8 @@ def test_the_summary_says_from_whom_a_run_was_taken_over(database: ProductDataba
 
 
 def test_a_driver_that_ended_was_not_taken_over(database: ProductDatabase) -> None:
-    database.claim(runs.run_record())
-    database.let_go(runs.run_record().run_id)
-    database.claim(runs.run_record())
-    database.record_failure(runs.run_record(), "no space left")
+    token = database.claim(runs.run_record())
+    database.end_claim(runs.run_record().run_id, token)
+    runs.fail(database, runs.run_record(), "no space left")
     database.claim(runs.run_record())
     assert "taken_over" not in summary_of(database)

@@ -11,7 +11,7 @@ from sql.errors import UnknownNameError
 from sql.overrides import Override, accept_suggestions, clear_override, set_overrides
 from sql.store import ProductDatabase
 from sql.tables import metadata
-from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, combine, dump, prediction, product, publish
+from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, combine_by, dump, prediction, product, publish
 
 
 def counted(database: ProductDatabase) -> dict[tuple[str, str], tuple[int, int, int]]:
@@ -57,7 +57,7 @@ def test_a_product_of_the_catalog_without_any_answer_can_be_decided(database: Pr
     publish(database, [prediction("q", SHIRT)], products=[product("p")])
     set_overrides(database, [Override("p", BOOT)], decided_by="maria")
     assert answer(database, "p")["status"] == "manual"
-    assert clear_override(database, "p", decided_by="maria", combine=combine) is False
+    assert clear_override(database, "p", decided_by="maria", combine_by=combine_by) is False
     assert "p" not in [row[0] for row in dump(database)["product_categories"]]
     assert totals(database) == counted(database)
 
@@ -67,7 +67,7 @@ def test_clear_gives_the_newest_prediction_back(database: ProductDatabase) -> No
     set_overrides(database, [Override("p", BOOT)], decided_by="maria")
     publish(database, [prediction("p", T_SHIRT, 0.7, content="B", night=1, status="review")], night=1)
     publish(database, [prediction("p", T_SHIRT, 0.6, content="C", image_no=1, night=1)], night=1, run_id="more")
-    assert clear_override(database, "p", decided_by="jon", why="wrong product", combine=combine) is True
+    assert clear_override(database, "p", decided_by="jon", why="wrong product", combine_by=combine_by) is True
     found = answer(database, "p")
     assert (found["category_id"], found["confidence"], found["status"]) == (T_SHIRT, 0.65, "review")
     assert (found["image_count"], found["previous_category_id"]) == (2, BOOT)
@@ -79,7 +79,7 @@ def test_clear_takes_the_release_that_a_run_would(database: ProductDatabase) -> 
     publish(database, [prediction("p", SHIRT)])
     publish(database, [prediction("p", T_SHIRT)], release=NEWER_RELEASE, run_id="backfill", night=1)
     set_overrides(database, [Override("p", BOOT)], decided_by="maria")
-    clear_override(database, "p", decided_by="maria", combine=combine)
+    clear_override(database, "p", decided_by="maria", combine_by=combine_by)
     found = answer(database, "p")
     assert (found["category_id"], found["release_id"]) == (T_SHIRT, "release-2")
 
@@ -126,7 +126,7 @@ def test_more_suggestions_than_an_engine_takes_parameters_are_accepted_at_once(d
 def test_what_is_missing_is_said(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     with pytest.raises(UnknownNameError, match="No person decided on product 'p'"):
-        clear_override(database, "p", decided_by="maria", combine=combine)
+        clear_override(database, "p", decided_by="maria", combine_by=combine_by)
     with pytest.raises(UnknownNameError, match="no suggestion for 'x'"):
         accept_suggestions(database, ["p", "x"], decided_by="maria")
     with pytest.raises(ValueError, match="Nobody decided"):
@@ -154,5 +154,5 @@ def test_totals_follow_every_way_of_writing(database: ProductDatabase) -> None:
     publish(database, rows(1, 0.7, content="B"), night=1)
     set_overrides(database, [Override(f"p{n}", SHIRT) for n in range(7)], decided_by="maria")
     publish(database, rows(2, 0.3, content="C"), night=2, release=NEWER_RELEASE)
-    clear_override(database, "p3", decided_by="maria", combine=combine)
+    clear_override(database, "p3", decided_by="maria", combine_by=combine_by)
     assert totals(database) == counted(database)

@@ -13,7 +13,7 @@ from tests.sql.runs import (
     SHIRT,
     T_SHIRT,
     answer,
-    combine,
+    combine_by,
     dump,
     prediction,
     publish,
@@ -81,7 +81,7 @@ def test_a_manual_answer_stays_and_can_still_be_cleared(nights: ProductDatabase)
     publish(nights, [prediction("q", BOOT, night=8)], night=8)
     prune(nights, keep_runs=1)
     assert answer(nights, "p1")["status"] == "manual"
-    clear_override(nights, "p1", decided_by="maria", combine=combine)
+    clear_override(nights, "p1", decided_by="maria", combine_by=combine_by)
     assert answer(nights, "p1")["category_id"] == SHIRT
     assert len(dump(nights)["overrides"]) == 2
 

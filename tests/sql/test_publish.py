@@ -175,7 +175,7 @@ def test_a_row_that_cannot_be_stored_is_named_and_nothing_is_written(
 def test_a_failed_run_leaves_only_its_row_and_can_be_published_after(database: ProductDatabase) -> None:
     publish(database, **a_night())
     before = dump(database)
-    database.record_failure(runs.run_record(1), "30 % of the images were rejected")
+    runs.fail(database, runs.run_record(1), "30 % of the images were rejected")
     after = dump(database)
     assert [row[4] for row in after["runs"]] == ["published", "failed"]
     assert {name: rows for name, rows in after.items() if name != "runs"} == {
@@ -186,14 +186,14 @@ def test_a_failed_run_leaves_only_its_row_and_can_be_published_after(database: P
 
 
 def test_a_failure_before_the_release_is_known_is_recorded(database: ProductDatabase) -> None:
-    database.record_failure(runs.run_record(), "the catalog is empty")
+    runs.fail(database, runs.run_record(), "the catalog is empty")
     assert [(row[3], row[4], row[8]) for row in dump(database)["runs"]] == [(None, "failed", "the catalog is empty")]
 
 
 def test_a_published_run_is_never_turned_into_failed(database: ProductDatabase) -> None:
     publish(database, **a_night())
     before = dump(database)
-    database.record_failure(runs.run_record(), "a driver that lost its worker")
+    runs.fail(database, runs.run_record(), "a driver that lost its worker")
     assert dump(database) == before
 
 

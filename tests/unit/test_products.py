@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,18 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import releases
-from jobs.cli_database import clear
+from jobs.cli_database import override
 from jobs.config import Places, PredictConfig
 from jobs.labels import labelled_images
 from jobs.measure import EvaluateConfig, measure
 from jobs.predict import predict_shard, prediction_file
-from jobs.publish import decider
+from jobs.publish import category_records, decider, manifest_of, release_record
 from jobs.settings import Settings
 from jobs.shards import shards
 from models.decision import Policy
 from models.products import TOP_K, answer_of_image, answer_of_images, answer_of_product, best, distribution_of_product
-from models.release import SHIPPED, Release, load_release, save_release
+from models.release import SHIPPED, Release, load_release
 from models.spec import Category, Images, NetworkSpec, Predictions
+from sql.named_queries import run_query
+from sql.records import RunRecord
 from sql.store import open_database
 from tests.labelled import DAY, write_labelled
 
@@ -77,7 +79,7 @@ def test_evaluation_answers_every_product_as_publish_does(places: Places) -> Non
     rows = defaultdict(list)
     for row in pq.read_table(prediction_file(config, shard)).to_pylist():
         rows[row["product_id"]].append(row)
-    combine = decider(RELEASE)
+    combine = decider(manifest_of(RELEASE))
     kinds = set()
     for product_id, images in rows.items():
         decided = combine([json.loads(image["top_k"]) for image in images])
@@ -111,20 +113,28 @@ def test_what_is_stored_of_an_image() -> None:
     assert answer_of_image(LEAVES, row, policy) == answer_of_images([best(LEAVES, row)], policy)
 
 
-def test_an_override_that_is_cleared_is_decided_by_the_champion(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_override_that_is_cleared_is_decided_by_the_release_that_answered(home: Path) -> None:
+    """The champion's thresholds once turned `review` into `auto`. The directory of who answered may be gone."""
     shipped = load_release(SHIPPED)
-    weights = {one.architecture: SHIPPED / one.weights_file for one in shipped.networks}
     careful = replace(shipped, release_id="careful-1", thresholds=dict.fromkeys(shipped.thresholds))
-    save_release(careful, home / "releases" / "careful-1", weights=weights)
     database = open_database(Settings().url)
     database.upgrade()
-    releases.promote(Settings(), database, "careful-1", "champion")
-    decided: list[str] = []
-
-    def cleared(*_: Any, combine: Any, **__: Any) -> bool:
-        decided.append(combine([[("footwear.open.sandal", 0.99)]]).status)
-        return True
-
-    monkeypatch.setattr("sql.overrides.clear_override", cleared)
-    CliRunner().invoke(clear, ["article-1", "--by", "ada"], catch_exceptions=False, standalone_mode=False)
-    assert decided == ["review"]
+    sure = json.dumps([["footwear.open.sandal", 0.99]])
+    day, answer = date(2026, 11, 1), ("footwear.open.sandal", 0.99, "review")
+    database.publish(
+        RunRecord("night", "nightly", day, "careful-1", datetime.now(UTC)),
+        predictions=[[("p", str(number), number, "p.jpg", day, 1, *answer, sure, "{}") for number in range(2)]],
+        rejections=[],
+        products=[],
+        categories=category_records(careful),
+        release=release_record(careful),
+        combine=decider(manifest_of(careful)),
+    )
+    releases.promote(Settings(), database, SHIPPED.name, "champion")
+    assert decider(manifest_of(shipped))([[("footwear.open.sandal", 0.99)]]).status == "auto"
+    for name, *arguments in (("set", "p", "footwear.open.sandal"), ("clear", "p")):
+        called = [*arguments, "--by", "ada"]
+        CliRunner().invoke(override.commands[name], called, catch_exceptions=False, standalone_mode=False)
+    result = run_query(database, "current_categories", {})
+    (row,) = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
+    assert (row["confidence"], row["status"], row["release_id"]) == (0.99, "review", "careful-1")

@@ -16,6 +16,7 @@ from jobs.report import write
 from sql.store import open_database
 from tests.browser import NARROW_PX, WIDE_PX, Sight, open_page
 from tests.report_nights import FIRST_NIGHT, HOSTILE, Answer, Nights
+from tests.sql.runs import fail
 
 PATHS = {
     "apparel.tops.shirt": "Apparel > Tops > Shirt",
@@ -94,7 +95,7 @@ def test_what_a_catalog_says_is_text(tmp_path: Path, browser: Browser, place: st
     )
     if place == "error":
         run_id = nights.run_of(2).run_id
-        nights.database.record_failure(nights.run_of(2), says["error"])
+        fail(nights.database, nights.run_of(2), says["error"])
     page = page_of(nights, run_id)
     text = looked_at(browser, page)
     if place == "title":
@@ -121,7 +122,7 @@ def test_a_night_with_rejections_and_shifts_needs_a_look(nights: Nights, browser
 
 def test_nights_without_images_failed_unfinished_and_backfills(nights: Nights, browser: Browser) -> None:
     assert "A quiet night" in looked_at(browser, page_of(nights, nights.night([], number=1)))
-    nights.database.record_failure(nights.run_of(2), "RunFailed: 9 of 10 new images (90%) were rejected")
+    fail(nights.database, nights.run_of(2), "RunFailed: 9 of 10 new images (90%) were rejected")
     failed = looked_at(browser, page_of(nights, nights.run_of(2).run_id))
     assert "The night failed" in failed[:200]
     assert "9 of 10 new images (90%) were rejected" in failed

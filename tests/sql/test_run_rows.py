@@ -1,0 +1,78 @@
+"""The row of a run whose steps are done by several drivers: each adds its part, and nothing is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sql.run_history import find_run
+from sql.store import ProductDatabase
+from tests.sql.runs import CATEGORIES, RELEASE, combine, dump, fail, prediction, publish, run_record
+
+RUN = replace(run_record(), finished_at_utc=None, seconds={}, summary={"call": ["predict"]})
+LATER = replace(RUN, started_at_utc=RUN.started_at_utc + timedelta(hours=3), summary={"call": ["publish"]})
+INGEST, PREDICT = {"images_stored": 3, "seconds": 4.0}, {"images": 3, "seconds": 7.5}
+
+
+def row_of(database: ProductDatabase) -> dict[str, Any]:
+    found = find_run(database, RUN.run_id)
+    assert found is not None
+    return found
+
+
+def a_driver_reports(database: ProductDatabase, step: str, report: dict[str, Any], *, changed: bool = True) -> None:
+    token = database.claim(LATER, [step])
+    database.record_step(RUN.run_id, token, step, report, changed=changed)
+    database.end_claim(RUN.run_id, token)
+
+
+def test_what_each_step_reported_is_in_the_row_of_the_published_run(database: ProductDatabase) -> None:
+    database.end_claim(RUN.run_id, database.claim(RUN))
+    a_driver_reports(database, "ingest", INGEST)
+    a_driver_reports(database, "predict", PREDICT)
+    database.publish(
+        LATER,
+        predictions=[[prediction("p")]],
+        rejections=[],
+        products=[],
+        categories=CATEGORIES,
+        release=RELEASE,
+        combine=combine,
+        token=database.claim(LATER),
+    )
+    row = row_of(database)
+    assert (row["state"], row["seconds"]) == ("published", {"ingest": 4.0, "predict": 7.5})
+    assert (row["summary"]["ingest"], row["summary"]["predict"]) == (INGEST, PREDICT)
+    assert row["started_at_utc"] == RUN.started_at_utc, "the first start stays"
+    assert row["summary"]["call"] == ["publish"]
+
+
+def test_a_failure_keeps_what_was_reported_before(database: ProductDatabase) -> None:
+    database.claim(RUN)
+    a_driver_reports(database, "ingest", INGEST)
+    fail(database, LATER, "no space left")
+    row = row_of(database)
+    assert (row["state"], row["error"]) == ("failed", "no space left")
+    assert (row["summary"]["ingest"], row["seconds"]) == (INGEST, {"ingest": 4.0})
+
+
+def test_a_step_that_begins_again_drops_what_it_reported_before_and_nothing_else(database: ProductDatabase) -> None:
+    database.claim(RUN)
+    a_driver_reports(database, "ingest", INGEST)
+    a_driver_reports(database, "predict", PREDICT)
+    database.claim(LATER, ["predict"])
+    row = row_of(database)
+    assert (set(row["summary"]) & {"ingest", "predict"}, row["seconds"]) == ({"ingest"}, {"ingest": 4.0})
+
+
+def test_the_row_of_a_published_run_takes_the_report_of_a_step_only_if_it_changed_anything(
+    database: ProductDatabase,
+) -> None:
+    publish(database, [prediction("p")])
+    before = dump(database)["runs"]
+    a_driver_reports(database, "predict", {"images": 0, "seconds": 0.1}, changed=False)
+    assert dump(database)["runs"] == before
+    a_driver_reports(database, "predict", PREDICT)
+    row = row_of(database)
+    assert (row["state"], row["summary"]["predict"], row["seconds"]["predict"]) == ("published", PREDICT, 7.5)
