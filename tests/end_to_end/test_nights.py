@@ -60,7 +60,7 @@ def test_the_steps_one_by_one_are_the_same_as_a_night(shelfwise: Shelfwise, shop
     assert run["started_at_utc"] == run["summary"]["ingest"]["started_at_utc"], "it began when its images were read"
     plan = shelfwise("backfill", "--from", NIGHT_1, "--to", NIGHT_1, "--force", "--dry-run", "--json").json
     assert plan["estimated_seconds"] is not None
-    page = shelfwise("report", "--run-id", f"nightly-{NIGHT_1}", "--json").json["path"]
+    page = shelfwise("report", "--run-id", f"nightly-{NIGHT_1}", "--json").json["report"]
     assert "Asking the networks" in Path(page).read_text(encoding="utf-8")
     before = dump(home)
     assert len(before["product_categories"]) == 3
