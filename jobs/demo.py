@@ -34,6 +34,7 @@ from jobs.settings import Settings
 from jobs.spark import check_java
 from models import fashion_mnist
 from models.release import SHIPPED, load_release
+from models.whole_files import in_place_of
 from sql import named_queries
 from sql.store import ProductDatabase, open_database
 
@@ -120,7 +121,10 @@ class Shop:
         (images / "one-pixel.jpg").write_bytes(cv2.imencode(".jpg", grey[:1, :1])[1].tobytes())
 
     def _write(self) -> None:
-        with (self.directory / "catalog.csv").open("w", encoding="utf-8", newline="") as file:
+        with (
+            in_place_of(self.directory / "catalog.csv") as scratch,
+            scratch.open("w", encoding="utf-8", newline="") as file,
+        ):
             writer = csv.DictWriter(file, _COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
