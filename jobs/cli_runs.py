@@ -85,6 +85,7 @@ def backfill(
       shelfwise backfill --from 2026-10-01 --to 2026-10-31 --category apparel.tops --only-missing
     """
     from jobs import nightly as nights
+    from sql.store import open_database
 
     settings = settings_of(options)
     dates = nights.backfill_dates(settings.places, first, last)
@@ -102,7 +103,7 @@ def backfill(
         only_missing=only_missing,
     )
     if dry_run:
-        there = settings.database_url or settings.embedded_database.exists()
+        there = settings.database_url or not open_database(settings.url).is_new()
         output.summary(nights.backfill_plan(workshop, database_of(settings) if there else None, run), as_json)
     else:
         output.summary(nights.backfill(workshop, database_of(settings), resumable(run, workshop)), as_json)
