@@ -219,8 +219,9 @@ def _challenge(
 
 @click.command()
 @click.option("--products", type=click.IntRange(20, 10_000), default=2000, show_default=True, help="In night one.")
+@click.option("--clear", is_flag=True, help="Remove what an earlier demo wrote, and do nothing else.")
 @json_option
-def demo(products: int, as_json: bool) -> None:
+def demo(products: int, clear: bool, as_json: bool) -> None:
     """Tag real articles over two nights. Some change in between; needs no data of yours.
 
     \b
@@ -229,4 +230,9 @@ def demo(products: int, as_json: bool) -> None:
     """
     from jobs import demo as demonstration
 
-    demo_output.show(demonstration.run(Settings(), products=products), as_json)
+    settings = Settings()
+    if clear:
+        demonstration.clear(settings.places)
+        output.summary({"home": str(settings.places.local_home), "state": "without the demo"}, as_json)
+        return
+    demo_output.show(demonstration.run(settings, products=products), as_json)

@@ -94,6 +94,11 @@ class Places:
         """What the catalog says anew of images that are stored, `ingest_date=YYYY-MM-DD/` below it."""
         return self.home / "catalog_rows"
 
+    @property
+    def of_runs(self) -> tuple[Place, ...]:
+        """The directories that runs fill, each with directories named by ingest date or run."""
+        return self.images, self.seen, self.catalog_rows, self.predictions("").parent, self.selections("").parent
+
     def partition(self, root: Place, ingest_date: date) -> Place:
         """Return one date's directory under `images`, `seen` or `catalog_rows`."""
         return root / f"ingest_date={ingest_date.isoformat()}"
