@@ -44,5 +44,6 @@ lock: ## Pin what pyproject.toml asks for in requirements.txt; needs uv
 
 clean: ## Remove caches, build leftovers and what the demo wrote; never another catalog's state or .venv
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build shelfwise.egg-info spark-warehouse metastore_db derby.log
+	if [ -x $(BIN)/shelfwise ]; then SHELFWISE_HOME=$(CURDIR)/.shelfwise $(BIN)/shelfwise demo --clear; fi
 	rm -rf .shelfwise/demo .shelfwise/scratch
 	find . -path ./.venv -prune -o -path ./.shelfwise -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -30,6 +30,8 @@ from typing import Any
 
 import psutil
 
+from models.whole_files import in_place_of, write_whole
+
 CLONE = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PROCESSES = {
@@ -98,10 +100,10 @@ def configure(home: Path, port: int) -> str:
     old.read(path, encoding="utf-8")
     config = configparser.ConfigParser(interpolation=None)
     config.read_dict(settings(home, port, old))
-    with path.open("w", encoding="utf-8") as file:
+    with in_place_of(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         config.write(file)
     if not passwords.exists():
-        passwords.write_text(json.dumps({USER: secrets.token_urlsafe(12)}), encoding="utf-8")
+        write_whole(passwords, json.dumps({USER: secrets.token_urlsafe(12)}))
     return str(json.loads(passwords.read_text(encoding="utf-8"))[USER])
 
 

@@ -9,7 +9,6 @@ in the order of a network's outputs, for `shelfwise release import`.
 from __future__ import annotations
 
 import csv
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from jobs.training_data import DatasetBatches
 from jobs.training_set import Selection, training_set
 from models.recipe import Batch
 from models.spec import Images
+from models.whole_files import in_place_of
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,16 @@ def run(config: ArraysConfig) -> dict[str, Any]:
     classes = config.output.with_suffix(".classes.csv")
     try:
         config.output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".") as name:
+        # The file of arrays is put in place last: who finds it finds its classes.
+        with (
+            tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".") as name,
+            in_place_of(config.output) as arrays,
+            in_place_of(classes) as listed,
+        ):
             scratch = Path(name)
             learned = _decoded(scratch / "train", data.plain(), config.side_px)
             held_out = _decoded(scratch / "held-out", data.held_out(), config.side_px)
-            with (scratch / "whole.npz").open("wb") as file:
+            with arrays.open("wb") as file:
                 np.savez(
                     file,
                     squares=learned[0],
@@ -79,10 +84,8 @@ def run(config: ArraysConfig) -> dict[str, Any]:
                     taxonomy_version=np.array(learned_from.taxonomy_version),
                     data_sha256=np.array(learned_from.data_sha256),
                 )
-            with (scratch / "classes.csv").open("w", newline="", encoding="utf-8") as text:
+            with listed.open("w", newline="", encoding="utf-8") as text:
                 csv.writer(text).writerows([one.category_id, one.category_path] for one in learned_from.categories)
-            os.replace(scratch / "classes.csv", classes)
-            os.replace(scratch / "whole.npz", config.output)
     except OSError as error:
         raise RunFailed(f"{config.output} cannot be written ({error.strerror or error}); free some space") from error
     return {

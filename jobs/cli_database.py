@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from jobs.cli_options import database_of, json_option
 from jobs.config import UsageError
 from jobs.publish import decider
 from jobs.settings import Settings
+from models.whole_files import in_place_of
 
 if TYPE_CHECKING:
     from sql.named_queries import QueryResult
@@ -64,26 +64,22 @@ def query(
 
 
 def write_rows(result: QueryResult, form: str | None, target: Path | None) -> None:
-    """Print a result or write it to a file, which appears whole or not at all.
+    """Print a result or write it to a file, which appears whole or not at all; a pipe or device is written into.
 
     Raises:
         UsageError: If the file cannot be written.
     """
-    if target is None or (target.exists() and not target.is_file()):
-        output.rows(result, form, target)
+    if target is None:
+        output.rows(result, form)
         return
-    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        output.rows(result, form, scratch)
-        scratch.replace(target)
+        with in_place_of(target) as scratch:
+            output.rows(result, form, scratch)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(
             f"{target} cannot be written ({reason}); give a file in a directory that you may write to"
         ) from error
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
 
 
 @contextmanager

@@ -134,12 +134,12 @@ def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
 
 
 def database_of(settings: Settings) -> ProductDatabase:
-    """Open the database; the embedded default is made when it is not there yet, any other is left to `db upgrade`."""
+    """Open the database; the embedded default is made while it has no table, any other is left to `db upgrade`."""
     from sql.store import open_database
 
     database = open_database(settings.url)
-    if not settings.database_url and not settings.embedded_database.exists():
-        database.upgrade()
+    if not settings.database_url:
+        database.make()
     database.check()
     return database
 

@@ -84,6 +84,7 @@ def backfill(
       shelfwise backfill --from 2026-10-01 --to 2026-10-31 --category apparel.tops --only-missing
     """
     from jobs import backfill as backfills
+    from sql.store import open_database
 
     settings = settings_of(options)
     dates = backfills.backfill_dates(settings.places, first, last)
@@ -101,7 +102,7 @@ def backfill(
         only_missing=only_missing,
     )
     if dry_run:
-        there = settings.database_url or settings.embedded_database.exists()
+        there = settings.database_url or not open_database(settings.url).is_new()
         output.summary(backfills.backfill_plan(workshop, database_of(settings) if there else None, run), as_json)
     else:
         output.summary(backfills.backfill(workshop, database_of(settings), resumable(run, workshop)), as_json)
@@ -228,8 +229,9 @@ def _challenge(
 
 @click.command()
 @click.option("--products", type=click.IntRange(20, 10_000), default=2000, show_default=True, help="In night one.")
+@click.option("--clear", is_flag=True, help="Remove what an earlier demo wrote, and do nothing else.")
 @json_option
-def demo(products: int, as_json: bool) -> None:
+def demo(products: int, clear: bool, as_json: bool) -> None:
     """Tag real articles over two nights. Some change in between; needs no data of yours.
 
     \b
@@ -238,4 +240,9 @@ def demo(products: int, as_json: bool) -> None:
     """
     from jobs import demo as demonstration
 
-    demo_output.show(demonstration.run(Settings(), products=products), as_json)
+    settings = Settings()
+    if clear:
+        demonstration.clear(settings.places)
+        output.summary({"home": str(settings.places.local_home), "state": "without the demo"}, as_json)
+        return
+    demo_output.show(demonstration.run(settings, products=products), as_json)

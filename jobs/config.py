@@ -94,9 +94,16 @@ class Places:
         """What the catalog says anew of images that are stored, `ingest_date=YYYY-MM-DD/` below it."""
         return self.home / "catalog_rows"
 
-    def ingest_report(self, ingest_date: date) -> Place:
-        """Return where the last ingest of a date says what it did."""
-        return self.home / "ingests" / f"ingest_date={ingest_date.isoformat()}.json"
+    @property
+    def ingests(self) -> Place:
+        """What the last ingest of each date reported, `ingest_date=YYYY-MM-DD/` below it."""
+        return self.home / "ingests"
+
+    @property
+    def of_runs(self) -> tuple[Place, ...]:
+        """The directories that runs fill, each with directories named by ingest date or run."""
+        of_dates = (self.images, self.seen, self.catalog_rows, self.ingests)
+        return *of_dates, self.predictions("").parent, self.selections("").parent
 
     def partition(self, root: Place, ingest_date: date) -> Place:
         """Return one date's directory under `images`, `seen` or `catalog_rows`."""

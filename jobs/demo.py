@@ -34,6 +34,7 @@ from jobs.settings import Settings
 from jobs.spark import check_java
 from models import fashion_mnist
 from models.release import SHIPPED, load_release
+from models.whole_files import in_place_of
 from sql import named_queries
 from sql.store import ProductDatabase, open_database
 
@@ -120,7 +121,10 @@ class Shop:
         (images / "one-pixel.jpg").write_bytes(cv2.imencode(".jpg", grey[:1, :1])[1].tobytes())
 
     def _write(self) -> None:
-        with (self.directory / "catalog.csv").open("w", encoding="utf-8", newline="") as file:
+        with (
+            in_place_of(self.directory / "catalog.csv") as scratch,
+            scratch.open("w", encoding="utf-8", newline="") as file,
+        ):
             writer = csv.DictWriter(file, _COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
@@ -178,29 +182,36 @@ def demo_home(places: Places) -> Path:
     """
     own = places.local_home / "demo" / "home"
     usual = places.local_home if _only_demo(places) else own
-    for name in ("images", "seen", "predictions", "scratch", "demo/catalog"):
-        shutil.rmtree(usual / name, ignore_errors=True)
+    for place in (*Places(usual).of_runs, usual / "scratch", usual / "demo" / "catalog"):
+        shutil.rmtree(str(place), ignore_errors=True)
     for suffix in ("", "-wal", "-shm"):
         (usual / f"shelfwise.db{suffix}").unlink(missing_ok=True)
     return usual
+
+
+def clear(places: Places) -> None:
+    """Remove what demos wrote in the usual home, if nobody else used it, and in their own."""
+    demo_home(places)
+    shutil.rmtree(places.local_home / "demo", ignore_errors=True)
 
 
 def _only_demo(places: Places) -> bool:
     """Say whether nobody but the demo has used a home."""
     nights = {f"ingest_date={night}" for night in NIGHTS}
     runs = {f"run_id={run_id}" for run_id in RUN_IDS}
-    found = [*places.images.glob("*"), *places.seen.glob("*"), *(places.local_home / "predictions").glob("*")]
-    return all(path.name in nights | runs for path in found) and not _other_runs(places.local_home / "shelfwise.db")
+    found = [path.name for place in Places(places.local_home).of_runs for path in place.glob("*")]
+    return set(found) <= nights | runs and not _used_by_others(places.local_home / "shelfwise.db")
 
 
-def _other_runs(database: Path) -> bool:
-    """Say whether an embedded database, of whatever version, holds a run that is not the demo's."""
+def _used_by_others(database: Path) -> bool:
+    """Say whether an embedded database, of whatever version, holds an alias, or a run that is not the demo's."""
     if not database.exists():
         return False
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         names = connection.execute("SELECT run_id FROM runs").fetchall() if "runs" in tables else []
-    return any(name not in RUN_IDS for (name,) in names)
+        aliases = "release_aliases" in tables and connection.execute("SELECT 1 FROM release_aliases").fetchone()
+    return bool(aliases) or any(name not in RUN_IDS for (name,) in names)
 
 
 def _asked(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from jobs.config import Places
+from jobs.config import Place, Places
 from jobs.stores import is_file, read_bytes, write_bytes
 
 log = logging.getLogger(__name__)
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 def keep(places: Places, day: date, report: Mapping[str, Any]) -> None:
     """Write the report of an ingest, in place of an earlier one of its date."""
-    write_bytes(places.ingest_report(day), json.dumps(report).encode())
+    write_bytes(_file(places, day), json.dumps(report).encode())
 
 
 def last(places: Places, day: date) -> dict[str, Any]:
     """Return the report of the last ingest of a date; empty if there is none, or none that can be read."""
-    where = places.ingest_report(day)
+    where = _file(places, day)
     if not is_file(where):
         return {}
     try:
@@ -35,3 +35,7 @@ def last(places: Places, day: date) -> dict[str, Any]:
         log.warning("%s is no report of an ingest (%s); its figures are missing from the run's row", where, error)
         return {}
     return report
+
+
+def _file(places: Places, day: date) -> Place:
+    return places.partition(places.ingests, day) / "report.json"

@@ -255,7 +255,16 @@ def backfill_run_id(first: date, last: date, release_id: str, *, category: str =
     """Return the name of a backfill: its range, its release, and which part of the catalog it takes."""
     parts = ["backfill", str(first), str(last), release_id, *([category] if category else [])]
     name = "-".join([*parts, "missing"] if only_missing else parts)
-    if len(name) <= MAX_NAME_CHARACTERS:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return name if len(name) <= MAX_NAME_CHARACTERS else _with_digest(name, name)
+
+
+def shadow_run_id(run_id: str, release_id: str) -> str:
+    """Return the name under which a challenger answers a run; no other run and no other challenger has it."""
+    # Always with the digest: both names may hold dots, and a run may be called `night.shadow.shop-2` by its caller.
+    return _with_digest(f"{run_id}.shadow.{release_id}", run_id, release_id)
+
+
+def _with_digest(name: str, *of: str) -> str:
+    """Cut a name so that it ends with a digest of what it must tell apart from everything else."""
+    digest = hashlib.sha256("\0".join(of).encode()).hexdigest()[:16]
     return f"{name[: MAX_NAME_CHARACTERS - len(digest) - 1]}-{digest}"

@@ -82,13 +82,12 @@ def in_use(settings: Settings, name: str | None) -> Path:
 
 
 def current_aliases(settings: Settings) -> dict[str, str]:
-    """Return the release_id of each alias; none where no database is there yet."""
-    if not settings.database_url and not settings.embedded_database.exists():
-        return {}
+    """Return the release_id of each alias; none where no database is there yet, or one that was never made whole."""
     from sql.aliases import aliases
     from sql.store import open_database
 
-    return aliases(open_database(settings.url))
+    database = open_database(settings.url)
+    return {} if not settings.database_url and database.is_new() else aliases(database)
 
 
 def listed(settings: Settings) -> Iterator[dict[str, Any]]:

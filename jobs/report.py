@@ -32,7 +32,8 @@ def write(database: ProductDatabase, places: Places, run_id: str, target: Path |
         database: Migrated.
         places: Where the dataset is.
         run_id: The run, in whatever state.
-        target: The file; by default reports/RUN_ID.html in the home. One that is there is replaced, whole.
+        target: The file; by default reports/RUN_ID.html in the home. One that is there is replaced, whole; a
+            pipe or a device is written into.
 
     Returns:
         The figures, and where the page is.

@@ -3,7 +3,7 @@
     shelfwise nightly --catalog shop.csv --run-date 2026-11-01 --shadow
     shelfwise shadow --run-date 2026-11-01
 
-Runs after the champion's night is published, over the same shards; writes predictions/run_id=R.shadow.C/ and the
+Runs after the champion's night is published, over the same shards; writes predictions/run_id=R.shadow.C-DIGEST/ and the
 history. `shelfwise query release_agreement` then says where the two differ. Whatever goes wrong with the challenger, be
 it that there is none, is told in the summary: the champion's night is published by then and stays so.
 """
@@ -90,7 +90,7 @@ def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatab
     """
     check(champion, challenger)
     release = challenger.release
-    own = replace(run, run_id=f"{run.run_id}.shadow.{release.release_id}"[:128])
+    own = replace(run, run_id=publish.shadow_run_id(run.run_id, release.release_id))
     step = predict_step(challenger, own)
     files = publish.collect(predict_config(challenger, own), release, with_rejections=False)
     changed = publish_shadow(

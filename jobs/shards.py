@@ -11,7 +11,7 @@ import errno
 import hashlib
 import io
 import os
-import uuid
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +27,7 @@ from jobs.schema import KEY_COLUMNS
 from jobs.store_faults import disk_full
 from jobs.stores import children, is_remote, put, read_bytes, reading
 from jobs.temporary import own_directory
+from models.whole_files import in_place_of
 
 T = TypeVar("T")
 
@@ -57,35 +58,25 @@ def whole_file(target: Place, schema: pa.Schema, *, compression: Mapping[str, st
     Raises:
         StoreError: If a disk is full or a store cannot be written; nothing appears then.
     """
-    with _beside(target) as scratch:
-        try:
-            with pq.ParquetWriter(scratch, schema, compression=compression) as writer:
-                yield writer
-            if isinstance(target, Path):
-                with scratch.open("rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(scratch, target)
-            else:
-                put(scratch, target)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise disk_full(str(scratch.parent)) from error
-            raise
+    try:
+        with _placed(target) as scratch, pq.ParquetWriter(scratch, schema, compression=compression) as writer:
+            yield writer
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(str(target.parent if isinstance(target, Path) else tempfile.gettempdir())) from error
+        raise
 
 
 @contextmanager
-def _beside(target: Place) -> Iterator[Path]:
-    """Yield a hidden name on this machine, in the target's own directory if that is here; removed in the end."""
-    if not isinstance(target, Path):
-        with own_directory() as directory:
-            yield directory / target.name
+def _placed(target: Place) -> Iterator[Path]:
+    """Yield a temporary file of this machine that is put in place of the target when the block ends well."""
+    if isinstance(target, Path):
+        with in_place_of(target) as scratch:
+            yield scratch
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield scratch
-    finally:
-        scratch.unlink(missing_ok=True)
+    with own_directory() as directory:
+        yield directory / target.name
+        put(directory / target.name, target)
 
 
 class ShardWriter:

@@ -181,8 +181,9 @@ def write_bytes(where: Place, content: bytes) -> None:
         write_whole(where, content)
         return
     with own_directory() as directory:
-        (directory / where.name).write_bytes(content)
-        put(directory / where.name, where)
+        scratch = directory / where.name
+        scratch.write_bytes(content)
+        put(scratch, where)
 
 
 def reading(where: Place, read: Callable[[Any], T]) -> T:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
-from models.whole_files import in_place_of
+from models.whole_files import in_place_of, remove_left_behind
 
 Arrays = Sequence[NDArray[Any]]
 
@@ -77,10 +77,9 @@ class Checkpoint:
         """Write it in the place of the former one, in one step; a full disk leaves the former one as it is."""
         parts = {"weights": self.weights, "best": self.best, "optimizer": self.optimizer}
         arrays = {f"{name}{i}": array for name, part in parts.items() for i, array in enumerate(part)}
+        remove_left_behind(path)  # of a training that was killed as it wrote one; this one is alone, see below
         with in_place_of(path) as scratch, scratch.open("wb") as file:
             np.savez(file, progress=np.array(json.dumps(asdict(self.progress))), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 @contextmanager

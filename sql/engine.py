@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from sql.explanations import describe, explain
 
 BUSY_TIMEOUT_SECONDS = 60.0
 """How long SQLite waits for another writer; PostgreSQL's writers queue on a lock without a limit."""
+
+_PAUSE_SECONDS = 0.02
+"""Between two tries of what SQLite does not wait for."""
 
 OLDEST_SQLITE = (3, 39, 0)
 """`IS DISTINCT FROM`, FULL JOIN and the `->>` operator, so that both engines run the same statements."""
@@ -205,8 +209,7 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         # The driver's own BEGIN comes too late for DDL and reads; `begin` below sends it.
         connection.isolation_level = None
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            connection.execute("PRAGMA journal_mode = WAL")
+        _keep_a_wal(connection, busy_timeout_seconds)
         connection.execute("PRAGMA foreign_keys = ON")
         # 64 MiB each for the file and for temporary tables; the default 2 MiB makes large merges crawl.
         connection.execute("PRAGMA cache_size = -65536")
@@ -217,6 +220,23 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
         connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
 
     return engine
+
+
+def _keep_a_wal(connection: sqlite3.Connection, busy_timeout_seconds: float) -> None:
+    """Let readers and the writer not wait for each other: a property of the file, which its first connection sets.
+
+    SQLite itself does not wait here for another first connection that does the same at this moment.
+    """
+    deadline = time.monotonic() + busy_timeout_seconds
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def make_parent_directory(url: URL) -> None:

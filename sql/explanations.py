@@ -46,7 +46,7 @@ def _explain_sqlite(place: str, error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_READONLY"):
         return f"{place} is read-only: give this user write permission on the file and its directory."
-    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR_WRITE"):
+    if name == "SQLITE_FULL" or name.startswith(("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")):
         return f"{place} has no space left: free some, then run the same command again; nothing was written."
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"{place} stayed locked by another writer: run the same command again when that one is done."

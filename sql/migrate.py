@@ -39,12 +39,35 @@ def upgrade(engine: Engine) -> None:
     """
     make_parent_directory(engine.url)
     with _schema_change(engine) as connection:
-        _refuse_newer(engine, connection)
-        _drop_views(connection)
-        command.upgrade(_config(connection), "head")
-        for name, definition in view_definitions().items():
-            connection.exec_driver_sql(f"CREATE VIEW {name} AS\n{definition}")
-        _set_comments(connection)
+        _upgrade(engine, connection)
+
+
+def make(engine: Engine) -> None:
+    """Make the tables and views in a new SQLite database; one with any table is left as it is.
+
+    Of several processes that make it at once one does, and the others wait for it.
+
+    Raises:
+        DatabaseError: The database cannot be read or written.
+    """
+    if not is_new(engine):
+        return
+    make_parent_directory(engine.url)
+    with _schema_change(engine) as connection:
+        if not _tables(connection):
+            _upgrade(engine, connection)
+
+
+def is_new(engine: Engine) -> bool:
+    """Say whether an SQLite database is not there, or has no table at all, as its maker was killed or is at work.
+
+    Raises:
+        DatabaseError: The database cannot be read.
+    """
+    if not _sqlite_file_exists(engine):
+        return True
+    with explained(engine), engine.connect() as connection:
+        return not _tables(connection)
 
 
 def downgrade(engine: Engine, revision: str = "-1") -> None:
@@ -82,6 +105,19 @@ def check(engine: Engine) -> None:
 def view_definitions() -> dict[str, str]:
     """Return the SELECT of each view by its name, comments included."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(VIEWS.glob("*.sql"))}
+
+
+def _tables(connection: Connection) -> list[str]:
+    return sa.inspect(connection).get_table_names()
+
+
+def _upgrade(engine: Engine, connection: Connection) -> None:
+    _refuse_newer(engine, connection)
+    _drop_views(connection)
+    command.upgrade(_config(connection), "head")
+    for name, definition in view_definitions().items():
+        connection.exec_driver_sql(f"CREATE VIEW {name} AS\n{definition}")
+    _set_comments(connection)
 
 
 @contextmanager

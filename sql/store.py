@@ -48,6 +48,14 @@ class ProductDatabase:
         """Make or update tables and views; what is there stays."""
         migrate.upgrade(self.engine)
 
+    def make(self) -> None:
+        """Make tables and views in a new SQLite database; one with any table is left as it is."""
+        migrate.make(self.engine)
+
+    def is_new(self) -> bool:
+        """Say whether an SQLite database is not there or has no table at all."""
+        return migrate.is_new(self.engine)
+
     def downgrade(self, revision: str = "-1") -> None:
         """Take the schema back by one revision, or to a named one, or to `base`."""
         migrate.downgrade(self.engine, revision)

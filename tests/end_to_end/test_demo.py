@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jobs.config import Places
-from jobs.demo import demo_home, main
+from jobs.demo import NIGHTS, RUN_IDS, clear, demo_home, main
 from models import fashion_mnist
 from models.calibration import calibration_error
 from models.card import NAME
 from models.inputs import to_square
 from models.predictor import EnsemblePredictor
 from models.release import SHIPPED, load_release
-from sql.records import RunRecord
+from sql.aliases import aliases, set_alias
+from sql.records import ReleaseRecord, RunRecord
 from sql.store import open_database
 from tests.end_to_end.conftest import Shelfwise, ask
 
-DOWNLOADS = Path(__file__).parents[2] / ".shelfwise" / "downloads"
+ROOT = Path(__file__).parents[2]
+DOWNLOADS = ROOT / ".shelfwise" / "downloads"
 BROKEN = {
     "broken-missing": "missing",
     "broken-empty": "empty",
@@ -58,6 +64,63 @@ def test_the_demo_tells_what_two_nights_did(
     assert accuracy["accuracy"] > 0.8
     assert len(done.json["answers"][1]) == 10
 
+    written = {path.name for path in home.iterdir()}
+    assert {"images", "seen", "catalog_rows", "predictions", "scratch", "demo"} <= written
+    assert shelfwise("demo", "--clear").code == 0
+    left = {path.relative_to(home).parts[0] for path in home.rglob("*") if path.is_file()}
+    assert left <= {"downloads", "tuning.json"}, "what the demo wrote, so that the next one reads it"
+
+
+def test_the_demo_clears_every_directory_that_runs_fill(tmp_path: Path) -> None:
+    """It forgot two, so that the table of products held articles of an earlier demo that were not there."""
+    places = Places(tmp_path)
+    rows = [places.partition(root, NIGHTS[0]) for root in (places.images, places.seen, places.catalog_rows)]
+    for directory in (*rows, places.predictions(RUN_IDS[0]), places.selections(RUN_IDS[0])):
+        directory.mkdir(parents=True)
+        (directory / "part-1.parquet").touch()
+    (tmp_path / "releases" / "mine").mkdir(parents=True)
+    (tmp_path / "releases" / "mine" / "release.json").touch()
+    assert demo_home(places) == tmp_path
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["release.json"]
+
+
+@pytest.mark.parametrize("name", [name for name, it in vars(Places).items() if isinstance(it, property)])
+def test_a_new_directory_of_the_home_is_not_forgotten(name: str, tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    kept = {tmp_path, places.releases, places.scratch}  # the last is cleared too, and is nobody's state
+    assert name == "of_runs" or getattr(places, name) in {*places.of_runs, *kept}
+
+
+@pytest.mark.parametrize("make", [Places.partition, Places.predictions, Places.selections])
+def test_what_a_run_writes_is_in_a_directory_that_runs_fill(make: Any, tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    roots = [places.images, places.seen, places.catalog_rows] if make is Places.partition else [None]
+    for root in roots:
+        assert (make(places, root, NIGHTS[0]) if root else make(places, "r")).parent in places.of_runs
+
+
+@pytest.mark.parametrize("used", ["images", "seen", "catalog_rows", "predictions", "selections"])
+def test_the_demo_leaves_a_home_alone_that_holds_another_date_or_run(used: str, tmp_path: Path) -> None:
+    other = tmp_path / used / ("run_id=mine" if used in ("predictions", "selections") else "ingest_date=2026-11-01")
+    other.mkdir(parents=True)
+    demo = tmp_path / "demo" / "home" / "images"
+    demo.mkdir(parents=True)
+    clear(Places(tmp_path))
+    assert (other.exists(), demo.exists()) == (True, False)
+    assert demo_home(Places(tmp_path)) == tmp_path / "demo" / "home"
+
+
+def test_make_clean_removes_what_the_demo_wrote_in_the_usual_home(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    places = Places(tmp_path / ".shelfwise")
+    places.partition(places.images, NIGHTS[0]).mkdir(parents=True)
+    (places.releases / "mine").mkdir(parents=True)
+    open_database(f"sqlite:///{tmp_path}/.shelfwise/shelfwise.db").upgrade()
+    done = subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / ".shelfwise").iterdir()) == ["releases"]
+
 
 def test_the_demo_leaves_other_peoples_state_alone(tmp_path: Path) -> None:
     places = Places(tmp_path)
@@ -70,6 +133,15 @@ def test_the_demo_leaves_other_peoples_state_alone(tmp_path: Path) -> None:
     database.record_failure(record, "no images", database.claim(record))
     assert demo_home(places) == tmp_path / "demo" / "home"
     assert (tmp_path / "shelfwise.db").exists()
+
+
+def test_the_demo_does_not_forget_who_is_champion(tmp_path: Path) -> None:
+    """A release can be promoted before any night has run."""
+    database = open_database(f"sqlite:///{tmp_path}/shelfwise.db")
+    database.upgrade()
+    set_alias(database, "champion", ReleaseRecord("shop-1", "shop"), changed_by="ada", at_utc=datetime.now(UTC))
+    assert demo_home(Places(tmp_path)) == tmp_path / "demo" / "home"
+    assert aliases(database) == {"champion": "shop-1"}
 
 
 def test_the_demo_leaves_other_peoples_images_alone(tmp_path: Path) -> None:

@@ -79,3 +79,18 @@ def test_a_shadow_night_publishes_the_champion_alone(
     assert (promoted.code, promoted.json["release_id"], promoted.json["shadow"]["state"]) == (0, "tiny-1", "failed")
     assert "no release is challenger" in promoted.json["shadow"]["reason"], "it has won and is tried no more"
     assert shelfwise("release", "rollback", "--json").json["release_id"] == "tiny-1"
+
+
+def test_the_shadow_of_a_run_with_the_longest_name_is_not_in_the_run_s_own_place(
+    shelfwise: Shelfwise, shop: SmallShop, tiny_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.add_many(["a"])
+    other = make_release(tmp_path / "other", architectures={"efficientnetb0": 40}, release_id="tiny-2")
+    monkeypatch.delenv("SHELFWISE_RELEASE_DIR")
+    assert shelfwise("release", "promote", tiny_release).code == 0
+    assert shelfwise("release", "promote", other, "--alias", "challenger").code == 0
+    run = ("--run-date", NIGHT, "--run-id", "n" * 128)
+    done = shelfwise("nightly", "--catalog", shop.catalog, *run, "--shadow", "--json")
+    assert (done.code, done.json["shadow"]["state"], done.json["shadow"]["images"]) == (0, "answered", 1), done.err
+    published = shelfwise("publish", *run)
+    assert published.code == 0, f"the challenger wrote over the champion's predictions: {published.err}"

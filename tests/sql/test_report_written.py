@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jobs.config import Places, RunFailed, UsageError
 from jobs.report import write
 from sql.store import ProductDatabase
 from tests.report_nights import Answer, Nights
+from tests.unit.test_whole_files import reader
 
 SHIRT, SNEAKER = "apparel.shirt", "footwear.sneaker"
 
@@ -64,6 +66,18 @@ def test_no_such_run_names_those_that_are_there(nights: Nights, tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(RunFailed, match=r"cannot be written to .*; name another place with --output"):
         write(nights.database, nights.places, "nightly-2026-11-01", tmp_path / "file" / "page.html")
+
+
+def test_a_report_is_written_into_a_pipe_and_through_a_link(nights: Nights, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with reader(tmp_path / "pipe") as received:
+        done = write(nights.database, nights.places, "nightly-2026-11-01", tmp_path / "pipe")
+    assert len(received[0]) == done["report_bytes"] > 1000
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to(tmp_path / "page.html")
+    write(nights.database, nights.places, "nightly-2026-11-01", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "page.html").stat().st_size == done["report_bytes"]
 
 
 def test_the_examples_are_found_by_the_products_key(nights: Nights) -> None:

@@ -13,14 +13,35 @@ import pytest
 from jobs import cli
 from jobs.config import Places, ProductSource, RunConfig, RunFailed, SparkConfig, UsageError
 from jobs.nightly import Workshop
+from jobs.publish import shadow_run_id
 from jobs.settings import Settings
 from jobs.shadow import check, publisher, try_challenger
 from models.release import SHIPPED, Release, ReleaseError
+from models.spec import MAX_NAME_CHARACTERS
 from sql.aliases import set_alias
 from sql.records import ReleaseRecord
 from sql.store import open_database
 from tests.report_nights import Answer, Nights
 from tests.unit.test_predict_loop import DAY, RELEASE
+
+
+def test_a_shadow_never_writes_where_another_run_does() -> None:
+    """Its name was cut at 128 characters: of a run with so long a name, it was the champion's own."""
+    long, longer = "n" * MAX_NAME_CHARACTERS, "n" * (MAX_NAME_CHARACTERS - 1)
+    tried = [
+        *(
+            (run_id, release_id)
+            for run_id in (long, longer, "night")
+            for release_id in ("c", "d", "r" * 127, "r" * 128)
+        ),
+        ("night.shadow.c", "d"),
+        ("night", "c.shadow.d"),
+    ]
+    names = {shadow_run_id(*pair) for pair in tried}
+    assert len(names) == len(tried)
+    assert names.isdisjoint({long, longer, "night", "night.shadow.c", "night.shadow.c.shadow.d"})
+    for name in names:
+        replace(NIGHT, run_id=name)  # which refuses what is no name
 
 
 def workshop(tmp_path: Path, release: Release) -> Workshop:
