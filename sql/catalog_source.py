@@ -47,7 +47,10 @@ class ProductMapping:
 
 @dataclass(frozen=True)
 class KeyRange:
-    """Products after `low` up to and with `high`, in the order of their database; None has no bound."""
+    """Products after `low` up to and with `high`, in the order of their database; None has no bound.
+
+    Rows without a key are in the range without `low`, whichever end of the table their database sorts them to.
+    """
 
     low: Any = None
     high: Any = None
@@ -81,9 +84,10 @@ class CatalogSource:
             raise ValueError(f"{parts} parts: expected at least 1.")
         key = self._columns["product_id"]
         with explained(self._engine), self._engine.connect() as connection:
-            rows = connection.execute(sa.select(sa.func.count()).select_from(self._table)).scalar_one()
+            rows = connection.execute(sa.select(sa.func.count(key))).scalar_one()
             step = -(-rows // parts) or 1
-            placed = sa.select(key.label("product"), sa.func.row_number().over(order_by=key).label("place")).subquery()
+            place = sa.func.row_number().over(order_by=key).label("place")
+            placed = sa.select(key.label("product"), place).where(key.is_not(None)).subquery()
             cut = sa.select(placed.c.product).where(placed.c.place % step == 0, placed.c.place < rows)
             bounds = connection.execute(cut.order_by(placed.c.place)).scalars().all()
         bounds = list(dict.fromkeys(bounds))
@@ -101,7 +105,8 @@ class CatalogSource:
         if key_range.low is not None:
             statement = statement.where(key > key_range.low)
         if key_range.high is not None:
-            statement = statement.where(key <= key_range.high)
+            upto = key <= key_range.high
+            statement = statement.where(upto if key_range.low is not None else sa.or_(upto, key.is_(None)))
         with explained(self._engine), self._engine.connect() as connection:
             for row in connection.execute(statement.execution_options(yield_per=FETCH_ROWS)):
                 yield tuple(row)

@@ -61,6 +61,49 @@ def test_a_product_s_images_are_in_one_part(shop_url: str) -> None:
     assert sum(map(len, parts)) == 1000
 
 
+def table(url: str, statement: str, keys: list[str | None]) -> None:
+    """Make a table `goods` with a row for each key."""
+    from sql.engine import make_engine, make_parent_directory
+
+    engine = make_engine(url)
+    make_parent_directory(engine.url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
+        values = [{"key": key, "uri": f"{number}.jpg"} for number, key in enumerate(keys)]
+        connection.execute(sa.text("INSERT INTO goods VALUES (:key, :uri)"), values)
+
+
+def read_in_parts(url: str, parts: int) -> list[str | None]:
+    source = CatalogSource(url, ProductMapping("goods"))
+    return [row[0] for part in source.key_ranges(parts) for row in source.read(part)]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 7, 50])
+@pytest.mark.parametrize("empty", [1, 3, 40])
+def test_rows_without_a_key_come_once_each_in_whatever_parts(empty_url: str, parts: int, empty: int) -> None:
+    """SQLite sorts NULL before all keys and PostgreSQL after them; the catalog's check must see these rows."""
+    keys = [None] * empty + [f"p{number % 9}" for number in range(20)]
+    table(empty_url, "CREATE TABLE goods (product_id TEXT, image_uri TEXT)", keys)
+    assert sorted(read_in_parts(empty_url, parts), key=repr) == sorted(keys, key=repr)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_table_with_no_key_at_all_is_read(empty_url: str, parts: int) -> None:
+    table(empty_url, "CREATE TABLE goods (product_id TEXT, image_uri TEXT)", [None] * 5)
+    assert read_in_parts(empty_url, parts) == [None] * 5
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5, 9, 200])
+def test_keys_that_their_database_takes_for_equal_come_once_each(empty_url: str, engine_name: str, parts: int) -> None:
+    """NOCASE holds A and a for the same and sorts them together; CHAR so holds what differs in spaces at its end."""
+    type_name = {"sqlite": "TEXT COLLATE NOCASE", "postgresql": "CHAR(6)"}[engine_name]
+    letters = ["a", "A", "b", "B", "é", "É", "e", "-", "a-", "A-b", "Z", "_", "ß", "ss", "10", "9"]
+    keys = [*letters * 3, None, *(letter + "x" for letter in letters), *(letter + "  " for letter in letters)]
+    table(empty_url, f"CREATE TABLE goods (product_id {type_name}, image_uri TEXT)", keys)
+    expected = keys if engine_name == "sqlite" else [key and key.rstrip() for key in keys]
+    assert sorted(read_in_parts(empty_url, parts), key=repr) == sorted(expected, key=repr)
+
+
 def test_a_view_without_optional_columns(shop_url: str) -> None:
     source = CatalogSource(shop_url, ProductMapping("on_sale"))
     (whole,) = source.key_ranges(1)
