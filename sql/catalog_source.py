@@ -93,12 +93,13 @@ class CatalogSource:
         bounds = list(dict.fromkeys(bounds))
         return [KeyRange(low, high) for low, high in zip([None, *bounds], [*bounds, None], strict=True)]
 
-    def read(self, key_range: KeyRange) -> Iterator[tuple[Any, ...]]:
+    def read(self, key_range: KeyRange) -> Iterator[tuple[str | None, ...]]:
         """Stream the rows of a range.
 
         Yields:
-            Text, int, text, text, text, text in the order of `CATALOG_COLUMNS`; None where the table has no such column
-            or value, and 0 for an image_no that it has not.
+            Texts in the order of `CATALOG_COLUMNS`; None where the table has no such column or value, and "0" for an
+            image_no that it has not. Whether an image_no is a whole number is for the catalog's check to say: databases
+            round, or make 0 of a word.
         """
         key = self._columns["product_id"]
         statement = sa.select(*(self._expression(name) for name in CATALOG_COLUMNS)).order_by(key)
@@ -124,9 +125,8 @@ class CatalogSource:
 
     def _expression(self, name: str) -> sa.ColumnElement[Any]:
         column = self._columns.get(name)
-        if name == "image_no":
-            return sa.literal(0) if column is None else sa.cast(sa.func.coalesce(column, 0), sa.Integer)
-        return sa.null() if column is None else sa.cast(column, sa.Text)
+        text = sa.null() if column is None else sa.cast(column, sa.Text)
+        return sa.func.coalesce(text, "0") if name == "image_no" else text
 
 
 def _reflect(engine: Engine, mapping: ProductMapping) -> sa.Table:
