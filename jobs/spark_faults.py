@@ -8,10 +8,8 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote
 
 from jobs.config import RunFailed, UsageError
-from jobs.shards import INGEST_AGAIN
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +18,7 @@ _LOGS = "the executors' logs say why"
 _KEPT = "what is finished is kept, and the same command goes on from there"
 _OURS = re.compile(r"^((?:jobs\.(?:config|store_faults)|models\.\w+|sql\.errors)\.\w+): (.+)$", re.MULTILINE)
 _PYTHON = re.compile(r"^((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Failed)): (.*)$", re.MULTILINE)
-_READING = r"Encountered error while reading file (?:file:/*(?=/))?(\S*{}\S*\.\w+)"
 _KNOWN = (
-    (_READING.format("/ingest_date=[^/]+/part-"), "{0} cannot be read, it is damaged; " + INGEST_AGAIN),
-    (_READING.format(""), "{0} cannot be read, it is damaged; write it again"),
     (r'Cannot run program "([^"]+)"', "an executor has no Python at {0}; set PYSPARK_PYTHON to one that it has"),
     (
         r"(PYTHON_VERSION_MISMATCH|different version.{0,40}than that in driver)",
@@ -90,7 +85,7 @@ def sentence(text: str) -> str:
     for pattern, meaning in _KNOWN:
         found = re.search(pattern, text, re.DOTALL)
         if found:
-            return meaning.format(unquote(found[1]))
+            return meaning.format(found[1])
     raised = _PYTHON.findall(text)
     first = ": ".join(raised[-1]) if raised else next(iter(text.strip().splitlines()), "no reason was given")
     return f"Spark gave up: {first[:300]}; {_KEPT}"

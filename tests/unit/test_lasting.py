@@ -22,6 +22,7 @@ from jobs import calls, cli, executors, nightly, predict, releases, spark
 from jobs.cli_options import workshop_of
 from jobs.cli_runs import nightly as nightly_command
 from jobs.config import PredictConfig, RunConfig, SparkConfig
+from jobs.file_uris import path_of_file_uri
 from jobs.settings import Settings
 from jobs.shard_reports import PredictSummary
 from models.release import MANIFEST, SHIPPED
@@ -140,9 +141,13 @@ def test_the_code_that_was_sent_is_gone_with_its_session(tmp_path: Path, monkeyp
     monkeypatch.setattr(spark, "_started", lambda *_: session)
     monkeypatch.setattr(spark, "_spread", lambda *_: None)
     monkeypatch.setattr(executors, "first_task", lambda *_, **__: None)
-    with spark.spark_session(SparkConfig("local-cluster[1,1,1024]", "1g", tmp_path), name="test"):
-        assert zipfile.is_zipfile(sent[0])
-    assert not list(tmp_path.iterdir())
+    scratch = tmp_path / "home #1"
+    scratch.mkdir()
+    with spark.spark_session(SparkConfig("local-cluster[1,1,1024]", "1g", scratch), name="test"):
+        assert sent[0].startswith("file:///")
+        assert "#" not in sent[0], "Spark would take what follows for another name of the file"
+        assert zipfile.is_zipfile(path_of_file_uri(sent[0]))
+    assert not list(scratch.iterdir())
 
 
 def test_the_code_that_a_killed_process_unpacked_is_removed_by_the_next(tmp_path: Path) -> None:
