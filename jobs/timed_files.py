@@ -28,7 +28,7 @@ def timed_files(count: Callable[[float], None]) -> Any:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        from pyarrow.filesystem import LocalFileSystem
+        from pyarrow.filesystem import FileSystem
 
         class TimedFile(io.FileIO):
             def read(self, size: int | None = -1) -> Any:
@@ -41,9 +41,11 @@ def timed_files(count: Callable[[float], None]) -> Any:
             def __del__(self) -> None:  # Petastorm leaves its files to the garbage collector, which would warn
                 self.close()
 
-        class TimedFiles(LocalFileSystem):  # type: ignore[misc]
+        class TimedFiles(FileSystem):  # type: ignore[misc]
+            """Is no LocalFileSystem: pyarrow opens the files of such a one itself, by their undecoded names."""
+
             def open(self, path: Any, mode: str = "rb") -> Any:
-                return TimedFile(_path_of(path)) if mode == "rb" else super().open(str(_path_of(path)), mode)
+                return TimedFile(_path_of(path), mode)
 
             def exists(self, path: Any) -> bool:
                 return _path_of(path).exists()
