@@ -33,6 +33,7 @@ def test_two_nights_of_a_home_with_an_odd_name(
     assert (done.json["ingest"]["images_unchanged"], done.json["ingest"]["images_stored"]) == (2, 1)
     titles = ask(home, "SELECT product_id, title FROM products ORDER BY 1")
     assert titles == [("a", "a new title"), ("b", None), ("c", None)]
+    assert done.json["predict"]["shards_tried_again"] == 0, "a third attempt reads without Petastorm"
     assert ask(home, "SELECT count(*) FROM product_categories") == [(3,)]
     assert ask(home, "SELECT * FROM rejected_images") == []
     done = shelfwise("backfill", "--from", NIGHT_1, "--to", NIGHT_2, "--only-missing", "--json")
