@@ -262,7 +262,7 @@ def database_url() -> str | None:
     if connection is None:
         return None
     if connection.conn_type == "sqlite":
-        return f"sqlite:///{connection.host}"
+        return f"sqlite:///{quote(connection.host or '')}"
     password = quote(connection.password or "", safe="")
     login = quote(connection.login or "", safe="") + (f":{password}" if password else "")
     options = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in connection.extra_dejson.items())

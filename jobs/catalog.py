@@ -7,21 +7,21 @@ checked when it is read.
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from jobs.catalog_stores import catalog_records, catalog_tables, walked
-from jobs.config import Place, Places, ProductSource, UsageError
-from jobs.schema import CATALOG_COLUMNS, CATALOG_REQUIRED
-from jobs.stores import children, is_dir, is_file, place, put
-from models.release import sha256_of
+from jobs.catalog_csv import read_csv
+from jobs.catalog_folders import folder_rows
+from jobs.catalog_json import read_json
+from jobs.catalog_parquet import parquet_schema, read_parquet
+from jobs.catalog_rows import TEXTS, Batches, in_batches, readable, wrong
+from jobs.config import Place, ProductSource, UsageError
+from jobs.file_frames import frame_of_files
+from jobs.spark_faults import explained
+from jobs.stores import children, is_dir, is_file, on_disk, place, reading, uri
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 PRODUCTS_TABLE = "products"
 MAX_ID_LENGTH = 255
-_ROWS = pa.schema([(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS])
-_BATCH_ROWS = 10_000
+_READERS = {"csv": read_csv, "jsonl": read_json, "ndjson": read_json, "json": read_json}
 _CONTROL = r"[\x00-\x1f\x7f]"
 _USER_INFO = r"(?i)^(\s*(?:https?|ftps?):[\\/]*)[^/?#]*@|^(\s*[a-z][a-z0-9+.-]*://)[^/?#@]*:[^/?#]*@"
 
@@ -47,51 +46,27 @@ def base_directory(catalog: str) -> Place:
     return where.parent if is_file(where) else where
 
 
-def read_catalog(
-    spark: SparkSession, catalog: str, *, places: Places, products: ProductSource | None = None
-) -> DataFrame:
+def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource | None = None) -> DataFrame:
     """Read and check a catalog.
 
     Args:
         spark: The session.
-        catalog: Path of a directory or file, its URI in a store, or `products`.
-        places: Where a listing is kept while Spark reads it.
+        catalog: Path of a directory or file, taken as it is written, its URI in a store, or `products`.
         products: The table that `products` means.
 
     Returns:
         DataFrame of `CATALOG_COLUMNS`, all strings but image_no (int), persisted; unpersist it after use.
 
     Raises:
-        UsageError: If it is missing, empty or unreadable, lacks a column, or has rows without or with the same
-            (product_id, image_no); one sentence with the file, the column or the first such rows.
+        UsageError: If it is missing, empty or damaged, lacks a column, has a row that does not fit, or has rows without
+            or with the same (product_id, image_no); one sentence with the file and its line, the column or the rows.
+        RunFailed: If what it is read from, a store, a disk or a shop's database, goes away meanwhile.
     """
-    with _refused(catalog):
-        frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _opened(spark, place(catalog), places)
-        checked = _normalised(frame, catalog).persist()
+    with explained():
+        frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _opened(spark, place(catalog))
+        checked = _normalised(frame).persist()
         _check(checked, catalog)
     return checked
-
-
-@contextmanager
-def _refused(catalog: str) -> Iterator[None]:
-    """Turn what Spark says of a file that it cannot read into one sentence."""
-    from py4j.protocol import Py4JJavaError
-    from pyspark.errors import PySparkException
-
-    try:
-        yield
-    except Py4JJavaError as error:
-        cause = error.java_exception
-        while cause.getCause() is not None:
-            cause = cause.getCause()
-        raise _unreadable(catalog, cause.getMessage()) from error
-    except PySparkException as error:
-        raise _unreadable(catalog, str(error)) from error
-
-
-def _unreadable(catalog: str, cause: str | None) -> UsageError:
-    first = re.sub(r"://[^/?#\s]*@", "://***@", (cause or "no reason given").strip().splitlines()[0])[:200]
-    return UsageError(f"catalog {catalog} cannot be read ({first}); write it again")
 
 
 def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
@@ -111,101 +86,61 @@ def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
         for part in parts:
             yield from reader.read(part)
 
-    types = ", ".join(f"{field.name} {'int' if pa.types.is_integer(field.type) else 'string'}" for field in _ROWS)
+    types = ", ".join(f"{name} string" for name in TEXTS.names)
     return spark.createDataFrame(spark.sparkContext.parallelize(ranges, len(ranges)).mapPartitions(rows), types)
 
 
-def _opened(spark: SparkSession, where: Place, places: Places) -> DataFrame:
-    """Open a catalog by its form, with whatever columns it has."""
-    directory = is_dir(where)
-    if not directory and not is_file(where):
+def _opened(spark: SparkSession, where: Place) -> DataFrame:
+    """Open a catalog by its form."""
+    if is_dir(where):
+        # Hidden files are no part of a table: file systems and programs leave their own notes under such names.
+        tables = [file for file in children(where, "*.parquet") if not file.name.startswith(".")]
+        return _tables(spark, tables) if tables else _frame(spark, [where], lambda root: in_batches(folder_rows(root)))
+    if not is_file(where):
         raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
-    if directory:
-        files = children(where, "*.parquet")
-        if files:
-            return _parquet(spark, where, files)
-        return _listed(spark, _walk(where), places)
-    name: Any = str(where.absolute()) if isinstance(where, Path) else catalog_records(spark, where)
-    match where.name.lower().removesuffix(".gz").rpartition(".")[2]:
-        case "csv":
-            return spark.read.csv(name, header=True, multiLine=True, escape='"', mode="FAILFAST")
-        case "jsonl" | "ndjson" | "json":
-            return spark.read.json(name, primitivesAsString=True, mode="FAILFAST")
-        case "parquet":
-            return _parquet(spark, where, [where])
-    raise UsageError(f"catalog {where} is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
+    form = where.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if form == "parquet":
+        return _tables(spark, [where])
+    if form not in _READERS:
+        raise wrong(where, "is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
+
+    def read(file: Place) -> Batches:
+        with readable(file), on_disk(file) as path:
+            yield from _READERS[form](path, uri(file))
+
+    return _frame(spark, [where], read)
 
 
-def _parquet(spark: SparkSession, where: Place, files: list[Place]) -> DataFrame:
-    return spark.read.parquet(str(where.absolute())) if isinstance(where, Path) else catalog_tables(spark, files)
+def _tables(spark: SparkSession, files: list[Place]) -> DataFrame:
+    """Read Parquet files; the first one says which types the columns have."""
+    with readable(files[0]):
+        schema = reading(files[0], parquet_schema)
+
+    def read(file: Place) -> Batches:
+        with readable(file), on_disk(file) as path:
+            yield from read_parquet(path, uri(file), schema)
+
+    return _frame(spark, files, read, schema)
 
 
-def _walk(root: Place) -> Iterator[tuple[object, ...]]:
-    """List a directory: the folders are the category, the file name without its ending is the product."""
-    for folder, subfolders, files in os.walk(root) if isinstance(root, Path) else walked(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        parts = PurePosixPath(folder[len(str(root)) :].strip("/")).parts
-        if any(part.startswith(".") for part in parts) or (not parts and subfolders):
-            continue
-        for name in sorted(files):
-            if name and not name.startswith("."):
-                path = PurePosixPath(*parts, name)
-                yield path.stem, 0, path.as_posix(), None, ".".join(parts) or None, None
+def _frame(
+    spark: SparkSession, files: list[Place], read: Callable[[Place], Batches], schema: pa.Schema = TEXTS
+) -> DataFrame:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return frame_of_files(spark, files, read, from_arrow_schema(schema))
 
 
-def _listed(spark: SparkSession, rows: Iterable[tuple[object, ...]], places: Places) -> DataFrame:
-    """Hand rows to Spark through a Parquet file, so that the driver never holds more than one batch of them."""
-    places.scratch.mkdir(parents=True, exist_ok=True)
-    target = places.scratch / "catalog.parquet"
-    with pq.ParquetWriter(target, _ROWS) as writer:
-        batch: list[tuple[object, ...]] = []
-        for row in rows:
-            batch.append(row)
-            if len(batch) == _BATCH_ROWS:
-                writer.write_table(_table(batch))
-                batch = []
-        writer.write_table(_table(batch))
-    if isinstance(places.home, Path):
-        return spark.read.parquet(str(target))
-    shared = places.home / "catalogs" / f"{sha256_of(target)[:32]}.parquet"
-    put(target, shared)
-    return catalog_tables(spark, [shared])
-
-
-def _table(rows: list[tuple[object, ...]]) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) or [()] * len(_ROWS)
-    values = [pa.array(_texts(column), field.type) for column, field in zip(columns, _ROWS, strict=True)]
-    return pa.Table.from_arrays(values, schema=_ROWS)
-
-
-def _texts(column: tuple[object, ...]) -> list[object]:
-    """File names are bytes to the system: what is not UTF-8 in them must not stop the listing."""
-    return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in column]
-
-
-def _normalised(frame: DataFrame, catalog: str) -> DataFrame:
-    """Give a catalog the columns of `CATALOG_COLUMNS` and their types."""
+def _normalised(frame: DataFrame) -> DataFrame:
+    """Give a catalog's columns their types."""
     from pyspark.sql import functions as f
 
-    present = {name.strip().lower(): name for name in frame.columns}
-    missing = [name for name in CATALOG_REQUIRED if name not in present]
-    if missing:
-        raise UsageError(
-            f"catalog {catalog} has no column {' and no column '.join(missing)}; "
-            f"it needs product_id and image_uri and has {', '.join(frame.columns) or 'none'}"
-        )
-
-    def column(name: str) -> Column:
-        if name not in present:
-            return f.lit("0" if name == "image_no" else None).cast("string")
-        return f.col(f"`{present[name]}`").cast("string")
-
     def clean(name: str) -> Column:
-        return f.regexp_replace(column(name), _CONTROL, "\ufffd").alias(name)
+        return f.regexp_replace(f.col(name).cast("string"), _CONTROL, "\ufffd").alias(name)
 
-    number = f.coalesce(f.trim(column("image_no")), f.lit("0")).try_cast("double")
+    number = f.coalesce(f.trim(f.col("image_no").cast("string")), f.lit("0")).try_cast("double")
     return frame.select(
-        f.trim(column("product_id")).alias("product_id"),
+        f.trim(f.col("product_id").cast("string")).alias("product_id"),
         f.when(number == f.floor(number), number.try_cast("int")).alias("image_no"),
         # A password in a link would be in every table that names the image; such links are refused when they are read.
         f.regexp_replace(f.coalesce(clean("image_uri"), f.lit("")), _USER_INFO, "$1$2***@").alias("image_uri"),

@@ -28,7 +28,7 @@ from jobs.config import Place
 from jobs.image_batches import ImageBatch, decode_frame
 from jobs.schema import KEY_COLUMNS
 from jobs.shards import check_columns, sound
-from jobs.timed_files import timed_files
+from jobs.timed_files import timed_files, url_of
 from models.inputs import decode_square
 from models.spec import Images
 
@@ -144,7 +144,7 @@ def _reader(
     """Open Petastorm over exactly these files.
 
     Petastorm warns at every call, in its workers too, that pyarrow's old interface will go; the pin on pyarrow is the
-    answer to that, so exactly these warnings are silenced. Its URLs are not percent-decoded, so they are not encoded.
+    answer to that, so exactly these warnings are silenced.
     """
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
     from petastorm import make_batch_reader
@@ -153,7 +153,7 @@ def _reader(
     # Its threads print the trace of what they raise, and the reader raises that again: the second is enough.
     thread_pool.sys = SimpleNamespace(stderr=SimpleNamespace(write=log.debug))
     reader = make_batch_reader(
-        [f"file://{path.absolute()}" for path in files],
+        [url_of(path) for path in files],
         schema_fields=list(columns),
         transform_spec=transform,
         reader_pool_type="thread",
@@ -161,7 +161,7 @@ def _reader(
         results_queue_size=_QUEUE_ROW_GROUPS,
         shuffle_row_groups=shuffle_seed is not None,
         seed=shuffle_seed,
-        filesystem=timed_files(clock.read) if clock else None,
+        filesystem=timed_files((clock or ReaderClock()).read),
     )
     _end_only_when_all_is_handed_out(reader)
     return reader

@@ -33,7 +33,7 @@ def ship_code(spark: SparkSession, archive: Path) -> None:
                 # Releases travel by themselves; sqlite files, caches and the like are not code.
                 if path.suffix in (".py", ".sql", ".html", ".properties") and "__pycache__" not in path.parts:
                     file.write(path, path.relative_to(root))
-    spark.sparkContext.addPyFile(str(archive))
+    spark.sparkContext.addPyFile(archive.as_uri())  # of a path, what follows a # would be the name to give it
 
 
 def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> Sight:

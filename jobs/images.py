@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from PIL import Image, UnidentifiedImageError
 
+from jobs.file_uris import path_of_file_uri
 from jobs.image_formats import Content, ends_early, recognise, webp_pixels
 from jobs.image_pixels import eight_bit, shrink, srgb, upright
 
@@ -85,9 +85,12 @@ def resolve_uri(image_uri: str, base_dir: Path) -> Path:
     """
     if not image_uri.strip():
         raise Rejected("uri_not_allowed", "expected a path or a URI, received an empty image_uri")
-    scheme, colon, rest = image_uri.partition(":")
+    scheme, colon, _ = image_uri.partition(":")
     if colon and scheme.lower() == "file":
-        path = _path_of_file_uri(rest)
+        try:
+            path = path_of_file_uri(image_uri)
+        except ValueError as error:
+            raise Rejected("uri_not_allowed", str(error)) from error
     elif re.match(r"[a-z][a-z0-9+.-]*://|data:", image_uri, re.IGNORECASE):
         raise Rejected(
             "uri_not_allowed",
@@ -104,19 +107,6 @@ def resolve_uri(image_uri: str, base_dir: Path) -> Path:
     if b"\x00" in encoded:
         raise Rejected("uri_not_allowed", "the path holds a NUL character")
     return base_dir / path
-
-
-def _path_of_file_uri(rest: str) -> str:
-    if rest.startswith("//"):
-        host, slash, path = rest[2:].partition("/")
-        if host.lower() not in ("", "localhost"):
-            raise Rejected(
-                "uri_not_allowed", f"expected file:/// with three slashes or file://localhost/, received host {host!r}"
-            )
-        rest = slash + path
-    if not rest.strip("/"):
-        raise Rejected("uri_not_allowed", "expected a file:// URI with a path, received one without")
-    return os.fsdecode(unquote_to_bytes(rest))
 
 
 def read_source(path: Path, *, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:

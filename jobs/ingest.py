@@ -114,7 +114,7 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     started = time.perf_counter()
     context = spark.sparkContext
     context.setJobDescription(f"ingest {config.ingest_date}: read the catalog")
-    catalog = read_catalog(spark, config.catalog, places=config.places, products=config.products)
+    catalog = read_catalog(spark, config.catalog, products=config.products)
     known = known_images(spark, config.places, config.ingest_date)
     changed = changed_rows(catalog, known, base=base_directory(config.catalog)).persist()
     context.setJobDescription(f"ingest {config.ingest_date}: compare the catalog with what is known")

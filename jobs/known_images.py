@@ -6,26 +6,26 @@ newest under `images/` and `catalog_rows/` what the catalog said of it; `jobs.sc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.config import Place, Places
+from jobs.file_frames import frame_of_files
 from jobs.schema import CATALOG_COLUMNS, CATALOG_ROWS, IMAGES, SEEN
 from jobs.shards import check_columns, ingest_date_of, partition_dates, shards, sound
 from jobs.sources import is_remote, look
-from jobs.stores import children, place, reading, uri
+from jobs.stores import reading
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
 
 _SOURCE = ("source_size_bytes", "source_mtime_ns", "source_version")
 _KNOWN = ("image_uri", "image_sha256", *_SOURCE, "reason", "ingest_date")
+_TASKS_A_CORE = 2
 _SAID = ("image_uri", "title", "category", "updated_at")
 _CHANGED = pa.schema(
     [pa.field(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS]
@@ -67,19 +67,15 @@ def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
     """
     from pyspark.sql import functions as f
     from pyspark.sql.pandas.types import from_arrow_schema
-    from pyspark.sql.types import StringType, StructField, StructType
 
     wanted = ["product_id", "image_no", "image_uri", "image_sha256", *_SOURCE]
+    tasks = _TASKS_A_CORE * spark.sparkContext.defaultParallelism
 
     def rows(root: Place, schema: pa.Schema, *more: str) -> DataFrame:
-        fields = [field for field in from_arrow_schema(schema) if field.name in (*wanted, "ingest_no", *more)]
-        types = StructType([*fields, StructField("ingest_date", StringType())])
-        files = [str(path) for path in children(root, "ingest_date=*")]
-        if not files:
-            return spark.createDataFrame([], types)
-        if not isinstance(root, Path):
-            return _read_from_store(spark, root, types, schema)
-        return spark.read.schema(types).option("basePath", str(root)).parquet(*files)
+        fields = [field for field in schema if field.name in (*wanted, "ingest_no", *more)]
+        kept = pa.schema([*fields, pa.field("ingest_date", pa.string())])
+        files = shards(root, partition_dates(root, date.min, date.max))
+        return frame_of_files(spark, files, _reader(kept), from_arrow_schema(kept), tasks=tasks)
 
     said = [name for name in _SAID if name not in wanted]
     stored = rows(places.images, IMAGES, *said).withColumn("read", f.lit(True)).withColumn("said", f.lit(True))
@@ -99,25 +95,18 @@ def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
     return newest.select("product_id", "image_no", *known, "said")
 
 
-def _read_from_store(spark: SparkSession, root: Place, types: StructType, source: pa.Schema) -> DataFrame:
-    """Read columns of the files of all ingest dates in tasks, by Python: Spark's own readers know no object store."""
-    files = shards(root, partition_dates(root, date.min, date.max))
-    names = [name for name in types.names if name != "ingest_date"]
-    schema = pa.schema([source.field(name) for name in names]).append(pa.field("ingest_date", pa.string()))
+def _reader(schema: pa.Schema) -> Callable[[Place], Iterator[pa.RecordBatch]]:
+    """Return the function that reads these columns of a file in a task; the last one is the date in its path."""
+    *names, _ingest_date = schema.names
+    stored = schema.remove(len(names))
 
-    def read(file: Any) -> pa.Table:
-        return pq.read_table(file, columns=names, schema=schema.remove(len(names)))
+    def read(shard: Place) -> Iterator[pa.RecordBatch]:
+        with sound(shard):
+            table = reading(shard, lambda file: pq.read_table(file, columns=names, schema=stored))
+        day = pa.array([ingest_date_of(shard).isoformat()] * len(table), pa.string())
+        yield from table.append_column("ingest_date", day).cast(schema).to_batches()
 
-    def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for text in (text for batch in batches for text in batch.column(0).to_pylist()):
-            shard = place(text)
-            with sound(shard):
-                table = reading(shard, read)
-            day = pa.array([ingest_date_of(shard).isoformat()] * len(table), pa.string())
-            yield from table.append_column("ingest_date", day).cast(schema).to_batches()
-
-    listed = spark.createDataFrame([(uri(path),) for path in files], "file string")
-    return listed.repartition(max(1, len(files))).mapInArrow(rows, types)
+    return read
 
 
 def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Place) -> DataFrame:

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from pydantic import Field, PlainValidator, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -71,13 +72,17 @@ class Settings(BaseSettings):
     http_total_seconds: float = Field(default=HttpLimits.total_seconds, gt=0)
     http_tries: int = Field(default=HttpLimits.tries, ge=1, le=20)
 
-    @field_validator("home")
+    @field_validator("home", "local_dir")
     @classmethod
-    def _readable_by_petastorm(cls, home: Place) -> Place:
-        """Refuse what Petastorm would read as part of a URL: it would then open another directory."""
-        if isinstance(home, Path) and set("#?;") & set(str(home.expanduser().absolute())):
-            raise ValueError(f"{home} has one of # ? ; in its path, which Petastorm cannot read; choose another place")
-        return home
+    def _taken_as_it_is(cls, directory: Place | None) -> Place | None:
+        """Refuse what Spark takes for two directories, and what would break the lines of its messages."""
+        text = str(directory.expanduser().absolute()) if isinstance(directory, Path) else ""
+        if "," in text or not text.isprintable():
+            raise ValueError(
+                f"{text!r} has a comma in its path, at which Spark would cut it, or a character that cannot be "
+                "printed; choose another directory"
+            )
+        return directory
 
     @field_validator("local_dir")
     @classmethod
@@ -109,7 +114,7 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """Return the product database's URL."""
-        return self.database_url or f"sqlite:///{self.embedded_database}"
+        return self.database_url or f"sqlite:///{quote(str(self.embedded_database))}"
 
     @property
     def embedded_database(self) -> Path:

@@ -8,22 +8,17 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote
 
-from jobs.config import RunFailed
-from jobs.shards import INGEST_AGAIN
+from jobs.config import RunFailed, UsageError
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 _LOGS = "the executors' logs say why"
 _KEPT = "what is finished is kept, and the same command goes on from there"
-_OURS = re.compile(r"^(?:jobs\.(?:config|store_faults)|models\.\w+)\.\w+: (.+)$", re.MULTILINE)
+_OURS = re.compile(r"^((?:jobs\.(?:config|store_faults)|models\.\w+|sql\.errors)\.\w+): (.+)$", re.MULTILINE)
 _PYTHON = re.compile(r"^((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Failed)): (.*)$", re.MULTILINE)
-_READING = r"Encountered error while reading file (?:file:/*(?=/))?(\S*{}\S*\.\w+)"
 _KNOWN = (
-    (_READING.format("/ingest_date=[^/]+/part-"), "{0} cannot be read, it is damaged; " + INGEST_AGAIN),
-    (_READING.format(""), "{0} cannot be read, it is damaged; write it again"),
     (r'Cannot run program "([^"]+)"', "an executor has no Python at {0}; set PYSPARK_PYTHON to one that it has"),
     (
         r"(PYTHON_VERSION_MISMATCH|different version.{0,40}than that in driver)",
@@ -55,10 +50,11 @@ _KNOWN = (
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn what Spark raises into RunFailed with one sentence; all that it said goes to the log, for debugging.
+    """Turn what Spark raises into an error of one sentence; all that it said goes to the log, for debugging.
 
     Raises:
-        RunFailed: Instead of Spark's own exceptions and those that it brings back from tasks.
+        UsageError: If a task found the call to be wrong, as when a catalog's file is damaged.
+        RunFailed: Instead of Spark's own exceptions and of all else that it brings back from tasks.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -67,7 +63,14 @@ def explained() -> Iterator[None]:
         yield
     except (Py4JError, PySparkException) as error:
         log.debug("Spark failed: %s", error, exc_info=error)
-        raise RunFailed(sentence(str(error))) from error
+        kind = UsageError if _kind(str(error)) == "jobs.config.UsageError" else RunFailed
+        raise kind(sentence(str(error))) from error
+
+
+def _kind(text: str) -> str:
+    """Return the full name of the error of ours that a task raised; empty where it was none of ours."""
+    ours = _OURS.findall(text)
+    return str(ours[-1][0]) if ours else ""
 
 
 def sentence(text: str) -> str:
@@ -78,11 +81,11 @@ def sentence(text: str) -> str:
     """
     ours = _OURS.findall(text)
     if ours:
-        return str(ours[-1])
+        return str(ours[-1][1])
     for pattern, meaning in _KNOWN:
         found = re.search(pattern, text, re.DOTALL)
         if found:
-            return meaning.format(unquote(found[1]))
+            return meaning.format(found[1])
     raised = _PYTHON.findall(text)
     first = ": ".join(raised[-1]) if raised else next(iter(text.strip().splitlines()), "no reason was given")
     return f"Spark gave up: {first[:300]}; {_KEPT}"

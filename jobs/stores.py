@@ -19,6 +19,7 @@ from typing import Any, TypeGuard, TypeVar
 from upath import UPath
 
 from jobs.config import Place, UsageError
+from jobs.file_uris import path_of_file_uri
 from jobs.store_faults import missing_bucket, persist, shown, tells_no_reason
 from jobs.temporary import own_directory
 from models.whole_files import write_whole
@@ -29,6 +30,7 @@ PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "hdfs": "pyarrow"}
 """What speaks to each kind of store."""
 
 _SPELLINGS = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
+_FILE = re.compile(r"\s*file:/", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Listings are asked for anew each time: another process may have written. botocore's own tries are few because
@@ -59,14 +61,20 @@ def place(text: str | Place) -> Place:
     """Return where a text points to: a path of this machine, or a place in a store.
 
     Raises:
-        UsageError: If it is a URI of something else, or what speaks to its store is not installed.
+        UsageError: If it is a URI of something else or of another machine's file, or what speaks to its store is not
+            installed.
         StoreError: If it is of a namenode that does not answer.
     """
     if not isinstance(text, str):
         return text
     match = _SCHEME.match(text.strip())
-    if match is None or match[1].lower() == "file":
-        return Path(text.strip()[7:] if match else text)
+    if _FILE.match(text):
+        try:
+            return Path(path_of_file_uri(text))
+        except ValueError as error:
+            raise UsageError(f"{shown(text)} is no place: {error}") from error
+    if match is None:
+        return Path(text)
     scheme = scheme_of(text)
     if not scheme:
         raise UsageError(f"{shown(text)} is of an unknown kind; expected a path or one of {', '.join(PACKAGES)}://")

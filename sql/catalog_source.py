@@ -47,7 +47,10 @@ class ProductMapping:
 
 @dataclass(frozen=True)
 class KeyRange:
-    """Products after `low` up to and with `high`, in the order of their database; None has no bound."""
+    """Products after `low` up to and with `high`, in the order of their database; None has no bound.
+
+    Rows without a key are in the range without `low`, whichever end of the table their database sorts them to.
+    """
 
     low: Any = None
     high: Any = None
@@ -81,27 +84,30 @@ class CatalogSource:
             raise ValueError(f"{parts} parts: expected at least 1.")
         key = self._columns["product_id"]
         with explained(self._engine), self._engine.connect() as connection:
-            rows = connection.execute(sa.select(sa.func.count()).select_from(self._table)).scalar_one()
+            rows = connection.execute(sa.select(sa.func.count(key))).scalar_one()
             step = -(-rows // parts) or 1
-            placed = sa.select(key.label("product"), sa.func.row_number().over(order_by=key).label("place")).subquery()
+            place = sa.func.row_number().over(order_by=key).label("place")
+            placed = sa.select(key.label("product"), place).where(key.is_not(None)).subquery()
             cut = sa.select(placed.c.product).where(placed.c.place % step == 0, placed.c.place < rows)
             bounds = connection.execute(cut.order_by(placed.c.place)).scalars().all()
         bounds = list(dict.fromkeys(bounds))
         return [KeyRange(low, high) for low, high in zip([None, *bounds], [*bounds, None], strict=True)]
 
-    def read(self, key_range: KeyRange) -> Iterator[tuple[Any, ...]]:
+    def read(self, key_range: KeyRange) -> Iterator[tuple[str | None, ...]]:
         """Stream the rows of a range.
 
         Yields:
-            Text, int, text, text, text, text in the order of `CATALOG_COLUMNS`; None where the table has no such column
-            or value, and 0 for an image_no that it has not.
+            Texts in the order of `CATALOG_COLUMNS`; None where the table has no such column or value, and "0" for an
+            image_no that it has not. Whether an image_no is a whole number is for the catalog's check to say: databases
+            round, or make 0 of a word.
         """
         key = self._columns["product_id"]
         statement = sa.select(*(self._expression(name) for name in CATALOG_COLUMNS)).order_by(key)
         if key_range.low is not None:
             statement = statement.where(key > key_range.low)
         if key_range.high is not None:
-            statement = statement.where(key <= key_range.high)
+            upto = key <= key_range.high
+            statement = statement.where(upto if key_range.low is not None else sa.or_(upto, key.is_(None)))
         with explained(self._engine), self._engine.connect() as connection:
             for row in connection.execute(statement.execution_options(yield_per=FETCH_ROWS)):
                 yield tuple(row)
@@ -119,9 +125,8 @@ class CatalogSource:
 
     def _expression(self, name: str) -> sa.ColumnElement[Any]:
         column = self._columns.get(name)
-        if name == "image_no":
-            return sa.literal(0) if column is None else sa.cast(sa.func.coalesce(column, 0), sa.Integer)
-        return sa.null() if column is None else sa.cast(column, sa.Text)
+        text = sa.null() if column is None else sa.cast(column, sa.Text)
+        return sa.func.coalesce(text, "0") if name == "image_no" else text
 
 
 def _reflect(engine: Engine, mapping: ProductMapping) -> sa.Table:

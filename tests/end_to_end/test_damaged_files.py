@@ -50,6 +50,22 @@ def only(directory: Path, pattern: str) -> Path:
     return found
 
 
+def test_a_catalog_whose_quotation_mark_is_not_closed_does_not_lose_rows_in_silence(
+    shelfwise: Shelfwise, shop: SmallShop, home: Path
+) -> None:
+    shop.add_many([f"p{number:02d}" for number in range(60)])
+    catalog = Path(shop.catalog)
+    lines = catalog.read_text().splitlines(keepends=True)
+    lines[11] = lines[11].rstrip("\r\n") + '"No 11\n'
+    catalog.write_text("".join(lines))
+    done = shelfwise("nightly", "--catalog", catalog, "--run-date", NIGHT_1)
+    assert done.code == 2
+    [sentence] = [line for line in done.err.splitlines() if line.startswith("shelfwise: ")]
+    assert f"catalog {catalog} ends inside of a quoted value of the row of lines 12 to 61; close each" in sentence
+    assert "Traceback" not in done.err
+    assert not (home / "images").exists()
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

@@ -153,6 +153,11 @@ def test_other_catalogs_in_a_store(
     assert done.code == 0, done.err
     assert done.json["images_stored"] == 1
     assert done.json["rejected_by_reason"] == {"missing": 1, "uri_not_allowed": 1}
+    (bucket / "cut #1.csv").write_bytes(text.getvalue().encode()[:-20] + b',"')
+    done = shelfwise("ingest", "--catalog", bucket / "cut #1.csv", "--run-date", NIGHT_2)
+    assert done.code == 2
+    assert f"catalog {bucket / 'cut #1.csv'} ends inside of a quoted value of line 5" in done.err
+    assert not (bucket / "home" / "catalogs").exists(), "a listing needs no file"
 
 
 @pytest.mark.parametrize(

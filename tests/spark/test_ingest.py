@@ -83,6 +83,16 @@ def test_an_unchanged_catalog_is_not_read_again(run: Ingest, shop: SmallShop, mo
     assert run.images(NEXT_DAY) == {}
 
 
+@pytest.mark.parametrize("name", ["home[12]", "{a,b}*", "2026-11-01T02:00:00", "_home", ".home", "a\\b%20#"])
+def test_what_is_known_is_found_in_a_home_of_whatever_name(spark: SparkSession, shop: SmallShop, name: str) -> None:
+    """Spark takes a path as a pattern, refuses a colon, and leaves hidden names out: the second night would not go."""
+    run = Ingest(spark, shop.directory.parent / name)
+    shop.add_many(["a", "b"])
+    run(shop.catalog)
+    summary = run(shop.catalog, NEXT_DAY)
+    assert (summary.images_unchanged, summary.images_stored, summary.source_bytes) == (2, 0, 0)
+
+
 def test_only_what_changed_is_stored_again(run: Ingest, shop: SmallShop) -> None:
     shop.add_many(["same", "touched", "changed"])
     run(shop.catalog)

@@ -13,13 +13,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import click
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from jobs import calls, catalog, cli, executors, nightly, predict, releases, spark
+from jobs import calls, cli, executors, nightly, predict, releases, spark
 from jobs.cli_options import workshop_of
 from jobs.cli_runs import nightly as nightly_command
-from jobs.config import Places, PredictConfig, RunConfig, SparkConfig
+from jobs.config import PredictConfig, RunConfig, SparkConfig
+from jobs.file_uris import path_of_file_uri
 from jobs.settings import Settings
 from jobs.shard_reports import PredictSummary
 from models.release import MANIFEST, SHIPPED
@@ -88,16 +91,15 @@ def refused(command: click.Command, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_full_disk_of_the_driver_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = Places(tmp_path)
-    places.scratch.mkdir()
-    (places.scratch / "catalog.parquet").symlink_to("/dev/full")
+    (tmp_path / "full.parquet").symlink_to("/dev/full")
+    table = pa.table({"product_id": ["p"]})
 
     @click.command()
-    def listing() -> None:
-        rows = (("p", number, "a.jpg", None, None, None) for number in range(10))
-        catalog._listed(SimpleNamespace(), rows, places)  # type: ignore[arg-type]
+    def writing() -> None:
+        with pq.ParquetWriter(tmp_path / "full.parquet", table.schema) as writer:  # its error names no file
+            writer.write_table(table)
 
-    sentence = refused(listing, monkeypatch, capsys)
+    sentence = refused(writing, monkeypatch, capsys)
     assert "TMPDIR cannot be written or read (No space left on device); free some space on its disk; what" in sentence
 
 
@@ -139,9 +141,13 @@ def test_the_code_that_was_sent_is_gone_with_its_session(tmp_path: Path, monkeyp
     monkeypatch.setattr(spark, "_started", lambda *_: session)
     monkeypatch.setattr(spark, "_spread", lambda *_: None)
     monkeypatch.setattr(executors, "first_task", lambda *_, **__: None)
-    with spark.spark_session(SparkConfig("local-cluster[1,1,1024]", "1g", tmp_path), name="test"):
-        assert zipfile.is_zipfile(sent[0])
-    assert not list(tmp_path.iterdir())
+    scratch = tmp_path / "home #1"
+    scratch.mkdir()
+    with spark.spark_session(SparkConfig("local-cluster[1,1,1024]", "1g", scratch), name="test"):
+        assert sent[0].startswith("file:///")
+        assert "#" not in sent[0], "Spark would take what follows for another name of the file"
+        assert zipfile.is_zipfile(path_of_file_uri(sent[0]))
+    assert not list(scratch.iterdir())
 
 
 def test_the_code_that_a_killed_process_unpacked_is_removed_by_the_next(tmp_path: Path) -> None:

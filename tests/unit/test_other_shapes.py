@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from jobs import publish, tuned
-from jobs.catalog_stores import catalog_tables
+from jobs import catalog, publish, tuned
 from jobs.config import Places, RunFailed, UsageError
 from jobs.ingest import partition
 from jobs.schema import CATALOG_ROWS, SEEN
@@ -47,7 +46,7 @@ def test_a_damaged_catalog_in_a_store(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "catalog.parquet").write_bytes(content)
     nothing: Any = None
     with pytest.raises(UsageError, match=r"catalog .*catalog.parquet cannot be read \(.*\); write it again"):
-        catalog_tables(nothing, [UPath(f"local://{tmp_path}/catalog.parquet")])
+        catalog._tables(nothing, [UPath(f"local://{tmp_path}/catalog.parquet")])
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,13 @@ print(predict_shard(write_images(config.places, 100), ColourPredictor(), RELEASE
     assert (done.returncode, done.stdout) == (0, "100\n"), done.stderr
 
 
+@pytest.mark.parametrize("name", ["home #1", "a?b;c", "100%25", "tab\there", "[1]{a}*:\\"])
+def test_a_shard_is_read_wherever_it_lies(tmp_path: Path, name: str) -> None:
+    """Petastorm takes URLs and opens what it finds in them, without decoding it."""
+    shard = write_images(Places(tmp_path / name), 5)
+    assert sum(map(len, read_shard(shard, side_px=32, batch_size=2, workers=1))) == 5
+
+
 def test_batches_are_never_larger_than_asked_for(config: PredictConfig) -> None:
     predictor = ColourPredictor()
     predict_shard(write_images(config.places, 150), predictor, RELEASE, config)

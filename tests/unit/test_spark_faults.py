@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+from pyspark.errors import PySparkException
 
 from jobs import spark
 from jobs.calls import again, arguments
@@ -14,9 +15,10 @@ from jobs.config import RunFailed, SparkConfig, UsageError
 from jobs.executors import judge
 from jobs.lookout import look_around
 from jobs.spark import cores_of_a_task, is_cluster
-from jobs.spark_faults import check_reachable, sentence
+from jobs.spark_faults import check_reachable, explained, sentence
 from jobs.store_faults import StoreDenied, StoreError
 from models.recipe import TrainingFailed
+from sql.errors import DatabaseError
 
 TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py", line 9, in main\n{}\n\n\tat java.base'
 
@@ -51,15 +53,6 @@ TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py",
             "An error occurred while calling None.org.apache.spark.sql.classic.SparkSession.\n"
             ": java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext.",
             "no executor could be started, as when a machine has no Java",
-        ),
-        (
-            "calling o9.count.\n: x [FAILED_READ_FILE.NO_HINT] Encountered error while reading file "
-            "file:///a%20b/images/ingest_date=2026-11-01/part-1.parquet.  SQLSTATE: KD001\n\tat java",
-            "/a b/images/ingest_date=2026-11-01/part-1.parquet cannot be read, it is damaged; delete that file and ing",
-        ),
-        (
-            "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:/shop.parquet.  SQLSTATE: KD001",
-            "/shop.parquet cannot be read, it is damaged; write it again",
         ),
         (TRACE.format("KeyError: 'colour'"), "Spark gave up: KeyError: 'colour'; what is finished is kept"),
         ("", "Spark gave up: no reason was given"),
@@ -121,7 +114,28 @@ def test_a_call_that_was_written_down_is_the_same_call(command: click.Command, g
     assert repeated.params == {**context.params, "run_id": "run-1", "release": "/releases/one"}
 
 
-@pytest.mark.parametrize("error", [RunFailed, StoreError, StoreDenied, TrainingFailed])
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("jobs.config.UsageError: c.csv has no JSON in line 3", UsageError),
+        ("jobs.config.RunFailed: c.csv has no JSON in line 3", RunFailed),
+        ("sql.errors.DatabaseError: c.csv has no JSON in line 3", RunFailed),
+        ("jobs.store_faults.StoreError: c.csv has no JSON in line 3", RunFailed),
+        (
+            "jobs.config.UsageError: another\n\nDuring handling of the above exception, another exception occurred:\n\n"
+            "jobs.store_faults.StoreError: c.csv has no JSON in line 3",
+            RunFailed,
+        ),
+    ],
+)
+def test_a_wrong_call_that_a_task_finds_is_no_failed_run_and_the_other_way_round(
+    said: str, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind, match=r"^c.csv has no JSON in line 3$"), explained():
+        raise PySparkException(TRACE.format(said))
+
+
+@pytest.mark.parametrize("error", [DatabaseError, RunFailed, StoreError, StoreDenied, TrainingFailed])
 def test_what_a_task_of_ours_raises_is_told_in_its_own_words(error: type[Exception]) -> None:
     raised = f"Traceback (most recent call last):\n  File ...\n{error.__module__}.{error.__name__}: the store is away\n"
     assert sentence(f"Job aborted: {raised}\n\tat org.apache.spark") == "the store is away"

@@ -13,7 +13,7 @@ from fsspec import get_filesystem_class
 from upath import UPath
 
 from jobs import store_faults
-from jobs.catalog_stores import walked
+from jobs.catalog_folders import walked
 from jobs.config import HttpLimits, Place
 from jobs.images import Rejected
 from jobs.sources import Source, SourceReader, in_store
