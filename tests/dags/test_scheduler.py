@@ -62,6 +62,15 @@ def test_a_night_without_a_date_stops_with_one_sentence(airflow: LocalAirflow) -
     assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
 
 
+def test_a_night_with_a_wrong_call_fails_at_its_first_attempt(airflow: LocalAirflow) -> None:
+    run = airflow.api.trigger(NIGHT, logical_date="2026-11-05", conf={"catalog": "/no/such/shop.csv"})
+    assert airflow.api.wait(NIGHT, run) == "failed"
+    (ingest,) = (task for task in airflow.api.tasks(NIGHT, run) if task["task_id"] == "ingest")
+    assert (ingest["state"], ingest["try_number"]) == ("failed", 1)
+    until(lambda: any("/no/such/shop.csv" in text and "at attempt 1" in text for text in airflow.alerts))
+    assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
+
+
 @pytest.mark.parametrize(
     "form",
     [
