@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import runpy
 import signal
 import sqlite3
 from datetime import date
@@ -17,7 +18,7 @@ from jobs.config import Places
 from sql.store import open_database
 from tests.conftest import CATEGORIES
 from tests.dags.airflow_api import Refused
-from tests.dags.conftest import NEW_EACH_NIGHT, NIGHTS, LocalAirflow, expected_rows, until
+from tests.dags.conftest import NEW_EACH_NIGHT, NIGHTS, ROOT, LocalAirflow, expected_rows, until
 from tests.labelled import write_labelled
 
 pytestmark = pytest.mark.timeout(1500)  # Spark starts a dozen times, and the machine may be busy
@@ -69,6 +70,20 @@ def test_a_night_with_a_wrong_call_fails_at_its_first_attempt(airflow: LocalAirf
     assert (ingest["state"], ingest["try_number"]) == ("failed", 1)
     until(lambda: any("/no/such/shop.csv" in text and "at attempt 1" in text for text in airflow.alerts))
     assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
+
+
+def test_a_catalog_that_is_named_at_a_later_start_replaces_the_one_that_was_there(airflow: LocalAirflow) -> None:
+    """What a start brings by itself, as its example, leaves the variable alone."""
+    furnish = runpy.run_path(str(ROOT / ".ci" / "local_airflow.py"))["furnish"]
+    port, variable = int(airflow.api.url.rpartition(":")[2]), "/variables/shelfwise_catalog"
+    first = airflow.api.call("GET", variable)["value"]
+    for catalog, told, holds in (
+        ("/example.csv", False, first),
+        ("/other.csv", True, "/other.csv"),
+        (first, True, first),
+    ):
+        assert furnish(port, airflow.api.password, catalog, told=told)
+        assert airflow.api.call("GET", variable)["value"] == holds
 
 
 @pytest.mark.parametrize(
