@@ -19,8 +19,8 @@ venv:
 demo: venv ## Tag a catalog of 2,000 articles over two nights and show what came out
 	@$(BIN)/shelfwise demo
 
-airflow: venv ## Start a local Airflow with the DAGs, until Ctrl-C; another port: make airflow PORT=8081
-	@$(BIN)/python .ci/local_airflow.py $(if $(PORT),--port $(PORT))
+airflow: venv ## Start a local Airflow with the DAGs, until Ctrl-C; also: make airflow PORT=8081 CATALOG=shop.csv
+	@$(BIN)/python .ci/local_airflow.py $(if $(PORT),--port $(PORT)) $(if $(CATALOG),--catalog "$(CATALOG)")
 
 test: venv ## Run all tests, two files at a time
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -1,10 +1,14 @@
 """A local Airflow with the DAGs of this clone, ready to click: what `make airflow` starts, until Ctrl-C.
 
-    .venv/bin/python .ci/local_airflow.py [--port 8080]
+    .venv/bin/python .ci/local_airflow.py [--port 8080] [--catalog shop.csv]
 
-Its home is `airflow/` in SHELFWISE_HOME (`.shelfwise` in the clone): airflow.cfg, metadata and logs, all readable by
+With a catalog its nights write to SHELFWISE_HOME (`.shelfwise` in the clone) and to the database that is set, as
+`shelfwise nightly` does. Without one they read an example and write to `example/home` in it, and neither what is there
+nor a database that is set is touched.
+
+Airflow's own home is `airflow/` in the one that the nights write to: airflow.cfg, metadata and logs, all readable by
 their owner only. With AIRFLOW_HOME set to it, `airflow` in another terminal talks to the same Airflow. Pools,
-connections and variables are made where they are missing and otherwise left as they are.
+connections and variables are made where they are missing and otherwise left as they are, but for a told catalog.
 """
 
 from __future__ import annotations
@@ -29,7 +33,10 @@ from types import FrameType
 from typing import Any
 
 import psutil
+from pydantic import ValidationError
 
+from jobs.local_nights import example_catalog, example_environment, named_catalog
+from jobs.settings import Settings
 from models.whole_files import in_place_of, write_whole
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -46,7 +53,6 @@ POOLS = {
 }
 USER = "admin"
 CATALOG = "shelfwise_catalog"
-EXAMPLE_PRODUCTS = 200
 START_SECONDS = 300
 STOP_SECONDS = 30
 
@@ -115,28 +121,20 @@ def airflow(*arguments: str) -> str:
     return done.stdout
 
 
-def example(state: Path) -> str | None:
-    """Return the catalog that the demo left; in an empty home, make one of 200 articles. None where work has begun."""
-    demo, own = state / "demo" / "catalog" / "catalog.csv", state / "example" / "catalog.csv"
-    for catalog in (demo, own):
-        if catalog.exists():
-            return str(catalog)
-    if (state / "images").exists() or (state / "shelfwise.db").exists() or os.environ.get("SHELFWISE_DATABASE_URL"):
-        return None
-    from jobs.demo import Shop
-    from models import fashion_mnist
-
+def example(usual: Path) -> str | None:
+    """Return the example's catalog, None without data, and let Airflow's processes have the example's environment."""
+    kept = example_environment(os.environ, usual)
+    os.environ.clear()
+    os.environ.update(kept)
     try:
-        articles = fashion_mnist.load("t10k", cache_dir=state / "downloads")
+        return str(example_catalog(usual))
     except (FileNotFoundError, ValueError) as error:
         print(f"No example catalog: {error}", flush=True)
         return None
-    Shop(own.parent, articles).open(EXAMPLE_PRODUCTS)
-    return str(own)
 
 
-def furnish(port: int, password: str, catalog: str | None) -> bool:
-    """Make what the DAGs ask for, where it is missing; what was changed stays. Return if there is a catalog."""
+def furnish(port: int, password: str, catalog: str | None, *, told: bool) -> bool:
+    """Make what the DAGs ask for, where it is missing; all but a told catalog stays. Return if there is a catalog."""
     # By the API: each command of Airflow's would take seconds to start.
     token = ask(port, "/auth/token", {"username": USER, "password": password})["access_token"]
 
@@ -151,18 +149,20 @@ def furnish(port: int, password: str, catalog: str | None) -> bool:
         make("pools", name, {"name": name, "slots": 1, "description": meaning})
     spark = {"connection_id": "spark_default", "conn_type": "spark"}
     make("connections", "spark_default", {**spark, "host": os.environ.get("SHELFWISE_MASTER", "local[*]")})
-    if catalog:
+    if catalog and told and there("variables", CATALOG):
+        ask(port, f"/api/v2/variables/{CATALOG}", {"key": CATALOG, "value": catalog}, token=token, method="PATCH")
+    elif catalog:
         make("variables", CATALOG, {"key": CATALOG, "value": catalog})
     return there("variables", CATALOG)
 
 
-def ask(port: int, path: str, document: dict[str, Any] | None = None, *, token: str = "") -> Any:
+def ask(port: int, path: str, document: Any = None, *, token: str = "", method: str | None = None) -> Any:
     """Ask the API, or tell it something; None stands for what is not there."""
     body = None if document is None else json.dumps(document).encode()
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers), timeout=60
+            urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers, method=method), timeout=60
         ) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
@@ -247,14 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start, say where, and stay until a signal."""
     parser = argparse.ArgumentParser(description="A local Airflow with the DAGs of this clone.")
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument(
-        "--catalog", help="What the nights read, unless the variable shelfwise_catalog is there already."
-    )
+    parser.add_argument("--catalog", help="What the nights read, to write to SHELFWISE_HOME; without it an example.")
     told = parser.parse_args(arguments)
-    state = Path(os.environ.get("SHELFWISE_HOME", CLONE / ".shelfwise")).expanduser().absolute()
-    home = state / "airflow"
-    os.environ |= {"AIRFLOW_HOME": str(home), "PATH": os.pathsep.join((str(BIN), os.environ.get("PATH", os.defpath)))}
-    running = Running(home)
+    running = None
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -265,33 +260,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not free(told.port):
             raise Failure(f"something listens on port {told.port} already; name another one with --port")
         os.umask(0o077)
+        usual = Settings().places.local_home
+        catalog = named_catalog(told.catalog) if told.catalog else example(usual)
+        home = Settings().places.local_home / "airflow"
+        path = os.pathsep.join((str(BIN), os.environ.get("PATH", os.defpath)))
+        os.environ |= {"AIRFLOW_HOME": str(home), "PATH": path, "PYTHONSAFEPATH": "1"}
         password = configure(home, told.port)
         print("Starting Airflow; it takes half a minute", flush=True)
         airflow("db", "migrate")
-        catalog = told.catalog or example(state)
+        running = Running(home)
         running.start("api-server")  # first: tasks that the scheduler starts talk to it at once
         wait_until_healthy(running, told.port, ["metadatabase"])
-        if not furnish(told.port, password, catalog):
+        if not furnish(told.port, password, catalog, told=bool(told.catalog)):
             os.environ.setdefault("AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE", "False")
-            print(
-                "No night is scheduled, as there is no variable shelfwise_catalog; set it and start again", flush=True
-            )
+            print("No night is scheduled, as there is no variable shelfwise_catalog; start with --catalog", flush=True)
         for name in ("dag-processor", "scheduler"):
             running.start(name)
         wait_until_healthy(running, told.port, ["scheduler", "dag_processor"])
         print(f"Airflow is at http://127.0.0.1:{told.port}/ for user {USER} with password {password}")
+        print(f"Its nights write to SHELFWISE_HOME={os.environ.get('SHELFWISE_HOME', usual)}")
         print(f"Another terminal: export AIRFLOW_HOME={home}    Stop: Ctrl-C", flush=True)
         while True:
             running.check()
             time.sleep(1)
-    except Failure as error:
+    except (Failure, ValidationError) as error:
         print(f"make airflow: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopping Airflow", flush=True)
         return 0
     finally:
-        running.stop()
+        if running:
+            running.stop()
 
 
 if __name__ == "__main__":

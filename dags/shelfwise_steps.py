@@ -2,7 +2,8 @@
 
 What Airflow is asked for; everything but `spark_default` may be missing:
 
-- connection `spark_default`: where Spark runs: `local[*]`, `spark://...`, `yarn`, `k8s://...`.
+- connection `spark_default`: where Spark runs: `local[*]`, `spark://...`, `yarn`, or, with Airflow's provider
+  `cncf.kubernetes` installed, `k8s://...`.
 - connection `shelfwise_db`: the product database and its password. It reaches a job by its process's environment and
   stands in no rendered field. In deploy mode `cluster` the cluster's own secrets have to set SHELFWISE_DATABASE_URL.
 - connection `shelfwise_alerts`: type http; `{"text": ...}` is posted there when a task fails or a night is late. The
@@ -20,6 +21,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import Asset, BaseOperator, Connection, Variable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow.sdk.log import mask_secret
+from shelfwise_figures import figures_of
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,11 @@ LOG_CONFIG = "-Dlog4j2.configurationFile=" + (Path(__file__).parents[1] / "jobs"
 _SUBMITTED = Path(__file__).parents[1] / "jobs" / "submit" / "shelfwise_job.py"
 APPLICATION = f"{{{{ var.value.get('shelfwise_application', '{_SUBMITTED}') }}}}"
 WRONG_CALL = 2
+CALLED_WRONGLY = re.compile(
+    rf"(?:Error code is:|Kubernetes spark exit code is:|User application exited with status) {WRONG_CALL}\b"
+)
+"""How a failed submission says that the job ended so: Airflow's words with the exit code of spark-submit, which is the
+job's in deploy mode `client`, and with that of a driver's pod; YARN's own words of a driver there."""
 
 
 def tell_failure(context: Any) -> None:
@@ -106,60 +114,34 @@ NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 """What the names of releases and categories look like, for a form."""
 
 
-def figures_of(evaluation: Any) -> str:
-    """Return what `shelfwise evaluate --compare` found, in Markdown, for whoever decides between two releases."""
-    pair, left_out = evaluation["comparison"], evaluation["comparison"]["left_out"]
-    shown = [side for side in ("first", "second") if pair[side] in pair["accuracy"]]
-    called = {"first": f"{pair['first']} (in use)", "second": f"{pair['second']} (new)"}
-    text = f"| release | accuracy on {evaluation['part']} products | right where the other is wrong |\n"
-    text += "| --- | --- | --- |\n"
-    for side in shown:
-        text += f"| {called[side]} | {pair['accuracy'][pair[side]]:.4f} | {pair.get(f'only_{side}', '-')} |\n"
-    text += "\n| release | published automatically | right of these | calibration error |\n| --- | --- | --- | --- |\n"
-    for side in shown:
-        auto, error = pair["automatic"][pair[side]], pair["calibration_error"][pair[side]]
-        right = "-" if auto["precision"] is None else f"{auto['precision']:.4f}"
-        text += f"| {called[side]} | {auto['share']:.4f} | {right} | {error:.4f} |\n"
-    if "reason" in pair:
-        text += f"\nThere is no comparison: {pair['reason']}.\n"
-    else:
-        text += f"\nA difference like this or a larger one comes by chance with probability {pair['p_value']:.3g}.\n"
-    if evaluation["leave_out"]:
-        text += f"\nMeasured without {_named(evaluation['leave_out'], len(evaluation['leave_out']))}.\n"
-    if left_out["products"]:
-        unknown = f"{pair['second']} does not know" if "reason" in pair else "not both releases know"
-        text += f"\nProducts left out, as {unknown} their categories: {left_out['products']} "
-        text += f"({_named(left_out['named'], left_out['categories'])}).\n"
-    return text
-
-
-def _named(names: Sequence[str], count: int) -> str:
-    """Return the first of so many categories as Markdown that means nothing else, whatever a catalog calls them."""
-    shown = [f"`{' '.join(name.replace('`', ' ').split())[:60]}`" for name in names[:10]]
-    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")
-
-
 MACROS = {"night_of": night_of, "catalog_of": catalog_of, "figures_of": figures_of}
 
 
 class SparkStep(SparkSubmitOperator):
     """A command of shelfwise, started by spark-submit where the connection says.
 
-    Where it writes to the product database (`outlets`), the asset's event tells what the run's row says.
+    Where it writes to the product database (`outlets`), the asset's event tells what the run's row says. A call that is
+    wrong fails at once and is not tried again. A task that is run again submits again, also on YARN in deploy mode
+    `cluster`: two jobs do no harm.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "shelfwise_run")
 
     def __init__(self, *, shelfwise_run: str = "", conf: dict[str, str] | None = None, **options: Any) -> None:
         conf = {"spark.driver.extraJavaOptions": LOG_CONFIG, **(conf or {})}
-        super().__init__(**{"application": APPLICATION, "conf": conf, **options})
+        super().__init__(**{"application": APPLICATION, "conf": conf, "durable": False, **options})
         self.shelfwise_run = shelfwise_run
 
     def execute(self, context: Any) -> dict[str, Any] | None:  # type: ignore[override]
         """Submit, wait, and return what the product database says of the run."""
         with job_environment() as environment:
             self.conf = {"spark.driver.memory": environment.get("SHELFWISE_DRIVER_MEMORY", "2g"), **(self.conf or {})}
-            super().execute(context)
+            try:
+                super().execute(context)
+            except (AirflowException, RuntimeError) as error:
+                if CALLED_WRONGLY.search(str(error)):
+                    raise AirflowFailException(str(error)) from error
+                raise
         if not self.shelfwise_run:
             return None
         row = run_summary(self.shelfwise_run)

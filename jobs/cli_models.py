@@ -216,7 +216,7 @@ def finetune(as_json: bool, **options: Any) -> None:
 def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:
     """Write labelled products as arrays, to train from elsewhere.
 
-    `python -m models.train_arrays` trains from the file on any backend of Keras, without Spark.
+    `python -P -m models.train_arrays` trains from the file on any backend of Keras, without Spark.
 
     \b
     Example:

@@ -1,7 +1,7 @@
 """Two nights over a real catalog, from nothing: what a new user runs first.
 
     shelfwise demo
-    python -m jobs.demo articles
+    python -P -m jobs.demo articles
 
 Night one tags 2,000 of Fashion-MNIST's test articles, which the shipped release has never seen. Then 20 images change,
 50 products arrive and 5 files are broken, and night two shows that only these are touched.

@@ -179,7 +179,7 @@ class _Helper:
         path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)  # code that Spark has sent is in it
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", "-c", program, str(theirs.fileno())],
+                [sys.executable, "-P", "-X", "faulthandler", "-c", program, str(theirs.fileno())],
                 env={**os.environ, "PYTHONPATH": path},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -129,6 +129,8 @@ def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> 
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
         "spark.task.cpus": str(task_cpus),
         "spark.ui.showConsoleProgress": "false",
+        # Spark starts them with -m: Python would look for every module in the working directory first.
+        "spark.executorEnv.PYTHONSAFEPATH": "1",
     }
     if is_cluster(master):
         options["spark.executor.cores"] = str(cores_of_a_task(master, config.executor_cores))

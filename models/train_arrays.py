@@ -1,7 +1,9 @@
 """Train one network from decoded arrays: on an accelerator, with neither Spark nor TensorFlow installed.
 
-    KERAS_BACKEND=jax python -m models.train_arrays --arrays shop.npz --network xception --input-px 299 \
-        --start-from xception.weights.h5 --work-dir training --output xception.keras
+    PYTHONPATH=CLONE KERAS_BACKEND=jax python -P -m models.train_arrays --arrays shop.npz --network xception \
+        --input-px 299 --start-from xception.weights.h5 --work-dir training --output xception.keras
+
+CLONE is the clone's directory. With `-P` no file of the working directory, whichever it is, passes for a library.
 
 Reads an .npz file with `squares` (uint8, count x side x side x 3, RGB), `labels` (indices), `held_out_squares` and
 `held_out_labels`, as `shelfwise export-arrays` writes it. Writes the best epoch's network: a .keras file, of which

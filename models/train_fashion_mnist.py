@@ -1,11 +1,12 @@
 """Train the shipped release on Fashion-MNIST's 60,000 training articles, or go on from a release of them.
 
-    python -m models.train_fashion_mnist --release-id articles-1 --work-dir /tmp/training \
+    python -P -m models.train_fashion_mnist --release-id articles-1 --work-dir /tmp/training \
         --start-from xception=xception_imagenet_notop.weights.h5 --output /tmp/articles-1
-    KERAS_BACKEND=jax python -m models.train_fashion_mnist --release-id articles-2 --work-dir /tmp/training-2 \
+    KERAS_BACKEND=jax python -P -m models.train_fashion_mnist --release-id articles-2 --work-dir /tmp/training-2 \
         --start-from models/releases/fashion-mnist-5 --epochs 20 --output /tmp/articles-2
 
-The shipped release's own command is in its model card; `models.lite0` makes the start of its EfficientNetB0.
+The shipped release's own command is in its model card; `models.lite0` makes the start of its EfficientNetB0. With `-P`
+no file of the working directory passes for a library; where the clone is not installed, PYTHONPATH has to name it.
 
 Runs on any backend of Keras, without Spark. Every epoch leaves a checkpoint in the work directory, and the same command
 goes on from the last one. Calls with `--network` train the networks beside each other in one work directory; the call

@@ -39,6 +39,7 @@ SLOW_FIRST = (
     "cluster/test_faults.py",
     "dags/test_dag_runs.py",
     "end_to_end/test_object_store.py",
+    "end_to_end/test_readme.py",
     "cluster/test_clusters.py",
     "end_to_end/test_nights.py",
     "sql/test_kills.py",

@@ -17,6 +17,7 @@ from jobs.config import Places
 from jobs.spark import spark_session
 from tests.cluster.shards import spark_config
 from tests.conftest import SmallShop
+from tests.foreign_files import MODULES, PACKAGES, in_the_way, ran
 from tests.standalone import ROOT, SPARK_HOME, Standalone
 
 pytestmark = pytest.mark.timeout(600)
@@ -91,7 +92,9 @@ def test_the_standalone_line_runs_a_night_with_the_code_as_a_wheel(
         "SHELFWISE_HOME": str(tmp_path / "home"),
         "SHELFWISE_RELEASE_DIR": str(tiny_release),
     }
-    done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    directory = in_the_way(tmp_path / "project", MODULES + PACKAGES)
+    done = subprocess.run(line, env=environment, cwd=directory, capture_output=True, text=True)
+    assert ran(directory) == []
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["state"], told["predict"]["images"]) == ("published", 6)
@@ -100,16 +103,17 @@ def test_the_standalone_line_runs_a_night_with_the_code_as_a_wheel(
 def test_a_cluster_that_has_nothing_of_the_project_gets_its_code_from_the_driver(
     bare_cluster: Standalone, places: Places
 ) -> None:
-    def look(_: int) -> tuple[str, str]:  # defined here, so that it travels whole and needs no module of these tests
+    def look(_: int) -> tuple[str, str, bool]:  # defined here: so it travels whole and needs no module of these tests
         import jobs.stores
         from models.program import program_version
 
-        return Path(jobs.stores.__file__).parents[1].name, program_version()
+        return Path(jobs.stores.__file__).parents[1].name, program_version(), sys.flags.safe_path
 
     with spark_session(spark_config(places, bare_cluster.url), name="test") as spark:
-        [(archive, version)] = spark.sparkContext.parallelize([0], 1).map(look).collect()
+        [(archive, version, safe)] = spark.sparkContext.parallelize([0], 1).map(look).collect()
     assert re.fullmatch(r"shelfwise-.*\.zip", archive)
     assert version == "", "and no package is installed there"
+    assert safe, "where an executor starts is no place for libraries"
 
 
 def test_the_image_installs_what_the_clone_does() -> None:

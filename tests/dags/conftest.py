@@ -171,24 +171,22 @@ def listener(heard: list[str]) -> Iterator[int]:
         server.server_close()
 
 
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator[LocalAirflow]:
-    """Start what `make airflow` starts; afterwards stop it as Ctrl-C does."""
-    place, port = tmp_path_factory.mktemp("airflow"), free_port()
-    home, alerts = place / "home", list[str]()
-    shutil.copytree(release.parent / "tiny-2", home / "releases" / "tiny-2")
-    environment = jobs_environment(home, release)
-    command = [sys.executable, str(ROOT / ".ci" / "local_airflow.py"), "--port", str(port)]
-    with listener(alerts) as heard_at:
-        target = {"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": heard_at, "password": "hook"}
-        environment["AIRFLOW_CONN_SHELFWISE_ALERTS"] = json.dumps(target)
-        process = subprocess.Popen(
-            [*command, "--catalog", make_catalogs(place / "shop")],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=place,
-        )
+@contextmanager
+def started_airflow(
+    environment: dict[str, str], place: Path, *options: str
+) -> Iterator[tuple[AirflowApi, subprocess.Popen[str]]]:
+    """Start what `make airflow` starts, wait until it knows the DAGs, and stop it as Ctrl-C does.
+
+    Args:
+        environment: Of its processes, with SHELFWISE_HOME.
+        place: Where a user would stand.
+        options: Of `.ci/local_airflow.py`, beside a port.
+
+    Yields:
+        Its API, and its process.
+    """
+    command = [sys.executable, str(ROOT / ".ci" / "local_airflow.py"), "--port", str(free_port()), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=place) as process:
         assert process.stdout
         try:
             told = ""
@@ -198,9 +196,24 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator
                     break
             found = re.search(r"Airflow is at (http://127.0.0.1:\d+)/ for user (\S+) with password (\S+)", told)
             assert found, told
-            running = LocalAirflow(AirflowApi(*found.groups()), home, environment, process, alerts)
-            until(lambda: running.api.call("GET", "/dags")["total_entries"] == 3)
-            yield running
+            api = AirflowApi(*found.groups())
+            until(lambda: api.call("GET", "/dags")["total_entries"] == 3)
+            yield api, process
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=120)
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator[LocalAirflow]:
+    """What `make airflow` starts for nights that read a catalog each."""
+    place = tmp_path_factory.mktemp("airflow")
+    home, alerts = place / "home", list[str]()
+    shutil.copytree(release.parent / "tiny-2", home / "releases" / "tiny-2")
+    environment = jobs_environment(home, release)
+    with listener(alerts) as heard_at:
+        target = {"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": heard_at, "password": "hook"}
+        environment["AIRFLOW_CONN_SHELFWISE_ALERTS"] = json.dumps(target)
+        catalogs = make_catalogs(place / "shop")
+        with started_airflow(environment, place, "--catalog", catalogs) as (api, process):
+            yield LocalAirflow(api, home, environment, process, alerts)

@@ -1,6 +1,6 @@
 """Takes a picture of the graph of the newest finished night of a running local Airflow, as the README shows it.
 
-AIRFLOW_HOME=.shelfwise/airflow python -m tests.dags.picture dags/finished_night.png
+AIRFLOW_HOME=.shelfwise/example/home/airflow python -m tests.dags.picture dags/finished_night.png
 """
 
 from __future__ import annotations

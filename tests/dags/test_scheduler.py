@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import runpy
 import signal
 import sqlite3
 from datetime import date
@@ -17,7 +18,7 @@ from jobs.config import Places
 from sql.store import open_database
 from tests.conftest import CATEGORIES
 from tests.dags.airflow_api import Refused
-from tests.dags.conftest import NEW_EACH_NIGHT, NIGHTS, LocalAirflow, expected_rows, until
+from tests.dags.conftest import NEW_EACH_NIGHT, NIGHTS, ROOT, LocalAirflow, expected_rows, until
 from tests.labelled import write_labelled
 
 pytestmark = pytest.mark.timeout(1500)  # Spark starts a dozen times, and the machine may be busy
@@ -62,6 +63,29 @@ def test_a_night_without_a_date_stops_with_one_sentence(airflow: LocalAirflow) -
     assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
 
 
+def test_a_night_with_a_wrong_call_fails_at_its_first_attempt(airflow: LocalAirflow) -> None:
+    run = airflow.api.trigger(NIGHT, logical_date="2026-11-05", conf={"catalog": "/no/such/shop.csv"})
+    assert airflow.api.wait(NIGHT, run) == "failed"
+    (ingest,) = (task for task in airflow.api.tasks(NIGHT, run) if task["task_id"] == "ingest")
+    assert (ingest["state"], ingest["try_number"]) == ("failed", 1)
+    until(lambda: any("/no/such/shop.csv" in text and "at attempt 1" in text for text in airflow.alerts))
+    assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
+
+
+def test_a_catalog_that_is_named_at_a_later_start_replaces_the_one_that_was_there(airflow: LocalAirflow) -> None:
+    """What a start brings by itself, as its example, leaves the variable alone."""
+    furnish = runpy.run_path(str(ROOT / ".ci" / "local_airflow.py"))["furnish"]
+    port, variable = int(airflow.api.url.rpartition(":")[2]), "/variables/shelfwise_catalog"
+    first = airflow.api.call("GET", variable)["value"]
+    for catalog, told, holds in (
+        ("/example.csv", False, first),
+        ("/other.csv", True, "/other.csv"),
+        (first, True, first),
+    ):
+        assert furnish(port, airflow.api.password, catalog, told=told)
+        assert airflow.api.call("GET", variable)["value"] == holds
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -87,7 +111,7 @@ def test_the_first_task_of_a_backfill_checks_the_call(airflow: LocalAirflow) -> 
         "is in the future": {"from": NIGHTS[0], "to": "2226-11-01"},
     }
     runs = {sentence: airflow.api.trigger(BACKFILL, conf=form) for sentence, form in calls.items()}
-    dry = airflow.api.trigger(BACKFILL, conf={**RANGE, "dry_run": True, "release": "tiny-2"})
+    dry = airflow.api.trigger(BACKFILL, conf={**RANGE, "dry_run": True})
     for sentence, run in runs.items():
         assert airflow.api.wait(BACKFILL, run) == "failed"
         (plan,) = (task for task in airflow.api.tasks(BACKFILL, run) if task["task_id"] == "plan")
@@ -97,7 +121,7 @@ def test_the_first_task_of_a_backfill_checks_the_call(airflow: LocalAirflow) -> 
     path = f"/dags/{BACKFILL}/dagRuns/{dry}/taskInstances/plan/xcomEntries/return_value?deserialize=true"
     plan = airflow.api.call("GET", path)["value"]
     assert plan["images_by_date"] == dict.fromkeys(NIGHTS[1:3], NEW_EACH_NIGHT)
-    assert "estimated_seconds" in plan
+    assert plan["estimated_seconds"] > 0, "the nights, whose steps are tasks, say how long an image took"
     assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
 
 

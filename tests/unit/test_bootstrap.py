@@ -6,11 +6,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+
+from tests.foreign_files import MODULES, in_the_way, ran
 
 SCRIPT = Path(__file__).parents[2] / ".ci" / "venv"
 TOOLS = ("cat", "cksum", "cp", "date", "dirname", "grep", "id", "mkdir", "mv", "rm", "sed", "sh", "uname")
@@ -54,8 +58,12 @@ class Machine:
         self._stub(path, PYTHON.format(version=version, without_venv=without_venv, place=path, log=self.log))
 
     def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run_in(None, environment)
+
+    def run_in(self, cwd: Path | None, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.clone / ".ci" / "venv"],
+            cwd=cwd,
             env={"PATH": str(self.bin), **environment},
             capture_output=True,
             text=True,
@@ -155,6 +163,18 @@ class TestWhatIsMissing:
 
     def test_both_are_told_at_once(self, machine: Machine) -> None:
         assert_refused(machine, f"{NEEDS_JAVA} found none", f"{NEEDS_PYTHON} found none")
+
+
+def test_files_of_the_working_directory_that_are_called_as_libraries_are_not_run(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.java("17.0.1")
+    directory = in_the_way(tmp_path / "project", MODULES)
+    real = {"PYTHON": sys.executable, "PIP_NO_INDEX": "1"}  # what its pip is asked for fails in the end
+    done = machine.run_in(directory, real)
+    assert ran(directory) == []
+    assert done.stdout.startswith("Installing 1 packages into .venv with Python 3."), done.stderr
+    assert (machine.clone / ".venv" / "bin" / "pip").exists()
 
 
 class TestWhatIsInstalled:
