@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from jobs.config import RunFailed, UsageError
 from jobs.training_data import DatasetBatches
 from jobs.training_set import Selection, training_set
-from models.recipe import Batch
 from models.spec import Images
+from models.training.recipe import Batch
 from models.whole_files import in_place_of
 
 

@@ -29,7 +29,7 @@ from jobs.image_batches import ImageBatch, decode_frame
 from jobs.schema import KEY_COLUMNS
 from jobs.shards import check_columns, sound
 from jobs.timed_files import timed_files, url_of
-from models.inputs import decode_square
+from models.networks.inputs import decode_square
 from models.spec import Images
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from jobs.config import PredictConfig
 from models.release import Release
 
 if TYPE_CHECKING:
-    from models.devices import Device
-    from models.predictor import Precision
+    from models.serving.devices import Device
+    from models.serving.predictor import Precision
+    from models.serving.tuning import Tuning
     from models.spec import Images, Predictor
-    from models.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ def fit(config: PredictConfig, shard: Path | None, release: Release, directory: 
         directory: Where it is.
         found: The device.
     """
-    from models.predictor import EnsemblePredictor
-    from models.tuning import Tuning, find_batch_size
+    from models.serving.predictor import EnsemblePredictor
+    from models.serving.tuning import Tuning, find_batch_size
 
     computing, seen = config.computing, 0
     known = computing.tuned.get(found.name) if found.accelerator and computing.precision == "auto" else None
@@ -77,8 +77,8 @@ def _in_best_precision(
     Returns:
         The networks, their precision, and on how many images half precision was tried.
     """
-    from models.predictor import EnsemblePredictor
-    from models.tuning import FEWEST_IMAGES, agrees
+    from models.serving.predictor import EnsemblePredictor
+    from models.serving.tuning import FEWEST_IMAGES, agrees
 
     full, computing = EnsemblePredictor(release, directory), config.computing
     if shard is None or computing.precision == "float32" or (computing.precision == "auto" and not accelerator):

@@ -22,10 +22,10 @@ from jobs.config import UsageError
 from jobs.labels import LabelledImage, data_sha256
 from jobs.measure import EvaluateConfig, Measured, known_to, left_out, measure, named
 from jobs.named import such_as
-from models.calibration import calibration_error
-from models.decision import ancestors
-from models.levels import Level
-from models.metrics import mcnemar, quality, reliability, risk_coverage
+from models.answers.calibration import calibration_error
+from models.answers.decision import ancestors
+from models.answers.levels import Level
+from models.answers.metrics import mcnemar, quality, reliability, risk_coverage
 from models.release import Release
 from models.spec import Predictor
 

@@ -25,13 +25,13 @@ from jobs.release_copies import check_new, release_written, share
 from jobs.release_making import Promise, finished_release, tell_what_stays_shut
 from jobs.training_data import DatasetBatches
 from jobs.training_set import Begun, Selection, TrainingSet, begin, begun_with, training_set
-from models.checkpoints import AnotherTask, alone
-from models.environment import prepare_environment, quiet_start
+from models.networks.weights import save_half
 from models.program import program_version
-from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
+from models.serving.environment import prepare_environment, quiet_start
 from models.spec import NetworkSpec
-from models.weights import save_half
+from models.training.checkpoints import AnotherTask, alone
+from models.training.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ class NetworkPlan:
     """One network of the release to be made.
 
     Attributes:
-        architecture: A key of `models.registry.ARCHITECTURES`.
+        architecture: A key of `models.networks.registry.ARCHITECTURES`.
         input_px: Side of its input, in pixels.
-        start: See `models.starts.fill`.
+        start: See `models.training.starts.fill`.
         recipe: How it is trained.
         alias: What `start` was found by, if it was one: when a training goes on it may stand for another release.
     """
@@ -120,7 +120,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     tell_what_stays_shut(learned_from.sides["validation"], learned_from.category_ids, config.promise)
     prepare_environment()
     with quiet_start():
-        from models.training import start_backend
+        from models.training.loop import start_backend
 
         start_backend()
     to_train = [_to_train(config, plan, learned_from) for plan in config.networks]
@@ -171,7 +171,7 @@ def _summary(config: FinetuneConfig, release: Release) -> dict[str, Any]:
 
 def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingSet) -> tuple[Task, DatasetBatches]:
     """Return what a network has to learn, and the images."""
-    from models.starts import range_of
+    from models.training.starts import range_of
 
     sides, ids = learned_from.sides, learned_from.category_ids
     try:
@@ -197,7 +197,7 @@ def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingS
 
 def _refuse_early(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
     """See before any network is trained that each can be: its start fits, and its checkpoint is of this task."""
-    from models.training import refuse_start
+    from models.training.loop import refuse_start
 
     begun = {path.parent.name for path in config.work_dir.glob(f"*/{CHECKPOINT}")}
     left_out = begun - {plan.architecture for plan in config.networks}
@@ -217,7 +217,7 @@ def _refuse_early(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
 
 def _start(plan: NetworkPlan, task: Task) -> Callable[[Any], None]:
     """Return what gives a new network the weights that it starts from."""
-    from models.starts import fill
+    from models.training.starts import fill
 
     ids, version = task.category_ids, task.taxonomy_version
     return partial(fill, network=task.network, start=plan.start, category_ids=ids, taxonomy_version=version)
@@ -227,7 +227,7 @@ def _trained(
     config: FinetuneConfig, plan: NetworkPlan, task: Task, data: DatasetBatches, watch: Callable[[str], Watch | None]
 ) -> tuple[NetworkSpec, Path, dict[str, Any]]:
     """Train one network, leave its weights in the work directory, and return what is told of its making."""
-    from models.training import train
+    from models.training.loop import train
 
     name = plan.architecture
     draw = partial(loss_curves, config.work_dir / f"{name}-curves.png", title=f"{name}: loss")

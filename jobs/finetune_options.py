@@ -14,8 +14,8 @@ from jobs.release_making import Promise
 from jobs.releases import in_use
 from jobs.settings import Settings
 from jobs.training_set import Selection
-from models.recipe import IMAGENET, NOTHING, Recipe
-from models.registry import ARCHITECTURES, INPUT_PX
+from models.networks.registry import ARCHITECTURES, INPUT_PX
+from models.training.recipe import IMAGENET, NOTHING, Recipe
 
 log = logging.getLogger(__name__)
 

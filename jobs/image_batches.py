@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.schema import KEY_COLUMNS
-from models.inputs import decode_square
+from models.networks.inputs import decode_square
 from models.spec import Images
 
 OPTIONAL_COLUMNS = ("title", "category", "updated_at")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jobs.config import RunFailed
-from models.faults import DeviceLost, fault_of
+from models.serving.faults import DeviceLost, fault_of
 from models.spec import Images, Predictions, Predictor
 
 if TYPE_CHECKING:

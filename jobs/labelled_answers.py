@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jobs.config import Place, Places, RunFailed
 from jobs.labels import LabelledImage
 from jobs.shard_copies import kept_copy
-from models.faults import fault_of
+from models.serving.faults import fault_of
 from models.spec import Images, Predictions, Predictor, Probabilities
 
 Key = tuple[str, int, str]

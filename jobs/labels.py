@@ -23,7 +23,7 @@ from datetime import date, timedelta
 from jobs.config import Place, Places, UsageError
 from jobs.named import counted, leaving_out, listed, quoted, such_as
 from jobs.shards import columns_of, ingest_date_of, partition_dates, shards
-from models.decision import ancestors
+from models.answers.decision import ancestors
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from jobs.config import Places, UsageError
 from jobs.labelled_answers import CONFIDENCES, Answered, refuse_none, whole_products
 from jobs.labels import LabelledImage, check_labels, labelled_images
-from models.calibration import combine
-from models.decision import Answer, ancestors
-from models.levels import Level, depths, joined, look
-from models.products import answer_of_product, by_product, distributions
+from models.answers.calibration import combine
+from models.answers.decision import Answer, ancestors
+from models.answers.levels import Level, depths, joined, look
+from models.answers.products import answer_of_product, by_product, distributions
 from models.release import Release
 from models.spec import Predictor, Probabilities
 

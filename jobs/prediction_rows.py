@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jobs.inference import Answer
-from models.decision import DIGITS
-from models.products import answer_of_image, best
+from models.answers.decision import DIGITS
+from models.answers.products import answer_of_image, best
 from models.release import Release
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from models.recipe import Watch
+from models.training.recipe import Watch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

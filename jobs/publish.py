@@ -24,8 +24,8 @@ from jobs.predict import finished, prediction_file
 from jobs.selection import of_run
 from jobs.shards import PREDICT_AGAIN, check_columns, ingest_date_of, shards, sound, whole_table
 from jobs.stores import modified_at, on_disk
-from models.decision import Policy
-from models.products import answer_of_images
+from models.answers.decision import Policy
+from models.answers.products import answer_of_images
 from models.release import Release
 from models.spec import MAX_NAME_CHARACTERS
 from sql.records import (

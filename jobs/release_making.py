@@ -19,10 +19,10 @@ from jobs.labelled_answers import CONFIDENCES, answered, refuse_none
 from jobs.labels import LabelledImage, check_labels, data_sha256
 from jobs.measure import EvaluateConfig, known_to, left_out, measure, named
 from jobs.release_copies import check_new, release_written
+from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
 from models.card import NAME, model_card
 from models.release import Release, load_release, save_release
-from models.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def finished_release(
     Returns:
         The release, and its documents.
     """
-    from models.predictor import EnsemblePredictor
+    from models.serving.predictor import EnsemblePredictor
 
     place = scratch / "draft"
     shutil.rmtree(place, ignore_errors=True)
@@ -165,7 +165,7 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
             label is none of the release's.
         RunFailed: If the release cannot be written; none is left then.
     """
-    from models.environment import prepare_environment, quiet_start
+    from models.serving.environment import prepare_environment, quiet_start
 
     check_new(told.target, told.reading.places)
     before = load_release(told.source)
@@ -193,7 +193,7 @@ def recalibrate(told: Calibration) -> dict[str, Any]:
     weights = {network.architecture: told.source / network.weights_file for network in before.networks}
     prepare_environment()
     with quiet_start():
-        from models.training import start_backend
+        from models.training.loop import start_backend
 
         start_backend()
     with release_written(draft.release_id):

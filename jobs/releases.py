@@ -19,13 +19,13 @@ from jobs.config import ALIASES, UsageError
 from jobs.publish import manifest_of, release_record
 from jobs.release_copies import check_new, check_same, local_release, release_written, share, stored_releases
 from jobs.settings import Settings
+from models.answers.decision import above_others
 from models.card import NAME, model_card
-from models.decision import above_others
-from models.origin import origin_of
+from models.networks.origin import origin_of
+from models.networks.weights import save_weights
 from models.program import program_version
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category
-from models.weights import save_weights
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
@@ -117,7 +117,7 @@ def verify(directory: Path) -> dict[str, Any]:
     Raises:
         ReleaseError: If not; says what and what to do.
     """
-    from models.environment import prepare_environment, quiet_start
+    from models.serving.environment import prepare_environment, quiet_start
 
     prepare_environment()
     release = load_release(directory)
@@ -125,7 +125,7 @@ def verify(directory: Path) -> dict[str, Any]:
         import numpy as np
 
         from models.foreign import made_up_samples
-        from models.predictor import EnsemblePredictor
+        from models.serving.predictor import EnsemblePredictor
 
         try:
             answers = EnsemblePredictor(release, directory).predict(made_up_samples(release.decode_px)).confidences
@@ -147,7 +147,7 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
         RunFailed: If the release cannot be written.
         ReleaseError: If the network is refused or does not answer as the original; no release is made.
     """
-    from models.environment import prepare_environment, quiet_start
+    from models.serving.environment import prepare_environment, quiet_start
 
     target = roots(settings)[0] / told.release_id
     check_new(target, settings.places)
@@ -273,7 +273,7 @@ def _samples(told: Import) -> Any:
     import numpy as np
 
     from jobs.images import Rejected, normalise
-    from models.inputs import decode_square
+    from models.networks.inputs import decode_square
 
     squares = []
     try:

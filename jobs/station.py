@@ -21,14 +21,14 @@ from jobs.config import PredictConfig, RunFailed
 from jobs.device_fit import fit
 from jobs.inference import Inference
 from jobs.spark import is_cluster
-from models.faults import DeviceLost
 from models.release import MANIFEST, Release, ReleaseError, load_release
+from models.serving.faults import DeviceLost
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from models.serving.tuning import Tuning
     from models.spec import Predictor
-    from models.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def vacate(*, may_end: bool) -> None:
         return
     if _stations[0].accelerator and may_end:
         raise DeviceLost("the networks of this process would take the memory from the one that looks at the images")
-    from models.devices import forget_networks
+    from models.serving.devices import forget_networks
 
     _stations.clear()
     forget_networks()
@@ -162,7 +162,7 @@ def prepared(config: PredictConfig, distributed: Release | None) -> Path:
     Raises:
         DeviceLost: If this process is bound to another GPU than its task's.
     """
-    from models.environment import prepare_environment
+    from models.serving.environment import prepare_environment
 
     prepare_environment(task_gpu(), cores=task_cores())
     return _arrived() if distributed else config.release_dir
@@ -180,7 +180,7 @@ def new_station(config: PredictConfig, shard: Path | None, directory: Path, sent
     Raises:
         RunFailed, ReleaseError: As `station` does.
     """
-    from models.environment import quiet_start
+    from models.serving.environment import quiet_start
 
     started = time.perf_counter()
     with quiet_start():
@@ -192,7 +192,7 @@ def new_station(config: PredictConfig, shard: Path | None, directory: Path, sent
 
 
 def _built(config: PredictConfig, shard: Path | None, release: Release, directory: Path) -> Station:
-    from models.devices import device
+    from models.serving.devices import device
 
     found = device()
     if config.computing.gpu and not found.accelerator:
@@ -209,12 +209,12 @@ def _built(config: PredictConfig, shard: Path | None, release: Release, director
 
 def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
     """Build a release's networks outside Spark, in float32; return them, the release, and the seconds that it took."""
-    from models.environment import prepare_environment, quiet_start
+    from models.serving.environment import prepare_environment, quiet_start
 
     prepare_environment()
     started = time.perf_counter()
     with quiet_start():
-        from models.predictor import EnsemblePredictor
+        from models.serving.predictor import EnsemblePredictor
 
         release = load_release(release_dir)
         predictor = EnsemblePredictor(release, release_dir)

@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs.config import UsageError
 from jobs.labels import LabelledImage, by_part, check_labels, data_sha256
 from jobs.named import counted, leaving_out, listed, quoted
-from models.decision import above_others
+from models.answers.decision import above_others
 from models.spec import Category
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from jobs.config import Place, Places
 from jobs.dataset import read_labelled
 from jobs.labels import LabelledImage
 from jobs.shard_copies import kept_copy
-from models.augmentation import augment
-from models.recipe import Batch
 from models.spec import Images
+from models.training.augmentation import augment
+from models.training.recipe import Batch
 
 BUFFER_BYTES = 256 * 2**20
 """Of decoded squares that an epoch is shuffled through."""
@@ -26,7 +26,7 @@ BATCHES_FIRST = 8
 
 @dataclass(frozen=True)
 class DatasetBatches:
-    """The training and held-out images of a dataset; a `models.recipe.TrainingData`.
+    """The training and held-out images of a dataset; a `models.training.recipe.TrainingData`.
 
     Attributes:
         training: What is learned from.

@@ -15,8 +15,8 @@ from pathlib import Path
 from jobs.config import Places, UsageError
 from jobs.labels import PARTS, LabelledImage, data_sha256, dataset_files, labelled_images
 from jobs.taxonomy import split, taxonomy_of, with_products
-from models.recipe import CHECKPOINT
 from models.spec import Category
+from models.training.recipe import CHECKPOINT
 from models.whole_files import write_whole
 
 log = logging.getLogger(__name__)

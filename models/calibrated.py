@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import combine, fit_ensemble
-from models.products import distributions
+from models.answers.calibration import combine, fit_ensemble
+from models.answers.products import distributions
+from models.answers.thresholds import FLOOR, TARGET_PRECISION, fit_thresholds
 from models.release import Release
 from models.spec import Probabilities
-from models.thresholds import FLOOR, TARGET_PRECISION, fit_thresholds
 
 
 def calibrated(

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inputs import decode_square
+from models.networks.inputs import decode_square
 from models.spec import Category, Images
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from models.backbones import HEAD, ForeignWeights, copy_backbone, every_layer, weighted_layers
 from models.heads import ForeignHead, described, folded, head_of
-from models.inputs import RANGES, network_input, to_square
-from models.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.backbones import HEAD, ForeignWeights, copy_backbone, every_layer, weighted_layers
+from models.networks.inputs import RANGES, network_input, to_square
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError
 from models.spec import Images, NetworkSpec
 
@@ -55,7 +55,7 @@ class ForeignNetwork:
         path: The `.keras` file.
         input_px: Side of its square input, in pixels.
         categories: How many it tells apart.
-        preprocessing: A key of `models.inputs.RANGES`: what range of values it was fed with.
+        preprocessing: A key of `models.networks.inputs.RANGES`: what range of values it was fed with.
         ends_in: `logits` or `softmax`.
     """
 

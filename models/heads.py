@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backbones import every_layer
+from models.networks.backbones import every_layer
 
 # Of each family, the last activation; and the last layer with weights, should the activation be gone.
 _BACKBONE_ENDS = ("top_activation", "block14_sepconv2_act", "top_bn", "block14_sepconv2_bn")

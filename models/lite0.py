@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.environment import prepare_environment
-from models.weights import save_weights
+from models.networks.weights import save_weights
+from models.serving.environment import prepare_environment
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -39,7 +39,7 @@ def fill_b0(model: Any, state: Arrays) -> None:
     """Give an EfficientNetB0 the weights of Lite0; its head stays.
 
     Args:
-        model: As `models.efficientnet.B0` builds it.
+        model: As `models.networks.efficientnet.B0` builds it.
         state: Lite0's arrays by their names in PyTorch, `_conv_stem.weight` to `_bn1.running_var`.
 
     Raises:
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import torch
     except ImportError:
         parser.error("reading a .pth file needs PyTorch; pip install torch")
-    from models.registry import INPUT_PX, architecture
+    from models.networks.registry import INPUT_PX, architecture
 
     model = architecture("efficientnetb0").build(input_px=INPUT_PX["efficientnetb0"][1], categories=1)
     try:

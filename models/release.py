@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.decision import Policy, above_others, inner_nodes
-from models.registry import ARCHITECTURES, architecture
+from models.answers.decision import Policy, above_others, inner_nodes
+from models.networks.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec, is_name
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-5"
@@ -43,8 +43,8 @@ class Release:
         taxonomy_version: Names the list of categories; releases of different taxonomies are not comparable.
         categories: In the order of the networks' outputs.
         networks: At least one.
-        temperature: Of the ensemble; see `models.calibration`.
-        thresholds: Confidence from which a leaf is `auto`, or an inner node is suggested; see `models.decision.Policy`.
+        temperature: Of the ensemble; see `models.answers.calibration`.
+        thresholds: Confidence from which a leaf is `auto`, or an inner node is suggested; see `models.answers.decision.Policy`.
         floor: Below this confidence an answer is `unknown`.
         metrics: What was measured when it was made.
         training: Data fingerprint, seed, command and time of its making.
@@ -69,7 +69,7 @@ class Release:
 
     @property
     def policy(self) -> Policy:
-        """Return when its answers are published; see `models.decision.decide`."""
+        """Return when its answers are published; see `models.answers.decision.decide`."""
         return Policy(self.thresholds, self.floor)
 
     @property

@@ -51,7 +51,7 @@ class NetworkSpec:
     """One network of a release: an architecture, the square input it wants and its weights.
 
     Attributes:
-        architecture: A key of `models.registry.ARCHITECTURES`; also the network's name in the database.
+        architecture: A key of `models.networks.registry.ARCHITECTURES`; also the network's name in the database.
         input_px: Side of the square input, in pixels.
         weights_file: File name inside the release's directory.
         weights_sha256: Hexadecimal SHA-256 of that file.

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Arrays
-from models.checkpoints import AnotherTask, alone
-from models.environment import prepare_environment
-from models.number_options import MOST_SEED, rate, share, whole
-from models.recipe import NOTHING, Recipe, Task, TrainingFailed
-from models.registry import ARCHITECTURES, INPUT_PX
+from models.networks.registry import ARCHITECTURES, INPUT_PX
+from models.networks.weights import save_weights
+from models.serving.environment import prepare_environment
 from models.spec import NetworkSpec
-from models.weights import save_weights
+from models.training.arrays import Arrays
+from models.training.checkpoints import AnotherTask, alone
+from models.training.number_options import MOST_SEED, rate, share, whole
+from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
 
 
 def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str, str]:
@@ -131,8 +131,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> str:
     """Train and save; return what is said of the best epoch."""
-    from models.starts import fill, range_of
-    from models.training import train  # imports Keras, for which `main` has set the environment
+    from models.training.loop import train  # imports Keras, for which `main` has set the environment
+    from models.training.starts import fill, range_of
 
     names = {field.name for field in fields(Recipe)}
     recipe = Recipe(**{name: value for name, value in vars(options).items() if name in names})

@@ -32,23 +32,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import fashion_mnist
-from models.arrays import Arrays, enlarged
-from models.augmentation import augment_article, augment_article_lightly
+from models.answers.calibration import calibration_error, combine
+from models.answers.decision import decide
 from models.calibrated import calibrated
-from models.calibration import calibration_error, combine
 from models.card import NAME, model_card
-from models.checkpoints import AnotherTask, alone
-from models.decision import decide
-from models.environment import prepare_environment
-from models.number_options import MOST_SEED, for_networks, rate, share, whole
-from models.predictor import EnsemblePredictor
+from models.networks.registry import architecture
+from models.networks.weights import average, save_half
 from models.program import program_version
-from models.recipe import NOTHING, Recipe, Task, TrainingFailed
-from models.registry import architecture
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
+from models.serving.environment import prepare_environment
+from models.serving.predictor import EnsemblePredictor
 from models.spec import Images, NetworkSpec
-from models.starts import fill, range_of
-from models.weights import average, save_half
+from models.training.arrays import Arrays, enlarged
+from models.training.augmentation import augment_article, augment_article_lightly
+from models.training.checkpoints import AnotherTask, alone
+from models.training.number_options import MOST_SEED, for_networks, rate, share, whole
+from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
+from models.training.starts import fill, range_of
 
 log = logging.getLogger("models.train_fashion_mnist")
 
@@ -187,7 +187,7 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
 
 def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[NetworkSpec, Path, dict[str, Any]]:
     """Return a network, its weights in float16, and what is told of its making: trained, or as it started."""
-    from models.training import train  # imports Keras, for which `main` has set the environment
+    from models.training.loop import train  # imports Keras, for which `main` has set the environment
 
     start, plan = _of(options.start_from, name) or NOTHING, PLANS[name]
     if name not in options.network:

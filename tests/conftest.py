@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.environment import prepare_environment
+from models.serving.environment import prepare_environment
 from models.spec import Category
 from tests.browser import browser, chromium
 from tests.object_store import s3

@@ -19,10 +19,10 @@ from jobs.inference import Inference
 from jobs.quarantine_helper import serve
 from jobs.schema import IMAGES
 from jobs.shards import ShardWriter, shards
-from models.inputs import decode_square
+from models.networks.inputs import decode_square
 from models.release import Release
+from models.serving.tuning import Tuning
 from models.spec import Images, Predictions
-from models.tuning import Tuning
 from tests.dataset_rows import image_row
 from tests.unit.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from models.registry import architecture
+from models.networks.registry import architecture
+from models.networks.weights import to_float16
 from models.release import Release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
-from models.weights import to_float16
 
 
 def untrained_release(

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from models.environment import prepare_environment
+from models.serving.environment import prepare_environment
 
 
 def main() -> int:

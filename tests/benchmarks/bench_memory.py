@@ -16,7 +16,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from models.environment import prepare_environment
+from models.serving.environment import prepare_environment
 
 PART = 2000
 
@@ -68,8 +68,8 @@ def peak_bytes(scratch: Path, parts: int) -> int:
     from jobs.config import Places, PredictConfig
     from jobs.predict import predict_shard
     from jobs.shards import shards
-    from models.predictor import EnsemblePredictor
     from models.release import load_release
+    from models.serving.predictor import EnsemblePredictor
     from tests.benchmarks.photos import DAY
 
     release_dir = scratch / "release" / "untrained"

@@ -24,7 +24,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.environment import prepare_environment, quiet_start
+from models.serving.environment import prepare_environment, quiet_start
 
 NETWORKS = {"both": {"efficientnetb0": 224, "xception": 299}, "efficientnetb0": {"efficientnetb0": 224}}
 
@@ -74,10 +74,10 @@ def measure(scratch: Path, count: int, options: argparse.Namespace) -> tuple[lis
         from jobs.dataset import read_shard
         from jobs.predict import predict_shard
         from jobs.station import Workplace
-        from models.devices import device
-        from models.predictor import EnsemblePredictor
         from models.release import load_release
-        from models.tuning import find_batch_size
+        from models.serving.devices import device
+        from models.serving.predictor import EnsemblePredictor
+        from models.serving.tuning import find_batch_size
         from tests.benchmarks.photos import CATEGORIES, DAY, photographs, shards_of
         from tests.untrained import untrained_release
 

@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
-from models.environment import prepare_environment
+from models.serving.environment import prepare_environment
 
 
 def main() -> int:

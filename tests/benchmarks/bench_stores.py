@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from models.environment import prepare_environment, quiet_start
+from models.serving.environment import prepare_environment, quiet_start
 
 NETWORKS = {"both": {"efficientnetb0": 224, "xception": 299}, "efficientnetb0": {"efficientnetb0": 224}}
 
@@ -54,8 +54,8 @@ def measure(scratch: Path, options: argparse.Namespace) -> list[tuple[float, flo
         from jobs.shard_copies import on_disk_in_turn
         from jobs.shards import shards
         from jobs.stores import place, put
-        from models.predictor import EnsemblePredictor
         from models.release import load_release
+        from models.serving.predictor import EnsemblePredictor
         from tests.benchmarks.photos import CATEGORIES, DAY, photographs, shards_of
         from tests.untrained import untrained_release
 

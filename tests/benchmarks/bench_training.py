@@ -22,17 +22,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from models.environment import prepare_environment
+from models.serving.environment import prepare_environment
 
 prepare_environment()
 
 from jobs.config import Places  # noqa: E402 - TensorFlow reads its settings when it is imported
 from jobs.labels import labelled_images  # noqa: E402
 from jobs.training_data import DatasetBatches  # noqa: E402
-from models.phases import compiled  # noqa: E402
-from models.recipe import Recipe, Task  # noqa: E402
-from models.registry import architecture  # noqa: E402
+from models.networks.registry import architecture  # noqa: E402
 from models.spec import NetworkSpec  # noqa: E402
+from models.training.phases import compiled  # noqa: E402
+from models.training.recipe import Recipe, Task  # noqa: E402
 from tests import labelled  # noqa: E402
 
 WARM_STEPS = 3
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace, places: Places) -> dict[str, Any]:
 
 
 def timed(whole: Any, batches: Iterator[Any], steps: int) -> float:
-    """Train on batches as `models.training` does; return images per second, the wait for them included."""
+    """Train on batches as `models.training.loop` does; return images per second, the wait for them included."""
     count = 0
 
     def ready() -> Iterator[tuple[Any, Any]]:

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from models.environment import prepare_environment
+from models.serving.environment import prepare_environment
 
 BEGIN, END = "<!-- faults: made by tests/benchmarks/fault_table.py -->", "<!-- end of faults -->"
 

@@ -25,7 +25,7 @@ FIND_GPUS = ROOT / "jobs" / "cluster" / "find_gpus.sh"
 def occupy(numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
     """Do what a predict task does before it imports its backend, and hold the GPU for a while."""
     from jobs.station import task_gpu
-    from models.environment import prepare_environment
+    from models.serving.environment import prepare_environment
 
     started = time.time()
     address = task_gpu()
@@ -64,13 +64,13 @@ def in_new_process(code: str, **environment: str) -> str:
 
 
 def test_the_address_is_never_an_index_into_what_is_visible() -> None:
-    code = "import os; from models.environment import prepare_environment as p; p('1')\n"
+    code = "import os; from models.serving.environment import prepare_environment as p; p('1')\n"
     code += "print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['CUDA_DEVICE_ORDER'])"
     assert in_new_process(code, CUDA_VISIBLE_DEVICES="2,3") == "1 PCI_BUS_ID"
 
 
 def test_without_a_gpu_of_its_own_a_task_leaves_what_is_visible() -> None:
-    code = "import os; from models.environment import prepare_environment as p; p(None)\n"
+    code = "import os; from models.serving.environment import prepare_environment as p; p(None)\n"
     code += "print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['TF_FORCE_GPU_ALLOW_GROWTH'])"
     assert in_new_process(code, CUDA_VISIBLE_DEVICES="2,3") == "2,3 true"
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from models.registry import ARCHITECTURES
+from models.networks.registry import ARCHITECTURES
 from tests.conftest import SmallShop, make_release
 from tests.dags.airflow_api import AirflowApi
 from tests.ports import free_port

@@ -18,11 +18,11 @@ import pytest
 from jobs.config import Places
 from jobs.demo import NIGHTS, RUN_IDS, clear, demo_home, main
 from models import fashion_mnist
-from models.calibration import calibration_error
+from models.answers.calibration import calibration_error
 from models.card import NAME
-from models.inputs import to_square
-from models.predictor import EnsemblePredictor
+from models.networks.inputs import to_square
 from models.release import SHIPPED, load_release
+from models.serving.predictor import EnsemblePredictor
 from sql.aliases import aliases, set_alias
 from sql.records import ReleaseRecord, RunRecord
 from sql.store import open_database

@@ -10,7 +10,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if "tests/gpu/" in str(item.path)]
     if not ours:
         return
-    from models.devices import device
+    from models.serving.devices import device
 
     found = device()
     if not found.accelerator:

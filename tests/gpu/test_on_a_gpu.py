@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from models.inputs import to_square
-from models.predictor import EnsemblePredictor
+from models.networks.inputs import to_square
 from models.release import SHIPPED, Release, load_release
+from models.serving.predictor import EnsemblePredictor
+from models.serving.tuning import SMALLEST_BATCH, agreement, find_batch_size
 from models.spec import Images, Predictions
-from models.tuning import SMALLEST_BATCH, agreement, find_batch_size
 
 COUNT = 4000
 

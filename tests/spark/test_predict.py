@@ -13,8 +13,8 @@ from jobs.ingest import read_and_store
 from jobs.predict import predict_shard, prediction_file, run
 from jobs.shards import shards
 from jobs.spark import spark_session
-from models.predictor import EnsemblePredictor
 from models.release import load_release
+from models.serving.predictor import EnsemblePredictor
 from tests.conftest import picture
 
 DAY = date(2026, 11, 1)

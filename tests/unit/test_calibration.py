@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.calibration import (
+from models.answers.calibration import (
     calibration_error,
     combine,
     combine_images,
@@ -19,7 +19,7 @@ from models.calibration import (
     fit_temperature,
     rounded,
 )
-from models.metrics import reliability
+from models.answers.metrics import reliability
 
 Rows = NDArray[np.float32]
 temperatures = st.floats(0.05, 20)

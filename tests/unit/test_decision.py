@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.decision import AUTO_THRESHOLD, Answer, Policy, ancestors, decide, inner_nodes
+from models.answers.decision import AUTO_THRESHOLD, Answer, Policy, ancestors, decide, inner_nodes
 from models.spec import Category
 
 SHIRT, PULLOVER, TROUSERS, SNEAKER = (

@@ -16,7 +16,7 @@ from jobs.evaluate import decisions, run, usual_part
 from jobs.evaluation_page import _matrix, worst_mistakes, write
 from jobs.labelled_answers import Answered
 from jobs.measure import EvaluateConfig, Measured, measure, put_together
-from models.calibration import combine
+from models.answers.calibration import combine
 from models.release import Release
 from models.spec import Category, Images, Predictions
 from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, measuring, write_labelled

@@ -26,13 +26,13 @@ from jobs.release_making import Calibration, Promise, recalibrate
 from jobs.station import load_predictor
 from jobs.store_faults import StoreError
 from jobs.training_set import Selection
+from models.answers.decision import ancestors
 from models.card import NAME
-from models.decision import ancestors
-from models.recipe import NOTHING, Recipe
-from models.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError, load_release, save_release
 from models.spec import NetworkSpec
-from models.starts import fill
+from models.training.recipe import NOTHING, Recipe
+from models.training.starts import fill
 from tests import tiny_network
 from tests.labelled import BLUE, GREEN, LEAVES, RED, jpeg_of, write_labelled
 
@@ -80,7 +80,7 @@ def test_the_release_knows_what_it_was_shown(made: Any) -> None:
 
 
 def architecture_square(channel: int, side_px: int = 16) -> Any:
-    from models.inputs import decode_square
+    from models.networks.inputs import decode_square
 
     return decode_square(jpeg_of(channel), side_px)
 

@@ -16,8 +16,8 @@ import pytest
 from jobs.config import Places
 from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.station import load_predictor
-from models.recipe import NOTHING
-from models.registry import ARCHITECTURES
+from models.networks.registry import ARCHITECTURES
+from models.training.recipe import NOTHING
 from tests.labelled import write_labelled
 from tests.unit.test_finetune import PRODUCTS, RECIPE, architecture_square, config
 

@@ -17,11 +17,11 @@ from jobs.finetune import FinetuneConfig, NetworkPlan
 from jobs.labels import PARTS, dataset_files, labelled_images
 from jobs.release_making import Promise, tell_what_stays_shut
 from jobs.training_set import BEGUN, Begun, Selection, begin, training_set
-from models.recipe import CHECKPOINT, NOTHING
-from models.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.weights import save_weights
 from models.release import Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
-from models.weights import save_weights
+from models.training.recipe import CHECKPOINT, NOTHING
 from tests import tiny_network
 from tests.labelled import DAY, LEAVES, RED, write_labelled
 from tests.unit.test_finetune import PRODUCTS, RECIPE, config, silent

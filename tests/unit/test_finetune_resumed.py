@@ -17,10 +17,10 @@ from jobs.finetune_options import config_of
 from jobs.labels import PARTS
 from jobs.releases import promote
 from jobs.settings import Settings
-from models.recipe import CHECKPOINT, NOTHING
-from models.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.weights import save_weights
 from models.release import load_release
-from models.weights import save_weights
+from models.training.recipe import CHECKPOINT, NOTHING
 from sql.store import open_database
 from tests import tiny_network
 from tests.labelled import DAY, RED, write_labelled

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from models import foreign
-from models.backbones import ForeignWeights, copy_backbone, every_layer
 from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, refuse_code, take_in
-from models.inputs import network_input
-from models.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.backbones import ForeignWeights, copy_backbone, every_layer
+from models.networks.inputs import network_input
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError
 
 CATEGORIES = 4

@@ -10,10 +10,11 @@ import keras
 import numpy as np
 import pytest
 
-from models import foreign, registry
+from models import foreign
 from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, take_in
 from models.heads import ForeignHead, folded, head_of
-from models.inputs import network_input
+from models.networks import registry
+from models.networks.inputs import network_input
 from models.release import ReleaseError
 from tests.unit.test_foreign import CATEGORIES, backbone, trained
 
@@ -48,7 +49,7 @@ SMALL = Small()
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no network be tried but a small one, and EfficientNetB0."""
-    known = {"efficientnet-small": f"{__name__}:SMALL", "efficientnetb0": "models.efficientnet:B0"}
+    known = {"efficientnet-small": f"{__name__}:SMALL", "efficientnetb0": "models.networks.efficientnet:B0"}
     for module in (foreign, registry):
         monkeypatch.setattr(module, "ARCHITECTURES", known)
     monkeypatch.setitem(registry.INPUT_PX, "efficientnet-small", (32, 32))

@@ -9,11 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from models import checkpoints, devices, training
-from models.devices import Device
-from models.inputs import network_input
-from models.recipe import CHECKPOINT
-from models.training import train
+from models.networks.inputs import network_input
+from models.serving import devices
+from models.serving.devices import Device
+from models.training import checkpoints
+from models.training import loop as training
+from models.training.loop import train
+from models.training.recipe import CHECKPOINT
 from tests import tiny_network
 from tests.unit.test_training import FAST, SPEC, Colours, nothing, task, tiny_architecture
 

@@ -17,7 +17,7 @@ from jobs.image_batches import ImageBatch
 from jobs.inference import BusyClock, Inference, answers
 from jobs.predict import predict_shard, prediction_file
 from jobs.schema import REJECTION_REASONS
-from models.faults import DeviceLost, fault_of
+from models.serving.faults import DeviceLost, fault_of
 from models.spec import Images, Predictions
 from tests.unit.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
 

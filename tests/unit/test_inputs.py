@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.inputs import decode_square, network_input, to_square
+from models.networks.inputs import decode_square, network_input, to_square
 from models.spec import NetworkSpec
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

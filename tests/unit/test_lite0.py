@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.lite0 import Arrays, fill_b0, main
-from models.registry import architecture
+from models.networks.registry import architecture
 
 EXPANDED = (32, 96, 144, 144, 240, 240, 480, 480, 480, 672, 672, 672, 1152, 1152, 1152, 1152)
 PROJECTED = (16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320)

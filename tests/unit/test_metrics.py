@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.levels import Level, among_first, depths, fold, joined, level_names, look
-from models.metrics import mcnemar, quality, reliability, risk_coverage
+from models.answers.levels import Level, among_first, depths, fold, joined, level_names, look
+from models.answers.metrics import mcnemar, quality, reliability, risk_coverage
 from models.spec import Probabilities
 
 IDS = ["a.x.one", "a.x.two", "a.y.three", "b"]

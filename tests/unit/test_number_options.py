@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models import train_arrays, train_fashion_mnist
-from models.number_options import for_networks, rate, share, whole
+from models.training.number_options import for_networks, rate, share, whole
 
 BATCH = "argument --batch-size: expected a whole number of at least 1, received"
 RATE = "expected a number of at least 0, as 1e-4, received"

@@ -22,8 +22,8 @@ from jobs.schema import IMAGES
 from jobs.shard_reports import PredictSummary, ShardReport
 from jobs.shards import ShardWriter, shards
 from jobs.station import Station, Workplace, vacate
-from models.faults import DeviceLost
-from models.tuning import Tuning
+from models.serving.faults import DeviceLost
+from models.serving.tuning import Tuning
 from tests.dataset_rows import image_row
 from tests.unit.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
 

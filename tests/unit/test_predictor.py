@@ -17,12 +17,12 @@ from jobs.config import Computing, Places, PredictConfig, RunFailed
 from jobs.shard_reports import PredictSummary, ShardReport, slowest_stage
 from jobs.shards import shards
 from jobs.station import Station, station
-from models.devices import Device, device
-from models.faults import DeviceLost
-from models.predictor import EnsemblePredictor
 from models.release import Release, ReleaseError, load_release
+from models.serving.devices import Device, device
+from models.serving.faults import DeviceLost
+from models.serving.predictor import EnsemblePredictor
+from models.serving.tuning import agreement, agrees, find_batch_size
 from models.spec import Images, Predictions
-from models.tuning import agreement, agrees, find_batch_size
 from tests.unit.test_predict_loop import DAY, write_images
 
 
@@ -126,7 +126,7 @@ def config(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) 
         def predict(self, images: Images) -> Predictions:
             return answers_of([0] * len(images))
 
-    monkeypatch.setattr("models.predictor.EnsemblePredictor", Light)
+    monkeypatch.setattr("models.serving.predictor.EnsemblePredictor", Light)
     monkeypatch.setattr("jobs.station._stations", [])
     places = Places(tmp_path)
     write_images(places, 40)
@@ -160,9 +160,9 @@ def accelerated(config: PredictConfig, **computing: Any) -> Station:
 
 
 def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
-    monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: 256)
-    monkeypatch.setattr("models.tuning.agrees", lambda half, full, images: len(images) == 40)
+    monkeypatch.setattr("models.serving.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("models.serving.tuning.find_batch_size", lambda predictor: 256)
+    monkeypatch.setattr("models.serving.tuning.agrees", lambda half, full, images: len(images) == 40)
     monkeypatch.setattr("jobs.device_fit.ENOUGH_IMAGES", 40)
     found = accelerated(config)
     assert (found.tuning.batch_size, found.tuning.precision) == (256, "mixed_float16")
@@ -175,8 +175,8 @@ def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monk
     known = tuned.known(config.places, "tiny-1")
     assert known == {"Fake Accelerator": (256, "mixed_float16")}
     assert tuned.known(config.places, "tiny-2") == {}
-    monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: pytest.fail("it is known already"))
-    monkeypatch.setattr("models.tuning.agrees", lambda *_: pytest.fail("it is known already"))
+    monkeypatch.setattr("models.serving.tuning.find_batch_size", lambda predictor: pytest.fail("it is known already"))
+    monkeypatch.setattr("models.serving.tuning.agrees", lambda *_: pytest.fail("it is known already"))
     again = accelerated(config, tuned=known)
     assert (again.tuning.batch_size, again.tuning.precision) == (256, "mixed_float16")
     assert not again.workplace().tried
@@ -188,8 +188,8 @@ def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monk
 def test_what_was_asked_for_or_hardly_tried_is_not_remembered(
     config: PredictConfig, monkeypatch: pytest.MonkeyPatch, computing: dict[str, Any], enough: int
 ) -> None:
-    monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
-    monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: 256)
+    monkeypatch.setattr("models.serving.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("models.serving.tuning.find_batch_size", lambda predictor: 256)
     monkeypatch.setattr("jobs.device_fit.ENOUGH_IMAGES", enough)
     assert not accelerated(config, **computing).workplace().tried
 
@@ -204,8 +204,8 @@ def test_half_precision_is_not_accepted_on_hardly_anything() -> None:
 def test_a_shard_of_which_nothing_decodes_is_computed_in_full_precision(
     config: PredictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
-    monkeypatch.setattr("models.tuning.find_batch_size", lambda predictor: 256)
+    monkeypatch.setattr("models.serving.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("models.serving.tuning.find_batch_size", lambda predictor: 256)
     broken = replace(config, places=Places(tmp_path / "broken"))
     write_images(broken.places, 40, broken=frozenset(range(40)))
     found = accelerated(broken)
@@ -230,8 +230,8 @@ def test_a_task_computes_on_the_gpu_that_it_was_given(config: PredictConfig, mon
 def test_half_precision_that_answers_differently_is_not_used(
     config: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.devices.device", lambda: Device("Fake Accelerator", True))
-    monkeypatch.setattr("models.tuning.agrees", lambda half, full, images: False)
+    monkeypatch.setattr("models.serving.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("models.serving.tuning.agrees", lambda half, full, images: False)
     assert made(config).tuning.precision == "float32"
 
 

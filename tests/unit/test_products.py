@@ -24,8 +24,15 @@ from jobs.predict import predict_shard, prediction_file
 from jobs.publish import category_records, decider, manifest_of, release_record
 from jobs.settings import Settings
 from jobs.shards import shards
-from models.decision import Policy
-from models.products import TOP_K, answer_of_image, answer_of_images, answer_of_product, best, distribution_of_product
+from models.answers.decision import Policy
+from models.answers.products import (
+    TOP_K,
+    answer_of_image,
+    answer_of_images,
+    answer_of_product,
+    best,
+    distribution_of_product,
+)
 from models.release import SHIPPED, Release, load_release
 from models.spec import Category, Images, NetworkSpec, Predictions
 from sql.named_queries import run_query

@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from models.decision import AUTO_THRESHOLD
+from models.answers.decision import AUTO_THRESHOLD
+from models.networks.weights import save_half, to_float16
 from models.release import MANIFEST, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
-from models.weights import save_half, to_float16
 from tests import tiny_network
 
 SHIRT, COAT = Category("apparel.tops.shirt", "Apparel > Tops > Shirt"), Category("apparel.coat", "Apparel > Coat")

@@ -17,9 +17,9 @@ from jobs.measure import EvaluateConfig
 from jobs.release_making import Calibration, recalibrate
 from jobs.releases import Import
 from jobs.settings import Settings
+from models.answers.decision import Answer, decide
 from models.card import NAME
-from models.decision import Answer, decide
-from models.origin import add_origin, origin_of
+from models.networks.origin import add_origin, origin_of
 from models.release import ReleaseError, load_release
 from models.spec import Category
 from tests.conftest import picture

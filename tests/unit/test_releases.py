@@ -13,7 +13,7 @@ from jobs import releases
 from jobs.config import UsageError, check_release_id
 from jobs.settings import Settings
 from models.card import NAME
-from models.registry import ARCHITECTURES, architecture
+from models.networks.registry import ARCHITECTURES, architecture
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
 from sql.errors import UnknownNameError

@@ -17,7 +17,7 @@ from jobs.lookout import look_around
 from jobs.spark import cores_of_a_task, is_cluster
 from jobs.spark_faults import check_reachable, explained, sentence
 from jobs.store_faults import StoreDenied, StoreError
-from models.recipe import TrainingFailed
+from models.training.recipe import TrainingFailed
 from sql.errors import DatabaseError
 
 TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py", line 9, in main\n{}\n\n\tat java.base'

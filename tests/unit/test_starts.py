@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from models.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import Release, ReleaseError, save_release, sha256_of
 from models.spec import Category, NetworkSpec
-from models.starts import fill, range_of
+from models.training.starts import fill, range_of
 from tests import tiny_network
 from tests.labelled import LEAVES
 

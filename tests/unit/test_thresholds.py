@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.decision import Policy, decide
-from models.thresholds import fit_thresholds, flawless_needed, lowest_threshold, precision_bound
+from models.answers.decision import Policy, decide
+from models.answers.thresholds import fit_thresholds, flawless_needed, lowest_threshold, precision_bound
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from jobs.arrays_file import ArraysConfig
 from jobs.config import Places, RunFailed, UsageError
 from jobs.labels import part_of
 from jobs.training_set import Selection
-from models.arrays import Arrays
-from models.origin import origin_of
-from models.recipe import Batch
-from models.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.origin import origin_of
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.train_arrays import main, read_arrays
+from models.training.arrays import Arrays
+from models.training.recipe import Batch
 from tests import tiny_network
 from tests.labelled import LEAVES, RED, write_labelled
 
@@ -235,7 +235,7 @@ def test_a_file_that_holds_no_arrays_is_a_sentence(tmp_path: Path, capsys: pytes
 
 def test_no_spark_and_no_tensorflow_is_imported_for_it() -> None:
     absent = "pyspark petastorm tensorflow pyarrow pandas sqlalchemy click"
-    modules = "models.train_arrays, models.train_fashion_mnist, models.training, models.phases, models.starts"
+    modules = "models.train_arrays, models.train_fashion_mnist, models.training.loop, models.training.phases, models.training.starts"
     # Keras itself needs one of three backends, of which only TensorFlow may be here; of it no name may be used.
     keras = "sys.modules['keras'] = mock.MagicMock()"
     code = f"import sys\nfrom unittest import mock\nfor name in {absent.split()}: sys.modules[name] = None\n{keras}\n"

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import checkpoints, fashion_mnist, train_fashion_mnist
-from models.arrays import Arrays
+from models import fashion_mnist, train_fashion_mnist
 from models.fashion_mnist import Articles
-from models.recipe import CHECKPOINT, Batch
-from models.registry import ARCHITECTURES
+from models.networks.registry import ARCHITECTURES
+from models.networks.weights import save_half
 from models.release import load_network, load_release, save_release
 from models.train_fashion_mnist import ONE_CYCLE, Plan, main
-from models.weights import save_half
+from models.training import checkpoints
+from models.training.arrays import Arrays
+from models.training.recipe import CHECKPOINT, Batch
 from tests import tiny_network
 
 COUNTS = {"train": 400, "t10k": 60}

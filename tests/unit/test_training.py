@@ -12,16 +12,16 @@ import keras
 import numpy as np
 import pytest
 
-from models import checkpoints
-from models.augmentation import augment, augment_article, augment_article_lightly
-from models.inputs import decode_square, network_input
-from models.phases import NetworkInput, learning_rate
-from models.predictor import EnsemblePredictor
-from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
-from models.registry import ARCHITECTURES, architecture
+from models.networks.inputs import decode_square, network_input
+from models.networks.registry import ARCHITECTURES, architecture
 from models.release import Release, load_release, save_release, sha256_of
+from models.serving.predictor import EnsemblePredictor
 from models.spec import Category, NetworkSpec
-from models.training import train
+from models.training import checkpoints
+from models.training.augmentation import augment, augment_article, augment_article_lightly
+from models.training.loop import train
+from models.training.phases import NetworkInput, learning_rate
+from models.training.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
 from tests import tiny_network
 from tests.labelled import jpeg_of
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import checkpoints
-from models.inputs import network_input
-from models.recipe import CHECKPOINT, TrainingFailed
-from models.registry import ARCHITECTURES
-from models.training import train
+from models.networks.inputs import network_input
+from models.networks.registry import ARCHITECTURES
+from models.training import checkpoints
+from models.training.loop import train
+from models.training.recipe import CHECKPOINT, TrainingFailed
 from tests import tiny_network
 from tests.unit.test_training import FAST, SPEC, Colours, nothing, task
 

@@ -1,6 +1,6 @@
 """Makes the tiny network known to every Python process that has this folder on PYTHONPATH: tasks, their Spark too."""
 
-from models.registry import ARCHITECTURES, INPUT_PX
+from models.networks.registry import ARCHITECTURES, INPUT_PX
 
 ARCHITECTURES["tiny"] = "tests.tiny_network"
 INPUT_PX["tiny"] = (16, 16)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import combine_images
-from models.decision import DIGITS, Answer, Policy, decide
+from models.answers.calibration import combine_images
+from models.answers.decision import DIGITS, Answer, Policy, decide
 
 TOP_K = 5
 """How many categories of an image's distribution are stored."""
@@ -31,7 +31,7 @@ def best(ids: Sequence[str], row: NDArray[np.floating[Any]], *, count: int = TOP
         count: How many, at most.
 
     Returns:
-        The category_ids with their confidences, rounded to `models.decision.DIGITS`, the surest first.
+        The category_ids with their confidences, rounded to `models.answers.decision.DIGITS`, the surest first.
     """
     order = np.argsort(-row, kind="stable")[:count]
     return [(ids[place], round(float(row[place]), DIGITS)) for place in order]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
+from models.training.recipe import CHECKPOINT, Recipe, Task, TrainingFailed
 from models.whole_files import in_place_of, remove_left_behind
 
 Arrays = Sequence[NDArray[Any]]

@@ -1,4 +1,4 @@
-"""From the networks' answers to one calibrated distribution; `models.decision` says what is done with it.
+"""From the networks' answers to one calibrated distribution; `models.answers.decision` says what is done with it.
 
 The ensemble is a weighted mean of the networks' softmaxes. One temperature T then corrects its confidence:
 `p_T = softmax(log(p) / T)` (Guo et al., 2017, arXiv:1706.04599, applied to the mixture's log-probabilities).

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backbones import HEAD
-from models.inputs import network_input
-from models.recipe import Recipe, Task
+from models.networks.backbones import HEAD
+from models.networks.inputs import network_input
 from models.spec import NetworkSpec
+from models.training.recipe import Recipe, Task
 
 
 class NetworkInput(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
-    """`models.inputs.network_input` as the first layer: training feeds networks exactly as serving does."""
+    """`models.networks.inputs.network_input` as the first layer: training feeds networks exactly as serving does."""
 
     def __init__(self, network: NetworkSpec) -> None:
         """Prepare the input of one network."""

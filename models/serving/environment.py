@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from models.faults import DeviceLost
+from models.serving.faults import DeviceLost
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 

@@ -1,6 +1,6 @@
 """The networks of a release behind one `predict`, compiled once, on whichever backend Keras runs.
 
-`models.environment.prepare_environment` must have run before this module is imported: TensorFlow reads its settings
+`models.serving.environment.prepare_environment` must have run before this module is imported: TensorFlow reads its settings
 then.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.calibration import combine
-from models.inputs import network_input
+from models.answers.calibration import combine
+from models.networks.inputs import network_input
 from models.release import Release, load_network
 from models.spec import Images, Predictions
 
@@ -61,12 +61,12 @@ class EnsemblePredictor:
             Predictions with one row for each image, in the same order.
 
         Raises:
-            ValueError: If the batch has another shape or type; resize with `models.inputs.to_square` first.
+            ValueError: If the batch has another shape or type; resize with `models.networks.inputs.to_square` first.
         """
         if images.dtype != np.uint8 or images.shape[1:] != (self.decode_px, self.decode_px, 3):
             raise ValueError(
                 f"expected uint8 images of {self.decode_px} x {self.decode_px} x 3, "
-                f"received {images.dtype} of shape {images.shape}; decode them with models.inputs.decode_square"
+                f"received {images.dtype} of shape {images.shape}; decode them with models.networks.inputs.decode_square"
             )
         parts = [np.asarray(part) for part in self._forward(images)]
         by_network = {name: part.astype(np.float32) for name, part in zip(self._weights, parts, strict=True)}

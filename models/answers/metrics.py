@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.levels import Level
+from models.answers.levels import Level
 
 EXACT_DIFFERENCES = 5_000
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.faults import fault_of
-from models.predictor import Precision
+from models.serving.faults import fault_of
+from models.serving.predictor import Precision
 from models.spec import Images, Predictions, Predictor
 
 log = logging.getLogger(__name__)

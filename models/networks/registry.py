@@ -10,15 +10,15 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 ARCHITECTURES = {
-    "efficientnetb0": "models.efficientnet:B0",
-    "efficientnetb1": "models.efficientnet:B1",
-    "efficientnetb2": "models.efficientnet:B2",
-    "efficientnetb3": "models.efficientnet:B3",
-    "efficientnetb4": "models.efficientnet:B4",
-    "efficientnetb5": "models.efficientnet:B5",
-    "efficientnetb6": "models.efficientnet:B6",
-    "efficientnetb7": "models.efficientnet:B7",
-    "xception": "models.xception",
+    "efficientnetb0": "models.networks.efficientnet:B0",
+    "efficientnetb1": "models.networks.efficientnet:B1",
+    "efficientnetb2": "models.networks.efficientnet:B2",
+    "efficientnetb3": "models.networks.efficientnet:B3",
+    "efficientnetb4": "models.networks.efficientnet:B4",
+    "efficientnetb5": "models.networks.efficientnet:B5",
+    "efficientnetb6": "models.networks.efficientnet:B6",
+    "efficientnetb7": "models.networks.efficientnet:B7",
+    "xception": "models.networks.xception",
 }
 """By name, the module, or an object in it."""
 

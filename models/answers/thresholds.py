@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decision import DIGITS, ancestors
+from models.answers.decision import DIGITS, ancestors
 from models.spec import Probabilities
 
 TARGET_PRECISION = 0.95
@@ -63,7 +63,7 @@ def lowest_threshold(
         certainty: Of the bound.
 
     Returns:
-        One of the confidences, rounded to `models.decision.DIGITS`; None if no threshold passes.
+        One of the confidences, rounded to `models.answers.decision.DIGITS`; None if no threshold passes.
     """
     values = np.array([round(float(value), DIGITS) for value in confidences])
     order = np.argsort(-values, kind="stable")

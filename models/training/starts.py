@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from models.backbones import copy_backbone
-from models.recipe import IMAGENET, NOTHING
-from models.registry import architecture
+from models.networks.backbones import copy_backbone
+from models.networks.registry import architecture
 from models.release import MANIFEST, ReleaseError, load_network, load_release
 from models.spec import NetworkSpec
+from models.training.recipe import IMAGENET, NOTHING
 
 IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
 """Of red, green and blue, each in [0, 1]."""
@@ -58,7 +58,7 @@ def range_of(start: str, architecture_name: str) -> str:
         architecture_name: Of the network.
 
     Returns:
-        A key of `models.inputs.RANGES`: what a release says of its network of that architecture, else `own`.
+        A key of `models.networks.inputs.RANGES`: what a release says of its network of that architecture, else `own`.
 
     Raises:
         ReleaseError: If the release cannot be used.

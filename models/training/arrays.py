@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.augmentation import augment
-from models.inputs import to_square
-from models.recipe import Batch
+from models.networks.inputs import to_square
 from models.spec import Images
+from models.training.augmentation import augment
+from models.training.recipe import Batch
 
 Change = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Labelled squares in memory; a `models.recipe.TrainingData`.
+    """Labelled squares in memory; a `models.training.recipe.TrainingData`.
 
     Attributes:
         squares: To learn from, of any side.
@@ -29,7 +29,7 @@ class Arrays:
         held_out_labels: Their categories' indices.
         batch_size: Images a step.
         seed: Of order and changes.
-        change: Alters a training image a little; see `models.augmentation`.
+        change: Alters a training image a little; see `models.training.augmentation`.
         side_px: Of the squares that are yielded, in pixels; 0 leaves them as they are.
     """
 

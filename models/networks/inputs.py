@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.registry import architecture
+from models.networks.registry import architecture
 from models.spec import Images, NetworkSpec
 
 RANGES: dict[str, Callable[[Any], Any] | None] = {

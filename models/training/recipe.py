@@ -101,7 +101,7 @@ class Task:
         counts: Training images of each category.
         work_dir: For its checkpoint.
         data_sha256: Fingerprint of the labelled images.
-        start: See `models.starts.fill`.
+        start: See `models.training.starts.fill`.
         category_ids: What its outputs mean.
         taxonomy_version: Of these.
         augmentation: Name of the way in which training images are changed, if there are several.

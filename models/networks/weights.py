@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.origin import add_origin
+from models.networks.origin import add_origin
 from models.whole_files import write_whole
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def save_weights(model: Any, path: Path, *, origin: Mapping[str, Any] | None = N
     Args:
         model: The network.
         path: The file.
-        origin: What a `.keras` file shall say of its training; see `models.origin`.
+        origin: What a `.keras` file shall say of its training; see `models.networks.origin`.
 
     Raises:
         OSError: If it cannot be written; a former file stays.
@@ -109,7 +109,7 @@ def average(model: Any, other: Any, *, share: float) -> None:
         other: Of the same architecture.
         share: Of the other one, in [0, 1].
     """
-    from models.phases import refresh  # which imports Keras
+    from models.training.phases import refresh  # which imports Keras
 
     pairs = zip(model.get_weights(), other.get_weights(), strict=True)
     model.set_weights([(1 - share) * one + share * another for one, another in pairs])

@@ -50,7 +50,7 @@ def half_precision(architecture: str) -> str | None:
     """Return Keras's policy in which a network trains faster here than in float32, or None.
 
     Args:
-        architecture: Of the network; see `models.registry`.
+        architecture: Of the network; see `models.networks.registry`.
     """
     if device().accelerator:
         return "mixed_float16"

@@ -19,12 +19,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoints import Arrays, Checkpoint, Progress, own_checkpoint
-from models.devices import device, half_precision
-from models.faults import fault_of
-from models.phases import compiled, first_trained, refresh, weights_by_category
-from models.recipe import CHECKPOINT, Batch, Recipe, Saved, Task, TrainingData, TrainingFailed, Watch
-from models.registry import architecture
+from models.networks.registry import architecture
+from models.serving.devices import device, half_precision
+from models.serving.faults import fault_of
+from models.training.checkpoints import Arrays, Checkpoint, Progress, own_checkpoint
+from models.training.phases import compiled, first_trained, refresh, weights_by_category
+from models.training.recipe import CHECKPOINT, Batch, Recipe, Saved, Task, TrainingData, TrainingFailed, Watch
 
 log = logging.getLogger(__name__)
 
