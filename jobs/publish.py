@@ -2,7 +2,7 @@
 
     shelfwise publish --run-date 2026-11-01
 
-Reads predictions/run_id=R/, the run's rejections and what the catalog said anew; writes the tables of `sql.tables`. A
+Reads predictions/run_id=R/, the run's rejections and what the catalog said anew; writes the tables of `sql.schema.products`. A
 run whose shards are not all
 predicted, or were predicted by another release, is refused; publishing a run again changes no row.
 """

@@ -8,11 +8,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql.catalog import promote_release, register_release
 from sql.engine import reading, writing
 from sql.errors import UnknownNameError
+from sql.publishing.taxonomy import promote_release, register_release
 from sql.records import ReleaseRecord
-from sql.release_tables import ALIASES, release_aliases, releases
+from sql.schema.releases import ALIASES, release_aliases, releases
 from sql.store import ProductDatabase
 
 

@@ -11,10 +11,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql import changes
 from sql.errors import UnknownNameError
-from sql.staging import analyze, create_temporary, insert_rows
-from sql.tables import UtcDateTime, key_text
+from sql.publishing import answer_changes as changes
+from sql.publishing.staging import analyze, create_temporary, insert_rows
+from sql.schema.columns import UtcDateTime, key_text
 
 _NAMED = 5
 """How many unknown names a message lists."""

@@ -13,15 +13,15 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from sql import migrate
 from sql.named_queries import NamedQuery, list_queries
-from sql.tables import metadata
+from sql.schema import migrate
+from sql.schema.products import metadata
 
 PAGE = Path(__file__).parent / "README.md"
 
 _OPENING = """# The product database
 
-This page is written by `python -m sql.docs` from the comments in `sql/tables.py`, `sql/views/` and `sql/queries/`; on
+This page is written by `python -m sql.docs` from the comments in `sql/schema/products.py`, `sql/views/` and `sql/queries/`; on
 PostgreSQL the same comments are in the database (`\\d+`). Names of columns are those of catalog, dataset and prediction
 files. `_utc` columns are moments in UTC, `_e9` columns are whole billionths, JSON columns are marked so.
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sql import migrate
 from sql.engine import reading
 from sql.errors import UnknownNameError
 from sql.lists import list_value, with_lists
+from sql.schema import migrate
+from sql.schema.products import metadata
 from sql.store import ProductDatabase
-from sql.tables import metadata
 
 QUERIES = Path(__file__).parent / "queries"
 PARAMETER_TYPES = ("text", "integer", "number", "date", "list")

@@ -13,14 +13,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql import answers, catalog, changes, decided
+from sql import decided
 from sql.engine import writing
 from sql.errors import UnknownNameError
 from sql.lists import list_value, with_lists
+from sql.publishing import answer_changes as changes
+from sql.publishing import answers
+from sql.publishing import taxonomy as catalog
+from sql.publishing.staging import create_temporary, insert_rows
 from sql.records import Combine
-from sql.staging import create_temporary, insert_rows
+from sql.schema.columns import key_text
+from sql.schema.products import overrides, product_categories
+from sql.schema.releases import releases
 from sql.store import ProductDatabase
-from sql.tables import key_text, overrides, product_categories, releases
 
 _SUGGESTIONS = """
 SELECT product_id, category_id

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.engine import writing
+from sql.schema.runs import runs
 from sql.store import ProductDatabase
-from sql.tables import runs
 
 PRODUCTS_PER_TRANSACTION = 5000
 ROWS_PER_TRANSACTION = 20_000

@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sql import migrate
 from sql.engine import reading
+from sql.schema import migrate
+from sql.schema.runs import run_leases, runs
 from sql.store import ProductDatabase
-from sql.tables import run_leases, runs
 
 LISTED = ("run_id", "kind", "run_date", "state", "release_id", "started_at_utc", "finished_at_utc", "error")
 

@@ -8,13 +8,14 @@ from difflib import get_close_matches
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql.catalog import older_releases
 from sql.decided import listed
 from sql.engine import reading
 from sql.errors import UnknownNameError
 from sql.lists import list_value, with_lists
+from sql.publishing.taxonomy import older_releases
+from sql.schema.releases import categories
+from sql.schema.runs import runs
 from sql.store import ProductDatabase
-from sql.tables import categories, runs
 
 RUNS_OF_AN_ESTIMATE = 5
 

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from sql import catalog, history
 from sql.engine import explained, lock_writers
 from sql.errors import DatabaseError
+from sql.publishing import history
+from sql.publishing import taxonomy as catalog
+from sql.publishing.staging import stage
 from sql.records import CategoryRecord, ReleaseRecord, Rows
-from sql.staging import stage
+from sql.schema.runs import runs
 from sql.store import ProductDatabase
-from sql.tables import runs
 
 
 def publish_shadow(

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 
-from sql import leases, migrate, run_rows
-from sql.catalog import promote_release, register_release
 from sql.engine import BUSY_TIMEOUT_SECONDS, make_engine, writing
 from sql.explanations import describe
-from sql.publish import Publication, publish
+from sql.publishing import leases, run_rows
+from sql.publishing.publish import Publication, publish
+from sql.publishing.taxonomy import promote_release, register_release
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
+from sql.schema import migrate
 
 
 def open_database(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> ProductDatabase:

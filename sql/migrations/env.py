@@ -1,9 +1,9 @@
-"""Alembic's entry: runs the revisions on the connection that `sql.migrate` hands over, inside its transaction."""
+"""Alembic's entry: runs the revisions on the connection that `sql.schema.migrate` hands over, inside its transaction."""
 
 from alembic import context
 
-from sql.migrate import VERSION_TABLE
-from sql.tables import metadata
+from sql.schema.migrate import VERSION_TABLE
+from sql.schema.products import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from sql.records import CategoryRecord, Combine, Decision, PublishCounts, ReleaseRecord, Rows, RunRecord
+from sql.schema.products import metadata
 from sql.store import ProductDatabase
-from sql.tables import metadata
 
 CATEGORIES = tuple(
     CategoryRecord(category_id, category_path)

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from sql import leases, named_queries, run_rows
+from sql import named_queries
 from sql.engine import writing
 from sql.errors import SupersededError
 from sql.overrides import Override, set_overrides
+from sql.publishing import leases, run_rows
+from sql.schema.products import metadata
 from sql.store import ProductDatabase, open_database
-from sql.tables import metadata
 from tests.sql import processes, runs
 from tests.sql.runs import BOOT, SHIRT, T_SHIRT, answer, dump, prediction, publish, rejection
 

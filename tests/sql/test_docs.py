@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sql import docs
-from sql.tables import metadata
+from sql.schema.products import metadata
 
 
 def test_the_page_is_what_the_schema_says() -> None:

@@ -8,9 +8,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from sql.errors import DatabaseError
-from sql.migrate import view_definitions
+from sql.schema.migrate import view_definitions
+from sql.schema.products import metadata
 from sql.store import ProductDatabase, open_database
-from sql.tables import metadata
 from tests.sql.runs import dump, prediction, publish, rejection
 
 VIEWS = {
@@ -88,7 +88,7 @@ def test_an_unknown_revision_is_answered_with_the_known_ones(database: ProductDa
 
 def test_an_upgrade_that_fails_leaves_no_trace(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     database = open_database(empty_url)
-    monkeypatch.setattr("sql.migrate.view_definitions", lambda: {"broken": "SELECT FROM WHERE"})
+    monkeypatch.setattr("sql.schema.migrate.view_definitions", lambda: {"broken": "SELECT FROM WHERE"})
     with pytest.raises(DatabaseError):
         database.upgrade()
     with database.engine.connect() as connection:

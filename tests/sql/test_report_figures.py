@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from sql.highlights import SHOWN
 from sql.named_queries import run_query
 from sql.overrides import Override, set_overrides
+from sql.publishing.highlights import SHOWN
 from sql.store import ProductDatabase
 from tests.sql.runs import BOOT, OUTLET, SHIRT, T_SHIRT, dump, prediction, publish, rejection
 

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
-from sql.staging import create_temporary
-from sql.tables import UtcDateTime, category_totals, product_categories
+from sql.publishing.staging import create_temporary
+from sql.schema.columns import UtcDateTime
+from sql.schema.products import category_totals, product_categories
 
 _NEW = (
     "product_id",

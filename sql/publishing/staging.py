@@ -16,7 +16,8 @@ from sqlalchemy.types import TypeEngine
 
 from sql.errors import DatabaseError
 from sql.records import PREDICTION_COLUMNS, PRODUCT_COLUMNS, REJECTION_COLUMNS, Rows
-from sql.tables import category_predictions, products, rejected_images
+from sql.schema.products import category_predictions, products
+from sql.schema.runs import rejected_images
 
 
 def _types(table: sa.Table, columns: tuple[str, ...], **more: TypeEngine[Any]) -> dict[str, TypeEngine[Any]]:

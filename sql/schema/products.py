@@ -7,15 +7,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from sql.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
-from sql.release_tables import categories, release_aliases, releases
-from sql.run_tables import (
-    rejected_images,
-    run_category_counts,
-    run_highlights,
-    run_leases,
-    runs,
-)
+from sql.schema.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
+from sql.schema.releases import categories, release_aliases, releases
+from sql.schema.runs import rejected_images, run_category_counts, run_highlights, run_leases, runs
 
 __all__ = [
     "UtcDateTime",

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.records import RunRecord
-from sql.tables import releases, run_category_counts, runs
+from sql.schema.releases import releases
+from sql.schema.runs import run_category_counts, runs
 
 _COUNTS = sa.text("""
 INSERT INTO run_category_counts (run_id, category_id, image_count, confidence_sum_e9, product_count)

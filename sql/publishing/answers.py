@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
-from sql import changes
-from sql.catalog import refuse_unknown_categories
+from sql.publishing import answer_changes as changes
+from sql.publishing.staging import analyze, create_temporary, insert_rows
+from sql.publishing.taxonomy import refuse_unknown_categories
 from sql.records import Combine
-from sql.staging import analyze, create_temporary, insert_rows
-from sql.tables import product_categories
+from sql.schema.products import product_categories
 
 CHUNK_PRODUCTS = 2000
 """Products of several images that are in memory at a time."""

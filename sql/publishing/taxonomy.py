@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 
 from sql.errors import DatabaseError
 from sql.records import CategoryRecord, ReleaseRecord
-from sql.tables import categories, releases, runs
+from sql.schema.releases import categories, releases
+from sql.schema.runs import runs
 
 
 def register_release(connection: Connection, release: ReleaseRecord, moment: datetime) -> None:

@@ -24,11 +24,11 @@ from sqlalchemy.schema import SetColumnComment, SetTableComment
 from sql.engine import explained, lock_writers, make_parent_directory
 from sql.errors import DatabaseError
 from sql.explanations import describe
-from sql.tables import metadata
+from sql.schema.products import metadata
 
 VERSION_TABLE = "shelfwise_version"
-VIEWS = Path(__file__).parent / "views"
-_MIGRATIONS = Path(__file__).parent / "migrations"
+VIEWS = Path(__file__).parents[1] / "views"
+_MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 def upgrade(engine: Engine) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.records import RunRecord
-from sql.tables import run_highlights, runs
+from sql.schema.runs import run_highlights, runs
 
 BINS = 20
 """Of the histogram, equally wide over [0, 1]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from sql.columns import UtcDateTime, key_text, metadata, one_of
+from sql.schema.columns import UtcDateTime, key_text, metadata, one_of
 
 ALIASES = ("champion", "challenger")
 

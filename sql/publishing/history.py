@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
+from sql.publishing.staging import create_temporary
 from sql.records import PREDICTION_COLUMNS
-from sql.staging import create_temporary
-from sql.tables import UtcDateTime, key_text
+from sql.schema.columns import UtcDateTime, key_text
 
 _VALUES = tuple(name for name in PREDICTION_COLUMNS if name not in ("product_id", "image_sha256"))
 

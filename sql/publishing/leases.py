@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.errors import SupersededError
-from sql.tables import UtcDateTime, run_leases
+from sql.schema.columns import UtcDateTime
+from sql.schema.runs import run_leases
 
 _NEW = sa.text("""
 INSERT INTO run_leases (run_id, token, holder, taken_at_utc)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from sql.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
 from sql.records import REJECTION_REASONS
+from sql.schema.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
 
 RUN_KINDS = ("nightly", "backfill")
 RUN_STATES = ("running", "published", "failed")

@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 
 from sqlalchemy.engine import Connection, Engine
 
-from sql import answers, catalog, changes, highlights, history, leases, run_rows
 from sql.engine import explained, lock_writers, tune
+from sql.publishing import answer_changes as changes
+from sql.publishing import answers, highlights, history, leases, run_rows
+from sql.publishing import taxonomy as catalog
+from sql.publishing.staging import stage
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
-from sql.staging import stage
 
 
 @dataclass(frozen=True)
