@@ -35,7 +35,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from jobs.local_nights import example_catalog, example_environment, named_catalog
+from jobs.demo.local_nights import example_catalog, example_environment, named_catalog
 from jobs.settings import Settings
 from models.whole_files import in_place_of, write_whole
 

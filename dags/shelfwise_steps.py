@@ -43,7 +43,9 @@ from shelfwise_figures import figures_of
 log = logging.getLogger(__name__)
 
 PRODUCT_DATABASE = Asset(name="shelfwise_product_database", uri="shelfwise://product-database/")
-LOG_CONFIG = "-Dlog4j2.configurationFile=" + (Path(__file__).parents[1] / "jobs" / "log4j2.properties").as_uri()
+LOG_CONFIG = (
+    "-Dlog4j2.configurationFile=" + (Path(__file__).parents[1] / "jobs" / "spark" / "log4j2.properties").as_uri()
+)
 _SUBMITTED = Path(__file__).parents[1] / "jobs" / "submit" / "shelfwise_job.py"
 APPLICATION = f"{{{{ var.value.get('shelfwise_application', '{_SUBMITTED}') }}}}"
 WRONG_CALL = 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,10 +10,11 @@ from urllib.parse import quote
 from pydantic import Field, PlainValidator, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jobs.config import HttpLimits, Place, Places, ProductSource, SparkConfig, UsageError
-from jobs.release_copies import copies, local_release, stored_releases
-from jobs.stores import is_file, is_remote, place, scheme_of, uri
-from models.release import MANIFEST, SHIPPED
+from jobs.ingest.config import HttpLimits, ProductSource
+from jobs.spark.config import SparkConfig
+from jobs.storage.places import Place, Places
+from jobs.storage.stores import place, scheme_of
+from models.release import SHIPPED
 
 _CLONE = Path(__file__).resolve().parents[1]
 
@@ -151,66 +151,3 @@ class Settings(BaseSettings):
             wait_seconds=self.executor_wait_seconds,
             properties=self.spark_conf,
         )
-
-    def find_release(self, name: str | None) -> Path:
-        """Return a release's directory.
-
-        Args:
-            name: A path, or a release_id; None is the one that `SHELFWISE_RELEASE_DIR` names, by default the shipped
-                one. A bare name is a directory of the working directory only if a release is in it: a folder of
-                photographs may be called as a release is.
-
-        Returns:
-            The directory; whether it holds a sound release is for `models.release.load_release` to say.
-
-        Raises:
-            UsageError: If there is no such release; lists those that are there.
-        """
-        places = self.places
-        if name is None:
-            return local_release(self.release_dir, places)
-        if scheme_of(name):
-            return local_release(place(name), places)
-        given = Path(name)
-        if given.is_dir() and (os.sep in name or name.startswith(".") or (given / MANIFEST).is_file()):
-            return given
-        return self.release_named(name)
-
-    def release_named(self, release_id: str) -> Path:
-        """Return the directory of the shipped release or of one under `releases/` in `home`, wherever this is called.
-
-        Raises:
-            UsageError: If there is no such release; lists those that are there.
-        """
-        places = self.places
-        roots = (places.local_home / "releases", SHIPPED.parent)
-        for root in roots:
-            if (root / release_id).is_dir():
-                return root / release_id
-        stored = {found.name: found for found in stored_releases(places)}
-        if release_id in stored:
-            return local_release(stored[release_id], places)
-        known = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")} | stored.keys())
-        there = ", ".join(known) or "none is there"
-        raise UsageError(f"no release {release_id!r}; give a directory or one of: {there}")
-
-    def lasting_name(self, name: str | None, directory: Path) -> str:
-        """Return by what a later call finds a release again, also where this machine's own copy of it is gone.
-
-        Args:
-            name: As a command was given it.
-            directory: Where it was found on this machine.
-        """
-        places = self.places
-        if directory.parent == SHIPPED.parent:  # with a wheel, a directory that is gone with this process
-            return directory.name
-        if directory.is_relative_to(copies(places)):
-            if name and scheme_of(name):
-                return name
-            if name is None and "release_dir" in self.model_fields_set and is_remote(self.release_dir):
-                return uri(self.release_dir)
-            return uri(places.releases / directory.name)
-        shared = places.releases / directory.name
-        if is_remote(shared) and directory.parent == places.local_home / "releases" and is_file(shared / MANIFEST):
-            return uri(shared)
-        return str(directory.absolute())

@@ -1,0 +1,1 @@
+"""Networks, releases, calibration, training and serving; nothing here knows of Spark, catalogs or databases."""

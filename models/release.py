@@ -44,7 +44,8 @@ class Release:
         categories: In the order of the networks' outputs.
         networks: At least one.
         temperature: Of the ensemble; see `models.answers.calibration`.
-        thresholds: Confidence from which a leaf is `auto`, or an inner node is suggested; see `models.answers.decision.Policy`.
+        thresholds: Confidence from which a leaf is `auto`, or an inner node is suggested; see
+            `models.answers.decision.Policy`.
         floor: Below this confidence an answer is `unknown`.
         metrics: What was measured when it was made.
         training: Data fingerprint, seed, command and time of its making.

@@ -5,19 +5,16 @@ They pass through the temporary table `decided`, so that one product and a file 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.errors import UnknownNameError
+from sql.explanations import listed
 from sql.publishing import answer_changes as changes
 from sql.publishing.staging import analyze, create_temporary, insert_rows
 from sql.schema.columns import UtcDateTime, key_text
-
-_NAMED = 5
-"""How many unknown names a message lists."""
 
 Decided = list[tuple[str, str, str | None]]
 """(product_id, category_id, why), one a product."""
@@ -128,9 +125,3 @@ def _refuse(connection: Connection) -> None:
             f"The taxonomy does not have {listed(categories)}: expected a category_id as `shelfwise query taxonomy` "
             "lists them."
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first few names, quoted, and how many more there are."""
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(repr(name) for name in names[:_NAMED]) + rest

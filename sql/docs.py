@@ -21,7 +21,7 @@ PAGE = Path(__file__).parent / "README.md"
 
 _OPENING = """# The product database
 
-This page is written by `python -m sql.docs` from the comments in `sql/schema/products.py`, `sql/views/` and `sql/queries/`; on
+This page is written by `python -m sql.docs` from the comments in `sql/schema/`, `sql/views/` and `sql/queries/`; on
 PostgreSQL the same comments are in the database (`\\d+`). Names of columns are those of catalog, dataset and prediction
 files. `_utc` columns are moments in UTC, `_e9` columns are whole billionths, JSON columns are marked so.
 

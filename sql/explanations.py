@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from sqlalchemy.engine import URL
+
+_NAMED = 5
+"""How many unknown names a message lists."""
 
 
 def describe(url: URL) -> str:
@@ -67,3 +71,9 @@ def _first_line(error: BaseException, url: URL) -> str:
     lines = str(primary or error).strip().splitlines() or [type(error).__name__]
     text = lines[0]
     return text.replace(str(url.password), "***") if url.password else text
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, quoted, and how many more there are."""
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(repr(name) for name in names[:_NAMED]) + rest

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from sql import decided
 from sql.engine import writing
 from sql.errors import UnknownNameError
+from sql.explanations import listed
 from sql.lists import list_value, with_lists
 from sql.publishing import answer_changes as changes
 from sql.publishing import answers
@@ -104,7 +105,7 @@ def accept_suggestions(
         without = [product_id for product_id in product_ids if product_id not in found]
         if without:
             raise UnknownNameError(
-                f"There is no suggestion for {decided.listed(without)}: expected products of the query `review_queue`."
+                f"There is no suggestion for {listed(without)}: expected products of the query `review_queue`."
             )
         rows = [(product_id, found[product_id], why) for product_id in product_ids]
         moment = at_utc or datetime.now(UTC)

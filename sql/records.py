@@ -63,7 +63,8 @@ REJECTION_REASONS = (
     "too_large",
     "inference_failed",
 )
-"""Why an image could not be used: the closed list of the database's check constraint; `jobs.schema` explains each."""
+"""Why an image could not be used: the closed list of the database's check constraint; `jobs.dataset.schema`
+explains each."""
 
 Rows = Sequence[tuple[Any, ...]]
 """One batch."""

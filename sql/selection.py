@@ -8,9 +8,9 @@ from difflib import get_close_matches
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql.decided import listed
 from sql.engine import reading
 from sql.errors import UnknownNameError
+from sql.explanations import listed
 from sql.lists import list_value, with_lists
 from sql.publishing.taxonomy import older_releases
 from sql.schema.releases import categories

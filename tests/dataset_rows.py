@@ -7,7 +7,7 @@ from typing import Any
 
 
 def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
-    """Return a row of `jobs.schema.IMAGES`; `columns` replaces what a test cares about."""
+    """Return a row of `jobs.dataset.schema.IMAGES`; `columns` replaces what a test cares about."""
     row = {
         "product_id": product_id,
         "image_no": 0,

@@ -13,18 +13,19 @@ from typing import NoReturn
 import cv2
 import numpy as np
 
-from jobs import image_batches, station
-from jobs.config import Places
-from jobs.inference import Inference
-from jobs.quarantine_helper import serve
-from jobs.schema import IMAGES
-from jobs.shards import ShardWriter, shards
+from jobs.dataset import batches as image_batches
+from jobs.dataset.schema import IMAGES
+from jobs.dataset.shards import ShardWriter, shards
+from jobs.predict import networks as station
+from jobs.predict.inference import Inference
+from jobs.predict.quarantine_helper import serve
+from jobs.storage.places import Places
 from models.networks.inputs import decode_square
 from models.release import Release
 from models.serving.tuning import Tuning
 from models.spec import Images, Predictions
 from tests.dataset_rows import image_row
-from tests.unit.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
+from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
 
 ROOT = Path(__file__).parents[1]
 MARK = b"deadly"

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from jobs.config import Places
-from jobs.measure import EvaluateConfig
-from jobs.schema import CATALOG_ROWS, IMAGES
-from jobs.shards import ShardWriter
+from jobs.dataset.schema import CATALOG_ROWS, IMAGES
+from jobs.dataset.shards import ShardWriter
+from jobs.evaluation.measure import EvaluateConfig
+from jobs.storage.places import Places
 from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions
 from tests.dataset_rows import image_row

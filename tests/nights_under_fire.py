@@ -21,7 +21,7 @@ import psutil
 import pyarrow.parquet as pq
 from upath import UPath
 
-from jobs.stores import place
+from jobs.storage.stores import place
 from tests.event_log import predict_began, predict_tasks
 from tests.object_store import ObjectStore
 from tests.standalone import QUICK_JAVA, ROOT, Standalone
@@ -33,7 +33,8 @@ EXECUTORS = 2
 _NIGHT_SECONDS = 900
 _DRIVER = """
 import functools, sys
-from jobs import cli, nightly
+from jobs.cli import main as cli
+from jobs.runs import night as nightly
 nightly.IngestConfig = functools.partial(nightly.IngestConfig, shard_bytes={shard_bytes})
 sys.argv = ["shelfwise", *{arguments!r}]
 cli.main()

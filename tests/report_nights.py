@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from jobs.config import Places
-from jobs.schema import IMAGES
-from jobs.shards import ShardWriter
+from jobs.dataset.schema import IMAGES
+from jobs.dataset.shards import ShardWriter
+from jobs.storage.places import Places
 from sql.records import CategoryRecord, Decision, PublishCounts, ReleaseRecord, RunRecord
 from sql.store import ProductDatabase
 from tests.conftest import hash_of, picture

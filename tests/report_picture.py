@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.demo import RUN_IDS
+from jobs.demo.nights import RUN_IDS
 from tests.browser import screenshot
 
 HEIGHT_PX = 1900
@@ -28,7 +28,7 @@ def main(target: Path) -> None:
         environment = {**os.environ, "SHELFWISE_HOME": home}
         page = Path(home) / "report.html"
         for arguments in (["demo"], ["report", "--run-id", RUN_IDS[1], "--output", str(page)]):
-            subprocess.run([sys.executable, "-m", "jobs.cli", *arguments], env=environment, check=True)
+            subprocess.run([sys.executable, "-m", "jobs.cli.main", *arguments], env=environment, check=True)
         screenshot(page.as_uri(), target, height_px=HEIGHT_PX, whole=False)
     with Image.open(target) as picture:
         picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)

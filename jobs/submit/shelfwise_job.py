@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def locked_directory() -> str:
-    """Make a directory that the next run removes if this process is killed; as jobs.temporary does, not yet there."""
+    """Make a directory that the next run removes if this process is killed; as jobs.storage.temporary does."""
     while True:
         directory = tempfile.mkdtemp(prefix="shelfwise-code-")
         lock = Path(directory, ".in-use")
@@ -27,7 +27,7 @@ def unpack_wheel() -> None:
     """Unpack the wheel that --py-files brought, if any: migrations, queries and pages have to be files."""
     for place in [path for path in sys.path if zipfile.is_zipfile(path)]:
         with zipfile.ZipFile(place) as archive:
-            if "jobs/cli.py" not in archive.namelist():
+            if "jobs/cli/main.py" not in archive.namelist():
                 continue
             unpacked = locked_directory()
             atexit.register(shutil.rmtree, unpacked, ignore_errors=True)
@@ -38,8 +38,8 @@ def unpack_wheel() -> None:
 
 if __name__ == "__main__":
     unpack_wheel()
-    from jobs.cli import main
-    from jobs.temporary import remove_left_behind
+    from jobs.cli.main import main
+    from jobs.storage.temporary import remove_left_behind
 
     remove_left_behind(Path(tempfile.gettempdir()))
     main()

@@ -98,6 +98,15 @@ def save_half(model: Any, directory: Path) -> Path:
     return half
 
 
+def refresh(network: Any) -> None:
+    """Let Normalization layers take over weights that were set: they keep them as constants."""
+    import keras
+
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
 def average(model: Any, other: Any, *, share: float) -> None:
     """Move a network's weights towards those of another one that it was trained from or beside.
 
@@ -109,8 +118,6 @@ def average(model: Any, other: Any, *, share: float) -> None:
         other: Of the same architecture.
         share: Of the other one, in [0, 1].
     """
-    from models.training.phases import refresh  # which imports Keras
-
     pairs = zip(model.get_weights(), other.get_weights(), strict=True)
     model.set_weights([(1 - share) * one + share * another for one, another in pairs])
     refresh(model)

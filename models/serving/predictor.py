@@ -1,7 +1,7 @@
 """The networks of a release behind one `predict`, compiled once, on whichever backend Keras runs.
 
-`models.serving.environment.prepare_environment` must have run before this module is imported: TensorFlow reads its settings
-then.
+`models.serving.environment.prepare_environment` must have run before this module is imported: TensorFlow reads its
+settings then.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class EnsemblePredictor:
         if images.dtype != np.uint8 or images.shape[1:] != (self.decode_px, self.decode_px, 3):
             raise ValueError(
                 f"expected uint8 images of {self.decode_px} x {self.decode_px} x 3, "
-                f"received {images.dtype} of shape {images.shape}; decode them with models.networks.inputs.decode_square"
+                f"received {images.dtype} of shape {images.shape}; decode them with "
+                "models.networks.inputs.decode_square"
             )
         parts = [np.asarray(part) for part in self._forward(images)]
         by_network = {name: part.astype(np.float32) for name, part in zip(self._weights, parts, strict=True)}

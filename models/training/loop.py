@@ -1,7 +1,7 @@
 """Fine-tuning one network, on whichever backend Keras runs: a head phase, then the unfrozen network, both resumable.
 
-Needs decoded squares and labels and nothing else: neither Spark nor TensorFlow. `jobs.finetune` feeds it from the
-dataset; `models.train_fashion_mnist` from arrays.
+Needs decoded squares and labels and nothing else: neither Spark nor TensorFlow. `jobs.training.finetune` feeds it from
+the dataset; `models.train_fashion_mnist` from arrays.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.registry import architecture
+from models.networks.weights import refresh
 from models.serving.devices import device, half_precision
 from models.serving.faults import fault_of
 from models.training.checkpoints import Arrays, Checkpoint, Progress, own_checkpoint
-from models.training.phases import compiled, first_trained, refresh, weights_by_category
+from models.training.phases import compiled, first_trained, weights_by_category
 from models.training.recipe import CHECKPOINT, Batch, Recipe, Saved, Task, TrainingData, TrainingFailed, Watch
 
 log = logging.getLogger(__name__)

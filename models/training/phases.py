@@ -64,13 +64,6 @@ def learning_rate(recipe: Recipe, steps: int) -> Any:
     )
 
 
-def refresh(network: Any) -> None:
-    """Let Normalization layers take over weights that were set: they keep them as constants."""
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
-
-
 def first_trained(network: Any, name: str) -> int:
     """Return the place of the first layer of a name or block."""
     names = [layer.name for layer in network.layers]

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that `sql.schema.migrate` hands over, inside its transaction."""
+"""Alembic's entry: runs the revisions on the connection of `sql.schema.migrate`, inside its transaction."""
 
 from alembic import context
 

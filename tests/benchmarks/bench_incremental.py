@@ -48,7 +48,7 @@ def main() -> int:
 
 def night(home: Path, catalog: Path, release: Path, day: str) -> tuple[float, dict[str, Any]]:
     """Run one night as a command and return its wall seconds and its summary."""
-    command = [sys.executable, "-m", "jobs.cli", "nightly", "--catalog", str(catalog), "--run-date", day, "--json"]
+    command = [sys.executable, "-m", "jobs.cli.main", "nightly", "--catalog", str(catalog), "--run-date", day, "--json"]
     settings = {"SHELFWISE_HOME": str(home), "SHELFWISE_RELEASE_DIR": str(release)}
     started = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **settings})

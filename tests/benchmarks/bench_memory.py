@@ -49,7 +49,7 @@ def main() -> int:
 
 def prepare(scratch: Path, photos: Path | None) -> None:
     """Write a release and ten partitions of 2,000 images, nine of them links to the first's files."""
-    from jobs.config import Places
+    from jobs.storage.places import Places
     from tests.benchmarks.photos import CATEGORIES, DAY, photographs, shards_of
     from tests.untrained import untrained_release
 
@@ -65,9 +65,10 @@ def prepare(scratch: Path, photos: Path | None) -> None:
 
 def peak_bytes(scratch: Path, parts: int) -> int:
     """Predict so many partitions in this process and return its peak memory."""
-    from jobs.config import Places, PredictConfig
-    from jobs.predict import predict_shard
-    from jobs.shards import shards
+    from jobs.dataset.shards import shards
+    from jobs.predict.config import PredictConfig
+    from jobs.predict.job import predict_shard
+    from jobs.storage.places import Places
     from models.release import load_release
     from models.serving.predictor import EnsemblePredictor
     from tests.benchmarks.photos import DAY

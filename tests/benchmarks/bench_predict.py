@@ -70,10 +70,11 @@ def main() -> int:
 def measure(scratch: Path, count: int, options: argparse.Namespace) -> tuple[list[Round], str]:
     """Run the rounds, and say on what."""
     with quiet_start():
-        from jobs.config import Places, PredictConfig
-        from jobs.dataset import read_shard
-        from jobs.predict import predict_shard
-        from jobs.station import Workplace
+        from jobs.dataset.reading import read_shard
+        from jobs.predict.config import PredictConfig
+        from jobs.predict.job import predict_shard
+        from jobs.predict.networks import Workplace
+        from jobs.storage.places import Places
         from models.release import load_release
         from models.serving.devices import device
         from models.serving.predictor import EnsemblePredictor

@@ -42,7 +42,7 @@ def main() -> int:
 
 def measure(scratch: Path, count: int, rounds: int) -> list[tuple[float, float]]:
     """Return the rates of one and of two executors, in images a second, for each round."""
-    from jobs.config import Places
+    from jobs.storage.places import Places
     from tests.benchmarks.photos import CATEGORIES, DAY, photographs, shards_of
     from tests.standalone import Worker, standalone
     from tests.untrained import untrained_release
@@ -66,9 +66,11 @@ def measure(scratch: Path, count: int, rounds: int) -> list[tuple[float, float]]
 
 def rate(master: str, places: object, release_dir: Path, *, executors: int, name: str) -> float:
     """Predict with so many executors and return images a second, networks loaded."""
-    from jobs.config import Places, PredictConfig, SparkConfig
-    from jobs.predict import run
-    from jobs.spark import spark_session
+    from jobs.predict.config import PredictConfig
+    from jobs.predict.job import run
+    from jobs.spark.config import SparkConfig
+    from jobs.spark.session import spark_session
+    from jobs.storage.places import Places
     from models.release import load_release
     from tests.benchmarks.photos import DAY
 

@@ -49,11 +49,12 @@ def main() -> int:
 def measure(scratch: Path, options: argparse.Namespace) -> list[tuple[float, float]]:
     """Run the rounds, and return the images a second from disk and store."""
     with quiet_start():
-        from jobs.config import Place, Places, PredictConfig
-        from jobs.predict import predict_shard
-        from jobs.shard_copies import on_disk_in_turn
-        from jobs.shards import shards
-        from jobs.stores import place, put
+        from jobs.dataset.local_copies import on_disk_in_turn
+        from jobs.dataset.shards import shards
+        from jobs.predict.config import PredictConfig
+        from jobs.predict.job import predict_shard
+        from jobs.storage.places import Place, Places
+        from jobs.storage.stores import place, put
         from models.release import load_release
         from models.serving.predictor import EnsemblePredictor
         from tests.benchmarks.photos import CATEGORIES, DAY, photographs, shards_of

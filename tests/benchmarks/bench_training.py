@@ -26,9 +26,9 @@ from models.serving.environment import prepare_environment
 
 prepare_environment()
 
-from jobs.config import Places  # noqa: E402 - TensorFlow reads its settings when it is imported
-from jobs.labels import labelled_images  # noqa: E402
-from jobs.training_data import DatasetBatches  # noqa: E402
+from jobs.dataset.labels import labelled_images  # noqa: E402
+from jobs.storage.places import Places  # noqa: E402 - TensorFlow reads its settings when it is imported
+from jobs.training.batches import DatasetBatches  # noqa: E402
 from models.networks.registry import architecture  # noqa: E402
 from models.spec import NetworkSpec  # noqa: E402
 from models.training.phases import compiled  # noqa: E402

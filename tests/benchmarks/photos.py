@@ -11,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from jobs.config import IngestConfig, Places
-from jobs.ingest import read_and_store
-from jobs.shards import shards
+from jobs.dataset.shards import shards
+from jobs.ingest.config import IngestConfig
+from jobs.ingest.job import read_and_store
+from jobs.storage.places import Places
 from models.spec import Category
 
 DAY = date(2026, 1, 1)

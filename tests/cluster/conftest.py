@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import Places
+from jobs.storage.places import Places
 from tests.standalone import ROOT, Standalone, Worker, standalone
 
 BARE_SITE = ROOT / "tests" / "cluster" / "bare_site"

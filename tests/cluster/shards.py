@@ -6,12 +6,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jobs.config import Places, PredictConfig, SparkConfig
-from jobs.predict import run
-from jobs.schema import IMAGES
-from jobs.shard_reports import PredictSummary
-from jobs.shards import ShardWriter
-from jobs.spark import cores_of_a_task, spark_session
+from jobs.dataset.schema import IMAGES
+from jobs.dataset.shards import ShardWriter
+from jobs.predict.config import PredictConfig
+from jobs.predict.job import run
+from jobs.predict.reports import PredictSummary
+from jobs.spark.config import SparkConfig
+from jobs.spark.session import cores_of_a_task, spark_session
+from jobs.storage.places import Places
 from models.release import Release, load_release
 from tests.conftest import picture
 from tests.dataset_rows import image_row

@@ -15,11 +15,13 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import ingest
-from jobs.config import IngestConfig, Places, RunFailed
-from jobs.shard_reports import PredictSummary
-from jobs.shards import shards
-from jobs.spark import spark_session
+from jobs.dataset.shards import shards
+from jobs.errors import RunFailed
+from jobs.ingest import job as ingest
+from jobs.ingest.config import IngestConfig
+from jobs.predict.reports import PredictSummary
+from jobs.spark.session import spark_session
+from jobs.storage.places import Places
 from models.release import load_release
 from tests.cluster.shards import DAY, predict_on, spark_config, write_shards
 from tests.conftest import SmallShop

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from jobs.config import Places
-from jobs.spark import spark_session
+from jobs.spark.session import spark_session
+from jobs.storage.places import Places
 from tests.cluster.shards import spark_config
 from tests.standalone import ROOT, Worker, standalone
 
@@ -24,7 +24,7 @@ FIND_GPUS = ROOT / "jobs" / "cluster" / "find_gpus.sh"
 
 def occupy(numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
     """Do what a predict task does before it imports its backend, and hold the GPU for a while."""
-    from jobs.station import task_gpu
+    from jobs.predict.networks import task_gpu
     from models.serving.environment import prepare_environment
 
     started = time.time()
@@ -78,8 +78,8 @@ def test_without_a_gpu_of_its_own_a_task_leaves_what_is_visible() -> None:
 def test_a_process_that_computes_on_one_gpu_takes_no_task_for_another() -> None:
     code = """
 import sys, types
-from models.environment import prepare_environment
-from models.faults import DeviceLost
+from models.serving.environment import prepare_environment
+from models.serving.faults import DeviceLost
 prepare_environment("GPU-1")
 sys.modules["tensorflow"] = types.ModuleType("tensorflow")
 prepare_environment("GPU-1")

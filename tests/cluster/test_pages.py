@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import Places
-from jobs.spark import spark_session
+from jobs.spark.session import spark_session
+from jobs.storage.places import Places
 from tests.cluster.shards import spark_config
 from tests.conftest import SmallShop
 from tests.foreign_files import MODULES, PACKAGES, in_the_way, ran
@@ -104,10 +104,10 @@ def test_a_cluster_that_has_nothing_of_the_project_gets_its_code_from_the_driver
     bare_cluster: Standalone, places: Places
 ) -> None:
     def look(_: int) -> tuple[str, str, bool]:  # defined here: so it travels whole and needs no module of these tests
-        import jobs.stores
+        import jobs.storage.stores
         from models.program import program_version
 
-        return Path(jobs.stores.__file__).parents[1].name, program_version(), sys.flags.safe_path
+        return Path(jobs.storage.stores.__file__).parents[2].name, program_version(), sys.flags.safe_path
 
     with spark_session(spark_config(places, bare_cluster.url), name="test") as spark:
         [(archive, version, safe)] = spark.sparkContext.parallelize([0], 1).map(look).collect()

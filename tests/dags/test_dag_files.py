@@ -13,10 +13,10 @@ from typing import Any
 import click
 import pytest
 
-from jobs import cli
-from jobs.config import Places
-from jobs.evaluate import run
-from jobs.measure import EvaluateConfig
+from jobs.cli import main as cli
+from jobs.evaluation.evaluate import run
+from jobs.evaluation.measure import EvaluateConfig
+from jobs.storage.places import Places
 from models.release import Release
 from models.spec import Category
 from tests.dags.conftest import ROOT, jobs_environment

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.local_nights import example_catalog, example_environment, named_catalog
+from jobs.demo.local_nights import example_catalog, example_environment, named_catalog
 from models import fashion_mnist
 
 GREY = fashion_mnist.Articles(np.zeros((230, 28, 28), np.uint8), np.zeros(230, np.uint8), "")

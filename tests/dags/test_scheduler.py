@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.config import Places
+from jobs.storage.places import Places
 from sql.store import open_database
 from tests.conftest import CATEGORIES
 from tests.dags.airflow_api import Refused

@@ -15,7 +15,7 @@ import click
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import cli
+from jobs.cli import main as cli
 from models.release import SHIPPED
 from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise
@@ -103,7 +103,7 @@ def test_a_broken_release_is_refused_before_spark_starts(
     def no_spark(*_args: object, **_options: object) -> None:
         raise AssertionError("Spark was started")
 
-    monkeypatch.setattr("jobs.nightly.spark_session", no_spark)
+    monkeypatch.setattr("jobs.runs.night.spark_session", no_spark)
     shop.add("a")
     broken = tmp_path / "broken"
     shutil.copytree(tiny_release, broken)
@@ -174,7 +174,7 @@ def test_planning_needs_no_tensorflow() -> None:
     program = (
         "import sys\n"
         "for name in ('tensorflow', 'keras', 'jax', 'torch'): sys.modules[name] = None\n"
-        "import jobs.predict, jobs.nightly, jobs.cli\n"
+        "import jobs.predict.job, jobs.runs.night, jobs.cli.main\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stderr

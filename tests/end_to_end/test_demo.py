@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.config import Places
-from jobs.demo import NIGHTS, RUN_IDS, clear, demo_home, main
+from jobs.demo.nights import NIGHTS, RUN_IDS, clear, demo_home, main
+from jobs.storage.places import Places
 from models import fashion_mnist
 from models.answers.calibration import calibration_error
 from models.card import NAME

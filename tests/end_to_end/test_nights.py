@@ -74,7 +74,7 @@ def test_a_night_killed_before_publish_goes_on_from_its_shards(
     shop.add_many(["a", "b", "c"])
     program = (
         "import os, signal, sys\n"
-        "from jobs import cli, nightly\n"
+        "from jobs.cli import main as cli\nfrom jobs.runs import night as nightly\n"
         "nightly.publish_step = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"sys.argv = ['shelfwise', 'nightly', '--catalog', {shop.catalog!r}, '--run-date', {NIGHT_1!r}]\n"
         "cli.main()\n"

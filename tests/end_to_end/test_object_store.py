@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from jobs.stores import place
+from jobs.storage.stores import place
 from tests.conftest import SmallShop, picture
 from tests.end_to_end.conftest import Shelfwise, ask
 from tests.object_store import ObjectStore, object_store

@@ -16,7 +16,8 @@ from tests.end_to_end.conftest import Shelfwise, ask, dump
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
 KILLED = """
 import os, signal, sys
-from jobs import cli, nightly
+from jobs.cli import main as cli
+from jobs.runs import night as nightly
 nightly.{step} = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv = ["shelfwise", *{arguments!r}]
 cli.main()

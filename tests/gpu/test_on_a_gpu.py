@@ -54,7 +54,7 @@ def test_the_batch_grows_on_a_gpu(release: Release) -> None:
 
 
 def test_a_batch_beyond_the_memory_is_halved(release: Release, tmp_path: Path) -> None:
-    from jobs.inference import Inference
+    from jobs.predict.inference import Inference
 
     class Greedy(EnsemblePredictor):
         """Takes as much memory as a batch of several thousand large images would."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.config import SparkConfig
-from jobs.spark import spark_session
+from jobs.spark.config import SparkConfig
+from jobs.spark.session import spark_session
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import Places, PredictConfig
-from jobs.quarantine import Quarantine
-from jobs.quarantine_helper import Orders
+from jobs.predict.config import PredictConfig
+from jobs.predict.quarantine import Quarantine
+from jobs.predict.quarantine_helper import Orders
+from jobs.storage.places import Places
 from tests.conftest import SmallShop
 from tests.deadly import ROOT, helper, write_deadly
 from tests.foreign_files import MODULES, PACKAGES, in_the_way, ran
-from tests.unit.test_predict_loop import DAY, RELEASE
+from tests.unit.predict.test_predict_loop import DAY, RELEASE
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -39,7 +40,9 @@ def test_a_night_begun_beside_files_that_are_called_as_libraries_runs_none_of_th
     assert (told["state"], told["predict"]["images"], told["predict"]["images_failed"]) == ("published", 2, 0)
 
 
-@pytest.mark.parametrize("module", ["models.train_arrays", "models.train_fashion_mnist", "models.lite0", "jobs.demo"])
+@pytest.mark.parametrize(
+    "module", ["models.train_arrays", "models.train_fashion_mnist", "models.lite0", "jobs.demo.nights"]
+)
 def test_the_page_of_a_module_shows_how_no_such_file_is_run(module: str) -> None:
     page = importlib.import_module(module).__doc__ or ""
     assert f"python -P -m {module} " in page

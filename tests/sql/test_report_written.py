@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from jobs.config import Places, RunFailed, UsageError
-from jobs.report import write
+from jobs.errors import RunFailed, UsageError
+from jobs.report.job import write
+from jobs.storage.places import Places
 from sql.store import ProductDatabase
 from tests.report_nights import Answer, Nights
-from tests.unit.test_whole_files import reader
+from tests.unit.storage.test_whole_files import reader
 
 SHIRT, SNEAKER = "apparel.shirt", "footwear.sneaker"
 

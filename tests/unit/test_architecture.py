@@ -38,6 +38,80 @@ MAY_IMPORT = {
 }
 
 
+PETASTORM = "jobs/dataset/petastorm_adapter.py"
+
+# What a package or module of a folder may import of the same folder. What lies directly in it counts as a package.
+BELOW: dict[str, dict[str, tuple[str, ...]]] = {
+    "jobs": {
+        "errors": (),
+        "wording": (),
+        "images": (),
+        "pages": (),
+        "storage": ("errors",),
+        "spark": ("errors",),
+        "dataset": ("errors", "wording", "storage"),
+        "ingest": ("errors", "images", "dataset", "spark", "storage"),
+        "settings": ("ingest", "spark", "storage"),
+        "predict": ("errors", "dataset", "spark", "storage"),
+        "evaluation": ("errors", "wording", "dataset", "pages", "storage"),
+        "report": ("errors", "pages", "dataset", "storage"),
+        "releases": ("errors", "evaluation", "settings", "dataset", "images", "storage"),
+        "training": ("errors", "wording", "releases", "evaluation", "dataset", "pages", "storage"),
+        "runs": ("errors", "predict", "ingest", "releases", "settings", "dataset", "spark", "storage"),
+        "demo": ("errors", "runs", "ingest", "settings", "spark", "storage"),
+        "cli": (
+            *("errors", "wording", "demo", "runs", "report", "training", "releases", "evaluation", "ingest"),
+            *("dataset", "settings", "spark", "storage"),
+        ),
+        "submit": ("cli", "storage"),
+    },
+    "models": {
+        "spec": (),
+        "program": (),
+        "whole_files": (),
+        "networks": ("spec", "whole_files"),
+        "answers": ("spec",),
+        "heads": ("networks",),
+        "release": ("spec", "networks", "answers"),
+        "card": ("release",),
+        "serving": ("spec", "networks", "answers", "release"),
+        "calibrated": ("spec", "answers", "release"),
+        "foreign": ("spec", "networks", "heads", "release"),
+        "training": ("spec", "networks", "release", "serving", "whole_files"),
+        "fashion_mnist": ("spec", "networks"),
+        "lite0": ("networks", "serving"),
+        "train_arrays": ("spec", "networks", "serving", "training"),
+        "train_fashion_mnist": (
+            *("spec", "program", "networks", "answers", "release", "card", "serving", "calibrated", "training"),
+            "fashion_mnist",
+        ),
+    },
+    "sql": {
+        "errors": (),
+        "records": (),
+        "lists": (),
+        "explanations": ("errors",),
+        "engine": ("errors", "explanations"),
+        "schema": ("errors", "records", "explanations", "engine"),
+        "migrations": ("schema",),
+        "publishing": ("errors", "records", "engine", "schema"),
+        "catalog_source": ("errors", "explanations", "engine"),
+        "store": ("records", "explanations", "engine", "schema", "publishing"),
+        "run_history": ("engine", "schema", "store"),
+        "named_queries": ("errors", "lists", "engine", "schema", "store"),
+        "docs": ("schema", "named_queries"),
+        "decided": ("errors", "explanations", "schema", "publishing"),
+        "overrides": (
+            *("errors", "lists", "records", "explanations", "engine", "schema", "publishing", "store", "decided"),
+        ),
+        "selection": ("errors", "lists", "explanations", "engine", "schema", "publishing", "store"),
+        "aliases": ("errors", "records", "engine", "schema", "publishing", "store"),
+        "shadow": ("errors", "records", "engine", "schema", "publishing", "store"),
+        "prune": ("engine", "schema", "store"),
+    },
+}
+
+
 def modules(folder: str) -> list[Path]:
     return sorted(path for path in (ROOT / folder).rglob("*.py"))
 
@@ -58,7 +132,7 @@ def top(name: str) -> str:
 
 def test_there_is_something_to_read() -> None:
     assert all(modules(folder) for folder in ("jobs", "models", "sql"))
-    assert "petastorm" in {top(name) for name in imports(ROOT / "jobs" / "dataset.py")}
+    assert "petastorm" in {top(name) for name in imports(ROOT / PETASTORM)}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -69,10 +143,62 @@ def test_a_folder_imports_only_what_its_place_allows(folder: str) -> None:
         assert not forbidden, f"{path.relative_to(ROOT)} imports {sorted(forbidden)}; {folder}/ may not"
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_only_the_dataset_module_imports_petastorm(folder: str) -> None:
-    importers = {path.name for path in modules(folder) if "petastorm" in {top(name) for name in imports(path)}}
-    assert importers <= {"dataset.py"}
+def test_only_the_adapter_imports_petastorm() -> None:
+    every = [path for folder in FOLDERS for path in modules(folder)]
+    importers = {path for path in every if "petastorm" in {top(name) for name in imports(path)}}
+    assert importers == {ROOT / PETASTORM}
+
+
+def room_of(name: str) -> str:
+    """Return the package of `ROOMS` that a module's full name lies in, or the module itself: `jobs.dataset`."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] in FOLDERS else parts[0]
+
+
+def targets(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield what a module imports of this project: its room, and the module's name in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and top(node.module or "") in FOLDERS:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                name = full if (ROOT / f"{full.replace('.', '/')}.py").exists() else str(node.module)
+                yield room_of(name), name.rpartition(".")[2]
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("folder", ["jobs", "models", "sql"])
+def test_a_package_imports_only_those_below_it(folder: str) -> None:
+    for path in modules(folder):
+        here = room_of(name_of(path))
+        others = {room for room, _ in targets(path) if top(room) == folder and room != here}
+        beyond = others - {f"{folder}.{name}" for name in BELOW[folder].get(here.rpartition(".")[2], ())}
+        assert not beyond, f"{path.relative_to(ROOT)} imports {sorted(beyond)}, which BELOW does not allow {here}"
+
+
+@pytest.mark.parametrize("folder", ["jobs", "models", "sql"])
+def test_the_table_of_packages_is_that_of_the_folder_and_has_no_circle(folder: str) -> None:
+    rooms = {name_of(path).split(".")[1] for path in modules(folder) if path != ROOT / folder / "__init__.py"}
+    assert rooms == BELOW[folder].keys()
+    placed: set[str] = set()
+    while rooms > placed:
+        ready = {name for name in rooms - placed if set(BELOW[folder][name]) <= placed}
+        assert ready, f"these import one another in a circle: {sorted(rooms - placed)}"
+        placed |= ready
+
+
+def test_of_a_package_others_import_only_the_modules_that_it_lists() -> None:
+    every = [path for folder in FOLDERS for path in modules(folder)]
+    for package in {path.parent for path in every if path.name == "__init__.py" and path.parent.parent != ROOT}:
+        here = name_of(package / "__init__.py").removesuffix(".__init__")
+        told = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
+        listed = set(re.findall(r"\w+", told.partition("Others import: ")[2])) - {"nothing"}
+        taken = {
+            module for path in every if room_of(name_of(path)) != here for room, module in targets(path) if room == here
+        }
+        assert taken == listed, f"{here}/__init__.py lists {sorted(listed)}; others import {sorted(taken)}"
 
 
 def test_only_what_asks_for_a_device_names_a_backend() -> None:
@@ -83,7 +209,7 @@ def test_only_what_asks_for_a_device_names_a_backend() -> None:
 
 
 def test_jobs_do_not_import_the_command_line() -> None:
-    importers = {path.name for path in modules("jobs") if "jobs.cli" in set(imports(path))}
+    importers = {path.name for path in modules("jobs") if "jobs.cli.main" in set(imports(path))}
     assert importers == {"shelfwise_job.py"}, "only the console script and spark-submit's file start the command line"
 
 
@@ -118,10 +244,13 @@ NETWORKS = ("keras", "tensorflow", "jax", "torch")
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("jobs.predict", (*NETWORKS, "pyspark", "petastorm")),
-        ("jobs.cli", (*NETWORKS, "pyspark", "petastorm")),
-        ("jobs.images", (*NETWORKS, "pyspark", "petastorm", "sqlalchemy")),
-        ("jobs.lookout", (*NETWORKS, "pyspark", "petastorm", "pyarrow", "pandas", "numpy", "cv2", "upath", "fsspec")),
+        ("jobs.predict.job", (*NETWORKS, "pyspark", "petastorm")),
+        ("jobs.cli.main", (*NETWORKS, "pyspark", "petastorm")),
+        ("jobs.images.normalise", (*NETWORKS, "pyspark", "petastorm", "sqlalchemy")),
+        (
+            "jobs.spark.probe",
+            (*NETWORKS, "pyspark", "petastorm", "pyarrow", "pandas", "numpy", "cv2", "upath", "fsspec"),
+        ),
         ("models.release", NETWORKS),
         ("sql.store", (*NETWORKS, "pyspark", "petastorm", "pyarrow", "models", "jobs")),
     ],

@@ -1,6 +1,6 @@
 """The product database: catalog, taxonomy, releases, runs, predictions, current answers, decisions, rejections.
 
-Comments are not here: like the views they are set anew from `sql.tables` at each upgrade.
+Comments are not here: like the views they are set anew from `sql.schema` at each upgrade.
 """
 
 import sqlalchemy as sa

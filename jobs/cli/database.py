@@ -1,0 +1,275 @@
+"""The commands that ask the product database, look after its schema, and let people decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.cli import output
+from jobs.cli.options import database_of, json_option
+from jobs.errors import UsageError
+from jobs.releases.records import decider
+from jobs.settings import Settings
+from models.whole_files import in_place_of
+
+if TYPE_CHECKING:
+    from sql.named_queries import QueryResult
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
+@click.option("--format", "form", type=click.Choice(output.FORMATS), help="By default a table.")
+@click.option("--output", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.option("--explain", is_flag=True, help="Show what the query is for and its SQL, and do not run it.")
+def query(
+    name: str | None,
+    params: tuple[str, ...],
+    limit: int | None,
+    form: str | None,
+    target: Path | None,
+    explain: bool,
+) -> None:
+    """Ask the product database. Without a NAME, list what can be asked.
+
+    \b
+    Example:
+      shelfwise query category_counts --format json
+      shelfwise query current_categories --limit 10
+    """
+    from sql import named_queries
+
+    if name is None:
+        output.query_list(named_queries.list_queries(), form)
+        return
+    if explain:
+        output.explain(named_queries.find_query(name))
+        return
+    if form == "parquet" and target is None:
+        raise UsageError("Parquet goes to a file: add --output FILE.parquet")
+    pairs = [param.partition("=") for param in params]
+    if not all(separator for _, separator, _ in pairs):
+        raise UsageError("a parameter is written NAME=VALUE, as in --param category_id=apparel.tops.shirt")
+    values = {key: value for key, _, value in pairs}
+    database = database_of(Settings())
+    with wrong_values():
+        result = named_queries.run_query(database, name, values, limit)
+    write_rows(result, form, target)
+
+
+def write_rows(result: QueryResult, form: str | None, target: Path | None) -> None:
+    """Print a result or write it to a file, which appears whole or not at all; a pipe or device is written into.
+
+    Raises:
+        UsageError: If the file cannot be written.
+    """
+    if target is None:
+        output.rows(result, form)
+        return
+    try:
+        with in_place_of(target) as scratch:
+            output.rows(result, form, scratch)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"{target} cannot be written ({reason}); give a file in a directory that you may write to"
+        ) from error
+
+
+@contextmanager
+def wrong_values() -> Iterator[None]:
+    """Turn a value that the database layer refuses into a wrong call."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object!r} is not text in UTF-8; write it as the database spells it") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+@click.group()
+def db() -> None:
+    """Look after the database's schema.
+
+    \b
+    Example:
+      shelfwise db upgrade
+    """
+
+
+@db.command()
+@json_option
+def upgrade(as_json: bool) -> None:
+    """Create the tables and views, or bring them up to this version; rows stay.
+
+    \b
+    Example:
+      SHELFWISE_DATABASE_URL=postgresql://shop@db.example/products shelfwise db upgrade
+    """
+    from sql.store import open_database
+
+    database = open_database(Settings().url)
+    database.upgrade()
+    output.summary({"database": str(database), "state": "up to date"}, as_json)
+
+
+@db.command()
+@json_option
+def check(as_json: bool) -> None:
+    """Say whether the schema is this program's; exit 1 with the command to run if it is not.
+
+    \b
+    Example:
+      shelfwise db check
+    """
+    from sql.store import open_database
+
+    database = open_database(Settings().url)
+    database.check()
+    output.summary({"database": str(database), "state": "up to date"}, as_json)
+
+
+@db.command()
+@click.argument("revision", default="-1")
+@click.option("--yes", is_flag=True, help="Do it: a downgrade drops what the older schema cannot hold.")
+@json_option
+def downgrade(revision: str, yes: bool, as_json: bool) -> None:
+    """Take the schema back by one revision, to a named one, or to `base`, which drops every table.
+
+    \b
+    Example:
+      shelfwise db downgrade --yes
+    """
+    from sql.store import open_database
+
+    if not yes:
+        raise UsageError("a downgrade can drop columns and tables with their rows; add --yes to do it")
+    database = open_database(Settings().url)
+    database.downgrade(revision)
+    output.summary({"database": str(database), "state": f"downgraded to {revision}"}, as_json)
+
+
+@db.command()
+@click.option("--keep-runs", type=click.IntRange(min=1), required=True, help="Latest runs that keep their history.")
+@json_option
+def prune(keep_runs: int, as_json: bool) -> None:
+    """Drop old history in small transactions; current and manual answers stay, readers never wait.
+
+    \b
+    Example:
+      shelfwise db prune --keep-runs 30
+    """
+    from sql.prune import prune as drop
+
+    output.summary(asdict(drop(database_of(Settings()), keep_runs=keep_runs)), as_json)
+
+
+_by_option = click.option("--by", "decided_by", required=True, metavar="NAME", help="Who decides.")
+_why_option = click.option("--why", metavar="TEXT", help="In their words; stands in the history.")
+
+
+@click.group()
+def override() -> None:
+    """Decide for the machine. A person's category survives every run and backfill.
+
+    \b
+    Example:
+      shelfwise override set article-00007 apparel.tops.shirt --by ada --why "it has a collar"
+    """
+
+
+@override.command(name="set")
+@click.argument("product_id")
+@click.argument("category_id")
+@_by_option
+@_why_option
+@json_option
+def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
+    """Put a product into a category.
+
+    \b
+    Example:
+      shelfwise override set article-00007 apparel.tops.shirt --by ada
+    """
+    from sql.overrides import Override, set_overrides
+
+    decision = Override(product_id, category_id, why)
+    with wrong_values():
+        changed = set_overrides(database_of(Settings()), [decision], decided_by=decided_by)
+    output.summary({"product_id": product_id, "category_id": category_id, "changed": changed}, as_json)
+
+
+@override.command()
+@click.argument("product_id")
+@_by_option
+@_why_option
+@json_option
+def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
+    """Give a product back to the machine: its answer is again the newest prediction.
+
+    \b
+    Example:
+      shelfwise override clear article-00007 --by ada --why "the photograph was replaced"
+    """
+    from sql.overrides import clear_override
+
+    database = database_of(Settings())
+    with wrong_values():
+        found = clear_override(database, product_id, decided_by=decided_by, combine_by=decider, why=why)
+    output.summary({"product_id": product_id, "has_prediction": found}, as_json)
+
+
+@override.command(name="import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_by_option
+@json_option
+def import_(file: Path, decided_by: str, as_json: bool) -> None:
+    """Take decisions from a .csv or .jsonl file with product_id, category_id and, optionally, why; all or none.
+
+    \b
+    Example:
+      shelfwise override import decisions.csv --by ada
+    """
+    from jobs.cli.decisions_file import read_decisions
+    from sql.overrides import set_overrides
+
+    decisions = read_decisions(file)
+    with wrong_values():
+        changed = set_overrides(database_of(Settings()), decisions, decided_by=decided_by)
+    output.summary({"file": str(file), "decisions": len(decisions), "changed": changed}, as_json)
+
+
+@click.group()
+def review() -> None:
+    """Work the queue of unsure answers.
+
+    \b
+    Example:
+      shelfwise query review_queue --limit 20
+      shelfwise review accept article-00007 --by ada
+    """
+
+
+@review.command()
+@click.argument("product_ids", nargs=-1, required=True)
+@_by_option
+@_why_option
+@json_option
+def accept(product_ids: tuple[str, ...], decided_by: str, why: str | None, as_json: bool) -> None:
+    """Make the machine's suggestion for these products a person's answer.
+
+    \b
+    Example:
+      shelfwise review accept article-00007 article-00011 --by ada
+    """
+    from sql.overrides import accept_suggestions
+
+    with wrong_values():
+        changed = accept_suggestions(database_of(Settings()), product_ids, decided_by=decided_by, why=why)
+    output.summary({"accepted": len(product_ids), "changed": changed}, as_json)

@@ -1,0 +1,52 @@
+"""Reading what people decided from a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import UsageError
+from sql.overrides import Override
+
+_REQUIRED = ("product_id", "category_id")
+
+
+def read_decisions(file: Path) -> list[Override]:
+    """Read decisions, one a product.
+
+    Args:
+        file: A .csv with a header, or a .jsonl, with product_id, category_id and, optionally, why.
+
+    Returns:
+        The decisions in the file's order.
+
+    Raises:
+        UsageError: If the file cannot be read, is empty or has a row without product or category; names the row.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(_objects(file, lines))
+    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+        raise UsageError(f"{file} cannot be read ({error}); expected a .csv or .jsonl file in UTF-8") from error
+    if not rows:
+        raise UsageError(f"{file} holds no decision; it needs rows with product_id and category_id")
+    for number, row in enumerate(rows, 1):
+        missing = [name for name in _REQUIRED if not isinstance(row.get(name), str) or not row[name].strip()]
+        if missing:
+            raise UsageError(f"row {number} of {file} has no {' and no '.join(missing)}; correct it, nothing was taken")
+        if not isinstance(row.get("why") or "", str):
+            raise UsageError(f"row {number} of {file} has a why that is no text; correct it, nothing was taken")
+    return [Override(row["product_id"].strip(), row["category_id"].strip(), row.get("why") or None) for row in rows]
+
+
+def _objects(file: Path, lines: Iterable[str]) -> Iterable[dict[str, Any]]:
+    if file.suffix.lower() == ".csv":
+        yield from csv.DictReader(lines, strict=True)
+        return
+    for line in lines:
+        if line.strip():
+            value = json.loads(line)
+            yield value if isinstance(value, dict) else {}

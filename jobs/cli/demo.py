@@ -1,0 +1,64 @@
+"""How the demo's report reads on a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.cli.output import line, table
+
+if TYPE_CHECKING:
+    from jobs.demo.nights import DemoReport
+
+
+_ANSWER_COLUMNS = ("product_id", "category_path", "confidence", "status", "ingest_date", "run_id")
+_REJECTION_COLUMNS = ("product_id", "reason", "detail")
+
+
+def show(report: DemoReport, as_json: bool) -> None:
+    """Print the report, as one JSON document or as text and tables."""
+    if as_json:
+        click.echo(json.dumps(asdict(report), default=str))
+        return
+    table(
+        ("", "night one", "night two"),
+        [
+            (name, *(_figure(night, step, key) for night in report.nights))
+            for name, step, key in (
+                ("images in the catalog", "ingest", "catalog_rows"),
+                ("unchanged, not read again", "ingest", "images_unchanged"),
+                ("new or changed, stored", "ingest", "images_stored"),
+                ("rejected", "ingest", "images_rejected"),
+                ("predicted by both networks", "predict", "images"),
+                ("products whose answer was written", "publish", "products_changed"),
+                ("images a second while predicting", "predict", "images_per_second"),
+            )
+        ]
+        + [("seconds, all included", *(f"{seconds:.1f}" for seconds in report.seconds))],
+        title="What each night did",
+    )
+    accuracy = report.accuracy
+    line(
+        f"Of {accuracy['products']} products with a known category {accuracy['accuracy']:.1%} got it, and "
+        f"{accuracy['right_group']:.1%} more its group; "
+        f"{accuracy['published_automatically']:.1%} were published without a person, "
+        f"and of these {accuracy['accuracy_of_these']:.1%} are right."
+    )
+    line("")
+    _chosen(report.answers, _ANSWER_COLUMNS, "Ten answers, of: shelfwise query current_categories")
+    _chosen(report.rejections, _REJECTION_COLUMNS, "shelfwise query rejections --param run_id=demo-night-2")
+    line(f"Everything is in {report.home}; ask on with: shelfwise query")
+
+
+def _chosen(result: tuple[Sequence[str], list[Sequence[Any]]], columns: Sequence[str], title: str) -> None:
+    """Print the columns that fit on a page."""
+    places = [list(result[0]).index(name) for name in columns]
+    table(columns, [[row[place] for place in places] for row in result[1]], title=title)
+
+
+def _figure(night: dict[str, Any], step: str, key: str) -> Any:
+    return f"{night[step][key]:,}"

@@ -1,0 +1,103 @@
+"""The command `shelfwise`: parses, calls one job, prints one summary, and says with its exit code how it went.
+
+0: done. 1: the run failed. 2: the call is wrong. With `--json` one document goes to stdout; all else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import click
+from pydantic import ValidationError
+
+from jobs.cli import database as cli_database
+from jobs.cli import output
+from jobs.cli import releases as cli_releases
+from jobs.cli import report as cli_report
+from jobs.cli import runs as cli_runs
+from jobs.cli import runs_history as cli_runs_history
+from jobs.cli import training as cli_models
+from jobs.errors import RunFailed, UsageError
+from models.release import ReleaseError
+from sql.errors import DatabaseError, UnknownNameError
+
+_GOES_ON = "what was finished is kept, and the same command goes on from there"
+_REMEDIES = {
+    errno.ENOSPC: "free some space on its disk",
+    errno.EDQUOT: "free some space, or have the quota raised",
+    errno.EACCES: "give this user the right to it, or name another place",
+    errno.EROFS: "its disk takes no writing, so name another place",
+}
+"""For what a disk refuses, whichever step meets it."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="shelfwise")
+def main_group() -> None:
+    """Put products into categories by their images, and say how sure it is.
+
+    \b
+    Example:
+      shelfwise nightly --catalog shop.csv --run-date 2026-11-01
+      shelfwise query category_counts
+    """
+
+
+for command in (
+    cli_runs.demo,
+    cli_runs.nightly,
+    cli_runs.backfill,
+    cli_runs.ingest,
+    cli_runs.predict,
+    cli_runs.publish,
+    cli_runs.finish_night,
+    cli_runs.shadow,
+    cli_runs_history.runs,
+    cli_report.report,
+    cli_models.finetune,
+    cli_models.evaluate,
+    cli_models.export_arrays,
+    cli_releases.release,
+    cli_database.query,
+    cli_database.override,
+    cli_database.review,
+    cli_database.db,
+):
+    main_group.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; every expected fault becomes one sentence and an exit code."""
+    output.configure_logging()
+    try:
+        main_group(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        _fail(f"interrupted; {_GOES_ON}", 1)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"SHELFWISE_{str(first['loc'][0]).upper()}" if first["loc"] else "the environment"
+        _fail(f"{name}: {first['msg']}", 2)
+    except (UsageError, ReleaseError, UnknownNameError) as error:
+        _fail(str(error), 2)
+    except (RunFailed, DatabaseError) as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:  # a fault of ours, whose trace is needed
+            raise
+        where = error.filename or "a file in SHELFWISE_HOME, SHELFWISE_LOCAL_DIR or TMPDIR"
+        _fail(f"{where} cannot be written or read ({os.strerror(error.errno or 0)}); {remedy}; {_GOES_ON}", 1)
+
+
+def _fail(sentence: str, code: int) -> None:
+    click.echo(f"shelfwise: {sentence}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The commands that look after releases."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli import output
+from jobs.cli.options import database_of, json_option
+from jobs.cli.training import dataset_options, known_only_option, promise_options
+from jobs.dataset.labels import PARTS
+from jobs.settings import Settings
+from models.spec import PREPROCESSING
+
+_alias_option = click.option(
+    "--alias", type=click.Choice(("champion", "challenger")), default="champion", show_default=True
+)
+
+
+@click.group()
+def release() -> None:
+    """Look at releases, take one in, and say which one answers.
+
+    \b
+    Example:
+      shelfwise release list
+      shelfwise release promote shop-2
+    """
+
+
+@release.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List every release that is there, and which is champion and challenger.
+
+    \b
+    Example:
+      shelfwise release list
+    """
+    from jobs.releases import aliases as releases
+
+    rows = list(releases.listed(Settings()))
+    if as_json:
+        output.summary({"releases": rows}, as_json)
+        return
+    names = ("release_id", "alias", "networks", "taxonomy_version", "test_accuracy", "state")
+    output.table(names, [[row[name] for name in names] for row in rows])
+
+
+@release.command()
+@click.argument("name", metavar="RELEASE", required=False)
+@json_option
+def show(name: str | None, as_json: bool) -> None:
+    """Show what a release says of itself; without a name, the one in use.
+
+    \b
+    Example:
+      shelfwise release show champion
+    """
+    from jobs.releases import aliases as releases
+
+    output.summary(releases.shown(Settings(), name), as_json)
+
+
+@release.command()
+@click.argument("name", metavar="RELEASE", required=False)
+@json_option
+def verify(name: str | None, as_json: bool) -> None:
+    """See that release.json is sound, that the weights are those it names, and that the networks answer.
+
+    \b
+    Example:
+      shelfwise release verify shop-2
+    """
+    from jobs.releases import aliases as releases
+    from jobs.releases import lookup
+
+    output.summary(releases.verify(lookup.in_use(Settings(), name)), as_json)
+
+
+@release.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--release-id", required=True, help="Name of the release to be made.")
+@click.option("--input-px", type=click.IntRange(32), required=True, help="Side of its square input.")
+@click.option("--classes", "categories", type=click.Path(path_type=Path), required=True, help="A class name a line.")
+@click.option("--taxonomy-version", required=True, help="Name of this list of classes.")
+@click.option("--preprocessing", type=click.Choice(PREPROCESSING), default="own", show_default=True)
+@click.option("--ends-in", type=click.Choice(("logits", "softmax")), default="softmax", show_default=True)
+@click.option("--samples", type=click.Path(path_type=Path), help="Images to compare on; by default made-up ones.")
+@json_option
+def import_(as_json: bool, **told: Any) -> None:
+    """Make a release of a .keras file: an EfficientNet B0 to B7 or an Xception of keras.applications.
+
+    Its answers are compared with the original's. Until it is calibrated, all of them go to review.
+
+    \b
+    Example:
+      shelfwise release import b0.keras --release-id b0-1 --input-px 224 --classes names.txt --taxonomy-version shop-1
+    """
+    from jobs.releases import import_network
+    from jobs.releases.lookup import check_release_id
+
+    check_release_id(told["release_id"])
+    output.summary(import_network.import_(Settings(), import_network.Import(**told)), as_json)
+
+
+@release.command()
+@click.argument("name", metavar="RELEASE")
+@click.option("--release-id", required=True, help="Name of the release to be made.")
+@click.option("--part", type=click.Choice(PARTS[:2]), default="validation", show_default=True, help="Fit on this part.")
+@known_only_option
+@promise_options
+@dataset_options
+@json_option
+def calibrate(
+    name: str,
+    release_id: str,
+    part: str,
+    as_json: bool,
+    first: date | None,
+    last: date | None,
+    target_precision: float,
+    floor: float,
+    **options: Any,
+) -> None:
+    """Fit when a release's answers are published.
+
+    Makes another release of the same networks, whose shares, temperature and thresholds are fitted on labelled
+    products and measured on the part `test`. What was trained elsewhere, on other products, may use the larger part
+    `train`; what learned from these products, by finetune or export-arrays, may not.
+
+    \b
+    Example:
+      shelfwise release calibrate b0-1 --release-id b0-2 --part train
+    """
+    from jobs.evaluation.measure import EvaluateConfig
+    from jobs.releases import lookup
+    from jobs.releases.calibrate import Calibration, Promise, recalibrate
+    from jobs.releases.lookup import check_release_id
+    from jobs.releases.stored import share
+
+    check_release_id(release_id)
+    settings = Settings()
+    told = Calibration(
+        source=lookup.in_use(settings, name),
+        target=lookup.roots(settings)[0] / release_id,
+        part=part,
+        reading=EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, **options),
+        promise=Promise(target_precision, floor),
+        command=shlex.join(["shelfwise", *sys.argv[1:]]),
+    )
+    done = recalibrate(told)
+    share(told.target, settings.places)
+    output.summary(done, as_json)
+
+
+@release.command()
+@click.argument("name", metavar="RELEASE")
+@_alias_option
+@json_option
+def promote(name: str, alias: str, as_json: bool) -> None:
+    """Let a release be champion, which answers, or challenger, which is tried in the shadow.
+
+    \b
+    Example:
+      shelfwise release promote shop-2 --alias challenger
+    """
+    from jobs.releases import aliases as releases
+
+    settings = Settings()
+    output.summary(releases.promote(settings, database_of(settings), name, alias), as_json)
+
+
+@release.command()
+@json_option
+def demote(as_json: bool) -> None:
+    """Let no release be challenger. Its answers stay in the history.
+
+    \b
+    Example:
+      shelfwise release demote
+    """
+    from jobs.releases import aliases as releases
+
+    output.summary(releases.demote(database_of(Settings())), as_json)
+
+
+@release.command()
+@json_option
+def rollback(as_json: bool) -> None:
+    """Make the champion before the present one champion again.
+
+    \b
+    Example:
+      shelfwise release rollback
+    """
+    from jobs.releases import aliases as releases
+
+    settings = Settings()
+    output.summary(releases.rollback(settings, database_of(settings)), as_json)

@@ -1,0 +1,42 @@
+"""The command that tells people about a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli import output
+from jobs.cli.options import database_of, json_option
+from jobs.settings import Settings
+
+
+@click.command()
+@click.option("--run-id", required=True, help="The run, as `shelfwise query run_summary` names it.")
+@click.option(
+    "--output",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file; by default reports/RUN_ID.html in SHELFWISE_HOME.",
+)
+@json_option
+def report(run_id: str, target: Path | None, as_json: bool) -> None:
+    """Write one page about a run, of any kind and state. It opens from disk and needs nothing beside itself.
+
+    \b
+    Example:
+      shelfwise report --run-id nightly-2026-11-01
+      shelfwise report --run-id nightly-2026-11-01 --output night.html --json
+    """
+    from jobs.report import job as job
+
+    settings = Settings()
+    done = job.write(database_of(settings), settings.places, run_id, target)
+    output.summary(done if as_json else _short(done), as_json)
+
+
+def _short(done: dict[str, Any]) -> dict[str, Any]:
+    """Return what fits a terminal: how it went, and where the page is."""
+    shown = ("run_id", "state", "headline", "sentence", "unusual", "error", "report")
+    return {name: done[name] for name in shown if done[name]}

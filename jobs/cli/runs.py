@@ -1,0 +1,249 @@
+"""The commands that run jobs: a night, its parts, a backfill, and the demo."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.cli import demo as demo_output
+from jobs.cli import output
+from jobs.cli.options import (
+    Date,
+    batch_option,
+    catalog_option,
+    database_of,
+    date_option,
+    json_option,
+    master_option,
+    night_of,
+    rejected_option,
+    run_id_option,
+    run_options,
+    run_row,
+    settings_of,
+    workshop_of,
+)
+from jobs.cli.resume import FINISH_NIGHT, resumable
+from jobs.ingest.config import IngestConfig
+from jobs.runs.config import RunConfig, backfill_run_id
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.runs.config import Workshop
+    from sql.store import ProductDatabase
+
+
+@click.command()
+@catalog_option
+@date_option
+@rejected_option
+@click.option("--shadow", is_flag=True, help="Let the challenger answer too; only the champion's are published.")
+@run_options
+def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_json: bool, **options: Any) -> None:
+    """Ingest, predict and publish one night.
+
+    \b
+    Example:
+      shelfwise nightly --catalog photos/ --run-date 2026-11-01 --json
+    """
+    from jobs.runs import night as nights
+
+    settings = settings_of(options)
+    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    database = database_of(settings)
+    done = nights.nightly(workshop, database, catalog, resumable(run, workshop))
+    if shadow:
+        done["shadow"] = _challenge(settings, options, workshop, database, run)
+    output.summary(done, as_json)
+
+
+@click.command()
+@click.option("--from", "first", type=Date(), required=True, help="First ingest date.")
+@click.option("--to", "last", type=Date(), required=True, help="Last ingest date, included.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--force", is_flag=True, help="Replace answers of newer releases too; never a person's.")
+@click.option("--category", default="", help="Only products that are now in this category or below it.")
+@click.option("--only-missing", is_flag=True, help="Only images that the release has not answered yet.")
+@run_options
+def backfill(
+    first: date,
+    last: date,
+    dry_run: bool,
+    force: bool,
+    category: str,
+    only_missing: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Predict and publish older partitions again. No source image is read.
+
+    \b
+    Example:
+      shelfwise backfill --from 2026-10-01 --to 2026-10-31 --dry-run
+      shelfwise backfill --from 2026-10-01 --to 2026-10-31 --category apparel.tops --only-missing
+    """
+    from jobs.runs import backfill as backfills
+    from sql.store import open_database
+
+    settings = settings_of(options)
+    dates = backfills.backfill_dates(settings.places, first, last)
+    workshop = workshop_of(settings, options)
+    run_id = options["run_id"] or backfill_run_id(
+        first, last, workshop.release.release_id, category=category, only_missing=only_missing
+    )
+    run = RunConfig(
+        run_id=run_id,
+        kind="backfill",
+        run_date=last,
+        dates=dates,
+        force=force,
+        category=category,
+        only_missing=only_missing,
+    )
+    if dry_run:
+        there = settings.database_url or not open_database(settings.url).is_new()
+        output.summary(backfills.backfill_plan(workshop, database_of(settings) if there else None, run), as_json)
+    else:
+        output.summary(backfills.backfill(workshop, database_of(settings), resumable(run, workshop)), as_json)
+
+
+@click.command()
+@catalog_option
+@date_option
+@master_option
+@json_option
+def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
+    """Store a catalog's new and changed images. Each is read, verified and normalised.
+
+    \b
+    Example:
+      shelfwise ingest --catalog shop.jsonl --run-date 2026-11-01
+    """
+    from jobs.ingest.catalog import PRODUCTS_TABLE
+    from jobs.runs import night as nights
+    from jobs.storage.stores import check_usable
+
+    settings = settings_of(options)
+    check_usable(settings.places.home)
+    if catalog == PRODUCTS_TABLE and not settings.products_url:
+        database_of(settings)
+    config = IngestConfig(catalog, run_date, settings.places, products=settings.products, http=settings.http)
+    step = nights.ingest_step(settings.spark, config)
+    output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)
+
+
+@click.command()
+@date_option
+@rejected_option
+@run_options
+def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+    """Predict a night's ingested images. Finished shards are skipped.
+
+    \b
+    Example:
+      shelfwise predict --run-date 2026-11-01
+    """
+    from jobs.runs import night as nights
+
+    settings = settings_of(options)
+    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    database = database_of(settings)
+    step = nights.predict_night(workshop, database, resumable(run, workshop))
+    output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
+
+
+@click.command()
+@date_option
+@rejected_option
+@run_options
+def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+    """Publish a night. Predictions and rejections go into the product database in one transaction.
+
+    \b
+    Example:
+      shelfwise publish --run-date 2026-11-01
+    """
+    from jobs.runs import night as nights
+
+    settings = settings_of(options)
+    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    database = database_of(settings)
+    step = nights.publish_night(workshop, database, resumable(run, workshop))
+    output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
+
+
+@click.command(name=FINISH_NIGHT, hidden=True)
+@date_option
+@rejected_option
+@run_options
+def finish_night(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+    """Predict and publish a night that was ingested. `shelfwise runs resume` goes on so with a night of separate steps.
+
+    \b
+    Example:
+      shelfwise finish-night --run-date 2026-11-01
+    """
+    from jobs.runs import night as nights
+
+    settings = settings_of(options)
+    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    output.summary(nights.finish_night(workshop, database_of(settings), resumable(run, workshop)), as_json)
+
+
+@click.command()
+@date_option
+@run_id_option
+@batch_option
+@master_option
+@json_option
+def shadow(run_date: date, as_json: bool, **options: Any) -> None:
+    """Let the challenger answer a published night. Nothing that is published changes, whatever becomes of it.
+
+    \b
+    Example:
+      shelfwise shadow --run-date 2026-11-01
+    """
+    from jobs.runs.shadow import publisher
+
+    settings = settings_of(options)
+    run = night_of(options, run_date, max_rejected=1.0)  # what was rejected was judged before the night was published
+    database = database_of(settings)
+    row = run_row(database, run.run_id)
+    champion = workshop_of(settings, {**options, "release": publisher(row, run)})
+    done = _challenge(settings, options, champion, database, run)
+    output.summary({"run_id": run.run_id, "champion": row["release_id"], **done}, as_json)
+
+
+def _challenge(
+    settings: Settings, options: dict[str, Any], champion: Workshop, database: ProductDatabase, run: RunConfig
+) -> dict[str, Any]:
+    """Let the challenger answer a night that the champion has published."""
+    from jobs.runs.shadow import try_challenger
+
+    def challenger() -> Workshop:
+        return workshop_of(settings, {**options, "release": "challenger"})
+
+    return try_challenger(champion, challenger, database, run)
+
+
+@click.command()
+@click.option("--products", type=click.IntRange(20, 10_000), default=2000, show_default=True, help="In night one.")
+@click.option("--clear", is_flag=True, help="Remove what an earlier demo wrote, and do nothing else.")
+@json_option
+def demo(products: int, clear: bool, as_json: bool) -> None:
+    """Tag real articles over two nights. Some change in between; needs no data of yours.
+
+    \b
+    Example:
+      shelfwise demo
+    """
+    from jobs.demo import nights as demonstration
+
+    settings = Settings()
+    if clear:
+        demonstration.clear(settings.places)
+        output.summary({"home": str(settings.places.local_home), "state": "without the demo"}, as_json)
+        return
+    demo_output.show(demonstration.run(settings, products=products), as_json)

@@ -1,0 +1,251 @@
+"""The commands of whoever trains, measures and releases networks."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli import output
+from jobs.cli.options import Date, NumberRange, json_option
+from jobs.dataset.labels import PARTS
+from jobs.errors import UsageError
+from jobs.settings import Settings
+from jobs.training.taxonomy import MIN_PRODUCTS
+from jobs.wording import listed
+
+_COMPARED = ["reason", "left_out", "accuracy", "automatic", "calibration_error", "only_first", "only_second", "p_value"]
+_PER_NETWORK = "For all networks, or as NETWORK=VALUE for one; may be repeated."
+
+
+def _training_set_options(command: Any) -> Any:
+    file = click.option("--taxonomy", type=click.Path(path_type=Path), help="CSV with category_id and category_path.")
+    name = click.option("--taxonomy-version", default="", help="Its name; by default made of the category_ids.")
+    enough = click.option(
+        "--min-products",
+        type=click.IntRange(MIN_PRODUCTS),
+        help="Leave categories of fewer labelled products out; by default they are refused.",
+    )
+    return file(name(enough(command)))
+
+
+def promise_options(command: Any) -> Any:
+    """Add what thresholds are fitted to hold."""
+    target = click.option(
+        "--target-precision",
+        type=NumberRange(0.5, 1, max_open=True),
+        default=0.95,
+        show_default=True,
+        help="Of what is published automatically.",
+    )
+    floor = click.option("--floor", type=NumberRange(0, 1), default=0.2, show_default=True, help="Below it: unknown.")
+    return target(floor(command))
+
+
+def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Put the lines of each @FILE in its place."""
+    found: list[str] = []
+    for value in values:
+        if not value.startswith("@"):
+            found.append(value)
+            continue
+        try:
+            lines = Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise UsageError(
+                f"--leave-out {value} cannot be read ({why}); name a text file of one category a line"
+            ) from error
+        found += [line.strip() for line in lines if line.strip()]
+    return tuple(found)
+
+
+def dataset_options(command: Any) -> Any:
+    """Add what says which ingested products are read, and how."""
+    first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first there is.")
+    last = click.option("--to", "last", type=Date(), help="Last ingest date, included; by default the last there is.")
+    left_out = click.option(
+        "--leave-out",
+        metavar="CATEGORY|@FILE",
+        multiple=True,
+        callback=_with_files,
+        help="A label whose products are not looked at, nor what is below it, or a file, one a line; may be repeated.",
+    )
+    batch = click.option("--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True)
+    workers = click.option("--decode-workers", type=click.IntRange(1, 64), default=2, show_default=True)
+    return first(last(left_out(batch(workers(command)))))
+
+
+known_only_option = click.option(
+    "--known-only", is_flag=True, help="Leave out products whose category the release does not know, and count them."
+)
+
+
+@click.command()
+@click.option("--release", metavar="RELEASE", help="A release's directory or release_id; by default the one in use.")
+@click.option("--compare", nargs=2, metavar="A B", help="Two releases, on products whose category both know.")
+@click.option(
+    "--part",
+    type=click.Choice((*PARTS, "all")),
+    help="Which products; by default all, or test for a release that finetune or calibrate made.",
+)
+@click.option("--output", "directory", type=click.Path(path_type=Path), help="Where the two files go.")
+@known_only_option
+@dataset_options
+@json_option
+def evaluate(
+    release: str | None,
+    compare: tuple[str, str] | None,
+    part: str | None,
+    directory: Path | None,
+    as_json: bool,
+    first: date | None,
+    last: date | None,
+    **options: Any,
+) -> None:
+    """Measure a release on labelled products.
+
+    Writes evaluation.json and evaluation.html. Labelled are the ingested products that the catalog gives a category. A
+    tenth of them is the part test, by a hash of product_id: finetune and calibrate leave it alone, and what has the
+    same pictures.
+
+    \b
+    Example:
+      shelfwise evaluate --release shop-2
+      shelfwise evaluate --part all --leave-out apparel.other
+      shelfwise evaluate --compare shop-1 shop-2 --output /tmp/comparison
+    """
+    from jobs.evaluation import evaluate as evaluation
+    from jobs.evaluation.evaluate import load_predictor
+    from jobs.evaluation.measure import EvaluateConfig
+    from jobs.evaluation.page import write
+    from jobs.releases.lookup import in_use
+    from models.release import load_release
+
+    if release and compare:
+        raise UsageError("--compare names both releases itself; leave --release out")
+    settings = Settings()
+    directories = [in_use(settings, name).absolute() for name in compare or (release,)]
+    part, why = (part, "") if part else evaluation.usual_part([load_release(one) for one in directories])
+    config = EvaluateConfig(
+        settings.places,
+        first=first or date.min,
+        last=last or date.max,
+        part=None if part == "all" else part,
+        part_reason=why,
+        **options,
+    )
+    document, measured, loaded = evaluation.run(directories, config, load_predictor)
+    name = f"{loaded.release_id}-{part}"
+    if compare:
+        name = "{first}-against-{second}-".format_map(document["comparison"]) + part
+    target = directory or settings.places.local_home / "evaluations" / name
+    written, page = write(target, document, measured, loaded, settings.places)
+    if as_json:
+        output.summary(document, as_json)
+        return
+    output.summary(_short(document), as_json)
+    for path in (written, page):
+        output.line(str(path))
+
+
+@click.command()
+@click.option("--release-id", required=True, help="Name of the release to be made.")
+@click.option("--network", "networks", multiple=True, default=("efficientnetb0", "xception"), show_default=True)
+@click.option(
+    "--start-from", multiple=True, help=f"imagenet, nothing, a .weights.h5 file, a release or an alias. {_PER_NETWORK}"
+)
+@click.option("--input-px", multiple=True, help=f"By default what the architecture was made for. {_PER_NETWORK}")
+@click.option("--unfreeze-from", multiple=True, help=f"First block that is trained, as in block6a. {_PER_NETWORK}")
+@click.option(
+    "--head-epochs",
+    type=click.IntRange(0),
+    show_default="2, or 0 for what starts from nothing",
+    help="With all but the head frozen.",
+)
+@click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="After these, at most.")
+@click.option("--patience", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--head-learning-rate", type=NumberRange(0), default=1e-3, show_default=True)
+@click.option("--learning-rate", type=NumberRange(0), default=1e-4, show_default=True)
+@click.option("--warm-up", type=NumberRange(0, 1, max_open=True), default=0.0, help="Share of steps that warm up.")
+@click.option("--label-smoothing", type=NumberRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option(
+    "--class-weights/--no-class-weights",
+    default=False,
+    show_default=True,
+    help="Rare categories count more: more of them are found, and confidences fit the catalog less.",
+)
+@click.option("--mixed-precision", is_flag=True, help="Compute in half precision where that is faster.")
+@click.option("--seed", type=int, default=7, show_default=True)
+@_training_set_options
+@promise_options
+@dataset_options
+@json_option
+def finetune(as_json: bool, **options: Any) -> None:
+    """Train a release on labelled products.
+
+    Learns from the ingested products that the catalog gives a category, and makes a calibrated release. Stopped at any
+    time, the same command goes on after the last finished epoch. The dots of a category_id make the hierarchy:
+    `apparel.tops.shirt` is below `apparel.tops`.
+
+    \b
+    Example:
+      shelfwise finetune --release-id shop-1 --start-from imagenet
+      shelfwise finetune --release-id shop-2 --network xception --start-from xception.weights.h5 --unfreeze-from block13
+    """
+    from jobs.cli.finetune_options import config_of
+    from jobs.training import finetune as job
+    from jobs.training.progress import training_progress
+
+    config = config_of(Settings(), options, command=shlex.join(["shelfwise", *sys.argv[1:]]))
+    with training_progress() as watch:
+        done = job.run(config, watch=watch)
+    output.summary(done, as_json)
+
+
+@click.command("export-arrays")
+@click.option("--output", "target", type=click.Path(path_type=Path), required=True, help="A .npz file.")
+@click.option("--side-px", type=click.IntRange(16, 1024), required=True, help="Of the squares: the network's input.")
+@_training_set_options
+@dataset_options
+@json_option
+def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:
+    """Write labelled products as arrays, to train from elsewhere.
+
+    `python -P -m models.train_arrays` trains from the file on any backend of Keras, without Spark.
+
+    \b
+    Example:
+      shelfwise export-arrays --output shop.npz --side-px 299
+    """
+    from jobs.cli.finetune_options import selection_of
+    from jobs.training import export as arrays_file
+
+    reading = {name: options[name] for name in ("batch_size", "decode_workers")}
+    config = arrays_file.ArraysConfig(selection_of(Settings(), options), target, side_px, **reading)
+    output.summary(arrays_file.run(config), as_json)
+
+
+def _short(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures that fit a terminal."""
+    leaf = document["levels"][0]
+    auto = document["decisions"]["auto"]
+    shown = {
+        "release_id": document["release_id"],
+        "part": f"{document['part']} ({document['part_reason']})" if document["part_reason"] else document["part"],
+        **({"leave_out": listed(document["leave_out"])} if document["leave_out"] else {}),
+        **{name: document[name] for name in ("first", "last") if document[name]},
+        **({"left_out": document["left_out"]} if (document["left_out"] or {}).get("products") else {}),
+        "products": document["products"],
+        **{name: leaf[name] for name in ("top1", "top3", "macro_f1", "networks", "agreement")},
+        "calibration_error": leaf["calibration"]["after"],
+        "calibration_error_before": leaf["calibration"]["before"],
+        "automatic": {"share": auto["share"], "precision": auto["precision"]},
+    }
+    if "comparison" in document:
+        shown["comparison"] = {name: told for name, told in document["comparison"].items() if name in _COMPARED}
+    return shown

@@ -1,0 +1,195 @@
+"""Reading a catalog: a directory of category folders, a CSV, JSON Lines or Parquet file, or the `products` table.
+
+Whatever its form, the result is one DataFrame with the columns of `CATALOG_COLUMNS`, checked: every row has a
+product_id, and (product_id, image_no) names one row. What a catalog says is not trusted further than that; image_uri is
+checked when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from jobs.dataset.file_frames import frame_of_files
+from jobs.errors import UsageError
+from jobs.ingest.config import ProductSource
+from jobs.ingest.formats.csv import read_csv
+from jobs.ingest.formats.folders import folder_rows
+from jobs.ingest.formats.json_lines import read_json
+from jobs.ingest.formats.parquet import parquet_schema, read_parquet
+from jobs.ingest.formats.rows import TEXTS, Batches, in_batches, readable, wrong
+from jobs.spark.faults import explained
+from jobs.storage.places import Place
+from jobs.storage.stores import children, is_dir, is_file, on_disk, place, reading, uri
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+    from sql.catalog_source import KeyRange
+
+PRODUCTS_TABLE = "products"
+MAX_ID_LENGTH = 255
+_READERS = {"csv": read_csv, "jsonl": read_json, "ndjson": read_json, "json": read_json}
+_CONTROL = r"[\x00-\x1f\x7f]"
+_USER_INFO = r"(?i)^(\s*(?:https?|ftps?):[\\/]*)[^/?#]*@|^(\s*[a-z][a-z0-9+.-]*://)[^/?#@]*:[^/?#]*@"
+
+
+def base_directory(catalog: str) -> Place:
+    """Return the directory against which a catalog's relative image_uris resolve: its own, or for the table today's."""
+    if catalog == PRODUCTS_TABLE:
+        return Path.cwd()
+    where = place(catalog)
+    if isinstance(where, Path):
+        path = where.absolute()
+        return path if path.is_dir() else path.parent
+    return where.parent if is_file(where) else where
+
+
+def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource | None = None) -> DataFrame:
+    """Read and check a catalog.
+
+    Args:
+        spark: The session.
+        catalog: Path of a directory or file, taken as it is written, its URI in a store, or `products`.
+        products: The table that `products` means.
+
+    Returns:
+        DataFrame of `CATALOG_COLUMNS`, all strings but image_no (int), persisted; unpersist it after use.
+
+    Raises:
+        UsageError: If it is missing, empty or damaged, lacks a column, has a row that does not fit, or has rows without
+            or with the same (product_id, image_no); one sentence with the file and its line, the column or the rows.
+        RunFailed: If what it is read from, a store, a disk or a shop's database, goes away meanwhile.
+    """
+    with explained():
+        frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _opened(spark, place(catalog))
+        checked = _normalised(frame).persist()
+        _check(checked, catalog)
+    return checked
+
+
+def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
+    """Read a table by ranges of its key, each task over a connection of its own."""
+    from sql.catalog_source import CatalogSource, ProductMapping
+
+    if source is None:
+        raise UsageError("the catalog `products` is a table, and no database was given; set SHELFWISE_PRODUCTS_URL")
+    try:
+        mapping = ProductMapping(source.table, source.columns)
+    except ValueError as error:
+        raise UsageError(f"SHELFWISE_PRODUCTS_COLUMNS: {error}") from error
+    ranges = CatalogSource(source.url, mapping).key_ranges(2 * spark.sparkContext.defaultParallelism)
+
+    def rows(parts: Iterable[KeyRange]) -> Iterator[tuple[object, ...]]:
+        reader = CatalogSource(source.url, mapping)
+        for part in parts:
+            yield from reader.read(part)
+
+    types = ", ".join(f"{name} string" for name in TEXTS.names)
+    return spark.createDataFrame(spark.sparkContext.parallelize(ranges, len(ranges)).mapPartitions(rows), types)
+
+
+def _opened(spark: SparkSession, where: Place) -> DataFrame:
+    """Open a catalog by its form."""
+    if is_dir(where):
+        # Hidden files are no part of a table: file systems and programs leave their own notes under such names.
+        tables = [file for file in children(where, "*.parquet") if not file.name.startswith(".")]
+        return _tables(spark, tables) if tables else _frame(spark, [where], lambda root: in_batches(folder_rows(root)))
+    if not is_file(where):
+        raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
+    form = where.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if form == "parquet":
+        return _tables(spark, [where])
+    if form not in _READERS:
+        raise wrong(where, "is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
+
+    def read(file: Place) -> Batches:
+        with readable(file), on_disk(file) as path:
+            yield from _READERS[form](path, uri(file))
+
+    return _frame(spark, [where], read)
+
+
+def _tables(spark: SparkSession, files: list[Place]) -> DataFrame:
+    """Read Parquet files; the first one says which types the columns have."""
+    with readable(files[0]):
+        schema = reading(files[0], parquet_schema)
+
+    def read(file: Place) -> Batches:
+        with readable(file), on_disk(file) as path:
+            yield from read_parquet(path, uri(file), schema)
+
+    return _frame(spark, files, read, schema)
+
+
+def _frame(
+    spark: SparkSession, files: list[Place], read: Callable[[Place], Batches], schema: pa.Schema = TEXTS
+) -> DataFrame:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return frame_of_files(spark, files, read, from_arrow_schema(schema))
+
+
+def _normalised(frame: DataFrame) -> DataFrame:
+    """Give a catalog's columns their types."""
+    from pyspark.sql import functions as f
+
+    def clean(name: str) -> Column:
+        return f.regexp_replace(f.col(name).cast("string"), _CONTROL, "\ufffd").alias(name)
+
+    number = f.coalesce(f.trim(f.col("image_no").cast("string")), f.lit("0")).try_cast("double")
+    return frame.select(
+        f.trim(f.col("product_id").cast("string")).alias("product_id"),
+        f.when(number == f.floor(number), number.try_cast("int")).alias("image_no"),
+        # A password in a link would be in every table that names the image; such links are refused when they are read.
+        f.regexp_replace(f.coalesce(clean("image_uri"), f.lit("")), _USER_INFO, "$1$2***@").alias("image_uri"),
+        clean("title"),
+        clean("category"),
+        clean("updated_at"),
+    )
+
+
+def _check(frame: DataFrame, catalog: str) -> None:
+    """Refuse a catalog whose rows cannot be told apart."""
+    from pyspark.sql import functions as f
+
+    bad_id = (
+        f.col("product_id").isNull()
+        | (f.length("product_id") == 0)
+        | (f.length("product_id") > MAX_ID_LENGTH)
+        | f.col("product_id").rlike(_CONTROL)
+    )
+    bad_number = f.col("image_no").isNull() | (f.col("image_no") < 0)
+    found = frame.agg(
+        f.count("*").alias("rows"), f.count_if(bad_id).alias("ids"), f.count_if(bad_number).alias("numbers")
+    ).collect()[0]
+    if not found["rows"]:
+        raise UsageError(f"catalog {catalog} is empty; it needs at least one row with product_id and image_uri")
+    if found["ids"]:
+        rows = _examples(frame.where(bad_id))
+        raise UsageError(
+            f"catalog {catalog} has {found['ids']} rows whose product_id is empty, over {MAX_ID_LENGTH} characters or "
+            f"holds control characters, the first: {rows}; correct them"
+        )
+    if found["numbers"]:
+        rows = _examples(frame.where(bad_number))
+        raise UsageError(
+            f"catalog {catalog} has {found['numbers']} rows whose image_no is not a whole number from 0, "
+            f"the first: {rows}; correct them"
+        )
+    doubles = frame.groupBy("product_id", "image_no").count().where("count > 1").orderBy("product_id", "image_no")
+    first = doubles.limit(3).collect()
+    if first:
+        named = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['count']} times" for row in first)
+        raise UsageError(
+            f"catalog {catalog} names the same (product_id, image_no) more than once, the first: {named}; "
+            "number a product's images from 0 in image_no"
+        )
+
+
+def _examples(frame: DataFrame) -> str:
+    rows = frame.select("product_id", "image_no", "image_uri").limit(3).collect()
+    return ", ".join(f"(product_id {row[0]!r}, image_no {row[1]}, image_uri {row[2][:80]!r})" for row in rows)

@@ -1,0 +1,88 @@
+"""Reading a source image from this machine: a path or a `file://` URI that a catalog names."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from jobs.images.normalise import MAX_SOURCE_BYTES, Rejected
+from jobs.storage.file_uris import path_of_file_uri
+
+
+def resolve_uri(image_uri: str, base_dir: Path) -> Path:
+    """Find the local path that a catalog's image_uri means.
+
+    Args:
+        image_uri: A path, taken literally, or a file:// URI, percent-encoded.
+        base_dir: What relative ones are relative to: the catalog's place.
+
+    Returns:
+        The path; whether something is there is not looked at.
+
+    Raises:
+        Rejected: `uri_not_allowed` for anything else; the detail says what is expected.
+    """
+    if not image_uri.strip():
+        raise Rejected("uri_not_allowed", "expected a path or a URI, received an empty image_uri")
+    scheme, colon, _ = image_uri.partition(":")
+    if colon and scheme.lower() == "file":
+        try:
+            path = path_of_file_uri(image_uri)
+        except ValueError as error:
+            raise Rejected("uri_not_allowed", str(error)) from error
+    elif re.match(r"[a-z][a-z0-9+.-]*://|data:", image_uri, re.IGNORECASE):
+        raise Rejected(
+            "uri_not_allowed",
+            f"expected a path or a URI of file, http, https, s3, gs, abfs or hdfs, received the scheme {scheme[:40]!r}",
+        )
+    elif re.match(r"[a-z]:[\\/]|\\\\", image_uri, re.IGNORECASE) and os.name != "nt":
+        raise Rejected("uri_not_allowed", "expected a path of this machine or a file:// URI, received a Windows path")
+    else:
+        path = image_uri  # a colon elsewhere, as in `a:b.jpg`, is part of a file's name
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise Rejected("uri_not_allowed", "the path holds a character that no file name can have") from error
+    if b"\x00" in encoded:
+        raise Rejected("uri_not_allowed", "the path holds a NUL character")
+    return base_dir / path
+
+
+def read_source(path: Path, *, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
+    """Read a source image whole.
+
+    Args:
+        path: As `resolve_uri` gave it.
+        max_bytes: A larger file is not read.
+
+    Returns:
+        Its bytes, 1 to `max_bytes` of them.
+
+    Raises:
+        Rejected: `missing`, `unreadable`, `too_large` or `empty`.
+    """
+    try:
+        _check_readable(path.stat(), max_bytes)
+        # Not blocking: between the two looks a pipe may have taken the file's place, and opening one would wait.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            _check_readable(os.fstat(descriptor), max_bytes)
+            data = file.read(max_bytes)
+            _check_readable(os.fstat(descriptor), max_bytes)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Rejected("missing", "there is no such file") from error
+    except OSError as error:
+        raise Rejected("unreadable", f"reading the file failed: {error.strerror or type(error).__name__}") from error
+    if not data:
+        raise Rejected("empty", "the file has no bytes")
+    return data
+
+
+def _check_readable(status: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, device or socket"
+        raise Rejected("unreadable", f"expected a regular file, found {kind}")
+    if status.st_size > max_bytes:
+        raise Rejected("too_large", f"the file has {status.st_size:,} bytes, over the limit of {max_bytes:,}")

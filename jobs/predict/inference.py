@@ -1,0 +1,197 @@
+"""The timed loop between reader and writer: batches go through the networks, whatever happens to them on the way.
+
+Out of memory, a batch is halved. One that fails otherwise is bisected down to the guilty images, and the rest goes
+through. Several calls are in flight at once, so that copying and computing overlap. Nothing here knows Spark.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jobs.errors import RunFailed
+from models.serving.faults import DeviceLost, fault_of
+from models.spec import Images, Predictions, Predictor
+
+if TYPE_CHECKING:
+    from jobs.dataset.batches import ImageBatch
+
+log = logging.getLogger(__name__)
+
+_NOT_FINITE = "the networks gave no finite answer"
+_DETAIL_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the networks say of a batch.
+
+    Attributes:
+        predictions: A row for each image; zeros where `errors` has a text. None if no image was answered.
+        errors: Why the networks could not take an image, or an empty string.
+    """
+
+    predictions: Predictions | None
+    errors: tuple[str, ...]
+
+
+class BusyClock:
+    """Counts the seconds in which at least one call is running, and those in which none is."""
+
+    def __init__(self) -> None:
+        """Start in the state of waiting."""
+        self.busy_seconds = self.idle_seconds = 0.0
+        self._running = 0
+        self._mark = time.perf_counter()
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        self._turn(1)
+
+    def __exit__(self, *_error: object) -> None:
+        self._turn(-1)
+
+    def _turn(self, step: int) -> None:
+        with self._lock:
+            now = time.perf_counter()
+            if self._running:
+                self.busy_seconds += now - self._mark
+            else:
+                self.idle_seconds += now - self._mark
+            self._running += step
+            self._mark = now
+
+
+class Inference:
+    """A predictor that no batch can break: it learns what fits, and finds the images that do harm."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Wrap a predictor.
+
+        Args:
+            predictor: Its `predict` may be called from several threads.
+        """
+        self._predictor = predictor
+        self.limit: int | None = None
+        """Images that fit the device's memory at once, once a batch did not fit."""
+
+    @property
+    def decode_px(self) -> int:
+        """Side of the square images that `answer` takes, in pixels."""
+        return self._predictor.decode_px
+
+    def answer(self, images: Images) -> Answer:
+        """Predict a batch.
+
+        Args:
+            images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255.
+
+        Returns:
+            The answers, and an error for each image that the networks could not take.
+
+        Raises:
+            DeviceLost: If this process cannot use its device any more.
+            RunFailed: If not even one image fits the memory, or the networks give no finite answer to anything.
+            Exception: As the predictor raised it, if it fails on a plain black image too: then no image is to blame.
+        """
+        return _joined(self._in_pieces(images, self.limit or len(images)))
+
+    def _in_pieces(self, images: Images, size: int) -> list[Answer]:
+        return [part for start in range(0, len(images), size) for part in self._parts(images[start : start + size])]
+
+    def _parts(self, images: Images) -> list[Answer]:
+        try:
+            predictions = self._predictor.predict(images)
+        except Exception as error:  # whatever a backend or an image brings up; decided below, and our bugs raise again
+            return self._after(error, images)
+        finite = np.isfinite(predictions.confidences).all(axis=1)
+        if finite.all():
+            return [Answer(predictions, ("",) * len(images))]
+        if not np.isfinite(self._predictor.predict(np.zeros_like(images[:1])).confidences).all():
+            raise RunFailed(f"{_NOT_FINITE}, not even of a black image; verify the release, or compute in float32")
+        errors = tuple("" if good else _NOT_FINITE for good in finite)
+        cleaned = {name: np.where(finite[:, None], part, 0.0) for name, part in predictions.by_network.items()}
+        return [Answer(Predictions(np.where(finite[:, None], predictions.confidences, 0.0), cleaned), errors)]
+
+    def _after(self, error: Exception, images: Images) -> list[Answer]:
+        """Go on after a call that failed, in halves."""
+        fault = fault_of(error)
+        if fault == "device":
+            raise DeviceLost(str(error)) from error
+        if fault == "memory":
+            if len(images) == 1:
+                side_px = images.shape[1]
+                raise RunFailed(
+                    f"not one image of {side_px} x {side_px} px fits the memory of the device; end what else uses it, "
+                    f"or take a smaller release ({_short(error)})"
+                ) from error
+            half = len(images) // 2
+            self.limit = min(self.limit or half, half)
+            log.warning("a batch of %s images does not fit the memory; going on with %s", len(images), self.limit)
+            return self._in_pieces(images, self.limit)
+        if len(images) == 1:
+            self._predictor.predict(np.zeros_like(images))  # raises where the network is to blame, not the image
+            return [Answer(None, (_short(error),))]
+        return self._in_pieces(images, (len(images) + 1) // 2)
+
+
+def answers(
+    batches: Iterable[ImageBatch], inference: Inference, *, in_flight: int, clock: BusyClock
+) -> Iterator[tuple[ImageBatch, Answer]]:
+    """Predict batches in threads of their own, while the caller reads ahead and works off what is done.
+
+    Args:
+        batches: From the reader.
+        inference: Answers them.
+        in_flight: Calls at once: two where copying to a device and computing on it can overlap, one on a processor.
+        clock: Counts when the networks computed and when they waited.
+
+    Yields:
+        Each batch with its answer, in the order of the batches.
+    """
+
+    def timed(images: Images) -> Answer:
+        with clock:
+            return inference.answer(images)
+
+    waiting: deque[tuple[ImageBatch, Future[Answer]]] = deque()
+    with ThreadPoolExecutor(in_flight, thread_name_prefix="predict") as pool:
+        try:
+            for batch in batches:
+                waiting.append((batch, pool.submit(timed, batch.images)))
+                if len(waiting) > in_flight:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _joined(parts: list[Answer]) -> Answer:
+    """Put the parts of a batch together again; zeros stand for what has no answer."""
+    if len(parts) == 1:
+        return parts[0]
+    errors = tuple(error for part in parts for error in part.errors)
+    answered = [part.predictions for part in parts if part.predictions]
+    if not answered:
+        return Answer(None, errors)
+    blank = np.zeros((1, answered[0].confidences.shape[1]), np.float32)
+    whole = [part.predictions or Predictions(blank, dict.fromkeys(answered[0].by_network, blank)) for part in parts]
+    by_network = {name: np.concatenate([one.by_network[name] for one in whole]) for name in answered[0].by_network}
+    return Answer(Predictions(np.concatenate([one.confidences for one in whole]), by_network), errors)
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:_DETAIL_CHARACTERS]

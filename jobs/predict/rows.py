@@ -1,0 +1,54 @@
+"""The rows that predict writes: what the networks say of an image, and what follows from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jobs.predict.inference import Answer
+from models.answers.decision import DIGITS
+from models.answers.products import answer_of_image, best
+from models.release import Release
+
+if TYPE_CHECKING:
+    from jobs.dataset.batches import ImageBatch
+
+
+_NUMBERS = ("image_no", "ingest_no")
+
+
+def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dict[str, Any]]:
+    """Turn a batch's answers into rows of `PREDICTIONS`, without `ingest_date`."""
+    ids = [category.category_id for category in release.categories]
+    policy, predictions = release.policy, answer.predictions
+    firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()} if predictions else {}
+    for i in range(len(batch)):
+        row = {name: values[i] or None for name, values in batch.columns.items() if name not in _NUMBERS}
+        row |= {name: int(batch.columns[name][i]) for name in _NUMBERS}
+        row["image_uri"] = row["image_uri"] or ""
+        row |= {"release_id": release.release_id, "reason": None, "detail": None}
+        error = batch.errors[i] or answer.errors[i]
+        if error or predictions is None:
+            yield {**row, "reason": "inference_failed", "detail": error}
+            continue
+        confidences = predictions.confidences[i]
+        networks = {
+            name: (ids[firsts[name][i]], _rounded(part[i, firsts[name][i]]))
+            for name, part in predictions.by_network.items()
+        }
+        decision = answer_of_image(ids, confidences, policy)
+        yield {
+            **row,
+            "category_id": decision.category_id,
+            "confidence": decision.confidence,
+            "status": decision.status,
+            "top_k": json.dumps(best(ids, confidences)),
+            "by_network": json.dumps(networks),
+        }
+
+
+def _rounded(confidence: np.floating[Any]) -> float:
+    return round(float(confidence), DIGITS)

@@ -1,0 +1,6 @@
+"""Releases: finding, listing, promoting, importing and calibrating them.
+
+Reads and writes releases/ of the home and the aliases in the product database.
+
+Others import: aliases, calibrate, import_network, lookup, records, stored.
+"""

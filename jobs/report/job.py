@@ -1,0 +1,82 @@
+"""The report of a run: one page that a person reads in the morning, and the same figures as a document.
+
+    shelfwise report --run-id nightly-2026-11-01
+
+Reads the product database and, for the pictures, some files under images/ingest_date=*/; writes one HTML file. What a
+run kept when it was published is what is shown, so that the page of an older run says what it said then.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import RunFailed, check_name
+from jobs.report import page as report_page
+from jobs.report.facts import Facts, load_facts
+from jobs.report.gallery import hang
+from jobs.report.verdict import judge
+from jobs.storage.places import Places
+from models.whole_files import write_whole
+from sql.store import ProductDatabase
+
+log = logging.getLogger(__name__)
+
+
+def write(database: ProductDatabase, places: Places, run_id: str, target: Path | None = None) -> dict[str, Any]:
+    """Write the report of a run.
+
+    Args:
+        database: Migrated.
+        places: Where the dataset is.
+        run_id: The run, in whatever state.
+        target: The file; by default reports/RUN_ID.html in the home. One that is there is replaced, whole; a
+            pipe or a device is written into.
+
+    Returns:
+        The figures, and where the page is.
+
+    Raises:
+        UsageError: If there is no such run.
+        RunFailed: If the file cannot be written.
+    """
+    check_name("run id", run_id)
+    facts = load_facts(database, run_id)
+    gallery = hang(database, places, facts)
+    target = target or places.local_home / "reports" / f"{run_id}.html"
+    try:
+        size = write_whole(target, report_page.render(facts, gallery, made_at_utc=datetime.now(UTC)))
+    except OSError as error:
+        raise RunFailed(
+            f"the report cannot be written to {target} ({error.strerror}); name another place with --output"
+        ) from error
+    log.info("report: run %s, %s pictures, %s bytes", run_id, len(gallery.pictures), size)
+    return {**figures(facts), "pictures": len(gallery.pictures), "report": str(target), "report_bytes": size}
+
+
+def figures(facts: Facts) -> dict[str, Any]:
+    """Return what a program wants to know of a run."""
+    run, verdict = facts.run, judge(facts)
+    return {
+        "run_id": run["run_id"],
+        "kind": run["kind"],
+        "run_date": run["run_date"].isoformat(),
+        "release_id": run["release_id"],
+        "state": run["state"],
+        "verdict": verdict.level,
+        "headline": verdict.headline,
+        "sentence": verdict.sentence,
+        "unusual": list(verdict.unusual),
+        "error": run["error"],
+        "images": facts.images,
+        "rejected": facts.rejected,
+        "rejected_by_reason": {row["reason"]: row["image_count"] for row in facts.rejections},
+        "counts": run["counts"],
+        "confidence_histograms": run["summary"].get("confidence_histograms"),
+        "categories": [asdict(share) for share in facts.shares],
+        "waiting": dict(facts.waiting),
+        "seconds": {**run["seconds"], "whole": facts.took_seconds},
+    }

@@ -1,0 +1,171 @@
+"""A run's report as HTML: what the template shows, made of facts, verdict and pictures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from jobs.pages.charts import svg_histogram
+from jobs.pages.html import UNKNOWN, percent
+from jobs.pages.html import render as render_template
+from jobs.report.facts import CategoryShare, Facts, mean_confidences
+from jobs.report.gallery import Gallery
+from jobs.report.verdict import FAILED, GOOD, LOOK, QUIET, RUNNING, judge
+
+_STATUS_NAMES = {"auto": "tagged without a person", "review": "for a person", "unknown": "without an answer"}
+_STEP_NAMES = {"ingest": "Reading images", "predict": "Asking the networks"}
+_INSIDE = {
+    "loading_seconds": "loading the networks",
+    "reading_seconds": "reading",
+    "decoding_seconds": "decoding",
+    "waiting_seconds": "waiting for images",
+    "predicting_seconds": "computing",
+    "writing_seconds": "writing",
+}
+_ICONS = {
+    GOOD: '<path d="M7 12.5l3.4 3.4L17.2 9"/>',
+    QUIET: '<path d="M8 12h8"/>',
+    RUNNING: '<path d="M12 7.5V12l3 2"/>',
+    LOOK: '<path d="M12 7v6.2M12 16.6v.1"/>',
+    FAILED: '<path d="M8.5 8.5l7 7M15.5 8.5l-7 7"/>',
+}
+
+
+def render(facts: Facts, gallery: Gallery, *, made_at_utc: datetime) -> str:
+    """Return the page."""
+    run, verdict = facts.run, judge(facts)
+    reference = [row for row in facts.earlier if row["state"] == "published"]
+    return render_template(
+        "report.html",
+        {
+            "facts": facts,
+            "run": run,
+            "counts": run["counts"],
+            "verdict": verdict,
+            "gallery": gallery,
+            "made_at_utc": made_at_utc,
+            "icon": _icon(verdict.level),
+            "quoted_run_id": shlex.quote(run["run_id"]),
+            "other_release": bool(reference) and reference[0]["release_id"] != run["release_id"],
+            "tiles": tiles(facts),
+            "parts": parts(facts),
+            "histogram": _histogram(run["summary"].get("confidence_histograms")),
+            "confidences": mean_confidences(facts.shares),
+            "stages": stages(facts),
+            "inside": inside(run["summary"].get("predict") or {}),
+            "unusual": facts.unusual,
+            "taken_over": len(run["summary"].get("taken_over") or ()),
+            "names": [split_path(share) for share in gallery.shares],
+            "widest": max(
+                [value for share in gallery.shares for value in (share.share, share.reference_share) if value],
+                default=1.0,
+            ),
+            "has_reference": any(share.reference_share is not None for share in gallery.shares),
+            "reference_runs": len(reference[:7]),
+            "hidden_categories": max(len([s for s in facts.shares if s.images]) - len(gallery.shares), 0),
+            "history": [_history(row) for row in (run, *facts.earlier)],
+        },
+    )
+
+
+def tiles(facts: Facts) -> list[dict[str, str]]:
+    """Return the four figures that come first: name, number and what it is made of."""
+    ingest: Mapping[str, Any] = facts.run["summary"].get("ingest") or {}
+    counts, statuses = facts.run["counts"], facts.statuses or {}
+    products = sum(statuses.values())
+    came = [f"{ingest['catalog_rows']:,} in the catalog"] if "catalog_rows" in ingest else ["from the dataset"]
+    if ingest.get("images_unchanged"):
+        came.append(f"{ingest['images_unchanged']:,} unchanged")
+    tagged = [f"{percent(statuses['auto'] / products)} of {products:,} products"] if products else ["of no product"]
+    if counts.get("first_answered"):
+        tagged.append(f"{counts['first_answered']:,} for the first time")
+    open_ = statuses.get("review", 0) + statuses.get("unknown", 0)
+    left = [f"{facts.waiting.get('review', 0):,} wait in the whole catalog"]
+    if counts.get("left_to_people"):
+        left.append(f"{counts['left_to_people']:,} stay as people decided")
+    answered = facts.images + facts.rejected
+    reasons = f"{len(facts.rejections)} reason{'' if len(facts.rejections) == 1 else 's'}"
+    rejected = f"{percent(facts.rejected / answered)} of the new images, {reasons}" if facts.rejected else "none"
+    return [
+        {"name": "Images that came in", "number": f"{answered:,}", "note": ", ".join(came)},
+        {
+            "name": "Tagged without a person",
+            "number": f"{statuses['auto']:,}" if statuses else UNKNOWN,
+            "note": ", ".join(tagged) if statuses else "not kept by this run",
+        },
+        {"name": "Left to people", "number": f"{open_:,}" if statuses else UNKNOWN, "note": ", ".join(left)},
+        {"name": "Images rejected", "number": f"{facts.rejected:,}", "note": rejected},
+    ]
+
+
+def parts(facts: Facts) -> list[dict[str, Any]]:
+    """Return the products of the run by status; empty if it has none."""
+    statuses = facts.statuses or {}
+    if not sum(statuses.values()):
+        return []
+    return [{"status": status, "name": _STATUS_NAMES[status], "count": count} for status, count in statuses.items()]
+
+
+def stages(facts: Facts) -> list[dict[str, Any]]:
+    """Return the seconds of each step, and of what lies between them, with the share of the whole."""
+    seconds = {str(name): float(value) for name, value in facts.run["seconds"].items()}
+    found = [(_STEP_NAMES.get(name, name), value) for name, value in seconds.items()]
+    whole = facts.took_seconds
+    if whole is not None and found:
+        found.append(("Starting Spark, waiting, publishing", max(whole - sum(seconds.values()), 0.0)))
+    longest = max([value for _, value in found], default=0.0) or 1.0
+    return [{"name": name, "seconds": value, "share": value / longest} for name, value in found]
+
+
+def inside(predict: Mapping[str, Any]) -> str:
+    """Say what predict spent its tasks' seconds on, and which stage was the slowest."""
+    spent = {name: predict[key] for key, name in _INSIDE.items() if (predict.get(key) or 0) >= 0.05}
+    if not spent:
+        return ""
+    listed = ", ".join(f"{name} {value:,.1f} s" for name, value in spent.items())
+    rate = f"{predict['images_per_second']:,.1f} images a second. " if predict.get("images_per_second") else ""
+    slowest = str(predict.get("slowest_stage") or "")
+    told = f" {slowest[:1].upper()}{slowest[1:]}." if slowest else ""
+    return f"{rate}Inside the networks' tasks, all together: {listed}.{told}"
+
+
+def split_path(share: CategoryShare) -> tuple[str, str]:
+    """Return a category's parents and its own name, as people read them."""
+    parents, _, leaf = (share.category_path or "").rpartition(" > ")
+    return parents.replace(" > ", " › "), leaf  # noqa: RUF001 - a typographic arrow
+
+
+def _history(row: Mapping[str, Any]) -> dict[str, Any]:
+    counts: Mapping[str, Any] = row["counts"]
+    answered = [int(counts.get(status, 0)) for status in ("auto", "review", "unknown")]
+    ended = row["finished_at_utc"] if row["state"] != "running" else None
+    return {
+        **{name: row[name] for name in ("run_id", "run_date", "state")},
+        "images": counts.get("images"),
+        "rejected": counts.get("rejected"),
+        "auto": answered[0] / sum(answered) if sum(answered) else None,
+        "moved": counts.get("moved"),
+        "seconds": (ended - row["started_at_utc"]).total_seconds() if ended else None,
+    }
+
+
+def _histogram(histograms: Mapping[str, Sequence[int]] | None) -> Markup | None:
+    if not histograms or not any(sum(bins) for bins in histograms.values()):
+        return None
+    names = {_STATUS_NAMES[status]: bins for status, bins in histograms.items() if status in _STATUS_NAMES}
+    colours = [status for status in histograms if status in _STATUS_NAMES]
+    # The chart escapes its own texts.
+    return Markup(svg_histogram(names, colours=colours, across="confidence", up="products"))  # noqa: S704
+
+
+def _icon(level: str) -> Markup:
+    """Return a sign that says the same as the colour does."""
+    around = (
+        '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" '
+        'stroke-linejoin="round" aria-hidden="true"><circle cx="12" cy="12" r="10"/>'
+    )
+    return Markup(f"{around}{_ICONS[level]}</svg>")  # noqa: S704 - our own text

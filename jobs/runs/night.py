@@ -1,0 +1,215 @@
+"""A night, and its parts, in order: ingest, predict, publish.
+
+This is where the jobs meet: it opens Spark for each, times them and turns what they report into one summary.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.dataset import partitions
+from jobs.ingest import job as ingest
+from jobs.ingest import reports as ingest_reports
+from jobs.ingest.config import IngestConfig
+from jobs.predict import job as predict
+from jobs.predict.config import DEFAULT_BATCH, Computing, PredictConfig
+from jobs.runs import publish
+from jobs.runs.claim import Claim, recorded
+from jobs.runs.config import RunConfig, Workshop
+from jobs.spark.config import SparkConfig
+from jobs.spark.progress import spark_progress
+from jobs.spark.session import cores_of_a_task, master_of, spark_session
+from sql.store import ProductDatabase
+
+log = logging.getLogger(__name__)
+
+
+def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, Any]:
+    """Ingest a catalog and say what was done and what the date's partition holds now; the home keeps the report."""
+    started = datetime.now(UTC)
+    with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
+        done = ingest.run(spark, config)
+    found = partitions.partition(config.places, config.ingest_date)
+    log.info(
+        "ingest: %s in the catalog, %s unchanged, %s stored, %s rejected, %.1f s",
+        done.catalog_rows,
+        done.images_unchanged,
+        done.images_stored,
+        done.images_rejected,
+        done.seconds,
+    )
+    report = {
+        **asdict(done),
+        "started_at_utc": started.isoformat(),
+        "partition_images": found.images,
+        "partition_rejected": len(found.rejections),
+        "rejected_by_reason": found.rejected_by_reason(),
+    }
+    ingest_reports.keep(config.places, config.ingest_date, report)
+    return report
+
+
+def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
+    """Predict a run's shards and say what was done."""
+    spark_config = workshop.spark
+    cores = cores_of_a_task(master_of(spark_config), spark_config.executor_cores)
+    config = predict_config(workshop, run)
+
+    @contextmanager
+    def open_session() -> Iterator[Any]:
+        session = spark_session(spark_config, name="shelfwise predict", task_cpus=cores, gpu=spark_config.gpu)
+        with session as spark, spark_progress(spark, "predict"):
+            yield spark
+
+    done = predict.run(open_session, config, workshop.release)
+    document = done.document()
+    log.info(
+        "predict: %s shards, %s done before, %s images, %s images/s (waited %.1f s, predicted %.1f s, wrote %.1f s)",
+        done.shards,
+        done.shards_skipped,
+        done.images,
+        done.images_per_second,
+        document["waiting_seconds"],
+        document["predicting_seconds"],
+        document["writing_seconds"],
+    )
+    log.info("predict: %s", document["slowest_stage"])
+    return document
+
+
+def publish_step(
+    workshop: Workshop,
+    database: ProductDatabase,
+    run: RunConfig,
+    claim: Claim,
+) -> dict[str, Any]:
+    """Publish a run and say what was written."""
+    started = time.perf_counter()
+    release = workshop.release
+    files = publish.collect(predict_config(workshop, run), release, with_rejections=run.kind == "nightly")
+    steps = ingest_of(workshop, run)
+    counts = publish.run(
+        database,
+        files,
+        release,
+        run,
+        started_at_utc=claim.started_at_utc,
+        seconds={name: step["seconds"] for name, step in steps.items()},
+        summary=steps,
+        fill_products=workshop.products.own,
+        token=claim.token,
+    )
+    log.info(
+        "publish: %s images of %s products, %s products changed, %s rejections",
+        counts.images,
+        counts.products,
+        counts.products_changed,
+        counts.rejections,
+    )
+    return {**asdict(counts), "seconds": round(time.perf_counter() - started, 3)}
+
+
+def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: RunConfig) -> dict[str, Any]:
+    """Ingest, predict and publish one night.
+
+    Args:
+        workshop: Places, Spark and release.
+        database: Migrated.
+        catalog: A directory, a file, or `products`.
+        run: The night; its one date is the ingest date.
+
+    Returns:
+        The run's summary.
+
+    Raises:
+        UsageError: If the catalog cannot be used; nothing was written.
+        RunFailed: If too many images were rejected; nothing was published.
+    """
+    with recorded(database, run, steps=("ingest", "predict")) as claim:
+        config = IngestConfig(catalog, run.run_date, workshop.places, products=workshop.products, http=workshop.http)
+        ingested = ingest_step(workshop.spark, config)
+        claim.record("ingest", ingested, changed=bool(ingested["images_stored"] or ingested["images_rejected"]))
+        publish.check_rejected(workshop.places, run)
+        return predict_and_publish(workshop, database, run, claim, steps={"ingest": ingested})
+
+
+def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Predict a night that was ingested before, and leave it to another driver to publish. Return what was done."""
+    with _ingested_night(workshop, database, run) as claim:
+        step = _predicted(workshop, run, claim)
+        claim.end()
+        return step
+
+
+def publish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Publish a night that was predicted before, and return what was written."""
+    with _ingested_night(workshop, database, run, steps=()) as claim:
+        return publish_step(workshop, database, run, claim)
+
+
+def finish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Predict and publish a night that was ingested before, and return the run's summary."""
+    with _ingested_night(workshop, database, run) as claim:
+        return predict_and_publish(workshop, database, run, claim, steps=ingest_of(workshop, run))
+
+
+@contextmanager
+def _ingested_night(
+    workshop: Workshop, database: ProductDatabase, run: RunConfig, *, steps: Sequence[str] = ("predict",)
+) -> Iterator[Claim]:
+    """Claim a night that a command of its own has ingested: the run began then, and has that step's report."""
+    ingested = ingest_of(workshop, run).get("ingest", {})
+    began = datetime.fromisoformat(ingested["started_at_utc"]) if ingested else None
+    with recorded(database, run, steps=steps, started_at_utc=began) as claim:
+        if ingested:
+            claim.record("ingest", ingested, changed=False)
+        publish.check_rejected(workshop.places, run)
+        yield claim
+
+
+def ingest_of(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
+    """Return the report of a night's ingest as `ingest`; nothing for a backfill, which ingests nothing."""
+    report = ingest_reports.last(workshop.places, run.run_date) if run.kind == "nightly" else {}
+    return {"ingest": report} if report else {}
+
+
+def predict_and_publish(
+    workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, *, steps: dict[str, Any]
+) -> dict[str, Any]:
+    """Do what nights and backfills share; `steps` holds the reports of those before."""
+    steps["predict"] = _predicted(workshop, run, claim)
+    steps["publish"] = publish_step(workshop, database, run, claim)
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "run_date": run.run_date.isoformat(),
+        "release_id": workshop.release.release_id,
+        "state": "published",
+        **steps,
+    }
+
+
+def _predicted(workshop: Workshop, run: RunConfig, claim: Claim) -> dict[str, Any]:
+    """Predict a claimed run, and put the report into its row."""
+    step = predict_step(workshop, run)
+    claim.record("predict", step, changed=step["shards"] > step["shards_skipped"])
+    return step
+
+
+def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:
+    """Return what predict and publish must agree on for a run."""
+    return PredictConfig(
+        run_id=run.run_id,
+        dates=run.dates,
+        places=workshop.places,
+        release_dir=workshop.release_dir.absolute(),
+        batch_size=workshop.batch_size or DEFAULT_BATCH,
+        computing=Computing(workshop.spark.gpu, workshop.precision, tune=workshop.batch_size is None),
+        selects=run.selects,
+    )

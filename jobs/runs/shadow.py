@@ -1,0 +1,124 @@
+"""Let the challenger answer beside the champion, where nobody who reads current answers sees it.
+
+    shelfwise nightly --catalog shop.csv --run-date 2026-11-01 --shadow
+    shelfwise shadow --run-date 2026-11-01
+
+Runs after the champion's night is published, over the same shards; writes predictions/run_id=R.shadow.C-DIGEST/ and the
+history. `shelfwise query release_agreement` then says where the two differ. Whatever goes wrong with the challenger, be
+it that there is none, is told in the summary: the champion's night is published by then and stays so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from jobs.errors import RunFailed, UsageError
+from jobs.releases import records
+from jobs.runs import config, publish
+from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.night import predict_config, predict_step
+from models.release import ReleaseError
+from sql.shadow import publish_shadow
+from sql.store import ProductDatabase
+
+log = logging.getLogger(__name__)
+
+
+def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
+    """Return by what the release is found that published a night, whoever is champion by now.
+
+    Args:
+        row: Of the run that bears the night's name.
+        run: The night.
+
+    Raises:
+        UsageError: If that run is not this night.
+        RunFailed: If it is not published.
+    """
+    if (row["kind"], row["run_date"]) != (run.kind, run.run_date):
+        raise UsageError(
+            f"run {run.run_id} is the {row['kind']} run of {row['run_date']} and not the night {run.run_date}; "
+            "leave --run-id out, or give the date of its night"
+        )
+    if row["state"] != "published":
+        raise RunFailed(
+            f"run {run.run_id} is {row['state']}, and a challenger answers what is published; "
+            f"go on with it first: `shelfwise runs resume {run.run_id}`"
+        )
+    call = row["summary"].get("call") or ()
+    return str(call[call.index("--release") + 1] if "--release" in call else row["release_id"])
+
+
+def try_challenger(
+    champion: Workshop, challenger: Callable[[], Workshop], database: ProductDatabase, run: RunConfig
+) -> dict[str, Any]:
+    """Let the challenger answer a published run; a failure becomes its report.
+
+    Args:
+        champion: Who published the run.
+        challenger: Opens who is tried; there may be none, or its release is broken.
+        database: Migrated.
+        run: The champion's.
+
+    Returns:
+        What was done, with `state` `answered`; or `failed` with the `reason`.
+    """
+    try:
+        return {"state": "answered", **shadow_step(champion, challenger(), database, run)}
+    except Exception as error:  # the one place that may not fail: a night that is published is a success
+        lines = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0]}"[:500]
+        unforeseen = not isinstance(error, UsageError | ReleaseError)
+        log.warning(
+            "shadow: the challenger failed, run %s stays published: %s", run.run_id, reason, exc_info=unforeseen
+        )
+        return {"state": "failed", "reason": reason}
+
+
+def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+    """Predict a published run once more with the challenger, and keep its answers in the history.
+
+    Args:
+        champion: Who published the run.
+        challenger: Who is tried.
+        database: Migrated.
+        run: The champion's.
+
+    Returns:
+        What was done.
+    """
+    check(champion, challenger)
+    release = challenger.release
+    own = replace(run, run_id=config.shadow_run_id(run.run_id, release.release_id))
+    step = predict_step(challenger, own)
+    files = publish.collect(predict_config(challenger, own), release, with_rejections=False)
+    changed = publish_shadow(
+        database,
+        run.run_id,
+        predictions=publish.prediction_rows(files),
+        categories=records.category_records(release),
+        release=records.release_record(release),
+    )
+    log.info("shadow: %s images answered by %s, %s rows changed", files.images, release.release_id, changed)
+    return {"release_id": release.release_id, "images_changed": changed, **step}
+
+
+def check(champion: Workshop, challenger: Workshop) -> None:
+    """Refuse a challenger that cannot be compared, before it answers.
+
+    Raises:
+        UsageError: If it is the champion itself, or answers with another taxonomy.
+    """
+    one, other = champion.release, challenger.release
+    if one.release_id == other.release_id:
+        raise UsageError(f"release {one.release_id} is champion and challenger; promote another one as challenger")
+    same = {category.category_id for category in one.categories} == {each.category_id for each in other.categories}
+    if one.taxonomy_version != other.taxonomy_version or not same:
+        raise UsageError(
+            f"the challenger {other.release_id} answers with {len(other.categories)} categories of taxonomy "
+            f"{other.taxonomy_version} and the champion {one.release_id} with {len(one.categories)} of "
+            f"{one.taxonomy_version}; only releases of the same categories can be compared"
+        )

@@ -1,0 +1,288 @@
+"""Fine-tune networks on the labelled products of the dataset, and make a calibrated release of them.
+
+    shelfwise finetune --release-id shop-2 --start-from imagenet
+
+Reads images/ingest_date=*/ and their labels; writes releases/RELEASE_ID/. Every epoch leaves a checkpoint under
+training/RELEASE_ID/, and the same command goes on from the last one. What appears under releases/ is whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import RunFailed, UsageError
+from jobs.evaluation.measure import EvaluateConfig
+from jobs.pages.charts import loss_curves
+from jobs.releases.calibrate import Promise, finished_release, tell_what_stays_shut
+from jobs.releases.stored import check_new, release_written, share
+from jobs.storage.places import Places
+from jobs.training.batches import DatasetBatches
+from jobs.training.selection import Begun, Selection, TrainingSet, begin, begun_with, training_set
+from models.networks.weights import save_half
+from models.program import program_version
+from models.release import MANIFEST, Release, load_release, save_release, sha256_of
+from models.serving.environment import prepare_environment, quiet_start
+from models.spec import NetworkSpec
+from models.training.checkpoints import AnotherTask, alone
+from models.training.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """One network of the release to be made.
+
+    Attributes:
+        architecture: A key of `models.networks.registry.ARCHITECTURES`.
+        input_px: Side of its input, in pixels.
+        start: See `models.training.starts.fill`.
+        recipe: How it is trained.
+        alias: What `start` was found by, if it was one: when a training goes on it may stand for another release.
+    """
+
+    architecture: str
+    input_px: int
+    start: str
+    recipe: Recipe
+    alias: str = ""
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """What one finetune does.
+
+    Attributes:
+        release_id: Of the release to be made.
+        selection: Which labelled products.
+        networks: At least one.
+        batch_size: Images a step.
+        decode_workers: Decoding threads.
+        promise: What the release's thresholds shall hold.
+        command: As it was typed, for the model card.
+    """
+
+    release_id: str
+    selection: Selection
+    networks: tuple[NetworkPlan, ...]
+    batch_size: int = 32
+    decode_workers: int = 2
+    promise: Promise = field(default_factory=Promise)
+    command: str = ""
+
+    @property
+    def places(self) -> Places:
+        """Where state lives."""
+        return self.selection.places
+
+    @property
+    def work_dir(self) -> Path:
+        """Checkpoints and learning curves, until the release is there."""
+        return self.places.local_home / "training" / self.release_id
+
+    @property
+    def target(self) -> Path:
+        """The release's directory."""
+        return self.places.local_home / "releases" / self.release_id
+
+
+def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict[str, Any]:
+    """Train, calibrate, measure and release.
+
+    Args:
+        config: What to do.
+        watch: Given a network's name, what is told after each of its steps.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UsageError: If the labelled products or the call cannot be used; nothing was written.
+        RunFailed: If training cannot go on, or another process makes this release; the epochs before are kept, and no
+            release is there.
+    """
+    started = time.monotonic()
+    if release := _made(config):
+        share(config.target, config.places)
+        return _summary(config, release)
+    check_new(config.target, config.places)
+    begun = begun_with(config.work_dir, config.places)
+    if begun:
+        config = replace(config, networks=tuple(_as_begun(plan, begun) for plan in config.networks))
+    learned_from = training_set(config.selection, begun)
+    tell_what_stays_shut(learned_from.sides["validation"], learned_from.category_ids, config.promise)
+    prepare_environment()
+    with quiet_start():
+        from models.training.loop import start_backend
+
+        start_backend()
+    to_train = [_to_train(config, plan, learned_from) for plan in config.networks]
+    kept = f"what was trained is kept in {config.work_dir}"
+    try:
+        with alone(config.work_dir), release_written(config.release_id, kept):
+            begin(config.work_dir, Begun(learned_from.files, {one.architecture: one.start for one in config.networks}))
+            trained = _all_trained(config, to_train, watch)
+            seconds = round(time.monotonic() - started)
+            release = _released(config, trained, learned_from, seconds)
+            return _summary(config, release)
+    except TrainingFailed as error:
+        raise RunFailed(str(error)) from error
+
+
+def _all_trained(
+    config: FinetuneConfig, to_train: Sequence[tuple[Task, DatasetBatches]], watch: Callable[[str], Watch | None]
+) -> list[tuple[NetworkSpec, Path, dict[str, Any]]]:
+    """Train one network after the other; leave nothing to stumble over where there is nothing to go on from."""
+    try:
+        _refuse_early(config, [task for task, _ in to_train])
+        pairs = zip(config.networks, to_train, strict=True)
+        return [_trained(config, plan, task, data, watch) for plan, (task, data) in pairs]
+    finally:
+        if not any(config.work_dir.glob(f"*/{CHECKPOINT}")):
+            shutil.rmtree(config.work_dir, ignore_errors=True)
+
+
+def _made(config: FinetuneConfig) -> Release | None:
+    """Return the release if it is made of what was trained here, by a call that ended before it had cleaned up."""
+    if not (config.target / MANIFEST).is_file():
+        return None
+    release = load_release(config.target)
+    trained = {sha256_of(path) for path in config.work_dir.glob("*/*.weights.h5")}
+    return release if {network.weights_sha256 for network in release.networks} <= trained else None
+
+
+def _as_begun(plan: NetworkPlan, begun: Begun) -> NetworkPlan:
+    """Let an alias mean what it meant when the training began."""
+    return replace(plan, start=begun.starts.get(plan.architecture, plan.start)) if plan.alias else plan
+
+
+def _summary(config: FinetuneConfig, release: Release) -> dict[str, Any]:
+    """Let go of the checkpoints, now that the release is where all find it."""
+    shutil.rmtree(config.work_dir, ignore_errors=True)
+    return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
+
+
+def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingSet) -> tuple[Task, DatasetBatches]:
+    """Return what a network has to learn, and the images."""
+    from models.training.starts import range_of
+
+    sides, ids = learned_from.sides, learned_from.category_ids
+    try:
+        values = range_of(plan.start, plan.architecture)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    network = NetworkSpec(plan.architecture, plan.input_px, f"{plan.architecture}.weights.h5", "", 1.0, values)
+    decode_px = max(each.input_px for each in config.networks)
+    numbers = (decode_px, config.batch_size, config.decode_workers, plan.recipe.seed)
+    data = DatasetBatches(sides["train"], sides["validation"], ids, *numbers, places=config.places)
+    task = Task(
+        network,
+        decode_px,
+        data.counts(),
+        config.work_dir / plan.architecture,
+        data_sha256=learned_from.data_sha256,
+        start=plan.start,
+        category_ids=ids,
+        taxonomy_version=learned_from.taxonomy_version,
+    )
+    return task, data
+
+
+def _refuse_early(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
+    """See before any network is trained that each can be: its start fits, and its checkpoint is of this task."""
+    from models.training.loop import refuse_start
+
+    begun = {path.parent.name for path in config.work_dir.glob(f"*/{CHECKPOINT}")}
+    left_out = begun - {plan.architecture for plan in config.networks}
+    try:
+        if left_out:
+            raise AnotherTask(
+                f"the training in {config.work_dir} was begun with {', '.join(sorted(left_out))} too; name it with "
+                "--network, delete that directory to begin again"
+            )
+        for task, plan in zip(tasks, config.networks, strict=True):
+            refuse_start(task, plan.recipe, start=_start(plan, task))
+    except AnotherTask as error:
+        raise UsageError(f"{error}, or choose another --release-id") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _start(plan: NetworkPlan, task: Task) -> Callable[[Any], None]:
+    """Return what gives a new network the weights that it starts from."""
+    from models.training.starts import fill
+
+    ids, version = task.category_ids, task.taxonomy_version
+    return partial(fill, network=task.network, start=plan.start, category_ids=ids, taxonomy_version=version)
+
+
+def _trained(
+    config: FinetuneConfig, plan: NetworkPlan, task: Task, data: DatasetBatches, watch: Callable[[str], Watch | None]
+) -> tuple[NetworkSpec, Path, dict[str, Any]]:
+    """Train one network, leave its weights in the work directory, and return what is told of its making."""
+    from models.training.loop import train
+
+    name = plan.architecture
+    draw = partial(loss_curves, config.work_dir / f"{name}-curves.png", title=f"{name}: loss")
+    try:
+        model, progress = train(task, plan.recipe, data, start=_start(plan, task), watch=watch(name), saved=draw)
+    except ValueError as error:  # a wrong name, or weights that do not fit: the call, not the run
+        raise UsageError(str(error)) from error
+    log.info("finetune: %s stopped after %s epochs, best %s", name, progress.epochs, progress.best_epoch)
+    weights = save_half(model, task.work_dir)
+    seconds = round(sum(epoch["seconds"] for epoch in progress.history))
+    told = {"starts_from": plan.start, **progress.told(plan.recipe), "training_seconds": seconds}
+    network = replace(task.network, weights_sha256=sha256_of(weights))
+    return network, weights, {f"{name}_{what}": value for what, value in told.items()}
+
+
+def _released(
+    config: FinetuneConfig,
+    trained: Sequence[tuple[NetworkSpec, Path, dict[str, Any]]],
+    learned_from: TrainingSet,
+    seconds: int,
+) -> Release:
+    """Calibrate on the validation part, measure on the test part, and put the release in place."""
+    reading = EvaluateConfig(config.places, batch_size=config.batch_size, decode_workers=config.decode_workers)
+    training = {
+        "command": config.command,
+        "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds_of_last_session": seconds,
+        "data_sha256": learned_from.data_sha256,
+        **{f"{part}_images": len(found) for part, found in learned_from.sides.items()},
+        "batch_size": config.batch_size,
+    }
+    for _, _, told in trained:
+        training |= told
+    networks = tuple(replace(network, ensemble_weight=1 / len(trained)) for network, _, _ in trained)
+    draft = Release(
+        config.release_id,
+        learned_from.taxonomy_version,
+        learned_from.categories,
+        networks,
+        1.0,
+        training=training,
+        code_version=program_version(),
+    )
+    weights = {network.architecture: path for network, path, _ in trained}
+    release, documents = finished_release(
+        draft,
+        weights,
+        fitted_on=learned_from.sides["validation"],
+        tested_on=learned_from.sides["test"],
+        reading=reading,
+        promise=config.promise,
+        scratch=config.work_dir,
+    )
+    documents |= {path.name: path.read_bytes() for path in config.work_dir.glob("*-curves.png")}
+    save_release(release, config.target, weights=weights, documents=documents)
+    share(config.target, config.places)
+    return release

@@ -1,0 +1,278 @@
+"""Every form of a catalog gives the same rows; a catalog that cannot be used is refused in one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.errors import RunFailed, UsageError
+from jobs.ingest import catalog
+from jobs.ingest.catalog import base_directory, read_catalog
+from jobs.ingest.config import ProductSource
+from jobs.spark.faults import explained
+from jobs.storage.faults import StoreError
+from jobs.storage.places import Place
+from sql.errors import DatabaseError
+
+ROWS = [
+    {"product_id": "p1", "image_no": "0", "image_uri": "a.jpg", "title": "Red, with a comma", "category": "tops"},
+    {"product_id": "p1", "image_no": "1", "image_uri": "b.jpg", "title": 'A "quoted"\nname', "category": "tops"},
+    {"product_id": "p2", "image_no": "0", "image_uri": "sub/c.jpg", "title": None, "category": None},
+]
+
+Reader = Callable[[object], list[tuple[object, ...]]]
+
+
+@pytest.fixture
+def read(spark: SparkSession, tmp_path: Path) -> Reader:
+    def rows(where: object, **options: object) -> list[tuple[object, ...]]:
+        frame = read_catalog(spark, str(where), **options)  # type: ignore[arg-type]
+        return sorted(tuple(row) for row in frame.collect())
+
+    return rows
+
+
+def write_csv(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_of_each_form_gives_the_same_rows(read: Reader, tmp_path: Path) -> None:
+    csv_text = 'product_id,image_no,image_uri,title,category\np1,0,a.jpg,"Red, with a comma",tops\n'
+    csv_text += 'p1,1,b.jpg,"A ""quoted""\nname",tops\np2,0,sub/c.jpg,,\n'
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "c.parquet")
+    expected = [
+        ("p1", 0, "a.jpg", "Red, with a comma", "tops", None),
+        ("p1", 1, "b.jpg", 'A "quoted"\ufffdname', "tops", None),
+        ("p2", 0, "sub/c.jpg", None, None, None),
+    ]
+    for file in (write_csv(tmp_path / "c.csv", csv_text), tmp_path / "c.jsonl", tmp_path / "c.parquet"):
+        assert read(file) == expected, file
+
+
+ODD_NAMES = (
+    "shop[12]",
+    "export_2026-11-01T02:00:00",
+    "_products",
+    ".products",
+    "a {b,c} *?",
+    "back\\slash",
+    "100%20#1;é",
+    "file:shop",
+)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_exactly_the_named_file_is_read_whatever_its_name_holds(read: Reader, tmp_path: Path, name: str) -> None:
+    """Spark takes a path as a pattern, refuses a colon, and leaves hidden names out."""
+    root = tmp_path / f"home of {name}"
+    root.mkdir()
+    lines = {"product_id": "mine", "image_uri": "a.jpg"}
+    for other in ("shop1", "shop2", "a b x", "a c xx"):
+        (root / f"{other}.csv").write_text("product_id,image_uri\nother,b.jpg\n")
+    (root / f"{name}.csv").write_text("product_id,image_uri\nmine,a.jpg\n")
+    (root / f"{name}.csv.gz").write_bytes(gzip.compress(b"product_id,image_uri\nmine,a.jpg\n"))
+    (root / f"{name}.jsonl").write_text(json.dumps(lines) + "\n")
+    pq.write_table(pa.Table.from_pylist([lines]), root / f"{name}.parquet")
+    tables = root / "tables" / name
+    tables.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist([lines]), tables / f"{name}.parquet")
+    pq.write_table(pa.Table.from_pylist([{**lines, "image_no": 1}]), tables / "z.parquet")
+    for ending in ("csv", "csv.gz", "jsonl", "parquet"):
+        assert read(root / f"{name}.{ending}") == [("mine", 0, "a.jpg", None, None, None)], ending
+    hidden = name.startswith(".")
+    assert read(tables) == [("mine", number, "a.jpg", None, None, None) for number in ((1,) if hidden else (0, 1))]
+    folders = root / "folders" / name
+    (folders / "hats").mkdir(parents=True)
+    (folders / "hats" / "h.jpg").touch()
+    assert read(folders) == [("h", 0, "hats/h.jpg", None, "hats", None)]
+
+
+def test_a_catalog_whose_name_is_no_utf_8_is_read(read: Reader, tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")
+    Path(path).write_text("product_id,image_uri\nmine,a.jpg\n")
+    assert read(path) == [("mine", 0, "a.jpg", None, None, None)]
+
+
+def test_a_file_uri_is_decoded(read: Reader, tmp_path: Path) -> None:
+    (tmp_path / "a b%.csv").write_text("product_id,image_uri\nmine,a.jpg\n")
+    for start in ("file://", "FILE://localhost", "file:"):
+        assert read(f"{start}{tmp_path}/a%20b%25.csv") == [("mine", 0, "a.jpg", None, None, None)]
+    with pytest.raises(UsageError, match="received host 'other'"):
+        read(f"file://other{tmp_path}/a%20b%25.csv")
+
+
+def test_files_of_a_directory_may_differ_in_what_they_need_not_have(read: Reader, tmp_path: Path) -> None:
+    first, second = {"product_id": 1, "image_uri": "a.jpg"}, {"image_uri": "b.jpg", "product_id": "p2", "title": "hat"}
+    pq.write_table(pa.Table.from_pylist([first]), tmp_path / "a.parquet")
+    pq.write_table(pa.Table.from_pylist([second]), tmp_path / "b.parquet")
+    assert read(tmp_path) == [("1", 0, "a.jpg", None, None, None), ("p2", 0, "b.jpg", "hat", None, None)]
+    pq.write_table(pa.Table.from_pylist([{"product_id": "p3"}]), tmp_path / "c.parquet")
+    with pytest.raises(UsageError, match=r"/c.parquet has no column image_uri"):
+        read(tmp_path)
+
+
+def test_dates_and_numbers_of_parquet_are_written_as_spark_writes_them(read: Reader, tmp_path: Path) -> None:
+    """A home knows its products by these texts."""
+    table = {
+        "product_id": [7.0, 12345678.0],
+        "image_uri": ["a", "b"],
+        "updated_at": pa.array([datetime(2026, 11, 1, 2), datetime(2026, 11, 1, 2, 3, 4, 500000)], pa.timestamp("ms")),
+        "title": [date(2026, 11, 1)] * 2,
+        "category": [True, False],
+    }
+    pq.write_table(pa.table(table), tmp_path / "c.parquet")
+    assert read(tmp_path / "c.parquet") == [
+        ("1.2345678E7", 0, "b", "2026-11-01", "false", "2026-11-01 02:03:04.5"),
+        ("7.0", 0, "a", "2026-11-01", "true", "2026-11-01 02:00:00"),
+    ]
+
+
+def test_ids_and_numbers_of_other_types_are_read_as_text_and_number(read: Reader, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"product_id": [7], "image_uri": ["x.jpg"], "image_no": [2.0]}), tmp_path / "c.parquet")
+    assert read(tmp_path / "c.parquet") == [("7", 2, "x.jpg", None, None, None)]
+
+
+def test_a_directory_gives_its_folders_as_categories(read: Reader, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    for name in ("hat/h1.jpg", "tops/shirt/s1.png", "README.md", ".hidden/x.jpg", "hat/.DS_Store"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    assert read(root) == [
+        ("h1", 0, "hat/h1.jpg", None, "hat", None),
+        ("s1", 0, "tops/shirt/s1.png", None, "tops.shirt", None),
+    ]
+    assert base_directory(str(root)) == root
+
+
+def test_a_shops_own_table_is_a_catalog(read: Reader, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE articles (sku INTEGER PRIMARY KEY, photo TEXT, name TEXT)")
+        connection.executemany("INSERT INTO articles VALUES (?, ?, ?)", [(n, f"/{n}.jpg", None) for n in range(50)])
+    columns = {"product_id": "sku", "image_uri": "photo", "title": "name"}
+    source = ProductSource(f"sqlite:///{tmp_path}/shop.db", "articles", columns)
+    expected = sorted((str(n), 0, f"/{n}.jpg", None, None, None) for n in range(50))
+    assert read("products", products=source) == expected  # type: ignore[call-arg]
+    lacking = ProductSource(source.url, "articles", {**columns, "image_uri": "picture"})
+    with pytest.raises(DatabaseError, match="picture"):
+        read("products", products=lacking)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="SHELFWISE_PRODUCTS_COLUMNS"):
+        read("products", products=ProductSource(source.url, "articles", {"colour": "x"}))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,image_uri\n1,a.jpg\n", ("no column product_id", "has id, image_uri")),
+        ("product_id,picture\n1,a.jpg\n", ("no column image_uri",)),
+        ("product_id,image_uri\n", ("is empty",)),
+        ("product_id,image_uri\np1,a.jpg\np1,b.jpg\n", ("more than once", "(p1, 0) 2 times", "image_no")),
+        ("product_id,image_uri\np1,a.jpg\n ,b.jpg\n", ("1 rows", "product_id", "b.jpg")),
+        ("product_id,image_uri,image_no\np1,a.jpg,first\n", ("whole number", "p1")),
+        ("product_id,image_uri,image_no\np1,a.jpg,-1\n", ("whole number", "p1")),
+        (f"product_id,image_uri\n{'x' * 256},a.jpg\n", ("255 characters",)),
+        (
+            'product_id,image_uri\np1,a.jpg\np2,"b.jpg\n' + "p3,c.jpg\n" * 57,
+            ("inside of a quoted value", "lines 3 to 60"),
+        ),
+        ("product_id,image_uri\np1,a.jpg\np2\n", ("1 value in line 3",)),
+        ("product_id,image_uri\np1,a.jpg\np2,b.jpg,c\n", ("3 values in line 3",)),
+    ],
+)
+def test_an_unusable_catalog_is_refused(read: Reader, tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(write_csv(tmp_path / "bad.csv", text))
+    message = str(caught.value)
+    assert "bad.csv" in message
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bad.parquet", b"this is not Parquet"),
+        ("bad.parquet", b"PAR1 truncated"),
+        ("bad.jsonl", b'{"product_id": "p1", "image_uri": \n'),
+        ("bad.xlsx", b"PK"),
+    ],
+)
+def test_an_unreadable_file_is_named(read: Reader, tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=r"bad\.") as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_line_that_is_no_json_is_named(read: Reader, tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"product_id": "p1", "image_uri": "a.jpg"}\n{"product_id": \n')
+    with pytest.raises(UsageError, match=r"c.jsonl has no JSON in line 2 "):
+        read(tmp_path / "c.jsonl")
+
+
+def test_a_shop_s_rows_without_a_key_are_refused_as_a_file_s_are(read: Reader, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE products (product_id TEXT, image_uri TEXT)")
+        connection.executemany("INSERT INTO products VALUES (?, ?)", [(None, "none.jpg"), ("p", "p.jpg"), ("q", "q")])
+    with pytest.raises(UsageError, match=r"has 1 rows whose product_id is empty.*product_id None.*none.jpg"):
+        read("products", products=ProductSource(f"sqlite:///{tmp_path}/shop.db"))  # type: ignore[call-arg]
+
+
+def test_a_shop_s_database_that_goes_away_is_no_fault_of_the_call(read: Reader, tmp_path: Path) -> None:
+    """The ranges are cut; then a value that no database can read stops the tasks, as would a server that stops."""
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE goods (product_id TEXT, image_uri TEXT)")
+        connection.executemany("INSERT INTO goods VALUES (?, ?)", [(f"p{n}", f"{n}.jpg") for n in range(9)])
+        # abs() of this number is an overflow, which the driver's look at the keys does not come upon.
+        connection.execute(
+            "CREATE VIEW products AS SELECT product_id, CASE product_id WHEN 'p7' THEN abs(-9223372036854775808) "
+            "ELSE image_uri END AS image_uri FROM goods"
+        )
+    with pytest.raises(RunFailed, match=r"^SQLite database .*shop.db failed \(integer overflow\)"):
+        read("products", products=ProductSource(f"sqlite:///{tmp_path}/shop.db"))  # type: ignore[call-arg]
+
+
+def test_a_store_that_goes_away_is_no_fault_of_the_call(spark: SparkSession, tmp_path: Path) -> None:
+    def away(where: Place) -> Iterator[pa.RecordBatch]:
+        yield from ()
+        raise StoreError(f"{where} could not be read for 180 s (ReadTimeout); see that the store answers")
+
+    with pytest.raises(RunFailed, match=r"^/.*/c.csv could not be read for 180 s"), explained():
+        catalog._frame(spark, [tmp_path / "c.csv"], away).collect()
+
+
+def test_two_nights_that_list_at_once_do_not_meet(read: Reader, tmp_path: Path) -> None:
+    """No listing lies where another driver of the same home would write its own."""
+    for shop in ("one", "two"):
+        (tmp_path / shop / "hats").mkdir(parents=True)
+        for number in range(300):
+            (tmp_path / shop / "hats" / f"{shop}-{number}.jpg").touch()
+    with ThreadPoolExecutor(2) as both:
+        found = list(both.map(read, [tmp_path / "one", tmp_path / "two"]))
+    assert [{str(row[0])[:3] for row in rows} for rows in found] == [{"one"}, {"two"}]
+    assert [len(rows) for rows in found] == [300, 300]
+
+
+def test_a_missing_catalog_is_named(read: Reader, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        read(tmp_path / "nowhere.csv")
+
+
+def test_control_characters_never_reach_the_dataset(read: Reader, tmp_path: Path) -> None:
+    lines = [{"product_id": "p1", "image_uri": "a\u0000b.jpg", "title": "bell\u0007"}]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert read(tmp_path / "c.jsonl") == [("p1", 0, "a\ufffdb.jpg", "bell\ufffd", None, None)]

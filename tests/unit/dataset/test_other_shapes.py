@@ -1,0 +1,65 @@
+"""Files of the home and of a catalog that are sound but of another shape, or damaged: one sentence, or made anew."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from upath import UPath
+
+from jobs.dataset.partitions import partition
+from jobs.dataset.schema import CATALOG_ROWS, SEEN
+from jobs.errors import RunFailed, UsageError
+from jobs.ingest import catalog
+from jobs.predict import tuning_file as tuned
+from jobs.runs import publish
+from jobs.storage.places import Places
+
+DAY = date(2026, 11, 1)
+
+
+def written(directory: Path, schema: pa.Schema, lacking: str) -> Path:
+    """Write a shard without one of its columns."""
+    directory.mkdir(parents=True)
+    pq.write_table(schema.remove(schema.get_field_index(lacking)).empty_table(), directory / "part-1.parquet")
+    return directory / "part-1.parquet"
+
+
+@pytest.mark.parametrize("lacking", ["outcome", "ingest_no", "detail"])
+def test_what_was_seen_by_another_version(tmp_path: Path, lacking: str) -> None:
+    places = Places(tmp_path)
+    written(places.partition(places.seen, DAY), SEEN, lacking)  # type: ignore[arg-type]
+    with pytest.raises(RunFailed, match=f"part-1.parquet was written by another version: it lacks {lacking}; delete"):
+        partition(places, DAY)
+
+
+@pytest.mark.parametrize("lacking", ["title", "ingest_no"])
+def test_catalog_rows_of_another_version(tmp_path: Path, lacking: str) -> None:
+    file = written(tmp_path / "ingest_date=2026-11-01", CATALOG_ROWS, lacking)
+    with pytest.raises(RunFailed, match=f"part-1.parquet was written by another version: it lacks {lacking}; delete"):
+        list(publish._product_rows(publish.RunFiles((), (), (file,), 0)))
+
+
+@pytest.mark.parametrize("content", [b"no parquet at all", b"PAR1" + bytes(40) + b"PAR1"])
+def test_a_damaged_catalog_in_a_store(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "catalog.parquet").write_bytes(content)
+    nothing: Any = None
+    with pytest.raises(UsageError, match=r"catalog .*catalog.parquet cannot be read \(.*\); write it again"):
+        catalog._tables(nothing, [UPath(f"local://{tmp_path}/catalog.parquet")])
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "1", '{"r": 1}', '{"r": {"gpu": 1}}', '{"r": {"gpu": ["a", "b"]}}', '{"r": []}']
+)
+def test_what_is_no_tuning_is_measured_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tuning.json").write_text(text)
+    assert tuned.known(Places(tmp_path), "r") == {}
+
+
+def test_what_was_tuned_is_known(tmp_path: Path) -> None:
+    (tmp_path / "tuning.json").write_text('{"r": {"gpu": [64, "float32"]}}')
+    assert tuned.known(Places(tmp_path), "r") == {"gpu": (64, "float32")}

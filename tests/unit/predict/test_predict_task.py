@@ -1,0 +1,166 @@
+"""What one task does with its shards, by the number of its attempt; no Spark and no real networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.dataset.batches import ImageBatch, batch_of
+from jobs.dataset.schema import IMAGES
+from jobs.dataset.shards import ShardWriter, shards
+from jobs.predict import job as predict
+from jobs.predict import networks as stations
+from jobs.predict.config import Computing, PredictConfig
+from jobs.predict.inference import Answer, Inference
+from jobs.predict.job import predict_in_turn, predict_shard, run
+from jobs.predict.networks import Station, Workplace, vacate
+from jobs.predict.quarantine_helper import Ready
+from jobs.predict.reports import PredictSummary, ShardReport
+from jobs.storage.places import Place, Places
+from models.serving.faults import DeviceLost
+from models.serving.tuning import Tuning
+from tests.dataset_rows import image_row
+from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
+
+
+def a_station(*, accelerator: bool = False) -> Station:
+    inference = Inference(ColourPredictor())
+    return Station(RELEASE, inference, "A device", accelerator, Tuning(32, "float32"), (), 0.0, tried=True)
+
+
+class Ward:
+    """Stands for the helper processes, which have tests of their own."""
+
+    ready = Ready("A device", "float32", 0.0)
+    decoding_seconds = predicting_seconds = loading_seconds = 0.0
+
+    def __init__(self, _orders: object) -> None:
+        assert not stations._stations, "networks of this process hold the device beside the helper's"
+
+    def __enter__(self) -> Ward:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def answers(self, _shard: Place, path: Path, _wanted: object) -> Iterator[tuple[ImageBatch, Answer]]:
+        with pq.ParquetFile(path) as file:
+            batch = batch_of(file, 0, tuple(range(file.metadata.num_rows)), 32)
+        yield batch, Inference(ColourPredictor()).answer(batch.images)
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PredictConfig:
+    """Three shards of two images."""
+    places = Places(tmp_path / "home")
+    for shard in range(3):
+        writer = ShardWriter(places.partition(places.images, DAY), IMAGES, shard_bytes=10**9)
+        for number in range(2):
+            writer.add(image_row(f"p{shard}{number}", jpeg=colour_jpeg(number)))
+        writer.flush()
+    monkeypatch.setattr(predict, "Quarantine", Ward)
+    monkeypatch.setattr(predict, "clean_worker", nullcontext)
+    monkeypatch.setattr(predict, "station", lambda *_: a_station())
+    monkeypatch.setattr(stations, "_stations", [])
+    return PredictConfig("run-1", (DAY,), places, tmp_path / "release")
+
+
+def attempt(number: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch, *, careful: int = 1) -> str:
+    """Do the task; return how each shard was done: (n)ormally, by (h)elpers, or (e)arlier."""
+    for module in (predict, stations):
+        monkeypatch.setattr(module, "task_attempt", lambda: number)
+    mine = shards(config.places.images, [DAY])
+    reports = list(predict_in_turn(mine, config, RELEASE, None, careful=careful))
+    assert [report.images for report in reports] == [2, 2, 2]
+    return "".join("e" if one.attempt != number else "n" if one.batch_size else "h" for one in reports)
+
+
+@pytest.mark.parametrize(
+    ("number", "careful", "ways"),
+    [(0, 1, "nnn"), (1, 1, "hnn"), (2, 1, "hhh"), (3, 1, "hhh"), (1, 2, "nnn"), (2, 2, "hnn"), (3, 2, "hhh")],
+)
+def test_later_attempts_are_the_more_careful(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch, number: int, careful: int, ways: str
+) -> None:
+    assert attempt(number, config, monkeypatch, careful=careful) == ways
+
+
+def test_what_is_finished_is_not_suspected(config: PredictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict_shard(shards(config.places.images, [DAY])[0], ColourPredictor(), RELEASE, config)
+    assert attempt(1, config, monkeypatch) == "ehn"
+
+
+def test_a_shard_that_was_in_place_before_its_worker_ended_is_not_done_again(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [first, *_] = shards(config.places.images, [DAY])
+    done = predict_shard(first, ColourPredictor(), RELEASE, config)
+    monkeypatch.setattr(predict, "task_attempt", lambda: 1)
+    [report] = predict_in_turn([first], config, RELEASE, None, careful=1)
+    assert (report.attempt, report.batch_size) == (0, done.batch_size)
+
+
+def test_the_networks_of_a_process_make_room_for_its_helper(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stations._stations[:] = [a_station()]
+    assert attempt(1, config, monkeypatch) == "hnn"
+
+
+def test_a_process_that_holds_an_accelerators_memory_ends_once_for_its_helper(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stations._stations[:] = [a_station(accelerator=True)]
+    with pytest.raises(DeviceLost, match="would take the memory"):
+        attempt(1, config, monkeypatch)
+    assert attempt(2, config, monkeypatch) == "hhh", "it would end in each attempt otherwise"
+    vacate(may_end=True)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_waiting_for_a_shards_copy_is_waiting_for_reading(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def slowly(mine: list[Path]) -> Iterator[tuple[Path, Path, float]]:
+        yield from ((shard, shard, 50.0) for shard in mine)
+
+    monkeypatch.setattr(predict, "on_disk_in_turn", slowly)
+    monkeypatch.setattr(predict, "task_attempt", lambda: number)
+    mine = shards(config.places.images, [DAY])
+    reports = tuple(predict_in_turn(mine, config, RELEASE, None, careful=1))
+    assert all(min(report.reading_seconds, report.waiting_seconds) >= 50 for report in reports)
+    told = PredictSummary(3, 0, 6, 9.0, reports).document()["slowest_stage"]
+    assert told.endswith("mostly for reading; bring the dataset nearer to the executors")
+
+
+@pytest.mark.parametrize("limit", [None, 16])
+def test_a_batch_that_did_not_fit_is_nothing_to_remember(config: PredictConfig, limit: int | None) -> None:
+    inference = Inference(ColourPredictor())
+    inference.limit = limit
+    on = Workplace("A device", tried=True)
+    report = predict_shard(shards(config.places.images, [DAY])[0], inference, RELEASE, config, on=on)
+    assert (report.tried, report.batch_size) == (limit is None, limit or 32)
+
+
+def test_a_run_is_told_what_the_one_before_found_by_trying(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[Any] = []
+
+    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: list[Place]) -> list[ShardReport]:
+        known.append(told.computing.tuned)
+        blank = ShardReport("", "colours-1", 2, 0, 0, 0, 0, 0)
+        found = replace(blank, device="A device", batch_size=512, precision="mixed_float16", tried=len(known) == 2)
+        return [replace(found, shard=str(each)) for each in todo]
+
+    monkeypatch.setattr(predict, "_in_spark", in_spark)
+    told = PredictConfig("run-1", (DAY,), config.places, config.release_dir, computing=Computing(tune=True))
+    for _ in range(3):
+        run(lambda: nullcontext(), told, RELEASE)  # type: ignore[arg-type, return-value]
+    assert known == [{}, {}, {"A device": (512, "mixed_float16")}], "only what was found by trying is remembered"

@@ -1,0 +1,83 @@
+"""Which rows of a shard a run takes, and that exactly these are decoded and predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.dataset.reading import read_shard
+from jobs.predict import selection
+from jobs.predict.config import PredictConfig
+from jobs.predict.job import finished, predict_shard, prediction_file
+from jobs.predict.selection import Selected, of_run, of_shard
+from jobs.runs.config import RunConfig, backfill_run_id
+from jobs.storage.places import Places
+from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
+
+
+def config_of(tmp_path: Path) -> PredictConfig:
+    return PredictConfig("run-1", (DAY,), Places(tmp_path), tmp_path / "release", selects=True)
+
+
+def keys(*numbers: int) -> frozenset[tuple[str, int, str]]:
+    return frozenset((f"p{number:04d}", 0, f"{number:064d}") for number in numbers)
+
+
+def test_only_wanted_images_are_decoded(tmp_path: Path) -> None:
+    shard = write_images(Places(tmp_path), 200)
+    wanted = keys(3, 5, 190)
+    batches = list(read_shard(shard, side_px=8, batch_size=32, workers=2, wanted=wanted))
+    assert sorted(np.concatenate([batch.columns["product_id"] for batch in batches])) == ["p0003", "p0005", "p0190"]
+    assert sum(len(batch.images) for batch in batches) == 3
+    assert all(batch.images.any() for batch in batches), "a black image was not decoded"
+    assert not any(error for batch in batches for error in batch.errors)
+
+
+def test_predictions_hold_the_choice_and_know_it(tmp_path: Path) -> None:
+    config, shard = config_of(tmp_path), write_images(Places(tmp_path), 100)
+    selection.write(config, [Selected(shard, 2, keys(1, 99))])
+    report = predict_shard(shard, ColourPredictor(), RELEASE, config)
+    assert report.images == 2
+    assert finished(config, of_shard(config, shard), RELEASE.release_id)
+    selection.write(config, [Selected(shard, 2, keys(1, 98))])
+    assert not finished(config, of_shard(config, shard), RELEASE.release_id), "made for another choice"
+
+
+def test_a_new_choice_replaces_the_old_one(tmp_path: Path) -> None:
+    config, shard = config_of(tmp_path), write_images(Places(tmp_path), 10)
+    selection.write(config, [Selected(shard, 1, keys(1))])
+    assert [chosen.images for chosen in of_run(config)] == [1]
+    selection.write(config, [])
+    assert of_run(config) == []
+    assert not prediction_file(config, shard).exists()
+
+
+def test_without_a_database_all_is_missing_and_nothing_has_a_category(tmp_path: Path) -> None:
+    config, shard = config_of(tmp_path), write_images(Places(tmp_path), 10)
+    for options, images in (({"only_missing": True}, 10), ({"category": "colour.red"}, 0)):
+        chosen = selection.choose(None, config, "colours-1", **options)
+        assert sum(one.images for one in chosen) == images
+    assert shard.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "backfill-2026-11-01-2026-11-01-release-1"),
+        ({"category": "apparel.tops"}, "backfill-2026-11-01-2026-11-01-release-1-apparel.tops"),
+        (
+            {"category": "apparel.tops", "only_missing": True},
+            "backfill-2026-11-01-2026-11-01-release-1-apparel.tops-missing",
+        ),
+    ],
+)
+def test_a_backfill_is_named_for_what_it_takes(options: dict[str, object], name: str) -> None:
+    assert backfill_run_id(DAY, DAY, "release-1", **options) == name  # type: ignore[arg-type]
+
+
+def test_a_long_name_is_cut_and_stays_its_own() -> None:
+    names = {backfill_run_id(DAY, DAY, "release-1", category="a" * 200 + end) for end in "xy"}
+    assert len(names) == 2
+    assert {len(RunConfig(name, "backfill", DAY).run_id) for name in names} == {128}

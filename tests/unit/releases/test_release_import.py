@@ -1,0 +1,138 @@
+"""Taking in a network that somebody else trained: what it becomes, what is refused."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from jobs.errors import RunFailed, UsageError
+from jobs.evaluation.measure import EvaluateConfig
+from jobs.releases import import_network, lookup
+from jobs.releases.calibrate import Calibration, recalibrate
+from jobs.releases.import_network import Import
+from jobs.settings import Settings
+from models.answers.decision import Answer, decide
+from models.card import NAME
+from models.networks.origin import add_origin, origin_of
+from models.release import ReleaseError, load_release
+from models.spec import Category
+from tests.conftest import picture
+from tests.unit.models.test_foreign import trained
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    return Settings()
+
+
+def told(tmp_path: Path, **changes: Any) -> Import:
+    keras.utils.set_random_seed(7)  # one network in many answers pictures of one colour nearly alike
+    inputs = keras.Input((32, 32, 3))
+    body = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    features = keras.layers.GlobalAveragePooling2D()(body(inputs))
+    theirs = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
+    trained(theirs, 32, sees=(0.0, 255.0)).save(tmp_path / "theirs.keras")  # an untrained one says nothing apart
+    (tmp_path / "classes.txt").write_text("a.one,A > One\na.two\nb\n")
+    values = {
+        "path": tmp_path / "theirs.keras",
+        "release_id": "theirs-1",
+        "input_px": 32,
+        "categories": tmp_path / "classes.txt",
+        "preprocessing": "own",
+        "ends_in": "softmax",
+        "taxonomy_version": "theirs",
+    }
+    return Import(**{**values, **changes})
+
+
+def test_a_release_is_made_and_publishes_nothing_uncalibrated(settings: Settings, tmp_path: Path) -> None:
+    done = import_network.import_(settings, told(tmp_path))
+    release = load_release(Path(done["release_dir"]))
+    assert release.categories == (Category("a.one", "A > One"), Category("a.two", "a > two"), Category("b", "b"))
+    assert release.networks[0].architecture == done["architecture"] == "efficientnetb0"
+    assert set(release.thresholds.values()) == {None}
+    for leaf, confidence in (("a.one", 0.34), ("b", 0.999999), ("a.two", 1.0)):
+        others = (1 - confidence) / 2
+        answer = decide({"a.one": others, "a.two": others, "b": others, leaf: confidence}, release.policy)
+        assert answer == Answer(leaf, confidence, "review"), "until it is calibrated, all of them go to review"
+    many = {"a.one": 0.05, "b": 0.001}
+    assert decide(many, release.policy) == Answer("a.one", 0.05, "review"), "the best of many is a suggestion too"
+    assert (Path(done["release_dir"]) / NAME).is_file()
+    with pytest.raises(UsageError, match="never changed"):
+        import_network.import_(settings, told(tmp_path))
+
+
+def test_a_network_that_learned_from_exported_products_is_not_calibrated_on_them(
+    settings: Settings, tmp_path: Path
+) -> None:
+    theirs = told(tmp_path)
+    with theirs.path.open("r+b") as file:
+        add_origin(file, {"train_images": 70, "data_sha256": "0" * 64, "imported_from": "no matter"})
+    source = Path(import_network.import_(settings, theirs)["release_dir"])
+    training = load_release(source).training
+    assert (training["train_images"], training["imported_from"]) == (70, "theirs.keras")
+    calibration = Calibration(source, source.with_name("theirs-2"), "train", EvaluateConfig(settings.places))
+    with pytest.raises(UsageError, match="learned from the products of the part 'train'"):
+        recalibrate(calibration)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["[]", "{", '{"train_images": 7}', " " * 5000, json.dumps({"train_images": 7, "data_sha256": "<script>"})],
+)
+def test_what_a_file_of_anybody_says_of_its_training_may_be_anything(entry: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("shelfwise.json", entry)
+    assert origin_of(tmp_path / "a.keras") == {}
+
+
+def test_the_comparison_is_made_on_the_samples_that_are_given(settings: Settings, tmp_path: Path) -> None:
+    theirs = told(tmp_path, samples=tmp_path / "samples")
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "notes.txt").write_text("no image")
+    with pytest.raises(UsageError, match="no image could be read in"):
+        import_network.import_(settings, theirs)
+    for number in range(3):
+        (tmp_path / "samples" / f"{number}.jpg").write_bytes(picture(1))
+    with pytest.raises(ReleaseError, match="answers all 3 samples alike"):
+        import_network.import_(settings, theirs)
+    for number in range(3, 6):
+        (tmp_path / "samples" / f"{number}.jpg").write_bytes(picture(number))
+    assert import_network.import_(settings, theirs)["release_id"] == "theirs-1"
+
+
+def test_places_that_cannot_be_read_or_written_are_sentences(settings: Settings, tmp_path: Path) -> None:
+    theirs = told(tmp_path, samples=tmp_path / "absent")
+    with pytest.raises(UsageError, match=r"--samples .*absent cannot be read \(No such file or directory\)"):
+        import_network.import_(settings, theirs)
+    lookup.roots(settings)[0].parent.mkdir(parents=True, exist_ok=True)
+    lookup.roots(settings)[0].write_text("no directory")
+    with pytest.raises(RunFailed, match="release theirs-1 could not be written"):
+        import_network.import_(settings, replace(theirs, samples=None))
+
+
+def test_what_is_refused_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "four.txt").write_text("a\nb\nc\nd\n")
+    with pytest.raises(ReleaseError, match="3 categories apart and 4 are named"):
+        import_network.import_(settings, told(tmp_path, categories=tmp_path / "four.txt"))
+    assert not lookup.roots(settings)[0].exists()
+
+
+@pytest.mark.parametrize("text", ["a\na\nb\n", "one\n", ""])
+def test_class_names_that_cannot_be(text: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(UsageError, match="give at least 2, each once"):
+        import_network.class_names(tmp_path / "classes.txt")
+
+
+def test_a_class_above_another_one_is_no_leaf(tmp_path: Path) -> None:
+    """Publishing would name it twice, as a leaf and as the node above one, and fail every night."""
+    (tmp_path / "classes.txt").write_text("b\napparel.shirt.polo\napparel\n")
+    with pytest.raises(UsageError, match=r"'apparel' and 'apparel.shirt.polo' .* such as 'apparel.other'"):
+        import_network.class_names(tmp_path / "classes.txt")

@@ -1,0 +1,222 @@
+"""Releases in a home: found, shown, verified, imported, promoted and rolled back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import UsageError
+from jobs.releases import aliases as releases
+from jobs.releases import lookup
+from jobs.releases.lookup import check_release_id, find_release
+from jobs.settings import Settings
+from models.card import NAME
+from models.networks.registry import ARCHITECTURES, architecture
+from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
+from models.spec import Category, NetworkSpec
+from sql.errors import UnknownNameError
+from sql.store import ProductDatabase, open_database
+from tests import tiny_network
+
+CATEGORIES = (Category("a.one", "A > One"), Category("a.two", "A > Two"), Category("b", "B"))
+Make = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def tiny_architecture() -> Iterator[None]:
+    """Make the tiny network known."""
+    ARCHITECTURES[tiny_network.NAME] = "tests.tiny_network"
+    yield
+    del ARCHITECTURES[tiny_network.NAME]
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+def database(settings: Settings) -> ProductDatabase:
+    opened = open_database(settings.url)
+    opened.upgrade()
+    return opened
+
+
+@pytest.fixture
+def make(settings: Settings, tmp_path: Path) -> Make:
+    def made(release_id: str, *, place: Path | None = None) -> Path:
+        model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
+        model.save_weights(tmp_path / "w.weights.h5")
+        network = NetworkSpec(tiny_network.NAME, 16, "w.weights.h5", sha256_of(tmp_path / "w.weights.h5"), 1.0)
+        release = Release(release_id, "abc-1", CATEGORIES, (network,), 1.0, metrics={"ensemble_test_accuracy": 0.5})
+        target = (place or lookup.roots(settings)[0]) / release_id
+        save_release(release, target, weights={"tiny": tmp_path / "w.weights.h5"}, documents={NAME: "a card"})
+        return target
+
+    return made
+
+
+def test_the_champion_is_in_use_until_something_else_is_named(
+    settings: Settings, database: ProductDatabase, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lookup.in_use(settings, None) == SHIPPED
+    one, two = make("one"), make("two")
+    assert releases.promote(settings, database, "one", "champion") == {
+        "alias": "champion",
+        "release_id": "one",
+        "changed": True,
+    }
+    releases.promote(settings, database, "two", "challenger")
+    assert lookup.in_use(settings, None) == one
+    assert lookup.in_use(settings, "challenger") == two
+    assert lookup.in_use(settings, "two") == two
+    monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(two))
+    assert lookup.in_use(Settings(), None) == two
+
+
+def test_an_alias_that_stands_for_nothing_is_a_sentence(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="no release is challenger; promote one"):
+        lookup.in_use(settings, "challenger")
+    assert not settings.places.home.exists(), "asking makes no database"
+
+
+@pytest.mark.parametrize("named", ["clothing", "./clothing", "clothing/"])
+def test_a_folder_of_photographs_hides_no_release(
+    named: str,
+    settings: Settings,
+    database: ProductDatabase,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """It hid the champion of that name, and every night that was started beside it failed."""
+    clothing = make("clothing")
+    (tmp_path / "shop" / "clothing").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "shop")
+    assert find_release(settings, named) == (clothing if named == "clothing" else Path("clothing"))
+    for name in ("clothing", make("next").name):
+        releases.promote(settings, database, name, "champion")
+    Path("clothing", MANIFEST).write_text("{")
+    assert find_release(settings, named) == Path("clothing"), "what calls itself a release was meant"
+    assert releases.rollback(settings, database)["release_id"] == "clothing"
+    assert lookup.in_use(settings, None) == lookup.in_use(settings, "champion") == clothing
+
+
+def test_the_champion_is_no_challenger(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    make("one")
+    releases.promote(settings, database, "one", "champion")
+    with pytest.raises(UsageError, match="release one is the champion; promote another one as challenger"):
+        releases.promote(settings, database, "one", "challenger")
+    assert lookup.current_aliases(settings) == {"champion": "one"}
+
+
+def test_a_challenger_is_taken_away(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    make("one")
+    releases.promote(settings, database, "one", "challenger")
+    assert releases.demote(database) == {"alias": "challenger", "release_id": "one", "changed": True}
+    assert lookup.current_aliases(settings) == {}
+    assert releases.demote(database) == {"alias": "challenger", "release_id": None, "changed": False}
+
+
+def test_the_challenger_is_promoted_by_that_name(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    for name in ("one", "two"):
+        make(name)
+    releases.promote(settings, database, "one", "champion")
+    releases.promote(settings, database, "two", "challenger")
+    assert releases.promote(settings, database, "challenger", "champion")["release_id"] == "two"
+    assert lookup.current_aliases(settings)["champion"] == "two"
+
+
+@pytest.mark.parametrize("name", ["champion", "challenger"])
+def test_an_alias_is_no_name_of_a_release(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--release-id {name} is an alias"):
+        check_release_id(name)
+
+
+def test_a_release_that_would_leave_its_directory_is_not_taken_in(
+    settings: Settings, database: ProductDatabase, make: Make, tmp_path: Path
+) -> None:
+    """What is promoted from a download is copied to a directory of its release_id."""
+    theirs = make("theirs", place=tmp_path / "download")
+    document = json.loads((theirs / MANIFEST).read_text())
+    (theirs / MANIFEST).write_text(json.dumps({**document, "release_id": "../../outside"}))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ReleaseError, match=r"its release_id is '../../outside'"):
+        releases.promote(settings, database, str(theirs), "champion")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_rolling_back(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    for name in ("one", "two"):
+        make(name)
+        releases.promote(settings, database, name, "champion")
+    assert releases.rollback(settings, database)["release_id"] == "one"
+    with pytest.raises(UnknownNameError):
+        releases.rollback(settings, database)
+
+
+def test_a_rollback_to_a_release_whose_files_are_gone_changes_nothing(
+    settings: Settings, database: ProductDatabase, make: Make
+) -> None:
+    one = make("one")
+    releases.promote(settings, database, "one", "champion")
+    make("two")
+    releases.promote(settings, database, "two", "champion")
+    shutil.rmtree(one)
+    with pytest.raises(UsageError, match="no release 'one'"):
+        releases.rollback(settings, database)
+    assert lookup.current_aliases(settings) == {"champion": "two"}
+
+
+def test_a_release_from_elsewhere_is_taken_in_whole(
+    settings: Settings, database: ProductDatabase, make: Make, tmp_path: Path
+) -> None:
+    elsewhere = make("far", place=tmp_path / "elsewhere")
+    releases.promote(settings, database, str(elsewhere), "champion")
+    shutil.rmtree(elsewhere)
+    found = lookup.in_use(settings, None)
+    assert load_release(found).release_id == "far"
+    assert (found / NAME).read_text() == "a card"
+
+
+def test_another_release_of_the_same_name_is_refused(
+    settings: Settings, database: ProductDatabase, make: Make, tmp_path: Path
+) -> None:
+    make("one")
+    with pytest.raises(UsageError, match="another release of that name"):
+        releases.promote(settings, database, str(make("one", place=tmp_path / "elsewhere")), "champion")
+    assert lookup.current_aliases(settings) == {}
+
+
+def test_the_list_names_the_broken_ones(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    make("one")
+    broken = make("two")
+    releases.promote(settings, database, "one", "champion")
+    (broken / "w.weights.h5").write_bytes(b"altered")
+    rows = {row["release_id"]: row for row in releases.listed(settings)}
+    assert (rows["one"]["alias"], rows["one"]["state"], rows["one"]["test_accuracy"]) == ("champion", "sound", 0.5)
+    assert "was altered" in rows["two"]["state"]
+
+
+def test_verify_runs_the_networks(make: Make) -> None:
+    place = make("one")
+    assert releases.verify(place)["state"] == "sound"
+    (place / "w.weights.h5").write_bytes(b"altered")
+    with pytest.raises(ReleaseError, match="was altered"):
+        releases.verify(place)
+    document = json.loads((place / MANIFEST).read_text())
+    document["networks"][0]["weights_sha256"] = sha256_of(place / "w.weights.h5")
+    (place / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(ReleaseError, match=r"the weights of .*one do not fit its networks .*; copy it again"):
+        releases.verify(place)
+
+
+def test_show_says_who_it_is(settings: Settings, database: ProductDatabase, make: Make) -> None:
+    make("one")
+    releases.promote(settings, database, "one", "champion")
+    shown = releases.shown(settings, "champion")
+    assert (shown["release_id"], shown["aliases"], shown["categories"]) == ("one", "champion", 3)
