@@ -42,7 +42,7 @@ SLOW_FIRST = (
     "end_to_end/test_readme.py",
     "cluster/test_clusters.py",
     "end_to_end/test_nights.py",
-    "sql/publishing/test_kills.py",
+    "publishing/test_kills.py",
     "end_to_end/test_backfills.py",
     "end_to_end/test_runs.py",
 )

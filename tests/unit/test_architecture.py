@@ -189,9 +189,17 @@ def test_the_table_of_packages_is_that_of_the_folder_and_has_no_circle(folder: s
         placed |= ready
 
 
+@pytest.mark.parametrize("folder", ["jobs", "models", "sql"])
+def test_every_folder_of_modules_is_a_package(folder: str) -> None:
+    """Without an __init__ a folder is in no wheel, and is not found in the archive that executors get."""
+    started = {ROOT / "jobs/submit", ROOT / "sql/migrations", ROOT / "sql/migrations/versions"}  # what is run as a file
+    folders = {path.parent for path in modules(folder)} - started
+    assert [path for path in folders if not (path / "__init__.py").is_file()] == []
+
+
 def test_of_a_package_others_import_only_the_modules_that_it_lists() -> None:
     every = [path for folder in FOLDERS for path in modules(folder)]
-    for package in {path.parent for path in every if path.name == "__init__.py" and path.parent.parent != ROOT}:
+    for package in {path.parent for path in every if path.name == "__init__.py" and path.parent.parent.parent == ROOT}:
         here = name_of(package / "__init__.py").removesuffix(".__init__")
         told = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
         listed = set(re.findall(r"\w+", told.partition("Others import: ")[2])) - {"nothing"}
