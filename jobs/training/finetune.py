@@ -21,7 +21,7 @@ from typing import Any
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.measure import EvaluateConfig
 from jobs.pages.charts import loss_curves
-from jobs.releases.calibrate import Promise, finished_release, tell_what_stays_shut
+from jobs.releases.calibrate import Promise, finished_release, warn_of_categories_without_threshold
 from jobs.releases.stored import check_new, release_written, share
 from jobs.storage.places import Places
 from jobs.training.batches import DatasetBatches
@@ -118,7 +118,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     if begun:
         config = replace(config, networks=tuple(_as_begun(plan, begun) for plan in config.networks))
     learned_from = training_set(config.selection, begun)
-    tell_what_stays_shut(learned_from.sides["validation"], learned_from.category_ids, config.promise)
+    warn_of_categories_without_threshold(learned_from.sides["validation"], learned_from.category_ids, config.promise)
     prepare_environment()
     with quiet_start():
         from models.training.loop import start_backend
