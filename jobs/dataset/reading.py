@@ -168,7 +168,7 @@ def read_labelled(
         finally:
             reader.stop()
             reader.join()
-    except MemoryError:  # pyarrow's own is an ArrowException too
+    except MemoryError:  # pyarrow's own MemoryError is also an ArrowException
         raise
     except (pa.ArrowException, OSError):
         _name_the_damaged(files, columns)

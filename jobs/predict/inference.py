@@ -139,7 +139,7 @@ class Inference:
             log.warning("a batch of %s images does not fit the memory; going on with %s", len(images), self.limit)
             return self._in_pieces(images, self.limit)
         if len(images) == 1:
-            self._predictor.predict(np.zeros_like(images))  # raises where the network is to blame, not the image
+            self._predictor.predict(np.zeros_like(images))  # raises if the network, not the image, is the cause
             return [Answer(None, (_short(error),))]
         return self._in_pieces(images, (len(images) + 1) // 2)
 

@@ -114,7 +114,7 @@ def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo
 
 
 def predict_in_turn(
-    mine: Sequence[Place],
+    task_shards: Sequence[Place],
     config: PredictConfig,
     release: Release,
     distributed: Release | None,
@@ -124,7 +124,7 @@ def predict_in_turn(
     """Predict the shards of one task, one after the other.
 
     Args:
-        mine: Shards of this task.
+        task_shards: Shards of this task.
         config: Configuration of the job.
         release: Release that predicts.
         distributed: Release that Spark sent to the executors; None reads `config.release_dir`.
@@ -139,10 +139,10 @@ def predict_in_turn(
     attempt, suspected = task_attempt(), False
     with ExitStack() as helpers:
         quarantine: Quarantine | None = None
-        for shard, path, copying_seconds in on_disk_in_turn(mine):
+        for shard, path, copying_seconds in on_disk_in_turn(task_shards):
             with clean_worker():
                 # A worker may crash after it wrote a prediction file and before Spark received the report.
-                earlier = _earlier(config, shard, release.release_id) if attempt or len(mine) > 1 else None
+                earlier = _earlier(config, shard, release.release_id) if attempt or len(task_shards) > 1 else None
                 if earlier is not None:
                     yield earlier
                 elif attempt < quarantine_attempt or (attempt == quarantine_attempt and suspected):

@@ -134,7 +134,7 @@ def loaded_networks(config: PredictConfig, shard: Path, distributed: Release | N
 
     Raises:
         DeviceLost: If this process is bound to another GPU than its task's.
-        RunFailed: If a GPU was demanded and there is none.
+        RunFailed: If a GPU was demanded and there is none; start executors with CUDA, or unset `SHELFWISE_GPU`.
         ReleaseError: If the files on this machine are not the release that was sent; run again.
     """
     directory = prepare_process(config, distributed)
@@ -194,7 +194,7 @@ def load_networks(config: PredictConfig, shard: Path | None, directory: Path, se
         sent: Release that the directory must contain; None accepts any valid release.
 
     Raises:
-        RunFailed: If a GPU was demanded and there is none.
+        RunFailed: If a GPU was demanded and there is none; start executors with CUDA, or unset `SHELFWISE_GPU`.
         ReleaseError: If the directory contains another release than was sent; run again.
     """
     from models.serving.environment import quiet_start
