@@ -16,7 +16,7 @@ import numpy as np
 from jobs.dataset import batches as image_batches
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter, shards
-from jobs.predict import networks as station
+from jobs.predict import networks
 from jobs.predict.inference import Inference
 from jobs.predict.quarantine_helper import serve
 from jobs.storage.places import Places
@@ -103,13 +103,15 @@ def serve_as(kind: str, tokens: str | None) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().predict(images)
 
-    def new_station(_config: object, _shard: object, _directory: object, sent: Release | None) -> station.Station:
+    def load_networks(
+        _config: object, _shard: object, _directory: object, sent: Release | None
+    ) -> networks.LoadedNetworks:
         assert sent == RELEASE
-        return station.Station(sent, Inference(Networks()), "CPU, none", False, Tuning(32, "float32"), (), 0.0)
+        return networks.LoadedNetworks(sent, Inference(Networks()), "CPU, none", False, Tuning(32, "float32"), (), 0.0)
 
     patches: list[tuple[object, str, Callable[..., object]]] = [
         (image_batches, "decode_square", decode_or_die),
-        (station, "new_station", new_station),
+        (networks, "load_networks", load_networks),
     ]
     for module, name, replacement in patches:
         setattr(module, name, replacement)

@@ -1,6 +1,7 @@
-"""The Petastorm dataset: its columns, its files and partitions, reading it decoded, and the labels in it.
+"""The Petastorm dataset: its schema, files and partitions, a reader that decodes images, and the product labels.
 
-Reads and writes the directories images/, seen/ and catalog_rows/ of the home, `ingest_date=YYYY-MM-DD/` below each.
+Reads and writes the directories images/, seen/ and catalog_rows/ of the home; each has one subdirectory
+`ingest_date=YYYY-MM-DD/` per ingest date.
 
 Others import: batches, file_frames, labels, local_copies, partitions, petastorm_adapter, reading, schema, shards.
 """

@@ -1,4 +1,4 @@
-"""Batches of decoded images with the columns that name them, and how the rows of a shard become one."""
+"""Batches of decoded images with their key columns, and the conversion of a shard's rows to a batch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OPTIONAL_COLUMNS = ("title", "category", "updated_at")
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Some images of a shard, decoded.
+    """A batch of decoded images of a shard.
 
     Attributes:
         images: uint8 (batch, side_px, side_px, 3), RGB, 0-255; black where `errors` has a text.
-        columns: The values of `KEY_COLUMNS`, each as long as the batch; an optional text that is missing is empty.
-        errors: Why an image could not be decoded, or an empty string.
+        columns: Values of `KEY_COLUMNS`, each as long as the batch; a missing optional text is an empty string.
+        errors: One text per image: why it could not be decoded, or an empty string.
     """
 
     images: Images
@@ -37,11 +37,11 @@ class ImageBatch:
 
 
 def decode_frame(frame: Any, side_px: int) -> None:
-    """Put `image` and `error` in place of a data frame's `jpeg`; what does not decode is black.
+    """Replace the column `jpeg` of a data frame by `image` and `error`; an image that does not decode becomes black.
 
     Args:
-        frame: Rows of a shard, with `KEY_COLUMNS`; an optional text that is missing becomes empty.
-        side_px: Side of the squares, in pixels.
+        frame: pandas DataFrame of a shard's rows with `KEY_COLUMNS`; a missing optional text becomes an empty string.
+        side_px: Side of the square images, in pixels.
     """
     images, errors = [], []
     for jpeg in frame.pop("jpeg"):
@@ -56,20 +56,20 @@ def decode_frame(frame: Any, side_px: int) -> None:
 
 
 def names_of(file: pq.ParquetFile, group: int) -> dict[str, NDArray[Any]]:
-    """Return the `KEY_COLUMNS` of a shard's row group; no image is read."""
+    """Return the values of `KEY_COLUMNS` of a shard's row group, without reading its images."""
     frame = file.read_row_group(group, columns=list(KEY_COLUMNS)).to_pandas()
     _fill(frame)
     return {name: frame[name].to_numpy() for name in KEY_COLUMNS}
 
 
 def batch_of(file: pq.ParquetFile, group: int, rows: Sequence[int], side_px: int) -> ImageBatch:
-    """Read and decode a few rows of a shard in this very thread.
+    """Read and decode a few rows of a shard in the calling thread.
 
     Args:
-        file: The shard.
-        group: Number of the row group.
-        rows: Places within it, from 0.
-        side_px: Side of the squares, in pixels.
+        file: Open shard.
+        group: Number of the row group, from 0.
+        rows: Row numbers within the row group, from 0.
+        side_px: Side of the square images, in pixels.
     """
     frame = file.read_row_group(group, columns=[*KEY_COLUMNS, "jpeg"]).take(list(rows)).to_pandas()
     decode_frame(frame, side_px)

@@ -1,7 +1,7 @@
-"""Files as a Spark frame, read by Python in tasks, wherever they are.
+"""Spark DataFrames from local files or files of an object store, which Python code reads in tasks.
 
-Spark's own readers know no object store without more jars, take a path as a pattern in which `[ ] { } * ?` and `\\`
-stand for something else, refuse a colon, and leave out names that begin with `_` or `.` in silence.
+Spark's own readers are not used: they need additional jars for an object store, interpret `[ ] { } * ?` and `\\` in a
+path as a pattern, refuse a colon, and silently skip names that begin with `_` or `.`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def frame_of_files(
     *,
     tasks: int | None = None,
 ) -> DataFrame:
-    """Read files in tasks.
+    """Return a DataFrame whose rows Spark tasks read from files.
 
     Args:
-        spark: The session.
-        files: Paths that each executor sees, or places in a store.
-        read: Called in a task with each file; what it yields has the columns of `types`.
-        types: Of the frame.
-        tasks: How many share the files, in order; None is one for each.
+        spark: Spark session.
+        files: Paths that every executor can read, or paths in an object store.
+        read: Function called in a task with each file; it yields record batches with the columns of `types`.
+        types: Schema of the DataFrame.
+        tasks: Number of tasks that share the files, in order; None starts one task per file.
     """
     names = [uri(file.absolute() if isinstance(file, Path) else file) for file in files]
 
@@ -43,5 +43,5 @@ def frame_of_files(
         for number in (number for batch in batches for number in batch.column(0).to_pylist()):
             yield from read(place(names[number]))
 
-    # The names travel with the function: those that are no UTF-8 could not be values of a frame.
+    # The file names are sent with the function: a name that is not valid UTF-8 cannot be a value of a DataFrame.
     return spark.range(0, len(names), 1, max(1, min(tasks or len(names), len(names)))).mapInArrow(rows, types)

@@ -1,14 +1,16 @@
-"""The labelled products of the dataset: what finetune learns from and evaluate measures against.
+"""The labelled products of the dataset: training data of finetune and test data of evaluate.
 
-The label is the catalog's `category`, a leaf's category_id; its dots make the hierarchy (`apparel.tops.shirt` is below
-`apparel.tops`). What was said last of an image counts, be it when the image was stored (`images/`) or since
-(`catalog_rows/`), so that a label is corrected in the catalog and its image stays as it is. It is the product's, not
-the image's: where the images of a product differ, the label of the latest ingest counts for all of them, as
-nothing more is heard of an image that has left the catalog. That its label was taken away is said like any other; an
-image that never had one says nothing. Of an image that was ingested several times the newest content counts.
+The label is the catalog's `category`, the category_id of a leaf; its dots form the hierarchy (`apparel.tops.shirt` is
+below `apparel.tops`). The latest label of an image counts, from the ingest that stored the image (`images/`) or from a
+later one (`catalog_rows/`): a label is corrected in the catalog, and the image need not be stored again.
 
-Which part a product belongs to follows from its product_id alone, so that no image of a product is ever learned from
-while another one measures, today and with next year's catalog. Nor is a picture that products share, see `by_part`.
+A label belongs to the product, not to the image. If the labels of a product's images differ, the label of the latest
+ingest counts for all of them, because an image that has left the catalog receives no new label. Removing a label counts
+like any other change of it; an image that never had a label does not count. If an image was ingested several times, its
+newest content counts.
+
+The part of a product (train, validation or test) depends only on its product_id. So no product is in two parts, now or
+with a later catalog. A picture that several products share is in one part only, see `by_part`.
 """
 
 from __future__ import annotations
@@ -30,18 +32,19 @@ log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 _TENTHS = {0: "test", 1: "validation"}
-_SAID = ["product_id", "image_no", "category", "ingest_no"]
-_COLUMNS = [*_SAID, "image_sha256"]
-_HAD = ["product_id", "image_sha256"]
+_LABEL_COLUMNS = ["product_id", "image_no", "category", "ingest_no"]
+_COLUMNS = [*_LABEL_COLUMNS, "image_sha256"]
+_CONTENT_COLUMNS = ["product_id", "image_sha256"]
 
-When = tuple[date, int]
-"""An ingest: its date, and its number among those of the date."""
+Ingest = tuple[date, int]
+"""An ingest: its date and its number on that date, from 1."""
 
-Said = defaultdict[str, list[tuple[int, When, str]]]
-"""By product_id: each row that was heard of it, as image_no, when, and the label or nothing."""
+LabelHistory = defaultdict[str, list[tuple[int, Ingest, str]]]
+"""Maps product_id to its catalog rows: (image_no, ingest, label); the label is empty if the row has none."""
 
-First = dict[str, tuple[date, int, str]]
-"""By content: its first ingest date, and the part that had it then, after this part's place among those of one date."""
+FirstPart = dict[str, tuple[date, int, str]]
+"""Maps image_sha256 to (first ingest date, rank of the part, part). The least tuple counts: on the same date test wins
+over validation over train."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,13 @@ class LabelledImage:
     """An image whose product has a category in the catalog.
 
     Attributes:
-        product_id: The product.
-        image_no: Place of the image in it.
-        image_sha256: Its content.
-        category_id: The label.
-        shard: The dataset file that holds it, in the home; `jobs.dataset.local_copies.kept_copy` gives it to read.
-        owner: The part that its picture belongs to, see `by_part`; empty is that of the product.
+        product_id: Identifier of the product.
+        image_no: Number of the image within the product.
+        image_sha256: SHA-256 of the image's content.
+        category_id: Label of the product.
+        shard: Dataset file in the home that contains the image; `jobs.dataset.local_copies.kept_copy` returns it as a
+            local file.
+        owner: Part that the picture belongs to, see `by_part`; empty means the part of the product.
     """
 
     product_id: str
@@ -66,12 +70,12 @@ class LabelledImage:
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """What a reader's row must have to be this image."""
+        """The image's key in a reader's row: (product_id, image_no, image_sha256)."""
         return self.product_id, self.image_no, self.image_sha256
 
 
 def part_of(product_id: str) -> str:
-    """Return a product's part by a hash of its id: a tenth is `test`, a tenth `validation`, the rest `train`."""
+    """Return a product's part by a hash of its id: 10 % are `test`, 10 % `validation`, the rest `train`."""
     digest = hashlib.sha256(product_id.encode()).digest()
     return _TENTHS.get(int.from_bytes(digest[:8], "big") % 10, "train")
 
@@ -87,49 +91,50 @@ def labelled_images(
 ) -> list[LabelledImage]:
     """List the labelled images of the dataset.
 
-    Whose a picture is follows from all images up to the last date, whatever is asked for: of the files before the first
-    date two small columns are read for it.
+    The part that owns a picture depends on all images up to the last date. Therefore two small columns of the files
+    before the first date are read too.
 
     Args:
-        places: Where state lives.
+        places: Directories and stores of the home.
         first: First ingest date.
-        last: Last ingest date, included; labels are those known by then.
-        part: One of `PARTS`, as `by_part` makes them; None is all.
-        leave_out: Categories whose products are not looked at, nor those of what is below them.
-        files: Names of the only dataset files to read, as `dataset_files` tells them, also of those before the first
-            date; None is all.
+        last: Last ingest date, included; only labels ingested by then count.
+        part: One of `PARTS`, see `by_part`; None returns all parts.
+        leave_out: Categories to exclude, with everything below them.
+        files: Names of the only dataset files to read, from `dataset_files`, also for dates before the first one; None
+            reads all files.
 
     Returns:
-        In order of product and image.
+        The labelled images, in order of product_id and image_no.
 
     Raises:
-        UsageError: If there is no image, none has a label, or one ingest gave products two; or if what is to be left
-            out is no category, or all there is. Says how many, which come first, and what to do.
+        UsageError: If there is no image, no image has a label, one ingest gave a product two labels, or `leave_out`
+            contains an unknown category or excludes all images. The message contains the number, the first names and
+            the remedy.
     """
-    contents: dict[tuple[str, int], tuple[When, str, Place]] = {}
-    said: Said = defaultdict(list)
-    had: First = {}
+    contents: dict[tuple[str, int], tuple[Ingest, str, Place]] = {}
+    history: LabelHistory = defaultdict(list)
+    first_parts: FirstPart = {}
     count = 0
     for shard, columns in columns_of(_files(places.images, first, last, files), _COLUMNS):
         day = ingest_date_of(shard)
-        _note(had, day, columns)
+        _note_first_parts(first_parts, day, columns)
         for product_id, image_no, category, number, content in zip(*(columns[name] for name in _COLUMNS), strict=True):
             count += 1
-            key, when = (product_id, image_no), (day, number)
-            if key not in contents or (when, content) > contents[key][:2]:
-                contents[key] = (when, content, shard)
-            said[product_id].append((image_no, when, (category or "").strip()))
+            key, ingest = (product_id, image_no), (day, number)
+            if key not in contents or (ingest, content) > contents[key][:2]:
+                contents[key] = (ingest, content, shard)
+            history[product_id].append((image_no, ingest, (category or "").strip()))
     if not count:
         raise UsageError(
             f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
         )
-    _hear(said, _files(places.catalog_rows, first, last, files))
-    labels = _labels_of({product_id: said[product_id] for product_id in sorted({key[0] for key in contents})})
+    _add_catalog_rows(history, _files(places.catalog_rows, first, last, files))
+    labels = _labels_of({product_id: history[product_id] for product_id in sorted({key[0] for key in contents})})
     before = _files(places.images, date.min, first - timedelta(days=1), files) if first > date.min else []
-    for shard, columns in columns_of(before, _HAD):
-        _note(had, ingest_date_of(shard), columns, new=False)
+    for shard, columns in columns_of(before, _CONTENT_COLUMNS):
+        _note_first_parts(first_parts, ingest_date_of(shard), columns, add=False)
     images = [
-        LabelledImage(*key, content, label, shard, had[content][-1])
+        LabelledImage(*key, content, label, shard, first_parts[content][-1])
         for key, (_, content, shard) in sorted(contents.items(), key=lambda item: item[0])
         if (label := labels[key[0]])
     ]
@@ -143,23 +148,24 @@ def labelled_images(
 
 
 def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
-    """Sort images by part, and tell in the log how many are in none.
+    """Group images by part, and log how many are excluded because another part owns their picture.
 
-    Variants of a product often share a photograph. It belongs to the part of the product that had it first and is left
-    out of the others: what was learned is never measured on, nor when a variant comes with next year's catalog. Of
-    products of one ingest date that in `test` goes before that in `validation`, and this before that in `train`. Every
-    product that ever had it counts, with a label or without, chosen or left out, and if it has a newer picture by now.
+    Variants of a product often share a photograph. The photograph belongs to the part of the product that had it first
+    and is excluded from the other parts. So a picture used in training never measures a release, even if a variant
+    comes with a later catalog. If several products had it first on the same ingest date, test wins over validation over
+    train. Every product that ever had the picture counts: with or without a label, selected or excluded, and also if it
+    has a newer picture now.
 
-    Later ingest dates change nothing of it. A catalog that is ingested for the same date or an earlier one, as of a
-    missed night, can still move a picture to another part, and so can deleting files of the dataset: ingest what is
-    missing before a training begins.
+    Ingests of later dates do not change the owner. Two things can still move a picture to another part: an ingest for
+    the same or an earlier date, for example of a missed night, and deleting files of the dataset. Ingest missing
+    catalogs before a training begins.
 
     Args:
-        images: Of all parts, from `labelled_images`.
-        parts: Those that are wanted.
+        images: Images of all parts, from `labelled_images`.
+        parts: Parts to return.
 
     Returns:
-        The images of each of them, in the same order.
+        Maps each of these parts to its images, in the given order.
     """
     sides: dict[str, list[LabelledImage]] = {part: [] for part in parts}
     left_out = 0
@@ -177,41 +183,44 @@ def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> di
 def check_labels(
     images: Iterable[LabelledImage], category_ids: Sequence[str], *, taxonomy: str, or_known_only: bool = False
 ) -> None:
-    """Refuse labels that are no leaf of a taxonomy.
+    """Refuse labels that are not leaves of a taxonomy.
 
     Args:
-        images: Labelled.
-        category_ids: The taxonomy's leaves.
-        taxonomy: What to call it, as in `release shop-1`.
-        or_known_only: Whether the command has an option that leaves out what is unknown.
+        images: Labelled images.
+        category_ids: Leaves of the taxonomy.
+        taxonomy: Name of the taxonomy for the message, such as `release shop-1`.
+        or_known_only: Whether the command has an option `--known-only`, which excludes unknown labels.
 
     Raises:
-        UsageError: With the labels, how many images bear them, and what would be right.
+        UsageError: If a label is an inner node or unknown; the message contains the labels, the number of their images
+            and the remedy.
     """
     leaves, counts = set(category_ids), Counter(image.category_id for image in images)
     parents = {node for category_id in category_ids for node in ancestors(category_id)}
     wrong = sorted(set(counts) - leaves)
-    inner, unknown = [one for one in wrong if one in parents], [one for one in wrong if one not in parents]
+    inner, unknown = [label for label in wrong if label in parents], [label for label in wrong if label not in parents]
     if inner:
-        told = (
+        message = (
             f"{counts[inner[0]]} images are labelled {quoted(inner[0])}, which is not a leaf of {taxonomy}; label them"
         )
         if len(inner) > 1:
-            told = f"{len(inner):,} labels are not leaves of {taxonomy}: {counted(inner, counts)}; label what has each"
+            message = (
+                f"{len(inner):,} labels are not leaves of {taxonomy}: {counted(inner, counts)}; label what has each"
+            )
         below = [leaf for leaf in leaves if leaf.startswith(f"{inner[0]}.")]
-        raise UsageError(f"{told} with one of the categories below it, {such_as(below)}")
+        raise UsageError(f"{message} with one of the categories below it, {such_as(below)}")
     if unknown:
-        told = f"{counts[unknown[0]]} images are labelled {quoted(unknown[0])}, which {taxonomy} does not know"
+        message = f"{counts[unknown[0]]} images are labelled {quoted(unknown[0])}, which {taxonomy} does not know"
         if len(unknown) > 1:
-            told = f"{taxonomy} does not know {len(unknown):,} labels of images: {counted(unknown, counts)}"
+            message = f"{taxonomy} does not know {len(unknown):,} labels of images: {counted(unknown, counts)}"
         raise UsageError(
-            f"{told}; expected one of its {len(leaves):,} categories, {such_as(leaves)}; to look at the others alone, "
-            f"give {'--known-only, or ' if or_known_only else ''}{leaving_out(unknown)}"
+            f"{message}; expected one of its {len(leaves):,} categories, {such_as(leaves)}; "
+            f"to look at the others alone, give {'--known-only, or ' if or_known_only else ''}{leaving_out(unknown)}"
         )
 
 
 def data_sha256(images: Iterable[LabelledImage]) -> str:
-    """Return the fingerprint of labelled images: of their keys and labels, in order."""
+    """Return the SHA-256 of the keys and labels of images, in their order."""
     digest = hashlib.sha256()
     for image in images:
         digest.update(repr((*image.key, image.category_id)).encode())
@@ -219,43 +228,45 @@ def data_sha256(images: Iterable[LabelledImage]) -> str:
 
 
 def dataset_files(places: Places, first: date = date.min, last: date = date.max) -> list[str]:
-    """Return the names of the files that tell of labelled images, `images/ingest_date=D/part-....parquet` and such."""
-    found = (file for root in (places.images, places.catalog_rows) for file in _files(root, first, last, None))
-    return [_name_of(file) for file in found]
+    """Return the names of all files with images or labels, such as `images/ingest_date=D/part-....parquet`."""
+    files = (file for root in (places.images, places.catalog_rows) for file in _files(root, first, last, None))
+    return [_name_of(file) for file in files]
 
 
 def _files(root: Place, first: date, last: date, among: Collection[str] | None) -> list[Place]:
-    found = shards(root, partition_dates(root, first, last))
-    return [file for file in found if among is None or _name_of(file) in among]
+    files = shards(root, partition_dates(root, first, last))
+    return [file for file in files if among is None or _name_of(file) in among]
 
 
 def _name_of(file: Place) -> str:
     return "/".join(file.parts[-3:])
 
 
-def _note(had: First, day: date, columns: Mapping[str, Sequence[str]], *, new: bool = True) -> None:
-    """Note which part had the contents of a file's rows first, if not `new` only of those that are noted already."""
+def _note_first_parts(
+    first_parts: FirstPart, day: date, columns: Mapping[str, Sequence[str]], *, add: bool = True
+) -> None:
+    """Update which part had each content first, by a file's rows; without `add`, only for contents in the mapping."""
     parts = {part: (day, place, part) for place, part in enumerate(reversed(PARTS))}
-    for product_id, content in zip(*(columns[name] for name in _HAD), strict=True):
-        if new or content in had:
-            own = parts[part_of(product_id)]
-            had[content] = min(own, had.get(content, own))
+    for product_id, content in zip(*(columns[name] for name in _CONTENT_COLUMNS), strict=True):
+        if add or content in first_parts:
+            candidate = parts[part_of(product_id)]
+            first_parts[content] = min(candidate, first_parts.get(content, candidate))
 
 
-def _hear(said: Said, files: Sequence[Place]) -> None:
-    """Add what the catalog has said of stored images since they were stored."""
-    for heard, columns in columns_of(files, _SAID):
-        day = ingest_date_of(heard)
-        for product_id, image_no, category, number in zip(*(columns[name] for name in _SAID), strict=True):
-            said[product_id].append((image_no, (day, number), (category or "").strip()))
+def _add_catalog_rows(history: LabelHistory, files: Sequence[Place]) -> None:
+    """Add the labels that later catalogs gave to images that were stored before."""
+    for file, columns in columns_of(files, _LABEL_COLUMNS):
+        day = ingest_date_of(file)
+        for product_id, image_no, category, number in zip(*(columns[name] for name in _LABEL_COLUMNS), strict=True):
+            history[product_id].append((image_no, (day, number), (category or "").strip()))
 
 
-def _labels_of(said: Mapping[str, Iterable[tuple[int, When, str]]]) -> dict[str, str]:
-    """Return each product's label, or nothing if it has none; refuse products that have two."""
-    last = {product_id: _last_said(rows) for product_id, rows in said.items()}
+def _labels_of(history: Mapping[str, Iterable[tuple[int, Ingest, str]]]) -> dict[str, str]:
+    """Return each product's label, empty if it has none; refuse products that one ingest gave two labels."""
+    last = {product_id: _last_labels(rows) for product_id, rows in history.items()}
     twice = [product_id for product_id, (_, labels) in last.items() if len(labels) > 1]
     if len(twice) > 1:
-        both = [f"{quoted(one)} ({' and '.join(map(quoted, last[one][1][:2]))})" for one in twice]
+        both = [f"{quoted(each)} ({' and '.join(map(quoted, last[each][1][:2]))})" for each in twice]
         raise UsageError(
             f"{len(twice):,} products have two categories of one ingest date: {listed(both)}; give all images of a "
             "product the same one in the catalog, also those that have left it, and ingest it again"
@@ -270,12 +281,12 @@ def _labels_of(said: Mapping[str, Iterable[tuple[int, When, str]]]) -> dict[str,
     return {product_id: labels[0] if labels else "" for product_id, (_, labels) in last.items()}
 
 
-def _last_said(rows: Iterable[tuple[int, When, str]]) -> tuple[date | None, list[str]]:
-    """Return the date of the last ingest that told a product's label, and its labels; none if it took them away."""
-    last = {image_no: (when, label) for image_no, when, label in sorted(rows)}
-    said = [last[image_no] for image_no in {image_no for image_no, _, label in rows if label}]
-    newest = max((when for when, _ in said), default=None)
-    return newest and newest[0], sorted({label for when, label in said if when == newest} - {""})
+def _last_labels(rows: Iterable[tuple[int, Ingest, str]]) -> tuple[date | None, list[str]]:
+    """Return the date of the last ingest that set or removed a product's label, and its labels; empty if removed."""
+    last = {image_no: (ingest, label) for image_no, ingest, label in sorted(rows)}
+    labelled = [last[image_no] for image_no in {image_no for image_no, _, label in rows if label}]
+    newest = max((ingest for ingest, _ in labelled), default=None)
+    return newest and newest[0], sorted({label for ingest, label in labelled if ingest == newest} - {""})
 
 
 def _without(images: list[LabelledImage], leave_out: Sequence[str]) -> list[LabelledImage]:

@@ -1,4 +1,4 @@
-"""Shards of a store on this machine's disk: Petastorm reads local files only."""
+"""Local copies of shards that are in an object store, because Petastorm reads only local files."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ atexit.register(_KEPT.close)
 
 
 def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path, float], None, None]:
-    """Give shards one after the other as files of this machine.
+    """Yield shards one after the other as local files.
 
-    The next one is copied while the caller is busy with this one, and a copy is removed when its turn is over: never
-    more than two are on the disk of a process.
+    The next shard is copied while the caller processes the current one, and a copy is deleted after its turn. So a
+    process has never more than two copies on disk.
 
     Args:
-        shards: Local ones are given as they are.
+        shards: Shards, local or in a store; local ones are not copied.
 
     Yields:
-        The shard, where it can be read until the next one is asked for, and the seconds that its copy was waited for.
+        The shard, its local path, which is valid until the next shard is requested, and the seconds spent waiting for
+        the copy.
     """
     local = [shard for shard in shards if isinstance(shard, Path)]
     if len(local) == len(shards):
@@ -54,29 +55,32 @@ def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path, flo
 
 
 def tasks_for(shards: Sequence[Place], at_once: int) -> int:
-    """Return how many tasks shards are spread over: one each, or fewer where copying ahead pays.
+    """Return the number of Spark tasks for some shards: one per local shard, fewer for shards that must be copied.
+
+    A task with several shards of a store copies the next one while it predicts the current one.
 
     Args:
-        shards: To be predicted.
-        at_once: Tasks that run at the same time.
+        shards: Shards to predict.
+        at_once: Number of tasks that run at the same time.
     """
     if all(isinstance(shard, Path) for shard in shards):
         return len(shards)
-    # A few rounds of tasks, so that a slow machine does not keep a long tail to itself.
+    # With a few rounds of tasks, a slow machine takes fewer of them and does not delay the end of the job.
     return min(len(shards), max(at_once * _ROUNDS, -(-len(shards) // _SHARDS_A_TASK)))
 
 
 def kept_copy(shard: Place, places: Places) -> Path:
-    """Return a shard as a file of this machine, for what reads it more than once, as trainings do in every epoch.
+    """Return a local file of a shard, for jobs that read it more than once, such as a training in every epoch.
 
-    A local one is given as it is. Copies lie in a directory of this process below `places.scratch`, where all that it
-    reads must have room, and are removed when it ends; if it is killed, by the next one that copies there.
+    A local shard is not copied. Copies are in a directory of this process below `places.scratch`, which must have room
+    for all shards that the process reads. They are deleted when the process ends; if it is killed, the next process
+    that copies to that directory deletes them.
     """
     if isinstance(shard, Path):
         return shard
     with _COPYING:
         target = _kept(places.scratch) / shard.parent.name / shard.name
-        if not target.is_file():  # a shard never changes: its name is made from its content
+        if not target.is_file():  # an existing copy is current: a shard's name is derived from its content
             target.parent.mkdir(parents=True, exist_ok=True)
             half = target.with_suffix(".half")
             fetch(shard, half)

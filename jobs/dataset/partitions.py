@@ -1,4 +1,4 @@
-"""What one ingest date holds on disk: its usable images, counted, and its rejections."""
+"""Summary of one ingest date's partition: the number of usable images, and the rejected ones."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ SEEN_TAKEN = (
     "reason",
     "detail",
 )
-"""The columns of `SEEN` that publishing takes."""
+"""Columns of `SEEN` that publish reads."""
 
 
 @dataclass(frozen=True)
 class Partition:
-    """What one ingest date holds on disk.
+    """Summary of one ingest date's partition.
 
     Attributes:
-        images: Usable images.
-        rejections: Rows of `SEEN` for unusable ones, those that a later ingest of the date has stored left out.
+        images: Number of usable images.
+        rejections: Rows of `SEEN` for rejected images, without those that a later ingest of the same date stored.
     """
 
     images: int
@@ -41,12 +41,12 @@ class Partition:
 
     @property
     def rejected_share(self) -> float:
-        """Share of the date's new images that were rejected, in [0, 1]."""
+        """Share of rejected images among the date's new images, in [0, 1]."""
         total = self.images + len(self.rejections)
         return len(self.rejections) / total if total else 0.0
 
     def rejected_by_reason(self) -> dict[str, int]:
-        """Count the rejections, the most frequent reason first."""
+        """Return the number of rejections by reason, the most frequent reason first."""
         counts: dict[str, int] = {}
         for row in self.rejections:
             counts[row["reason"]] = counts.get(row["reason"], 0) + 1
@@ -54,14 +54,14 @@ class Partition:
 
 
 def partition(places: Places, day: date) -> Partition:
-    """Look at what one ingest date holds on disk.
+    """Read the summary of one ingest date's partition.
 
     Args:
-        places: Where state lives.
-        day: The ingest date.
+        places: Directories and stores of the home.
+        day: Ingest date.
 
     Returns:
-        Its usable images counted, its rejections listed.
+        The number of usable images and the rejections.
     """
     rejected: dict[tuple[str, int], dict[str, Any]] = {}
     for path in shards(places.seen, [day]):

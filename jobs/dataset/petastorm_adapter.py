@@ -1,4 +1,4 @@
-"""Petastorm's batch reader over the dataset's files; the only module that imports Petastorm."""
+"""Adapter for Petastorm's batch reader over the dataset's files; the only module that imports Petastorm."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _QUEUE_ROW_GROUPS = 3
 
 @dataclass
 class ReaderClock:
-    """Seconds spent by a reader's threads, summed over them."""
+    """Counts the seconds that a reader's threads spend reading and decoding, summed over the threads."""
 
     decoding_seconds: float = 0.0
     reading_seconds: float = 0.0
     _lock: Any = field(default_factory=Lock, repr=False)
 
     def decode(self, seconds: float) -> None:
-        """Count one worker's decoding."""
+        """Add the decoding time of one worker."""
         with self._lock:
             self.decoding_seconds += seconds
 
     def read(self, seconds: float) -> None:
-        """Count one worker's reading."""
+        """Add the reading time of one worker."""
         with self._lock:
             self.reading_seconds += seconds
 
@@ -45,12 +45,12 @@ class ReaderClock:
 def transform_of(
     change: Callable[[Any], Any], *, adds: Sequence[tuple[str, Any, tuple[int, ...], bool]], drops: Sequence[str]
 ) -> Any:
-    """Return what Petastorm's worker threads do with each row group.
+    """Return the transform that Petastorm's worker threads apply to each row group.
 
     Args:
-        change: From a pandas DataFrame of the read columns to one of the new columns.
-        adds: Name, NumPy dtype, shape and whether it may be missing, of each column that `change` adds.
-        drops: Columns that `change` takes away.
+        change: Function from a pandas DataFrame of the read columns to a DataFrame of the new columns.
+        adds: (name, NumPy dtype, shape, nullable) of each column that `change` adds.
+        drops: Names of the columns that `change` removes.
     """
     from petastorm.transform import TransformSpec
 
@@ -66,16 +66,27 @@ def open_reader(
     shuffle_seed: int | None = None,
     clock: ReaderClock | None = None,
 ) -> Any:
-    """Open Petastorm over exactly these files.
+    """Open a Petastorm reader over exactly these files.
 
-    Petastorm warns at every call, in its workers too, that pyarrow's old interface will go; the pin on pyarrow is the
-    answer to that, so exactly these warnings are silenced.
+    Petastorm warns at every call, also in its workers, that pyarrow will remove its old interface. The project pins
+    pyarrow for that reason, so only these warnings are suppressed.
+
+    Args:
+        files: Local Parquet files.
+        transform: Transform of each row group, from `transform_of`.
+        workers: Number of worker threads.
+        columns: Names of the columns to read.
+        shuffle_seed: Seed of the order of the row groups; None does not shuffle them.
+        clock: Counts the seconds spent reading.
+
+    Returns:
+        The Petastorm reader; the caller must stop and join it.
     """
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
     from petastorm import make_batch_reader
     from petastorm.workers_pool import thread_pool
 
-    # Its threads print the trace of what they raise, and the reader raises that again: the second is enough.
+    # Petastorm's threads print the traceback of an error that the reader raises again; print it only in the debug log.
     thread_pool.sys = SimpleNamespace(stderr=SimpleNamespace(write=log.debug))
     reader = make_batch_reader(
         [url_of(path) for path in files],
@@ -93,11 +104,11 @@ def open_reader(
 
 
 def _end_only_when_all_is_handed_out(reader: Any) -> None:
-    """Mend a race in Petastorm 0.13.1 by which a reader now and then ends early, or before its first row, silently.
+    """Fix a race in Petastorm 0.13.1: a reader sometimes ends early without an error, even before its first row.
 
-    Its pool asks first whether the workers have done what they were given, and then whether all work has been given
-    out. If all of it is given out between the two questions, both answers are yes and nothing was read. Asked the other
-    way round they cannot both be wrong.
+    The pool checks first whether the workers have finished the work assigned to them, and then whether all work has
+    been assigned. If all work is assigned between the two checks, both are true although nothing was read. In the
+    reverse order the two checks cannot both be wrong.
     """
     pool, ventilator = reader._workers_pool, reader.ventilator
     workers_done = pool.all_workers_done
@@ -105,7 +116,7 @@ def _end_only_when_all_is_handed_out(reader: Any) -> None:
 
 
 def url_of(path: Path) -> str:
-    """Return a URL of a local file in which nothing but the slashes has a meaning; `timed_files` reads it."""
+    """Return the URL of a local file with every special character but the slash quoted; `timed_files` reads it."""
     return f"file://{quote(os.fsencode(path.absolute()))}"
 
 
@@ -114,9 +125,12 @@ def _path_of(name: Any) -> Path:
 
 
 def timed_files(count: Callable[[float], None]) -> Any:
-    """Return local files in pyarrow's old kind of file system, which Petastorm takes, with their reads timed.
+    """Return a local file system that measures the time of each read.
 
-    Its files are named by the paths of `url_of`, as Petastorm gives them on.
+    It has pyarrow's old interface, which Petastorm needs. Petastorm passes it the quoted paths of `url_of`.
+
+    Args:
+        count: Function called with the seconds of each read.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -130,11 +144,11 @@ def timed_files(count: Callable[[float], None]) -> Any:
                 finally:
                     count(time.perf_counter() - started)
 
-            def __del__(self) -> None:  # Petastorm leaves its files to the garbage collector, which would warn
+            def __del__(self) -> None:  # Petastorm does not close its files; the garbage collector would warn
                 self.close()
 
         class TimedFiles(FileSystem):  # type: ignore[misc]
-            """Is no LocalFileSystem: pyarrow opens the files of such a one itself, by their undecoded names."""
+            """File system of timed files; not a LocalFileSystem, because pyarrow would open the quoted paths itself."""
 
             def open(self, path: Any, mode: str = "rb") -> Any:
                 return TimedFile(_path_of(path), mode)

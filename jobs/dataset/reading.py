@@ -1,4 +1,4 @@
-"""Reading decoded images from dataset files through Petastorm, whose threads decode while the caller computes."""
+"""Readers of decoded images from dataset files, through Petastorm: its threads decode while the caller computes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from models.spec import Images
 
 _LABEL_KEYS = ("product_id", "image_no", "image_sha256")
 _NONE_WANTED = "none of the row group is wanted"
-"""Error of the one row that stands for a row group without a wanted row: Petastorm cannot pass on an empty one."""
+"""Error of the placeholder row for a row group without wanted rows: Petastorm cannot return an empty row group."""
 
 
 def read_shard(
@@ -41,19 +41,19 @@ def read_shard(
     """Read one dataset file in batches, decoded by worker threads.
 
     Args:
-        shard: A Parquet file with the columns of `jobs.dataset.schema.IMAGES`.
-        side_px: Side of the squares, in pixels.
-        batch_size: Images in a batch; row groups are cut or joined to it, and only the last ones may be smaller.
-        workers: Decoding threads.
-        clock: Counts the reading and decoding seconds.
-        wanted: (product_id, image_no, image_sha256) of the images to decode and yield; None is all.
-        original: What the file is a copy of, for errors.
+        shard: Local Parquet file with the columns of `jobs.dataset.schema.IMAGES`.
+        side_px: Side of the square images, in pixels.
+        batch_size: Images per batch; row groups are split or joined to this size, only the last batches may be smaller.
+        workers: Number of decoding threads.
+        clock: Counts the seconds spent reading and decoding.
+        wanted: (product_id, image_no, image_sha256) of the images to decode and yield; None yields all.
+        original: File that the shard is a copy of, for error messages.
 
     Yields:
         Batches in no particular order.
 
     Raises:
-        RunFailed: If the file is damaged, or was written by another version.
+        RunFailed: If the file is damaged, or was written by another version; the message names the remedy.
     """
     timer = clock or ReaderClock()
     held: list[ImageBatch] = []
@@ -81,7 +81,7 @@ def _row_groups(
     reader = open_reader([shard], transform, workers, clock=clock)
     try:
         yield from reader
-    finally:  # not Petastorm's context manager, which prints to stdout when it leaves
+    finally:  # Petastorm's own context manager prints to stdout on exit
         reader.stop()
         reader.join()
 
@@ -102,7 +102,7 @@ def _joined(parts: Sequence[ImageBatch]) -> ImageBatch:
 
 
 def _decoding(side_px: int, clock: ReaderClock, wanted: Set[tuple[str, int, str]] | None = None) -> Any:
-    """Return the transform that turns `jpeg` into `image` and `error`, in the worker's thread."""
+    """Return the transform that replaces the column `jpeg` by `image` and `error`, in the worker's thread."""
     cv2.setNumThreads(1)
 
     def decode(frame: Any) -> Any:
@@ -134,22 +134,24 @@ def read_labelled(
     change: Callable[[tuple[str, int, str], Images], Images] | None = None,
     shuffle_seed: int | None = None,
 ) -> Generator[tuple[Images, NDArray[np.int64]], None, None]:
-    """Read the labelled images of some dataset files; decoded, and changed, by worker threads.
+    """Read the labelled images of some dataset files, decoded and augmented by worker threads.
 
     Args:
-        files: Parquet files with the columns of `jobs.dataset.schema.IMAGES`, and what each is a copy of, for errors.
-        labels: What is read: by product_id, image_no and image_sha256, the index of the category.
-        side_px: Side of the squares, in pixels.
-        workers: Decoding threads.
-        change: Augments one square, uint8 (side_px, side_px, 3); told which image it is.
-        shuffle_seed: Of the order of the row groups; None leaves them as they are.
+        files: Maps each local Parquet file with the columns of `jobs.dataset.schema.IMAGES` to the file that it is a
+            copy of, for error messages.
+        labels: Maps (product_id, image_no, image_sha256) of the images to read to the index of their category.
+        side_px: Side of the square images, in pixels.
+        workers: Number of decoding threads.
+        change: Augments one image; receives its key and uint8 (side_px, side_px, 3), and returns the same shape.
+        shuffle_seed: Seed of the order of files and row groups; None does not shuffle them.
 
     Yields:
-        A row group's uint8 (count, side_px, side_px, 3) and (count,) labels; what does not decode is left out, and of
-        a content that two files hold, as when an image was another one in between, one is given.
+        Per row group, images uint8 (count, side_px, side_px, 3), RGB, 0-255, and labels int64 (count,). Images that do
+        not decode are skipped. An image that two files contain is yielded once; that happens when an image changed and
+        later changed back.
 
     Raises:
-        RunFailed: If a file is damaged; says which.
+        RunFailed: If a file is damaged; the message names the file and the remedy.
     """
     order = list(files)
     if shuffle_seed is not None:
@@ -160,13 +162,13 @@ def read_labelled(
         reader = open_reader(order, transform, workers, columns=columns, shuffle_seed=shuffle_seed)
         try:
             for group in reader:
-                known = group.label >= 0
-                if known.any():
-                    yield group.image[known], group.label[known]
+                labelled = group.label >= 0
+                if labelled.any():
+                    yield group.image[labelled], group.label[labelled]
         finally:
             reader.stop()
             reader.join()
-    except MemoryError:  # pyarrow's own is an ArrowException too
+    except MemoryError:  # pyarrow's own MemoryError is also an ArrowException
         raise
     except (pa.ArrowException, OSError):
         _name_the_damaged(files, columns)
@@ -174,7 +176,7 @@ def read_labelled(
 
 
 def _name_the_damaged(files: Mapping[Path, Place], columns: Sequence[str]) -> None:
-    """Read files once more, one by one, as a reader of several does not say which of them it stumbled over."""
+    """Read the files again, one by one, to raise an error that names the damaged one: Petastorm's error does not."""
     for path, original in files.items():
         with sound(original), pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
@@ -182,20 +184,20 @@ def _name_the_damaged(files: Mapping[Path, Place], columns: Sequence[str]) -> No
 
 
 def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change: Any) -> Any:
-    """Return the transform that decodes labelled rows alone; an empty group keeps a black square of label -1."""
+    """Return the transform that decodes only labelled rows; a group without any returns one black image, label -1."""
     cv2.setNumThreads(1)
-    given: set[tuple[str, int, str]] = set()
-    alone = threading.Lock()
+    yielded: set[tuple[str, int, str]] = set()
+    lock = threading.Lock()
 
     def first(key: tuple[str, int, str]) -> bool:
-        with alone:
-            new = key not in given
-            given.add(key)
+        with lock:
+            new = key not in yielded
+            yielded.add(key)
             return new
 
     def decode(frame: Any) -> Any:
         keys = zip(*(frame[name] for name in _LABEL_KEYS), strict=True)
-        squares, found = [], []
+        squares, indices = [], []
         for key, jpeg in zip([(str(p), int(n), str(s)) for p, n, s in keys], frame["jpeg"], strict=True):
             label = labels.get(key)
             if label is None or not first(key):
@@ -205,11 +207,11 @@ def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change:
             except (ValueError, cv2.error):
                 continue
             squares.append(change(key, square) if change else square)
-            found.append(label)
-        if not found:
-            squares, found = [np.zeros((side_px, side_px, 3), np.uint8)], [-1]
-        kept = frame.iloc[: len(found)].drop(columns=[*_LABEL_KEYS, "jpeg"])
-        kept["image"], kept["label"] = squares, found
+            indices.append(label)
+        if not indices:
+            squares, indices = [np.zeros((side_px, side_px, 3), np.uint8)], [-1]
+        kept = frame.iloc[: len(indices)].drop(columns=[*_LABEL_KEYS, "jpeg"])
+        kept["image"], kept["label"] = squares, indices
         return kept
 
     fields = [("image", np.uint8, (side_px, side_px, 3), False), ("label", np.int64, (), False)]

@@ -1,11 +1,12 @@
-"""The columns of every table that passes between jobs, written once.
+"""Schemas of the Parquet files that jobs exchange; each schema is defined only here.
 
-`images/` and `seen/` are what ingest leaves, `predictions/` is what predict leaves; publish turns the latter into rows
-of the product database, whose columns bear the same names (a test compares them).
+Ingest writes `images/`, `seen/` and `catalog_rows/`; predict writes `predictions/`. Publish writes predictions to the
+product database, whose columns have the same names (a test compares them).
 
-Every row of ingest has an `ingest_no`: the driver numbers the ingests of a date from 1. Of several rows of one image
-the newest is that of the latest ingest date, then of the highest `ingest_no`, whatever the machines' clocks show. Two
-drivers at once may give the same number; then the greater `image_sha256` counts as newer, everywhere alike.
+Every row of ingest has an `ingest_no`: the driver numbers the ingests of a date from 1. If an image has several rows,
+the newest is the one with the latest ingest date, then with the highest `ingest_no`; the machines' clocks do not
+matter. Two drivers that run at once may use the same number; then the row with the greater `image_sha256` is the newer
+one. Every reader applies this rule.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ IMAGES = pa.schema(
         pa.field("jpeg", pa.binary(), nullable=False),
     ]
 )
-"""One row an image that can be used, under images/ingest_date=YYYY-MM-DD/.
+"""One row per usable image, under images/ingest_date=YYYY-MM-DD/.
 
-`jpeg` is RGB, upright, its short side at most 320 px. A local file has a modification time, and what a web server or an
-object store gave has `source_version`: `etag:...` or `last-modified:...`, in the source's own words."""
+`jpeg` is RGB, upright, its short side at most 320 px. An image from a local file has `source_mtime_ns`. An image from a
+web server or object store has `source_version`: `etag:...` or `last-modified:...`, with the value that was received."""
 
 KEY_COLUMNS = (*CATALOG_COLUMNS, "image_sha256", "ingest_no")
-"""What predict carries over from an image to its answer."""
+"""Columns that predict copies from an image to its prediction."""
 
 SEEN = pa.schema(
     [
@@ -64,9 +65,9 @@ SEEN = pa.schema(
         pa.field("detail", pa.string()),
     ]
 )
-"""One row an image that ingest read without storing it, under seen/ingest_date=YYYY-MM-DD/.
+"""One row per image that ingest read but did not store, under seen/ingest_date=YYYY-MM-DD/.
 
-`outcome` is `rejected` (then with reason and detail) or `unchanged` (new modification time, same bytes).
+`outcome` is `rejected` (with reason and detail) or `unchanged` (new modification time, same bytes).
 """
 
 CATALOG_ROWS = pa.schema(
@@ -75,9 +76,9 @@ CATALOG_ROWS = pa.schema(
         pa.field("ingest_no", pa.int32(), nullable=False),
     ]
 )
-"""One row a catalog row that says something new of an image stored before, under catalog_rows/ingest_date=YYYY-MM-DD/.
+"""One row per catalog row that changes the data of an image stored before, under catalog_rows/ingest_date=YYYY-MM-DD/.
 
-A new title needs no new prediction, so that publish takes it from here."""
+A new title needs no new prediction, so publish reads it from here."""
 
 PREDICTIONS = pa.schema(
     [
@@ -100,16 +101,17 @@ PREDICTIONS = pa.schema(
         pa.field("detail", pa.string()),
     ]
 )
-"""One row an image, a file a shard, under predictions/run_id=R/. An image that no network could take has `reason` and
-`detail` instead of an answer. `top_k` and `by_network` are JSON: `[["apparel.tops.shirt", 0.93], ...]`, the surest
-first, and `{"xception": ["apparel.tops.shirt", 0.91], ...}`, each network's own first choice."""
+"""One row per image and one file per shard, under predictions/run_id=R/. An image that the networks could not predict
+has `reason` and `detail` instead of a category. `top_k` and `by_network` are JSON: `[["apparel.tops.shirt", 0.93],
+...]`, the highest confidence first, and `{"xception": ["apparel.tops.shirt", 0.91], ...}`, each network's top-1
+category."""
 
 REJECTION_REASONS = records.REJECTION_REASONS
 """Why an image could not be used; the closed list of the database's check constraint.
 
-`missing`: nothing is at the URI. `unreadable`: something is, but reading it failed, so it is tried again every night.
-`uri_not_allowed`: not a path or URI that may be read, or a web server at an address that may not be reached. `empty`:
-no bytes. `not_an_image`: other content, such as HTML. `unsupported_format`: an image, but of a format that is not read.
-`truncated`, `corrupt`: it begins well and then ends too soon, or does not decode. `too_small`, `too_large`: outside the
-accepted sides, pixels or bytes. `inference_failed`: the stored image broke prediction.
+`missing`: nothing is at the URI. `unreadable`: reading what is at the URI failed; it is read again every night.
+`uri_not_allowed`: not a path or URI that may be read, or a web server at an address that may not be contacted. `empty`:
+no bytes. `not_an_image`: other content, such as HTML. `unsupported_format`: an image in a format that is not supported.
+`truncated`, `corrupt`: an image that ends too early, or does not decode. `too_small`, `too_large`: outside the accepted
+sides, pixels or bytes. `inference_failed`: the stored image could not be predicted.
 """

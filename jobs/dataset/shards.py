@@ -1,8 +1,8 @@
-"""Parquet files that are there whole or not at all, and the dataset's shards made of them.
+"""Atomic writing and checked reading of Parquet files, and the dataset's shards, which are such files.
 
-A file is written under a hidden temporary name, flushed to disk and moved into place; for an object store, which shows
-nothing before it is whole, it is written here and put there. A shard's name is made from its content, so that a task
-that Spark runs twice puts the same file in the same place.
+A file is written under a hidden temporary name, flushed to disk and renamed. For an object store it is written to a
+local file and uploaded; a store shows an object only when the upload is complete. A shard's name is derived from its
+content, so that a task that Spark runs twice writes the same file to the same path.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from models.whole_files import in_place_of
 T = TypeVar("T")
 
 ROW_GROUP_ROWS = 64
-"""Images that a reader holds at once; a multiple of the usual batch sizes."""
+"""Rows per row group, the images that a reader loads at once; a multiple of the usual batch sizes."""
 
 _FILES_AT_ONCE = 8
 _KEYS = ("product_id", "image_no", "image_sha256", "ingest_no")
@@ -41,18 +41,18 @@ _KEYS = ("product_id", "image_no", "image_sha256", "ingest_no")
 
 @contextmanager
 def whole_file(target: Place, schema: pa.Schema, *, compression: Mapping[str, str] | str = "zstd") -> Iterator[Any]:
-    """Write a Parquet file that appears under its name only when the block ends well.
+    """Write a Parquet file that appears under its name only when the block ends without an exception.
 
     Args:
-        target: The final name; an existing file is replaced in one step.
-        schema: Of the tables that the block writes.
-        compression: For all columns, or by column.
+        target: Final path; an existing file is replaced in one step.
+        schema: Schema of the tables that the block writes.
+        compression: Codec for all columns, or a mapping from column to codec.
 
     Yields:
         A pyarrow.parquet.ParquetWriter.
 
     Raises:
-        StoreError: If a disk is full or a store cannot be written; nothing appears then.
+        StoreError: If a disk is full or a store cannot be written; then the target is unchanged.
     """
     try:
         with _placed(target) as scratch, pq.ParquetWriter(scratch, schema, compression=compression) as writer:
@@ -65,7 +65,7 @@ def whole_file(target: Place, schema: pa.Schema, *, compression: Mapping[str, st
 
 @contextmanager
 def _placed(target: Place) -> Iterator[Path]:
-    """Yield a temporary file of this machine that is put in place of the target when the block ends well."""
+    """Yield a local temporary file that replaces the target when the block ends without an exception."""
     if isinstance(target, Path):
         with in_place_of(target) as scratch:
             yield scratch
@@ -76,15 +76,15 @@ def _placed(target: Place) -> Iterator[Path]:
 
 
 class ShardWriter:
-    """Collects rows into files of bounded size; each file that `rows` fill is put in place at once."""
+    """Collects rows into shards of bounded size; a full shard is written at once."""
 
     def __init__(self, directory: Place, schema: pa.Schema, *, shard_bytes: int) -> None:
-        """Prepare to write.
+        """Create a writer without writing anything.
 
         Args:
-            directory: Of one ingest date; made when the first file is written.
+            directory: Directory of one ingest date; created when the first file is written.
             schema: `IMAGES`, `SEEN` or `CATALOG_ROWS`.
-            shard_bytes: A file is closed once its binary columns reach this many bytes.
+            shard_bytes: A shard is written once its JPEGs, plus 256 bytes per row, reach this many bytes.
         """
         self._directory, self._schema, self._shard_bytes = directory, schema, shard_bytes
         self._names = schema.names
@@ -94,14 +94,14 @@ class ShardWriter:
         self.files = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take one row, and close the file if it is full."""
+        """Add one row, and write the shard if it is full."""
         self._rows.append([row[name] for name in self._names])
         self._bytes += len(row.get("jpeg", b"")) + 256
         if self._bytes >= self._shard_bytes:
             self.flush()
 
     def flush(self) -> None:
-        """Put what was added in place as one file; nothing happens when nothing was added."""
+        """Write the added rows as one shard; do nothing if there are none."""
         if not self._rows:
             return
         keys = [self._names.index(name) for name in _KEYS if name in self._names]
@@ -122,43 +122,43 @@ def shards(root: Place, dates: Sequence[date]) -> list[Place]:
 
 def partition_dates(root: Place, first: date, last: date) -> list[date]:
     """List the ingest dates that have a partition, from `first` to `last` inclusive."""
-    found = []
+    dates = []
     for path in children(root, "ingest_date=*"):
         try:
             day = date.fromisoformat(path.name.removeprefix("ingest_date="))
         except ValueError:
             continue
         if first <= day <= last and children(path, "part-*.parquet"):
-            found.append(day)
-    return sorted(found)
+            dates.append(day)
+    return sorted(dates)
 
 
 def ingest_date_of(shard: Place) -> date:
-    """Return the ingest date that a shard's directory names."""
+    """Return the ingest date in the name of a shard's directory."""
     return date.fromisoformat(shard.parent.name.removeprefix("ingest_date="))
 
 
 @contextmanager
 def sound(file: Place, remedy: str = INGEST_AGAIN) -> Iterator[None]:
-    """Turn what pyarrow says of a damaged file of ours into one sentence.
+    """Replace pyarrow's exceptions about a damaged file by one RunFailed with a clear message.
 
     Args:
-        file: What the sentence names: the file itself, also while a copy of it is read.
-        remedy: What to do about it.
+        file: File named in the message: the original, also while a copy of it is read.
+        remedy: What the user should do if the file is damaged.
 
     Raises:
-        RunFailed: Instead of what pyarrow raises; says how to go on, and to delete only what is damaged.
-        MemoryError: As it comes; no file is to blame for it.
+        RunFailed: In place of pyarrow's exception; the message names the remedy, and to delete only a damaged file.
+        MemoryError: Unchanged, because the file is not its cause.
     """
     try:
         yield
-    except MemoryError:  # pyarrow's own is an ArrowException too
+    except MemoryError:  # pyarrow's own MemoryError is also an ArrowException
         raise
     except (pa.ArrowException, OSError) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0][:200]
+        detail = (str(error) or type(error).__name__).splitlines()[0][:200]
         reason = _reason(error)
         if not reason:
-            raise RunFailed(f"{file} cannot be read ({said}); {remedy}") from error
+            raise RunFailed(f"{file} cannot be read ({detail}); {remedy}") from error
         what = "see to its disk" if reason == os.strerror(errno.EIO) else "mend that"
         raise RunFailed(
             f"{file} cannot be read ({reason}); {what} and run the same again, what is finished is kept"
@@ -166,32 +166,32 @@ def sound(file: Place, remedy: str = INGEST_AGAIN) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return why the system would not read on; empty where the file's content is to blame."""
-    if isinstance(error, FileNotFoundError):  # of a store it has no number
+    """Return the operating system's reason for a failed read; empty if the file's content is the cause."""
+    if isinstance(error, FileNotFoundError):  # a store's error has no errno
         return os.strerror(errno.ENOENT)
-    # A damaged file asks for places outside of itself, which is EINVAL.
+    # A damaged footer can point outside the file; reading there gives EINVAL.
     if not isinstance(error, OSError) or error.errno in (None, errno.EINVAL):
         return ""
     return os.strerror(error.errno)
 
 
 def whole_table(where: Place, read: Callable[[Any], T]) -> T:
-    """Let a function read all of a small file; one request where it is in a store."""
+    """Read a small file with a function; a file in a store is fetched whole, in one request."""
     return read(io.BytesIO(read_bytes(where))) if is_remote(where) else read(where)
 
 
 def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[Place, dict[str, list[Any]]]]:
-    """Read columns of dataset files where they lie, several files at once, as a store takes its time to answer.
+    """Read some columns of dataset files, without a local copy; several files at once, because a store is slow.
 
     Args:
-        files: Of ingest.
-        names: Of the columns; of a file in a store no others travel.
+        files: Dataset files, local or in a store.
+        names: Names of the columns; only these are transferred from a store.
 
     Yields:
-        Each file, in the same order, with its columns.
+        Each file, in the given order, with its columns as lists by name.
 
     Raises:
-        RunFailed: If a file is damaged.
+        RunFailed: If a file is damaged; the message names the remedy.
     """
 
     def read(file: Place) -> pa.Table:
@@ -204,15 +204,15 @@ def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[P
 
 
 def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*KEY_COLUMNS, "jpeg")) -> None:
-    """Refuse a dataset file of another version.
+    """Refuse a dataset file that another version wrote.
 
     Args:
-        shard: What the sentence names.
-        names: Of the columns that it has.
-        needed: Those that its reader takes; by default those that predict takes of an image shard.
+        shard: File named in the message.
+        names: Names of the file's columns.
+        needed: Columns that the reader needs; by default those that predict reads from an image shard.
 
     Raises:
-        RunFailed: If it lacks one of them; says which and how to go on.
+        RunFailed: If a column is missing; the message names it and the remedy.
     """
     lacking = set(needed) - set(names)
     if lacking:
@@ -222,10 +222,10 @@ def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*
 
 
 def row_count(files: Sequence[Place]) -> int:
-    """Count the images of dataset files from their footers alone.
+    """Count the images of dataset files; only their footers are read.
 
     Raises:
-        RunFailed: If a file is damaged, or was written by another version.
+        RunFailed: If a file is damaged, or was written by another version; the message names the remedy.
     """
     return sum(_rows(path) for path in files)
 

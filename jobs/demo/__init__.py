@@ -1,6 +1,6 @@
-"""Two nights over a catalog of real articles that comes with the shipped release: what a new user runs first.
+"""Demo for new users: two nightly runs over a catalog of real articles, with the shipped release.
 
-Writes a small shop and a home of its own.
+Writes a small catalog and a home of its own.
 
 Others import: nights.
 """

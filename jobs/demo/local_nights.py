@@ -1,6 +1,7 @@
-"""What the nights of a local Airflow read and where they write: somebody's own catalog and home, or an example.
+"""Catalog and environment for the nightly runs of a local Airflow: the user's own ones, or those of an example.
 
-The example lies below `example/` in the usual home; neither what else is there nor a database that is set is touched.
+The example is below `example/` in the usual home. It changes neither other files of that home nor a configured
+database.
 """
 
 from __future__ import annotations
@@ -17,43 +18,43 @@ from models import fashion_mnist
 PRODUCTS = 200
 MORE = 20
 OTHERS = ("SHELFWISE_DATABASE_URL", "SHELFWISE_RELEASE_DIR", "AIRFLOW_CONN_SHELFWISE_", "AIRFLOW_VAR_SHELFWISE_")
-"""Beginnings of variables that the example is kept from: they name what is somebody's own."""
+"""Prefixes of environment variables that the example must not see, because they name the user's own resources."""
 
 
 def named_catalog(catalog: str) -> str:
-    """Return a catalog by a name that holds in every directory."""
+    """Return the name of a catalog that is valid in every working directory: a path becomes absolute."""
     return catalog if catalog == PRODUCTS_TABLE or scheme_of(catalog) else str(Path(catalog).expanduser().absolute())
 
 
 def example_catalog(usual: Path) -> Path:
-    """Write the catalog, with 20 articles more at each start, so that a backfill finds images of each night.
+    """Write the example's catalog; each start adds 20 articles, so that a backfill finds images of each night.
 
     Args:
-        usual: What SHELFWISE_HOME stands for.
+        usual: Directory of SHELFWISE_HOME.
 
     Returns:
-        The file.
+        Path of the CSV file.
 
     Raises:
-        FileNotFoundError: If there is no data to make it of; says what to set or install.
-        ValueError: If the data is not the published one.
+        FileNotFoundError: If the Fashion-MNIST data is missing; the message names what to set or install.
+        ValueError: If the data differs from the published data.
     """
-    place, fresh = usual / "example" / "catalog", usual / "example" / "catalog.new"
+    directory, fresh = usual / "example" / "catalog", usual / "example" / "catalog.new"
     articles = fashion_mnist.load("t10k", cache_dir=usual / "downloads")
-    there = len(list((place / "images").glob("*.png")))
-    shutil.rmtree(fresh, ignore_errors=True)  # of a start that was killed
-    Shop(fresh, articles).open(min(there + MORE, len(articles.images)) if there else PRODUCTS)
-    shutil.rmtree(place, ignore_errors=True)
-    fresh.rename(place)
-    return place / "catalog.csv"
+    existing = len(list((directory / "images").glob("*.png")))
+    shutil.rmtree(fresh, ignore_errors=True)  # left by an earlier start that was killed
+    Shop(fresh, articles).open(min(existing + MORE, len(articles.images)) if existing else PRODUCTS)
+    shutil.rmtree(directory, ignore_errors=True)
+    fresh.rename(directory)
+    return directory / "catalog.csv"
 
 
 def example_environment(environment: Mapping[str, str], usual: Path) -> dict[str, str]:
-    """Return an environment whose nights write to the example's home, and to no database of somebody's own.
+    """Return an environment in which nightly runs write to the example's home, and not to the user's own database.
 
     Args:
-        environment: What a user has set.
-        usual: What SHELFWISE_HOME stands for there.
+        environment: Environment variables of the user.
+        usual: Directory of SHELFWISE_HOME in that environment.
     """
     kept = {name: value for name, value in environment.items() if not name.startswith(OTHERS)}
     return kept | {"SHELFWISE_HOME": str(usual / "example" / "home")}

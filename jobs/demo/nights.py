@@ -1,10 +1,10 @@
-"""Two nights over a real catalog, from nothing: what a new user runs first.
+"""The demo for new users: two nightly runs over a real catalog, without any preparation.
 
     shelfwise demo
     python -P -m jobs.demo.nights articles
 
-Night one tags 2,000 of Fashion-MNIST's test articles, which the shipped release has never seen. Then 20 images change,
-50 products arrive and 5 files are broken, and night two shows that only these are touched.
+The first night tags 2,000 of Fashion-MNIST's test articles, on which the shipped release was not trained. Then 20
+images change, 50 products are added and 5 files are broken. The second night shows that only these are processed.
 
 The second command writes all 10,000 test articles as a catalog, to measure a release on.
 """
@@ -42,16 +42,16 @@ RUN_IDS = ("demo-night-1", "demo-night-2")
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo shows.
+    """Result of the demo.
 
     Attributes:
-        home: Where its state is; `SHELFWISE_HOME` for asking further questions.
-        nights: The two runs' summaries.
-        seconds: Wall seconds of each night, Spark's start and the model load included.
-        accuracy: Shares in [0, 1] of the labelled products: whose category is right, who were offered no more than a
-            group of it, who were published automatically, and of these who are right.
+        home: Home of the demo; set `SHELFWISE_HOME` to it for further queries.
+        nights: Summaries of the two runs.
+        seconds: Wall time of each night in seconds, with the start of Spark and the loading of the networks.
+        accuracy: Shares of the labelled products, in [0, 1]: with the correct category, with only a correct category
+            above it, published automatically, and correct among these; and the numbers of products.
         answers: Column names and ten rows of `current_categories`.
-        rejections: Column names and rows of what could not be used.
+        rejections: Column names and rows of the rejected images.
     """
 
     home: Path
@@ -63,14 +63,17 @@ class DemoReport:
 
 
 def run(settings: Settings, *, products: int) -> DemoReport:
-    """Run the demo in an embedded database, whatever database is set.
+    """Run the demo in an embedded database, also if another database is configured.
 
     Args:
-        settings: Where state lives and how Spark is started.
-        products: How many articles night one has, 20 to 9,930.
+        settings: Settings of the home and of Spark.
+        products: Number of articles in the first night, 20 to 9,930.
 
     Returns:
-        What to show.
+        The result to show.
+
+    Raises:
+        RunFailed: If the Fashion-MNIST data is missing or differs from the published data.
     """
     check_java()
     home = demo_home(Places(settings.places.local_home))
@@ -79,9 +82,11 @@ def run(settings: Settings, *, products: int) -> DemoReport:
     except (FileNotFoundError, ValueError) as error:
         raise RunFailed(str(error)) from error
     shop = Shop(home / "demo" / "catalog", articles)
-    own = settings.model_copy(update={"home": home, "database_url": ""})
-    workshop = Workshop(own.places, own.spark, load_release(SHIPPED), SHIPPED, own.products)
-    database = open_database(own.url)
+    demo_settings = settings.model_copy(update={"home": home, "database_url": ""})
+    workshop = Workshop(
+        demo_settings.places, demo_settings.spark, load_release(SHIPPED), SHIPPED, demo_settings.products
+    )
+    database = open_database(demo_settings.url)
     database.upgrade()
     shop.open(products)
     summaries: list[dict[str, Any]] = []
@@ -98,45 +103,45 @@ def run(settings: Settings, *, products: int) -> DemoReport:
         nights=(summaries[0], summaries[1]),
         seconds=(seconds[0], seconds[1]),
         accuracy=_accuracy(database, shop),
-        answers=_asked(database, "current_categories", limit=10),
-        rejections=_asked(database, "rejections", {"run_id": RUN_IDS[1]}),
+        answers=_query(database, "current_categories", limit=10),
+        rejections=_query(database, "rejections", {"run_id": RUN_IDS[1]}),
     )
 
 
 def demo_home(places: Places) -> Path:
-    """Return an empty home for the demo: the usual one if only an earlier demo used it, else one of its own.
+    """Return an empty home for the demo: the usual home if only demos have used it, otherwise a separate one.
 
     Args:
         places: The usual home.
 
     Returns:
-        The directory; what an earlier demo left there is removed.
+        The directory; files of an earlier demo are deleted.
     """
-    own = places.local_home / "demo" / "home"
-    usual = places.local_home if _only_demo(places) else own
-    for place in (*Places(usual).of_runs, usual / "scratch", usual / "demo" / "catalog"):
-        shutil.rmtree(str(place), ignore_errors=True)
+    separate = places.local_home / "demo" / "home"
+    home = places.local_home if _only_demo(places) else separate
+    for directory in (*Places(home).of_runs, home / "scratch", home / "demo" / "catalog"):
+        shutil.rmtree(str(directory), ignore_errors=True)
     for suffix in ("", "-wal", "-shm"):
-        (usual / f"shelfwise.db{suffix}").unlink(missing_ok=True)
-    return usual
+        (home / f"shelfwise.db{suffix}").unlink(missing_ok=True)
+    return home
 
 
 def clear(places: Places) -> None:
-    """Remove what demos wrote in the usual home, if nobody else used it, and in their own."""
+    """Delete the files of demos: in the usual home if only demos have used it, and in the demo's separate home."""
     demo_home(places)
     shutil.rmtree(places.local_home / "demo", ignore_errors=True)
 
 
 def _only_demo(places: Places) -> bool:
-    """Say whether nobody but the demo has used a home."""
+    """Return whether only demos have used a home."""
     nights = {f"ingest_date={night}" for night in NIGHTS}
     runs = {f"run_id={run_id}" for run_id in RUN_IDS}
-    found = [path.name for place in Places(places.local_home).of_runs for path in place.glob("*")]
-    return set(found) <= nights | runs and not _used_by_others(places.local_home / "shelfwise.db")
+    names = [path.name for place in Places(places.local_home).of_runs for path in place.glob("*")]
+    return set(names) <= nights | runs and not _used_by_others(places.local_home / "shelfwise.db")
 
 
 def _used_by_others(database: Path) -> bool:
-    """Say whether an embedded database, of whatever version, holds an alias, or a run that is not the demo's."""
+    """Return whether an embedded database of any version contains an alias, or a run that is not the demo's."""
     if not database.exists():
         return False
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -146,7 +151,7 @@ def _used_by_others(database: Path) -> bool:
     return bool(aliases) or any(name not in RUN_IDS for (name,) in names)
 
 
-def _asked(
+def _query(
     database: ProductDatabase, name: str, params: Mapping[str, str] | None = None, *, limit: int | None = None
 ) -> tuple[Sequence[str], list[Sequence[Any]]]:
     result = named_queries.run_query(database, name, params, limit)
@@ -154,27 +159,29 @@ def _asked(
 
 
 def _accuracy(database: ProductDatabase, shop: Shop) -> dict[str, float]:
-    """Compare the answers with the known categories of the shop."""
-    known = {row["product_id"]: row["category"] for row in shop.rows if row["category"]}
-    columns, rows = _asked(database, "current_categories")
+    """Compare the published categories with the labels of the shop."""
+    labels = {row["product_id"]: row["category"] for row in shop.rows if row["category"]}
+    columns, rows = _query(database, "current_categories")
     answers = [dict(zip(columns, row, strict=True)) for row in rows]
-    hits = [answer["category_id"] == known[answer["product_id"]] for answer in answers]
-    groups = [known[answer["product_id"]].startswith(f"{answer['category_id']}.") for answer in answers]
+    hits = [answer["category_id"] == labels[answer["product_id"]] for answer in answers]
+    groups = [labels[answer["product_id"]].startswith(f"{answer['category_id']}.") for answer in answers]
     automatic = [hit for hit, answer in zip(hits, answers, strict=True) if answer["status"] == "auto"]
     return {
-        "products": len(known),
+        "products": len(labels),
         "tagged": len(answers),
-        "accuracy": sum(hits) / len(known),
-        "right_group": sum(groups) / len(known),
-        "published_automatically": len(automatic) / len(known),
+        "accuracy": sum(hits) / len(labels),
+        "right_group": sum(groups) / len(labels),
+        "published_automatically": len(automatic) / len(labels),
         "accuracy_of_these": sum(automatic) / max(len(automatic), 1),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the official test articles as a catalog."""
+    """Write Fashion-MNIST's test articles as a catalog; return the exit code."""
     parser = argparse.ArgumentParser(description="Write Fashion-MNIST's 10,000 test articles as a catalog.")
-    parser.add_argument("directory", type=Path, help="where catalog.csv and images/ go; must not hold any yet")
+    parser.add_argument(
+        "directory", type=Path, help="directory to write catalog.csv and images/ to; it must not contain images/ yet"
+    )
     directory = parser.parse_args(arguments).directory
     try:
         with tempfile.TemporaryDirectory() as cache:

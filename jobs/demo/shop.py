@@ -1,4 +1,4 @@
-"""The demo's shop: a catalog of real articles that changes between two nights."""
+"""The demo's shop: writes a catalog of real articles, and changes it between two nights."""
 
 from __future__ import annotations
 
@@ -17,22 +17,31 @@ _COLUMNS = ("product_id", "image_uri", "title", "category")
 
 
 class Shop:
-    """A catalog of articles as PNG files and a CSV, which changes between two nights."""
+    """Catalog of articles, PNG files and a CSV file, that changes between two nights."""
 
     def __init__(self, directory: Path, articles: fashion_mnist.Articles) -> None:
-        """Prepare an empty shop."""
+        """Create an empty shop.
+
+        Args:
+            directory: Directory of the catalog; its subdirectory images/ must not exist.
+            articles: Articles to put into the catalog.
+        """
         self.directory, self.articles = directory, articles
         self.rows: list[dict[str, str]] = []
         (directory / "images").mkdir(parents=True)
 
     def open(self, products: int) -> None:
-        """Put the first articles on the shelf."""
+        """Write a catalog of the first `products` articles."""
         for number in range(products):
             self._add(number)
         self._write()
 
     def change(self, products: int) -> None:
-        """Change 20 images, add 50 products and 5 broken files."""
+        """Change 20 images, add 50 products and 5 broken files.
+
+        Args:
+            products: Number of articles that the shop was opened with.
+        """
         fresh = iter(range(products, products + CHANGED + ADDED))
         for position in range(0, CHANGED):
             row = self.rows[position * (products // CHANGED)]
@@ -62,7 +71,7 @@ class Shop:
         return f"Article {article}"
 
     def _break(self, images: Path) -> None:
-        """Write the broken files; the missing one is the one that is not written."""
+        """Write the broken files, except `missing`, which must not exist."""
         (images / "empty.jpg").write_bytes(b"")
         (images / "html.jpg").write_text("<!DOCTYPE html><title>404</title>", encoding="utf-8")
         grey = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)

@@ -1,6 +1,6 @@
-"""Measuring a release on labelled products with the same reader, networks and decision that serve.
+"""Evaluation of a release on labelled products, with the reader, networks and decision rule of predict and publish.
 
-Reads images/ and a release; writes evaluation.json and evaluation.html where the command says.
+Reads images/ and a release. Writes evaluation.json and evaluation.html to the directory given by `--output`.
 
 Others import: answers, evaluate, measure, page.
 """

@@ -1,4 +1,4 @@
-"""What networks answer of labelled images, read and decoded as predict does."""
+"""Predictions of the networks for labelled images, which are read and decoded as in predict."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from models.spec import Images, Predictions, Predictor, Probabilities
 Key = tuple[str, int, str]
 
 CONFIDENCES = ""
-"""Name of the calibrated ensemble's rows, beside those of each network."""
+"""Key of the calibrated ensemble's rows, beside the keys of the networks."""
 
 HELD_BYTES = 2**30
-"""Of whole distributions, at most, while the images of their products are put together."""
+"""Most bytes of predictions that `whole_products` keeps in memory, while it collects all images of some products."""
 
 
 class Reading(Protocol):
-    """How images are read."""
+    """Settings for reading images."""
 
     @property
     def places(self) -> Places:
-        """Where state lives."""
+        """Directories and stores of the home."""
 
     @property
     def batch_size(self) -> int:
-        """Images a call of the networks."""
+        """Images per call of the networks."""
 
     @property
     def decode_workers(self) -> int:
-        """Threads that decode while the networks compute."""
+        """Threads that decode images while the networks compute."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Some images and what was answered of them, in the same order.
+    """Some images and their predictions, in the same order.
 
     Attributes:
-        images: Those that could be decoded.
-        rows: By network, and under `CONFIDENCES`, float32 (images, categories).
-        failed: How many could not.
+        images: Images that could be decoded.
+        rows: Maps each network, and `CONFIDENCES` for the calibrated ensemble, to float32 (images, categories).
+        failed: Number of images that could not be decoded.
     """
 
     images: Sequence[LabelledImage]
@@ -59,47 +59,59 @@ class Answered:
 
     @property
     def products(self) -> NDArray[np.int64]:
-        """Of each image the index of its product, ascending from 0, where the images of a product are neighbours."""
+        """Product index of each image, ascending from 0; the images of a product must be adjacent."""
         names = [image.product_id for image in self.images]
         return np.cumsum([0, *(one != other for one, other in pairwise(names))], dtype=np.int64)[: len(names)]
 
     def labels(self, category_ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the index of each image's true category."""
+        """Return the index of each image's label in `category_ids`, int64 (images,)."""
         column = {category_id: index for index, category_id in enumerate(category_ids)}
         return np.array([column[image.category_id] for image in self.images], np.int64)
 
     def part(self, start: int, stop: int) -> Answered:
-        """Return some of it; none of them failed."""
+        """Return the images from `start` to before `stop` with their predictions; `failed` is 0."""
         return Answered(self.images[start:stop], {name: rows[start:stop] for name, rows in self.rows.items()})
 
 
 def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Reading) -> Iterator[Answered]:
-    """Answer images, each once, in the order of the dataset's files."""
+    """Predict images in batches, each image once, in the order of the dataset's files.
+
+    Args:
+        predictor: Predictor of the release.
+        images: Images to predict.
+        reading: Settings for reading images.
+
+    Yields:
+        The images of each batch with their predictions.
+
+    Raises:
+        RunFailed: If a batch does not fit in memory; use a smaller `--batch-size`.
+    """
     from jobs.dataset.reading import read_shard
 
     wanted = {image.key: image for image in images}
-    by_shard: dict[Place, set[Key]] = defaultdict(set)  # an older file may hold a content that came back
+    by_shard: dict[Place, set[Key]] = defaultdict(set)  # an older file may contain the same key: an image changed back
     for image in images:
         by_shard[image.shard].add(image.key)
-    for shard, keys_there in sorted(by_shard.items(), key=lambda item: str(item[0])):
+    for shard, keys in sorted(by_shard.items(), key=lambda item: str(item[0])):
         reader = read_shard(
             kept_copy(shard, reading.places),
             side_px=predictor.decode_px,
             batch_size=reading.batch_size,
             workers=reading.decode_workers,
-            wanted=keys_there,
+            wanted=keys,
             original=shard,
         )
         for batch in reader:
-            found = [wanted[key] for key in _keys(batch.columns)]
-            chosen = [place for place, error in enumerate(batch.errors) if not error]
-            failed = len(found) - len(chosen)
-            if not chosen:
+            in_batch = [wanted[key] for key in _keys(batch.columns)]
+            decoded = [index for index, error in enumerate(batch.errors) if not error]
+            failed = len(in_batch) - len(decoded)
+            if not decoded:
                 yield Answered([], {}, failed)
                 continue
-            answers = _predicted(predictor, batch.images[chosen])
-            rows = {**answers.by_network, CONFIDENCES: answers.confidences}
-            yield Answered([found[place] for place in chosen], rows, failed)
+            predictions = _predicted(predictor, batch.images[decoded])
+            rows = {**predictions.by_network, CONFIDENCES: predictions.confidences}
+            yield Answered([in_batch[index] for index in decoded], rows, failed)
 
 
 def _predicted(predictor: Predictor, squares: Images) -> Predictions:
@@ -116,50 +128,54 @@ def _predicted(predictor: Predictor, squares: Images) -> Predictions:
 def answered(
     predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, without: Set[str] = frozenset()
 ) -> Answered:
-    """Answer images, in order of product_id and image_no.
+    """Predict images, in order of product_id and image_no.
 
     Args:
-        predictor: Of the networks.
-        images: Any.
-        reading: How they are read.
-        without: Rows that are not kept, a network's or `CONFIDENCES`.
+        predictor: Predictor of the release.
+        images: Images to predict, in any order.
+        reading: Settings for reading images.
+        without: Keys of rows to discard: names of networks or `CONFIDENCES`.
 
     Returns:
-        The answers of all that could be decoded.
+        All images that could be decoded, with their predictions.
     """
     order = sorted(images, key=lambda image: (image.product_id, image.image_no))
-    place = {image.key: index for index, image in enumerate(order)}
-    there = np.zeros(len(order), bool)
+    position = {image.key: index for index, image in enumerate(order)}
+    decoded = np.zeros(len(order), bool)
     rows: dict[str, Probabilities] = {}
     for batch in batches(predictor, images, reading):
-        places = [place[image.key] for image in batch.images]
-        there[places] = True
-        for name, some in batch.rows.items():
+        positions = [position[image.key] for image in batch.images]
+        decoded[positions] = True
+        for name, batch_rows in batch.rows.items():
             if name in without:
                 continue
             if name not in rows:
-                rows[name] = np.empty((len(order), some.shape[1]), np.float32)
-            rows[name][places] = some
-    if not there.all():
-        for name in rows:  # one by one, so that no more than one of them is there twice
-            rows[name] = rows[name][there]
-        order = [image for image, is_there in zip(order, there, strict=True) if is_there]
+                rows[name] = np.empty((len(order), batch_rows.shape[1]), np.float32)
+            rows[name][positions] = batch_rows
+    if not decoded.all():
+        for name in rows:  # one after the other: at most one array is in memory twice
+            rows[name] = rows[name][decoded]
+        order = [image for image, is_decoded in zip(order, decoded, strict=True) if is_decoded]
     return Answered(order, rows, len(images) - len(order))
 
 
 def whole_products(
     predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, row_bytes: int
 ) -> Iterator[Answered]:
-    """Answer images in parts that have all images of their products, in order of product_id.
+    """Predict images in parts that contain all images of their products, in order of product_id.
 
-    The images of a product lie in any of the dataset's files: for each part those that have some of it are read again,
-    which costs little beside the networks. A part is as large as `HELD_BYTES` allow, but has at least one product.
+    The images of a product can be in several dataset files. For each part, the files with its images are read again,
+    which takes little time compared with the networks. A part is as large as `HELD_BYTES` allows, and has at least one
+    product.
 
     Args:
-        predictor: Of the networks.
-        images: Any.
-        reading: How they are read.
-        row_bytes: Of everything that is answered of one image.
+        predictor: Predictor of the release.
+        images: Images to predict, in any order.
+        reading: Settings for reading images.
+        row_bytes: Size in bytes of all predictions for one image.
+
+    Yields:
+        The images of each part with their predictions.
     """
     by_product: dict[str, list[LabelledImage]] = defaultdict(list)
     for image in images:
@@ -175,7 +191,12 @@ def whole_products(
 
 
 def refuse_none(count: int, images: Sequence[LabelledImage]) -> None:
-    """Raise RunFailed if of all images none could be decoded."""
+    """Raise RunFailed if none of the images could be decoded.
+
+    Args:
+        count: Number of decoded images.
+        images: All images.
+    """
     if not count:
         raise RunFailed(f"none of the {len(images)} labelled images could be decoded; ingest the catalog again")
 

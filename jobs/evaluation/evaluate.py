@@ -1,11 +1,11 @@
-"""Measure a release on labelled products, and two releases against each other.
+"""Evaluate a release on labelled products, or compare two releases.
 
     shelfwise evaluate --part test
     shelfwise evaluate --compare shop-1 shop-2
 
-Reads images/ingest_date=*/ and their labels; writes evaluation.json and evaluation.html. The same reader, networks and
-decision as in predict and publish: what is measured is what serves. The unit is the product: what its images say is put
-together by the function that publish calls.
+Reads images/ingest_date=*/ and their labels. Writes evaluation.json and evaluation.html. Reader, networks and decision
+rule are those of predict and publish, so the figures hold for production. Figures count products, not images: the
+function that publish calls combines the images of a product.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Load = Callable[[Path], tuple[Predictor, Release, float]]
 
 
 def figures(measured: Measured, release: Release) -> dict[str, Any]:
-    """Return everything that an evaluation says, as a JSON document."""
+    """Return all figures of a release as a JSON document."""
     return {
         "release_id": release.release_id,
         "taxonomy_version": release.taxonomy_version,
@@ -50,34 +50,39 @@ def figures(measured: Measured, release: Release) -> dict[str, Any]:
 
 
 def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float | int | None]]:
-    """Return, for what would be published, suggested and left open: how many products, their share, and how many right.
+    """Return number, share and precision of the products by decision: published, suggested or left open.
 
-    A suggested inner node is right if the product belongs below it.
+    A suggested inner node is correct if the product's label is below it.
     """
     ids = [category.category_id for category in release.categories]
     leaves = set(ids)
-    found: dict[str, list[bool]] = {"auto": [], "review": [], "suggested_above_leaf": [], "unknown": []}
+    correct: dict[str, list[bool]] = {"auto": [], "review": [], "suggested_above_leaf": [], "unknown": []}
     for answer, label in zip(measured.answers, measured.labels, strict=True):
         above = answer.category_id is not None and answer.category_id not in leaves
         right = answer.category_id == ids[label] or ids[label].startswith(f"{answer.category_id}.")
-        found["suggested_above_leaf" if above else answer.status].append(right)
+        correct["suggested_above_leaf" if above else answer.status].append(right)
     return {
         kind: {
             "products": len(rights),
             "share": len(rights) / len(measured.labels),
             "precision": sum(rights) / len(rights) if rights and kind != "unknown" else None,
         }
-        for kind, rights in found.items()
+        for kind, rights in correct.items()
     }
 
 
 def compare(first: Measured, second: Measured, releases: tuple[Release, Release]) -> dict[str, Any]:
-    """Say who wins where on the same products, and whether the difference may be chance.
+    """Compare two releases on the same products, in total and by category, with McNemar's test of significance.
 
-    Each has answered with all its categories; the products are of categories that both have.
+    Each release has predicted among all its categories; the labels are categories that both releases have.
+
+    Args:
+        first: Predictions of the first release.
+        second: Predictions of the second release.
+        releases: The two releases.
 
     Raises:
-        UsageError: If the releases could not answer the same products.
+        UsageError: If the releases did not predict the same products; run the comparison again.
     """
     if first.product_ids != second.product_ids:
         raise UsageError("the two releases did not answer the same products; run the comparison again")
@@ -88,9 +93,9 @@ def compare(first: Measured, second: Measured, releases: tuple[Release, Release]
     for index, category_id in enumerate(category.category_id for category in one.categories):
         if category_id not in shared:
             continue
-        own = first.labels == index
-        part = mcnemar(first.hits[own], second.hits[own])
-        categories.append({"category_id": category_id, "products": int(own.sum()), **asdict(part)})
+        in_category = first.labels == index
+        part = mcnemar(first.hits[in_category], second.hits[in_category])
+        categories.append({"category_id": category_id, "products": int(in_category.sum()), **asdict(part)})
     return {
         **sides((first, second), releases),
         **asdict(whole),
@@ -99,32 +104,33 @@ def compare(first: Measured, second: Measured, releases: tuple[Release, Release]
 
 
 def sides(measured: Sequence[Measured], releases: Sequence[Release]) -> dict[str, dict[str, Any]]:
-    """Return what a person who chooses between releases looks at, each figure by release_id."""
-    told: dict[str, dict[str, Any]] = {"accuracy": {}, "automatic": {}, "calibration_error": {}}
-    for own, release in zip(measured, releases, strict=True):
-        name, auto = release.release_id, decisions(own, release)["auto"]
-        told["accuracy"][name] = float(own.hits.mean())
-        told["automatic"][name] = {"share": auto["share"], "precision": auto["precision"]}
-        told["calibration_error"][name] = calibration_error(own.confidences, own.hits)
-    return told
+    """Return the main figures for a choice between releases, each by release_id."""
+    by_figure: dict[str, dict[str, Any]] = {"accuracy": {}, "automatic": {}, "calibration_error": {}}
+    for each, release in zip(measured, releases, strict=True):
+        name, auto = release.release_id, decisions(each, release)["auto"]
+        by_figure["accuracy"][name] = float(each.hits.mean())
+        by_figure["automatic"][name] = {"share": auto["share"], "precision": auto["precision"]}
+        by_figure["calibration_error"][name] = calibration_error(each.confidences, each.hits)
+    return by_figure
 
 
 def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[dict[str, Any], Measured, Release]:
-    """Measure one release, or two on the products whose category both have.
+    """Measure one release, or two releases on the products whose category both know.
 
-    Where two have no product's category in common, the second is measured alone.
+    If no product has a category that both releases know, only the second release is measured.
 
     Args:
-        releases: One or two directories.
-        config: What to measure on.
-        load: Builds a predictor, as `jobs.predict.job.load_predictor` does.
+        releases: Directories of one or two releases.
+        config: Products to measure on.
+        load: Builds the predictor of a release, such as `load_predictor`.
 
     Returns:
-        The document, with `comparison` if there are two; the rows of the release that it describes, and that release.
+        The JSON document, with `comparison` for two releases; the predictions of the release that it describes; and
+        that release.
 
     Raises:
-        UsageError: If a label is not a category of the one release and `known_only` does not leave it out, or none is
-            one of the second.
+        UsageError: If a label is not a category of a single release and `known_only` does not exclude it, or if no
+            label is a category of the last release.
     """
     images = asked = config.images()
     loaded = [load(directory)[:2] for directory in releases]
@@ -133,7 +139,7 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
         both = known_to(pair, images)
         loaded = loaded if both else loaded[1:]
         asked = both or known_to(pair[1:], images) or images
-    _refuse_strangers(loaded[-1][1], images)
+    _refuse_foreign_labels(loaded[-1][1], images)
     if len(pair) == 1 and config.known_only:
         asked = known_to(pair, images, or_above=True) or images
     measured = []
@@ -142,17 +148,19 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
         measured.append(measure(predictor, release, asked, config))
     described = loaded[0][1]
     without = left_out(images, asked) if len(pair) == 1 and config.known_only else None
-    document = {**config.told(), "left_out": without, **figures(measured[0], described)}
+    document = {**config.selection(), "left_out": without, **figures(measured[0], described)}
     if len(pair) == 2:
-        one, other = pair
-        found = compare(measured[0], measured[1], (one, other)) if both else _alone(measured[0], one, other)
-        names = {"first": one.release_id, "second": other.release_id}
-        document["comparison"] = {**names, "left_out": left_out(images, asked), **found}
+        first, second = pair
+        comparison = (
+            compare(measured[0], measured[1], (first, second)) if both else _second_only(measured[0], first, second)
+        )
+        names = {"first": first.release_id, "second": second.release_id}
+        document["comparison"] = {**names, "left_out": left_out(images, asked), **comparison}
     return document, measured[0], described
 
 
 def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
-    """Build a release's networks outside Spark, in float32; return them, the release, and the seconds that it took."""
+    """Build a release's networks in float32, outside Spark; return predictor, release and the seconds to build them."""
     from models.serving.environment import prepare_environment, quiet_start
 
     prepare_environment()
@@ -166,11 +174,11 @@ def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
 
 
 def usual_part(releases: Sequence[Release]) -> tuple[str, str]:
-    """Return the part that releases are measured on unless another is asked for, and why it is not all of them.
+    """Return the default part to measure releases on, and the reason if it is not `all`.
 
-    On products that networks have learned from, or that a temperature was fitted to, they look better than they are.
+    Figures are too good on products that a network was trained on or a temperature was fitted to.
     """
-    fitted = [one.release_id for one in releases if {"train_images", "calibrated_on_part"} & one.training.keys()]
+    fitted = [each.release_id for each in releases if {"train_images", "calibrated_on_part"} & each.training.keys()]
     if not fitted:
         return "all", ""
     return "test", f"{' and '.join(fitted)} may have been fitted to products of the other parts; --part all takes all"
@@ -180,8 +188,8 @@ def _leaves(release: Release) -> set[str]:
     return {category.category_id for category in release.categories}
 
 
-def _refuse_strangers(release: Release, images: Sequence[LabelledImage]) -> None:
-    """Refuse products of another shop altogether; a single label that is wrong is refused by what measures."""
+def _refuse_foreign_labels(release: Release, images: Sequence[LabelledImage]) -> None:
+    """Refuse products if no label is known to the release, as with another shop's; `measure` refuses single labels."""
     leaves = _leaves(release)
     labels = {image.category_id for image in images}
     if labels.isdisjoint(leaves | {node for leaf in leaves for node in ancestors(leaf)}):
@@ -192,12 +200,12 @@ def _refuse_strangers(release: Release, images: Sequence[LabelledImage]) -> None
         )
 
 
-def _alone(measured: Measured, one: Release, other: Release) -> dict[str, Any]:
+def _second_only(measured: Measured, first: Release, second: Release) -> dict[str, Any]:
     reason = (
-        f"no labelled product has a category that both {one.release_id} and {other.release_id} know, so "
-        f"{other.release_id} is measured alone"
+        f"no labelled product has a category that both {first.release_id} and {second.release_id} know, so "
+        f"{second.release_id} is measured alone"
     )
-    return {"reason": reason, **sides([measured], [other])}
+    return {"reason": reason, **sides([measured], [second])}
 
 
 def _level(level: Level, *, leaf: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a release says of labelled products: with the reader, networks and decision of predict and publish."""
+"""Measurement of a release on labelled products, with the reader, networks and decision rule of predict and publish."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from models.spec import Predictor, Probabilities
 MOST_NAMED = 10
 
 TOGETHER = 256
-"""Images that are looked at in one go."""
+"""Approximate number of images whose figures are computed at once, which bounds the memory."""
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What is measured.
+    """Products to measure on, and settings for reading their images.
 
     Attributes:
-        places: Where state lives.
+        places: Directories and stores of the home.
         first: First ingest date.
         last: Last ingest date, included.
-        leave_out: Categories that are not looked at, with what is below them.
-        part: `train`, `validation` or `test`; None is every product.
-        part_reason: Why it is this part, where nobody asked for it.
-        known_only: Whether products whose category the release does not know are left out; else they are refused.
-        batch_size: Images a call of the networks.
-        decode_workers: Threads that decode while the networks compute.
+        leave_out: Categories to exclude, with everything below them.
+        part: `train`, `validation` or `test`; None means all products.
+        part_reason: Reason for the part if it was selected by default; empty if the user gave it.
+        known_only: Whether to exclude products whose category the release does not know; if False, they are refused.
+        batch_size: Images per call of the networks.
+        decode_workers: Threads that decode images while the networks compute.
     """
 
     places: Places
@@ -54,8 +54,8 @@ class EvaluateConfig:
     batch_size: int = 32
     decode_workers: int = 2
 
-    def told(self) -> dict[str, Any]:
-        """Return which products are looked at, for whoever reads a figure; a date that was not given is None."""
+    def selection(self) -> dict[str, Any]:
+        """Return the selection of products as a JSON document; a date that was not given is None."""
         return {
             "part": self.part or "all",
             "part_reason": self.part_reason,
@@ -65,7 +65,11 @@ class EvaluateConfig:
         }
 
     def images(self) -> list[LabelledImage]:
-        """List what is measured on."""
+        """List the labelled images to measure on.
+
+        Raises:
+            UsageError: If there is none; measure another part, or use `--part all`.
+        """
         images = labelled_images(
             self.places, first=self.first, last=self.last, part=self.part, leave_out=self.leave_out
         )
@@ -76,18 +80,18 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a release says of labelled products, in order of product_id: enough for every figure of them.
+    """Predictions of a release for labelled products, in order of product_id; all figures are computed from them.
 
     Attributes:
-        product_ids: The products.
-        labels: Index of each product's true category.
-        first_images: Each product's first image, for showing it.
-        winners: Index of the surest category.
-        confidences: Its calibrated confidence, in [0, 1].
-        answers: What is published, suggested or left open.
-        levels: The same at each depth of the taxonomy, that of the leaves first.
-        images: How many images were answered.
-        failed: How many could not be decoded, and are left out.
+        product_ids: Identifiers of the products.
+        labels: Category index of each product's label, (products,).
+        first_images: First image of each product, for thumbnails.
+        winners: Index of the category with the highest confidence, (products,).
+        confidences: Calibrated confidence of that category, in [0, 1], (products,).
+        answers: Decision for each product: published, suggested or left open.
+        levels: Labels and predictions at each depth of the taxonomy, the leaves first.
+        images: Number of predicted images.
+        failed: Number of images that could not be decoded; they are excluded.
     """
 
     product_ids: tuple[str, ...]
@@ -102,21 +106,21 @@ class Measured:
 
     @property
     def hits(self) -> NDArray[np.bool_]:
-        """Whether the surest leaf is the true one."""
+        """Whether the leaf with the highest confidence is the label, bool (products,)."""
         return np.asarray(self.winners == self.labels)
 
 
 @dataclass(frozen=True)
-class Together:
-    """Some products, whose images are put together as publish does.
+class ProductPredictions:
+    """Predictions of some products, combined from their images as in publish.
 
     Attributes:
-        first_images: Each product's first image.
-        labels: Index of each product's true category.
-        products: Of each image the index of its product, ascending.
-        confidences: What a product's answer is decided by, (products, categories).
-        raw: The same without the temperature.
-        by_network: Each network's softmax, averaged over the product's images.
+        first_images: First image of each product.
+        labels: Category index of each product's label, (products,).
+        products: Product index of each image, ascending, (images,).
+        confidences: Calibrated confidences that decide a product's category, (products, categories).
+        raw: The same confidences without the temperature, (products, categories).
+        by_network: Softmax of each network, averaged over the product's images, (products, categories).
     """
 
     first_images: tuple[LabelledImage, ...]
@@ -130,12 +134,13 @@ class Together:
 def known_to(
     releases: Sequence[Release], images: Sequence[LabelledImage], *, or_above: bool = False
 ) -> list[LabelledImage]:
-    """Return the images of products whose category every one of some releases knows.
+    """Return the images of products whose category is known to all of the releases.
 
     Args:
-        releases: Which.
-        images: Labelled.
-        or_above: Whether also those labelled with a node above one, for `jobs.dataset.labels.check_labels` to refuse.
+        releases: Releases that must know the category.
+        images: Labelled images.
+        or_above: Whether to include images labelled with an inner node above a known leaf;
+            `jobs.dataset.labels.check_labels` then refuses them.
     """
     known = set.intersection(*({category.category_id for category in release.categories} for release in releases))
     known |= {node for leaf in known for node in ancestors(leaf)} if or_above else set()
@@ -143,7 +148,12 @@ def known_to(
 
 
 def left_out(images: Sequence[LabelledImage], asked: Sequence[LabelledImage]) -> dict[str, Any]:
-    """Count the products that are not measured on, and name their most frequent categories."""
+    """Count the excluded products and list their most frequent categories.
+
+    Args:
+        images: All labelled images.
+        asked: Images that are measured.
+    """
     kept = {image.product_id for image in asked}
     labels = {image.product_id: image.category_id for image in images if image.product_id not in kept}
     counts = Counter(labels.values())
@@ -155,32 +165,32 @@ def left_out(images: Sequence[LabelledImage], asked: Sequence[LabelledImage]) ->
 
 
 def named(release: Release) -> str:
-    """Say which release it is, and of what."""
+    """Return the name of a release with its taxonomy, for messages."""
     return f"release {release.release_id} (taxonomy {release.taxonomy_version})"
 
 
 def measure(
     predictor: Predictor, release: Release, images: Sequence[LabelledImage], config: EvaluateConfig
 ) -> Measured:
-    """Predict labelled images and put them together by product, as publish does.
+    """Predict labelled images and combine them by product, as in publish.
 
     Args:
-        predictor: Of the release.
-        release: Whose categories the labels must be, and whose policy decides.
-        images: From `jobs.dataset.labels.labelled_images`.
-        config: Batch size and decoding threads.
+        predictor: Predictor of the release.
+        release: Release whose categories the labels must be, and whose policy decides.
+        images: Labelled images from `jobs.dataset.labels.labelled_images`.
+        config: Configuration with batch size and decoding threads.
 
     Returns:
-        One entry a product.
+        The predictions, one entry per product.
 
     Raises:
-        UsageError: If a label is not a category of the release.
-        RunFailed: If no image could be decoded.
+        UsageError: If a label is not a category of the release; the message names the remedy.
+        RunFailed: If no image could be decoded; ingest the catalog again.
     """
     ids = [category.category_id for category in release.categories]
     check_labels(images, ids, taxonomy=named(release), or_known_only=True)
     row_bytes = 4 * len(ids) * (len(release.networks) + 1)
-    looks: list[tuple[Level, ...]] = []
+    levels: list[tuple[Level, ...]] = []
     firsts: list[LabelledImage] = []
     best: list[tuple[NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.floating[Any]]]] = []
     answers: list[Answer] = []
@@ -188,18 +198,25 @@ def measure(
     for part in whole_products(predictor, images, config, row_bytes=row_bytes):
         failed += part.failed
         count += len(part.images)
-        for found in _pieces(part):
-            some = put_together(release, found)
-            firsts += some.first_images
-            best.append((some.labels, some.confidences.argmax(axis=1), some.confidences.max(axis=1)))
-            looks.append(
+        for piece in _pieces(part):
+            combined = combine_images(release, piece)
+            firsts += combined.first_images
+            best.append((combined.labels, combined.confidences.argmax(axis=1), combined.confidences.max(axis=1)))
+            levels.append(
                 tuple(
-                    look(ids, depth, some.labels, some.confidences, raw=some.raw, by_network=some.by_network)
+                    look(
+                        ids,
+                        depth,
+                        combined.labels,
+                        combined.confidences,
+                        raw=combined.raw,
+                        by_network=combined.by_network,
+                    )
                     for depth in depths(ids)
                 )
             )
-            rows = by_product(found.rows[CONFIDENCES], some.products)
-            answers += [answer_of_product(ids, own, release.policy) for own in rows]
+            rows = by_product(piece.rows[CONFIDENCES], combined.products)
+            answers += [answer_of_product(ids, product_rows, release.policy) for product_rows in rows]
     refuse_none(count, images)
     labels, winners, confidences = (np.concatenate(column) for column in zip(*best, strict=True))
     return Measured(
@@ -209,14 +226,17 @@ def measure(
         winners=winners,
         confidences=confidences,
         answers=tuple(answers),
-        levels=tuple(joined(parts) for parts in zip(*looks, strict=True)),
+        levels=tuple(joined(parts) for parts in zip(*levels, strict=True)),
         images=count,
         failed=failed,
     )
 
 
 def _pieces(part: Answered) -> Iterator[Answered]:
-    """Cut products apart into pieces of some `TOGETHER` images, whose arithmetic takes several times their rows."""
+    """Split a part between products into pieces of about `TOGETHER` images.
+
+    Computing figures takes several times the memory of the predictions, so it is done piece by piece.
+    """
     starts = np.flatnonzero(np.diff(part.products, prepend=-1))
     begin = 0
     for start in [*starts[1:].tolist(), len(part.images)]:
@@ -225,26 +245,26 @@ def _pieces(part: Answered) -> Iterator[Answered]:
             begin = start
 
 
-def put_together(release: Release, found: Answered) -> Together:
-    """Give each product its distributions.
+def combine_images(release: Release, answered: Answered) -> ProductPredictions:
+    """Combine the predictions of images to predictions of products.
 
     Args:
-        release: That answered.
-        found: The images of whole products, those of one product beside each other.
+        release: Release that predicted the images.
+        answered: All images of some products with their predictions; the images of a product are adjacent.
     """
     ids = [category.category_id for category in release.categories]
-    index = found.products
+    index = answered.products
     firsts = np.flatnonzero(np.diff(index, prepend=-1))
-    networks = {name: rows for name, rows in found.rows.items() if name != CONFIDENCES}
+    networks = {name: rows for name, rows in answered.rows.items() if name != CONFIDENCES}
     weights = {network.architecture: network.ensemble_weight for network in release.networks}
-    return Together(
-        first_images=tuple(found.images[place] for place in firsts),
-        labels=found.labels(ids)[firsts],
+    return ProductPredictions(
+        first_images=tuple(answered.images[position] for position in firsts),
+        labels=answered.labels(ids)[firsts],
         products=index,
-        confidences=distributions(ids, found.rows[CONFIDENCES], index),
+        confidences=distributions(ids, answered.rows[CONFIDENCES], index),
         raw=distributions(ids, combine(networks, weights=weights, temperature=1.0), index),
         by_network={
-            name: np.asarray([own.mean(axis=0) for own in by_product(rows, index)], np.float32)
+            name: np.asarray([product_rows.mean(axis=0) for product_rows in by_product(rows, index)], np.float32)
             for name, rows in networks.items()
         },
     )

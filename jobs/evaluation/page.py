@@ -1,4 +1,4 @@
-"""The evaluation as files: a JSON document, and one page that needs nothing beside itself."""
+"""Output files of an evaluation: a JSON document, and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ from models.whole_files import write_whole
 
 MISTAKES = 24
 MOST_IN_A_MATRIX = 60
-"""Categories; of more the page names the pairs that are confused most often, and evaluation.json holds all of them."""
+"""Most categories in a confusion matrix. With more, the page lists the most frequent confusions; evaluation.json has
+all of them."""
 CONFUSIONS = 100
 THUMBNAIL_PX = 160
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A product that was answered wrongly, to look at.
+    """A wrongly predicted product, for the page.
 
     Attributes:
-        product_id: The product.
-        answered: What the release said.
-        confidence: How sure it was, in [0, 1].
-        labelled: What the catalog says.
-        picture: Its first image, small, as a data: URI; empty if it can no longer be read.
+        product_id: Identifier of the product.
+        answered: Predicted category.
+        confidence: Calibrated confidence of the prediction, in [0, 1].
+        labelled: Label of the product in the catalog.
+        picture: Thumbnail of the first image as a data: URI; empty if the image can no longer be read.
     """
 
     product_id: str
@@ -53,20 +54,20 @@ class Mistake:
 def write(
     directory: Path, document: Mapping[str, Any], measured: Measured, release: Release, places: Places
 ) -> tuple[Path, Path]:
-    """Write evaluation.json and evaluation.html, each whole.
+    """Write evaluation.json and evaluation.html, each atomically.
 
     Args:
-        directory: Made if it is not there; older files of these names are replaced.
-        document: Of `jobs.evaluation.evaluate.run`.
-        measured: For the mistakes.
-        release: Whose categories they are.
-        places: Where state lives.
+        directory: Output directory; created if it does not exist. Existing files of these names are replaced.
+        document: JSON document from `jobs.evaluation.evaluate.run`.
+        measured: Predictions of the release, from which the mistakes are selected.
+        release: Release that was measured.
+        places: Directories and stores of the home.
 
     Returns:
-        The paths of JSON and page.
+        Paths of evaluation.json and evaluation.html.
 
     Raises:
-        RunFailed: If they cannot be written.
+        RunFailed: If a file cannot be written; free some space, or choose another `--output`.
     """
     page = render(document, worst_mistakes(measured, release, places))
     try:
@@ -81,7 +82,7 @@ def write(
 
 
 def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
-    """Return the page; whatever a catalog calls its products and categories is escaped."""
+    """Return the HTML page; names of products and categories are escaped."""
     levels = document["levels"]
     facts = {
         "document": document,
@@ -94,29 +95,33 @@ def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
 
 
 def _rows_in_lines(text: str) -> str:
-    """Put pairs of categories with their count on one line each: a thousand categories have tens of thousands."""
+    """Format each confusion (label, prediction, count) on one line; a thousand categories have tens of thousands."""
     word = r'("(?:[^"\\]|\\.)*")'
     return re.sub(rf"\[\s+{word},\s+{word},\s+(\d+)\s+\]", r"[\1, \2, \3]", text) + "\n"
 
 
 def _matrix(level: Mapping[str, Any]) -> list[list[int]] | None:
-    """Return the counts in the order of the level's categories, down what it is; None if it would be too large."""
-    place = {row["category_id"]: index for index, row in enumerate(level["categories"])}
-    if len(place) > MOST_IN_A_MATRIX:
+    """Return the confusion matrix of a level, labels in rows and predictions in columns; None if it would be too large.
+
+    Rows and columns have the order of the level's categories.
+    """
+    position = {row["category_id"]: index for index, row in enumerate(level["categories"])}
+    if len(position) > MOST_IN_A_MATRIX:
         return None
-    counts = np.zeros((len(place), len(place)), np.int64)
-    for true, said, count in level["confusion"]:
-        counts[place[true], place[said]] = count
+    counts = np.zeros((len(position), len(position)), np.int64)
+    for label, predicted, count in level["confusion"]:
+        counts[position[label], position[predicted]] = count
     return [[int(count) for count in row] for row in counts]
 
 
 def _confused(level: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """Return what was taken for what how often, the most frequent first."""
-    return [(true, said, count) for true, said, count in level["confusion"] if true != said][:CONFUSIONS]
+    """Return the confusions as (label, prediction, count), the most frequent first, at most `CONFUSIONS`."""
+    pairs = [(label, predicted, count) for label, predicted, count in level["confusion"] if label != predicted]
+    return pairs[:CONFUSIONS]
 
 
 def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:
-    """Draw how sure the answers of one level are; the charts escape their own texts."""
+    """Draw the reliability and risk-coverage charts of one level; the charts escape their texts."""
     bins = {
         "before": [point[:2] for point in level["calibration"]["reliability_before"]],
         "after": [point[:2] for point in level["calibration"]["reliability"]],
@@ -134,7 +139,7 @@ def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:
 
 
 def worst_mistakes(measured: Measured, release: Release, places: Places, *, count: int = MISTAKES) -> list[Mistake]:
-    """Return the wrong answers that were the surest."""
+    """Return the wrong predictions with the highest confidence, at most `count`."""
     ids = [category.category_id for category in release.categories]
     order = [i for i in np.argsort(-measured.confidences, kind="stable") if not measured.hits[i]][:count]
     return [
@@ -150,7 +155,7 @@ def worst_mistakes(measured: Measured, release: Release, places: Places, *, coun
 
 
 def _thumbnail(image: LabelledImage, places: Places) -> str:
-    """Read an image from its shard and shrink it; its pixels are shown as ingest stored them."""
+    """Read an image from its shard, as ingest stored it, and return a thumbnail as a data: URI."""
     columns = ["image_no", "jpeg"]
     wanted = [("product_id", "=", image.product_id), ("image_sha256", "=", image.image_sha256)]
     with sound(image.shard):

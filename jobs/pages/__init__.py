@@ -1,6 +1,6 @@
-"""HTML pages and the charts in them, made to be opened from disk without a network or a script.
+"""HTML pages and charts that can be opened from disk; they need no network access and no script.
 
-Reads its templates; the caller writes the page.
+Reads its templates; the caller writes the page to a file.
 
 Others import: charts, html.
 """

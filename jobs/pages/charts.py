@@ -1,6 +1,6 @@
-"""Small charts without a plotting library: SVG for a page that opens from disk, PNG for learning curves.
+"""Small charts without a plotting library: SVG for HTML pages, PNG for learning curves.
 
-The SVG takes its colours from the page (`templates/page.html`), so that it is as readable in the dark and on paper.
+The SVG uses the colours of the page (`templates/page.html`), so that it is readable in dark mode and in print too.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _SIDE, _MARGIN = 320, 50
 def svg_chart(
     lines: Mapping[str, Points], *, across: str, up: str, diagonal: bool = False, top: float = 1.0, dots: bool = False
 ) -> str:
-    """Draw lines over [0, 1] as an SVG element.
+    """Draw a line chart over [0, 1] as an SVG element.
 
     Args:
-        lines: By name, at most four, points with x in [0, 1] and y in [0, top].
-        across: What x is.
-        up: What y is.
-        diagonal: Whether to draw y = x, where confidence and accuracy agree.
-        top: The largest y that is shown.
-        dots: Whether to mark the points.
+        lines: Maps the name of each line, at most four, to its points, with x in [0, 1] and y in [0, top].
+        across: Label of the x axis.
+        up: Label of the y axis.
+        diagonal: Whether to draw the line y = x, on which confidence and accuracy are equal.
+        top: Largest y of the chart.
+        dots: Whether to draw a dot at each point.
 
     Returns:
-        `<svg ...>`, its texts escaped.
+        `<svg ...>`, with its texts escaped.
     """
     span = _SIDE - 2 * _MARGIN
 
@@ -69,16 +69,17 @@ def svg_chart(
 
 
 def svg_histogram(stacks: Mapping[str, Sequence[int]], *, colours: Sequence[str], across: str, up: str) -> str:
-    """Draw equally wide bins of [0, 1] as stacked bars, an SVG element.
+    """Draw a stacked histogram over equally wide bins of [0, 1] as an SVG element.
 
     Args:
-        stacks: By name, a count a bin; all as long; the first is drawn at the bottom.
-        colours: Of each, the name of the page's colour, as in `review`.
-        across: What the bins are of.
-        up: What is counted.
+        stacks: Maps the name of each stack to its counts, one per bin and all of the same length; the first stack is
+            drawn at the bottom.
+        colours: Name of the page's colour for each stack, such as `review`.
+        across: Label of the x axis, the binned value.
+        up: Label of the y axis, the counted things.
 
     Returns:
-        `<svg ...>`, its texts escaped.
+        `<svg ...>`, with its texts escaped.
     """
     width, height, left, bottom, above = 520, 230, 46, 38, 14
     bins = len(next(iter(stacks.values())))
@@ -113,24 +114,24 @@ def svg_histogram(stacks: Mapping[str, Sequence[int]], *, colours: Sequence[str]
 
 
 def _round_up(value: float) -> int:
-    """Return the next even number of one leading digit, as 60 or 2000: a scale whose half reads well too."""
+    """Round up to a number like 60 or 2000, an even digit and zeros: as the top of a scale, its half is round too."""
     step: int = 10 ** (len(str(int(value))) - 1)
     return next(digit * step for digit in (2, 4, 6, 8, 10, 20) if digit * step >= value)
 
 
 def loss_curves(path: Path, history: Sequence[Mapping[str, float]], *, title: str) -> None:
-    """Draw how the loss went, epoch by epoch, of training and held-out images; see `learning_curves`."""
-    curves = {"training": [one["loss"] for one in history], "held out": [one["val_loss"] for one in history]}
+    """Draw the loss of training and held-out images by epoch; see `learning_curves`."""
+    curves = {"training": [epoch["loss"] for epoch in history], "held out": [epoch["val_loss"] for epoch in history]}
     learning_curves(path, curves, title=title)
 
 
 def learning_curves(path: Path, curves: Mapping[str, Sequence[float]], *, title: str) -> None:
-    """Draw values by epoch as a PNG file, put in place whole.
+    """Draw values by epoch as a PNG file, written atomically.
 
     Args:
-        path: Of the file; one that is there is replaced.
-        curves: By name, one value an epoch; all of the same kind.
-        title: Written above.
+        path: Path of the PNG file; an existing file is replaced.
+        curves: Maps the name of each curve to its values, one per epoch; all curves have the same unit.
+        title: Title above the chart.
     """
     width, height, margin = 640, 360, 50
     image = Image.new("RGB", (width, height), "white")

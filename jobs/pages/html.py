@@ -1,6 +1,6 @@
-"""Pages that open from disk: one style, every catalog string escaped and cut, nothing fetched and no script.
+"""Rendering of HTML pages that can be opened from disk: catalog strings are escaped and clipped, no request or script.
 
-The Content-Security-Policy in `templates/page.html` forbids both a second time, should an escape ever be forgotten.
+The Content-Security-Policy in `templates/page.html` also forbids requests and scripts, in case a string is not escaped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 LONGEST_TEXT = 160
-"""Characters of a catalog string that a page shows."""
+"""Most characters of a catalog string that a page shows."""
 
 UNKNOWN = "–"  # noqa: RUF001 - a dash where there is no number
 
@@ -23,11 +23,11 @@ _WEBP_QUALITY = 80
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """Return a page.
+    """Return an HTML page.
 
     Args:
         template: Name of a file in `templates/`.
-        values: What it shows; strings are escaped.
+        values: Variables of the template; strings are escaped.
     """
     environment = Environment(
         autoescape=True, loader=FunctionLoader(_source), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -48,14 +48,14 @@ def _source(name: str) -> str:
 
 
 def thumbnail(jpeg: bytes, *, longest_px: int) -> str:
-    """Encode a stored image anew, small, for a page.
+    """Return a thumbnail of a stored image for a page.
 
     Args:
-        jpeg: Of the dataset.
-        longest_px: Of its longer side; a smaller image stays as large as it is.
+        jpeg: JPEG bytes from the dataset.
+        longest_px: Longer side of the thumbnail, in pixels; a smaller image is not enlarged.
 
     Returns:
-        A data: URI of a WebP; empty if the image does not decode.
+        WebP image as a data: URI; empty if the JPEG does not decode.
     """
     pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
     if pixels is None:
@@ -68,13 +68,13 @@ def thumbnail(jpeg: bytes, *, longest_px: int) -> str:
 
 
 def clip(text: object, longest: int = LONGEST_TEXT) -> str:
-    """Cut a text that is too long for a page, and say so by an ellipsis."""
+    """Clip a text to at most `longest` characters, with an ellipsis at the end of a clipped text."""
     whole = "" if text is None else str(text)
     return whole if len(whole) <= longest else f"{whole[: longest - 1]}…"
 
 
 def percent(share: float | None) -> str:
-    """Write a share in [0, 1] as people read it: 4.2%, 96%, and never 100% of what is not all."""
+    """Format a share in [0, 1] as a percentage: 4.2%, 96%; a share below 1 is never rounded to 100%."""
     if share is None:
         return UNKNOWN
     whole = share * 100
@@ -86,12 +86,12 @@ def percent(share: float | None) -> str:
 
 
 def signed_points(difference: float) -> str:
-    """Write a difference of shares in percentage points."""
+    """Format a difference of two shares in percentage points, with its sign."""
     return f"{'+' if difference >= 0 else '−'}{abs(difference) * 100:.1f} points"  # noqa: RUF001 - a minus sign
 
 
 def duration(seconds: float | None) -> str:
-    """Write seconds as people say them: 4.2 s, 1 min 27 s, 3 h 05 min."""
+    """Format seconds as a duration: 4.2 s, 1 min 27 s, 3 h 05 min."""
     if seconds is None:
         return UNKNOWN
     if seconds < 10:

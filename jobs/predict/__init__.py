@@ -1,6 +1,6 @@
-"""Predict: both networks over the dataset's shards, a prediction file for each shard, put in place whole.
+"""Predict: runs a release's networks over the dataset's shards and writes one prediction file per shard, atomically.
 
-Reads images/ and a release; writes predictions/ and selections/ of the home, and tuning.json.
+Reads images/ and a release. Writes predictions/, selections/ and tuning.json of the home.
 
 Others import: config, job, selection.
 """

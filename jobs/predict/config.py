@@ -1,4 +1,4 @@
-"""What one predict does, and what its networks compute on."""
+"""Configuration of a predict job: which shards and release it takes, and the device and precision it computes with."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 from jobs.storage.places import Places
 
 DEFAULT_BATCH = 32
-"""Images a call of the networks on a processor."""
+"""Images per call of the networks on a CPU."""
 
 
 @dataclass(frozen=True)
 class Computing:
-    """What the networks compute on, and how.
+    """Device, precision and batch size settings of the networks.
 
     Attributes:
-        gpu: Whether each task must have a GPU; otherwise it takes what it finds.
-        precision: `auto` is mixed_float16 on an accelerator where that answers as float32 does, and float32 elsewhere.
-        tune: Whether the batch size is found by trying, on an accelerator.
-        tuned: What was found earlier: batch size and precision, by device.
+        gpu: Whether each task requires a GPU; if False, a task uses the device that it finds.
+        precision: `mixed_float16`, `float32` or `auto`. `auto` selects mixed_float16 on an accelerator where its
+            predictions agree with those of float32, and float32 elsewhere.
+        tune: Whether to search for the best batch size on an accelerator.
+        tuned: Results of earlier searches: maps the device name to (batch size, precision).
     """
 
     gpu: bool = False
@@ -32,17 +33,18 @@ class Computing:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """What one predict does.
+    """Configuration of one predict job.
 
     Attributes:
-        run_id: Names the run; its finished shards are not computed again.
-        dates: The ingest dates whose shards it covers.
-        places: Where state lives.
-        release_dir: The release to run.
-        batch_size: Images a call of the networks.
-        decode_workers: Threads that decode while the networks compute.
-        selects: Whether it takes only the images that `jobs.predict.selection` has written down for the run.
-        computing: What it computes on, and how.
+        run_id: Identifier of the run; a repeated run with the same identifier skips its finished shards.
+        dates: Ingest dates whose shards are predicted.
+        places: Directories and stores of the home.
+        release_dir: Directory of the release to run.
+        batch_size: Images per call of the networks.
+        decode_workers: Threads that decode images while the networks compute.
+        selects: Whether to predict only the images in the selection files that `jobs.predict.selection` wrote for the
+            run.
+        computing: Device, precision and batch size settings.
     """
 
     run_id: str

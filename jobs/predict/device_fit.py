@@ -1,4 +1,7 @@
-"""What a device takes of a release: the precision that its networks compute in, and how many images a call."""
+"""Choice of precision and batch size for a release's networks on this device.
+
+Half precision is used only where its predictions agree with float32 on the first images of a shard.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,19 @@ log = logging.getLogger(__name__)
 
 _SAMPLE_IMAGES = 2048
 ENOUGH_IMAGES = 1000
-"""On which half precision was tried before that is remembered: fewer tell one in a thousand from none by luck."""
+"""Fewest images in the half precision comparison whose result is remembered for later runs.
+
+With fewer, a comparison could miss by chance a difference that affects one image in a thousand."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A release's networks as a device takes them.
+class DeviceFit:
+    """A release's networks with the precision and batch size chosen for a device.
 
     Attributes:
-        predictor: The networks.
+        predictor: The networks, built in that precision.
         tuning: Batch size and precision.
-        tried: Whether both were found by trying, on so many images that the next run need not try again.
+        tried: Whether both were measured now, on enough images that the next run need not measure again.
     """
 
     predictor: Predictor
@@ -41,41 +46,46 @@ class Fitted:
     tried: bool
 
 
-def fit(config: PredictConfig, shard: Path | None, release: Release, directory: Path, found: Device) -> Fitted:
-    """Build a release's networks as a device takes them.
+def fit_to_device(
+    config: PredictConfig, shard: Path | None, release: Release, directory: Path, device: Device
+) -> DeviceFit:
+    """Build a release's networks in the best precision and find the batch size for a device.
 
     Args:
-        config: What is asked for, and what is known from earlier runs.
-        shard: Its images are what half precision is tried on; None tries nothing and takes what is known to be good.
-        release: The release.
-        directory: Where it is.
-        found: The device.
+        config: Requested precision and batch size, and results of earlier runs.
+        shard: Dataset file on this machine whose first images are used to compare half precision with float32; None
+            skips the comparison and uses the precision found earlier, or float32.
+        release: Release to build.
+        directory: Directory of the release.
+        device: Device that computes.
     """
     from models.serving.predictor import EnsemblePredictor
     from models.serving.tuning import Tuning, find_batch_size
 
-    computing, seen = config.computing, 0
-    known = computing.tuned.get(found.name) if found.accelerator and computing.precision == "auto" else None
-    if known:
-        precision: Precision = "mixed_float16" if known[1] == "mixed_float16" else "float32"
+    computing, compared_images = config.computing, 0
+    remembered = computing.tuned.get(device.name) if device.accelerator and computing.precision == "auto" else None
+    if remembered:
+        precision: Precision = "mixed_float16" if remembered[1] == "mixed_float16" else "float32"
         predictor: Predictor = EnsemblePredictor(release, directory, precision=precision)
     else:
-        predictor, precision, seen = _in_best_precision(found.accelerator, config, shard, release, directory)
-    if known and computing.tune:
-        return Fitted(predictor, Tuning(known[0], precision), tried=False)
-    if not (found.accelerator and computing.tune):
-        return Fitted(predictor, Tuning(config.batch_size, precision), tried=False)
-    enough = computing.precision == "auto" and seen >= ENOUGH_IMAGES
-    return Fitted(predictor, Tuning(find_batch_size(predictor), precision), tried=enough)
+        predictor, precision, compared_images = _in_best_precision(
+            device.accelerator, config, shard, release, directory
+        )
+    if remembered and computing.tune:
+        return DeviceFit(predictor, Tuning(remembered[0], precision), tried=False)
+    if not (device.accelerator and computing.tune):
+        return DeviceFit(predictor, Tuning(config.batch_size, precision), tried=False)
+    enough = computing.precision == "auto" and compared_images >= ENOUGH_IMAGES
+    return DeviceFit(predictor, Tuning(find_batch_size(predictor), precision), tried=enough)
 
 
 def _in_best_precision(
     accelerator: bool, config: PredictConfig, shard: Path | None, release: Release, directory: Path
 ) -> tuple[Predictor, Precision, int]:
-    """Build the networks in half precision where that is asked for or pays, and where it answers the same.
+    """Build the networks in half precision if it is requested or faster, and if its predictions agree with float32.
 
     Returns:
-        The networks, their precision, and on how many images half precision was tried.
+        The networks, their precision, and the number of images on which half precision was compared.
     """
     from models.serving.predictor import EnsemblePredictor
     from models.serving.tuning import FEWEST_IMAGES, agrees
@@ -95,14 +105,14 @@ def _in_best_precision(
 
 
 def _sample(config: PredictConfig, shard: Path, side_px: int) -> Images:
-    """Decode the first images of a shard."""
+    """Decode the first images of a shard, at most `_SAMPLE_IMAGES`; skip those that do not decode."""
     from jobs.dataset.reading import read_shard
 
-    found: list[Images] = []
+    images: list[Images] = []
     reader = read_shard(shard, side_px=side_px, batch_size=config.batch_size, workers=config.decode_workers)
     with closing(reader):
         for batch in reader:
-            found.append(batch.images[batch.errors == ""])
-            if sum(map(len, found)) >= _SAMPLE_IMAGES:
+            images.append(batch.images[batch.errors == ""])
+            if sum(map(len, images)) >= _SAMPLE_IMAGES:
                 break
-    return np.concatenate(found or [np.zeros((0, side_px, side_px, 3), np.uint8)])[:_SAMPLE_IMAGES]
+    return np.concatenate(images or [np.zeros((0, side_px, side_px, 3), np.uint8)])[:_SAMPLE_IMAGES]

@@ -1,7 +1,7 @@
-"""The timed loop between reader and writer: batches go through the networks, whatever happens to them on the way.
+"""The timed inference loop between reader and writer, which recovers from failed batches; independent of Spark.
 
-Out of memory, a batch is halved. One that fails otherwise is bisected down to the guilty images, and the rest goes
-through. Several calls are in flight at once, so that copying and computing overlap. Nothing here knows Spark.
+A batch that does not fit in memory is halved. A batch that fails otherwise is bisected until the images that cause the
+failure are found; all other images are predicted. Several calls run at once, so that copying and computing overlap.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _DETAIL_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Answer:
-    """What the networks say of a batch.
+    """Predictions and errors of the networks for a batch.
 
     Attributes:
-        predictions: A row for each image; zeros where `errors` has a text. None if no image was answered.
-        errors: Why the networks could not take an image, or an empty string.
+        predictions: One row per image; zeros where `errors` has a text. None if no image could be predicted.
+        errors: One text per image: why the networks could not predict it, or an empty string.
     """
 
     predictions: Predictions | None
@@ -44,10 +44,10 @@ class Answer:
 
 
 class BusyClock:
-    """Counts the seconds in which at least one call is running, and those in which none is."""
+    """Measures the seconds in which at least one call is running, and the seconds in which no call is running."""
 
     def __init__(self) -> None:
-        """Start in the state of waiting."""
+        """Start the clock with no call running."""
         self.busy_seconds = self.idle_seconds = 0.0
         self._running = 0
         self._mark = time.perf_counter()
@@ -71,17 +71,17 @@ class BusyClock:
 
 
 class Inference:
-    """A predictor that no batch can break: it learns what fits, and finds the images that do harm."""
+    """Wraps a predictor to survive failed batches: it finds the batch size that fits and the images that fail."""
 
     def __init__(self, predictor: Predictor) -> None:
         """Wrap a predictor.
 
         Args:
-            predictor: Its `predict` may be called from several threads.
+            predictor: Predictor whose `predict` may be called from several threads.
         """
         self._predictor = predictor
         self.limit: int | None = None
-        """Images that fit the device's memory at once, once a batch did not fit."""
+        """Most images per call that fit in the device's memory; None until a batch did not fit."""
 
     @property
     def decode_px(self) -> int:
@@ -95,12 +95,13 @@ class Inference:
             images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255.
 
         Returns:
-            The answers, and an error for each image that the networks could not take.
+            The predictions, and an error for each image that the networks could not predict.
 
         Raises:
-            DeviceLost: If this process cannot use its device any more.
-            RunFailed: If not even one image fits the memory, or the networks give no finite answer to anything.
-            Exception: As the predictor raised it, if it fails on a plain black image too: then no image is to blame.
+            DeviceLost: If this process cannot use its device any more; the task must go on in a new process.
+            RunFailed: If not even one image fits in the memory: use a smaller release, or free memory. Or if the
+                predictions are not finite even for a black image: verify the release, or compute in float32.
+            Exception: The predictor's own exception, if it fails on a black image too: then no image is the cause.
         """
         return _joined(self._in_pieces(images, self.limit or len(images)))
 
@@ -110,7 +111,7 @@ class Inference:
     def _parts(self, images: Images) -> list[Answer]:
         try:
             predictions = self._predictor.predict(images)
-        except Exception as error:  # whatever a backend or an image brings up; decided below, and our bugs raise again
+        except Exception as error:  # a backend may raise anything; `_after` decides, and raises our own bugs again
             return self._after(error, images)
         finite = np.isfinite(predictions.confidences).all(axis=1)
         if finite.all():
@@ -122,7 +123,7 @@ class Inference:
         return [Answer(Predictions(np.where(finite[:, None], predictions.confidences, 0.0), cleaned), errors)]
 
     def _after(self, error: Exception, images: Images) -> list[Answer]:
-        """Go on after a call that failed, in halves."""
+        """Recover from a failed call: predict the images again in two halves, or give the error to a single image."""
         fault = fault_of(error)
         if fault == "device":
             raise DeviceLost(str(error)) from error
@@ -138,7 +139,7 @@ class Inference:
             log.warning("a batch of %s images does not fit the memory; going on with %s", len(images), self.limit)
             return self._in_pieces(images, self.limit)
         if len(images) == 1:
-            self._predictor.predict(np.zeros_like(images))  # raises where the network is to blame, not the image
+            self._predictor.predict(np.zeros_like(images))  # raises if the network, not the image, is the cause
             return [Answer(None, (_short(error),))]
         return self._in_pieces(images, (len(images) + 1) // 2)
 
@@ -146,13 +147,13 @@ class Inference:
 def answers(
     batches: Iterable[ImageBatch], inference: Inference, *, in_flight: int, clock: BusyClock
 ) -> Iterator[tuple[ImageBatch, Answer]]:
-    """Predict batches in threads of their own, while the caller reads ahead and works off what is done.
+    """Predict batches in worker threads, while the caller reads ahead and processes finished batches.
 
     Args:
-        batches: From the reader.
-        inference: Answers them.
-        in_flight: Calls at once: two where copying to a device and computing on it can overlap, one on a processor.
-        clock: Counts when the networks computed and when they waited.
+        batches: Decoded batches from the reader.
+        inference: Predicts the batches.
+        in_flight: Concurrent calls: two where copying to a device and computing on it can overlap, one on a CPU.
+        clock: Measures when the networks computed and when they waited.
 
     Yields:
         Each batch with its answer, in the order of the batches.
@@ -179,7 +180,7 @@ def answers(
 
 
 def _joined(parts: list[Answer]) -> Answer:
-    """Put the parts of a batch together again; zeros stand for what has no answer."""
+    """Concatenate the parts of a batch; images without a prediction get zeros."""
     if len(parts) == 1:
         return parts[0]
     errors = tuple(error for part in parts for error in part.errors)
@@ -188,8 +189,8 @@ def _joined(parts: list[Answer]) -> Answer:
         return Answer(None, errors)
     blank = np.zeros((1, answered[0].confidences.shape[1]), np.float32)
     whole = [part.predictions or Predictions(blank, dict.fromkeys(answered[0].by_network, blank)) for part in parts]
-    by_network = {name: np.concatenate([one.by_network[name] for one in whole]) for name in answered[0].by_network}
-    return Answer(Predictions(np.concatenate([one.confidences for one in whole]), by_network), errors)
+    by_network = {name: np.concatenate([part.by_network[name] for part in whole]) for name in answered[0].by_network}
+    return Answer(Predictions(np.concatenate([part.confidences for part in whole]), by_network), errors)
 
 
 def _short(error: Exception) -> str:

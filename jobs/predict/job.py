@@ -1,9 +1,9 @@
-"""Ask a release what the images of some shards are, one prediction file a shard.
+"""Predict the images of some shards with a release, and write one prediction file per shard.
 
     shelfwise predict --run-date 2026-11-01
 
-Reads images/ingest_date=D/; writes predictions/run_id=R/, each file whole. A shard whose file is there, made by the
-same release, is not computed again. Neither Keras nor TensorFlow is imported before a task has its process to itself.
+Reads images/ingest_date=D/. Writes predictions/run_id=R/, each file atomically. A shard that has a prediction file of
+the same release is skipped. Keras and TensorFlow are imported only inside a task, after its GPU is set.
 """
 
 from __future__ import annotations
@@ -22,12 +22,20 @@ from jobs.dataset.local_copies import on_disk_in_turn, tasks_for
 from jobs.dataset.schema import PREDICTIONS
 from jobs.dataset.shards import ingest_date_of, whole_file
 from jobs.errors import RunFailed
-from jobs.predict import tuning_file as tuned
+from jobs.predict import tuning_file
 from jobs.predict.config import PredictConfig
 from jobs.predict.inference import BusyClock, Inference, answers
-from jobs.predict.networks import Workplace, clean_worker, distribute, prepared, station, task_attempt, vacate
+from jobs.predict.networks import (
+    ComputeReport,
+    clean_worker,
+    distribute,
+    loaded_networks,
+    prepare_process,
+    task_attempt,
+    unload_networks,
+)
 from jobs.predict.quarantine import Quarantine
-from jobs.predict.quarantine_helper import Orders
+from jobs.predict.quarantine_helper import HelperSetup
 from jobs.predict.reports import PredictSummary, ShardReport, read_report, with_report
 from jobs.predict.rows import rows_of
 from jobs.predict.selection import Selected, of_run, of_shard
@@ -44,12 +52,12 @@ log = logging.getLogger(__name__)
 
 
 def prediction_file(config: PredictConfig, shard: Place) -> Place:
-    """Return where the predictions of a shard go: its date and name tell it from the run's other shards."""
+    """Return the path of a shard's prediction file; date and name of the shard make it unique in the run."""
     return config.places.predictions(config.run_id) / f"{ingest_date_of(shard)}--{shard.name}"
 
 
 def finished(config: PredictConfig, chosen: Selected, release_id: str) -> bool:
-    """Say whether the predictions by this release of what the run takes of a shard are in place."""
+    """Return whether the prediction file of a shard exists, from this release and for the same selected images."""
     report = read_report(prediction_file(config, chosen.shard))
     return report is not None and (report.release_id, report.selection) == (release_id, chosen.digest)
 
@@ -61,24 +69,24 @@ def run(
 
     Args:
         open_session: Opens a Spark session whose tasks own all cores of their executor, as a context manager; it is
-            not called when there is nothing to do.
-        config: What to predict and where to write.
-        release: As `load_release` verified it in `config.release_dir`; each task's process verifies it again.
+            not called if all shards are finished.
+        config: Shards to predict, and the home to write to.
+        release: Release that `load_release` verified in `config.release_dir`; each task's process verifies it again.
 
     Returns:
-        What was done.
+        Counts, times and the reports of the shards predicted now.
     """
     every = of_run(config)
     todo = [chosen.shard for chosen in every if not finished(config, chosen, release.release_id)]
     started = time.perf_counter()
     reports: tuple[ShardReport, ...] = ()
     if todo:
-        found = tuned.known(config.places, release.release_id)
-        config = replace(config, computing=replace(config.computing, tuned=found))
+        remembered = tuning_file.known(config.places, release.release_id)
+        config = replace(config, computing=replace(config.computing, tuned=remembered))
         with open_session() as spark:
             started = time.perf_counter()
             reports = tuple(_in_spark(spark, config, release, todo))
-        tuned.remember(config.places, release.release_id, reports)
+        tuning_file.remember(config.places, release.release_id, reports)
     return PredictSummary(
         shards=len(every),
         shards_skipped=len(every) - len(todo),
@@ -89,14 +97,16 @@ def run(
 
 
 def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo: Sequence[Place]) -> list[ShardReport]:
-    """Run one task a shard, or a few shards of a store, of which the next is copied while one is predicted."""
+    """Run one task per local shard; a task of a store's shards has several, and copies the next one ahead."""
     distributed = distribute(spark, config.release_dir, release)
 
-    # A speculative attempt is no sign that one before it has ended.
-    careful = 2 if spark.conf.get("spark.speculation", "false") == "true" else 1
+    # With speculation, a second attempt does not mean that the first one crashed.
+    quarantine_attempt = 2 if spark.conf.get("spark.speculation", "false") == "true" else 1
 
     def task(names: Iterable[str]) -> Iterator[ShardReport]:
-        return predict_in_turn([place(name) for name in names], config, release, distributed, careful=careful)
+        return predict_in_turn(
+            [place(name) for name in names], config, release, distributed, quarantine_attempt=quarantine_attempt
+        )
 
     names = [uri(shard) for shard in todo]
     spark.sparkContext.setJobDescription(f"predict {len(names)} shards of run {config.run_id}")
@@ -104,47 +114,56 @@ def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo
 
 
 def predict_in_turn(
-    mine: Sequence[Place], config: PredictConfig, release: Release, distributed: Release | None, *, careful: int
+    task_shards: Sequence[Place],
+    config: PredictConfig,
+    release: Release,
+    distributed: Release | None,
+    *,
+    quarantine_attempt: int,
 ) -> Iterator[ShardReport]:
     """Predict the shards of one task, one after the other.
 
     Args:
-        mine: The shards.
-        config: Where they and the release are, and what to compute on.
-        release: What answers.
-        distributed: What Spark's distribution has sent; None reads `config.release_dir`.
-        careful: The first attempt that takes it that the one before has ended over an image. It has its first shard
-            that is not finished looked at by helper processes, since it is that which may be to blame; the attempts
-            after it all of them, so that deadly images in several shards do not use up the attempts.
+        task_shards: Shards of this task.
+        config: Configuration of the job.
+        release: Release that predicts.
+        distributed: Release that Spark sent to the executors; None reads `config.release_dir`.
+        quarantine_attempt: Number of the first attempt that assumes that an image crashed the attempt before. It
+            predicts its first unfinished shard in quarantine, as that shard may contain the image. Later attempts
+            predict all unfinished shards in quarantine, so that deadly images in several shards do not use up the
+            attempts.
 
     Yields:
-        What each shard cost.
+        The report of each shard.
     """
     attempt, suspected = task_attempt(), False
     with ExitStack() as helpers:
         quarantine: Quarantine | None = None
-        for shard, path, copying_seconds in on_disk_in_turn(mine):
+        for shard, path, copying_seconds in on_disk_in_turn(task_shards):
             with clean_worker():
-                # A worker may end when a shard is in place and before Spark has heard of it.
-                earlier = _earlier(config, shard, release.release_id) if attempt or len(mine) > 1 else None
+                # A worker may crash after it wrote a prediction file and before Spark received the report.
+                earlier = _earlier(config, shard, release.release_id) if attempt or len(task_shards) > 1 else None
                 if earlier is not None:
                     yield earlier
-                elif attempt < careful or (attempt == careful and suspected):
+                elif attempt < quarantine_attempt or (attempt == quarantine_attempt and suspected):
                     helpers.close()
-                    here = station(config, path, distributed)
-                    fitted, on = here.fitted(config), replace(here.workplace(), copying_seconds=copying_seconds)
-                    yield predict_shard(shard, here.inference, here.release, fitted, on=on, path=path)
+                    networks = loaded_networks(config, path, distributed)
+                    fitted = networks.config_for_device(config)
+                    on = replace(networks.compute_report(), copying_seconds=copying_seconds)
+                    yield predict_shard(shard, networks.inference, networks.release, fitted, on=on, path=path)
                 else:
-                    vacate(may_end=attempt == careful)
+                    unload_networks(may_end=attempt == quarantine_attempt)
                     if quarantine is None:
-                        orders = Orders(config, prepared(config, distributed), release)
-                        quarantine = helpers.enter_context(Quarantine(orders))
+                        setup = HelperSetup(config, prepare_process(config, distributed), release)
+                        quarantine = helpers.enter_context(Quarantine(setup))
                     suspected = True
-                    yield predict_apart(shard, quarantine, release, config, path, copying_seconds=copying_seconds)
+                    yield predict_in_quarantine(
+                        shard, quarantine, release, config, path, copying_seconds=copying_seconds
+                    )
 
 
 def _earlier(config: PredictConfig, shard: Place, release_id: str) -> ShardReport | None:
-    """Return the report of a shard that an earlier attempt of the same task has finished."""
+    """Return the report of a shard that an earlier attempt of the same task finished; None if it is not finished."""
     chosen = of_shard(config, shard)
     return read_report(prediction_file(config, shard)) if finished(config, chosen, release_id) else None
 
@@ -155,24 +174,26 @@ def predict_shard(
     release: Release,
     config: PredictConfig,
     *,
-    on: Workplace = Workplace(),  # noqa: B008 - frozen
+    on: ComputeReport = ComputeReport(),  # noqa: B008 - frozen
     path: Path | None = None,
 ) -> ShardReport:
-    """Read a shard, predict it and put its prediction file in place; the same with and without Spark.
+    """Read a shard, predict it and write its prediction file; works with and without Spark.
 
     Args:
-        shard: A file of the dataset.
-        predictor: Takes squares of `release.decode_px`; an `Inference` keeps what it learns for the next shard.
-        release: Whose categories and thresholds apply.
-        config: Batch size, decoding threads and the run's place.
-        on: Where it computes, for the report.
-        path: A copy of the shard on this machine; None where the shard itself is here.
+        shard: File of the dataset.
+        predictor: Predictor of squares of `release.decode_px` pixels; an `Inference` keeps the batch size that fits for
+            the next shard.
+        release: Release whose categories and thresholds apply.
+        config: Configuration with batch size, decoding threads and the run's directory.
+        on: Device and precision, for the report.
+        path: Copy of the shard on this machine; None if the shard itself is on this machine.
 
     Returns:
-        What it cost.
+        The report of the shard.
 
     Raises:
-        RunFailed: If the reader gave fewer or more images than the shard holds; no file is written then.
+        RunFailed: If the reader returned fewer or more images than the shard contains; no file is written then. Run
+            the same again.
     """
     from jobs.dataset.petastorm_adapter import ReaderClock
     from jobs.dataset.reading import read_shard
@@ -199,11 +220,11 @@ def predict_shard(
         "loading_seconds": on.loading_seconds,
     }
     fitted = replace(config, batch_size=min(config.batch_size, inference.limit or config.batch_size))
-    # A size that did not fit the memory is nothing to remember.
+    # A batch size that did not fit in memory must not be remembered.
     return _put(rows, chosen, release, fitted, replace(on, tried=on.tried and not inference.limit), stages)
 
 
-def predict_apart(
+def predict_in_quarantine(
     shard: Place,
     quarantine: Quarantine,
     release: Release,
@@ -212,18 +233,21 @@ def predict_apart(
     *,
     copying_seconds: float = 0.0,
 ) -> ShardReport:
-    """Do what `predict_shard` does, in processes that the shard's images may end.
+    """Predict a shard like `predict_shard`, but in helper processes that the shard's images may crash.
 
     Args:
-        shard: A file of the dataset.
-        quarantine: Whose processes look at the images.
-        release: Whose categories and thresholds apply.
-        config: Batch size and the run's place.
-        path: The shard on this machine.
-        copying_seconds: It was waited for to come there.
+        shard: File of the dataset.
+        quarantine: Runs the helper processes.
+        release: Release whose categories and thresholds apply.
+        config: Configuration with batch size and the run's directory.
+        path: The shard, or its copy, on this machine.
+        copying_seconds: Time that the task waited for the copy.
+
+    Returns:
+        The report of the shard.
 
     Raises:
-        RunFailed: If not the images are to blame for what happens.
+        RunFailed: If the helpers crash for another reason than the images; the message names the remedy.
     """
     chosen = of_shard(config, shard)
     answered = quarantine.answers(shard, path, chosen.keys)
@@ -235,7 +259,7 @@ def predict_apart(
         "predicting_seconds": quarantine.predicting_seconds,
         "loading_seconds": quarantine.loading_seconds,
     }
-    on = Workplace(quarantine.ready.device, quarantine.ready.precision, attempt=task_attempt())
+    on = ComputeReport(quarantine.ready.device, quarantine.ready.precision, attempt=task_attempt())
     return _put(rows, chosen, release, replace(config, batch_size=0), on, stages)
 
 
@@ -244,12 +268,16 @@ def _put(
     chosen: Selected,
     release: Release,
     config: PredictConfig,
-    on: Workplace,
+    on: ComputeReport,
     stages: Mapping[str, float],
 ) -> ShardReport:
-    """Put a shard's answers in place and say what they cost."""
+    """Write a shard's prediction file and return its report.
+
+    Raises:
+        RunFailed: If the number of rows is not the number of selected images; run the same again.
+    """
     shard = chosen.shard
-    if len(rows) != chosen.images:  # no image may vanish, whatever a reader does
+    if len(rows) != chosen.images:  # a fault of a reader must not lose an image
         raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
     report = ShardReport(
         shard=str(shard),
@@ -269,7 +297,7 @@ def _put(
 
 
 def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Place, config: PredictConfig) -> ShardReport:
-    """Write the rows in order of their keys, so that the same shard always gives the same file."""
+    """Write the rows in order of their keys, so that the same shard always gives the same file content."""
     started = time.perf_counter()
     ordered = sorted(rows, key=lambda row: (row["product_id"], row["image_no"], row["image_sha256"]))
     day = ingest_date_of(shard)

@@ -1,7 +1,7 @@
-"""What the process of a predict task holds: its GPU, the release's networks on it, and what that device takes.
+"""Per-process cache of loaded networks: binds the task's GPU, loads the release once, remembers the batch size.
 
-A release's files come to each executor once, through Spark's own distribution, and are checked by SHA-256 there. Keras
-is imported only here and only after the task's GPU is set.
+Spark's file distribution sends a release's files to each executor once; each process verifies them by SHA-256. Keras
+is imported only here, and only after the task's GPU is set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import RunFailed
 from jobs.predict.config import PredictConfig
-from jobs.predict.device_fit import fit
+from jobs.predict.device_fit import fit_to_device
 from jobs.predict.inference import Inference
 from jobs.spark.session import is_cluster
 from models.release import MANIFEST, Release, ReleaseError, load_release
@@ -38,17 +38,17 @@ _DEVICE_LOST_EXIT = 75
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """Where a shard is predicted, for its report.
+class ComputeReport:
+    """Device, precision and start-up cost of the process that predicts a shard, for the shard's report.
 
     Attributes:
-        device: What computes.
-        precision: What the layers compute in.
-        in_flight: Calls of the networks at once.
-        attempt: 0 for a task's first.
-        loading_seconds: What building the networks took, where this task had to.
-        tried: Whether batch size and precision were found by trying, here and on enough images.
-        copying_seconds: The shard's copy from a store was waited for.
+        device: Name of the device that computes.
+        precision: Number format in which the layers compute, such as `float32`.
+        in_flight: Concurrent calls of the networks.
+        attempt: Number of the Spark task's attempt, from 0.
+        loading_seconds: Time to build the networks; 0 if the process had loaded them for an earlier shard.
+        tried: Whether this process measured batch size and precision, on enough images to remember the result.
+        copying_seconds: Time that the task waited for the shard's copy from a store.
     """
 
     device: str = ""
@@ -61,18 +61,18 @@ class Workplace:
 
 
 @dataclass
-class Station:
-    """A release's networks, ready in this process.
+class LoadedNetworks:
+    """A release's networks, loaded in this process.
 
     Attributes:
-        release: As it was verified here.
-        inference: Answers batches, and keeps what it learns of the device's memory.
-        device: Name of what computes.
-        accelerator: Whether that is a GPU or the like.
+        release: The release as this process verified it.
+        inference: Predicts batches and remembers how many images fit in the device's memory.
+        device: Name of the device that computes.
+        accelerator: Whether the device is a GPU or another accelerator.
         tuning: Batch size and precision.
-        made_of: What it was built from, to be used again by the same.
-        loading_seconds: What building it took.
-        tried: Whether the tuning was found by trying, on enough images to be remembered.
+        cache_key: Directory and settings that the networks were built from; equal settings reuse them.
+        loading_seconds: Time to build the networks.
+        tried: Whether this process measured the tuning, on enough images to remember it.
     """
 
     release: Release
@@ -80,19 +80,19 @@ class Station:
     device: str
     accelerator: bool
     tuning: Tuning
-    made_of: tuple[Any, ...]
+    cache_key: tuple[Any, ...]
     loading_seconds: float
     tried: bool = False
 
-    def fitted(self, config: PredictConfig) -> PredictConfig:
-        """Return what a shard is read with here: on an accelerator all cores of the task decode."""
+    def config_for_device(self, config: PredictConfig) -> PredictConfig:
+        """Return the configuration with this device's batch size; on an accelerator all cores of the task decode."""
         workers = max(config.decode_workers, task_cores() or 1) if self.accelerator else config.decode_workers
         return replace(config, batch_size=self.tuning.batch_size, decode_workers=workers)
 
-    def workplace(self) -> Workplace:
-        """Describe it for a shard's report; what building it took is told once."""
+    def compute_report(self) -> ComputeReport:
+        """Describe this process for a shard's report; only the first report contains the loading time."""
         seconds, self.loading_seconds = self.loading_seconds, 0.0
-        return Workplace(
+        return ComputeReport(
             device=self.device,
             precision=self.tuning.precision,
             in_flight=2 if self.accelerator else 1,
@@ -102,15 +102,20 @@ class Station:
         )
 
 
-_stations: list[Station] = []
-"""The one of this process; Spark's Python workers serve many tasks."""
+_loaded: list[LoadedNetworks] = []
+"""The networks of this process, at most one entry. Spark reuses a Python worker process for many tasks."""
 
 
 def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Release | None:
-    """Give every executor a release's files; in local mode they are read where they are.
+    """Send a release's files to every executor of a cluster; in local mode tasks read the original files.
+
+    Args:
+        spark: Spark session.
+        release_dir: Directory of the release on the driver.
+        release: The release as the driver verified it.
 
     Returns:
-        What each task must find in them; None if they were not sent.
+        The release that each task must find in the files; None if nothing was sent.
     """
     if not is_cluster(str(spark.sparkContext.master)):
         return None
@@ -119,47 +124,55 @@ def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Rele
     return release
 
 
-def station(config: PredictConfig, shard: Path, distributed: Release | None) -> Station:
-    """Return this process's networks, built when it has none of this release.
+def loaded_networks(config: PredictConfig, shard: Path, distributed: Release | None) -> LoadedNetworks:
+    """Return this process's networks; build them if they are not loaded, or if the release or its settings differ.
 
     Args:
-        config: Release, and what to compute on.
-        shard: Its images are what half precision is tried on.
-        distributed: What Spark's distribution has sent; None reads `config.release_dir`.
+        config: Release directory, device and batch size.
+        shard: Dataset file on this machine whose first images are used to compare half precision with float32.
+        distributed: Release that Spark sent to the executors; None reads `config.release_dir`.
 
     Raises:
         DeviceLost: If this process is bound to another GPU than its task's.
-        RunFailed: If a GPU was demanded and there is none.
-        ReleaseError: If what arrived is not the release that was sent.
+        RunFailed: If a GPU was demanded and there is none; start executors with CUDA, or unset `SHELFWISE_GPU`.
+        ReleaseError: If the files on this machine are not the release that was sent; run again.
     """
-    directory = prepared(config, distributed)
-    made_of = (directory, config.computing, config.batch_size)
-    if not _stations or _stations[0].made_of != made_of:
-        _stations[:] = [replace(new_station(config, shard, directory, distributed), made_of=made_of)]
-    return _stations[0]
+    directory = prepare_process(config, distributed)
+    cache_key = (directory, config.computing, config.batch_size)
+    if not _loaded or _loaded[0].cache_key != cache_key:
+        _loaded[:] = [replace(load_networks(config, shard, directory, distributed), cache_key=cache_key)]
+    return _loaded[0]
 
 
-def vacate(*, may_end: bool) -> None:
-    """Let go of this process's networks before another process computes on its device.
+def unload_networks(*, may_end: bool) -> None:
+    """Unload this process's networks, so that another process can use the device.
 
     Args:
-        may_end: Whether the process may end for it: another attempt comes, which finds a clean one.
+        may_end: Whether this process may end to free the memory; the task's next attempt then starts in a new process.
 
     Raises:
-        DeviceLost: If the networks are on an accelerator, whose memory a backend keeps until its process ends.
+        DeviceLost: If `may_end` and the networks are on an accelerator: the backend keeps that memory until its process
+            ends.
     """
-    if not _stations:
+    if not _loaded:
         return
-    if _stations[0].accelerator and may_end:
+    if _loaded[0].accelerator and may_end:
         raise DeviceLost("the networks of this process would take the memory from the one that looks at the images")
     from models.serving.devices import forget_networks
 
-    _stations.clear()
+    _loaded.clear()
     forget_networks()
 
 
-def prepared(config: PredictConfig, distributed: Release | None) -> Path:
-    """Give this process, and those that it starts, what its task was given to compute on; return the release's place.
+def prepare_process(config: PredictConfig, distributed: Release | None) -> Path:
+    """Bind this process, and the processes that it starts, to the GPU and cores of its Spark task.
+
+    Args:
+        config: Configuration of the job.
+        distributed: Release that Spark sent to the executors; None if nothing was sent.
+
+    Returns:
+        Directory of the release on this machine.
 
     Raises:
         DeviceLost: If this process is bound to another GPU than its task's.
@@ -167,20 +180,22 @@ def prepared(config: PredictConfig, distributed: Release | None) -> Path:
     from models.serving.environment import prepare_environment
 
     prepare_environment(task_gpu(), cores=task_cores())
-    return _arrived() if distributed else config.release_dir
+    return _distributed_directory() if distributed else config.release_dir
 
 
-def new_station(config: PredictConfig, shard: Path | None, directory: Path, sent: Release | None) -> Station:
-    """Build a release's networks in this process, which needs no task of Spark's for it.
+def load_networks(config: PredictConfig, shard: Path | None, directory: Path, sent: Release | None) -> LoadedNetworks:
+    """Build a release's networks in this process; it need not be a Spark task.
 
     Args:
-        config: What to compute on.
-        shard: Its images are what half precision is tried on; None tries nothing and takes what is known to be good.
-        directory: Where the release is.
-        sent: What it must be; None takes what is there.
+        config: Device and batch size settings.
+        shard: Dataset file on this machine whose first images are used to compare half precision with float32; None
+            skips the comparison and uses the precision found earlier, or float32.
+        directory: Directory of the release on this machine.
+        sent: Release that the directory must contain; None accepts any valid release.
 
     Raises:
-        RunFailed, ReleaseError: As `station` does.
+        RunFailed: If a GPU was demanded and there is none; start executors with CUDA, or unset `SHELFWISE_GPU`.
+        ReleaseError: If the directory contains another release than was sent; run again.
     """
     from models.serving.environment import quiet_start
 
@@ -189,29 +204,29 @@ def new_station(config: PredictConfig, shard: Path | None, directory: Path, sent
         release = load_release(directory)
         if sent and release != sent:
             raise ReleaseError(f"{directory} on {socket.gethostname()} holds another release than was sent; run again")
-        built = _built(config, shard, release, directory)
+        built = _build_on_device(config, shard, release, directory)
     return replace(built, loading_seconds=time.perf_counter() - started)
 
 
-def _built(config: PredictConfig, shard: Path | None, release: Release, directory: Path) -> Station:
+def _build_on_device(config: PredictConfig, shard: Path | None, release: Release, directory: Path) -> LoadedNetworks:
     from models.serving.devices import device
 
-    found = device()
-    if config.computing.gpu and not found.accelerator:
+    target = device()
+    if config.computing.gpu and not target.accelerator:
         raise RunFailed(
             f"a GPU was demanded and {socket.gethostname()} offers none to Keras's backend; start executors from an "
             "image with CUDA, or unset SHELFWISE_GPU"
         )
-    fitted = fit(config, shard, release, directory, found)
+    fitted = fit_to_device(config, shard, release, directory, target)
     tuning = fitted.tuning
-    log.info("on %s: batches of %s images, in %s", found.name, tuning.batch_size, tuning.precision)
+    log.info("on %s: batches of %s images, in %s", target.name, tuning.batch_size, tuning.precision)
     inference = Inference(fitted.predictor)
-    return Station(release, inference, found.name, found.accelerator, tuning, (), 0.0, tried=fitted.tried)
+    return LoadedNetworks(release, inference, target.name, target.accelerator, tuning, (), 0.0, tried=fitted.tried)
 
 
 @contextmanager
 def clean_worker() -> Iterator[None]:
-    """End the process when its device is lost: Spark then starts the task again in a clean one."""
+    """End the process if the block raises DeviceLost; Spark then retries the task in a new process."""
     try:
         yield
     except DeviceLost as error:
@@ -220,20 +235,20 @@ def clean_worker() -> Iterator[None]:
 
 
 def task_gpu() -> str | None:
-    """Return the address of the GPU that Spark gave this task; None outside a task, or for one without a GPU."""
+    """Return the address of the GPU that Spark assigned to this task; None without a GPU or outside a task."""
     context = _task()
-    found = context.resources().get("gpu") if context else None
-    return found.addresses[0] if found else None
+    gpu = context.resources().get("gpu") if context else None
+    return gpu.addresses[0] if gpu else None
 
 
 def task_cores() -> int | None:
-    """Return how many cores this task owns; None outside a task."""
+    """Return the number of cores that Spark assigned to this task; None outside a task."""
     context = _task()
     return int(context.cpus()) if context else None
 
 
 def task_attempt() -> int:
-    """Return how often Spark has started this task before."""
+    """Return the number of this task's attempt, from 0: how many attempts Spark has made before."""
     context = _task()
     return int(context.attemptNumber()) if context else 0
 
@@ -244,7 +259,7 @@ def _task() -> Any:
     return TaskContext.get()
 
 
-def _arrived() -> Path:
+def _distributed_directory() -> Path:
     from pyspark import SparkFiles
 
     return Path(SparkFiles.getRootDirectory())

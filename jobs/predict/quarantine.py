@@ -1,9 +1,10 @@
-"""A shard predicted in processes of their own, after an attempt at it has ended without a word.
+"""Prediction of a shard in helper processes, after an earlier attempt at it crashed without an error.
 
-An image on which the decoder or the networks end their whole process would end each of Spark's attempts in turn. So
-every attempt but the first has its images looked at by a helper process, a few at a time. If the helper ends, each of
-the few is shown to it alone, and an image that ends two in a row, the second of them fresh and with nothing else to do,
-is rejected. A process that was killed for another reason is only started anew: nobody is blamed for it.
+An image can crash the whole process, in the decoder or in the networks. Such an image would crash every attempt of the
+Spark task. Therefore later attempts predict in a helper process that takes a few images per request. If the helper
+crashes, a helper predicts each image of the request alone. An image that crashes two helpers in a row is rejected; the
+second one was started for that image alone. A helper that was killed for another reason is only restarted, and no image
+is rejected for it.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from jobs.dataset.batches import ImageBatch, names_of
 from jobs.dataset.shards import check_columns, sound
 from jobs.errors import RunFailed
 from jobs.predict.inference import Answer
-from jobs.predict.quarantine_helper import Done, Few, Orders, Ready
+from jobs.predict.quarantine_helper import HelperAnswer, HelperReady, HelperRequest, HelperSetup
 from jobs.storage.places import Place
 
 log = logging.getLogger(__name__)
 
 PROGRAM = "import sys; from jobs.predict.quarantine_helper import serve; serve(int(sys.argv[1]))"
 MOST_DEATHS = 50
-"""Of helpers over one shard; more are nothing that images do."""
+"""Most crashes of helpers per shard. More crashes have another cause than images."""
 
 _STARTS = 2
 _ALONE = 2
@@ -44,132 +45,141 @@ _PATIENCE_SECONDS = 10.0
 
 @dataclass
 class Quarantine:
-    """Helper processes, one at a time, and what they cost.
+    """Predicts the images of shards in a helper process, which is restarted after a crash; a context manager.
 
     Attributes:
-        orders: What each is told.
-        program: What each runs; tests have others.
-        ready: What the last one computes on.
-        deaths: Of helpers, over the shard at hand.
-        loading_seconds: Their networks were built, over the shard at hand.
-        decoding_seconds: Bytes became pixels.
-        predicting_seconds: The networks computed.
+        setup: First message to each helper.
+        program: Python code that each helper runs; tests replace it.
+        ready: Device and precision of the last helper.
+        deaths: Crashes of helpers over the current shard.
+        loading_seconds: Time in which helpers built their networks for the current shard.
+        decoding_seconds: Time in which helpers decoded images of the current shard.
+        predicting_seconds: Time in which the networks computed for the current shard.
     """
 
-    orders: Orders
+    setup: HelperSetup
     program: str = PROGRAM
-    ready: Ready = field(default_factory=lambda: Ready("", "float32", 0.0))
+    ready: HelperReady = field(default_factory=lambda: HelperReady("", "float32", 0.0))
     deaths: int = 0
     loading_seconds: float = 0.0
     decoding_seconds: float = 0.0
     predicting_seconds: float = 0.0
     _helper: _Helper | None = None
-    _last_words: str = ""
+    _exit_status: str = ""
 
     def __enter__(self) -> Quarantine:
-        """Start nothing yet."""
+        """Return this object; the first request starts the helper."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """End the helper, if there is one."""
+        """End the helper, if one is running."""
         self._end()
 
     def answers(
         self, shard: Place, path: Path, wanted: Set[tuple[str, int, str]] | None = None
     ) -> Iterator[tuple[ImageBatch, Answer]]:
-        """Answer a shard's images, whatever they do to the process that looks at them.
+        """Predict a shard's images, including those that crash the process that predicts them.
 
         Args:
-            shard: A file of the dataset.
-            path: Where it can be read on this machine.
-            wanted: (product_id, image_no, image_sha256) of the images to answer; None is all.
+            shard: File of the dataset, for errors.
+            path: The same file, or its copy, on this machine.
+            wanted: (product_id, image_no, image_sha256) of the images to predict; None predicts all.
 
         Yields:
-            Batches without pixels, each with its answer; an image that ends processes has an error.
+            Batches without pixels, each with its answer. An image that crashes helpers has an error.
 
         Raises:
-            RunFailed: If helpers end whatever they are shown, or the file cannot be read.
+            RunFailed: If helpers crash on a black image or more than `MOST_DEATHS` times, or the file cannot be read;
+                the message names the remedy.
         """
         self.deaths, self.loading_seconds, self.decoding_seconds, self.predicting_seconds = 0, 0.0, 0.0, 0.0
-        for few, names in _in_parts(shard, path, wanted, self.orders.config.batch_size):
-            done = self._ask(few)
+        for request, names in _requests(shard, path, wanted, self.setup.config.batch_size):
+            done = self._try_images(request)
             if done:
                 yield self._counted(done)
                 continue
-            for row in few.rows:
-                yield self._alone(Few(shard, path, few.group, (row,)), names)
+            for row in request.rows:
+                yield self._predict_single(HelperRequest(shard, path, request.group, (row,)), names)
 
-    def _alone(self, one: Few, names: dict[str, NDArray[Any]]) -> tuple[ImageBatch, Answer]:
-        """Answer a single image, or find it guilty."""
+    def _predict_single(self, request: HelperRequest, names: dict[str, NDArray[Any]]) -> tuple[ImageBatch, Answer]:
+        """Predict a single image, or reject it after `_ALONE` crashes in a row."""
         for _ in range(_ALONE):
-            done = self._ask(one)
+            done = self._try_images(request)
             if done:
                 return self._counted(done)
-        [row] = one.rows
+        [row] = request.rows
         columns = {name: values[row : row + 1] for name, values in names.items()}
-        detail = f"it ended the process that looked at it, and a second one that had nothing else ({self._last_words})"
+        detail = f"it ended the process that looked at it, and a second one that had nothing else ({self._exit_status})"
         log.warning("%s of product %s is rejected: %s", columns["image_uri"][0], columns["product_id"][0], detail)
         return ImageBatch(np.zeros((1, 1, 1, 3), np.uint8), columns, np.array([detail])), Answer(None, ("",))
 
-    def _counted(self, done: Done) -> tuple[ImageBatch, Answer]:
+    def _counted(self, done: HelperAnswer) -> tuple[ImageBatch, Answer]:
         self.decoding_seconds += done.decoding_seconds
         self.predicting_seconds += done.predicting_seconds
         nothing = np.zeros((len(done.errors), 1, 1, 3), np.uint8)
         return ImageBatch(nothing, done.columns, done.errors), done.answer
 
-    def _ask(self, few: Few) -> Done | None:
-        """Have a helper look at a few images; None if it ended over them."""
-        done: Done | None = self._told(self._helper or self._started(), few)
+    def _try_images(self, request: HelperRequest) -> HelperAnswer | None:
+        """Send a request to the helper; return its answer, or None if the helper crashed.
+
+        Raises:
+            RunFailed: If more than `MOST_DEATHS` helpers crashed over this shard; check memory and device.
+        """
+        done: HelperAnswer | None = self._exchange(self._helper or self._start_helper(), request)
         if done is None:
             self.deaths += 1
-            log.warning("a process ended over %s images of %s (%s)", len(few.rows), few.shard, self._last_words)
+            log.warning(
+                "a process ended over %s images of %s (%s)", len(request.rows), request.shard, self._exit_status
+            )
             if self.deaths > MOST_DEATHS:
                 raise RunFailed(
-                    f"{self.deaths} processes ended over images of {few.shard}, the last by {self._last_words}; no "
-                    "images do that: see that this machine has memory and its device is sound; what is finished is kept"
+                    f"{self.deaths} processes ended over images of {request.shard}, the last by {self._exit_status}; "
+                    "no images do that: see that this machine has memory and its device is sound; "
+                    "what is finished is kept"
                 )
         return done
 
-    def _started(self) -> _Helper:
-        """Start a helper and see that it answers a black image.
+    def _start_helper(self) -> _Helper:
+        """Start a helper and wait until it has predicted a black image.
 
         Raises:
-            RunFailed: If it ends over that too, so that no image of a shop is to blame.
+            RunFailed: If helpers crash on the black image too: then no image of the shop is the cause. See that the
+                machine has memory and its device is sound.
         """
         for _ in range(_STARTS):
             self._helper = helper = _Helper.of(self.program)
-            ready: Ready | None = self._told(helper, self.orders)
+            ready: HelperReady | None = self._exchange(helper, self.setup)
             if ready:
                 self.ready = ready
                 self.loading_seconds += ready.loading_seconds
                 return helper
         raise RunFailed(
-            f"release {self.orders.release.release_id} ends each process that asks it about a black image "
-            f"({self._last_words}); see that this machine has memory for it and its device is sound"
+            f"release {self.setup.release.release_id} ends each process that asks it about a black image "
+            f"({self._exit_status}); see that this machine has memory for it and its device is sound"
         )
 
-    def _told(self, helper: _Helper, message: Orders | Few) -> Any:
-        """Tell a helper something and return what it says; None if it ended instead."""
+    def _exchange(self, helper: _Helper, message: HelperSetup | HelperRequest) -> Any:
+        """Send a message to a helper and return its reply, or None if it crashed; raise an exception that it sends."""
         try:
             helper.pipe.send(message)
-            said = helper.pipe.recv()
-        except (EOFError, OSError):  # an OSError where it ended in the middle of its answer
+            reply = helper.pipe.recv()
+        except (EOFError, OSError):  # OSError: the helper crashed in the middle of its reply
             self._end()
             return None
-        if isinstance(said, Exception):
+        if isinstance(reply, Exception):
             self._end()
-            raise said
-        return said
+            raise reply
+        return reply
 
     def _end(self) -> None:
         if self._helper:
-            self._last_words = self._helper.end()
+            self._exit_status = self._helper.end()
             self._helper = None
 
 
 @dataclass(frozen=True)
 class _Helper:
-    """A process, and this end of the pipe to it."""
+    """A helper process and the task's end of the pipe to it."""
 
     process: subprocess.Popen[bytes]
     pipe: Connection
@@ -177,7 +187,7 @@ class _Helper:
     @classmethod
     def of(cls, program: str) -> _Helper:
         ours, theirs = Pipe()
-        path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)  # code that Spark has sent is in it
+        path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)  # includes the code that Spark sent
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-X", "faulthandler", "-c", program, str(theirs.fileno())],
@@ -190,7 +200,7 @@ class _Helper:
         return cls(process, ours)
 
     def end(self) -> str:
-        """End it, unless it has ended, and say how it did."""
+        """Close the pipe, wait until the process ends, kill it if it does not, and return its signal or exit code."""
         self.pipe.close()
         try:
             code = self.process.wait(_PATIENCE_SECONDS)
@@ -200,11 +210,11 @@ class _Helper:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _in_parts(
+def _requests(
     shard: Place, path: Path, wanted: Set[tuple[str, int, str]] | None, size: int
-) -> list[tuple[Few, dict[str, NDArray[Any]]]]:
-    """Cut a shard into so many images at most, never across row groups; with the names of each row group."""
-    found = []
+) -> list[tuple[HelperRequest, dict[str, NDArray[Any]]]]:
+    """Split a shard into requests of at most `size` images of one row group, each with the group's key columns."""
+    requests = []
     with sound(shard), pq.ParquetFile(path) as file:
         check_columns(shard, file.schema_arrow.names)
         for group in range(file.num_row_groups):
@@ -212,5 +222,5 @@ def _in_parts(
             keys = zip(names["product_id"], names["image_no"], names["image_sha256"], strict=True)
             rows = [row for row, key in enumerate(keys) if wanted is None or key in wanted]
             for start in range(0, len(rows), size):
-                found.append((Few(shard, path, group, tuple(rows[start : start + size])), names))
-    return found
+                requests.append((HelperRequest(shard, path, group, tuple(rows[start : start + size])), names))
+    return requests

@@ -1,4 +1,8 @@
-"""What a quarantine's helper process does, and what the two say to each other; see `jobs.predict.quarantine`."""
+"""The helper process of `jobs.predict.quarantine`, and the messages that travel over the pipe between the two.
+
+The task sends a HelperSetup and receives a HelperReady. Then it sends a HelperRequest and receives a HelperAnswer, as
+often as needed. In place of a reply, the helper may send an exception, which the task raises.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +28,13 @@ from models.release import Release, ReleaseError
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a helper is told first.
+class HelperSetup:
+    """First message to a helper: the release to load and the settings to load it with.
 
     Attributes:
-        config: What it computes on.
-        directory: Where the release is on this machine.
-        release: What must be there.
+        config: Configuration of the job; it contains device, precision and batch size settings.
+        directory: Directory of the release on this machine.
+        release: Release that the directory must contain.
     """
 
     config: PredictConfig
@@ -39,8 +43,14 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """What a helper says when its networks have answered a black image."""
+class HelperReady:
+    """First message of a helper, sent when its networks have predicted a black image.
+
+    Attributes:
+        device: Name of the device that computes.
+        precision: Number format in which the layers compute.
+        loading_seconds: Time to build the networks.
+    """
 
     device: str
     precision: str
@@ -48,14 +58,14 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Few:
-    """Some images of one row group of a shard.
+class HelperRequest:
+    """Request to predict some images of one row group of a shard.
 
     Attributes:
-        shard: What errors call it.
-        path: Where it is on this machine.
-        group: Number of the row group.
-        rows: Places within it, from 0.
+        shard: File of the dataset, for errors.
+        path: The same file, or its copy, on this machine.
+        group: Number of the row group, from 0.
+        rows: Row numbers within the row group, from 0.
     """
 
     shard: Place
@@ -65,8 +75,16 @@ class Few:
 
 
 @dataclass(frozen=True)
-class Done:
-    """A helper's answer to a few images; see `ImageBatch` for columns and errors."""
+class HelperAnswer:
+    """Reply to a request; `columns` and `errors` are those of `ImageBatch`.
+
+    Attributes:
+        columns: Key columns of the images, each as long as the request.
+        errors: Reason why an image could not be decoded, or an empty string.
+        answer: Predictions of the networks.
+        decoding_seconds: Time to read and decode the images.
+        predicting_seconds: Time in which the networks computed.
+    """
 
     columns: dict[str, NDArray[Any]]
     errors: NDArray[Any]
@@ -76,14 +94,14 @@ class Done:
 
 
 def serve(descriptor: int) -> None:
-    """Be a helper: build the networks, then answer a few images at a time, until the task closes the pipe.
+    """Run the helper process: build the networks, then answer requests until the task closes the pipe.
 
     Args:
-        descriptor: This process's end of the pipe.
+        descriptor: File descriptor of this process's end of the pipe.
     """
     from jobs.predict.networks import clean_worker
 
-    with suppress(OSError):  # when memory ends, this process goes first: it can be spared
+    with suppress(OSError):  # if memory runs out, the kernel shall kill this process first, as it can be restarted
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     pipe = Connection(descriptor)
     try:
@@ -93,25 +111,25 @@ def serve(descriptor: int) -> None:
         return
     except (RunFailed, ReleaseError) as error:
         pipe.send(error)
-    except Exception as error:  # what the task shall raise; its own class may not be known there
+    except Exception as error:  # the task raises it; its own class may not be importable there
         traceback.print_exc()
         pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _answer_all(pipe: Connection) -> None:
-    from jobs.predict.networks import new_station
+    from jobs.predict.networks import load_networks
 
-    orders = pipe.recv()
-    config = replace(orders.config, computing=replace(orders.config.computing, tune=False))
-    here = new_station(config, None, orders.directory, orders.release)
-    side_px = here.inference.decode_px
-    here.inference.answer(np.zeros((1, side_px, side_px, 3), np.uint8))
-    pipe.send(Ready(here.device, here.tuning.precision, here.loading_seconds))
+    setup = pipe.recv()
+    config = replace(setup.config, computing=replace(setup.config.computing, tune=False))
+    networks = load_networks(config, None, setup.directory, setup.release)
+    side_px = networks.inference.decode_px
+    networks.inference.answer(np.zeros((1, side_px, side_px, 3), np.uint8))
+    pipe.send(HelperReady(networks.device, networks.tuning.precision, networks.loading_seconds))
     while True:
-        few = pipe.recv()
+        request = pipe.recv()
         started = time.perf_counter()
-        with sound(few.shard), pq.ParquetFile(few.path) as file:
-            batch = batch_of(file, few.group, few.rows, side_px)
+        with sound(request.shard), pq.ParquetFile(request.path) as file:
+            batch = batch_of(file, request.group, request.rows, side_px)
         decoded = time.perf_counter()
-        answer = here.inference.answer(batch.images)
-        pipe.send(Done(batch.columns, batch.errors, answer, decoded - started, time.perf_counter() - decoded))
+        answer = networks.inference.answer(batch.images)
+        pipe.send(HelperAnswer(batch.columns, batch.errors, answer, decoded - started, time.perf_counter() - decoded))

@@ -1,4 +1,4 @@
-"""What predicting a shard cost, kept in its prediction file, and what a run's shards say together."""
+"""Reports of a predict job: time and images per shard, kept in the prediction file's metadata, and the job's totals."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ _KEEPS_UP = 0.1
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What one shard cost.
+    """Images, time per stage and device of one predicted shard.
 
     Attributes:
-        shard: Path of the dataset file.
-        release_id: What predicted it.
-        images: Predicted of the shard.
-        failed: Of these, images that no network could take.
-        reading_seconds: Summed over the reader's threads: bytes came from the file. The wait for a copy from a store is
-            in it.
-        decoding_seconds: Summed over the reader's threads: bytes became pixels.
-        waiting_seconds: No call of the networks was running: they waited for the copy, and for decoded images.
-        predicting_seconds: At least one call was running.
-        writing_seconds: The prediction file was written.
-        loading_seconds: The networks were built and their weights read; 0 where a process had them already.
-        selection: Names the choice of images that it was made for; empty is all of the shard.
-        device: What computed.
-        batch_size: Images a call; 0 where a shard was predicted apart, a few at a time, after an attempt had ended.
-        precision: What the layers computed in.
-        attempt: 0 for a task's first; more where Spark had to start it again.
-        tried: Whether batch size and precision were found by trying, so that they are worth remembering.
+        shard: Path or URI of the dataset file.
+        release_id: Release that predicted the shard.
+        images: Images predicted, with those that failed.
+        failed: Of these, images that the networks could not predict.
+        reading_seconds: Time to read bytes from the file, summed over the reader's threads, and the wait for the file's
+            copy from a store.
+        decoding_seconds: Time to decode images, summed over the reader's threads.
+        waiting_seconds: Time in which no call of the networks was running: they waited for the copy or for decoded
+            images.
+        predicting_seconds: Time in which at least one call of the networks was running.
+        writing_seconds: Time to write the prediction file.
+        loading_seconds: Time to build the networks and read their weights; 0 if the process had loaded them before.
+        selection: Digest of the selected images, see `jobs.predict.selection`; empty if all images were predicted.
+        device: Name of the device that computed.
+        batch_size: Images per call; 0 if the shard was predicted in quarantine, a few images at a time, after an
+            earlier attempt had crashed.
+        precision: Number format in which the layers computed.
+        attempt: Number of the Spark task's attempt, from 0.
+        tried: Whether batch size and precision were measured, so that they are worth remembering.
     """
 
     shard: str
@@ -62,21 +64,21 @@ class ShardReport:
 
     @property
     def images_per_second(self) -> float:
-        """Images a second of the loop itself, without start-up and model load."""
+        """Images per second of the prediction loop, without start-up and model loading."""
         busy = self.waiting_seconds + self.predicting_seconds + self.writing_seconds
         return round(self.images / busy, 1) if busy else 0.0
 
 
 @dataclass(frozen=True)
 class PredictSummary:
-    """What one predict did.
+    """Result of one predict job.
 
     Attributes:
-        shards: Of the run's partitions, those with an image to predict.
-        shards_skipped: Of these, finished by an earlier attempt.
-        images: Predicted now.
-        seconds: Wall time without Spark's start.
-        reports: Of the shards computed now.
+        shards: Shards of the run's partitions that have an image to predict.
+        shards_skipped: Of these, shards that an earlier attempt had finished.
+        images: Images predicted now.
+        seconds: Wall time, without the start of Spark.
+        reports: Reports of the shards predicted now.
     """
 
     shards: int
@@ -92,13 +94,13 @@ class PredictSummary:
 
     @property
     def images_per_second(self) -> float:
-        """Images a second of the loops themselves: waiting, predicting and writing, without start-up and model load."""
+        """Images per second of waiting, predicting and writing, summed over shards; without start-up and model load."""
         stages = self.seconds_by_stage()
         busy = sum(stages[name] for name in ("waiting_seconds", "predicting_seconds", "writing_seconds"))
         return round(self.images / busy, 1) if busy else 0.0
 
     def document(self) -> dict[str, Any]:
-        """Return what the run tells: totals, the slowest stage in words, and each shard, the slowest first."""
+        """Return the job's JSON document: totals, the slowest stage as a sentence, and each shard, slowest first."""
         slowest_first = sorted(self.reports, key=lambda report: report.images_per_second)
         left_out = len(slowest_first) - _SHARDS_SHOWN
         return {
@@ -118,10 +120,10 @@ class PredictSummary:
 
 
 def slowest_stage(seconds: Mapping[str, float]) -> str:
-    """Name the stage that held up the others, and what would help, in words.
+    """Describe the stage that took most of the time, and how to make it faster.
 
     Args:
-        seconds: By stage, as `PredictSummary.seconds_by_stage` sums them.
+        seconds: Seconds by stage, from `PredictSummary.seconds_by_stage`.
 
     Returns:
         One sentence.
@@ -144,7 +146,7 @@ def slowest_stage(seconds: Mapping[str, float]) -> str:
 
 
 def read_report(path: Place) -> ShardReport | None:
-    """Return the report in a prediction file, or None if there is no such file or it is not one of ours."""
+    """Return the report in a prediction file's metadata; None if the file is missing, damaged or has no report."""
     try:
         metadata = reading(path, pq.read_schema).metadata or {}
         return ShardReport(**json.loads(metadata[METADATA_KEY]))

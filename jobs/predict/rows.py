@@ -1,4 +1,4 @@
-"""The rows that predict writes: what the networks say of an image, and what follows from it."""
+"""Conversion of predictions to rows of a prediction file: category, confidence, status, or the reason of a failure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ _NUMBERS = ("image_no", "ingest_no")
 
 
 def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dict[str, Any]]:
-    """Turn a batch's answers into rows of `PREDICTIONS`, without `ingest_date`."""
+    """Convert a batch's predictions to rows of `PREDICTIONS`, without `ingest_date`.
+
+    Args:
+        batch: Decoded images with their key columns.
+        answer: Predictions and errors, in the order of the batch.
+        release: Release whose categories and thresholds apply.
+
+    Yields:
+        One row per image, in the order of the batch.
+    """
     ids = [category.category_id for category in release.categories]
     policy, predictions = release.policy, answer.predictions
     firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()} if predictions else {}

@@ -1,8 +1,8 @@
-"""Which images of its partitions a backfill predicts: all of them, or those that it was asked for.
+"""Selection of the images that a backfill predicts: all images of its partitions, or those that options choose.
 
-Reads the keys of images/ingest_date=D/ and asks the product database about them; writes selections/run_id=R/, one file
-of keys for each shard that holds a wanted image. No image is copied: predict reads the same shards and decodes the
-wanted rows only.
+Reads the keys of images/ingest_date=D/ and looks them up in the product database. Writes selections/run_id=R/, one file
+of keys per shard that contains a selected image. No image is copied: predict reads the same shards and decodes only the
+selected rows.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _CHUNK = 5_000
 
 @dataclass(frozen=True)
 class Selected:
-    """What a run takes of one shard.
+    """The images of one shard that a run predicts.
 
     Attributes:
-        shard: A file of the dataset.
-        images: How many of its images are wanted.
-        keys: Which; None is all of them.
+        shard: File of the dataset.
+        images: Number of selected images.
+        keys: (product_id, image_no, image_sha256) of the selected images; None selects all.
     """
 
     shard: Place
@@ -48,7 +48,7 @@ class Selected:
 
     @property
     def digest(self) -> str:
-        """Name the choice: predictions made for another one do not count as this one's."""
+        """Digest of the selected keys, empty for all images: predictions for another selection are not reused."""
         if self.keys is None:
             return ""
         return hashlib.sha256(repr(sorted(self.keys)).encode()).hexdigest()[:16]
@@ -62,20 +62,20 @@ def choose(
     category: str = "",
     only_missing: bool = False,
 ) -> list[Selected]:
-    """Decide which images a run takes.
+    """Select the images that a run predicts.
 
     Args:
-        database: Migrated; None where there is none yet: then no product has a category or an answer.
-        config: The run's dates and places.
-        release_id: The release that predicts.
-        category: Take only products that are now in this category or below it; empty takes all.
-        only_missing: Take only images that the release has not answered.
+        database: Migrated database; None if there is none yet: then no product has a category or a prediction.
+        config: Configuration with the run's dates and places.
+        release_id: Release that predicts.
+        category: Select only products that are now in this category or below it; empty selects all.
+        only_missing: Select only images that the release has not predicted yet.
 
     Returns:
-        The shards with at least one wanted image, in order of date and name.
+        Shards with at least one selected image, in order of date and name.
 
     Raises:
-        UnknownNameError: If the taxonomy does not have the category.
+        UnknownNameError: If the taxonomy does not contain the category.
     """
     every = shards(config.places.images, config.dates)
     if not (category or only_missing):
@@ -87,21 +87,21 @@ def choose(
 
 
 def write(config: PredictConfig, selected: list[Selected]) -> None:
-    """Leave the choice on disk, in place of an earlier one of the same run."""
+    """Write the selection files of a run, and delete those of an earlier selection of the same run."""
     directory = config.places.selections(config.run_id)
-    kept = {_name(one.shard) for one in selected}
+    kept = {_name(each.shard) for each in selected}
     for path in children(directory, "*.parquet"):
         if path.name not in kept:
             delete(path)
-    for one in selected:
-        columns = list(zip(*sorted(one.keys or ()), strict=True))
+    for each in selected:
+        columns = list(zip(*sorted(each.keys or ()), strict=True))
         arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-        with whole_file(directory / _name(one.shard), _SCHEMA) as writer:
+        with whole_file(directory / _name(each.shard), _SCHEMA) as writer:
             writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
 
 
 def of_shard(config: PredictConfig, shard: Place) -> Selected:
-    """Return what a run takes of a shard, from its file if the run has a choice at all."""
+    """Return the images of a shard that a run predicts; read the selection file if the run selects images."""
     if not config.selects:
         return Selected(shard, row_count([shard]))
     table = whole_table(config.places.selections(config.run_id) / _name(shard), _keys)
@@ -110,12 +110,12 @@ def of_shard(config: PredictConfig, shard: Place) -> Selected:
 
 
 def of_run(config: PredictConfig) -> list[Selected]:
-    """Return what a run takes of each shard, in order of date and name."""
+    """Return the images that a run predicts, by shard, in order of date and name."""
     every = shards(config.places.images, config.dates)
     if config.selects:
         chosen = config.places.selections(config.run_id)
-        there = {path.name for path in children(chosen, "*.parquet")}
-        every = [shard for shard in every if _name(shard) in there]
+        names = {path.name for path in children(chosen, "*.parquet")}
+        every = [shard for shard in every if _name(shard) in names]
     return [of_shard(config, shard) for shard in every]
 
 
@@ -130,7 +130,7 @@ def _name(shard: Place) -> str:
 def _wanted(
     database: ProductDatabase | None, shard: Place, release_id: str, category: str, only_missing: bool
 ) -> Iterator[Key]:
-    """Yield the keys of a shard's images that were asked for."""
+    """Yield the keys of a shard's images that are in the category and, with `only_missing`, not predicted yet."""
     with on_disk(shard) as path, sound(shard), pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_CHUNK, columns=list(KEYS)):
             keys = list(zip(*(batch.column(name).to_pylist() for name in KEYS), strict=True))

@@ -1,7 +1,7 @@
-"""What accelerators were found to take, remembered from run to run in `SHELFWISE_HOME/tuning.json`.
+"""Batch size and precision by release and accelerator, kept between runs in `SHELFWISE_HOME/tuning.json`.
 
-Tasks report it and the driver writes it down, so that no executor needs to write there. Whoever changes a machine may
-delete the file; it is found again.
+Tasks report the values and the driver writes the file, so that executors need no write access. The file may be deleted,
+for example after a change of the hardware: the next run measures the values again.
 """
 
 from __future__ import annotations
@@ -31,29 +31,34 @@ _NAME = "tuning.json"
 
 
 def known(places: Places, release_id: str) -> dict[str, tuple[int, str]]:
-    """Return batch size and precision of a release by device; empty where nothing is known."""
+    """Return (batch size, precision) by device name for a release; empty if the file has none or cannot be read."""
     try:
-        found = _read(places).get(release_id, {})
+        by_device = _read(places).get(release_id, {})
     except (OSError, StoreError):
         return {}
-    return {device: (int(batch_size), str(precision)) for device, (batch_size, precision) in found.items()}
+    return {device: (int(batch_size), str(precision)) for device, (batch_size, precision) in by_device.items()}
 
 
 def remember(places: Places, release_id: str, reports: Iterable[ShardReport]) -> None:
-    """Keep what a run's shards were predicted with, where that was found by trying.
+    """Save the batch size and precision that a run measured.
 
-    Runs of one machine, and of all that share a disk, add to it one after the other. A store has no locks: of two
-    machines that write there at the same moment one is forgotten, and tries again in its next run.
+    A file lock orders the writes of runs on one machine or on a shared disk. An object store has no locks: if two
+    machines write at the same moment, one result is lost, and that machine measures again in its next run.
+
+    Args:
+        places: Directories and stores of the home.
+        release_id: Release that the shards were predicted with.
+        reports: Reports of the run's shards; only those with `tried` are saved.
     """
-    found: dict[str, list[Any]] = {
+    measured: dict[str, list[Any]] = {
         report.device: [report.batch_size, report.precision] for report in reports if report.tried and report.batch_size
     }
-    if not found:
+    if not measured:
         return
     try:
         with _locked(places.home / _NAME):
             before = _read(places)
-            after = {**before, release_id: {**before.get(release_id, {}), **found}}
+            after = {**before, release_id: {**before.get(release_id, {}), **measured}}
             if after != before:
                 _write(places.home / _NAME, json.dumps(after, indent=2) + "\n")
     except (OSError, StoreError) as error:
@@ -61,27 +66,27 @@ def remember(places: Places, release_id: str, reports: Iterable[ShardReport]) ->
 
 
 def _read(places: Places) -> Mapping[str, Mapping[str, list[Any]]]:
-    """Return what is kept; nothing where there is no such file, or another one than `remember` writes."""
+    """Return the file's content; empty if the file is missing or does not have the form that `remember` writes."""
     try:
-        found = json.loads(read_bytes(places.home / _NAME))
+        content = json.loads(read_bytes(places.home / _NAME))
     except (FileNotFoundError, ValueError):
         return {}
-    return found if _is_of_this_form(found) else {}
+    return content if _is_valid(content) else {}
 
 
-def _is_of_this_form(found: object) -> bool:
-    """Say whether this is what `remember` writes; anything else is measured anew and written over."""
-    devices = found.values() if isinstance(found, dict) else [None]
-    answers = [answer for each in devices for answer in (each.values() if isinstance(each, dict) else [None])]
+def _is_valid(content: object) -> bool:
+    """Return whether the content has the form that `remember` writes; other content is measured again and replaced."""
+    releases = content.values() if isinstance(content, dict) else [None]
+    tunings = [tuning for each in releases for tuning in (each.values() if isinstance(each, dict) else [None])]
     return all(
-        isinstance(answer, list) and len(answer) == 2 and isinstance(answer[0], int) and isinstance(answer[1], str)
-        for answer in answers
+        isinstance(tuning, list) and len(tuning) == 2 and isinstance(tuning[0], int) and isinstance(tuning[1], str)
+        for tuning in tunings
     )
 
 
 @contextmanager
 def _locked(target: Place) -> Iterator[None]:
-    """Keep other processes out for the length of a block; the lock goes with its process, however that ends."""
+    """Hold an exclusive lock on the file for the length of a block; the system frees it when the process ends."""
     if isinstance(target, Path):
         path = target.with_name(f".{target.name}.lock")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +95,7 @@ def _locked(target: Place) -> Iterator[None]:
         path = Path(tempfile.gettempdir(), f".shelfwise-{os.getuid()}-{digest}.lock")
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
-        with suppress(OSError):  # of a file system that has no locks
+        with suppress(OSError):  # some file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Releases: finding, listing, promoting, importing and calibrating them.
+"""Releases: find, list, verify, promote, import and calibrate them.
 
 Reads and writes releases/ of the home and the aliases in the product database.
 

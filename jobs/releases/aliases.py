@@ -1,7 +1,8 @@
-"""What is done with releases: found, shown, verified, imported, promoted, demoted and rolled back.
+"""Commands for releases: list, show, verify, promote, demote and roll back.
 
-A release is a directory under releases/ in `SHELFWISE_HOME`, or the shipped one. Which one answers is said by the
-database's alias champion; commands that are told no release take it, unless `SHELFWISE_RELEASE_DIR` is set.
+A release is a directory under releases/ in `SHELFWISE_HOME`, or the shipped one. The alias `champion` in the database
+names the release that predicts. Commands without the option `--release` use the champion, unless
+`SHELFWISE_RELEASE_DIR` is set.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 
 def listed(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield every release that is there, broken ones with the reason in place of their figures."""
+    """Yield one row per existing release; for a damaged release, `state` contains the error."""
     names = {release_id: alias for alias, release_id in current_aliases(settings).items()}
     here = [path.parent for root in roots(settings) for path in sorted(root.glob(f"[!.]*/{MANIFEST}"))]
     stored = stored_releases(settings.places)
-    for place in [*here, *(one for one in stored if one.name not in {path.name for path in here})]:
+    for place in [*here, *(each for each in stored if each.name not in {path.name for path in here})]:
         row = {"release_id": place.name, "alias": names.get(place.name, "")}
         try:
             release = load_release(local_release(place, settings.places))
@@ -37,7 +38,7 @@ def listed(settings: Settings) -> Iterator[dict[str, Any]]:
             continue
         yield {
             **row,
-            "networks": ", ".join(one.architecture for one in release.networks),
+            "networks": ", ".join(network.architecture for network in release.networks),
             "taxonomy_version": release.taxonomy_version,
             "test_accuracy": release.metrics.get("ensemble_test_accuracy"),
             "state": "sound",
@@ -45,10 +46,10 @@ def listed(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def verify(directory: Path) -> dict[str, Any]:
-    """See that release.json is sound, that the weights are those it names, and that the networks answer.
+    """Verify a release: release.json is valid, the weights have its hashes, and the networks give finite predictions.
 
     Raises:
-        ReleaseError: If not; says what and what to do.
+        ReleaseError: If one of these checks fails; the message contains the reason and the remedy.
     """
     from models.serving.environment import prepare_environment, quiet_start
 
@@ -62,7 +63,7 @@ def verify(directory: Path) -> dict[str, Any]:
 
         try:
             answers = EnsemblePredictor(release, directory).predict(made_up_samples(release.decode_px)).confidences
-        except (ValueError, OSError) as error:  # what h5py says of a file that is none of its kind
+        except (ValueError, OSError) as error:  # h5py raises these for a file that is not HDF5
             raise ReleaseError(
                 f"the weights of {directory} do not fit its networks ({error}); copy it again"
             ) from error
@@ -73,7 +74,20 @@ def verify(directory: Path) -> dict[str, Any]:
 
 
 def promote(settings: Settings, database: ProductDatabase, name: str, alias: str) -> dict[str, Any]:
-    """Let an alias stand for a release; one from elsewhere is copied to where releases are looked for."""
+    """Assign an alias to a release; a release outside the release directories is copied into releases/ of the home.
+
+    Args:
+        settings: Settings with the home and its store.
+        database: Product database, which contains the aliases.
+        name: Directory, release_id or alias of the release.
+        alias: `champion` or `challenger`.
+
+    Returns:
+        The alias, the release_id, and whether the alias has changed.
+
+    Raises:
+        UsageError: If the release is to be challenger and is the champion, or another release has its name.
+    """
     from sql.aliases import aliases, set_alias
 
     directory = in_use(settings, name)
@@ -92,18 +106,18 @@ def promote(settings: Settings, database: ProductDatabase, name: str, alias: str
 
 
 def rollback(settings: Settings, database: ProductDatabase) -> dict[str, Any]:
-    """Make the champion before the present one champion again, if its files are still there."""
+    """Make the previous champion the champion again, if its files still exist."""
     from sql.aliases import former_champion, roll_back
 
     former = former_champion(database)
     if former is not None:
-        load_release(release_named(settings, former))  # refused before anything is changed
+        load_release(release_named(settings, former))  # raises an error before anything is changed
     release_id = roll_back(database, changed_by=getpass.getuser(), at_utc=datetime.now(UTC))
     return {"alias": "champion", "release_id": release_id, "changed": True}
 
 
 def demote(database: ProductDatabase) -> dict[str, Any]:
-    """Let no release be challenger; says which one was."""
+    """Remove the alias `challenger`; return the release that had it, or None."""
     from sql.aliases import clear_challenger
 
     release_id = clear_challenger(database, changed_by=getpass.getuser(), at_utc=datetime.now(UTC))
@@ -111,19 +125,22 @@ def demote(database: ProductDatabase) -> dict[str, Any]:
 
 
 def shown(settings: Settings, name: str | None) -> Mapping[str, Any]:
-    """Return what a release says of itself, and in `release` what finds it on other machines too."""
+    """Return the details of a release; `release` is the name or path that finds it on other machines too."""
     directory = in_use(settings, name)
     release = load_release(directory)
-    held = [alias for alias, release_id in current_aliases(settings).items() if release_id == release.release_id]
+    names = [alias for alias, release_id in current_aliases(settings).items() if release_id == release.release_id]
     return {
         "release_id": release.release_id,
         "release_dir": str(directory),
         "release": lasting_name(settings, name, directory),
-        "aliases": ", ".join(held),
+        "aliases": ", ".join(names),
         "taxonomy_version": release.taxonomy_version,
         "categories": len(release.categories),
         **manifest_of(release),
-        "networks": {one.architecture: f"{one.input_px} px, {one.ensemble_weight:.3f}" for one in release.networks},
+        "networks": {
+            network.architecture: f"{network.input_px} px, {network.ensemble_weight:.3f}"
+            for network in release.networks
+        },
     }
 
 
@@ -132,9 +149,9 @@ def _install(settings: Settings, release: Release, directory: Path) -> None:
     if target.exists():
         check_same(target, load_release(target), release)
         return
-    weights = {one.architecture: directory / one.weights_file for one in release.networks}
-    kept = {MANIFEST, *(one.weights_file for one in release.networks)}
-    others = [path for path in directory.iterdir() if path.is_file() and path.name not in kept]
+    weights = {network.architecture: directory / network.weights_file for network in release.networks}
+    written = {MANIFEST, *(network.weights_file for network in release.networks)}
+    others = [path for path in directory.iterdir() if path.is_file() and path.name not in written]
     documents: dict[str, str | bytes] = {path.name: path.read_bytes() for path in others}
     with release_written(release.release_id):
         save_release(release, target, weights=weights, documents=documents)

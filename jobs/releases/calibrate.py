@@ -1,4 +1,4 @@
-"""From trained networks to a release that is calibrated, measured and described."""
+"""Calibration of trained networks: fits ensemble weights, temperature and thresholds, and measures the release."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Promise:
-    """What a release is calibrated for.
+    """The precision that the thresholds of a release must reach, and the confidence below which nothing is suggested.
 
     Attributes:
-        target_precision: Of what is published automatically, category by category, in (0, 1).
-        floor: Below this confidence an answer is `unknown`, in [0, 1].
+        target_precision: Precision of the automatically published products, for each category, in (0, 1).
+        floor: Confidence below which a product's status is `unknown`, in [0, 1].
     """
 
     target_precision: float = TARGET_PRECISION
@@ -50,47 +50,62 @@ def finished_release(
     promise: Promise,
     scratch: Path,
 ) -> tuple[Release, dict[str, str | bytes]]:
-    """Fit shares, temperature and thresholds on some labelled images, and measure on others.
+    """Fit ensemble weights, temperature and thresholds on some labelled images, and measure the release on others.
 
     Args:
-        draft: With the weights' hashes; its shares, temperature, thresholds and metrics are replaced.
-        weights: The file of each architecture.
-        fitted_on: Labelled images that no network has learned from.
+        draft: Release with the hashes of the weights; its ensemble weights, temperature, thresholds and metrics are
+            replaced.
+        weights: Maps each architecture to its weights file.
+        fitted_on: Labelled images that no network was trained on.
         tested_on: Labelled images of other products.
-        reading: How images are read.
-        promise: What the thresholds shall hold.
-        scratch: An existing directory, for the draft.
+        reading: Settings for reading images.
+        promise: Precision and floor for the thresholds.
+        scratch: Existing directory for temporary files.
 
     Returns:
-        The release, and its documents.
+        The release, and its documents by file name.
+
+    Raises:
+        RunFailed: If none of the images could be decoded.
     """
     from models.serving.predictor import EnsemblePredictor
 
-    place = scratch / "draft"
-    shutil.rmtree(place, ignore_errors=True)
-    save_release(draft, place, weights=weights)
+    directory = scratch / "draft"
+    shutil.rmtree(directory, ignore_errors=True)
+    save_release(draft, directory, weights=weights)
     ids = [category.category_id for category in draft.categories]
-    seen = answered(EnsemblePredictor(draft, place), fitted_on, reading, without={CONFIDENCES})
-    refuse_none(len(seen.images), fitted_on)
+    predicted = answered(EnsemblePredictor(draft, directory), fitted_on, reading, without={CONFIDENCES})
+    refuse_none(len(predicted.images), fitted_on)
     release = calibrated(
         draft,
-        seen.rows,
-        seen.labels(ids),
-        products=seen.products,
+        predicted.rows,
+        predicted.labels(ids),
+        products=predicted.products,
         target=promise.target_precision,
         floor=promise.floor,
     )
-    del seen
-    tested = measure(EnsemblePredictor(release, place), release, tested_on, reading)
-    opened = sum(release.thresholds[category.category_id] is not None for category in release.categories)
+    del predicted
+    tested = measure(EnsemblePredictor(release, directory), release, tested_on, reading)
+    automatic = sum(release.thresholds[category.category_id] is not None for category in release.categories)
     metrics = measured_metrics(figures(tested, release))
-    release = replace(release, metrics=metrics | {"automatic_categories": opened})
+    release = replace(release, metrics=metrics | {"automatic_categories": automatic})
     return release, {NAME: model_card(release)}
 
 
-def tell_what_stays_shut(fitted_on: Sequence[LabelledImage], category_ids: Sequence[str], promise: Promise) -> None:
-    """Warn, before a long training, of categories that have too few held-out products to be published by themselves."""
-    products = Counter(category_id for _, category_id in {(one.product_id, one.category_id) for one in fitted_on})
+def warn_of_categories_without_threshold(
+    fitted_on: Sequence[LabelledImage], category_ids: Sequence[str], promise: Promise
+) -> None:
+    """Log a warning if some categories have too few validation products to be published automatically.
+
+    It is called before a long training, as such categories get no threshold at the end of it.
+
+    Args:
+        fitted_on: Labelled images that the thresholds will be fitted on.
+        category_ids: Categories of the release.
+        promise: Precision for the thresholds.
+    """
+    labels = {(image.product_id, image.category_id) for image in fitted_on}
+    products = Counter(category_id for _, category_id in labels)
     needed = flawless_needed(promise.target_precision)
     enough = sum(products[category_id] >= needed for category_id in category_ids)
     if enough < len(category_ids):
@@ -105,7 +120,7 @@ def tell_what_stays_shut(fitted_on: Sequence[LabelledImage], category_ids: Seque
 
 
 def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | None]:
-    """Return the figures of the test part that release.json and the model card tell."""
+    """Return the figures of the test part that release.json and the model card contain."""
     leaf, auto = document["levels"][0], document["decisions"]["auto"]
     return {
         "test_products": document["products"],
@@ -120,7 +135,7 @@ def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | Non
 
 
 def _images(release: Release, reading: EvaluateConfig) -> tuple[list[LabelledImage], int]:
-    """Return a part's images, of categories that the release knows, and how many products are left out."""
+    """Return the images of a part, and the number of products excluded because the release lacks their category."""
     images = reading.images()
     asked = known_to([release], images, or_above=True) if reading.known_only else images
     ids = [category.category_id for category in release.categories]
@@ -138,15 +153,15 @@ def _images(release: Release, reading: EvaluateConfig) -> tuple[list[LabelledIma
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is told of a release that shall be calibrated anew.
+    """Configuration of a new calibration of a release.
 
     Attributes:
-        source: The release's directory.
-        target: Of the release to be made; must not exist.
-        part: Of the labelled products, on which it is fitted; the part `test` measures it.
-        reading: Dates, what is left out, batch size and decoding threads.
-        promise: What the thresholds shall hold.
-        command: As it was typed, for the model card.
+        source: Directory of the release to calibrate.
+        target: Directory of the new release; must not exist.
+        part: Part of the labelled products to fit on; the part `test` is used to measure the new release.
+        reading: Dates, excluded categories, batch size and decoding threads.
+        promise: Precision and floor for the thresholds.
+        command: Command line as the user typed it, for the model card.
     """
 
     source: Path
@@ -157,56 +172,59 @@ class Calibration:
     command: str = ""
 
 
-def recalibrate(told: Calibration) -> dict[str, Any]:
-    """Make a release of the same networks with shares, temperature and thresholds fitted on labelled products.
+def recalibrate(config: Calibration) -> dict[str, Any]:
+    """Make a release of the same networks, with ensemble weights, temperature and thresholds fitted again.
+
+    Returns:
+        The release_id, the directory and the metrics of the new release.
 
     Raises:
-        UsageError: If the target is there, the networks learned from this part, no labelled product is in a part, or a
-            label is none of the release's.
-        RunFailed: If the release cannot be written; none is left then.
+        UsageError: If the target exists, the networks were trained on this part, a part has no labelled product, or the
+            release does not know a label; the message names the remedy.
+        RunFailed: If the release cannot be written; then no incomplete release remains.
     """
     from models.serving.environment import prepare_environment, quiet_start
 
-    check_new(told.target, told.reading.places)
-    before = load_release(told.source)
-    if told.part == "train" and "train_images" in before.training:
+    check_new(config.target, config.reading.places)
+    before = load_release(config.source)
+    if config.part == "train" and "train_images" in before.training:
         raise UsageError(
             f"release {before.release_id} learned from the products of the part 'train', on which it is surer than on "
             "new ones; calibrate it with --part validation"
         )
     parts, without = {}, {}
-    for part in (told.part, "test"):
-        parts[part], without[part] = _images(before, replace(told.reading, part=part))
+    for part in (config.part, "test"):
+        parts[part], without[part] = _images(before, replace(config.reading, part=part))
     draft = replace(
         before,
-        release_id=told.target.name,
+        release_id=config.target.name,
         training={
             **before.training,
             "calibrated_from": before.release_id,
-            "calibrated_by": told.command,
+            "calibrated_by": config.command,
             "calibrated_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "calibrated_on_part": told.part,
-            "calibrated_on_sha256": data_sha256(parts[told.part]),
-            **({"left_out_products": json.dumps(without)} if told.reading.known_only else {}),
+            "calibrated_on_part": config.part,
+            "calibrated_on_sha256": data_sha256(parts[config.part]),
+            **({"left_out_products": json.dumps(without)} if config.reading.known_only else {}),
         },
     )
-    weights = {network.architecture: told.source / network.weights_file for network in before.networks}
+    weights = {network.architecture: config.source / network.weights_file for network in before.networks}
     prepare_environment()
     with quiet_start():
         from models.training.loop import start_backend
 
         start_backend()
     with release_written(draft.release_id):
-        told.target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=told.target.parent, prefix=".") as scratch:
+        config.target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=config.target.parent, prefix=".") as scratch:
             release, documents = finished_release(
                 draft,
                 weights,
-                fitted_on=parts[told.part],
+                fitted_on=parts[config.part],
                 tested_on=parts["test"],
-                reading=told.reading,
-                promise=told.promise,
+                reading=config.reading,
+                promise=config.promise,
                 scratch=Path(scratch),
             )
-            save_release(release, told.target, weights=weights, documents=documents)
-    return {"release_id": release.release_id, "release_dir": str(told.target), **release.metrics}
+            save_release(release, config.target, weights=weights, documents=documents)
+    return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}

@@ -1,4 +1,4 @@
-"""Making a release of a foreign `.keras` file."""
+"""Import of a network that was trained elsewhere: makes a release of a `.keras` file and its class names."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from models.spec import Category
 
 @dataclass(frozen=True)
 class Import:
-    """What is told of a foreign network.
+    """Configuration of an import.
 
     Attributes:
-        path: The `.keras` file.
-        release_id: Of the release to be made.
-        input_px: Side of its square input, in pixels.
-        categories: A file with its class names, one a line in the order of its outputs: category_id, or
+        path: Path of the `.keras` file.
+        release_id: Identifier of the new release.
+        input_px: Side of the network's square input, in pixels.
+        categories: File with the class names, one per line in the order of the network's outputs: category_id, or
             category_id,category_path.
-        preprocessing: What range it was fed with; one of `models.spec.PREPROCESSING`.
-        ends_in: `logits` or `softmax`.
-        taxonomy_version: Of these categories.
-        samples: A directory of images to compare on; None makes some up.
+        preprocessing: Value range of the network's input; one of `models.spec.PREPROCESSING`.
+        ends_in: Kind of the network's output: `logits` or `softmax`.
+        taxonomy_version: Version of the taxonomy that the categories belong to.
+        samples: Directory of images on which to compare the imported network with the original; None generates images.
     """
 
     path: Path
@@ -47,49 +47,61 @@ class Import:
     samples: Path | None = None
 
 
-def import_(settings: Settings, told: Import) -> dict[str, Any]:
-    """Make a release of a network that somebody else trained; nothing of it is published before it is calibrated.
+def import_(settings: Settings, config: Import) -> dict[str, Any]:
+    """Make a release of a network that was trained elsewhere; it publishes nothing automatically until calibrated.
+
+    Returns:
+        The release_id, the architecture and the directory of the new release.
 
     Raises:
-        UsageError: If a name is taken or a file cannot be read.
+        UsageError: If the release_id is taken or a file cannot be read; the message names the remedy.
         RunFailed: If the release cannot be written.
-        ReleaseError: If the network is refused or does not answer as the original; no release is made.
+        ReleaseError: If the network is not supported, or its predictions differ from those of the original; then no
+            release is made.
     """
     from models.serving.environment import prepare_environment, quiet_start
 
-    target = roots(settings)[0] / told.release_id
+    target = roots(settings)[0] / config.release_id
     check_new(target, settings.places)
-    categories = class_names(told.categories)
+    categories = class_names(config.categories)
     prepare_environment()
     with quiet_start():
         from models.foreign import ForeignNetwork, refuse_code, take_in
 
-        refuse_code(told.path)
-        foreign = ForeignNetwork(told.path, told.input_px, len(categories), told.preprocessing, told.ends_in)
-        network, model = take_in(foreign, _samples(told))
-    with release_written(told.release_id), tempfile.TemporaryDirectory() as scratch:
+        refuse_code(config.path)
+        foreign = ForeignNetwork(config.path, config.input_px, len(categories), config.preprocessing, config.ends_in)
+        network, model = take_in(foreign, _samples(config))
+    with release_written(config.release_id), tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch, network.weights_file)
         save_weights(model, weights)
         network = replace(network, weights_sha256=sha256_of(weights))
         release = Release(
-            told.release_id,
-            told.taxonomy_version,
+            config.release_id,
+            config.taxonomy_version,
             categories,
             (network,),
             temperature=1.0,
             thresholds={category.category_id: None for category in categories},
-            floor=0.0,  # what a confidence is worth is not known before it is calibrated
-            training={"imported_from": told.path.name, "imported_sha256": sha256_of(told.path), **origin_of(told.path)},
+            floor=0.0,  # confidences have no known meaning before calibration
+            training={
+                "imported_from": config.path.name,
+                "imported_sha256": sha256_of(config.path),
+                **origin_of(config.path),
+            },
             code_version=program_version(),
         )
         target.parent.mkdir(parents=True, exist_ok=True)
         save_release(release, target, weights={network.architecture: weights}, documents={NAME: model_card(release)})
     share(target, settings.places)
-    return {"release_id": told.release_id, "architecture": network.architecture, "release_dir": str(target)}
+    return {"release_id": config.release_id, "architecture": network.architecture, "release_dir": str(target)}
 
 
 def class_names(path: Path) -> tuple[Category, ...]:
-    """Read class names in the order of a network's outputs."""
+    """Read the class names of a network, in the order of its outputs.
+
+    Raises:
+        UsageError: If the file cannot be read, or a name is duplicate or an inner node; the message names the remedy.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row and row[0].strip()]
@@ -107,8 +119,8 @@ def class_names(path: Path) -> tuple[Category, ...]:
     return tuple(Category(row[0], row[1] if len(row) > 1 else row[0].replace(".", " > ")) for row in rows)
 
 
-def _samples(told: Import) -> Any:
-    if told.samples is None:
+def _samples(config: Import) -> Any:
+    if config.samples is None:
         return None
     import numpy as np
 
@@ -117,16 +129,16 @@ def _samples(told: Import) -> Any:
 
     squares = []
     try:
-        paths = sorted(told.samples.iterdir())[:64]
+        paths = sorted(config.samples.iterdir())[:64]
     except OSError as error:
         raise UsageError(
-            f"--samples {told.samples} cannot be read ({error.strerror}); give a directory of images, or leave it out"
+            f"--samples {config.samples} cannot be read ({error.strerror}); give a directory of images, or leave it out"
         ) from error
     for path in paths:
         try:
-            squares.append(decode_square(normalise(path.read_bytes()).jpeg, told.input_px))
+            squares.append(decode_square(normalise(path.read_bytes()).jpeg, config.input_px))
         except (OSError, Rejected):
             continue
     if not squares:
-        raise UsageError(f"no image could be read in {told.samples}; give another directory, or leave --samples out")
+        raise UsageError(f"no image could be read in {config.samples}; give another directory, or leave --samples out")
     return np.stack(squares)

@@ -1,4 +1,4 @@
-"""Finding the release that a command uses: by directory, by release_id, by alias, or the one that is set."""
+"""Search for the release that a command uses: by directory, release_id or alias, or the default from the settings."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from jobs.storage.stores import is_file, is_remote, place, scheme_of, uri
 from models.release import MANIFEST, SHIPPED
 
 ALIASES = ("champion", "challenger")
-"""What a release may be beside its name, so no name of a release."""
+"""Names that can point to any release; therefore a release itself must not have such a name."""
 
 
 def check_release_id(name: str) -> None:
-    """Refuse a new release's name that could leave its directory, or that means whichever release has an alias."""
+    """Refuse a name for a new release that would be a path outside its directory, or that is an alias."""
     check_name("--release-id", name)
     if name in ALIASES:
         raise UsageError(f"--release-id {name} is an alias, which stands for the release that has it; choose a name")
 
 
 def roots(settings: Settings) -> tuple[Path, Path]:
-    """Return where releases are looked for."""
+    """Return the directories that contain releases: releases/ of the home, and that of the shipped release."""
     return settings.places.local_home / "releases", SHIPPED.parent
 
 
 def in_use(settings: Settings, name: str | None) -> Path:
-    """Return the directory of the release that a command shall use.
+    """Return the directory of the release that a command uses.
 
     Args:
-        settings: Where releases are, and what is set.
-        name: A directory, a release_id, or an alias; None is what `SHELFWISE_RELEASE_DIR` names, else the champion,
-            else the shipped release.
+        settings: Settings with the home and the default release.
+        name: Directory, release_id or alias of a release. None means the release of `SHELFWISE_RELEASE_DIR` if it is
+            set, otherwise the champion, otherwise the shipped release.
 
     Raises:
-        UsageError: If there is no such release, or the alias stands for none.
+        UsageError: If there is no such release, or no release has the alias.
     """
     if name not in (None, *ALIASES) or (name is None and "release_dir" in settings.model_fields_set):
         return find_release(settings, name)
-    found = current_aliases(settings).get(name or "champion")
-    if found is None and name is not None:
+    release_id = current_aliases(settings).get(name or "champion")
+    if release_id is None and name is not None:
         raise UsageError(f"no release is {name}; promote one with `shelfwise release promote RELEASE --alias {name}`")
-    return release_named(settings, found) if found else find_release(settings, None)
+    return release_named(settings, release_id) if release_id else find_release(settings, None)
 
 
 def find_release(settings: Settings, name: str | None) -> Path:
-    """Return a release's directory.
+    """Return the directory of a release, given by path or release_id.
 
     Args:
-        settings: Where releases are, and what is set.
-        name: A path, or a release_id; None is the one that `SHELFWISE_RELEASE_DIR` names, by default the shipped
-            one. A bare name is a directory of the working directory only if a release is in it: a folder of
-            photographs may be called as a release is.
+        settings: Settings with the home and the default release.
+        name: Path or release_id of a release. None means the release of `SHELFWISE_RELEASE_DIR`, by default the shipped
+            one. A name without a slash is taken as a directory of the working directory only if that contains a
+            release: a folder of photographs may have the same name as a release.
 
     Returns:
-        The directory; whether it holds a sound release is for `models.release.load_release` to say.
+        The directory; `models.release.load_release` checks whether it contains a valid release.
 
     Raises:
-        UsageError: If there is no such release; lists those that are there.
+        UsageError: If there is no such release; the message lists the existing ones.
     """
     places = settings.places
     if name is None:
@@ -73,34 +73,36 @@ def find_release(settings: Settings, name: str | None) -> Path:
 
 
 def release_named(settings: Settings, release_id: str) -> Path:
-    """Return the directory of the shipped release or of one under `releases/` in `home`, wherever this is called.
+    """Return the directory of a release by release_id: one under releases/ of the home, or the shipped one.
+
+    The working directory does not matter.
 
     Raises:
-        UsageError: If there is no such release; lists those that are there.
+        UsageError: If there is no such release; the message lists the existing ones.
     """
     places = settings.places
     roots = (places.local_home / "releases", SHIPPED.parent)
     for root in roots:
         if (root / release_id).is_dir():
             return root / release_id
-    stored = {found.name: found for found in stored_releases(places)}
+    stored = {release.name: release for release in stored_releases(places)}
     if release_id in stored:
         return local_release(stored[release_id], places)
-    known = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")} | stored.keys())
-    there = ", ".join(known) or "none is there"
-    raise UsageError(f"no release {release_id!r}; give a directory or one of: {there}")
+    names = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")} | stored.keys())
+    existing = ", ".join(names) or "none is there"
+    raise UsageError(f"no release {release_id!r}; give a directory or one of: {existing}")
 
 
 def lasting_name(settings: Settings, name: str | None, directory: Path) -> str:
-    """Return by what a later call finds a release again, also where this machine's own copy of it is gone.
+    """Return the name, path or URI that finds a release again later, also without this machine's local copy.
 
     Args:
-        settings: Where releases are, and what is set.
-        name: As a command was given it.
-        directory: Where it was found on this machine.
+        settings: Settings with the home and the default release.
+        name: Name of the release as the user gave it; None if no release was given.
+        directory: Directory of the release on this machine.
     """
     places = settings.places
-    if directory.parent == SHIPPED.parent:  # with a wheel, a directory that is gone with this process
+    if directory.parent == SHIPPED.parent:  # run from a wheel, this directory exists only as long as the process
         return directory.name
     if directory.is_relative_to(copies(places)):
         if name and scheme_of(name):
@@ -115,7 +117,7 @@ def lasting_name(settings: Settings, name: str | None, directory: Path) -> str:
 
 
 def current_aliases(settings: Settings) -> dict[str, str]:
-    """Return the release_id of each alias; none where no database is there yet, or one that was never made whole."""
+    """Return the release_id of each alias; empty if the database does not exist yet or was never fully created."""
     from sql.aliases import aliases
     from sql.store import open_database
 

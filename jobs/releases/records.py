@@ -1,4 +1,4 @@
-"""What the product database keeps of a release, and how its manifest decides for a product of several images."""
+"""Database records of a release, and the decision rule for products that its stored manifest defines."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from sql.records import (
 
 
 def category_records(release: Release) -> list[CategoryRecord]:
-    """Return the leaves and inner nodes that a release answers with."""
+    """Return the records of a release's categories: leaves and inner nodes."""
     return [CategoryRecord(**asdict(category)) for category in release.nodes]
 
 
 def release_record(release: Release) -> ReleaseRecord:
-    """Return how the database knows a release."""
+    """Return the database record of a release."""
     return ReleaseRecord(release.release_id, release.taxonomy_version, manifest_of(release))
 
 
 def decider(manifest: Mapping[str, Any]) -> Combine:
-    """Return how several images of a product become one answer.
+    """Return the function that combines the predictions of a product's images to one decision.
 
     Args:
-        manifest: Of the release that answered, as `manifest_of` makes it and the table `releases` keeps it.
+        manifest: Manifest of the release that predicted, from `manifest_of` or the table `releases`.
     """
     policy = Policy(manifest["thresholds"], manifest["floor"])
 
@@ -43,7 +43,7 @@ def decider(manifest: Mapping[str, Any]) -> Combine:
 
 
 def manifest_of(release: Release) -> dict[str, Any]:
-    """Return what the database keeps of release.json."""
+    """Return the manifest for the database: release.json without the values that other columns and tables contain."""
     whole = asdict(release)
     left_out = ("release_id", "taxonomy_version", "categories")
     return {key: value for key, value in whole.items() if key not in left_out}

@@ -1,7 +1,7 @@
-"""Releases of a store on this machine's disk, each fetched once and verified whenever it is used.
+"""Local cache of releases from an object store; each release is fetched once and verified at every use.
 
-A copy is kept under the SHA-256 of its release.json, which names the SHA-256 of each network's weights; so a copy is
-never of another content than its name says, and one that was altered is fetched again.
+The directory name of a copy is the SHA-256 of its release.json, which contains the SHA-256 of each network's weights.
+So the name identifies the content, and a copy that was altered is detected and fetched again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from models.release import MANIFEST, Release, ReleaseError, ReleaseExists, load_
 
 @contextmanager
 def release_written(release_id: str, kept: str = "") -> Iterator[None]:
-    """Turn what the disk says while a release is written into one sentence.
+    """Replace the errors of a block that writes a release by one clear message.
 
     Args:
-        release_id: Of the release.
-        kept: What is not lost by it.
+        release_id: Identifier of the release.
+        kept: Sentence on what is not lost, added to the message; empty adds nothing.
 
     Raises:
         UsageError: If another process made a release of that name meanwhile.
-        RunFailed: Instead of another OSError; no release is there then.
+        RunFailed: In place of another OSError; then no release exists. Free some space and run the command again.
     """
     try:
         yield
@@ -44,14 +44,14 @@ def release_written(release_id: str, kept: str = "") -> Iterator[None]:
 
 
 def local_release(where: Place, places: Places) -> Path:
-    """Return a release's directory on this machine.
+    """Return the local directory of a release; fetch the release first if it is in a store and not in the cache.
 
     Args:
-        where: Its place; one of this machine is returned as it is.
-        places: Where copies are kept.
+        where: Path or store location of the release; a local path is returned unchanged.
+        places: Directories of the home, which contain the cache.
 
     Raises:
-        ReleaseError: If nothing or no sound release is there.
+        ReleaseError: If the store has no release at this location, or a damaged one.
     """
     if isinstance(where, Path):
         return where
@@ -68,44 +68,51 @@ def local_release(where: Place, places: Places) -> Path:
 
 
 def copies(places: Places) -> Path:
-    """Return where this machine keeps its copies."""
+    """Return the directory of the local cache."""
     return places.local_home / "release-copies"
 
 
 def check_new(target: Path, places: Places) -> None:
-    """Refuse the name of a release that is there, before anything is done for a new one.
+    """Refuse the name of an existing release, before any work for a new release is done.
 
     Args:
-        target: Of the release to be made, on this machine.
-        places: Whose store, if the home is in one, must not have one of that name either.
+        target: Local directory of the new release.
+        places: Directories and stores of the home; its store must not contain a release of that name either.
 
     Raises:
-        UsageError: If it is taken.
+        UsageError: If the name is taken; choose another `--release-id`.
     """
     shared = places.releases / target.name
-    said = "is there already and a release is never changed; choose another --release-id"
+    message = "is there already and a release is never changed; choose another --release-id"
     if not isinstance(shared, Path) and is_file(shared / MANIFEST):
-        raise UsageError(f"{shared} {said}")
+        raise UsageError(f"{shared} {message}")
     if target.exists():
-        way = f", or take it to {shared} with `shelfwise release promote {target.name} --alias challenger`"
-        raise UsageError(f"{target} {said}{'' if isinstance(shared, Path) else way}")
+        remedy = f", or take it to {shared} with `shelfwise release promote {target.name} --alias challenger`"
+        raise UsageError(f"{target} {message}{'' if isinstance(shared, Path) else remedy}")
 
 
-def check_same(where: Place, there: Release, release: Release) -> None:
-    """Refuse to put a release where another one of its name is.
+def check_same(where: Place, existing: Release, release: Release) -> None:
+    """Refuse to replace an existing release by a different one of the same name.
+
+    Args:
+        where: Location of the existing release, for the message.
+        existing: Existing release.
+        release: Release to write.
 
     Raises:
-        UsageError: If it is another one.
+        UsageError: If the two differ; rename one of them.
     """
-    if there != release:
+    if existing != release:
         raise UsageError(f"{where} is another release of that name; a release is never changed, so rename one of them")
 
 
 def share(directory: Path, places: Places) -> None:
-    """Put a release where all machines find it, if that is a store; release.json comes last and makes it a release.
+    """Upload a release to the home's store, where all machines find it; do nothing if the home is a local directory.
+
+    release.json is uploaded last: a directory without it is not a release, so no machine sees an incomplete one.
 
     Raises:
-        UsageError: If another release of that name is there.
+        UsageError: If the store contains a different release of that name; rename one of them.
     """
     target = places.releases / directory.name
     if isinstance(target, Path):
@@ -119,7 +126,7 @@ def share(directory: Path, places: Places) -> None:
 
 
 def stored_releases(places: Places) -> list[Place]:
-    """List the releases in the home's store; none where the home is on this machine."""
+    """List the releases in the home's store; empty if the home is a local directory."""
     if isinstance(places.releases, Path):
         return []
     return [place for place in children(places.releases, "[!.]*") if is_file(place / MANIFEST)]
@@ -139,4 +146,4 @@ def _fetch_whole(where: Place, manifest: bytes, target: Path) -> None:
         try:
             os.replace(half, target)
         except OSError:
-            load_release(target)  # another process was quicker, and its copy is as good
+            load_release(target)  # another process has written the same copy meanwhile

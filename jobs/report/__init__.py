@@ -1,6 +1,6 @@
-"""The page of a run that a person reads in the morning.
+"""The HTML report of a run, for a person who checks it in the morning.
 
-Reads the product database and, for pictures, some files of images/; writes one HTML file.
+Reads the product database and, for pictures, some files of images/. Writes one HTML file.
 
 Others import: job.
 """

@@ -1,4 +1,4 @@
-"""What the product database knows of a run, in one object; every number of a report comes from here."""
+"""The data of a run's report, queried from the product database; every number of a report comes from here."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _UNUSUAL_DEVIATIONS, _UNUSUAL_POINTS, _FEWEST = 4.0, 0.03, 30
 
 @dataclass(frozen=True)
 class CategoryShare:
-    """A category's part of a run, beside the runs before it.
+    """A category's share of a run's images, compared with the reference runs before it.
 
     Attributes:
-        category_id: None for images without an answer.
-        category_path: What people read.
-        images: Of the run.
-        reference_images: Of the runs before, taken together.
-        share: Of the run's images, in [0, 1]; None if the run has none.
-        reference_share: The same of the runs before.
-        mean_confidence: Of the run's images there.
-        reference_mean_confidence: The same of the runs before.
-        products: In this category when the run was published, all catalog long.
+        category_id: Category; None for images without a category.
+        category_path: Name of the category for people.
+        images: Images of the run in this category.
+        reference_images: Images of all reference runs in this category.
+        share: Share of the run's images, in [0, 1]; None if the run has no images.
+        reference_share: Share of the reference runs' images, in [0, 1]; None if they have no images.
+        mean_confidence: Mean confidence of the run's images in this category, in [0, 1].
+        reference_mean_confidence: Mean confidence of the reference runs' images in this category, in [0, 1].
+        products: Products of the whole catalog in this category when the run was published.
     """
 
     category_id: str | None
@@ -43,22 +43,23 @@ class CategoryShare:
 
     @property
     def change(self) -> float | None:
-        """Difference of the shares; None without anything to compare."""
+        """Share minus reference share; None if one of them is missing."""
         return None if self.share is None or self.reference_share is None else self.share - self.reference_share
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of a run.
+    """The data of a run's report.
 
     Attributes:
-        run: Its row: run_id, kind, run_date, release_id, state, counts, seconds, summary, error, and two moments.
-        shares: By category, the largest first.
+        run: Row of the run: run_id, kind, run_date, release_id, state, counts, seconds, summary, error, started_at_utc
+            and finished_at_utc.
+        shares: Shares of the categories, the largest first.
         moved: Products that the run moved to another category, as rows of `run_highlights`.
-        least_certain: Products that the run left to people, the least certain first.
-        rejections: By reason, the most frequent first.
-        earlier: Runs of its kind before it, the latest first.
-        waiting: Products of the whole catalog by status, now.
+        least_certain: Products that the run left to people to decide, the lowest confidence first.
+        rejections: Numbers of rejected images by reason, the most frequent first.
+        earlier: Earlier runs of the same kind, the latest first.
+        waiting: Present number of products of the whole catalog by status.
     """
 
     run: Mapping[str, Any]
@@ -71,27 +72,27 @@ class Facts:
 
     @property
     def noun(self) -> str:
-        """What people call such a run."""
+        """Word for this kind of run in sentences: `night` or `backfill`."""
         return "night" if self.run["kind"] == "nightly" else str(self.run["kind"])
 
     @property
     def published(self) -> bool:
-        """Whether readers have its answers."""
+        """Whether the run is published."""
         return bool(self.run["state"] == "published")
 
     @property
     def images(self) -> int:
-        """Images that the networks answered."""
+        """Number of images that the networks predicted."""
         return sum(share.images for share in self.shares)
 
     @property
     def rejected(self) -> int:
-        """Images that could not be used."""
+        """Number of images that were rejected."""
         return sum(row["image_count"] for row in self.rejections)
 
     @property
     def statuses(self) -> dict[str, int] | None:
-        """Products by the status of the run's answer; None for a run of before they were kept."""
+        """Number of products by status; None if the run is not published, or is older than these counts."""
         counts = self.run["counts"]
         if not self.published or "auto" not in counts:
             return None
@@ -99,7 +100,7 @@ class Facts:
 
     @property
     def took_seconds(self) -> float | None:
-        """From its start to its end; None while it is running."""
+        """Seconds from the start of the run to its end; None while it is running."""
         run = self.run
         if run["finished_at_utc"] is None or run["state"] == "running":
             return None
@@ -107,18 +108,26 @@ class Facts:
 
     @property
     def unusual(self) -> list[CategoryShare]:
-        """Categories whose share chance does not explain, the largest change first."""
-        here, there = self.images, sum(share.reference_images for share in self.shares)
-        found = [
+        """Categories whose share differs significantly from the reference runs, the largest change first."""
+        total, reference_total = self.images, sum(share.reference_images for share in self.shares)
+        unusual = [
             share
             for share in self.shares
-            if differs(share.images, here, share.reference_images, there, points=_UNUSUAL_POINTS)
+            if differs(share.images, total, share.reference_images, reference_total, points=_UNUSUAL_POINTS)
         ]
-        return sorted(found, key=lambda share: -abs(share.change or 0.0))
+        return sorted(unusual, key=lambda share: -abs(share.change or 0.0))
 
 
 def differs(count: int, total: int, reference_count: int, reference_total: int, *, points: float) -> bool:
-    """Say whether two shares differ by more than chance and more than `points`, by the test of two proportions."""
+    """Return whether two shares differ significantly, by the two-proportion z-test, and by at least `points`.
+
+    Args:
+        count: Number of cases.
+        total: Number of all items; below 30, the result is False.
+        reference_count: Number of cases in the reference.
+        reference_total: Number of all items in the reference; below 30, the result is False.
+        points: Smallest difference of the two shares, in [0, 1].
+    """
     if total < _FEWEST or reference_total < _FEWEST:
         return False
     difference = count / total - reference_count / reference_total
@@ -128,11 +137,11 @@ def differs(count: int, total: int, reference_count: int, reference_total: int, 
 
 
 def mean_confidences(shares: Sequence[CategoryShare]) -> tuple[float | None, float | None]:
-    """Return the mean confidence of a run's answered images and of those of the runs before."""
+    """Return the mean confidence of the images with a category, of a run and of the reference runs."""
 
     def mean(pairs: list[tuple[float | None, int]]) -> float | None:
-        known = [(value, images) for value, images in pairs if value is not None and images]
-        return sum(value * images for value, images in known) / sum(n for _, n in known) if known else None
+        weighted = [(value, images) for value, images in pairs if value is not None and images]
+        return sum(value * images for value, images in weighted) / sum(n for _, n in weighted) if weighted else None
 
     answered = [share for share in shares if share.category_id]
     return (
@@ -142,16 +151,16 @@ def mean_confidences(shares: Sequence[CategoryShare]) -> tuple[float | None, flo
 
 
 def load_facts(database: ProductDatabase, run_id: str) -> Facts:
-    """Ask the database about a run; no query reads a table of products.
+    """Query the data of a run's report; no query reads a whole table of products.
 
     Raises:
-        UsageError: If there is no such run; names the latest ones.
+        UsageError: If there is no such run; the message names the latest runs.
     """
-    found = list(_rows(database, "run_summary", run_id=run_id))
-    if not found:
+    runs = list(_rows(database, "run_summary", run_id=run_id))
+    if not runs:
         latest = [row["run_id"] for row in _rows(database, "run_summary", limit=3)]
-        known = f"the latest are {', '.join(latest)}" if latest else "there is no run at all yet"
-        raise UsageError(f"there is no run {run_id!r}; {known}")
+        existing = f"the latest are {', '.join(latest)}" if latest else "there is no run at all yet"
+        raise UsageError(f"there is no run {run_id!r}; {existing}")
     shares = [
         CategoryShare(
             category_id=row["category_id"],
@@ -168,7 +177,7 @@ def load_facts(database: ProductDatabase, run_id: str) -> Facts:
     ]
     highlights = list(_rows(database, "run_highlights", run_id=run_id))
     return Facts(
-        run=found[0],
+        run=runs[0],
         shares=shares,
         moved=[row for row in highlights if row["kind"] == "moved"],
         least_certain=[row for row in highlights if row["kind"] == "least_certain"],

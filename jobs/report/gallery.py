@@ -1,4 +1,4 @@
-"""What a report shows beside figures: which categories, and pictures of which products."""
+"""Selection of the categories and product pictures that a report shows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.report.facts import CategoryShare, Facts
-from jobs.report.pictures import Found, Picture, examples, look_up, pictures
+from jobs.report.pictures import FoundImages, Picture, examples, find_images, pictures
 from jobs.storage.places import Places
 from sql.store import ProductDatabase
 
 LARGEST_BYTES = 3_000_000
-"""Of a page; the texts are bounded by their number and length, the pictures by what is left."""
+"""Largest size of a page. Texts are limited by their number and length, pictures by `PICTURE_BYTES`."""
 
 PICTURE_BYTES = 2_200_000
 CATEGORIES = 40
@@ -21,34 +21,34 @@ _FEW_CATEGORIES, _EXAMPLES_OF_FEW, _EXAMPLES_OF_MANY = 16, 8, 5
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a page shows beside figures.
+    """Categories and product pictures of a page.
 
     Attributes:
-        shares: The categories that are shown.
-        examples: By category_id, products that are there, with a picture each.
-        pictures: By product_id.
-        found: How far the dataset was looked through.
+        shares: Categories to show.
+        examples: Maps category_id to products of this category that have a picture.
+        pictures: Maps product_id to its picture.
+        found: Result of the search in the dataset, with the number of files that were searched.
     """
 
     shares: Sequence[CategoryShare]
     examples: Mapping[str, Sequence[Mapping[str, Any]]]
     pictures: Mapping[str, Picture]
-    found: Found
+    found: FoundImages
 
 
-def hang(database: ProductDatabase, places: Places, facts: Facts) -> Gallery:
-    """Choose the categories and products that are shown, and make their pictures."""
+def build_gallery(database: ProductDatabase, places: Places, facts: Facts) -> Gallery:
+    """Select the categories and products to show, and make the pictures of the products."""
     shown = _shown(facts)
     highlights = [*facts.moved, *facts.least_certain]
     wanted = list(dict.fromkeys(row["product_id"] for row in highlights))
     newest = max([row["ingest_date"] for row in highlights], default=facts.run["run_date"])
     newest = newest if facts.run["kind"] != "nightly" else facts.run["run_date"]
     dates = {facts.run["run_date"], *(row["ingest_date"] for row in highlights)}
-    found = look_up(places, dates, wanted, newest=newest) if facts.published else Found()
+    found = find_images(places, dates, wanted, newest=newest) if facts.published else FoundImages()
     each = _EXAMPLES_OF_FEW if len(shown) <= _FEW_CATEGORIES else _EXAMPLES_OF_MANY
     ids = [share.category_id for share in shown if share.category_id and share.images]
     chosen = examples(database, found.sample, ids, each=each)
-    # In turns, so that a budget that ends early leaves every category some pictures.
+    # One product of each category in turn: if the byte budget ends early, every category has some pictures.
     turns = [rows[turn]["product_id"] for turn in range(each) for rows in chosen.values() if turn < len(rows)]
     made = pictures(found, [*wanted, *turns], budget_bytes=PICTURE_BYTES)
     with_pictures = {
@@ -58,7 +58,7 @@ def hang(database: ProductDatabase, places: Places, facts: Facts) -> Gallery:
 
 
 def _shown(facts: Facts) -> list[CategoryShare]:
-    """Return the largest categories, and those whose share is unusual however small they are."""
+    """Return the categories with an unusual share, and the largest other ones, at most `CATEGORIES`."""
     unusual = facts.unusual[: CATEGORIES // 4]
     largest = [share for share in facts.shares if share not in unusual and (share.images or not facts.images)]
     chosen = [*unusual, *largest[: CATEGORIES - len(unusual)]]

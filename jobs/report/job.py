@@ -1,9 +1,9 @@
-"""The report of a run: one page that a person reads in the morning, and the same figures as a document.
+"""The report of a run: an HTML page for people, and the same figures as a JSON document.
 
     shelfwise report --run-id nightly-2026-11-01
 
-Reads the product database and, for the pictures, some files under images/ingest_date=*/; writes one HTML file. What a
-run kept when it was published is what is shown, so that the page of an older run says what it said then.
+Reads the product database and, for the pictures, some files under images/ingest_date=*/. Writes one HTML file. The
+figures are those that were stored when the run was published, so the report of an older run does not change later.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from jobs.errors import RunFailed, check_name
 from jobs.report import page as report_page
 from jobs.report.facts import Facts, load_facts
-from jobs.report.gallery import hang
-from jobs.report.verdict import judge
+from jobs.report.gallery import build_gallery
+from jobs.report.verdict import assess_run
 from jobs.storage.places import Places
 from models.whole_files import write_whole
 from sql.store import ProductDatabase
@@ -30,22 +30,22 @@ def write(database: ProductDatabase, places: Places, run_id: str, target: Path |
     """Write the report of a run.
 
     Args:
-        database: Migrated.
-        places: Where the dataset is.
-        run_id: The run, in whatever state.
-        target: The file; by default reports/RUN_ID.html in the home. One that is there is replaced, whole; a
-            pipe or a device is written into.
+        database: Migrated database.
+        places: Directories and stores of the home.
+        run_id: Identifier of the run; it may be in any state.
+        target: Path of the HTML file; None means reports/RUN_ID.html in the home. An existing file is replaced
+            atomically. If the path is a pipe or a device, the page is written into it.
 
     Returns:
-        The figures, and where the page is.
+        The figures, the number of pictures, and path and size of the page in bytes.
 
     Raises:
-        UsageError: If there is no such run.
-        RunFailed: If the file cannot be written.
+        UsageError: If there is no such run; the message names the latest runs.
+        RunFailed: If the file cannot be written; choose another path with `--output`.
     """
     check_name("run id", run_id)
     facts = load_facts(database, run_id)
-    gallery = hang(database, places, facts)
+    gallery = build_gallery(database, places, facts)
     target = target or places.local_home / "reports" / f"{run_id}.html"
     try:
         size = write_whole(target, report_page.render(facts, gallery, made_at_utc=datetime.now(UTC)))
@@ -58,8 +58,8 @@ def write(database: ProductDatabase, places: Places, run_id: str, target: Path |
 
 
 def figures(facts: Facts) -> dict[str, Any]:
-    """Return what a program wants to know of a run."""
-    run, verdict = facts.run, judge(facts)
+    """Return the figures of a run as a JSON document."""
+    run, verdict = facts.run, assess_run(facts)
     return {
         "run_id": run["run_id"],
         "kind": run["kind"],

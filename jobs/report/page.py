@@ -1,4 +1,4 @@
-"""A run's report as HTML: what the template shows, made of facts, verdict and pictures."""
+"""The HTML page of a run's report: computes the values of the template from the facts, the verdict and the pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.pages.html import UNKNOWN, percent
 from jobs.pages.html import render as render_template
 from jobs.report.facts import CategoryShare, Facts, mean_confidences
 from jobs.report.gallery import Gallery
-from jobs.report.verdict import FAILED, GOOD, LOOK, QUIET, RUNNING, judge
+from jobs.report.verdict import FAILED, GOOD, LOOK, QUIET, RUNNING, assess_run
 
 _STATUS_NAMES = {"auto": "tagged without a person", "review": "for a person", "unknown": "without an answer"}
 _STEP_NAMES = {"ingest": "Reading images", "predict": "Asking the networks"}
@@ -36,8 +36,14 @@ _ICONS = {
 
 
 def render(facts: Facts, gallery: Gallery, *, made_at_utc: datetime) -> str:
-    """Return the page."""
-    run, verdict = facts.run, judge(facts)
+    """Return the HTML page.
+
+    Args:
+        facts: Data of the run.
+        gallery: Categories and pictures to show.
+        made_at_utc: Time of the report.
+    """
+    run, verdict = facts.run, assess_run(facts)
     reference = [row for row in facts.earlier if row["state"] == "published"]
     return render_template(
         "report.html",
@@ -73,7 +79,7 @@ def render(facts: Facts, gallery: Gallery, *, made_at_utc: datetime) -> str:
 
 
 def tiles(facts: Facts) -> list[dict[str, str]]:
-    """Return the four figures that come first: name, number and what it is made of."""
+    """Return the four main figures at the top of the page, each with name, number and an explaining note."""
     ingest: Mapping[str, Any] = facts.run["summary"].get("ingest") or {}
     counts, statuses = facts.run["counts"], facts.statuses or {}
     products = sum(statuses.values())
@@ -103,7 +109,7 @@ def tiles(facts: Facts) -> list[dict[str, str]]:
 
 
 def parts(facts: Facts) -> list[dict[str, Any]]:
-    """Return the products of the run by status; empty if it has none."""
+    """Return the number of the run's products by status; empty if the run has no products."""
     statuses = facts.statuses or {}
     if not sum(statuses.values()):
         return []
@@ -111,30 +117,30 @@ def parts(facts: Facts) -> list[dict[str, Any]]:
 
 
 def stages(facts: Facts) -> list[dict[str, Any]]:
-    """Return the seconds of each step, and of what lies between them, with the share of the whole."""
+    """Return the seconds of each step and of the time between steps, each with its ratio to the longest."""
     seconds = {str(name): float(value) for name, value in facts.run["seconds"].items()}
-    found = [(_STEP_NAMES.get(name, name), value) for name, value in seconds.items()]
+    bars = [(_STEP_NAMES.get(name, name), value) for name, value in seconds.items()]
     whole = facts.took_seconds
-    if whole is not None and found:
-        found.append(("Starting Spark, waiting, publishing", max(whole - sum(seconds.values()), 0.0)))
-    longest = max([value for _, value in found], default=0.0) or 1.0
-    return [{"name": name, "seconds": value, "share": value / longest} for name, value in found]
+    if whole is not None and bars:
+        bars.append(("Starting Spark, waiting, publishing", max(whole - sum(seconds.values()), 0.0)))
+    longest = max([value for _, value in bars], default=0.0) or 1.0
+    return [{"name": name, "seconds": value, "share": value / longest} for name, value in bars]
 
 
 def inside(predict: Mapping[str, Any]) -> str:
-    """Say what predict spent its tasks' seconds on, and which stage was the slowest."""
+    """Describe in sentences how the predict tasks spent their time, and which stage was the slowest."""
     spent = {name: predict[key] for key, name in _INSIDE.items() if (predict.get(key) or 0) >= 0.05}
     if not spent:
         return ""
     listed = ", ".join(f"{name} {value:,.1f} s" for name, value in spent.items())
     rate = f"{predict['images_per_second']:,.1f} images a second. " if predict.get("images_per_second") else ""
     slowest = str(predict.get("slowest_stage") or "")
-    told = f" {slowest[:1].upper()}{slowest[1:]}." if slowest else ""
-    return f"{rate}Inside the networks' tasks, all together: {listed}.{told}"
+    sentence = f" {slowest[:1].upper()}{slowest[1:]}." if slowest else ""
+    return f"{rate}Inside the networks' tasks, all together: {listed}.{sentence}"
 
 
 def split_path(share: CategoryShare) -> tuple[str, str]:
-    """Return a category's parents and its own name, as people read them."""
+    """Split the name of a category into the names of its parents and its own name."""
     parents, _, leaf = (share.category_path or "").rpartition(" > ")
     return parents.replace(" > ", " › "), leaf  # noqa: RUF001 - a typographic arrow
 
@@ -158,12 +164,12 @@ def _histogram(histograms: Mapping[str, Sequence[int]] | None) -> Markup | None:
         return None
     names = {_STATUS_NAMES[status]: bins for status, bins in histograms.items() if status in _STATUS_NAMES}
     colours = [status for status in histograms if status in _STATUS_NAMES]
-    # The chart escapes its own texts.
+    # The chart escapes its texts.
     return Markup(svg_histogram(names, colours=colours, across="confidence", up="products"))  # noqa: S704
 
 
 def _icon(level: str) -> Markup:
-    """Return a sign that says the same as the colour does."""
+    """Return the icon of a verdict; it makes the verdict readable without its colour."""
     around = (
         '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" '
         'stroke-linejoin="round" aria-hidden="true"><circle cx="12" cy="12" r="10"/>'

@@ -1,7 +1,7 @@
-"""Pictures of a run's products, out of the dataset: few row groups are read, however many images there are.
+"""Small pictures of a run's products from the dataset; only a few row groups are read, even of a large dataset.
 
-Of each dataset file only the columns that name an image are read, and of at most `FILES` files, the newest dates
-first; then the row groups that hold a chosen image. What is shown is encoded anew, small, within a budget of bytes.
+The search reads only the key columns of at most `FILES` dataset files, newest dates first. Then the row groups with the
+selected images are read, and the images are encoded again as thumbnails within a byte budget.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from sql.store import ProductDatabase
 log = logging.getLogger(__name__)
 
 FILES = 256
-"""Dataset files that are looked through; of 64 MB each, half a million photographs."""
+"""Most dataset files that are searched; with 64 MB each they contain half a million photographs."""
 
 SAMPLE = 20_000
-"""Products among which the examples of the categories are chosen."""
+"""Most products from which the examples of the categories are selected."""
 
 LONGEST_PX = 144
 _KEYS = ["product_id", "image_no", "title"]
@@ -38,8 +38,8 @@ _ASK = 1000
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an image lies: in which file, in which of its row groups, and in which row of that."""
+class ImageLocation:
+    """Location of an image in the dataset: file, row group and row; with its number and title."""
 
     file: Path | UPath
     group: int
@@ -49,17 +49,17 @@ class Place:
 
 
 @dataclass
-class Found:
-    """What looking through the dataset gave.
+class FoundImages:
+    """Result of a search in the dataset.
 
     Attributes:
-        places: By product_id, where its first image is.
-        sample: Products of the newest date, in the dataset's order.
-        files: Files of the dates in question.
-        files_read: How many of them were looked through.
+        places: Maps product_id to the location of its first image.
+        sample: Products of the newest date, in the order of the dataset.
+        files: Number of dataset files of the given dates.
+        files_read: Number of these files that were searched.
     """
 
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, ImageLocation] = field(default_factory=dict)
     sample: list[str] = field(default_factory=list)
     files: int = 0
     files_read: int = 0
@@ -67,25 +67,25 @@ class Found:
 
 @dataclass(frozen=True)
 class Picture:
-    """A product to look at: a small image as a data: URI, and the catalog's title, which may be empty."""
+    """Picture of a product: a thumbnail as a data: URI, and the catalog's title, which may be empty."""
 
     uri: str
     title: str
 
 
-def look_up(places: Places, dates: Iterable[date], wanted: Collection[str], *, newest: date) -> Found:
-    """Find where the images of some products lie, and some of a date's products.
+def find_images(places: Places, dates: Iterable[date], wanted: Collection[str], *, newest: date) -> FoundImages:
+    """Find the first images of some products in the dataset, and a sample of one date's products.
 
     Args:
-        places: Where state lives.
-        dates: Ingest dates to look at, the newest first.
-        wanted: Products to find.
-        newest: The date of whose products a sample is taken.
+        places: Directories and stores of the home.
+        dates: Ingest dates to search; the newest are searched first.
+        wanted: product_id of the products to find.
+        newest: Date whose products are sampled.
 
     Returns:
-        What was found; nothing where the images are no longer on disk.
+        The locations and the sample; both are empty if the images are no longer on disk.
     """
-    found, missing = Found(), set(wanted)
+    found, missing = FoundImages(), set(wanted)
     every = [file for day in sorted(set(dates), reverse=True) for file in shards(places.images, [day])]
     found.files = len(every)
     for file in every[:FILES]:
@@ -94,17 +94,17 @@ def look_up(places: Places, dates: Iterable[date], wanted: Collection[str], *, n
             continue
         found.files_read += 1
         for product_id, place in _keys(file, None if sampling else missing):
-            known = found.places.get(product_id)
-            if known is None and sampling:
+            earlier = found.places.get(product_id)
+            if earlier is None and sampling:
                 found.sample.append(product_id)
-            if known is None or place.image_no < known.image_no:
+            if earlier is None or place.image_no < earlier.image_no:
                 found.places[product_id] = place
         missing -= found.places.keys()
     return found
 
 
-def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[str, Place]]:
-    """Yield each image's product and place, or only those of some products; a file that cannot be read has none."""
+def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[str, ImageLocation]]:
+    """Yield product and location of each image, or of `wanted` products only; an unreadable file is skipped."""
     try:
         with file.open("rb") as source, pq.ParquetFile(source) as parquet:
             sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
@@ -119,19 +119,19 @@ def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[
         table = table.filter(mask)
     columns = (table.column(name).to_pylist() for name in _KEYS)
     for (group, row), product_id, image_no, title in zip(at, *columns, strict=True):
-        yield product_id, Place(file, group, row, image_no, title or "")
+        yield product_id, ImageLocation(file, group, row, image_no, title or "")
 
 
-def pictures(found: Found, products: Sequence[str], *, budget_bytes: int) -> dict[str, Picture]:
-    """Make small pictures.
+def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) -> dict[str, Picture]:
+    """Make thumbnails of products.
 
     Args:
-        found: Of `look_up`.
-        products: The most important first.
-        budget_bytes: Of all their data: URIs; what comes after it is spent has no picture.
+        found: Result of the search.
+        products: product_id of the products, the most important first.
+        budget_bytes: Size of all data: URIs together; once it is used up, further products get no picture.
 
     Returns:
-        By product.
+        Maps product_id to its picture.
     """
     chosen = [product_id for product_id in dict.fromkeys(products) if product_id in found.places]
     groups: dict[tuple[Path | UPath, int], list[str]] = {}
@@ -169,16 +169,16 @@ def _images(file: Path | UPath, group: int, rows: Sequence[int]) -> list[bytes]:
 def examples(
     database: ProductDatabase, sample: Sequence[str], categories: Sequence[str], *, each: int
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """Choose products of each category by what they are now.
+    """Select example products of each category, by their present category in the database.
 
     Args:
-        database: Asked for some thousand products by their key at most.
-        sample: Products to choose from.
-        categories: Whose examples are wanted.
-        each: Of each category at most.
+        database: Product database; at most the products of the sample are queried, by their key.
+        sample: product_id of the products to select from.
+        categories: category_id of the categories that need examples.
+        each: Most examples per category.
 
     Returns:
-        By category, rows of `current_of_products`.
+        Maps category_id to rows of the query `current_of_products`.
     """
     chosen: dict[str, list[dict[str, Any]]] = {category_id: [] for category_id in categories}
     lacking = set(categories)

@@ -1,4 +1,4 @@
-"""Whether a run was good, in one sentence, and what a person should do about it, in commands."""
+"""The verdict on a run: whether it went well, what is unusual, and which commands a person should run next."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MANY_MOVED, _MANY_MOVED_SHARE = 20, 0.25
 
 @dataclass(frozen=True)
 class Task:
-    """Something to do.
+    """A recommended action.
 
     Attributes:
-        text: Why, one sentence.
-        commands: What to type.
+        text: Reason for the action, one sentence.
+        commands: Commands to run.
     """
 
     text: str
@@ -32,14 +32,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a run went.
+    """The verdict on a run.
 
     Attributes:
-        level: `good`, `quiet`, `look` (published, but something is unusual), `running` or `failed`.
-        headline: In a few words.
-        sentence: With the figures that matter.
-        unusual: What is out of the ordinary, a sentence each.
-        tasks: What to do now, the most urgent first.
+        level: `good`, `quiet` (nothing was new), `look` (published, but something is unusual), `running` or `failed`.
+        headline: Verdict in a few words.
+        sentence: Verdict as a sentence with the main figures.
+        unusual: Unusual observations, one sentence each.
+        tasks: Recommended actions, the most urgent first.
     """
 
     level: str
@@ -49,8 +49,8 @@ class Verdict:
     tasks: tuple[Task, ...]
 
 
-def judge(facts: Facts) -> Verdict:
-    """Say how a run went."""
+def assess_run(facts: Facts) -> Verdict:
+    """Return the verdict on a run: its level, the main figures, unusual observations and recommended actions."""
     noun = facts.noun
     if facts.run["state"] == "failed":
         sentence = "Nothing was published: the categories are those of before."
@@ -97,21 +97,21 @@ def _unusual(facts: Facts) -> Iterator[str]:
     if _many_rejected(facts):
         share = percent(rejected / (images + rejected))
         yield f"{rejected:,} of {_many(images + rejected, 'new image')} ({share}) could not be used."
-    for one in facts.unusual[:3]:
-        name = clip(one.category_path or "no answer", 60)
+    for share_of_category in facts.unusual[:3]:
+        name = clip(share_of_category.category_path or "no answer", 60)
         yield (
-            f"“{name}” has {percent(one.share)} of the images; in the {facts.noun}s before it had "
-            f"{percent(one.reference_share)}."
+            f"“{name}” has {percent(share_of_category.share)} of the images; in the {facts.noun}s before it had "
+            f"{percent(share_of_category.reference_share)}."
         )
     now, before = mean_confidences(facts.shares)
     if now is not None and before is not None and before - now >= _LESS_CONFIDENT and images >= 30:
         yield f"The answers are less certain than before: mean confidence {now:.2f} instead of {before:.2f}."
     yield from _more_for_people(facts)
     counts = facts.run["counts"]
-    known = sum((facts.statuses or {}).values()) - int(counts.get("first_answered", 0))
+    answered_before = sum((facts.statuses or {}).values()) - int(counts.get("first_answered", 0))
     moved = int(counts.get("moved", 0))
-    if moved >= _MANY_MOVED and moved / max(known, 1) >= _MANY_MOVED_SHARE:
-        yield f"{moved:,} of {_many(known, 'product')} that had an answer changed their category."
+    if moved >= _MANY_MOVED and moved / max(answered_before, 1) >= _MANY_MOVED_SHARE:
+        yield f"{moved:,} of {_many(answered_before, 'product')} that had an answer changed their category."
 
 
 def _more_for_people(facts: Facts) -> Iterator[str]:
@@ -177,13 +177,13 @@ def _tasks_of_running(facts: Facts) -> Iterator[Task]:
 
 
 def _same_command(facts: Facts) -> str:
-    """Return what goes on with the run: a run that kept how it was called is resumed by its name alone."""
+    """Return the command that continues the run; `runs resume` if the run's row contains its command line."""
     if facts.run["summary"].get("call"):
         return f"shelfwise runs resume {_id(facts)}"
     if facts.run["kind"] == "nightly":
         default = f"nightly-{facts.run['run_date']}"
-        named = "" if facts.run["run_id"] == default else f" --run-id {_id(facts)}"
-        return f"shelfwise nightly --catalog CATALOG --run-date {facts.run['run_date']}{named}"
+        option = "" if facts.run["run_id"] == default else f" --run-id {_id(facts)}"
+        return f"shelfwise nightly --catalog CATALOG --run-date {facts.run['run_date']}{option}"
     return f"shelfwise backfill --from FIRST --to {facts.run['run_date']} --run-id {_id(facts)}"
 
 

@@ -1,6 +1,6 @@
-"""Runs: a night, a backfill and a challenger's shadow, from the claim on the run to its publishing.
+"""Runs: a night, a backfill, or a challenger's shadow run, from the claim on the run to publishing.
 
-Puts ingest, predict and publish in order; writes the product database in one transaction a run.
+Calls ingest, predict and publish in order; writes the product database in one transaction per run.
 
 Others import: backfill, config, night, shadow.
 """

@@ -1,4 +1,4 @@
-"""Backfills: predict and publish over older partitions, of which no source image is read."""
+"""Backfills: predict and publish older partitions again, without reading the source images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> d
     """Predict and publish older partitions; no source image is read.
 
     Args:
-        workshop: Places, Spark and release.
-        database: Migrated.
-        run: Its dates are those of the partitions.
+        workshop: Places, Spark settings and release.
+        database: Migrated database.
+        run: The run; its dates are those of the partitions.
 
     Returns:
-        The run's summary.
+        The summary of the run.
     """
     config = predict_config(workshop, run)
     chosen = _chosen(workshop, database, run)
@@ -38,23 +38,24 @@ def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> d
 
 
 def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: RunConfig) -> dict[str, Any]:
-    """Say what a backfill would do, and do nothing.
+    """Return what a backfill would do, without doing it (dry run).
 
     Args:
         workshop: Places and release.
-        database: Migrated; None where nothing was ever published.
-        run: What the backfill was asked for.
+        database: Migrated database; None if nothing was ever published.
+        run: The run, with the dates and the selection of the backfill.
 
     Returns:
-        Counts, in all and by ingest date, and how long predicting should take by the release's last runs:
-        `estimated_seconds`, None if it has none. `release` is what finds the release on other machines too.
+        Numbers of shards and images, in total and by ingest date. `estimated_seconds` is the expected time to predict,
+        from the release's last runs; None if it has no earlier run. `release` is the name or path that finds the
+        release on other machines too.
     """
     release_id = workshop.release.release_id
     config = predict_config(workshop, run)
     every = _chosen(workshop, database, run)
     todo = [chosen for chosen in every if not predict.finished(config, chosen, release_id)]
     images_to_predict = sum(chosen.images for chosen in todo)
-    each = seconds_per_image(database, release_id) if database else None
+    seconds_each = seconds_per_image(database, release_id) if database else None
     by_date = Counter[str]()
     for chosen in every:
         by_date[ingest_date_of(chosen.shard).isoformat()] += chosen.images
@@ -69,12 +70,12 @@ def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: Run
         "images": sum(by_date.values()),
         "images_to_predict": images_to_predict,
         "images_by_date": dict(by_date),
-        "estimated_seconds": None if each is None else round(each * images_to_predict, 1),
+        "estimated_seconds": None if seconds_each is None else round(seconds_each * images_to_predict, 1),
     }
 
 
 def _chosen(workshop: Workshop, database: ProductDatabase | None, run: RunConfig) -> list[selection.Selected]:
-    """Return what a backfill takes of each shard of its dates."""
+    """Return the images that a backfill predicts, by shard of its dates."""
     return selection.choose(
         database,
         predict_config(workshop, run),
@@ -85,16 +86,21 @@ def _chosen(workshop: Workshop, database: ProductDatabase | None, run: RunConfig
 
 
 def backfill_dates(places: Places, first: date, last: date) -> tuple[date, ...]:
-    """Return the ingest dates that a backfill covers.
+    """Return the ingest dates in a range that have a partition.
+
+    Args:
+        places: Directories and stores of the home.
+        first: First ingest date.
+        last: Last ingest date, included.
 
     Raises:
-        UsageError: If the range is empty or holds no partition; says which dates there are.
+        UsageError: If the range is empty or contains no partition; the message contains the dates that exist.
     """
     if first > last:
         raise UsageError(f"--from {first} is after --to {last}; exchange them")
-    found = partition_dates(places.images, first, last)
-    if not found:
-        there = partition_dates(places.images, date.min, date.max)
-        known = f"there are {len(there)}, from {there[0]} to {there[-1]}" if there else "there is none yet"
-        raise UsageError(f"no ingested images from {first} to {last}; {known}")
-    return tuple(found)
+    dates = partition_dates(places.images, first, last)
+    if not dates:
+        every = partition_dates(places.images, date.min, date.max)
+        existing = f"there are {len(every)}, from {every[0]} to {every[-1]}" if every else "there is none yet"
+        raise UsageError(f"no ingested images from {first} to {last}; {existing}")
+    return tuple(dates)

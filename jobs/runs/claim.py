@@ -1,4 +1,4 @@
-"""A run in the hands of one driver, from its first step on: what becomes of it is in its row."""
+"""A driver's claim (lease) on a run: the driver records each step and the outcome in the run's row of the database."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sql.store import ProductDatabase
 
 @dataclass(frozen=True)
 class Claim:
-    """A run in the hands of this driver.
+    """The claim of this driver on a run.
 
     Attributes:
-        database: That the run is written to.
-        run_id: The run.
-        started_at_utc: When this driver took it.
-        token: What it can publish with, as long as no other driver takes the run.
+        database: Database that contains the run.
+        run_id: Identifier of the run.
+        started_at_utc: When this driver claimed the run.
+        token: Token of the claim; the driver can publish with it until another driver claims the run.
     """
 
     database: ProductDatabase
@@ -33,11 +33,17 @@ class Claim:
     token: str
 
     def record(self, step: str, report: Mapping[str, Any], *, changed: bool) -> None:
-        """Put what a finished step reports into the run's row; that of a published run changes only with its data."""
+        """Write the report of a finished step to the run's row.
+
+        Args:
+            step: Name of the step.
+            report: The step's report.
+            changed: Whether the step changed data; the row of a published run is updated only then.
+        """
         self.database.record_step(self.run_id, self.token, step, report, changed=changed)
 
     def end(self) -> None:
-        """Leave the run to the driver of its next step."""
+        """End the claim, so that another driver can run the next step."""
         self.database.end_claim(self.run_id, self.token)
 
 
@@ -45,19 +51,22 @@ class Claim:
 def recorded(
     database: ProductDatabase, run: RunConfig, *, steps: Sequence[str] = (), started_at_utc: datetime | None = None
 ) -> Iterator[Claim]:
-    """Claim a run, so that whatever becomes of it its row says how to go on.
+    """Claim a run for the length of a block, and record a failure of the block in the run's row.
 
-    A call that is wrong is no run and leaves none, unless there was one before; a run that another driver has taken
-    over is that driver's to record.
+    A UsageError is a wrong call: the claim is withdrawn, and the row is deleted if the run had none before; otherwise
+    the failure is recorded. Nothing is recorded if another driver has taken over the run.
 
     Args:
-        database: Migrated.
-        run: The run.
-        steps: The steps that the block records; what was recorded of them before goes from the row.
-        started_at_utc: When a run that has no row yet began; None is now.
+        database: Migrated database.
+        run: The run to claim.
+        steps: Steps that the block records; earlier reports of these steps are deleted from the row.
+        started_at_utc: Start of a run that has no row yet; None means now.
 
     Yields:
         The claim.
+
+    Raises:
+        SupersededError: If another driver has taken over the run.
     """
     record = RunRecord(
         run.run_id,
@@ -67,14 +76,14 @@ def recorded(
         started_at_utc or datetime.now(UTC),
         summary={"call": list(run.call)} if run.call else {},
     )
-    known = find_run(database, run.run_id)
+    earlier = find_run(database, run.run_id)
     token = database.claim(record, steps)
     try:
         yield Claim(database, run.run_id, record.started_at_utc, token)
     except SupersededError:
         raise
     except UsageError as error:
-        if known:
+        if earlier:
             database.record_failure(record, str(error)[:1000], token)
         else:
             database.withdraw(run.run_id, token)

@@ -1,4 +1,4 @@
-"""What one run is: its name, kind and dates, and what each of its steps needs."""
+"""Configuration of a run: its identifier, kind and dates, and the resources that its steps share."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from models.spec import MAX_NAME_CHARACTERS
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Which run it is, for publish and for the summary.
+    """Identifier, dates and options of a run.
 
     Attributes:
-        run_id: Its name; the same for a rerun.
+        run_id: Identifier of the run; a rerun has the same.
         kind: `nightly` or `backfill`.
-        run_date: The night; of a backfill, its last date.
-        dates: The ingest dates that it predicts and publishes.
-        max_rejected: Share of a night's new images that may be rejected, in [0, 1].
-        force: Replace answers of a newer release too; never those of newer images or of people.
-        category: Take only products that are now in this category or below it; empty takes all.
-        only_missing: Take only images that the release has not answered.
-        call: The arguments that call it again; see `jobs.cli.resume`.
+        run_date: Date of the night; for a backfill, its last date.
+        dates: Ingest dates to predict and publish.
+        max_rejected: Largest share of a night's new images that may be rejected, in [0, 1].
+        force: Whether to replace predictions of a newer release too; those of newer images and decisions of people are
+            never replaced.
+        category: Select only products that are now in this category or below it; empty selects all.
+        only_missing: Select only images that the release has not predicted yet.
+        call: Command-line arguments that start the run again; see `jobs.cli.resume`.
     """
 
     run_id: str
@@ -43,54 +44,54 @@ class RunConfig:
 
     @property
     def selects(self) -> bool:
-        """Whether it takes only some images of its partitions."""
+        """Whether the run predicts only a selection of its partitions' images."""
         return bool(self.category) or self.only_missing
 
     def __post_init__(self) -> None:
-        """Refuse a run_id that could leave its directory, and a share outside [0, 1]."""
+        """Refuse a run_id that would be a path outside its directory, and a share outside [0, 1]."""
         check_name("run id", self.run_id)
         if not 0.0 <= self.max_rejected <= 1.0:
             raise UsageError(f"--max-rejected is a share between 0 and 1, received {self.max_rejected}")
 
 
 def nightly_run_id(run_date: date) -> str:
-    """Return the name of a night, the same whenever it is run again: `nightly-2026-11-01`."""
+    """Return the run_id of a night, such as `nightly-2026-11-01`; a rerun has the same."""
     return f"nightly-{run_date}"
 
 
 def backfill_run_id(first: date, last: date, release_id: str, *, category: str = "", only_missing: bool = False) -> str:
-    """Return the name of a backfill: its range, its release, and which part of the catalog it takes."""
+    """Return the run_id of a backfill, made of its dates, release and selection."""
     parts = ["backfill", str(first), str(last), release_id, *([category] if category else [])]
     name = "-".join([*parts, "missing"] if only_missing else parts)
     return name if len(name) <= MAX_NAME_CHARACTERS else _with_digest(name, name)
 
 
 def shadow_run_id(run_id: str, release_id: str) -> str:
-    """Return the name under which a challenger answers a run; no other run and no other challenger has it."""
-    # Always with the digest: both names may hold dots, and a run may be called `night.shadow.shop-2` by its caller.
+    """Return the run_id of a challenger's shadow run, unique for the run and the challenger."""
+    # The digest makes it unique: both names may contain dots, and a user may name a run `night.shadow.shop-2`.
     return _with_digest(f"{run_id}.shadow.{release_id}", run_id, release_id)
 
 
 def _with_digest(name: str, *of: str) -> str:
-    """Cut a name so that it ends with a digest of what it must tell apart from everything else."""
+    """Shorten a name and append a digest of the values `of`, which identify it."""
     digest = hashlib.sha256("\0".join(of).encode()).hexdigest()[:16]
     return f"{name[: MAX_NAME_CHARACTERS - len(digest) - 1]}-{digest}"
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """What every step needs.
+    """Resources and settings that the steps of a run share.
 
     Attributes:
-        places: Where state lives.
-        spark: How Spark is started.
-        release: The release that predicts, verified.
-        release_dir: Its directory.
-        products: The table that the catalog `products` means.
-        batch_size: Images a call of the networks; None finds out on an accelerator.
-        http: How images are fetched from web servers.
+        places: Directories and stores of the home.
+        spark: Settings of the Spark session.
+        release: Verified release that predicts.
+        release_dir: Directory of the release.
+        products: Database table that the catalog name `products` stands for.
+        batch_size: Images per call of the networks; None searches for the best size on an accelerator.
+        http: Limits for fetching images from web servers.
         precision: `auto`, `float32` or `mixed_float16`.
-        release_name: What finds the release again when its directory is gone; empty is the directory.
+        release_name: Name or URI that finds the release if its directory is gone; empty means the directory.
     """
 
     places: Places

@@ -1,6 +1,6 @@
-"""A night, and its parts, in order: ingest, predict, publish.
+"""A nightly run and its steps, in order: ingest, predict, publish.
 
-This is where the jobs meet: it opens Spark for each, times them and turns what they report into one summary.
+Opens a Spark session for each step, measures its time and combines the reports of the steps into one summary.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 
 
 def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, Any]:
-    """Ingest a catalog and say what was done and what the date's partition holds now; the home keeps the report."""
+    """Ingest a catalog, store the step's report in the home and return it, with the counts of the date's partition."""
     started = datetime.now(UTC)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
         done = ingest.run(spark, config)
-    found = partitions.partition(config.places, config.ingest_date)
+    partition = partitions.partition(config.places, config.ingest_date)
     log.info(
         "ingest: %s in the catalog, %s unchanged, %s stored, %s rejected, %.1f s",
         done.catalog_rows,
@@ -47,16 +47,16 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, An
     report = {
         **asdict(done),
         "started_at_utc": started.isoformat(),
-        "partition_images": found.images,
-        "partition_rejected": len(found.rejections),
-        "rejected_by_reason": found.rejected_by_reason(),
+        "partition_images": partition.images,
+        "partition_rejected": len(partition.rejections),
+        "rejected_by_reason": partition.rejected_by_reason(),
     }
     ingest_reports.keep(config.places, config.ingest_date, report)
     return report
 
 
 def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
-    """Predict a run's shards and say what was done."""
+    """Predict a run's shards and return the step's report."""
     spark_config = workshop.spark
     cores = cores_of_a_task(master_of(spark_config), spark_config.executor_cores)
     config = predict_config(workshop, run)
@@ -89,7 +89,7 @@ def publish_step(
     run: RunConfig,
     claim: Claim,
 ) -> dict[str, Any]:
-    """Publish a run and say what was written."""
+    """Publish a run and return the step's report."""
     started = time.perf_counter()
     release = workshop.release
     files = publish.collect(predict_config(workshop, run), release, with_rejections=run.kind == "nightly")
@@ -119,17 +119,17 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
     """Ingest, predict and publish one night.
 
     Args:
-        workshop: Places, Spark and release.
-        database: Migrated.
-        catalog: A directory, a file, or `products`.
-        run: The night; its one date is the ingest date.
+        workshop: Places, Spark settings and release.
+        database: Migrated database.
+        catalog: Path of a directory or a file, or `products`.
+        run: The night; its only date is the ingest date.
 
     Returns:
-        The run's summary.
+        The summary of the run.
 
     Raises:
-        UsageError: If the catalog cannot be used; nothing was written.
-        RunFailed: If too many images were rejected; nothing was published.
+        UsageError: If the catalog cannot be used; then nothing was written.
+        RunFailed: If too many images were rejected; then nothing was published.
     """
     with recorded(database, run, steps=("ingest", "predict")) as claim:
         config = IngestConfig(catalog, run.run_date, workshop.places, products=workshop.products, http=workshop.http)
@@ -140,7 +140,7 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
 
 
 def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict a night that was ingested before, and leave it to another driver to publish. Return what was done."""
+    """Predict a night that was ingested before, and return the report; another driver can publish it."""
     with _ingested_night(workshop, database, run) as claim:
         step = _predicted(workshop, run, claim)
         claim.end()
@@ -148,13 +148,13 @@ def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig)
 
 
 def publish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Publish a night that was predicted before, and return what was written."""
+    """Publish a night that was predicted before, and return the report."""
     with _ingested_night(workshop, database, run, steps=()) as claim:
         return publish_step(workshop, database, run, claim)
 
 
 def finish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict and publish a night that was ingested before, and return the run's summary."""
+    """Predict and publish a night that was ingested before, and return the summary of the run."""
     with _ingested_night(workshop, database, run) as claim:
         return predict_and_publish(workshop, database, run, claim, steps=ingest_of(workshop, run))
 
@@ -163,10 +163,10 @@ def finish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) 
 def _ingested_night(
     workshop: Workshop, database: ProductDatabase, run: RunConfig, *, steps: Sequence[str] = ("predict",)
 ) -> Iterator[Claim]:
-    """Claim a night that a command of its own has ingested: the run began then, and has that step's report."""
+    """Claim a night that an earlier command ingested; record that step's report and start time for the run."""
     ingested = ingest_of(workshop, run).get("ingest", {})
-    began = datetime.fromisoformat(ingested["started_at_utc"]) if ingested else None
-    with recorded(database, run, steps=steps, started_at_utc=began) as claim:
+    started = datetime.fromisoformat(ingested["started_at_utc"]) if ingested else None
+    with recorded(database, run, steps=steps, started_at_utc=started) as claim:
         if ingested:
             claim.record("ingest", ingested, changed=False)
         publish.check_rejected(workshop.places, run)
@@ -174,7 +174,7 @@ def _ingested_night(
 
 
 def ingest_of(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
-    """Return the report of a night's ingest as `ingest`; nothing for a backfill, which ingests nothing."""
+    """Return the report of a night's ingest under the key `ingest`; empty for a backfill, which does not ingest."""
     report = ingest_reports.last(workshop.places, run.run_date) if run.kind == "nightly" else {}
     return {"ingest": report} if report else {}
 
@@ -182,7 +182,18 @@ def ingest_of(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
 def predict_and_publish(
     workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, *, steps: dict[str, Any]
 ) -> dict[str, Any]:
-    """Do what nights and backfills share; `steps` holds the reports of those before."""
+    """Predict and publish a claimed run, the steps that nights and backfills share.
+
+    Args:
+        workshop: Places, Spark settings and release.
+        database: Migrated database.
+        run: The run.
+        claim: Claim on the run.
+        steps: Reports of earlier steps by name; the reports of these two are added.
+
+    Returns:
+        The summary of the run.
+    """
     steps["predict"] = _predicted(workshop, run, claim)
     steps["publish"] = publish_step(workshop, database, run, claim)
     return {
@@ -196,14 +207,14 @@ def predict_and_publish(
 
 
 def _predicted(workshop: Workshop, run: RunConfig, claim: Claim) -> dict[str, Any]:
-    """Predict a claimed run, and put the report into its row."""
+    """Predict a claimed run, and write the report to its row."""
     step = predict_step(workshop, run)
     claim.record("predict", step, changed=step["shards"] > step["shards_skipped"])
     return step
 
 
 def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:
-    """Return what predict and publish must agree on for a run."""
+    """Return the predict configuration of a run; publish uses the same one to find the prediction files."""
     return PredictConfig(
         run_id=run.run_id,
         dates=run.dates,

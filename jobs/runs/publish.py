@@ -1,9 +1,9 @@
-"""Put a run's predictions and rejections into the product database, in one transaction.
+"""Write a run's predictions and rejections to the product database, in one transaction.
 
     shelfwise publish --run-date 2026-11-01
 
-Reads predictions/run_id=R/, the run's rejections and what the catalog said anew; writes the tables of `sql.schema`. A
-run whose shards are not all predicted, or were predicted by another release, is refused; publishing a run again changes
+Reads predictions/run_id=R/, the run's rejections and the changed catalog rows; writes the tables of `sql.schema`. A run
+is refused if some of its shards are not predicted, or were predicted by another release. Publishing a run again changes
 no row.
 """
 
@@ -47,13 +47,13 @@ _BATCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The finished files of a run, complete and of one release.
+    """The files of a run, complete and predicted by one release.
 
     Attributes:
-        predictions: A file for each shard.
+        predictions: Prediction files, one per shard.
         rejections: Rows of `jobs.dataset.schema.SEEN` with their `ingest_date`, from ingest.
-        catalog_rows: Files with what the catalog said anew of stored images on the run's dates.
-        images: That the run takes of its partitions.
+        catalog_rows: Files of the run's dates with changed catalog rows of stored images.
+        images: Number of images that the run predicts.
     """
 
     predictions: tuple[Place, ...]
@@ -63,18 +63,18 @@ class RunFiles:
 
 
 def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -> RunFiles:
-    """Find a run's files and see that none is missing.
+    """Find a run's files and check that none is missing.
 
     Args:
-        config: As it was predicted.
-        release: Which must have made every file.
-        with_rejections: Whether the images that ingest rejected on these dates belong to the run: a night's do.
+        config: Configuration that the run was predicted with.
+        release: Release that must have predicted every file.
+        with_rejections: Whether to include the images that ingest rejected on these dates, as for a night.
 
     Returns:
         The files.
 
     Raises:
-        RunFailed: If a shard is not predicted by this release; says how many and what to run.
+        RunFailed: If a shard is not predicted by this release; the message contains the number and the command to run.
     """
     every = of_run(config)
     missing = [chosen for chosen in every if not finished(config, chosen, release.release_id)]
@@ -97,20 +97,20 @@ def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -
 
 
 def check_rejected(places: Places, run: RunConfig) -> None:
-    """Stop a night of which too many images were rejected.
+    """Stop a night if too many of its images were rejected.
 
     Args:
-        places: Where state lives.
-        run: Its date and the share that it tolerates.
+        places: Directories and stores of the home.
+        run: The night, with the largest share that may be rejected.
 
     Raises:
-        RunFailed: With the counts by reason and how to go on.
+        RunFailed: If the share is larger; the message contains the counts by reason and the remedy.
     """
-    found = partition(places, run.run_date)
-    if found.rejected_share <= run.max_rejected:
+    ingested = partition(places, run.run_date)
+    if ingested.rejected_share <= run.max_rejected:
         return
-    rejected, total = len(found.rejections), found.images + len(found.rejections)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in found.rejected_by_reason().items())
+    rejected, total = len(ingested.rejections), ingested.images + len(ingested.rejections)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in ingested.rejected_by_reason().items())
     raise RunFailed(
         f"{rejected} of {total} new images ({rejected / total:.0%}) were rejected, more than the "
         f"{run.max_rejected:.0%} that --max-rejected allows: {reasons}; nothing was published, mend the catalog "
@@ -133,18 +133,19 @@ def run(
     """Publish a run.
 
     Args:
-        database: Migrated.
-        files: From `collect`.
-        release: Which made the predictions.
-        run_config: Names the run.
-        started_at_utc: When the run began, unless its row says so already.
-        seconds: By step, beside what the row says already.
-        summary: What else the run's row should tell.
-        fill_products: Whether the database's own table `products` takes the rows; not where a shop has its own.
-        token: Of the claim on the run, for a driver that took it when it began.
+        database: Migrated database.
+        files: Files of the run, from `collect`.
+        release: Release that made the predictions.
+        run_config: The run.
+        started_at_utc: Start of the run, used if its row has none yet.
+        seconds: Seconds by step, added to those in the run's row.
+        summary: Reports by step, added to the summary in the run's row.
+        fill_products: Whether to write the catalog rows to the table `products`; False if the shop maintains its own
+            table.
+        token: Token of the claim on the run; None if the driver has no claim.
 
     Returns:
-        What was written.
+        The numbers of rows written.
     """
     record = RunRecord(
         run_id=run_config.run_id,
@@ -170,12 +171,12 @@ def run(
 
 
 def prediction_rows(files: RunFiles) -> Iterator[Batch]:
-    """Stream a run's answers in the order of `PREDICTION_COLUMNS`."""
+    """Stream a run's predictions in batches of rows, with the columns in the order of `PREDICTION_COLUMNS`."""
     return _rows(files, PREDICTION_COLUMNS, answered_only=True)
 
 
 def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> Iterator[Batch]:
-    """Stream rows out of prediction files, a bounded number at a time."""
+    """Stream rows of prediction files, at most `_BATCH_ROWS` per batch; `answered_only` skips failed images."""
     wanted = ds.field("reason").is_null() if answered_only else None
     for path in files.predictions:
         with on_disk(path) as local, sound(path, PREDICT_AGAIN):
@@ -185,19 +186,21 @@ def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> It
 
 
 def _product_rows(files: RunFiles) -> Iterator[Batch]:
-    """Yield the catalog's rows of what was predicted, then those that it says anew of images stored before."""
+    """Yield the catalog rows of predicted images, then the changed catalog rows of images stored before."""
     yield from _rows(files, PRODUCT_COLUMNS, answered_only=False)
     for path in files.catalog_rows:
-        named = {"ingest_date": ingest_date_of(path)}
+        partition_column = {"ingest_date": ingest_date_of(path)}
         with on_disk(path) as local, sound(path):
-            found = ds.dataset(local)
-            check_columns(path, [*found.schema.names, *named], PRODUCT_COLUMNS)
-            for batch in found.scanner(batch_size=_BATCH_ROWS).to_batches():
-                yield [tuple({**row, **named}[name] for name in PRODUCT_COLUMNS) for row in batch.to_pylist()]
+            rows = ds.dataset(local)
+            check_columns(path, [*rows.schema.names, *partition_column], PRODUCT_COLUMNS)
+            for batch in rows.scanner(batch_size=_BATCH_ROWS).to_batches():
+                yield [
+                    tuple({**row, **partition_column}[name] for name in PRODUCT_COLUMNS) for row in batch.to_pylist()
+                ]
 
 
 def _rejections(files: RunFiles) -> Iterator[Batch]:
-    """Yield what ingest rejected, then what no network could take."""
+    """Yield the images that ingest rejected, then those that the networks could not predict."""
     yield [tuple(row[name] for name in REJECTION_COLUMNS) for row in files.rejections]
     for path in files.predictions:
         with sound(path, PREDICT_AGAIN):
@@ -207,5 +210,5 @@ def _rejections(files: RunFiles) -> Iterator[Batch]:
 
 
 def _failed(file: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(file, filters=[("reason", "!=", "")]).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = pq.read_table(file, filters=[("reason", "!=", "")]).to_pylist()
+    return rows

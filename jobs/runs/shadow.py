@@ -1,11 +1,11 @@
-"""Let the challenger answer beside the champion, where nobody who reads current answers sees it.
+"""Predict a published night a second time with the challenger release; the published categories do not change.
 
     shelfwise nightly --catalog shop.csv --run-date 2026-11-01 --shadow
     shelfwise shadow --run-date 2026-11-01
 
-Runs after the champion's night is published, over the same shards; writes predictions/run_id=R.shadow.C-DIGEST/ and the
-history. `shelfwise query release_agreement` then says where the two differ. Whatever goes wrong with the challenger, be
-it that there is none, is told in the summary: the champion's night is published by then and stays so.
+Runs after the champion's night is published, over the same shards. Writes predictions/run_id=R.shadow.C-DIGEST/ and the
+prediction history. `shelfwise query release_agreement` then shows where the two releases differ. A failure of the
+challenger, also if there is no challenger, is reported in the summary; the champion's night stays published.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 
 
 def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
-    """Return by what the release is found that published a night, whoever is champion by now.
+    """Return the name or path of the release that published a night, even if another release is champion now.
 
     Args:
-        row: Of the run that bears the night's name.
+        row: Database row of the run with the night's run_id.
         run: The night.
 
     Raises:
-        UsageError: If that run is not this night.
-        RunFailed: If it is not published.
+        UsageError: If that run is not this night; leave `--run-id` out, or give the date of its night.
+        RunFailed: If the run is not published; resume it first.
     """
     if (row["kind"], row["run_date"]) != (run.kind, run.run_date):
         raise UsageError(
@@ -55,20 +55,20 @@ def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
 def try_challenger(
     champion: Workshop, challenger: Callable[[], Workshop], database: ProductDatabase, run: RunConfig
 ) -> dict[str, Any]:
-    """Let the challenger answer a published run; a failure becomes its report.
+    """Predict a published run with the challenger; return a failure as a report instead of raising it.
 
     Args:
-        champion: Who published the run.
-        challenger: Opens who is tried; there may be none, or its release is broken.
-        database: Migrated.
-        run: The champion's.
+        champion: Resources of the release that published the run.
+        challenger: Opens the resources of the challenger; it may fail if there is none or its release is damaged.
+        database: Migrated database.
+        run: The champion's run.
 
     Returns:
-        What was done, with `state` `answered`; or `failed` with the `reason`.
+        The report, with `state` `answered`; or `state` `failed` and the `reason`.
     """
     try:
         return {"state": "answered", **shadow_step(champion, challenger(), database, run)}
-    except Exception as error:  # the one place that may not fail: a night that is published is a success
+    except Exception as error:  # this step must not fail: the night is published, and that is a success
         lines = str(error).strip().splitlines() or [""]
         reason = f"{type(error).__name__}: {lines[0]}"[:500]
         unforeseen = not isinstance(error, UsageError | ReleaseError)
@@ -79,22 +79,22 @@ def try_challenger(
 
 
 def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict a published run once more with the challenger, and keep its answers in the history.
+    """Predict a published run with the challenger, and write its predictions to the history.
 
     Args:
-        champion: Who published the run.
-        challenger: Who is tried.
-        database: Migrated.
-        run: The champion's.
+        champion: Resources of the release that published the run.
+        challenger: Resources of the challenger.
+        database: Migrated database.
+        run: The champion's run.
 
     Returns:
-        What was done.
+        The report of the step.
     """
     check(champion, challenger)
     release = challenger.release
-    own = replace(run, run_id=config.shadow_run_id(run.run_id, release.release_id))
-    step = predict_step(challenger, own)
-    files = publish.collect(predict_config(challenger, own), release, with_rejections=False)
+    shadow_run = replace(run, run_id=config.shadow_run_id(run.run_id, release.release_id))
+    step = predict_step(challenger, shadow_run)
+    files = publish.collect(predict_config(challenger, shadow_run), release, with_rejections=False)
     changed = publish_shadow(
         database,
         run.run_id,
@@ -107,10 +107,10 @@ def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatab
 
 
 def check(champion: Workshop, challenger: Workshop) -> None:
-    """Refuse a challenger that cannot be compared, before it answers.
+    """Refuse a challenger that cannot be compared with the champion, before it predicts.
 
     Raises:
-        UsageError: If it is the champion itself, or answers with another taxonomy.
+        UsageError: If it is the champion itself, or has another taxonomy or other categories.
     """
     one, other = champion.release, challenger.release
     if one.release_id == other.release_id:

@@ -1,6 +1,6 @@
-"""Fine-tuning networks on the labelled products of the dataset, and exporting them for another machine.
+"""Fine-tuning of networks on the labelled products of the dataset, and export of these products for another machine.
 
-Reads images/ and catalog_rows/; writes training/ of the home, and a release.
+Reads images/ and catalog_rows/. Writes training/ of the home, and a release or an .npz file.
 
 Others import: export, finetune, progress, selection, taxonomy.
 """

@@ -1,4 +1,4 @@
-"""Batches for a training, streamed out of the dataset: decoded and augmented in workers, shuffled through a buffer."""
+"""Training batches streamed from the dataset: worker threads decode and augment, and a buffer shuffles the images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from models.training.augmentation import augment
 from models.training.recipe import Batch
 
 BUFFER_BYTES = 256 * 2**20
-"""Of decoded squares that an epoch is shuffled through."""
+"""Size of the shuffle buffer for decoded images, in bytes."""
 
 BATCHES_FIRST = 8
-"""Read before the first one is drawn, for the rows of a file are often of one category."""
+"""Batches in the buffer before the first one is drawn, because adjacent rows of a file often have the same category."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class DatasetBatches:
     """The training and held-out images of a dataset; a `models.training.recipe.TrainingData`.
 
     Attributes:
-        training: What is learned from.
-        validation: What is held out.
-        category_ids: In the order of the network's outputs.
-        side_px: Of the squares, in pixels.
-        batch_size: Images a step.
-        workers: Decoding threads.
-        seed: Of order and augmentation.
-        augmented: Whether training images are changed a little.
-        places: Where state lives.
+        training: Images to train on.
+        validation: Held-out images, to measure the loss after each epoch.
+        category_ids: Categories in the order of the network's outputs.
+        side_px: Side of the square images, in pixels.
+        batch_size: Images per training step.
+        workers: Number of decoding threads.
+        seed: Seed of the order and of the augmentation.
+        augmented: Whether to augment training images.
+        places: Directories and stores of the home.
     """
 
     training: Sequence[LabelledImage]
@@ -52,17 +52,20 @@ class DatasetBatches:
 
     @property
     def steps(self) -> int:
-        """How many whole batches an epoch has, at least 1."""
+        """Number of full batches per epoch, at least 1."""
         return max(1, len(self.training) // self.batch_size)
 
     def counts(self) -> tuple[int, ...]:
-        """Return how many training images each category has."""
-        place = {category_id: index for index, category_id in enumerate(self.category_ids)}
-        indices = [place[image.category_id] for image in self.training]
-        return tuple(np.bincount(indices, minlength=len(place)).tolist())
+        """Return the number of training images of each category, in the order of `category_ids`."""
+        index = {category_id: number for number, category_id in enumerate(self.category_ids)}
+        indices = [index[image.category_id] for image in self.training]
+        return tuple(np.bincount(indices, minlength=len(index)).tolist())
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield an epoch's batches in an order of its own; if images no longer decode, it begins again for the rest."""
+        """Yield the batches of an epoch, shuffled anew for each epoch.
+
+        If some images do not decode, the dataset is read again until the epoch has all its steps.
+        """
         left, turn = self.steps, 0
         while left > 0:
             seed = zlib.crc32(f"{self.seed}/{epoch}/{turn}".encode())
@@ -77,11 +80,11 @@ class DatasetBatches:
             turn += 1
 
     def held_out(self) -> Iterator[Batch]:
-        """Yield the validation images as they are."""
+        """Yield the validation images in batches, without augmentation and shuffling."""
         yield from self._plain(self.validation)
 
     def plain(self) -> Iterator[Batch]:
-        """Yield the training images as they are, once each."""
+        """Yield the training images in batches, once each, without augmentation and shuffling."""
         yield from self._plain(self.training)
 
     def _plain(self, images: Sequence[LabelledImage]) -> Iterator[Batch]:
@@ -92,10 +95,10 @@ class DatasetBatches:
                 yield squares[part], labels[part]
 
     def _shuffled(self, epoch: int, seed: int) -> Iterator[Batch]:
-        """Draw batches from a buffer that the reader keeps full; the last, smaller one only if it is the first too.
+        """Yield batches drawn at random from a buffer that the reader fills; only a single batch may be smaller.
 
-        While it fills, half of what is read beyond the first batches is drawn already, so that decoding goes on beside
-        the first steps, and in a small catalog beside any.
+        While the buffer fills, one image is drawn for two that are read beyond the first batches. So the training steps
+        start early and run at the same time as decoding, also with a catalog that does not fill the buffer.
         """
         random = np.random.default_rng(seed)
         capacity = max(4 * self.batch_size, BUFFER_BYTES // (3 * self.side_px**2))
@@ -107,9 +110,9 @@ class DatasetBatches:
         def draw(count: int) -> Batch:
             chosen = []
             for _ in range(count):
-                place = int(random.integers(len(squares)))
-                squares[place], squares[-1] = squares[-1], squares[place]
-                labels[place], labels[-1] = labels[-1], labels[place]
+                position = int(random.integers(len(squares)))
+                squares[position], squares[-1] = squares[-1], squares[position]
+                labels[position], labels[-1] = labels[-1], labels[position]
                 chosen.append((squares.pop(), labels.pop()))
             return np.stack([square for square, _ in chosen]), np.array([label for _, label in chosen])
 
@@ -125,10 +128,10 @@ class DatasetBatches:
             shuffle_seed=seed,
         )
         try:
-            for images, found in groups:
-                squares.extend(image.copy() for image in images)  # a view would keep all that was read with it
-                labels.extend(found.tolist())
-                read += len(found)
+            for images, group_labels in groups:
+                squares.extend(image.copy() for image in images)  # a view would keep the whole row group in memory
+                labels.extend(group_labels.tolist())
+                read += len(group_labels)
                 while len(squares) > capacity or 2 * (drawn + self.batch_size) <= read - least:
                     drawn += self.batch_size
                     yield draw(self.batch_size)
@@ -141,10 +144,10 @@ class DatasetBatches:
             groups.close()
 
     def _labels(self, images: Sequence[LabelledImage]) -> dict[tuple[str, int, str], int]:
-        place = {category_id: index for index, category_id in enumerate(self.category_ids)}
-        return {image.key: place[image.category_id] for image in images}
+        index = {category_id: number for number, category_id in enumerate(self.category_ids)}
+        return {image.key: index[image.category_id] for image in images}
 
     def _files(self, images: Sequence[LabelledImage]) -> dict[Path, Place]:
-        """Return where the files of images can be read, and what each is a copy of."""
-        found = sorted({image.shard for image in images}, key=str)
-        return {kept_copy(shard, self.places): shard for shard in found}
+        """Return the files that contain the images: maps the local file or copy to the original shard."""
+        shards = sorted({image.shard for image in images}, key=str)
+        return {kept_copy(shard, self.places): shard for shard in shards}

@@ -1,9 +1,9 @@
-"""Write the labelled products as decoded arrays, to train from where there is neither Spark nor this dataset.
+"""Export the labelled products as decoded arrays, to train on a machine without Spark and without this dataset.
 
     shelfwise export-arrays --output shop.npz --side-px 299
 
-Reads images/ingest_date=*/ and their labels; writes one .npz file for `models.train_arrays`, and beside it the classes
-in the order of a network's outputs, for `shelfwise release import`.
+Reads images/ingest_date=*/ and their labels. Writes one .npz file for `models.train_arrays`, and beside it a CSV file
+with the classes in the order of a network's outputs, for `shelfwise release import`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from models.whole_files import in_place_of
 
 @dataclass(frozen=True)
 class ArraysConfig:
-    """What one export does.
+    """Configuration of an export.
 
     Attributes:
-        selection: Which labelled products.
-        output: The .npz file; the classes' file stands beside it.
-        side_px: Of the squares, in pixels.
-        batch_size: Images that are decoded together.
-        decode_workers: Decoding threads.
+        selection: Labelled products to export.
+        output: Path of the .npz file; the file of classes is written to the same directory.
+        side_px: Side of the square images, in pixels.
+        batch_size: Images per batch.
+        decode_workers: Number of decoding threads.
     """
 
     selection: Selection
@@ -46,14 +46,14 @@ class ArraysConfig:
 
 
 def run(config: ArraysConfig) -> dict[str, Any]:
-    """Write the arrays; the parts are those of finetune, and the part `test` stays behind.
+    """Write the arrays of the parts `train` and `validation`, split as in finetune; the part `test` is not exported.
 
     Returns:
-        The summary.
+        Paths of the files, the taxonomy version, and the numbers of categories and images.
 
     Raises:
-        UsageError: If the labelled products cannot be used; nothing is written.
-        RunFailed: If the files cannot be written; none is left.
+        UsageError: If the labelled products cannot be used; then nothing is written.
+        RunFailed: If the files cannot be written; then no file remains. Free some space.
     """
     if config.output.suffix != ".npz":
         raise UsageError(f"--output {config.output} does not end in .npz; name a file for numpy's arrays")
@@ -64,7 +64,7 @@ def run(config: ArraysConfig) -> dict[str, Any]:
     classes = config.output.with_suffix(".classes.csv")
     try:
         config.output.parent.mkdir(parents=True, exist_ok=True)
-        # The file of arrays is put in place last: who finds it finds its classes.
+        # The .npz file appears last, so that its classes exist as soon as it does.
         with (
             tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".") as name,
             in_place_of(config.output) as arrays,
@@ -85,7 +85,7 @@ def run(config: ArraysConfig) -> dict[str, Any]:
                     data_sha256=np.array(learned_from.data_sha256),
                 )
             with listed.open("w", newline="", encoding="utf-8") as text:
-                csv.writer(text).writerows([one.category_id, one.category_path] for one in learned_from.categories)
+                csv.writer(text).writerows([each.category_id, each.category_path] for each in learned_from.categories)
     except OSError as error:
         raise RunFailed(f"{config.output} cannot be written ({error.strerror or error}); free some space") from error
     return {
@@ -99,16 +99,20 @@ def run(config: ArraysConfig) -> dict[str, Any]:
 
 
 def _decoded(path: Path, batches: Iterator[Batch], side_px: int) -> tuple[Images, NDArray[np.int64]]:
-    """Decode into a file, as a catalog's squares need not fit the memory; what does not decode is left out.
+    """Decode images into a file, because a catalog may not fit in memory; images that do not decode are skipped.
 
-    It is written and only then mapped: on a full disk a write is an OSError, and through a mapping the process's end.
+    The file is first written and then memory-mapped: on a full disk, a failed write raises OSError, but a failed write
+    through a memory map would kill the process.
+
+    Returns:
+        Memory-mapped images, uint8 (images, side_px, side_px, 3), RGB, 0-255, and labels, int64 (images,).
     """
     labels: list[NDArray[np.int64]] = []
     with path.open("wb") as file:
-        for found, own in batches:
-            file.write(np.ascontiguousarray(found, np.uint8).data)
-            labels.append(np.asarray(own, np.int64))
+        for images, batch_labels in batches:
+            file.write(np.ascontiguousarray(images, np.uint8).data)
+            labels.append(np.asarray(batch_labels, np.int64))
     if not any(map(len, labels)):
         raise RunFailed("none of the labelled images could be decoded; ingest the catalog again")
-    known = np.concatenate(labels)
-    return np.memmap(path, np.uint8, "r", shape=(len(known), side_px, side_px, 3)), known
+    every = np.concatenate(labels)
+    return np.memmap(path, np.uint8, "r", shape=(len(every), side_px, side_px, 3)), every

@@ -2,8 +2,8 @@
 
     shelfwise finetune --release-id shop-2 --start-from imagenet
 
-Reads images/ingest_date=*/ and their labels; writes releases/RELEASE_ID/. Every epoch leaves a checkpoint under
-training/RELEASE_ID/, and the same command goes on from the last one. What appears under releases/ is whole.
+Reads images/ingest_date=*/ and their labels. Writes releases/RELEASE_ID/, atomically. Every epoch writes a checkpoint
+to training/RELEASE_ID/; the same command resumes from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.measure import EvaluateConfig
 from jobs.pages.charts import loss_curves
-from jobs.releases.calibrate import Promise, finished_release, tell_what_stays_shut
+from jobs.releases.calibrate import Promise, finished_release, warn_of_categories_without_threshold
 from jobs.releases.stored import check_new, release_written, share
 from jobs.storage.places import Places
 from jobs.training.batches import DatasetBatches
@@ -39,14 +39,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """One network of the release to be made.
+    """Training plan of one network of the new release.
 
     Attributes:
-        architecture: A key of `models.networks.registry.ARCHITECTURES`.
-        input_px: Side of its input, in pixels.
-        start: See `models.training.starts.fill`.
-        recipe: How it is trained.
-        alias: What `start` was found by, if it was one: when a training goes on it may stand for another release.
+        architecture: Key of `models.networks.registry.ARCHITECTURES`.
+        input_px: Side of the network's square input, in pixels.
+        start: Weights to start from; see `models.training.starts.fill`.
+        recipe: Training recipe: epochs, learning rates and so on.
+        alias: Alias that `start` was resolved from, or empty. When the training is resumed, the alias may belong to
+            another release.
     """
 
     architecture: str
@@ -58,16 +59,16 @@ class NetworkPlan:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """What one finetune does.
+    """Configuration of a fine-tuning job.
 
     Attributes:
-        release_id: Of the release to be made.
-        selection: Which labelled products.
-        networks: At least one.
-        batch_size: Images a step.
-        decode_workers: Decoding threads.
-        promise: What the release's thresholds shall hold.
-        command: As it was typed, for the model card.
+        release_id: Identifier of the new release.
+        selection: Labelled products to train on.
+        networks: Training plans of the networks, at least one.
+        batch_size: Images per training step.
+        decode_workers: Number of decoding threads.
+        promise: Precision and floor for the release's thresholds.
+        command: Command line as the user typed it, for the model card.
     """
 
     release_id: str
@@ -80,34 +81,34 @@ class FinetuneConfig:
 
     @property
     def places(self) -> Places:
-        """Where state lives."""
+        """Directories and stores of the home."""
         return self.selection.places
 
     @property
     def work_dir(self) -> Path:
-        """Checkpoints and learning curves, until the release is there."""
+        """Directory of checkpoints and learning curves; deleted when the release is complete."""
         return self.places.local_home / "training" / self.release_id
 
     @property
     def target(self) -> Path:
-        """The release's directory."""
+        """Directory of the new release."""
         return self.places.local_home / "releases" / self.release_id
 
 
 def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict[str, Any]:
-    """Train, calibrate, measure and release.
+    """Train networks, calibrate and measure them, and write the release.
 
     Args:
-        config: What to do.
-        watch: Given a network's name, what is told after each of its steps.
+        config: Configuration of the job.
+        watch: Returns, for a network's name, the callback after each of its training steps; None for no callback.
 
     Returns:
-        The summary.
+        The release_id, the directory and the metrics of the release.
 
     Raises:
-        UsageError: If the labelled products or the call cannot be used; nothing was written.
-        RunFailed: If training cannot go on, or another process makes this release; the epochs before are kept, and no
-            release is there.
+        UsageError: If the labelled products or the options cannot be used; then nothing was written.
+        RunFailed: If the training fails, or another process makes this release; finished epochs are kept, and no
+            release is written. The message names the remedy.
     """
     started = time.monotonic()
     if release := _made(config):
@@ -118,7 +119,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     if begun:
         config = replace(config, networks=tuple(_as_begun(plan, begun) for plan in config.networks))
     learned_from = training_set(config.selection, begun)
-    tell_what_stays_shut(learned_from.sides["validation"], learned_from.category_ids, config.promise)
+    warn_of_categories_without_threshold(learned_from.sides["validation"], learned_from.category_ids, config.promise)
     prepare_environment()
     with quiet_start():
         from models.training.loop import start_backend
@@ -128,7 +129,8 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     kept = f"what was trained is kept in {config.work_dir}"
     try:
         with alone(config.work_dir), release_written(config.release_id, kept):
-            begin(config.work_dir, Begun(learned_from.files, {one.architecture: one.start for one in config.networks}))
+            starts = {plan.architecture: plan.start for plan in config.networks}
+            begin(config.work_dir, Begun(learned_from.files, starts))
             trained = _all_trained(config, to_train, watch)
             seconds = round(time.monotonic() - started)
             release = _released(config, trained, learned_from, seconds)
@@ -140,7 +142,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
 def _all_trained(
     config: FinetuneConfig, to_train: Sequence[tuple[Task, DatasetBatches]], watch: Callable[[str], Watch | None]
 ) -> list[tuple[NetworkSpec, Path, dict[str, Any]]]:
-    """Train one network after the other; leave nothing to stumble over where there is nothing to go on from."""
+    """Train one network after the other; delete the work directory if no checkpoint was written."""
     try:
         _refuse_early(config, [task for task, _ in to_train])
         pairs = zip(config.networks, to_train, strict=True)
@@ -151,7 +153,7 @@ def _all_trained(
 
 
 def _made(config: FinetuneConfig) -> Release | None:
-    """Return the release if it is made of what was trained here, by a call that ended before it had cleaned up."""
+    """Return the existing release if an earlier call made it of these weights but ended before its cleanup, or None."""
     if not (config.target / MANIFEST).is_file():
         return None
     release = load_release(config.target)
@@ -160,18 +162,22 @@ def _made(config: FinetuneConfig) -> Release | None:
 
 
 def _as_begun(plan: NetworkPlan, begun: Begun) -> NetworkPlan:
-    """Let an alias mean what it meant when the training began."""
+    """Return the plan with the start weights that its alias stood for when the training began."""
     return replace(plan, start=begun.starts.get(plan.architecture, plan.start)) if plan.alias else plan
 
 
 def _summary(config: FinetuneConfig, release: Release) -> dict[str, Any]:
-    """Let go of the checkpoints, now that the release is where all find it."""
+    """Delete the checkpoints of the finished training, and return its summary."""
     shutil.rmtree(config.work_dir, ignore_errors=True)
     return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
 
 
 def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingSet) -> tuple[Task, DatasetBatches]:
-    """Return what a network has to learn, and the images."""
+    """Return the training task of a network, and its images.
+
+    Raises:
+        UsageError: If the plan's start weights cannot be used.
+    """
     from models.training.starts import range_of
 
     sides, ids = learned_from.sides, learned_from.category_ids
@@ -197,7 +203,11 @@ def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingS
 
 
 def _refuse_early(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
-    """See before any network is trained that each can be: its start fits, and its checkpoint is of this task."""
+    """Check before the training that each network's start weights fit, and that its checkpoint belongs to this task.
+
+    Raises:
+        UsageError: If one of them does not; the message names the remedy.
+    """
     from models.training.loop import refuse_start
 
     begun = {path.parent.name for path in config.work_dir.glob(f"*/{CHECKPOINT}")}
@@ -217,7 +227,7 @@ def _refuse_early(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
 
 
 def _start(plan: NetworkPlan, task: Task) -> Callable[[Any], None]:
-    """Return what gives a new network the weights that it starts from."""
+    """Return the function that fills a new network with its start weights."""
     from models.training.starts import fill
 
     ids, version = task.category_ids, task.taxonomy_version
@@ -227,21 +237,25 @@ def _start(plan: NetworkPlan, task: Task) -> Callable[[Any], None]:
 def _trained(
     config: FinetuneConfig, plan: NetworkPlan, task: Task, data: DatasetBatches, watch: Callable[[str], Watch | None]
 ) -> tuple[NetworkSpec, Path, dict[str, Any]]:
-    """Train one network, leave its weights in the work directory, and return what is told of its making."""
+    """Train one network and write its weights to the work directory.
+
+    Returns:
+        The network with the hash of its weights, the weights file, and the training figures for the model card.
+    """
     from models.training.loop import train
 
     name = plan.architecture
     draw = partial(loss_curves, config.work_dir / f"{name}-curves.png", title=f"{name}: loss")
     try:
         model, progress = train(task, plan.recipe, data, start=_start(plan, task), watch=watch(name), saved=draw)
-    except ValueError as error:  # a wrong name, or weights that do not fit: the call, not the run
+    except ValueError as error:  # a wrong name or weights that do not fit: a fault of the call, not of the run
         raise UsageError(str(error)) from error
     log.info("finetune: %s stopped after %s epochs, best %s", name, progress.epochs, progress.best_epoch)
     weights = save_half(model, task.work_dir)
     seconds = round(sum(epoch["seconds"] for epoch in progress.history))
-    told = {"starts_from": plan.start, **progress.told(plan.recipe), "training_seconds": seconds}
+    figures = {"starts_from": plan.start, **progress.told(plan.recipe), "training_seconds": seconds}
     network = replace(task.network, weights_sha256=sha256_of(weights))
-    return network, weights, {f"{name}_{what}": value for what, value in told.items()}
+    return network, weights, {f"{name}_{figure}": value for figure, value in figures.items()}
 
 
 def _released(
@@ -250,18 +264,18 @@ def _released(
     learned_from: TrainingSet,
     seconds: int,
 ) -> Release:
-    """Calibrate on the validation part, measure on the test part, and put the release in place."""
+    """Calibrate on the validation part, measure on the test part, and write the release."""
     reading = EvaluateConfig(config.places, batch_size=config.batch_size, decode_workers=config.decode_workers)
     training = {
         "command": config.command,
         "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds_of_last_session": seconds,
         "data_sha256": learned_from.data_sha256,
-        **{f"{part}_images": len(found) for part, found in learned_from.sides.items()},
+        **{f"{part}_images": len(images) for part, images in learned_from.sides.items()},
         "batch_size": config.batch_size,
     }
-    for _, _, told in trained:
-        training |= told
+    for _, _, figures in trained:
+        training |= figures
     networks = tuple(replace(network, ensemble_weight=1 / len(trained)) for network, _, _ in trained)
     draft = Release(
         config.release_id,

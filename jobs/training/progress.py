@@ -1,4 +1,4 @@
-"""Progress of a training: bars on a terminal, lines in a log elsewhere."""
+"""Progress of a training: progress bars on a terminal, and log lines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from models.training.recipe import Watch
 
 log = logging.getLogger(__name__)
 
-_TELL_SECONDS = 60.0
+_LOG_SECONDS = 60.0
 
 
 @contextmanager
 def training_progress() -> Iterator[Callable[[str], Watch]]:
-    """Show how far a training is: a bar an epoch on a terminal; in the log a line a minute, and one an epoch."""
+    """Show the progress of a training: one bar per epoch on a terminal; one log line per minute and per epoch.
+
+    Yields:
+        Function that takes a network's name and returns the callback for its training steps.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
@@ -28,16 +32,16 @@ def training_progress() -> Iterator[Callable[[str], Watch]]:
 
 def _epoch_bars(progress: Progress, name: str) -> Watch:
     bars: dict[int, TaskID] = {}
-    told = time.monotonic()
+    logged = time.monotonic()
 
     def watch(epoch: int, step: int, steps: int, figures: dict[str, float]) -> None:
-        nonlocal told
+        nonlocal logged
         if epoch not in bars:
             bars[epoch] = progress.add_task(f"{name}, epoch {epoch}", total=steps)
         shown = f"{name}, epoch {epoch}: loss {figures.get('loss', 0.0):.4f}"
         progress.update(bars[epoch], completed=step, description=shown)
-        if step == steps or time.monotonic() - told > _TELL_SECONDS:
-            told = time.monotonic()
+        if step == steps or time.monotonic() - logged > _LOG_SECONDS:
+            logged = time.monotonic()
             log.info("%s, accuracy %.4f, step %s of %s", shown, figures.get("accuracy", 0.0), step, steps)
 
     return watch

@@ -1,6 +1,6 @@
-"""What a training learns from: the labelled products of some dataset files in their parts, and their taxonomy.
+"""Selection of training data: the labelled products of some dataset files, split into parts, and their taxonomy.
 
-A training that goes on reads the files that it was begun with: the nights in between add others, which are for the next
+A resumed training reads the dataset files that it started with. Files that later nights add are used by the next
 training.
 """
 
@@ -23,16 +23,17 @@ from models.whole_files import write_whole
 log = logging.getLogger(__name__)
 
 BEGUN = "begun.json"
-"""In a training's work directory: what it was begun with."""
+"""File in a training's work directory that records the dataset files and start weights of the training."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What a training that has trained an epoch was begun with.
+    """Dataset files and start weights of a training; a resumed training uses the same.
 
     Attributes:
-        files: Names of the dataset files that it reads; those before its first date tell whose a picture is.
-        starts: What each network started from.
+        files: Names of the dataset files that the training reads. Files before its first date are needed to find the
+            part that owns a picture.
+        starts: Maps each architecture to the weights that it started from.
     """
 
     files: tuple[str, ...]
@@ -41,16 +42,16 @@ class Begun:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which labelled products are learned from, and as what.
+    """Labelled products to train on, and their taxonomy.
 
     Attributes:
-        places: Where state lives.
-        taxonomy: A CSV file with category_id and category_path; None takes the labels as they are.
-        taxonomy_version: Its name; empty makes one of the category_ids.
+        places: Directories and stores of the home.
+        taxonomy: CSV file with the columns category_id and category_path; None uses the labels as categories.
+        taxonomy_version: Version of the taxonomy; empty derives one from the category_ids.
         first: First ingest date.
         last: Last ingest date, included.
-        leave_out: Categories that are not looked at, with what is below them.
-        min_products: Categories of fewer labelled products are left out; None refuses those that are too small.
+        leave_out: Categories to exclude, with everything below them.
+        min_products: Exclude categories with fewer labelled products; None refuses categories that are too small.
     """
 
     places: Places
@@ -64,12 +65,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Labelled images by part, and what their labels mean.
+    """Labelled images by part, and their categories.
 
     Attributes:
-        sides: The images of each of `PARTS`.
-        categories: In the order of a network's outputs.
-        taxonomy_version: Of these.
+        sides: Maps each of `PARTS` to its images.
+        categories: Categories in the order of a network's outputs.
+        taxonomy_version: Version of the taxonomy of these categories.
         files: Names of the dataset files that were read.
     """
 
@@ -80,30 +81,30 @@ class TrainingSet:
 
     @property
     def category_ids(self) -> tuple[str, ...]:
-        """What a network's outputs mean."""
+        """The category_ids in the order of a network's outputs."""
         return tuple(category.category_id for category in self.categories)
 
     @property
     def data_sha256(self) -> str:
-        """Fingerprint of the images and labels of all parts."""
+        """SHA-256 of the keys and labels of the images of all parts."""
         return data_sha256([image for part in PARTS for image in self.sides[part]])
 
 
 def training_set(selection: Selection, begun: Begun | None = None) -> TrainingSet:
-    """List what is learned from.
+    """List the labelled images of each part, and their categories.
 
     Args:
-        selection: Which products.
-        begun: The training that is gone on with; None is a new one.
+        selection: Labelled products to train on.
+        begun: Record of the training to resume; None starts a new training.
 
     Raises:
-        UsageError: If there is nothing to learn from.
+        UsageError: If the labelled products cannot be used for a training; the message names the remedy.
     """
-    there = dataset_files(selection.places, last=selection.last)
-    among = frozenset(begun.files) if begun else frozenset(there)
-    files = [name for name in there if name in among]
-    if len(files) < len(there):
-        newer = len(there) - len(files)
+    existing = dataset_files(selection.places, last=selection.last)
+    among = frozenset(begun.files) if begun else frozenset(existing)
+    files = [name for name in existing if name in among]
+    if len(files) < len(existing):
+        newer = len(existing) - len(files)
         log.info("finetune: goes on with the files it was begun with; %s newer ones are for the next training", newer)
     images = labelled_images(
         selection.places,
@@ -119,16 +120,17 @@ def training_set(selection: Selection, begun: Begun | None = None) -> TrainingSe
 
 
 def begin(work_dir: Path, begun: Begun) -> None:
-    """Note what a training begins with, in one step; one that has trained an epoch keeps its note."""
+    """Write the record of a new training, atomically; a training that has finished an epoch keeps its record."""
     if not _has_trained(work_dir):
         write_whole(work_dir / BEGUN, json.dumps(asdict(begun), indent=1))
 
 
 def begun_with(work_dir: Path, places: Places) -> Begun | None:
-    """Return what the training in a directory was begun with, or None if it has not trained an epoch yet.
+    """Return the record of the training in a directory; None if it has not finished an epoch yet.
 
     Raises:
-        UsageError: If the note is damaged, or a file in it is no longer in the home.
+        UsageError: If the record is damaged, or one of its files is no longer in the home; the message names the
+            remedy.
     """
     note = work_dir / BEGUN
     if not note.exists() or not _has_trained(work_dir):

@@ -1,4 +1,4 @@
-"""The categories that a labelled catalog teaches, and which products teach, choose and measure."""
+"""Categories of a training, and the split of labelled products into the parts train, validation and test."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ MIN_PRODUCTS = 10
 
 
 def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str) -> tuple[tuple[Category, ...], str]:
-    """Find the categories that can be learned.
+    """Return the categories to train on: those of a taxonomy file that have products, or the labels themselves.
 
     Args:
-        images: Labelled.
-        file: A CSV file with category_id and category_path, of the leaves or of every node; None takes the labels as
-            they are.
-        name: Version of the taxonomy; empty makes one of the category_ids.
+        images: Labelled images.
+        file: CSV file with the columns category_id and category_path, for the leaves or for all nodes; None uses the
+            labels as categories.
+        name: Version of the taxonomy; empty derives one from the category_ids.
 
     Returns:
-        The categories, in order of category_id, and their version.
+        The categories, in order of category_id, and the version of the taxonomy.
 
     Raises:
-        UsageError: If a label is unknown or a parent, there is only one, or some have fewer than 10 products.
+        UsageError: If a label is unknown or an inner node, there is only one category, or a category has fewer than 10
+            products; the message names the remedy.
     """
     labels = sorted({image.category_id for image in images})
     if file:
         categories = read_taxonomy(file)
-        check_labels(images, [one.category_id for one in categories], taxonomy=f"taxonomy {file}")
-        categories = tuple(one for one in categories if one.category_id in labels)
+        check_labels(images, [category.category_id for category in categories], taxonomy=f"taxonomy {file}")
+        categories = tuple(category for category in categories if category.category_id in labels)
     else:
         _refuse_parents(labels)
         categories = tuple(Category(label, _readable(label)) for label in labels)
@@ -48,22 +49,29 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
         )
     if few := _fewer(images, MIN_PRODUCTS):
         names = list(few)
-        told = f"category {quoted(names[0])} has {few[names[0]]} products and at least {MIN_PRODUCTS} are needed"
+        message = f"category {quoted(names[0])} has {few[names[0]]} products and at least {MIN_PRODUCTS} are needed"
         if len(few) > 1:
-            told = f"{len(few):,} categories have fewer than {MIN_PRODUCTS} products: {counted(names, few)}"
+            message = f"{len(few):,} categories have fewer than {MIN_PRODUCTS} products: {counted(names, few)}"
         raise UsageError(
-            f"{told}; label more of them, leave all such categories out with --min-products {MIN_PRODUCTS}, or leave "
-            f"the {'category' if len(few) == 1 else 'categories'} out with {leaving_out(names)}"
+            f"{message}; label more of them, leave all such categories out with --min-products {MIN_PRODUCTS}, or "
+            f"leave the {'category' if len(few) == 1 else 'categories'} out with {leaving_out(names)}"
         )
-    digest = data_sha256([LabelledImage("", 0, "", one.category_id, Path()) for one in categories])
+    digest = data_sha256([LabelledImage("", 0, "", category.category_id, Path()) for category in categories])
     return categories, name or f"labels-{digest[:8]}"
 
 
 def with_products(images: Sequence[LabelledImage], at_least: int) -> list[LabelledImage]:
-    """Leave categories of too few products out, whatever is above or below them, and tell in the log how many.
+    """Exclude categories with too few products, and log their number; products of child categories do not count.
+
+    Args:
+        images: Labelled images.
+        at_least: Smallest number of products of a category.
+
+    Returns:
+        The images of the other categories.
 
     Raises:
-        UsageError: If no category has as many.
+        UsageError: If no category has enough products; label more, or give a lower number.
     """
     few = _fewer(images, at_least)
     kept = [image for image in images if image.category_id not in few]
@@ -86,14 +94,14 @@ def with_products(images: Sequence[LabelledImage], at_least: int) -> list[Labell
 def read_taxonomy(path: Path) -> tuple[Category, ...]:
     """Read the leaves of a CSV file with the columns category_id and category_path.
 
-    A shop's export of its taxonomy lists the inner nodes too: what has something below it is no leaf, whether or not
-    products are labelled with it.
+    The file may contain inner nodes, as a shop's export of its taxonomy does. A category with another one below it is
+    an inner node, also if products are labelled with it.
 
     Returns:
         The leaves, in order of category_id.
 
     Raises:
-        UsageError: If it cannot be read, or names a category twice.
+        UsageError: If the file cannot be read, or contains a category twice; the message names the remedy.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -103,7 +111,7 @@ def read_taxonomy(path: Path) -> tuple[Category, ...]:
             f"{path} is no taxonomy ({type(error).__name__}: {error}); expected a CSV file with the columns "
             "category_id and category_path"
         ) from error
-    ids = [one.category_id for one in rows]
+    ids = [category.category_id for category in rows]
     counts = Counter(ids)
     twice = sorted(name for name in counts if counts[name] > 1)
     if len(twice) > 1:
@@ -113,39 +121,40 @@ def read_taxonomy(path: Path) -> tuple[Category, ...]:
     for name in twice:
         raise UsageError(f"{path} names the category {quoted(name)} {counts[name]} times; leave one of these lines")
     inner = set(above_others(ids))
-    return tuple(sorted((one for one in rows if one.category_id not in inner), key=lambda one: one.category_id))
+    leaves = (category for category in rows if category.category_id not in inner)
+    return tuple(sorted(leaves, key=lambda category: category.category_id))
 
 
 def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
-    """Return the images of each part, as `by_part` makes them: no picture is in two of them.
+    """Split labelled images into parts with `by_part`; no picture is in two parts.
 
     Raises:
-        UsageError: If a part has none, or a category has none to learn from.
+        UsageError: If a part has no image, or a category has no training image; the message names the remedy.
     """
     sides = by_part(images)
-    for part, found in sides.items():
-        if not found:
+    for part, images_of_part in sides.items():
+        if not images_of_part:
             raise UsageError(
                 f"no product with a picture of its own falls into the part {part!r}, a share by chance; label "
                 "more products"
             )
     if lost := sorted({image.category_id for image in images} - {image.category_id for image in sides["train"]}):
-        told = f"category {quoted(lost[0])} has"
+        message = f"category {quoted(lost[0])} has"
         if len(lost) > 1:
-            told = f"{len(lost):,} categories ({listed([quoted(label) for label in lost])}) have"
+            message = f"{len(lost):,} categories ({listed([quoted(label) for label in lost])}) have"
         raise UsageError(
-            f"{told} no picture to learn from that does not measure too; label more products with pictures of their "
+            f"{message} no picture to learn from that does not measure too; label more products with pictures of their "
             f"own, or leave out what has none with {leaving_out(lost)}"
         )
     return sides
 
 
 def _fewer(images: Sequence[LabelledImage], at_least: int) -> dict[str, int]:
-    """Return, in order, the labels of fewer products, and how many each has."""
+    """Return the labels with fewer than `at_least` products, in order, with their number of products."""
     products: dict[str, set[str]] = defaultdict(set)
     for image in images:
         products[image.category_id].add(image.product_id)
-    return {label: len(found) for label, found in sorted(products.items()) if len(found) < at_least}
+    return {label: len(ids) for label, ids in sorted(products.items()) if len(ids) < at_least}
 
 
 def _refuse_parents(labels: Sequence[str]) -> None:

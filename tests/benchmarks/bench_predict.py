@@ -73,7 +73,7 @@ def measure(scratch: Path, count: int, options: argparse.Namespace) -> tuple[lis
         from jobs.dataset.reading import read_shard
         from jobs.predict.config import PredictConfig
         from jobs.predict.job import predict_shard
-        from jobs.predict.networks import Workplace
+        from jobs.predict.networks import ComputeReport
         from jobs.storage.places import Places
         from models.release import load_release
         from models.serving.devices import device
@@ -100,7 +100,7 @@ def measure(scratch: Path, count: int, options: argparse.Namespace) -> tuple[lis
         for images in batches:
             predictor.predict(images)
         middle = time.perf_counter()
-        report = predict_shard(shard, predictor, release, config, on=Workplace(in_flight=options.in_flight))
+        report = predict_shard(shard, predictor, release, config, on=ComputeReport(in_flight=options.in_flight))
         ended = time.perf_counter()
         stages = {name: getattr(report, f"{name}_seconds") for name in ("decoding", "waiting", "predicting", "writing")}
         measured.append(Round(count / (middle - started), count / (ended - middle), stages))

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.predict.config import PredictConfig
 from jobs.predict.quarantine import Quarantine
-from jobs.predict.quarantine_helper import Orders
+from jobs.predict.quarantine_helper import HelperSetup
 from jobs.storage.places import Places
 from tests.conftest import SmallShop
 from tests.deadly import ROOT, helper, write_deadly
@@ -66,7 +66,7 @@ def test_a_helper_of_the_quarantine_runs_no_file_that_is_called_as_a_library(
     shard = write_deadly(config.places, 4)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.chdir(directory)
-    with Quarantine(Orders(config, config.release_dir, RELEASE), helper()) as ward:
+    with Quarantine(HelperSetup(config, config.release_dir, RELEASE), helper()) as ward:
         [(batch, _)] = ward.answers(shard, shard)
     assert ran(directory) == []
     assert len(batch) == 4

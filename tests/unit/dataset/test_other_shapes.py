@@ -15,7 +15,7 @@ from jobs.dataset.partitions import partition
 from jobs.dataset.schema import CATALOG_ROWS, SEEN
 from jobs.errors import RunFailed, UsageError
 from jobs.ingest import catalog
-from jobs.predict import tuning_file as tuned
+from jobs.predict import tuning_file
 from jobs.runs import publish
 from jobs.storage.places import Places
 
@@ -57,9 +57,9 @@ def test_a_damaged_catalog_in_a_store(tmp_path: Path, content: bytes) -> None:
 )
 def test_what_is_no_tuning_is_measured_anew(tmp_path: Path, text: str) -> None:
     (tmp_path / "tuning.json").write_text(text)
-    assert tuned.known(Places(tmp_path), "r") == {}
+    assert tuning_file.known(Places(tmp_path), "r") == {}
 
 
 def test_what_was_tuned_is_known(tmp_path: Path) -> None:
     (tmp_path / "tuning.json").write_text('{"r": {"gpu": [64, "float32"]}}')
-    assert tuned.known(Places(tmp_path), "r") == {"gpu": (64, "float32")}
+    assert tuning_file.known(Places(tmp_path), "r") == {"gpu": (64, "float32")}

@@ -14,7 +14,7 @@ from jobs.cli.training import _short
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.answers import Answered
 from jobs.evaluation.evaluate import decisions, run, usual_part
-from jobs.evaluation.measure import EvaluateConfig, Measured, measure, put_together
+from jobs.evaluation.measure import EvaluateConfig, Measured, combine_images, measure
 from jobs.evaluation.page import _matrix, worst_mistakes, write
 from models.answers.calibration import combine
 from models.release import Release
@@ -132,7 +132,7 @@ def test_before_and_after_differ_by_the_temperature_alone(config: EvaluateConfig
     parts = {"efficientnetb0": rows[0], "xception": rows[1]}
     for temperature, same in ((1.0, True), (0.5, False)):
         answered = combine(parts, weights=dict.fromkeys(parts, 0.5), temperature=temperature)
-        found = put_together(release, Answered(images, {**parts, "": answered}))
+        found = combine_images(release, Answered(images, {**parts, "": answered}))
         assert np.allclose(found.raw, found.confidences, atol=1e-5) == same
 
 

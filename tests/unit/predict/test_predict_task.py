@@ -15,12 +15,12 @@ from jobs.dataset.batches import ImageBatch, batch_of
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter, shards
 from jobs.predict import job as predict
-from jobs.predict import networks as stations
+from jobs.predict import networks
 from jobs.predict.config import Computing, PredictConfig
 from jobs.predict.inference import Answer, Inference
 from jobs.predict.job import predict_in_turn, predict_shard, run
-from jobs.predict.networks import Station, Workplace, vacate
-from jobs.predict.quarantine_helper import Ready
+from jobs.predict.networks import ComputeReport, LoadedNetworks, unload_networks
+from jobs.predict.quarantine_helper import HelperReady
 from jobs.predict.reports import PredictSummary, ShardReport
 from jobs.storage.places import Place, Places
 from models.serving.faults import DeviceLost
@@ -29,19 +29,19 @@ from tests.dataset_rows import image_row
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
 
 
-def a_station(*, accelerator: bool = False) -> Station:
+def fake_networks(*, accelerator: bool = False) -> LoadedNetworks:
     inference = Inference(ColourPredictor())
-    return Station(RELEASE, inference, "A device", accelerator, Tuning(32, "float32"), (), 0.0, tried=True)
+    return LoadedNetworks(RELEASE, inference, "A device", accelerator, Tuning(32, "float32"), (), 0.0, tried=True)
 
 
 class Ward:
     """Stands for the helper processes, which have tests of their own."""
 
-    ready = Ready("A device", "float32", 0.0)
+    ready = HelperReady("A device", "float32", 0.0)
     decoding_seconds = predicting_seconds = loading_seconds = 0.0
 
     def __init__(self, _orders: object) -> None:
-        assert not stations._stations, "networks of this process hold the device beside the helper's"
+        assert not networks._loaded, "networks of this process hold the device beside the helper's"
 
     def __enter__(self) -> Ward:
         return self
@@ -66,29 +66,29 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PredictConfig:
         writer.flush()
     monkeypatch.setattr(predict, "Quarantine", Ward)
     monkeypatch.setattr(predict, "clean_worker", nullcontext)
-    monkeypatch.setattr(predict, "station", lambda *_: a_station())
-    monkeypatch.setattr(stations, "_stations", [])
+    monkeypatch.setattr(predict, "loaded_networks", lambda *_: fake_networks())
+    monkeypatch.setattr(networks, "_loaded", [])
     return PredictConfig("run-1", (DAY,), places, tmp_path / "release")
 
 
-def attempt(number: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch, *, careful: int = 1) -> str:
+def attempt(number: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch, *, quarantine_attempt: int = 1) -> str:
     """Do the task; return how each shard was done: (n)ormally, by (h)elpers, or (e)arlier."""
-    for module in (predict, stations):
+    for module in (predict, networks):
         monkeypatch.setattr(module, "task_attempt", lambda: number)
     mine = shards(config.places.images, [DAY])
-    reports = list(predict_in_turn(mine, config, RELEASE, None, careful=careful))
+    reports = list(predict_in_turn(mine, config, RELEASE, None, quarantine_attempt=quarantine_attempt))
     assert [report.images for report in reports] == [2, 2, 2]
     return "".join("e" if one.attempt != number else "n" if one.batch_size else "h" for one in reports)
 
 
 @pytest.mark.parametrize(
-    ("number", "careful", "ways"),
+    ("number", "quarantine_attempt", "ways"),
     [(0, 1, "nnn"), (1, 1, "hnn"), (2, 1, "hhh"), (3, 1, "hhh"), (1, 2, "nnn"), (2, 2, "hnn"), (3, 2, "hhh")],
 )
 def test_later_attempts_are_the_more_careful(
-    config: PredictConfig, monkeypatch: pytest.MonkeyPatch, number: int, careful: int, ways: str
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch, number: int, quarantine_attempt: int, ways: str
 ) -> None:
-    assert attempt(number, config, monkeypatch, careful=careful) == ways
+    assert attempt(number, config, monkeypatch, quarantine_attempt=quarantine_attempt) == ways
 
 
 def test_what_is_finished_is_not_suspected(config: PredictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,25 +102,25 @@ def test_a_shard_that_was_in_place_before_its_worker_ended_is_not_done_again(
     [first, *_] = shards(config.places.images, [DAY])
     done = predict_shard(first, ColourPredictor(), RELEASE, config)
     monkeypatch.setattr(predict, "task_attempt", lambda: 1)
-    [report] = predict_in_turn([first], config, RELEASE, None, careful=1)
+    [report] = predict_in_turn([first], config, RELEASE, None, quarantine_attempt=1)
     assert (report.attempt, report.batch_size) == (0, done.batch_size)
 
 
 def test_the_networks_of_a_process_make_room_for_its_helper(
     config: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stations._stations[:] = [a_station()]
+    networks._loaded[:] = [fake_networks()]
     assert attempt(1, config, monkeypatch) == "hnn"
 
 
 def test_a_process_that_holds_an_accelerators_memory_ends_once_for_its_helper(
     config: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stations._stations[:] = [a_station(accelerator=True)]
+    networks._loaded[:] = [fake_networks(accelerator=True)]
     with pytest.raises(DeviceLost, match="would take the memory"):
         attempt(1, config, monkeypatch)
     assert attempt(2, config, monkeypatch) == "hhh", "it would end in each attempt otherwise"
-    vacate(may_end=True)
+    unload_networks(may_end=True)
 
 
 @pytest.mark.parametrize("number", [0, 2])
@@ -133,7 +133,7 @@ def test_waiting_for_a_shards_copy_is_waiting_for_reading(
     monkeypatch.setattr(predict, "on_disk_in_turn", slowly)
     monkeypatch.setattr(predict, "task_attempt", lambda: number)
     mine = shards(config.places.images, [DAY])
-    reports = tuple(predict_in_turn(mine, config, RELEASE, None, careful=1))
+    reports = tuple(predict_in_turn(mine, config, RELEASE, None, quarantine_attempt=1))
     assert all(min(report.reading_seconds, report.waiting_seconds) >= 50 for report in reports)
     told = PredictSummary(3, 0, 6, 9.0, reports).document()["slowest_stage"]
     assert told.endswith("mostly for reading; bring the dataset nearer to the executors")
@@ -143,7 +143,7 @@ def test_waiting_for_a_shards_copy_is_waiting_for_reading(
 def test_a_batch_that_did_not_fit_is_nothing_to_remember(config: PredictConfig, limit: int | None) -> None:
     inference = Inference(ColourPredictor())
     inference.limit = limit
-    on = Workplace("A device", tried=True)
+    on = ComputeReport("A device", tried=True)
     report = predict_shard(shards(config.places.images, [DAY])[0], inference, RELEASE, config, on=on)
     assert (report.tried, report.batch_size) == (limit is None, limit or 32)
 

@@ -14,9 +14,9 @@ from upath import UPath
 
 from jobs.dataset.shards import shards
 from jobs.errors import RunFailed
-from jobs.predict import tuning_file as tuned
+from jobs.predict import tuning_file
 from jobs.predict.config import Computing, PredictConfig
-from jobs.predict.networks import Station, station
+from jobs.predict.networks import LoadedNetworks, loaded_networks
 from jobs.predict.reports import PredictSummary, ShardReport, slowest_stage
 from jobs.storage.places import Places
 from models.release import Release, ReleaseError, load_release
@@ -129,22 +129,22 @@ def config(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) 
             return answers_of([0] * len(images))
 
     monkeypatch.setattr("models.serving.predictor.EnsemblePredictor", Light)
-    monkeypatch.setattr("jobs.predict.networks._stations", [])
+    monkeypatch.setattr("jobs.predict.networks._loaded", [])
     places = Places(tmp_path)
     write_images(places, 40)
     return PredictConfig("run-1", (DAY,), places, tiny_release)
 
 
-def made(config: PredictConfig) -> Station:
-    return station(config, Path(str(shards(config.places.images, [DAY])[0])), None)
+def made(config: PredictConfig) -> LoadedNetworks:
+    return loaded_networks(config, Path(str(shards(config.places.images, [DAY])[0])), None)
 
 
 def test_a_station_is_built_once_and_tells_its_loading_once(config: PredictConfig) -> None:
     first = made(config)
     assert first.device.startswith("CPU, ")
     assert (first.tuning.batch_size, first.tuning.precision) == (32, "float32")
-    assert first.workplace().loading_seconds > 0
-    assert first.workplace().loading_seconds == 0
+    assert first.compute_report().loading_seconds > 0
+    assert first.compute_report().loading_seconds == 0
     assert made(config) is first
 
 
@@ -155,7 +155,7 @@ def test_a_gpu_that_was_demanded_and_is_not_there_is_one_sentence(config: Predic
         )
 
 
-def accelerated(config: PredictConfig, **computing: Any) -> Station:
+def accelerated(config: PredictConfig, **computing: Any) -> LoadedNetworks:
     found = made(replace(config, computing=Computing(**{"tune": True, **computing})))
     assert found.accelerator
     return found
@@ -168,20 +168,20 @@ def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monk
     monkeypatch.setattr("jobs.predict.device_fit.ENOUGH_IMAGES", 40)
     found = accelerated(config)
     assert (found.tuning.batch_size, found.tuning.precision) == (256, "mixed_float16")
-    on = found.workplace()
+    on = found.compute_report()
     assert (on.in_flight, on.tried) == (2, True)
     report = ShardReport(
         "s", "tiny-1", 40, 0, 0, 0, 0, 0, device=found.device, batch_size=256, precision="mixed_float16", tried=on.tried
     )
-    tuned.remember(config.places, "tiny-1", [report])
-    known = tuned.known(config.places, "tiny-1")
+    tuning_file.remember(config.places, "tiny-1", [report])
+    known = tuning_file.known(config.places, "tiny-1")
     assert known == {"Fake Accelerator": (256, "mixed_float16")}
-    assert tuned.known(config.places, "tiny-2") == {}
+    assert tuning_file.known(config.places, "tiny-2") == {}
     monkeypatch.setattr("models.serving.tuning.find_batch_size", lambda predictor: pytest.fail("it is known already"))
     monkeypatch.setattr("models.serving.tuning.agrees", lambda *_: pytest.fail("it is known already"))
     again = accelerated(config, tuned=known)
     assert (again.tuning.batch_size, again.tuning.precision) == (256, "mixed_float16")
-    assert not again.workplace().tried
+    assert not again.compute_report().tried
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_what_was_asked_for_or_hardly_tried_is_not_remembered(
     monkeypatch.setattr("models.serving.devices.device", lambda: Device("Fake Accelerator", True))
     monkeypatch.setattr("models.serving.tuning.find_batch_size", lambda predictor: 256)
     monkeypatch.setattr("jobs.predict.device_fit.ENOUGH_IMAGES", enough)
-    assert not accelerated(config, **computing).workplace().tried
+    assert not accelerated(config, **computing).compute_report().tried
 
 
 def test_half_precision_is_not_accepted_on_hardly_anything() -> None:
@@ -211,15 +211,15 @@ def test_a_shard_of_which_nothing_decodes_is_computed_in_full_precision(
     broken = replace(config, places=Places(tmp_path / "broken"))
     write_images(broken.places, 40, broken=frozenset(range(40)))
     found = accelerated(broken)
-    assert (found.tuning.precision, found.workplace().tried) == ("float32", False)
+    assert (found.tuning.precision, found.compute_report().tried) == ("float32", False)
 
 
 def test_what_is_remembered_is_in_the_home_of_all_machines(tmp_path: Path) -> None:
     store = UPath("memory://shop/home")
     places = Places(store, tmp_path / "local")
     report = ShardReport("s", "tiny-1", 40, 0, 0, 0, 0, 0, device="Some", batch_size=64, tried=True)
-    tuned.remember(places, "tiny-1", [report])
-    assert tuned.known(Places(store, tmp_path / "another"), "tiny-1") == {"Some": (64, "float32")}
+    tuning_file.remember(places, "tiny-1", [report])
+    assert tuning_file.known(Places(store, tmp_path / "another"), "tiny-1") == {"Some": (64, "float32")}
     assert not (tmp_path / "local").exists()
 
 
@@ -239,7 +239,7 @@ def test_half_precision_that_answers_differently_is_not_used(
 
 def test_processors_are_not_remembered(config: PredictConfig) -> None:
     report = ShardReport("s", "tiny-1", 1, 0, 0, 0, 0, 0, device=device().name, batch_size=32)
-    tuned.remember(config.places, "tiny-1", [report])
+    tuning_file.remember(config.places, "tiny-1", [report])
     assert not (config.places.home / "tuning.json").exists()
 
 
@@ -249,19 +249,19 @@ def test_what_arrives_in_an_executor_must_be_what_was_sent(
 ) -> None:
     arrived = tmp_path / "arrived"
     shutil.copytree(tiny_release, arrived)
-    monkeypatch.setattr("jobs.predict.networks._arrived", lambda: arrived)
+    monkeypatch.setattr("jobs.predict.networks._distributed_directory", lambda: arrived)
     sent = load_release(tiny_release)
     shard = Path(str(shards(config.places.images, [DAY])[0]))
-    assert station(config, shard, sent).release == sent
-    monkeypatch.setattr("jobs.predict.networks._stations", [])
+    assert loaded_networks(config, shard, sent).release == sent
+    monkeypatch.setattr("jobs.predict.networks._loaded", [])
     if fault == "altered":
         weights = arrived / sent.networks[0].weights_file
         weights.write_bytes(weights.read_bytes()[:-1] + b"?")
         with pytest.raises(ReleaseError, match=r"was altered: expected SHA-256"):
-            station(config, shard, sent)
+            loaded_networks(config, shard, sent)
     else:
         with pytest.raises(ReleaseError, match="holds another release than was sent"):
-            station(config, shard, replace(sent, temperature=2.0))
+            loaded_networks(config, shard, replace(sent, temperature=2.0))
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import pytest
 from jobs.errors import RunFailed
 from jobs.predict import quarantine
 from jobs.predict.config import PredictConfig
-from jobs.predict.job import predict_apart, predict_shard, prediction_file
+from jobs.predict.job import predict_in_quarantine, predict_shard, prediction_file
 from jobs.predict.quarantine import Quarantine
-from jobs.predict.quarantine_helper import Orders
+from jobs.predict.quarantine_helper import HelperSetup
 from jobs.predict.reports import ShardReport
 from jobs.storage.places import Places
 from tests.deadly import ROOT, helper, write_deadly
@@ -32,8 +32,8 @@ def config(tmp_path: Path) -> PredictConfig:
 
 def apart(config: PredictConfig, shard: Path, program: str) -> tuple[ShardReport, list[dict[str, Any]], int]:
     """Predict a shard in quarantine; return its report, its rows, and how many processes ended."""
-    with Quarantine(Orders(config, config.release_dir, RELEASE), program) as ward:
-        report = predict_apart(shard, ward, RELEASE, config, shard)
+    with Quarantine(HelperSetup(config, config.release_dir, RELEASE), program) as ward:
+        report = predict_in_quarantine(shard, ward, RELEASE, config, shard)
         deaths = ward.deaths
     return report, pq.read_table(prediction_file(config, shard)).to_pylist(), deaths
 
@@ -100,7 +100,7 @@ def test_more_deaths_than_images_cause_stop_the_run(config: PredictConfig, monke
 def test_only_what_is_wanted_is_looked_at(config: PredictConfig) -> None:
     shard = write_deadly(config.places, 100, to_decoder=(50,))
     wanted = frozenset((f"p{number:04d}", 0, f"{number:04d}".zfill(64)) for number in (1, 70, 99))
-    with Quarantine(Orders(config, config.release_dir, RELEASE), helper()) as ward:
+    with Quarantine(HelperSetup(config, config.release_dir, RELEASE), helper()) as ward:
         found = [str(name) for batch, _ in ward.answers(shard, shard, wanted) for name in batch.columns["product_id"]]
         assert (found, ward.deaths) == (["p0001", "p0070", "p0099"], 0)
 
@@ -112,7 +112,7 @@ def test_what_a_helper_raises_is_raised_and_names_the_file_itself(config: Predic
     data[place : place + 40] = bytes(40)
     copy = tmp_path / "copy.parquet"
     copy.write_bytes(data)
-    with Quarantine(Orders(config, config.release_dir, RELEASE), helper()) as ward:
+    with Quarantine(HelperSetup(config, config.release_dir, RELEASE), helper()) as ward:
         with pytest.raises(RunFailed, match=rf"^{shard} cannot be read .*; delete that file and ingest its date again"):
             list(ward.answers(shard, copy))
         assert ward.deaths == 0
@@ -127,12 +127,12 @@ from pathlib import Path
 from jobs.predict.config import PredictConfig
 from jobs.storage.places import Places
 from jobs.predict.quarantine import Quarantine
-from jobs.predict.quarantine_helper import Orders
+from jobs.predict.quarantine_helper import HelperSetup
 from tests.deadly import helper
 from tests.unit.predict.test_predict_loop import RELEASE
 shard = Path({str(shard)!r})
 config = PredictConfig("run-1", (date(2026, 11, 1),), Places(Path({str(tmp_path)!r})), Path("release"), batch_size=4)
-ward = Quarantine(Orders(config, Path("release"), RELEASE), helper())
+ward = Quarantine(HelperSetup(config, Path("release"), RELEASE), helper())
 print(len(next(ward.answers(shard, shard))[0]), ward._helper.process.pid, flush=True)
 time.sleep(600)
 """

@@ -11,7 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
-from jobs.predict import tuning_file as tuned
+from jobs.predict import tuning_file
 from jobs.predict.reports import ShardReport
 from jobs.storage.places import Places
 from jobs.storage.stores import read_bytes
@@ -44,9 +44,9 @@ def in_a_store(directory: Path) -> Places:
 def test_runs_that_end_at_once_keep_each_other_s_entries(tmp_path: Path, places_of: Any) -> None:
     places = places_of(tmp_path / "home")
     (tmp_path / "home").mkdir()
-    codes = together(*(lambda n=n: tuned.remember(places, f"r{n % 2}", [report(f"gpu-{n}")]) for n in range(4)))
+    codes = together(*(lambda n=n: tuning_file.remember(places, f"r{n % 2}", [report(f"gpu-{n}")]) for n in range(4)))
     assert codes == [0] * 4
-    assert {name: set(tuned.known(places, name)) for name in ("r0", "r1")} == {
+    assert {name: set(tuning_file.known(places, name)) for name in ("r0", "r1")} == {
         "r0": {"gpu-0", "gpu-2"},
         "r1": {"gpu-1", "gpu-3"},
     }
@@ -55,13 +55,13 @@ def test_runs_that_end_at_once_keep_each_other_s_entries(tmp_path: Path, places_
 @pytest.mark.usefixtures("slow")
 def test_a_run_that_is_killed_holds_nobody_up_and_leaves_the_file_whole(tmp_path: Path) -> None:
     places = Places(tmp_path)
-    tuned.remember(places, "r", [report("one")])
-    child = start(lambda: tuned.remember(places, "r", [report("two")]))
+    tuning_file.remember(places, "r", [report("one")])
+    child = start(lambda: tuning_file.remember(places, "r", [report("two")]))
     time.sleep(0.1)
     child.kill()
     child.join()
-    tuned.remember(places, "r", [report("three")])
-    assert set(tuned.known(places, "r")) == {"one", "three"}
+    tuning_file.remember(places, "r", [report("three")])
+    assert set(tuning_file.known(places, "r")) == {"one", "three"}
     assert json.loads((tmp_path / "tuning.json").read_text(encoding="utf-8"))
 
 
@@ -69,21 +69,21 @@ def test_what_a_store_does_not_show_for_a_moment_is_not_written_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     places = Places(UPath("memory://shop/remembered"), tmp_path / "local")
-    tuned.remember(places, "r", [report("one")])
+    tuning_file.remember(places, "r", [report("one")])
 
     def denied(*_: Any, **__: Any) -> bytes:
         raise PermissionError("not now")
 
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "cat_file", denied)
-        tuned.remember(places, "r", [report("two")])
-        assert tuned.known(places, "r") == {}
+        tuning_file.remember(places, "r", [report("two")])
+        assert tuning_file.known(places, "r") == {}
     assert "tuning.json cannot be written" in caplog.text
-    assert set(tuned.known(places, "r")) == {"one"}
+    assert set(tuning_file.known(places, "r")) == {"one"}
 
 
 def test_what_is_known_already_is_not_written_again(tmp_path: Path) -> None:
-    tuned.remember(Places(tmp_path), "r", [report("one")])
+    tuning_file.remember(Places(tmp_path), "r", [report("one")])
     before = (tmp_path / "tuning.json").stat().st_ino
-    tuned.remember(Places(tmp_path), "r", [report("one")])
+    tuning_file.remember(Places(tmp_path), "r", [report("one")])
     assert (tmp_path / "tuning.json").stat().st_ino == before

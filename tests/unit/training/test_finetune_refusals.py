@@ -13,7 +13,7 @@ import pytest
 
 from jobs.dataset.labels import PARTS, dataset_files, labelled_images
 from jobs.errors import RunFailed, UsageError
-from jobs.releases.calibrate import Promise, tell_what_stays_shut
+from jobs.releases.calibrate import Promise, warn_of_categories_without_threshold
 from jobs.storage.places import Places
 from jobs.training import finetune
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
@@ -251,12 +251,12 @@ def test_what_will_never_be_published_is_told_before_the_training(
 ) -> None:
     write_labelled(Places(tmp_path), [("one-red", RED, [0, 1]), ("two-red", RED, [0]), ("one-green", LEAVES[1], [1])])
     images = labelled_images(Places(tmp_path))
-    tell_what_stays_shut(images, LEAVES, Promise(target_precision=0.5))
+    warn_of_categories_without_threshold(images, LEAVES, Promise(target_precision=0.5))
     assert "0 of 3 categories have the 5 validation products that a precision of 0.5 takes at least" in caplog.text
     caplog.clear()
     write_labelled(Places(tmp_path), [(f"more-{number}", RED, [0]) for number in range(3)])
-    tell_what_stays_shut(labelled_images(Places(tmp_path)), LEAVES, Promise(target_precision=0.5))
+    warn_of_categories_without_threshold(labelled_images(Places(tmp_path)), LEAVES, Promise(target_precision=0.5))
     assert "1 of 3 categories" in caplog.text
     caplog.clear()
-    tell_what_stays_shut(labelled_images(Places(tmp_path)), [RED], Promise(target_precision=0.5))
+    warn_of_categories_without_threshold(labelled_images(Places(tmp_path)), [RED], Promise(target_precision=0.5))
     assert not caplog.text
