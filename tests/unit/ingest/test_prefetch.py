@@ -14,7 +14,7 @@ from jobs.ingest import prefetch as bodies
 from jobs.ingest import sources
 from jobs.ingest import web as web_images
 from jobs.ingest.config import HttpLimits
-from jobs.ingest.prefetch import LARGE_AT_ONCE, PutOff, Ticket, check_room
+from jobs.ingest.prefetch import LARGE_AT_ONCE, Deferred, Ticket, check_room
 from jobs.ingest.sources import SourceReader
 from tests.web import WebServer, image, status, web_server
 
@@ -82,7 +82,7 @@ def test_room_is_taken_once_and_given_back_once() -> None:
         check_room(bodies.LARGE_BYTES)
         check_room(bodies.LARGE_BYTES + 1)
         check_room(bodies.LARGE_BYTES + 2)
-    with pytest.raises(PutOff), other.counted():
+    with pytest.raises(Deferred), other.counted():
         check_room(bodies.LARGE_BYTES + 1)
     one.give_back()
     one.give_back()
