@@ -1,4 +1,4 @@
-"""How the demo's report reads on a terminal."""
+"""Print the report of the demo, as text and tables or as JSON."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def show(report: DemoReport, as_json: bool) -> None:
 
 
 def _chosen(result: tuple[Sequence[str], list[Sequence[Any]]], columns: Sequence[str], title: str) -> None:
-    """Print the columns that fit on a page."""
-    places = [list(result[0]).index(name) for name in columns]
-    table(columns, [[row[place] for place in places] for row in result[1]], title=title)
+    """Print some columns of a query result as a table."""
+    indices = [list(result[0]).index(name) for name in columns]
+    table(columns, [[row[index] for index in indices] for row in result[1]], title=title)
 
 
 def _figure(night: dict[str, Any], step: str, key: str) -> Any:

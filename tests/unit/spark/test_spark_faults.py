@@ -8,7 +8,7 @@ import click
 import pytest
 from pyspark.errors import PySparkException
 
-from jobs.cli.resume import again, arguments
+from jobs.cli.resume import arguments, call_again
 from jobs.cli.runs import backfill, nightly
 from jobs.errors import RunFailed, UsageError
 from jobs.spark import session as spark
@@ -145,7 +145,7 @@ def test_what_a_task_of_ours_raises_is_told_in_its_own_words(error: type[Excepti
 @pytest.mark.parametrize("call", [None, [], "nightly", {}])
 def test_a_run_that_does_not_say_how_it_was_called_is_not_resumed(call: object) -> None:
     with pytest.raises(UsageError, match="run r does not say how it was called"):
-        again(nightly, "r", call, as_json=False)
+        call_again(nightly, "r", call, as_json=False)
 
 
 @pytest.mark.parametrize("in_a_pod", [True, False])
