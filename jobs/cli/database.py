@@ -264,7 +264,7 @@ def import_(file: Path, decided_by: str, as_json: bool) -> None:
 
 @click.group()
 def review() -> None:
-    """Work through the queue of answers that need a person's review.
+    """Work through the queue of answers to review.
 
     \b
     Example:

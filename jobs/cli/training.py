@@ -289,7 +289,7 @@ def finetune(as_json: bool, **options: Any) -> None:
 @dataset_options
 @json_option
 def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:
-    """Write labelled products as arrays, to train on another machine.
+    """Write labelled products as arrays to train elsewhere.
 
     `python -P -m models.train_arrays` trains from the file on any Keras backend, without Spark.
 
