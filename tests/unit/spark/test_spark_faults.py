@@ -13,9 +13,9 @@ from jobs.cli.runs import backfill, nightly
 from jobs.errors import RunFailed, UsageError
 from jobs.spark import session as spark
 from jobs.spark.config import SparkConfig
-from jobs.spark.executors import judge
+from jobs.spark.executors import check_executor
 from jobs.spark.faults import check_reachable, explained, sentence
-from jobs.spark.probe import look_around
+from jobs.spark.probe import inspect_executor
 from jobs.spark.session import cores_of_a_task, is_cluster
 from jobs.storage.faults import StoreDenied, StoreError
 from models.training.recipe import TrainingFailed
@@ -75,9 +75,9 @@ def test_a_yarn_without_its_configuration_is_one_sentence(monkeypatch: pytest.Mo
 def test_an_executor_that_does_not_see_the_home_says_so(tmp_path: Path) -> None:
     here, elsewhere = str(tmp_path / "marker"), str(tmp_path / "elsewhere" / "marker")
     (tmp_path / "marker").touch()
-    assert judge(look_around(here), here).python.startswith("3.")
+    assert check_executor(inspect_executor(here), here).python.startswith("3.")
     with pytest.raises(RunFailed, match=r"does not see .*/elsewhere; put SHELFWISE_HOME where all machines see it"):
-        judge(look_around(elsewhere), elsewhere)
+        check_executor(inspect_executor(elsewhere), elsewhere)
 
 
 @pytest.mark.parametrize(
