@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 
     @field_validator("home", "local_dir")
     @classmethod
-    def _taken_as_it_is(cls, directory: Place | None) -> Place | None:
+    def _printable_without_comma(cls, directory: Place | None) -> Place | None:
         """Refuse a path with a comma, which Spark would split, or with an unprintable character."""
         text = str(directory.expanduser().absolute()) if isinstance(directory, Path) else ""
         if "," in text or not text.isprintable():

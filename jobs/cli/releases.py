@@ -18,7 +18,11 @@ from jobs.settings import Settings
 from models.spec import PREPROCESSING
 
 _alias_option = click.option(
-    "--alias", type=click.Choice(("champion", "challenger")), default="champion", show_default=True
+    "--alias",
+    type=click.Choice(("champion", "challenger")),
+    default="champion",
+    show_default=True,
+    help="Alias that the release gets.",
 )
 
 
@@ -97,8 +101,20 @@ def verify(name: str | None, as_json: bool) -> None:
     help="Text file with one class name per line.",
 )
 @click.option("--taxonomy-version", required=True, help="Name of this list of classes.")
-@click.option("--preprocessing", type=click.Choice(PREPROCESSING), default="own", show_default=True)
-@click.option("--ends-in", type=click.Choice(("logits", "softmax")), default="softmax", show_default=True)
+@click.option(
+    "--preprocessing",
+    type=click.Choice(PREPROCESSING),
+    default="own",
+    show_default=True,
+    help="Pixel range that the network was trained on; own: the range that its architecture was made for.",
+)
+@click.option(
+    "--ends-in",
+    type=click.Choice(("logits", "softmax")),
+    default="softmax",
+    show_default=True,
+    help="What the network's last layer returns.",
+)
 @click.option(
     "--samples",
     type=click.Path(path_type=Path),

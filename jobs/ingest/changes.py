@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 _SOURCE = ("source_size_bytes", "source_mtime_ns", "source_version")
 _KNOWN = ("image_uri", "image_sha256", *_SOURCE, "reason", "ingest_date")
 _TASKS_A_CORE = 2
-_SAID = ("image_uri", "title", "category", "updated_at")
+_CATALOG_FIELDS = ("image_uri", "title", "category", "updated_at")
 _CHANGED = pa.schema(
     [pa.field(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS]
     + [pa.field(f"known_{name}", pa.string()) for name in ("sha256", "ingest_date", "source_version", "reason")]
-    + [pa.field("to_read", pa.bool_()), pa.field("says_more", pa.bool_())]
+    + [pa.field("to_read", pa.bool_()), pa.field("catalog_row_changed", pa.bool_())]
 )
 _SPARK_TYPES = {pa.int32(): "int", pa.bool_(): "boolean", pa.string(): "string"}
 
@@ -64,8 +64,8 @@ def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
         day: The ingest date.
 
     Returns:
-        DataFrame of product_id, image_no, the `known_*` columns (of the newest stored content or rejection) and `said`
-        (struct of the image's newest stored catalog row).
+        DataFrame of product_id, image_no, the `known_*` columns (of the newest stored content or rejection) and
+        `stored_row` (struct of the image's newest stored catalog row).
     """
     from pyspark.sql import functions as f
     from pyspark.sql.pandas.types import from_arrow_schema
@@ -79,24 +79,26 @@ def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
         files = shards(root, partition_dates(root, date.min, date.max))
         return frame_of_files(spark, files, _reader(kept), from_arrow_schema(kept), tasks=tasks)
 
-    catalog_columns = [name for name in _SAID if name not in wanted]
+    catalog_columns = [name for name in _CATALOG_FIELDS if name not in wanted]
     stored = (
-        rows(places.images, IMAGES, *catalog_columns).withColumn("read", f.lit(True)).withColumn("said", f.lit(True))
+        rows(places.images, IMAGES, *catalog_columns)
+        .withColumn("has_content", f.lit(True))
+        .withColumn("has_catalog_row", f.lit(True))
     )
     seen = rows(places.seen, SEEN, "reason")
-    catalog_only = rows(places.catalog_rows, CATALOG_ROWS, *catalog_columns).withColumn("said", f.lit(True))
+    catalog_only = rows(places.catalog_rows, CATALOG_ROWS, *catalog_columns).withColumn("has_catalog_row", f.lit(True))
     newness = f.struct(f.col("ingest_date") <= day.isoformat(), "ingest_date", "ingest_no", "image_sha256")
     newest = (
-        stored.unionByName(seen.withColumn("read", f.lit(True)), allowMissingColumns=True)
+        stored.unionByName(seen.withColumn("has_content", f.lit(True)), allowMissingColumns=True)
         .unionByName(catalog_only, allowMissingColumns=True)
         .groupBy("product_id", "image_no")
         .agg(
-            f.max_by(f.struct(*_KNOWN), f.when(f.col("read"), newness)).alias("known"),
-            f.max_by(f.struct(*_SAID), f.when(f.col("said"), newness)).alias("said"),
+            f.max_by(f.struct(*_KNOWN), f.when(f.col("has_content"), newness)).alias("known"),
+            f.max_by(f.struct(*_CATALOG_FIELDS), f.when(f.col("has_catalog_row"), newness)).alias("stored_row"),
         )
     )
     known = [f.col(f"known.{name}").alias(f"known_{name}") for name in _KNOWN]
-    return newest.select("product_id", "image_no", *known, "said")
+    return newest.select("product_id", "image_no", *known, "stored_row")
 
 
 def _reader(schema: pa.Schema) -> Callable[[Place], Iterator[pa.RecordBatch]]:
@@ -132,23 +134,23 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Place) -> DataFr
         `known_sha256`, `known_ingest_date`: Of the content that is stored already; null if there is none.
         `known_source_version`, `known_reason`: Of the stored record with the same image_uri; null if there is none.
         `to_read`: Whether the image may have changed and must be read.
-        `says_more`: Whether the catalog row of a stored image differs from the stored one.
+        `catalog_row_changed`: Whether the catalog row of a stored image differs from the stored one.
     """
 
     def compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             rows = [
-                {**row, "to_read": _may_have_changed(row, base), "says_more": _catalog_row_changed(row)}
+                {**row, "to_read": _may_have_changed(row, base), "catalog_row_changed": _catalog_row_changed(row)}
                 for row in batch.to_pylist()
             ]
-            rows = [row for row in rows if row["to_read"] or row["says_more"]]
+            rows = [row for row in rows if row["to_read"] or row["catalog_row_changed"]]
             columns = {name: [row[name] for row in rows] for name in CATALOG_COLUMNS}
             stored = [row if row["known_reason"] is None else {} for row in rows]
             columns["known_sha256"] = [row.get("known_image_sha256") for row in stored]
             columns["known_ingest_date"] = [row.get("known_ingest_date") for row in stored]
             for name in ("source_version", "reason"):
                 columns[f"known_{name}"] = [row[f"known_{name}"] if _same_link(row) else None for row in rows]
-            columns |= {name: [row[name] for row in rows] for name in ("to_read", "says_more")}
+            columns |= {name: [row[name] for row in rows] for name in ("to_read", "catalog_row_changed")}
             yield pa.RecordBatch.from_pydict(columns, schema=_CHANGED)
 
     joined = catalog.join(known, on=["product_id", "image_no"], how="left")
@@ -168,7 +170,7 @@ def _may_have_changed(row: Mapping[str, Any], base: Place) -> bool:
 
 def _catalog_row_changed(row: Mapping[str, Any]) -> bool:
     """Return whether the catalog row of a stored image differs from the stored one."""
-    return row["said"] is not None and any(row["said"][name] != row[name] for name in _SAID)
+    return row["stored_row"] is not None and any(row["stored_row"][name] != row[name] for name in _CATALOG_FIELDS)
 
 
 def _same_link(row: Mapping[str, Any]) -> bool:

@@ -80,13 +80,13 @@ def guarded_pools(guard: AddressGuard, **options: Any) -> urllib3.PoolManager:
         response_class = _TimedResponse
 
         def _new_conn(self) -> socket.socket:
-            return _connected(self, guard)
+            return _connect(self, guard)
 
     class Secure(HTTPSConnection):
         response_class = _TimedResponse
 
         def _new_conn(self) -> socket.socket:
-            return _connected(self, guard)
+            return _connect(self, guard)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -99,7 +99,7 @@ def guarded_pools(guard: AddressGuard, **options: Any) -> urllib3.PoolManager:
     return manager
 
 
-def _connected(connection: HTTPConnection, guard: AddressGuard) -> socket.socket:
+def _connect(connection: HTTPConnection, guard: AddressGuard) -> socket.socket:
     """Connect to a checked address; failures raise the exceptions on which urllib3 bases its own decisions."""
     timeout = min(float(connection.timeout or 60.0), DEADLINE.get() - time.monotonic())
     try:

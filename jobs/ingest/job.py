@@ -180,7 +180,7 @@ def _to_read(
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the rows whose image must be read; store the changed catalog rows and count unchanged images on the way."""
     for row in rows:
-        if row["says_more"]:
+        if row["catalog_row_changed"]:
             catalog_rows.add(row)
         if row["to_read"]:
             yield row

@@ -64,7 +64,7 @@ class Ticket:
 _TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
 
 
-def check_room(size: int) -> None:
+def take_room(size: int) -> None:
     """Take a slot for an image that is being read, if it is large.
 
     Args:
@@ -92,14 +92,14 @@ def read_body(response: urllib3.BaseHTTPResponse, *, max_bytes: int) -> bytes:
     promised = promised_bytes(response.headers) or 0
     if promised > max_bytes:
         raise Rejected("too_large", f"the file has {promised:,} bytes, over the limit of {max_bytes:,}")
-    check_room(promised)
+    take_room(promised)
     pieces, size = [], 0
     while piece := response.read1(PIECE_BYTES, decode_content=False):
         pieces.append(piece)
         size += len(piece)
         if size > max_bytes:
             raise Rejected("too_large", f"the body went on after the limit of {max_bytes:,} bytes")
-        check_room(size)
+        take_room(size)
     if not size:
         raise Rejected("empty", "the file has no bytes")
     return b"".join(pieces)

@@ -20,7 +20,7 @@ from upath import UPath
 from jobs.images.normalise import MAX_SOURCE_BYTES, Rejected
 from jobs.ingest.config import HttpLimits
 from jobs.ingest.local_files import read_source, resolve_uri
-from jobs.ingest.prefetch import LARGE_AT_ONCE, Deferred, Ticket, check_room
+from jobs.ingest.prefetch import LARGE_AT_ONCE, Deferred, Ticket, take_room
 from jobs.ingest.web import WebImages
 from jobs.storage import stores
 from jobs.storage.faults import NoCredentials, StaleCredentials, StoreDenied, StoreRefused, refusal
@@ -139,11 +139,11 @@ class SourceReader:
         waiting: deque[tuple[Row, Future[tuple[Source | None, Ticket]] | None]] = deque()
         try:
             for row in rows:
-                waiting.append((row, self._started(row)))
+                waiting.append((row, self._submit(row)))
                 while waiting and (waiting[0][1] is None or len(waiting) >= _WINDOW):
-                    yield from self._turn(*waiting.popleft())
+                    yield from self._collect(*waiting.popleft())
             while waiting:
-                yield from self._turn(*waiting.popleft())
+                yield from self._collect(*waiting.popleft())
         finally:
             for _, future in waiting:
                 if future is not None:
@@ -152,14 +152,14 @@ class SourceReader:
                 self._threads.shutdown(cancel_futures=True)
                 self._threads = None
 
-    def _started(self, row: Row) -> Future[tuple[Source | None, Ticket]] | None:
+    def _submit(self, row: Row) -> Future[tuple[Source | None, Ticket]] | None:
         if not is_remote(row["image_uri"], self._base):
             return None
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, "images")
-        return self._threads.submit(self._ahead, row)
+        return self._threads.submit(self._fetch_ahead, row)
 
-    def _ahead(self, row: Row) -> tuple[Source | None, Ticket]:
+    def _fetch_ahead(self, row: Row) -> tuple[Source | None, Ticket]:
         """Fetch an image before its turn; return None for it if it is large and must wait for its turn."""
         ticket = Ticket(self._room)
         try:
@@ -168,9 +168,9 @@ class SourceReader:
         except Deferred:
             return None, ticket
 
-    def _turn(self, row: Row, future: Future[tuple[Source | None, Ticket]] | None) -> Iterator[tuple[Row, Source]]:
+    def _collect(self, row: Row, future: Future[tuple[Source | None, Ticket]] | None) -> Iterator[tuple[Row, Source]]:
         if future is None:
-            yield row, self._local(row["image_uri"])
+            yield row, self._read_local(row["image_uri"])
             return
         source, ticket = future.result()
         try:
@@ -178,7 +178,7 @@ class SourceReader:
         finally:
             ticket.give_back()
 
-    def _local(self, image_uri: str) -> Source:
+    def _read_local(self, image_uri: str) -> Source:
         status = file_status(image_uri, self._base)
         try:
             data = read_source(resolve_uri(image_uri, _local_base(self._base)))
@@ -224,7 +224,7 @@ def _from_store(where: UPath | None, known_version: str | None, trusted: Sequenc
             raise Rejected("unreadable", "expected a file, found a directory")
         if size > MAX_SOURCE_BYTES:
             raise Rejected("too_large", f"the file has {size:,} bytes, over the limit of {MAX_SOURCE_BYTES:,}")
-        check_room(size)
+        take_room(size)
         data = stores.read_bytes(where)
     except FileNotFoundError as error:
         raise Rejected("missing", "there is no such file") from error

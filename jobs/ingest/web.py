@@ -128,8 +128,8 @@ class WebImages:
         """Return the seconds before the next attempt: as the server asks, else an exponential back-off with jitter."""
         failure = state.outcome.exception() if state.outcome else None
         jittered = tenacity.wait_random_exponential(multiplier=0.5, max=self._limits.longest_wait_seconds)(state)
-        asked = failure.wait_seconds if isinstance(failure, _Retryable) else None
-        return asked + min(jittered, 1.0) if asked is not None else jittered
+        wait_seconds = failure.wait_seconds if isinstance(failure, _Retryable) else None
+        return wait_seconds + min(jittered, 1.0) if wait_seconds is not None else jittered
 
     def _host(self, url: Url) -> _Host:
         key = (str(url.host).lower(), _port(url))

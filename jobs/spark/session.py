@@ -56,26 +56,26 @@ def spark_session(
     master = master_of(config)
     cluster = is_cluster(master)
     archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
-    if cluster and _submitted_with("spark.kubernetes.submitInDriver") != "true":
+    if cluster and _submitted_property("spark.kubernetes.submitInDriver") != "true":
         check_reachable(
             master
         )  # inside a pod, Kubernetes has another address than for the machine that submitted the job
     with explained():
-        session = _started(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
+        session = _start(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
         try:
             if cluster:
                 from jobs.spark.executors import first_task, ship_code
 
                 ship_code(session, archive)
                 first_task(session, config, gpu=gpu)
-                _spread(session, config)
+                _set_shuffle_partitions(session, config)
             yield session
         finally:
             _stop(session)
             archive.unlink(missing_ok=True)
 
 
-def _spread(session: SparkSession, config: SparkConfig) -> None:
+def _set_shuffle_partitions(session: SparkSession, config: SparkConfig) -> None:
     """Set the number of shuffle partitions to twice the cores of the cluster; Spark's default is always 200.
 
     The cores are known only after the executors have started, so this runs after the first task.
@@ -114,7 +114,7 @@ def _stop(session: SparkSession) -> None:
         session.stop()
 
 
-def _started(config: SparkConfig, master: str, name: str, options: dict[str, str]) -> SparkSession:
+def _start(config: SparkConfig, master: str, name: str, options: dict[str, str]) -> SparkSession:
     from pyspark.sql import SparkSession
 
     if not is_cluster(master):
@@ -170,10 +170,10 @@ def submitted() -> bool:
 
 def master_of(config: SparkConfig) -> str:
     """Return the master of a session: the one of spark-submit if it started this process, else the configured one."""
-    return _submitted_with("spark.master") or config.master
+    return _submitted_property("spark.master") or config.master
 
 
-def _submitted_with(key: str) -> str | None:
+def _submitted_property(key: str) -> str | None:
     """Return a Spark property that spark-submit was given; None if it was not, or did not start this process."""
     if not submitted():
         return None
@@ -201,7 +201,7 @@ def cores_of_a_task(master: str, executor_cores: int = 0) -> int:
     if not is_cluster(master):
         return 1
     small = re.fullmatch(r"local-cluster\[\s*\d+\s*,\s*(\d+)\s*,.*\]", master)
-    return executor_cores or (int(small[1]) if small else int(_submitted_with("spark.executor.cores") or 1))
+    return executor_cores or (int(small[1]) if small else int(_submitted_property("spark.executor.cores") or 1))
 
 
 def check_java() -> None:
@@ -210,10 +210,10 @@ def check_java() -> None:
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     remedy = "install one, on Debian or Ubuntu with `sudo apt-get install openjdk-17-jre-headless`"
     try:
-        answer = subprocess.run([java or "java", "-version"], capture_output=True, text=True, check=True).stderr
+        output = subprocess.run([java or "java", "-version"], capture_output=True, text=True, check=True).stderr
     except (OSError, subprocess.CalledProcessError) as error:
         raise RunFailed(f"Spark needs Java 17 or 21 and none was found; {remedy}") from error
-    version = re.search(r'version "(\d+)', answer)
+    version = re.search(r'version "(\d+)', output)
     if not version or int(version[1]) not in JAVA_VERSIONS:
-        found = version[1] if version else "an unknown version"
-        raise RunFailed(f"Spark needs Java 17 or 21 and {java} is {found}; {remedy}, or point JAVA_HOME to it")
+        actual = version[1] if version else "an unknown version"
+        raise RunFailed(f"Spark needs Java 17 or 21 and {java} is {actual}; {remedy}, or point JAVA_HOME to it")

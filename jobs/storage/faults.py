@@ -91,7 +91,7 @@ class NoCredentials(StoreError):
     """Raised when the store's library found no credentials."""
 
 
-def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
+def with_retries(where: UPath, done: str, action: Callable[[], T]) -> T:
     """Call a function that uses a store, with retries for `PATIENCE_SECONDS` while the store is unavailable.
 
     Args:
@@ -111,7 +111,7 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
-        retry=tenacity.retry_if_exception(_may_pass),
+        retry=tenacity.retry_if_exception(_is_temporary),
         reraise=True,
     )
     started = time.monotonic()
@@ -120,9 +120,9 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
     except FileNotFoundError:
         raise
     except Exception as error:
-        if not _is_of_a_store(error):
+        if not _is_storage_error(error):
             raise
-        code = _answered(error)[1]
+        code = _response_status(error)[1]
         if code in _STALE_CODES:
             raise StaleCredentials(
                 f"{shown(where)} could not be {done}: the store knows the credentials that were found no more "
@@ -159,13 +159,13 @@ def refusal(error: BaseException | None) -> str | None:
     """Return in one word why a retry will not help; None if the failure may pass or does not come from a store."""
     if _WRONG_REQUESTS & {kind.__name__ for kind in type(error).__mro__}:
         return type(error).__name__
-    status, code = _answered(error)
+    status, code = _response_status(error)
     if not 300 <= status < 500 or status in _BUSY_STATUSES or code in _BUSY_CODES:
         return None
     return f"HTTP {status}"
 
 
-def _answered(error: BaseException | None) -> tuple[int, str]:
+def _response_status(error: BaseException | None) -> tuple[int, str]:
     """Return the HTTP status and the error code of a store's response; 0 and an empty text if there was none."""
     for each in (error, error.__cause__ if error else None):
         response = getattr(each, "response", None)
@@ -179,9 +179,9 @@ def _answered(error: BaseException | None) -> tuple[int, str]:
     return 0, ""
 
 
-def tells_no_reason(error: BaseException) -> bool:
+def lacks_reason(error: BaseException) -> bool:
     """Return whether a store refused with a status but no reason: the response to HEAD has no body for it."""
-    status, code = _answered(error)
+    status, code = _response_status(error)
     return status in (400, 403) and code in ("", "BadRequest", "Forbidden", str(status))
 
 
@@ -205,16 +205,16 @@ def shown(where: str | Place) -> str:
     return re.sub(r"://[^/]*@", "://***@", str(where))[:300]
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_temporary(error: BaseException) -> bool:
     """Return whether a failure is temporary, so that a retry may succeed."""
-    if isinstance(error, _PERMANENT) or "Credential" in type(error).__name__ or not _is_of_a_store(error):
+    if isinstance(error, _PERMANENT) or "Credential" in type(error).__name__ or not _is_storage_error(error):
         return False
     if isinstance(error, OSError) and error.errno in _FULL:
         return False
     return refusal(error) is None
 
 
-def _is_of_a_store(error: BaseException) -> bool:
+def _is_storage_error(error: BaseException) -> bool:
     """Return whether an error comes from a disk or store, not from a bug of this program.
 
     The errors of the store libraries have no common base class, so their modules are compared.

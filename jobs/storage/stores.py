@@ -20,7 +20,7 @@ from typing import Any, TypeGuard, TypeVar
 from upath import UPath
 
 from jobs.errors import UsageError
-from jobs.storage.faults import missing_bucket, persist, shown, tells_no_reason
+from jobs.storage.faults import lacks_reason, missing_bucket, shown, with_retries
 from jobs.storage.file_uris import path_of_file_uri
 from jobs.storage.places import Place
 from jobs.storage.temporary import own_directory
@@ -36,8 +36,8 @@ _FILE = re.compile(r"\s*file:/", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Listings are not cached, because other processes write too. botocore makes few attempts of its own, because
-    # `persist` retries. The retries are written in the form in which botocore keeps them: two UPaths of the same place
-    # would otherwise not be equal.
+    # `with_retries` makes many. They are written in the form in which botocore keeps them: otherwise two UPaths of the
+    # same place would not be equal.
     "s3": {
         "use_listings_cache": False,
         "default_fill_cache": False,
@@ -87,7 +87,7 @@ def place(text: str | Place) -> Place:
     try:
         path: UPath = UPath(f"{scheme}://{rest.rstrip('/')}", **_OPTIONS.get(scheme, {}))
         if scheme == "hdfs":  # the first use connects
-            persist(path, "connected to", lambda: _hadoop_filesystem(path))
+            with_retries(path, "connected to", lambda: _hadoop_filesystem(path))
         else:
             path.fs.protocol  # noqa: B018 - the first use imports the package
     except ImportError as error:
@@ -159,7 +159,7 @@ def listed(root: UPath, folder: str) -> list[dict[str, Any]]:
         Dictionaries with `name`, `type` and other metadata; an empty list if the folder does not exist.
     """
     try:
-        entries: list[dict[str, Any]] = persist(root, "listed", lambda: root.fs.ls(folder, detail=True))
+        entries: list[dict[str, Any]] = with_retries(root, "listed", lambda: root.fs.ls(folder, detail=True))
     except FileNotFoundError:
         return []
     return entries
@@ -167,12 +167,12 @@ def listed(root: UPath, folder: str) -> list[dict[str, Any]]:
 
 def is_file(where: Place) -> bool:
     """Return whether a file exists there."""
-    return persist(where, "looked at", lambda: bool(where.is_file())) if is_remote(where) else where.is_file()
+    return with_retries(where, "looked at", lambda: bool(where.is_file())) if is_remote(where) else where.is_file()
 
 
 def is_dir(where: Place) -> bool:
     """Return whether a directory exists there; in an object store, whether any file exists below it."""
-    return persist(where, "looked at", lambda: bool(where.is_dir())) if is_remote(where) else where.is_dir()
+    return with_retries(where, "looked at", lambda: bool(where.is_dir())) if is_remote(where) else where.is_dir()
 
 
 def information(where: UPath) -> dict[str, Any]:
@@ -182,22 +182,24 @@ def information(where: UPath) -> dict[str, Any]:
         try:
             return dict(where.fs.info(where.path))
         except Exception as error:
-            if tells_no_reason(error):
+            if lacks_reason(error):
                 where.fs.cat_file(where.path, start=0, end=1)  # reads one byte, which fails with the reason
             raise
 
-    return persist(where, "looked at", attempt)
+    return with_retries(where, "looked at", attempt)
 
 
 def modified_at(where: Place) -> float:
     """Return the modification time of a file, in seconds since 1970."""
-    return float(persist(where, "looked at", where.stat).st_mtime) if is_remote(where) else where.stat().st_mtime
+    return float(with_retries(where, "looked at", where.stat).st_mtime) if is_remote(where) else where.stat().st_mtime
 
 
 def read_bytes(where: Place) -> bytes:
     """Return the content of a file."""
     return (
-        persist(where, "read", lambda: bytes(where.fs.cat_file(where.path))) if is_remote(where) else where.read_bytes()
+        with_retries(where, "read", lambda: bytes(where.fs.cat_file(where.path)))
+        if is_remote(where)
+        else where.read_bytes()
     )
 
 
@@ -231,12 +233,12 @@ def reading(where: Place, read: Callable[[Any], T]) -> T:
         with where.fs.open(where.path, "rb", cache_type="none") as file:
             return read(file)
 
-    return persist(where, "read", attempt)
+    return with_retries(where, "read", attempt)
 
 
 def fetch(source: UPath, target: Path) -> None:
     """Copy a file from a store to this machine; a retry overwrites an incomplete copy."""
-    persist(source, "read", lambda: source.fs.get_file(source.path, str(target)))
+    with_retries(source, "read", lambda: source.fs.get_file(source.path, str(target)))
 
 
 def put(source: Path, target: Place) -> None:
@@ -244,7 +246,7 @@ def put(source: Path, target: Place) -> None:
     if not is_remote(target):
         raise TypeError(f"{target} is no place in a store")
     try:
-        persist(target, "written", lambda: _put_whole(source, target))
+        with_retries(target, "written", lambda: _put_whole(source, target))
     except FileNotFoundError as error:
         raise missing_bucket(target) from error
 
@@ -276,7 +278,7 @@ def delete(where: Place) -> None:
         where.unlink(missing_ok=True)
         return
     try:
-        persist(where, "deleted", lambda: where.fs.rm_file(where.path))
+        with_retries(where, "deleted", lambda: where.fs.rm_file(where.path))
     except FileNotFoundError:
         return
 
@@ -303,7 +305,7 @@ def check_usable(home: Place) -> None:
         return
     mark = home / ".shelfwise"
     try:
-        persist(mark, "written", lambda: mark.fs.pipe_file(mark.path, b"shelfwise keeps its state here\n"))
+        with_retries(mark, "written", lambda: mark.fs.pipe_file(mark.path, b"shelfwise keeps its state here\n"))
     except FileNotFoundError as error:
         raise missing_bucket(home) from error
     children(home, "*")

@@ -56,9 +56,9 @@ def walk_store(root: UPath) -> Iterator[tuple[str, list[str], list[str]]]:
     Raises:
         StoreError: If a folder cannot be listed; fsspec's own walk would skip it silently.
     """
-    waiting = [root.path.rstrip("/")]
-    while waiting:
-        folder = waiting.pop()
+    pending = [root.path.rstrip("/")]
+    while pending:
+        folder = pending.pop()
         subfolders: list[str] = []
         files: list[str] = []
         for entry in listed(root, folder):
@@ -66,4 +66,4 @@ def walk_store(root: UPath) -> Iterator[tuple[str, list[str], list[str]]]:
             if path != folder:  # some stores list an empty object that represents the folder itself
                 (subfolders if entry["type"] == "directory" else files).append(path.rpartition("/")[2])
         yield f"{root.protocol}://{folder}", subfolders, files
-        waiting += [f"{folder}/{name}" for name in reversed(subfolders)]
+        pending += [f"{folder}/{name}" for name in reversed(subfolders)]

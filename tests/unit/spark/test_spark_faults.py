@@ -154,12 +154,12 @@ def test_a_driver_in_a_pod_reaches_kubernetes_under_another_address(
 ) -> None:
     """What submitted it may have gone by a proxy of its own machine, at which nobody listens here."""
     told = {"spark.master": "k8s://http://127.0.0.1:1", "spark.kubernetes.submitInDriver": str(in_a_pod).lower()}
-    monkeypatch.setattr(spark, "_submitted_with", told.get)
+    monkeypatch.setattr(spark, "_submitted_property", told.get)
 
     def started(*_: object) -> None:
         raise RunFailed("it went on")
 
-    monkeypatch.setattr(spark, "_started", started)
+    monkeypatch.setattr(spark, "_start", started)
     config = SparkConfig("local[1]", "1g", tmp_path)
     expected = "it went on" if in_a_pod else "no Spark master can be reached"
     with pytest.raises(RunFailed, match=expected), spark.spark_session(config, name="test"):
