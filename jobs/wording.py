@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
-_MOST = 4
+_MOST_NAMES = 4
 _MOST_CHARACTERS = 120
 """Most characters of listed names. A sentence with one list and examples then has about 400 characters."""
 
@@ -48,5 +48,5 @@ def leaving_out(labels: Sequence[str]) -> str:
 
 
 def _first_few(names: Sequence[str], characters: int) -> Sequence[str]:
-    lengths = accumulate(len(name) + 2 for name in names[:_MOST])
+    lengths = accumulate(len(name) + 2 for name in names[:_MOST_NAMES])
     return names[: max(1, sum(length <= characters for length in lengths))]

@@ -141,8 +141,8 @@ def evaluate(
     """Measure a release on labelled products.
 
     Writes evaluation.json and evaluation.html. Labelled products are the ingested products that have a category in the
-    catalog. A tenth of them, by a hash of product_id, is the part test. Finetune and calibrate never use the part test,
-    nor other products with the same pictures.
+    catalog. A tenth of them, by a hash of product_id, is the part test. Finetune and calibrate never train or fit on
+    the part test, nor on other products with the same pictures.
 
     \b
     Example:
@@ -218,7 +218,7 @@ def evaluate(
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="Epochs without improvement on validation after which training stops.",
+    help="Epochs without a lower validation loss after which training stops.",
 )
 @click.option(
     "--head-learning-rate",
@@ -234,7 +234,7 @@ def evaluate(
     "--warm-up",
     type=NumberRange(0, 1, max_open=True),
     default=0.0,
-    help="Share of the steps in which the learning rate rises from 0.",
+    help="Share of the steps of the second phase in which the learning rate rises to its value; by default 0.",
 )
 @click.option(
     "--label-smoothing",
