@@ -1,4 +1,4 @@
-"""What a person can mend: a call that is wrong, and a run that cannot be finished."""
+"""Errors that the user can resolve: a wrong command, or a run that could not be finished."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from models.spec import MAX_NAME_CHARACTERS, is_name
 
 
 class UsageError(ValueError):
-    """The call is wrong, not the run: the message says what to call instead, and the exit code is 2."""
+    """Raised when a command, setting or input is wrong; the message names the correction, and the exit code is 2."""
 
 
 def check_name(what: str, name: str) -> None:
-    """Refuse the name of a run or release that could leave its directory."""
+    """Raise UsageError if a name could lead out of its directory when it is used in a path.
+
+    Args:
+        what: Kind of the name for the message: `run id`, `--release-id`.
+        name: Name to check.
+    """
     if not is_name(name):
         allowed = f"letters, digits, '.', '_' and '-' only, {MAX_NAME_CHARACTERS} at most"
         raise UsageError(f"{what} {name!r} may hold {allowed}")
 
 
 class RunFailed(RuntimeError):
-    """The run could not be finished; nothing was published; the message says why, and the exit code is 1."""
+    """Raised when a run cannot be finished and publishes nothing; the message names the cause, the exit code is 1."""
 
 
 INGEST_AGAIN = "delete that file and ingest its date again, which writes anew what was in it"
-"""What to do about a file of ingest's that is damaged."""
+"""Remedy for a damaged dataset file that ingest wrote; used at the end of error messages."""
 
 PREDICT_AGAIN = "delete that file and run the same again, which predicts its images anew"
-"""What to do about a prediction file that is damaged."""
+"""Remedy for a damaged prediction file; used at the end of error messages."""

@@ -1,4 +1,4 @@
-"""What can be set from outside: the environment's `SHELFWISE_*` variables, read once at the command line's edge."""
+"""Settings from the `SHELFWISE_*` environment variables; the command line reads them once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLONE = Path(__file__).resolve().parents[1]
 
 
 def default_home() -> Path:
-    """Return `.shelfwise` in the clone, or in the working directory where the package is installed without one."""
+    """Return the default home: `.shelfwise` in the clone, or in the working directory if there is no clone."""
     return (_CLONE if (_CLONE / "pyproject.toml").is_file() else Path.cwd()) / ".shelfwise"
 
 
@@ -28,27 +28,29 @@ AnyPlace = Annotated[Place, PlainValidator(place)]
 
 
 class Settings(BaseSettings):
-    """The environment's `SHELFWISE_*` variables, checked.
+    """Checked values of the `SHELFWISE_*` environment variables.
 
     Attributes:
-        home: Where all state lives; may be in an object store: `s3://bucket/shelfwise`.
-        local_dir: Where what cannot be in a store lives if `home` is in one.
-        database_url: SQLAlchemy URL of the product database; empty is SQLite in `home`.
-        release_dir: The release that predict uses; may be in an object store.
-        master: Spark's master.
-        driver_memory: Of Spark's JVM; in local mode that is all of Spark.
-        executor_cores: Of each executor on a cluster; 0 takes what spark-submit was told, else 1.
-        executor_wait_seconds: How long a cluster may take to start the first executor.
-        gpu: Whether predict must have a GPU for each of its tasks.
-        spark_conf: JSON, further properties of Spark: `{"spark.executor.memory": "8g"}`.
-        precision: What the networks compute in; `auto` is mixed_float16 on a GPU where that answers the same.
-        products_url: Database of the table that the catalog `products` means; empty is the product database.
-        products_table: That table or view, with its schema where it needs one.
-        products_columns: JSON, its name of each catalog column that is called otherwise: `{"product_id": "sku"}`.
-        http_allowed_networks: Networks that image links may lead to although they are not public, with commas between.
-        http_per_host: Requests that one web server has to answer at a time.
-        http_total_seconds: One request for an image, from its connection to its last byte.
-        http_tries: Of one image, where the server is busy or the connection breaks.
+        home: Directory of all state; may be in an object store: `s3://bucket/shelfwise`.
+        local_dir: Directory on this machine for files that cannot be in a store; used if `home` is in one.
+        database_url: SQLAlchemy URL of the product database; if empty, an SQLite file in `home`.
+        release_dir: Directory of the release that predict uses; may be in an object store.
+        master: Spark master URL.
+        driver_memory: Memory of Spark's JVM: `2g`, `512m`. In local mode this JVM is all of Spark.
+        executor_cores: Cores of each executor on a cluster; 0 uses the value given to spark-submit, or else 1.
+        executor_wait_seconds: Longest wait for the first executor of a cluster, in seconds.
+        gpu: Whether each predict task needs a GPU.
+        spark_conf: JSON object of further Spark properties: `{"spark.executor.memory": "8g"}`.
+        precision: Number format in which the networks compute. `auto` uses mixed_float16 on a GPU if the answers stay
+            the same, else float32.
+        products_url: SQLAlchemy URL of the database that the catalog `products` reads; if empty, the product database.
+        products_table: Name of the table or view there, with its schema if the database needs one.
+        products_columns: JSON object that maps a catalog column to the table's column where the names differ:
+            `{"product_id": "sku"}`.
+        http_allowed_networks: Networks that image links may lead to although they are not public, separated by commas.
+        http_per_host: Most concurrent requests to one web server.
+        http_total_seconds: Longest duration of one request for an image in seconds, from connecting to the last byte.
+        http_tries: Most attempts for one image; a retry follows if the server is busy or the connection breaks.
     """
 
     model_config = SettingsConfigDict(env_prefix="SHELFWISE_", frozen=True)
@@ -74,8 +76,8 @@ class Settings(BaseSettings):
 
     @field_validator("home", "local_dir")
     @classmethod
-    def _taken_as_it_is(cls, directory: Place | None) -> Place | None:
-        """Refuse what Spark takes for two directories, and what would break the lines of its messages."""
+    def _printable_without_comma(cls, directory: Place | None) -> Place | None:
+        """Refuse a path with a comma, which Spark would split, or with an unprintable character."""
         text = str(directory.expanduser().absolute()) if isinstance(directory, Path) else ""
         if "," in text or not text.isprintable():
             raise ValueError(
@@ -87,7 +89,7 @@ class Settings(BaseSettings):
     @field_validator("local_dir")
     @classmethod
     def _on_this_machine(cls, local_dir: Place | None) -> Place | None:
-        """Refuse a store for what needs a disk."""
+        """Refuse an object store for files that need a disk."""
         if local_dir is not None and not isinstance(local_dir, Path):
             raise ValueError(
                 f"{local_dir} is in a store, and scratch files need a disk; give a directory of this machine"
@@ -104,7 +106,7 @@ class Settings(BaseSettings):
 
     @property
     def places(self) -> Places:
-        """Return where everything lies, with the paths of this machine made absolute."""
+        """Return the directories of the home, with absolute local paths."""
         local = self.local_dir if isinstance(self.local_dir, Path) else None
         if isinstance(self.home, Path):
             home = self.home.expanduser().absolute()
@@ -113,23 +115,23 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """Return the product database's URL."""
+        """Return the SQLAlchemy URL of the product database."""
         return self.database_url or f"sqlite:///{quote(str(self.embedded_database))}"
 
     @property
     def embedded_database(self) -> Path:
-        """Return the file of the SQLite database that serves when no URL is set."""
+        """Return the file of the SQLite database that is used if no URL is set."""
         return self.places.local_home / "shelfwise.db"
 
     @property
     def products(self) -> ProductSource:
-        """Return the table that the catalog `products` means."""
+        """Return the database table that the catalog `products` reads."""
         own = not self.products_url and not self.products_columns and self.products_table == "products"
         return ProductSource(self.products_url or self.url, self.products_table, self.products_columns, own)
 
     @property
     def http(self) -> HttpLimits:
-        """Return how images are fetched from web servers."""
+        """Return the limits for fetching images from web servers."""
         return HttpLimits(
             per_host=self.http_per_host,
             total_seconds=self.http_total_seconds,
@@ -139,7 +141,7 @@ class Settings(BaseSettings):
 
     @property
     def spark(self) -> SparkConfig:
-        """Return how Spark is started."""
+        """Return the configuration of Spark sessions."""
         places = self.places
         return SparkConfig(
             master=self.master,

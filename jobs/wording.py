@@ -1,4 +1,4 @@
-"""Labels and products that a sentence names: quoted, the first few of many, however long they are."""
+"""Format labels and products for messages: quoted, shortened, and only the first few of many."""
 
 from __future__ import annotations
 
@@ -6,44 +6,47 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
-_MOST = 4
+_MOST_NAMES = 4
 _MOST_CHARACTERS = 120
-"""Of names in a row, so that a sentence with one such row and examples stays at some 400."""
+"""Most characters of listed names. A sentence with one list and examples then has about 400 characters."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 50
 
 
 def quoted(name: str) -> str:
-    """Quote a name; of a very long one the middle is left out."""
+    """Return a name in quotation marks; the middle of a very long name is left out."""
     return _SHORT.repr(name)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Join the first few names and tell how many more there are."""
+    """Return the first few names, joined by commas, and the number of the others."""
     shown = _first_few(names, _MOST_CHARACTERS)
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
 def counted(names: Sequence[str], counts: Mapping[str, int]) -> str:
-    """List names with what was counted of each: `'a' (3), 'b' (1) and 1,248 more`."""
+    """Return the first few names with their counts: `'a' (3), 'b' (1) and 1,248 more`."""
     return listed([f"{quoted(name)} ({counts[name]:,})" for name in names])
 
 
 def such_as(labels: Iterable[str]) -> str:
-    """Give the first few as examples: `such as cold.blue, cold.green`."""
+    """Return the first few labels as examples: `such as cold.blue, cold.green`."""
     names = [quoted(label)[1:-1] for label in sorted(labels)]
     return f"such as {', '.join(_first_few(names, _MOST_CHARACTERS * 2 // 3))}"
 
 
 def leaving_out(labels: Sequence[str]) -> str:
-    """Say how labels are left out; one that is not shown whole is not to be copied from a sentence."""
+    """Return the option that leaves out these labels, for a remedy in a message.
+
+    A label is written into the option only if it is shown in full, because the user copies it.
+    """
     if len(labels) == 1 and quoted(labels[0]) == repr(labels[0]):
         return f"--leave-out {labels[0]!r}"
     return "--leave-out @FILE, a text file of one a line"
 
 
 def _first_few(names: Sequence[str], characters: int) -> Sequence[str]:
-    lengths = accumulate(len(name) + 2 for name in names[:_MOST])
+    lengths = accumulate(len(name) + 2 for name in names[:_MOST_NAMES])
     return names[: max(1, sum(length <= characters for length in lengths))]

@@ -1,6 +1,6 @@
-"""The command line: options, commands, what is printed, and exit codes.
+"""The command line: options, commands, printed output and exit codes.
 
-The only package that reads arguments and ends the process.
+This is the only package that reads command-line arguments and ends the process.
 
 Others import: main.
 """

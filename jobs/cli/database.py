@@ -1,4 +1,4 @@
-"""The commands that ask the product database, look after its schema, and let people decide."""
+"""The commands that query the product database, migrate and prune it, and record the decisions of people."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
-@click.option("--format", "form", type=click.Choice(output.FORMATS), help="By default a table.")
-@click.option("--output", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
-@click.option("--explain", is_flag=True, help="Show what the query is for and its SQL, and do not run it.")
+@click.option(
+    "--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="Value of a query parameter. Repeatable."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Most rows to return.")
+@click.option("--format", "form", type=click.Choice(output.FORMATS), help="Format of the result; by default a table.")
+@click.option(
+    "--output", "target", type=click.Path(dir_okay=False, path_type=Path), help="File to write; by default stdout."
+)
+@click.option("--explain", is_flag=True, help="Print the query's purpose, parameters and SQL, and do not run it.")
 def query(
     name: str | None,
     params: tuple[str, ...],
@@ -36,7 +40,7 @@ def query(
     target: Path | None,
     explain: bool,
 ) -> None:
-    """Ask the product database. Without a NAME, list what can be asked.
+    """Run a named query on the product database. Without a NAME, list the queries.
 
     \b
     Example:
@@ -58,16 +62,23 @@ def query(
         raise UsageError("a parameter is written NAME=VALUE, as in --param category_id=apparel.tops.shirt")
     values = {key: value for key, _, value in pairs}
     database = database_of(Settings())
-    with wrong_values():
+    with refused_values_explained():
         result = named_queries.run_query(database, name, values, limit)
     write_rows(result, form, target)
 
 
 def write_rows(result: QueryResult, form: str | None, target: Path | None) -> None:
-    """Print a result or write it to a file, which appears whole or not at all; a pipe or device is written into.
+    """Print a query result or write it to a file.
+
+    A regular file is replaced atomically. A pipe or device is written to directly.
+
+    Args:
+        result: Result to write.
+        form: One of `output.FORMATS`; None prints a table.
+        target: File to write; None writes to stdout.
 
     Raises:
-        UsageError: If the file cannot be written.
+        UsageError: If the file cannot be written; give a file in a writable directory.
     """
     if target is None:
         output.rows(result, form)
@@ -83,8 +94,8 @@ def write_rows(result: QueryResult, form: str | None, target: Path | None) -> No
 
 
 @contextmanager
-def wrong_values() -> Iterator[None]:
-    """Turn a value that the database layer refuses into a wrong call."""
+def refused_values_explained() -> Iterator[None]:
+    """Raise UsageError for a value that the database layer refuses."""
     try:
         yield
     except UnicodeEncodeError as error:
@@ -95,7 +106,7 @@ def wrong_values() -> Iterator[None]:
 
 @click.group()
 def db() -> None:
-    """Look after the database's schema.
+    """Create, migrate, check and prune the product database.
 
     \b
     Example:
@@ -106,7 +117,7 @@ def db() -> None:
 @db.command()
 @json_option
 def upgrade(as_json: bool) -> None:
-    """Create the tables and views, or bring them up to this version; rows stay.
+    """Create the tables and views, or migrate them to this version. Rows are kept.
 
     \b
     Example:
@@ -122,7 +133,7 @@ def upgrade(as_json: bool) -> None:
 @db.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Say whether the schema is this program's; exit 1 with the command to run if it is not.
+    """Check that the database has the schema of this version. If not, exit with 1 and print the command to run.
 
     \b
     Example:
@@ -137,10 +148,14 @@ def check(as_json: bool) -> None:
 
 @db.command()
 @click.argument("revision", default="-1")
-@click.option("--yes", is_flag=True, help="Do it: a downgrade drops what the older schema cannot hold.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Confirm the downgrade: it drops columns and tables, with their rows, that the older schema lacks.",
+)
 @json_option
 def downgrade(revision: str, yes: bool, as_json: bool) -> None:
-    """Take the schema back by one revision, to a named one, or to `base`, which drops every table.
+    """Migrate the schema back by one revision, to a named revision, or to `base`, which drops every table.
 
     \b
     Example:
@@ -156,10 +171,12 @@ def downgrade(revision: str, yes: bool, as_json: bool) -> None:
 
 
 @db.command()
-@click.option("--keep-runs", type=click.IntRange(min=1), required=True, help="Latest runs that keep their history.")
+@click.option(
+    "--keep-runs", type=click.IntRange(min=1), required=True, help="Number of latest runs whose history is kept."
+)
 @json_option
 def prune(keep_runs: int, as_json: bool) -> None:
-    """Drop old history in small transactions; current and manual answers stay, readers never wait.
+    """Delete old history in small transactions. Current and manual answers are kept; readers are never blocked.
 
     \b
     Example:
@@ -170,13 +187,13 @@ def prune(keep_runs: int, as_json: bool) -> None:
     output.summary(asdict(drop(database_of(Settings()), keep_runs=keep_runs)), as_json)
 
 
-_by_option = click.option("--by", "decided_by", required=True, metavar="NAME", help="Who decides.")
-_why_option = click.option("--why", metavar="TEXT", help="In their words; stands in the history.")
+_by_option = click.option("--by", "decided_by", required=True, metavar="NAME", help="Name of the person who decides.")
+_why_option = click.option("--why", metavar="TEXT", help="Reason for the decision; stored in the history.")
 
 
 @click.group()
 def override() -> None:
-    """Decide for the machine. A person's category survives every run and backfill.
+    """Set a product's category by hand. No run or backfill replaces a person's category.
 
     \b
     Example:
@@ -191,7 +208,7 @@ def override() -> None:
 @_why_option
 @json_option
 def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
-    """Put a product into a category.
+    """Set the category of a product.
 
     \b
     Example:
@@ -200,7 +217,7 @@ def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as
     from sql.overrides import Override, set_overrides
 
     decision = Override(product_id, category_id, why)
-    with wrong_values():
+    with refused_values_explained():
         changed = set_overrides(database_of(Settings()), [decision], decided_by=decided_by)
     output.summary({"product_id": product_id, "category_id": category_id, "changed": changed}, as_json)
 
@@ -211,7 +228,7 @@ def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as
 @_why_option
 @json_option
 def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
-    """Give a product back to the machine: its answer is again the newest prediction.
+    """Remove a person's category of a product. Its answer is again the newest prediction.
 
     \b
     Example:
@@ -220,9 +237,9 @@ def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> N
     from sql.overrides import clear_override
 
     database = database_of(Settings())
-    with wrong_values():
-        found = clear_override(database, product_id, decided_by=decided_by, combine_by=decider, why=why)
-    output.summary({"product_id": product_id, "has_prediction": found}, as_json)
+    with refused_values_explained():
+        has_prediction = clear_override(database, product_id, decided_by=decided_by, combine_by=decider, why=why)
+    output.summary({"product_id": product_id, "has_prediction": has_prediction}, as_json)
 
 
 @override.command(name="import")
@@ -230,7 +247,7 @@ def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> N
 @_by_option
 @json_option
 def import_(file: Path, decided_by: str, as_json: bool) -> None:
-    """Take decisions from a .csv or .jsonl file with product_id, category_id and, optionally, why; all or none.
+    """Import decisions from a .csv or .jsonl file with product_id, category_id and, optionally, why. All or none.
 
     \b
     Example:
@@ -240,14 +257,14 @@ def import_(file: Path, decided_by: str, as_json: bool) -> None:
     from sql.overrides import set_overrides
 
     decisions = read_decisions(file)
-    with wrong_values():
+    with refused_values_explained():
         changed = set_overrides(database_of(Settings()), decisions, decided_by=decided_by)
     output.summary({"file": str(file), "decisions": len(decisions), "changed": changed}, as_json)
 
 
 @click.group()
 def review() -> None:
-    """Work the queue of unsure answers.
+    """Work through the queue of answers to review.
 
     \b
     Example:
@@ -262,7 +279,7 @@ def review() -> None:
 @_why_option
 @json_option
 def accept(product_ids: tuple[str, ...], decided_by: str, why: str | None, as_json: bool) -> None:
-    """Make the machine's suggestion for these products a person's answer.
+    """Accept the predicted categories of these products as a person's answers.
 
     \b
     Example:
@@ -270,6 +287,6 @@ def accept(product_ids: tuple[str, ...], decided_by: str, why: str | None, as_js
     """
     from sql.overrides import accept_suggestions
 
-    with wrong_values():
+    with refused_values_explained():
         changed = accept_suggestions(database_of(Settings()), product_ids, decided_by=decided_by, why=why)
     output.summary({"accepted": len(product_ids), "changed": changed}, as_json)

@@ -1,4 +1,4 @@
-"""Reading what people decided from a file."""
+"""Read the decisions of people, each a product and its category, from a CSV or JSON Lines file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ _REQUIRED = ("product_id", "category_id")
 
 
 def read_decisions(file: Path) -> list[Override]:
-    """Read decisions, one a product.
+    """Read decisions, one for each row.
 
     Args:
-        file: A .csv with a header, or a .jsonl, with product_id, category_id and, optionally, why.
+        file: A .csv file with a header or a .jsonl file, with product_id, category_id and, optionally, why.
 
     Returns:
-        The decisions in the file's order.
+        The decisions, in the order of the file.
 
     Raises:
-        UsageError: If the file cannot be read, is empty or has a row without product or category; names the row.
+        UsageError: If the file cannot be read, is empty, or has a row without product_id or category_id. The message
+            names the row to correct.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:

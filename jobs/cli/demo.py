@@ -1,4 +1,4 @@
-"""How the demo's report reads on a terminal."""
+"""Print the report of the demo, as text and tables or as JSON."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def show(report: DemoReport, as_json: bool) -> None:
         f"and of these {accuracy['accuracy_of_these']:.1%} are right."
     )
     line("")
-    _chosen(report.answers, _ANSWER_COLUMNS, "Ten answers, of: shelfwise query current_categories")
-    _chosen(report.rejections, _REJECTION_COLUMNS, "shelfwise query rejections --param run_id=demo-night-2")
+    _print_columns(report.answers, _ANSWER_COLUMNS, "Ten answers, of: shelfwise query current_categories")
+    _print_columns(report.rejections, _REJECTION_COLUMNS, "shelfwise query rejections --param run_id=demo-night-2")
     line(f"Everything is in {report.home}; ask on with: shelfwise query")
 
 
-def _chosen(result: tuple[Sequence[str], list[Sequence[Any]]], columns: Sequence[str], title: str) -> None:
-    """Print the columns that fit on a page."""
-    places = [list(result[0]).index(name) for name in columns]
-    table(columns, [[row[place] for place in places] for row in result[1]], title=title)
+def _print_columns(result: tuple[Sequence[str], list[Sequence[Any]]], columns: Sequence[str], title: str) -> None:
+    """Print some columns of a query result as a table."""
+    indices = [list(result[0]).index(name) for name in columns]
+    table(columns, [[row[index] for index in indices] for row in result[1]], title=title)
 
 
 def _figure(night: dict[str, Any], step: str, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""From what is typed to what finetune is told."""
+"""Build the configuration of finetune from the options of its command."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ log = logging.getLogger(__name__)
 
 
 def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -> FinetuneConfig:
-    """Return what to do.
+    """Return the configuration of a finetune run.
 
     Args:
-        settings: Where state lives.
-        options: Of the command `finetune`, by their names.
-        command: As it was typed.
+        settings: Settings of this process.
+        options: Parsed options of the command `finetune`, by parameter name.
+        command: Command line as it was typed, for the record in the release.
 
     Raises:
-        UsageError: If a network is unknown or named twice, or an option is for none of them.
+        UsageError: If a network is unknown or named twice, or an option names a network that is not trained; the
+            message lists the expected ones.
     """
     networks = list(options["networks"])
     unknown = [name for name in networks if name not in ARCHITECTURES]
     if unknown or len(set(networks)) < len(networks):
-        wrong = f"there is no network {unknown[0]!r}" if unknown else "a network is named twice"
-        raise UsageError(f"{wrong}; expected different ones of {', '.join(ARCHITECTURES)}")
+        problem = f"there is no network {unknown[0]!r}" if unknown else "a network is named twice"
+        raise UsageError(f"{problem}; expected different ones of {', '.join(ARCHITECTURES)}")
     check_release_id(options["release_id"])
     starts = _by_network("--start-from", options["start_from"], networks, default=IMAGENET)
     sizes = _by_network("--input-px", options["input_px"], networks, default="")
@@ -50,11 +51,11 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
         alias = start if start in ALIASES else ""
         if start not in (IMAGENET, NOTHING) and not start.endswith(".h5"):
             start = str(in_use(settings, start).absolute())
-        own = {"unfreeze_from": blocks[name], "train_norms": start == NOTHING}
+        of_network = {"unfreeze_from": blocks[name], "train_norms": start == NOTHING}
         if start == NOTHING:
-            own["head_epochs"] = 0
+            of_network["head_epochs"] = 0
         try:
-            recipe = Recipe(**{**shared, **own})
+            recipe = Recipe(**{**shared, **of_network})
         except ValueError as error:
             raise UsageError(f"{name}: {error}") from error
         plans.append(NetworkPlan(name, _side(name, sizes[name]), start, recipe, alias))
@@ -70,7 +71,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
 
 
 def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
-    """Return which labelled products a command's options name."""
+    """Return the selection of labelled products that a command's options describe."""
     return Selection(
         settings.places,
         options["taxonomy"],
@@ -83,7 +84,10 @@ def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
 
 
 def _refuse_phases_of_nothing(starts: Mapping[str, str], blocks: Mapping[str, str], head_epochs: int | None) -> None:
-    """Refuse phases for a network that starts from nothing: all of it is trained from the first step on."""
+    """Raise UsageError if a network that starts from nothing gets options of phases.
+
+    Such a network has random weights, so all of its layers are trained from the first step on.
+    """
     for name in (name for name, start in starts.items() if start == NOTHING):
         if blocks[name]:
             raise UsageError(
@@ -96,17 +100,28 @@ def _refuse_phases_of_nothing(starts: Mapping[str, str], blocks: Mapping[str, st
 
 
 def _by_network(option: str, values: Sequence[str], networks: Sequence[str], *, default: str) -> dict[str, str]:
-    """Read values that are for all networks, or `NETWORK=VALUE` for one."""
-    found = dict.fromkeys(networks, default)
-    for value in sorted(values, key=lambda one: one.partition("=")[0] in networks):  # what is for all comes first
-        name, separator, own = value.partition("=")
+    """Return an option's value for each network.
+
+    Args:
+        option: Name of the option, for messages.
+        values: Values as typed: `VALUE` for all networks, or `NETWORK=VALUE` for one.
+        networks: Networks to train.
+        default: Value of a network for which none is given.
+
+    Raises:
+        UsageError: If a value is for a network that is not trained.
+    """
+    by_network = dict.fromkeys(networks, default)
+    # Values for all networks come first, so that a value for one network replaces them.
+    for value in sorted(values, key=lambda text: text.partition("=")[0] in networks):
+        name, separator, network_value = value.partition("=")
         if separator and name in networks:
-            found[name] = own
+            by_network[name] = network_value
         elif separator and name in ARCHITECTURES:
             raise UsageError(f"{option} {value} is for a network that is not trained; these are {', '.join(networks)}")
         else:
-            found = dict.fromkeys(networks, value)
-    return found
+            by_network = dict.fromkeys(networks, value)
+    return by_network
 
 
 def _side(name: str, value: str) -> int:

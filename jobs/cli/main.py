@@ -1,6 +1,7 @@
-"""The command `shelfwise`: parses, calls one job, prints one summary, and says with its exit code how it went.
+"""The command `shelfwise`: parse the arguments, call one job, print one summary, and exit with a code.
 
-0: done. 1: the run failed. 2: the call is wrong. With `--json` one document goes to stdout; all else goes to stderr.
+Exit codes: 0 if the job succeeded, 1 if the run failed, 2 if the command was wrong. With `--json` one JSON document is
+written to stdout. Log lines and error messages go to stderr.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ _REMEDIES = {
     errno.EACCES: "give this user the right to it, or name another place",
     errno.EROFS: "its disk takes no writing, so name another place",
 }
-"""For what a disk refuses, whichever step meets it."""
+"""What the user can do about an error of the file system, by errno; used whichever step raised it."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="shelfwise")
 def main_group() -> None:
-    """Put products into categories by their images, and say how sure it is.
+    """Put products into categories by their images, with a confidence for each answer.
 
     \b
     Example:
@@ -69,7 +70,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; every expected fault becomes one sentence and an exit code."""
+    """Run the command line; turn every expected error into a one-sentence message and an exit code."""
     output.configure_logging()
     try:
         main_group(standalone_mode=False)
@@ -88,7 +89,7 @@ def main() -> None:
         _fail(str(error), 1)
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0)
-        if remedy is None:  # a fault of ours, whose trace is needed
+        if remedy is None:  # probably a bug of this program, so its traceback is needed
             raise
         where = error.filename or "a file in SHELFWISE_HOME, SHELFWISE_LOCAL_DIR or TMPDIR"
         _fail(f"{where} cannot be written or read ({os.strerror(error.errno or 0)}); {remedy}; {_GOES_ON}", 1)

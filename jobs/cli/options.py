@@ -1,4 +1,4 @@
-"""What several commands take, and the objects that they make of it."""
+"""Options that several commands share, and the objects that the commands build from them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ Command = Callable[..., Any]
 
 
 class Date(click.ParamType[date]):
-    """A calendar date, YYYY-MM-DD, not after tomorrow: a mistyped year would outrank every later night."""
+    """A calendar date, YYYY-MM-DD, not after tomorrow.
+
+    A mistyped year would count as newer than every later night, so dates in the future are refused.
+    """
 
     name = "YYYY-MM-DD"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """Parse and check."""
+        """Parse and check a date."""
         try:
             day = value if isinstance(value, date) else datetime.strptime(value, "%Y-%m-%d").date()
         except ValueError:
@@ -38,10 +41,10 @@ class Date(click.ParamType[date]):
 
 
 class NumberRange(click.FloatRange):
-    """A number within limits; `nan`, which is within all of them, and `inf` are none."""
+    """A finite number within limits; `nan`, which would pass every limit, and `inf` are refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse and check."""
+        """Parse and check a number."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a number", param, ctx)
@@ -50,31 +53,39 @@ class NumberRange(click.FloatRange):
 
 def json_option(command: Command) -> Command:
     """Add `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document on stdout.")(
+        command
+    )
 
 
 def release_option(command: Command) -> Command:
     """Add `--release`."""
-    text = "A release's directory, id or alias; by default SHELFWISE_RELEASE_DIR, the champion, or the shipped one."
+    text = (
+        "Release to use: its directory, id or alias. "
+        "By default the first of: SHELFWISE_RELEASE_DIR, the champion, the release that is shipped with shelfwise."
+    )
     return click.option("--release", metavar="RELEASE", help=text)(command)
 
 
 def run_options(command: Command) -> Command:
-    """Add what every run takes: `--json`, `--release`, `--batch-size` and `--run-id`."""
+    """Add the options of every run: `--json`, `--master`, `--release`, `--batch-size` and `--run-id`."""
     return run_id_option(batch_option(release_option(master_option(json_option(command)))))
 
 
 def master_option(command: Command) -> Command:
     """Add `--master`."""
-    text = "Spark's master: local[4], spark://HOST:7077, yarn, k8s://...; by default SHELFWISE_MASTER."
+    text = "Spark master: local[4], spark://HOST:7077, yarn or k8s://...; by default SHELFWISE_MASTER."
     return click.option("--master", metavar="URL", help=text)(command)
 
 
 def settings_of(options: dict[str, Any]) -> Settings:
-    """Return the settings, with `--master` before the environment's.
+    """Return the settings; `--master` takes precedence over SHELFWISE_MASTER.
+
+    Args:
+        options: Parsed options of the command, by parameter name.
 
     Raises:
-        UsageError: If spark-submit has named another master already.
+        UsageError: If `--master` is given although spark-submit has set the master already.
     """
     from jobs.spark.session import submitted
 
@@ -87,32 +98,43 @@ def settings_of(options: dict[str, Any]) -> Settings:
 catalog_option = click.option(
     "--catalog",
     required=True,
-    help="A directory with a folder a category, a .csv, .jsonl or .parquet file, or `products`, the database's table.",
+    help="Catalog to read: a directory with one folder for each category, a .csv, .jsonl or .parquet file, "
+    "or `products` for the database table.",
 )
 batch_option = click.option(
-    "--batch-size", type=click.IntRange(1, 4096), help="Images a call; by default 32, on a GPU found by trying."
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    help="Images per call of the networks. By default 32 on a CPU; on a GPU the fastest size is measured.",
 )
 run_id_option = click.option(
-    "--run-id", help="Name of the run; by default made of its kind and date, so a rerun resumes it."
+    "--run-id", help="Name of the run. By default made from its kind and date, so that running again resumes it."
 )
-date_option = click.option("--run-date", type=Date(), required=True, help="The night; also the ingest date.")
+date_option = click.option(
+    "--run-date", type=Date(), required=True, help="Date of the night; it is also the ingest date."
+)
 rejected_option = click.option(
     "--max-rejected",
     type=NumberRange(0.0, 1.0),
     default=0.2,
     show_default=True,
-    help="Share of a night's new images that may be rejected before the run fails.",
+    help="Largest share of a night's new images that may be rejected; above it the run fails.",
 )
 
 
 def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> RunConfig:
-    """Return the run of a night: its one date is the ingest date."""
+    """Return the configuration of a nightly run; the ingest date is its only date.
+
+    Args:
+        options: Parsed options of the command, by parameter name.
+        run_date: Date of the night.
+        max_rejected: Largest share of the night's new images that may be rejected, 0 to 1.
+    """
     run_id = options["run_id"] or nightly_run_id(run_date)
     return RunConfig(run_id=run_id, kind="nightly", run_date=run_date, dates=(run_date,), max_rejected=max_rejected)
 
 
 def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
-    """Return what every step needs, with the release verified."""
+    """Return the objects that every step of a run needs; the release is loaded and verified."""
     from jobs.releases.lookup import in_use, lasting_name
     from jobs.runs.config import Workshop
     from jobs.storage.stores import check_usable
@@ -134,7 +156,11 @@ def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
 
 
 def database_of(settings: Settings) -> ProductDatabase:
-    """Open the database; the embedded default is made while it has no table, any other is left to `db upgrade`."""
+    """Open the product database and check its schema.
+
+    The tables of the embedded default database are created if it has none. Any other database is changed only by
+    `shelfwise db upgrade`.
+    """
     from sql.store import open_database
 
     database = open_database(settings.url)
@@ -145,15 +171,15 @@ def database_of(settings: Settings) -> ProductDatabase:
 
 
 def run_row(database: ProductDatabase, run_id: str) -> dict[str, Any]:
-    """Return a run's row by column.
+    """Return the database row of a run, by column name.
 
     Raises:
-        UsageError: If there is no such run; lists the latest.
+        UsageError: If there is no such run; the message lists the latest runs.
     """
     from sql.run_history import find_run, list_runs
 
-    found = find_run(database, run_id)
-    if found is None:
-        latest = ", ".join(str(row[0]) for row in list_runs(database, limit=5))
+    row = find_run(database, run_id)
+    if row is None:
+        latest = ", ".join(str(run[0]) for run in list_runs(database, limit=5))
         raise UsageError(f"no run {run_id!r}; the latest are: {latest or 'there is none yet'}")
-    return found
+    return row

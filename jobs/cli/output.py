@@ -1,4 +1,4 @@
-"""What people and programs read: one summary or result on stdout, everything else on stderr."""
+"""Printed output for people and programs: one summary or result on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 _WIDE = 1000
-"""Columns of what is not a terminal, where nothing should be broken into lines."""
+"""Line width in characters if the output is not a terminal: wide enough that no table row is wrapped."""
 
 FORMATS = ("table", "csv", "json", "parquet")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -28,14 +28,14 @@ _NOISY = ("py4j", "petastorm", "alembic", "absl")
 
 
 def configure_logging() -> None:
-    """Send the log to stderr, a line a fact; libraries speak up only from warnings on."""
+    """Send log lines to stderr; libraries log warnings and errors only."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def summary(document: Mapping[str, Any], as_json: bool) -> None:
-    """Print a run's summary: a JSON document, or its parts line by line."""
+    """Print a summary, as one JSON document or as lines of `name: value`."""
     if as_json:
         click.echo(json.dumps(document, default=_plain))
         return
@@ -47,9 +47,9 @@ def rows(result: Any, form: str | None, target: Path | None = None) -> None:
     """Print a query's result, or write it to a file.
 
     Args:
-        result: Has `columns` and `rows`.
-        form: One of `FORMATS`; None is a table.
-        target: The file; None is stdout.
+        result: Query result with `columns` and `rows`.
+        form: One of `FORMATS`; None prints a table.
+        target: File to write; None writes to stdout.
     """
     if form == "parquet":
         _parquet(result, target)
@@ -81,7 +81,7 @@ def _cell(value: Any) -> Any:
 
 
 def _parquet(result: Any, target: Path | None) -> None:
-    """Write a result as Parquet; what Parquet has no type for becomes JSON text."""
+    """Write a result as Parquet; lists and dictionaries become JSON text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -92,7 +92,7 @@ def _parquet(result: Any, target: Path | None) -> None:
 
 
 def query_list(queries: Iterable[Any], form: str | None) -> None:
-    """List what can be asked: each query's name, parameters and purpose."""
+    """Print the available queries: the name, parameters and purpose of each."""
     listed = [(each.name, " ".join(each.parameters), each.purpose) for each in queries]
     names = ("query", "parameters", "purpose")
     if form == "json":
@@ -102,7 +102,7 @@ def query_list(queries: Iterable[Any], form: str | None) -> None:
 
 
 def explain(query: Any) -> None:
-    """Show what a query is for, what it takes, what one row is, and its SQL."""
+    """Print a query's purpose, the meaning of one result row, its parameters and its SQL."""
     click.echo(f"-- {query.name}: {query.purpose}\n-- Grain: {query.grain}")
     for parameter in query.parameters.values():
         need = "required" if parameter.required else f"default {parameter.default}"
@@ -117,7 +117,16 @@ def table(
     title: str | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Print a table; what a catalog says is shown as it is, never read as markup or as terminal commands."""
+    """Print a table.
+
+    Values may come from a catalog, which is not trusted: they are never interpreted as markup or terminal commands.
+
+    Args:
+        columns: Column names.
+        values: Rows with one value for each column.
+        title: Text above the table.
+        stream: File to write to; None writes to stdout.
+    """
     shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for name in columns:
         shown.add_column(name, overflow="fold")
@@ -145,14 +154,16 @@ def _printable(value: Any) -> str:
         case datetime():
             text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
         case str() if _SHA256.fullmatch(value):
-            text = f"{value[:12]}\N{HORIZONTAL ELLIPSIS}"  # enough to tell two apart; the other formats have it whole
+            text = (
+                f"{value[:12]}\N{HORIZONTAL ELLIPSIS}"  # enough to distinguish two; the other formats print it in full
+            )
         case _:
             text = str(_plain(value))
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that JSON and CSV can hold."""
+    """Return a value in a form that JSON and CSV can hold."""
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     if isinstance(value, (str, int, float, bool)) or value is None:

@@ -1,4 +1,4 @@
-"""The commands that look after releases."""
+"""The commands that list, verify, import, calibrate and promote releases."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from jobs.settings import Settings
 from models.spec import PREPROCESSING
 
 _alias_option = click.option(
-    "--alias", type=click.Choice(("champion", "challenger")), default="champion", show_default=True
+    "--alias",
+    type=click.Choice(("champion", "challenger")),
+    default="champion",
+    show_default=True,
+    help="Alias that the release gets.",
 )
 
 
 @click.group()
 def release() -> None:
-    """Look at releases, take one in, and say which one answers.
+    """List, verify, import, calibrate and promote releases.
 
     \b
     Example:
@@ -36,7 +40,7 @@ def release() -> None:
 @release.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List every release that is there, and which is champion and challenger.
+    """List all available releases, and which of them are champion and challenger.
 
     \b
     Example:
@@ -56,7 +60,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name", metavar="RELEASE", required=False)
 @json_option
 def show(name: str | None, as_json: bool) -> None:
-    """Show what a release says of itself; without a name, the one in use.
+    """Show the metadata of a release. Without a name, of the release in use.
 
     \b
     Example:
@@ -71,7 +75,7 @@ def show(name: str | None, as_json: bool) -> None:
 @click.argument("name", metavar="RELEASE", required=False)
 @json_option
 def verify(name: str | None, as_json: bool) -> None:
-    """See that release.json is sound, that the weights are those it names, and that the networks answer.
+    """Check a release: release.json is valid, the weights match its checksums, and the networks predict.
 
     \b
     Example:
@@ -86,17 +90,42 @@ def verify(name: str | None, as_json: bool) -> None:
 @release.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--release-id", required=True, help="Name of the release to be made.")
-@click.option("--input-px", type=click.IntRange(32), required=True, help="Side of its square input.")
-@click.option("--classes", "categories", type=click.Path(path_type=Path), required=True, help="A class name a line.")
+@click.option(
+    "--input-px", type=click.IntRange(32), required=True, help="Side of the network's square input, in pixels."
+)
+@click.option(
+    "--classes",
+    "categories",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Text file with one class name per line.",
+)
 @click.option("--taxonomy-version", required=True, help="Name of this list of classes.")
-@click.option("--preprocessing", type=click.Choice(PREPROCESSING), default="own", show_default=True)
-@click.option("--ends-in", type=click.Choice(("logits", "softmax")), default="softmax", show_default=True)
-@click.option("--samples", type=click.Path(path_type=Path), help="Images to compare on; by default made-up ones.")
+@click.option(
+    "--preprocessing",
+    type=click.Choice(PREPROCESSING),
+    default="own",
+    show_default=True,
+    help="Pixel range that the network was trained on; own: the range that its architecture was made for.",
+)
+@click.option(
+    "--ends-in",
+    type=click.Choice(("logits", "softmax")),
+    default="softmax",
+    show_default=True,
+    help="What the network's last layer returns.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path),
+    help="Images on which both networks are compared; by default generated ones.",
+)
 @json_option
-def import_(as_json: bool, **told: Any) -> None:
+def import_(as_json: bool, **options: Any) -> None:
     """Make a release of a .keras file: an EfficientNet B0 to B7 or an Xception of keras.applications.
 
-    Its answers are compared with the original's. Until it is calibrated, all of them go to review.
+    The release's predictions are compared with those of the original file. Until the release is calibrated, all of its
+    answers go to review.
 
     \b
     Example:
@@ -105,14 +134,20 @@ def import_(as_json: bool, **told: Any) -> None:
     from jobs.releases import import_network
     from jobs.releases.lookup import check_release_id
 
-    check_release_id(told["release_id"])
-    output.summary(import_network.import_(Settings(), import_network.Import(**told)), as_json)
+    check_release_id(options["release_id"])
+    output.summary(import_network.import_(Settings(), import_network.Import(**options)), as_json)
 
 
 @release.command()
 @click.argument("name", metavar="RELEASE")
 @click.option("--release-id", required=True, help="Name of the release to be made.")
-@click.option("--part", type=click.Choice(PARTS[:2]), default="validation", show_default=True, help="Fit on this part.")
+@click.option(
+    "--part",
+    type=click.Choice(PARTS[:2]),
+    default="validation",
+    show_default=True,
+    help="Part of the products to fit on.",
+)
 @known_only_option
 @promise_options
 @dataset_options
@@ -128,11 +163,12 @@ def calibrate(
     floor: float,
     **options: Any,
 ) -> None:
-    """Fit when a release's answers are published.
+    """Fit the thresholds from which a release's answers are published automatically.
 
-    Makes another release of the same networks, whose shares, temperature and thresholds are fitted on labelled
-    products and measured on the part `test`. What was trained elsewhere, on other products, may use the larger part
-    `train`; what learned from these products, by finetune or export-arrays, may not.
+    Makes a new release of the same networks. The share of each network in the answer, the temperature and the
+    thresholds are fitted on labelled products and measured on the part `test`. A release that was trained elsewhere, on
+    other products, may use the larger part `train`. A release that was trained on these products, by finetune or from
+    export-arrays, may not.
 
     \b
     Example:
@@ -146,7 +182,7 @@ def calibrate(
 
     check_release_id(release_id)
     settings = Settings()
-    told = Calibration(
+    calibration = Calibration(
         source=lookup.in_use(settings, name),
         target=lookup.roots(settings)[0] / release_id,
         part=part,
@@ -154,8 +190,8 @@ def calibrate(
         promise=Promise(target_precision, floor),
         command=shlex.join(["shelfwise", *sys.argv[1:]]),
     )
-    done = recalibrate(told)
-    share(told.target, settings.places)
+    done = recalibrate(calibration)
+    share(calibration.target, settings.places)
     output.summary(done, as_json)
 
 
@@ -164,7 +200,7 @@ def calibrate(
 @_alias_option
 @json_option
 def promote(name: str, alias: str, as_json: bool) -> None:
-    """Let a release be champion, which answers, or challenger, which is tried in the shadow.
+    """Make a release the champion, whose answers are published, or the challenger, which is tried in shadow runs.
 
     \b
     Example:
@@ -179,7 +215,7 @@ def promote(name: str, alias: str, as_json: bool) -> None:
 @release.command()
 @json_option
 def demote(as_json: bool) -> None:
-    """Let no release be challenger. Its answers stay in the history.
+    """Remove the challenger alias. The challenger's answers stay in the history.
 
     \b
     Example:
@@ -193,7 +229,7 @@ def demote(as_json: bool) -> None:
 @release.command()
 @json_option
 def rollback(as_json: bool) -> None:
-    """Make the champion before the present one champion again.
+    """Make the previous champion the champion again.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""The command that tells people about a run."""
+"""The command that writes the report page of a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from jobs.settings import Settings
 
 
 @click.command()
-@click.option("--run-id", required=True, help="The run, as `shelfwise query run_summary` names it.")
+@click.option("--run-id", required=True, help="Id of the run, as `shelfwise query run_summary` lists it.")
 @click.option(
     "--output",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file; by default reports/RUN_ID.html in SHELFWISE_HOME.",
+    help="HTML file to write; by default reports/RUN_ID.html in SHELFWISE_HOME.",
 )
 @json_option
 def report(run_id: str, target: Path | None, as_json: bool) -> None:
-    """Write one page about a run, of any kind and state. It opens from disk and needs nothing beside itself.
+    """Write an HTML page about a run of any kind and state. One file that needs no other files and no server.
 
     \b
     Example:
@@ -37,6 +37,6 @@ def report(run_id: str, target: Path | None, as_json: bool) -> None:
 
 
 def _short(done: dict[str, Any]) -> dict[str, Any]:
-    """Return what fits a terminal: how it went, and where the page is."""
+    """Return the fields that fit a terminal: the result of the run and the path of the page."""
     shown = ("run_id", "state", "headline", "sentence", "unusual", "error", "report")
     return {name: done[name] for name in shown if done[name]}

@@ -1,4 +1,4 @@
-"""How a run was called, so that `shelfwise runs resume` can call it again from anywhere."""
+"""Record the command line of a run, so that `shelfwise runs resume` can repeat it from any directory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from jobs.runs.config import Workshop
 
 FINISH_NIGHT = "finish-night"
-"""The command that goes on with a night of which a step of its own was called; it takes the same options."""
+"""Command that resumes a night whose steps are called as separate commands; it takes the same options as a step."""
 
 STEPS = ("predict", "publish")
-_ABOUT_PRINTING = ("as_json",)
+_NOT_RECORDED = ("as_json",)
 
 
 def resumable(run: RunConfig, workshop: Workshop) -> RunConfig:
-    """Return a run that remembers the command that is being executed.
+    """Return a run's configuration with the current command line recorded in it.
 
-    What the run depends on is written out: its name, the release that it uses whatever becomes champion meanwhile, and
-    where a relative catalog lies.
+    Values that could mean something else later are written out: the run_id, the release in use (another may become
+    champion meanwhile) and the absolute path of the catalog.
     """
     context = click.get_current_context()
     pinned = {"run_id": run.run_id, "release": workshop.release_name or str(workshop.release_dir)}
@@ -37,39 +37,40 @@ def resumable(run: RunConfig, workshop: Workshop) -> RunConfig:
 
 
 def arguments(context: click.Context, pinned: dict[str, str]) -> list[str]:
-    """Return the arguments that call a command as it was called: `["nightly", "--run-date", "2026-11-01", ...]`.
+    """Return the arguments that repeat a command: `["nightly", "--run-date", "2026-11-01", ...]`.
 
     Args:
-        context: Of the command; all that it takes are options.
-        pinned: Values to write in place of those given, by parameter name.
+        context: Click context of the command, whose parameters are all options.
+        pinned: Values that replace those of the command line, by parameter name.
     """
-    said = [str(context.command.name)]
+    repeated = [str(context.command.name)]
     for option in context.command.params:
         name = str(option.name)
         value: Any = pinned.get(name, context.params.get(name))
-        if not isinstance(option, click.Option) or name in _ABOUT_PRINTING or value is None:
+        if not isinstance(option, click.Option) or name in _NOT_RECORDED or value is None:
             continue
         if option.is_flag:
-            said += option.opts[:1] if value else option.secondary_opts[:1]
+            repeated += option.opts[:1] if value else option.secondary_opts[:1]
         else:
-            said += [word for each in (value if option.multiple else [value]) for word in (option.opts[0], str(each))]
-    return said
+            values = value if option.multiple else [value]
+            repeated += [word for each in values for word in (option.opts[0], str(each))]
+    return repeated
 
 
-def again(root: click.Command, run_id: str, call: object, *, as_json: bool) -> None:
-    """Execute a call once more.
+def call_again(root: click.Command, run_id: str, call: object, *, as_json: bool) -> None:
+    """Execute the recorded command line of a run again.
 
     Args:
-        root: The command `shelfwise`.
-        run_id: Whose call it is.
-        call: As `resumable` left it in the run's row.
-        as_json: Whether one JSON document shall be printed.
+        root: The click command `shelfwise`.
+        run_id: Id of the run.
+        call: Arguments that `resumable` stored in the run's row.
+        as_json: Whether to print the result as one JSON document.
 
     Raises:
-        UsageError: If the run does not say how it was called.
+        UsageError: If no command line is stored for the run; run its command again instead.
     """
     if not isinstance(call, list) or not call:
         raise UsageError(f"run {run_id} does not say how it was called; run its command again, which goes on too")
-    if call[0] in STEPS:  # what is finished of it is not done again, and the night is to be published
+    if call[0] in STEPS:  # finishing the night skips finished shards, and also publishes
         call = [FINISH_NIGHT, *call[1:]]
     root.main([*map(str, call), *(["--json"] if as_json else [])], prog_name="shelfwise", standalone_mode=False)

@@ -1,4 +1,4 @@
-"""The commands that run jobs: a night, its parts, a backfill, and the demo."""
+"""The commands that run jobs: a night, its single steps, a backfill, a shadow run and the demo."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @catalog_option
 @date_option
 @rejected_option
-@click.option("--shadow", is_flag=True, help="Let the challenger answer too; only the champion's are published.")
+@click.option(
+    "--shadow", is_flag=True, help="Also predict with the challenger; only the champion's answers are published."
+)
 @run_options
 def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_json: bool, **options: Any) -> None:
     """Ingest, predict and publish one night.
@@ -62,10 +64,12 @@ def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_
 @click.command()
 @click.option("--from", "first", type=Date(), required=True, help="First ingest date.")
 @click.option("--to", "last", type=Date(), required=True, help="Last ingest date, included.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--force", is_flag=True, help="Replace answers of newer releases too; never a person's.")
-@click.option("--category", default="", help="Only products that are now in this category or below it.")
-@click.option("--only-missing", is_flag=True, help="Only images that the release has not answered yet.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option(
+    "--force", is_flag=True, help="Also replace answers of newer releases; answers of a person are never replaced."
+)
+@click.option("--category", default="", help="Predict only products that are now in this category or below it.")
+@click.option("--only-missing", is_flag=True, help="Predict only images that have no answer of this release yet.")
 @run_options
 def backfill(
     first: date,
@@ -77,7 +81,7 @@ def backfill(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Predict and publish older partitions again. No source image is read.
+    """Predict and publish older partitions again. Reads the stored dataset and no source image.
 
     \b
     Example:
@@ -103,8 +107,9 @@ def backfill(
         only_missing=only_missing,
     )
     if dry_run:
-        there = settings.database_url or not open_database(settings.url).is_new()
-        output.summary(backfills.backfill_plan(workshop, database_of(settings) if there else None, run), as_json)
+        has_database = settings.database_url or not open_database(settings.url).is_new()
+        database = database_of(settings) if has_database else None  # a dry run must not create the tables
+        output.summary(backfills.backfill_plan(workshop, database, run), as_json)
     else:
         output.summary(backfills.backfill(workshop, database_of(settings), resumable(run, workshop)), as_json)
 
@@ -115,7 +120,7 @@ def backfill(
 @master_option
 @json_option
 def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
-    """Store a catalog's new and changed images. Each is read, verified and normalised.
+    """Store a catalog's new and changed images. Each is read, verified and normalised first.
 
     \b
     Example:
@@ -159,7 +164,7 @@ def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
 @rejected_option
 @run_options
 def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
-    """Publish a night. Predictions and rejections go into the product database in one transaction.
+    """Publish a night. Writes its predictions and rejections to the product database in one transaction.
 
     \b
     Example:
@@ -179,7 +184,7 @@ def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
 @rejected_option
 @run_options
 def finish_night(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
-    """Predict and publish a night that was ingested. `shelfwise runs resume` goes on so with a night of separate steps.
+    """Predict and publish a night that was ingested. `shelfwise runs resume` calls it for a night of separate steps.
 
     \b
     Example:
@@ -199,7 +204,7 @@ def finish_night(run_date: date, max_rejected: float, as_json: bool, **options: 
 @master_option
 @json_option
 def shadow(run_date: date, as_json: bool, **options: Any) -> None:
-    """Let the challenger answer a published night. Nothing that is published changes, whatever becomes of it.
+    """Predict a published night with the challenger. Published answers never change, even if this fails.
 
     \b
     Example:
@@ -208,7 +213,7 @@ def shadow(run_date: date, as_json: bool, **options: Any) -> None:
     from jobs.runs.shadow import publisher
 
     settings = settings_of(options)
-    run = night_of(options, run_date, max_rejected=1.0)  # what was rejected was judged before the night was published
+    run = night_of(options, run_date, max_rejected=1.0)  # the share was checked before the night was published
     database = database_of(settings)
     row = run_row(database, run.run_id)
     champion = workshop_of(settings, {**options, "release": publisher(row, run)})
@@ -219,7 +224,7 @@ def shadow(run_date: date, as_json: bool, **options: Any) -> None:
 def _challenge(
     settings: Settings, options: dict[str, Any], champion: Workshop, database: ProductDatabase, run: RunConfig
 ) -> dict[str, Any]:
-    """Let the challenger answer a night that the champion has published."""
+    """Predict a night with the challenger after the champion has published it."""
     from jobs.runs.shadow import try_challenger
 
     def challenger() -> Workshop:
@@ -229,11 +234,17 @@ def _challenge(
 
 
 @click.command()
-@click.option("--products", type=click.IntRange(20, 10_000), default=2000, show_default=True, help="In night one.")
-@click.option("--clear", is_flag=True, help="Remove what an earlier demo wrote, and do nothing else.")
+@click.option(
+    "--products",
+    type=click.IntRange(20, 10_000),
+    default=2000,
+    show_default=True,
+    help="Products in the catalog of the first night.",
+)
+@click.option("--clear", is_flag=True, help="Remove the files and rows of an earlier demo, and do nothing else.")
 @json_option
 def demo(products: int, clear: bool, as_json: bool) -> None:
-    """Tag real articles over two nights. Some change in between; needs no data of yours.
+    """Categorise real articles over two nights. Some change in between. Needs no data of your own.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""The commands that look at runs, and go on with one that stopped."""
+"""The commands that list and show runs, and resume one that stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.settings import Settings
 
 @click.group()
 def runs() -> None:
-    """Look at runs, and go on with one that stopped.
+    """List and show runs, and resume one that stopped.
 
     \b
     Example:
@@ -23,11 +23,11 @@ def runs() -> None:
 
 
 @runs.command("list")
-@click.option("--state", type=click.Choice(("running", "published", "failed")), help="Only these.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@click.option("--state", type=click.Choice(("running", "published", "failed")), help="List only runs in this state.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most runs to list.")
 @json_option
 def list_(state: str | None, limit: int, as_json: bool) -> None:
-    """List the latest runs, the latest first. One whose driver died stays `running` until it is resumed.
+    """List the latest runs, newest first. A run whose driver died stays `running` until it is resumed.
 
     \b
     Example:
@@ -46,7 +46,7 @@ def list_(state: str | None, limit: int, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN_ID")
 @json_option
 def show(run_id: str, as_json: bool) -> None:
-    """Show what a run was called with, did and told: counts, seconds of each stage, devices, its slowest stage.
+    """Show a run's command and results: counts, seconds of each stage, devices, the slowest stage.
 
     \b
     Example:
@@ -60,20 +60,20 @@ def show(run_id: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(context: click.Context, run_id: str, as_json: bool) -> None:
-    """Go on with a run that stopped. Same catalog, release and options; finished shards are not computed again.
+    """Resume a run that stopped. Uses the same catalog, release and options; finished shards are not computed again.
 
     \b
     Example:
       shelfwise runs resume nightly-2026-11-01
     """
-    from jobs.cli.resume import again
+    from jobs.cli.resume import call_again
 
-    found = run_row(database_of(Settings()), run_id)
-    call = found["summary"].get("call") or []
-    if found["state"] == "published" and "--shadow" not in call:  # a shadow comes after the publishing
+    row = run_row(database_of(Settings()), run_id)
+    call = row["summary"].get("call") or []
+    if row["state"] == "published" and "--shadow" not in call:  # the shadow step may be unfinished: it runs last
         output.summary({"run_id": run_id, "state": "published", "resumed": False}, as_json)
         return
-    again(context.find_root().command, run_id, call, as_json=as_json)
+    call_again(context.find_root().command, run_id, call, as_json=as_json)
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The commands of whoever trains, measures and releases networks."""
+"""The commands that train and evaluate releases, and export labelled products as arrays."""
 
 from __future__ import annotations
 
@@ -19,39 +19,49 @@ from jobs.training.taxonomy import MIN_PRODUCTS
 from jobs.wording import listed
 
 _COMPARED = ["reason", "left_out", "accuracy", "automatic", "calibration_error", "only_first", "only_second", "p_value"]
-_PER_NETWORK = "For all networks, or as NETWORK=VALUE for one; may be repeated."
+_PER_NETWORK = "VALUE applies to all networks, NETWORK=VALUE to one. Repeatable."
 
 
 def _training_set_options(command: Any) -> Any:
-    file = click.option("--taxonomy", type=click.Path(path_type=Path), help="CSV with category_id and category_path.")
-    name = click.option("--taxonomy-version", default="", help="Its name; by default made of the category_ids.")
+    file = click.option(
+        "--taxonomy", type=click.Path(path_type=Path), help="CSV file with the columns category_id and category_path."
+    )
+    name = click.option(
+        "--taxonomy-version", default="", help="Name of the taxonomy; by default made from the category_ids."
+    )
     enough = click.option(
         "--min-products",
         type=click.IntRange(MIN_PRODUCTS),
-        help="Leave categories of fewer labelled products out; by default they are refused.",
+        help="Leave out categories with fewer labelled products. By default such a category is an error.",
     )
     return file(name(enough(command)))
 
 
 def promise_options(command: Any) -> Any:
-    """Add what thresholds are fitted to hold."""
+    """Add `--target-precision` and `--floor`, for which thresholds are fitted."""
     target = click.option(
         "--target-precision",
         type=NumberRange(0.5, 1, max_open=True),
         default=0.95,
         show_default=True,
-        help="Of what is published automatically.",
+        help="Share of automatically published answers that must be right.",
     )
-    floor = click.option("--floor", type=NumberRange(0, 1), default=0.2, show_default=True, help="Below it: unknown.")
+    floor = click.option(
+        "--floor",
+        type=NumberRange(0, 1),
+        default=0.2,
+        show_default=True,
+        help="Lowest confidence of an answer; below it the product's category is unknown.",
+    )
     return target(floor(command))
 
 
 def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Put the lines of each @FILE in its place."""
-    found: list[str] = []
+    """Replace each @FILE by the lines of the file."""
+    categories: list[str] = []
     for value in values:
         if not value.startswith("@"):
-            found.append(value)
+            categories.append(value)
             continue
         try:
             lines = Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
@@ -60,40 +70,61 @@ def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, .
             raise UsageError(
                 f"--leave-out {value} cannot be read ({why}); name a text file of one category a line"
             ) from error
-        found += [line.strip() for line in lines if line.strip()]
-    return tuple(found)
+        categories += [line.strip() for line in lines if line.strip()]
+    return tuple(categories)
 
 
 def dataset_options(command: Any) -> Any:
-    """Add what says which ingested products are read, and how."""
-    first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first there is.")
-    last = click.option("--to", "last", type=Date(), help="Last ingest date, included; by default the last there is.")
+    """Add the options that select the ingested products to read, and `--batch-size` and `--decode-workers`."""
+    first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first of the dataset.")
+    last = click.option(
+        "--to", "last", type=Date(), help="Last ingest date, included; by default the last of the dataset."
+    )
     left_out = click.option(
         "--leave-out",
         metavar="CATEGORY|@FILE",
         multiple=True,
         callback=_with_files,
-        help="A label whose products are not looked at, nor what is below it, or a file, one a line; may be repeated.",
+        help="Category to exclude, with everything below it, or @FILE with one category per line. Repeatable.",
     )
-    batch = click.option("--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True)
-    workers = click.option("--decode-workers", type=click.IntRange(1, 64), default=2, show_default=True)
+    batch = click.option(
+        "--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True, help="Images per batch."
+    )
+    workers = click.option(
+        "--decode-workers",
+        type=click.IntRange(1, 64),
+        default=2,
+        show_default=True,
+        help="Threads that decode images.",
+    )
     return first(last(left_out(batch(workers(command)))))
 
 
 known_only_option = click.option(
-    "--known-only", is_flag=True, help="Leave out products whose category the release does not know, and count them."
+    "--known-only",
+    is_flag=True,
+    help="Leave out products whose category is not in the release's taxonomy, and count them.",
 )
 
 
 @click.command()
-@click.option("--release", metavar="RELEASE", help="A release's directory or release_id; by default the one in use.")
-@click.option("--compare", nargs=2, metavar="A B", help="Two releases, on products whose category both know.")
+@click.option(
+    "--release", metavar="RELEASE", help="Release to evaluate: its directory, id or alias; by default the one in use."
+)
+@click.option(
+    "--compare", nargs=2, metavar="A B", help="Compare two releases on the products whose category both know."
+)
 @click.option(
     "--part",
     type=click.Choice((*PARTS, "all")),
-    help="Which products; by default all, or test for a release that finetune or calibrate made.",
+    help="Part of the products. By default test for a release of finetune or calibrate, all for any other.",
 )
-@click.option("--output", "directory", type=click.Path(path_type=Path), help="Where the two files go.")
+@click.option(
+    "--output",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="Directory of the two files; by default in SHELFWISE_HOME/evaluations.",
+)
 @known_only_option
 @dataset_options
 @json_option
@@ -109,9 +140,9 @@ def evaluate(
 ) -> None:
     """Measure a release on labelled products.
 
-    Writes evaluation.json and evaluation.html. Labelled are the ingested products that the catalog gives a category. A
-    tenth of them is the part test, by a hash of product_id: finetune and calibrate leave it alone, and what has the
-    same pictures.
+    Writes evaluation.json and evaluation.html. Labelled products are the ingested products that have a category in the
+    catalog. A tenth of them, by a hash of product_id, is the part test. Finetune and calibrate never train or fit on
+    the part test, nor on other products with the same pictures.
 
     \b
     Example:
@@ -130,7 +161,9 @@ def evaluate(
         raise UsageError("--compare names both releases itself; leave --release out")
     settings = Settings()
     directories = [in_use(settings, name).absolute() for name in compare or (release,)]
-    part, why = (part, "") if part else evaluation.usual_part([load_release(one) for one in directories])
+    part, why = (
+        (part, "") if part else evaluation.usual_part([load_release(release_dir) for release_dir in directories])
+    )
     config = EvaluateConfig(
         settings.places,
         first=first or date.min,
@@ -155,32 +188,69 @@ def evaluate(
 
 @click.command()
 @click.option("--release-id", required=True, help="Name of the release to be made.")
-@click.option("--network", "networks", multiple=True, default=("efficientnetb0", "xception"), show_default=True)
 @click.option(
-    "--start-from", multiple=True, help=f"imagenet, nothing, a .weights.h5 file, a release or an alias. {_PER_NETWORK}"
+    "--network",
+    "networks",
+    multiple=True,
+    default=("efficientnetb0", "xception"),
+    show_default=True,
+    help="Network to train. Repeatable.",
 )
-@click.option("--input-px", multiple=True, help=f"By default what the architecture was made for. {_PER_NETWORK}")
-@click.option("--unfreeze-from", multiple=True, help=f"First block that is trained, as in block6a. {_PER_NETWORK}")
+@click.option(
+    "--start-from",
+    multiple=True,
+    help="Initial weights: imagenet (the default), nothing (random weights), a .weights.h5 file, a release or an "
+    f"alias. {_PER_NETWORK}",
+)
+@click.option(
+    "--input-px", multiple=True, help=f"Input side in pixels; by default the architecture's own. {_PER_NETWORK}"
+)
+@click.option("--unfreeze-from", multiple=True, help=f"First block that is trained, such as block6a. {_PER_NETWORK}")
 @click.option(
     "--head-epochs",
     type=click.IntRange(0),
-    show_default="2, or 0 for what starts from nothing",
-    help="With all but the head frozen.",
+    show_default="2, or 0 for a network that starts from nothing",
+    help="Epochs of the first phase, in which only the head is trained.",
 )
-@click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="After these, at most.")
-@click.option("--patience", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--head-learning-rate", type=NumberRange(0), default=1e-3, show_default=True)
-@click.option("--learning-rate", type=NumberRange(0), default=1e-4, show_default=True)
-@click.option("--warm-up", type=NumberRange(0, 1, max_open=True), default=0.0, help="Share of steps that warm up.")
-@click.option("--label-smoothing", type=NumberRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="Most epochs of the second phase.")
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Epochs without a lower validation loss after which training stops.",
+)
+@click.option(
+    "--head-learning-rate",
+    type=NumberRange(0),
+    default=1e-3,
+    show_default=True,
+    help="Learning rate of the first phase.",
+)
+@click.option(
+    "--learning-rate", type=NumberRange(0), default=1e-4, show_default=True, help="Learning rate of the second phase."
+)
+@click.option(
+    "--warm-up",
+    type=NumberRange(0, 1, max_open=True),
+    default=0.0,
+    help="Share of the steps of the second phase in which the learning rate rises to its value; by default 0.",
+)
+@click.option(
+    "--label-smoothing",
+    type=NumberRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of each label that is spread evenly over all categories.",
+)
 @click.option(
     "--class-weights/--no-class-weights",
     default=False,
     show_default=True,
-    help="Rare categories count more: more of them are found, and confidences fit the catalog less.",
+    help="Give rare categories more weight in the loss: more of them are found, but confidences fit the catalog less.",
 )
 @click.option("--mixed-precision", is_flag=True, help="Compute in half precision where that is faster.")
-@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True, help="Seed of all random numbers.")
 @_training_set_options
 @promise_options
 @dataset_options
@@ -188,9 +258,9 @@ def evaluate(
 def finetune(as_json: bool, **options: Any) -> None:
     """Train a release on labelled products.
 
-    Learns from the ingested products that the catalog gives a category, and makes a calibrated release. Stopped at any
-    time, the same command goes on after the last finished epoch. The dots of a category_id make the hierarchy:
-    `apparel.tops.shirt` is below `apparel.tops`.
+    Trains on the ingested products that have a category in the catalog, and makes a calibrated release. If the command
+    is stopped at any time, the same command resumes after the last finished epoch. The dots in a category_id form the
+    hierarchy: `apparel.tops.shirt` is below `apparel.tops`.
 
     \b
     Example:
@@ -208,26 +278,31 @@ def finetune(as_json: bool, **options: Any) -> None:
 
 
 @click.command("export-arrays")
-@click.option("--output", "target", type=click.Path(path_type=Path), required=True, help="A .npz file.")
-@click.option("--side-px", type=click.IntRange(16, 1024), required=True, help="Of the squares: the network's input.")
+@click.option("--output", "target", type=click.Path(path_type=Path), required=True, help="The .npz file to write.")
+@click.option(
+    "--side-px",
+    type=click.IntRange(16, 1024),
+    required=True,
+    help="Side of the square images in pixels: the network's input.",
+)
 @_training_set_options
 @dataset_options
 @json_option
 def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:
-    """Write labelled products as arrays, to train from elsewhere.
+    """Write labelled products as arrays to train elsewhere.
 
-    `python -P -m models.train_arrays` trains from the file on any backend of Keras, without Spark.
+    `python -P -m models.train_arrays` trains from the file on any Keras backend, without Spark.
 
     \b
     Example:
       shelfwise export-arrays --output shop.npz --side-px 299
     """
     from jobs.cli.finetune_options import selection_of
-    from jobs.training import export as arrays_file
+    from jobs.training import export
 
     reading = {name: options[name] for name in ("batch_size", "decode_workers")}
-    config = arrays_file.ArraysConfig(selection_of(Settings(), options), target, side_px, **reading)
-    output.summary(arrays_file.run(config), as_json)
+    config = export.ArraysConfig(selection_of(Settings(), options), target, side_px, **reading)
+    output.summary(export.run(config), as_json)
 
 
 def _short(document: dict[str, Any]) -> dict[str, Any]:
@@ -247,5 +322,6 @@ def _short(document: dict[str, Any]) -> dict[str, Any]:
         "automatic": {"share": auto["share"], "precision": auto["precision"]},
     }
     if "comparison" in document:
-        shown["comparison"] = {name: told for name, told in document["comparison"].items() if name in _COMPARED}
+        comparison = document["comparison"]
+        shown["comparison"] = {name: value for name, value in comparison.items() if name in _COMPARED}
     return shown

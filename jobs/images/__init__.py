@@ -1,6 +1,6 @@
-"""Decoding and normalising one image: from hostile bytes to an upright RGB JPEG, or a rejection with its reason.
+"""Decode and normalise one image: untrusted bytes become an upright RGB JPEG, or a rejection with a reason.
 
-Pure functions of bytes; reads and writes no file.
+All functions work on bytes in memory; they read and write no files.
 
 Others import: normalise.
 """

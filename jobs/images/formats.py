@@ -1,4 +1,4 @@
-"""What bytes are, told from the first of them and never from a file's name; and whether an image ends too soon."""
+"""Recognise file formats by their first bytes, never by the file's name, and detect truncated images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Content:
-    """What bytes look like.
+    """Recognised format of a file.
 
     Attributes:
-        name: For people: `JPEG`, `HTML`.
-        is_image: Whether it is an image at all.
-        is_read: Whether ingest reads it; then Pillow calls the format by the same name.
+        name: Name for messages: `JPEG`, `HTML`.
+        is_image: Whether it is an image format.
+        is_read: Whether ingest accepts this image format; `name` is then also Pillow's name of it.
     """
 
     name: str
@@ -74,13 +74,13 @@ _COMPILED = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), content) for 
 
 
 def recognise(data: bytes) -> Content:
-    """Tell what bytes are.
+    """Recognise the format of a file.
 
     Args:
-        data: A whole file.
+        data: Content of the whole file.
 
     Returns:
-        The first of the known signatures that fits; else text, or data of no known kind.
+        The format of the first known signature that matches; else text, or data of no known kind.
     """
     head = data[:_HEAD_BYTES].removeprefix(_BOM)
     for pattern, content in _COMPILED:
@@ -93,14 +93,16 @@ def recognise(data: bytes) -> Content:
 
 
 def ends_early(content: Content, data: bytes) -> bool:
-    """Tell whether an image that did not decode lacks its end, which is likelier a broken transfer than a bad file.
+    """Return whether an image that failed to decode is truncated.
+
+    A truncated image is more probably a broken transfer than a damaged original.
 
     Args:
-        content: What `recognise` said.
-        data: The whole file.
+        content: Format of the file, as `recognise` returns it.
+        data: Content of the whole file.
 
     Returns:
-        True where the format's end mark is missing or its header promises more bytes than there are.
+        True if the format's end marker is missing or its header announces more bytes than the file has.
     """
     match content.name:
         case "JPEG":
@@ -121,13 +123,15 @@ def ends_early(content: Content, data: bytes) -> bool:
 
 
 def webp_pixels(data: bytes) -> int:
-    """Return the pixels that a WebP's header promises; Pillow's decoder allocates them before it tells their number.
+    """Return the number of pixels that a WebP header announces.
+
+    Pillow allocates memory for them before it reports the size, so the size must be checked first.
 
     Args:
-        data: A file that `recognise` calls WEBP.
+        data: Content of a file that `recognise` reports as WEBP.
 
     Returns:
-        Width times height in px, or 0 where the header is none.
+        Width times height in pixels; 0 if the header is invalid.
     """
     head = data[12:30].ljust(18, b"\x00")
     if head.startswith(b"VP8X"):
@@ -141,7 +145,10 @@ def webp_pixels(data: bytes) -> int:
 
 
 def _tiff_directory_end(data: bytes) -> int:
-    """Return where a TIFF's first directory, which most writers put last, should end; its entries take 12 bytes."""
+    """Return the byte offset at which a TIFF's first directory should end.
+
+    Most writers put that directory at the end of the file. Each of its entries takes 12 bytes.
+    """
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     start = int.from_bytes(data[4:8].ljust(4, b"\xff"), order)
     entries = int.from_bytes(data[start : start + 2], order)
@@ -149,7 +156,7 @@ def _tiff_directory_end(data: bytes) -> int:
 
 
 def _boxes_end(data: bytes) -> int:
-    """Return where the last of the file's ISO boxes says it ends."""
+    """Return the byte offset at which the file's last ISO box ends, according to the box sizes."""
     position = 0
     while position + 8 <= len(data):
         size_bytes = int.from_bytes(data[position : position + 4], "big")

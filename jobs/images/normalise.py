@@ -1,7 +1,8 @@
-"""From an image_uri to a normalised JPEG, or to the reason why not. No Spark in here: these run inside ingest's tasks.
+"""Decode a source image and encode it as a normalised JPEG, or reject it with a reason.
 
-What comes in is whatever shops keep behind their image links, so every failure ends as `Rejected` with a reason of
-`jobs.dataset.schema.REJECTION_REASONS`, and nothing is decoded before its header says that it is of an accepted size.
+These functions run inside the tasks of ingest and do not use Spark. The links of a shop can lead to any bytes. So every
+failure raises `Rejected` with a reason of `jobs.dataset.schema.REJECTION_REASONS`, and an image is decoded only if its
+header announces an accepted size.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from jobs.images.pixels import eight_bit, shrink, srgb, upright
 MAX_SOURCE_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE_PX = 65_500
-"""The longest side that a JPEG can have."""
+"""Longest side of an accepted image in pixels: the limit of the JPEG format."""
 MIN_SIDE_PX = 8
 STORED_SHORT_SIDE_PX = 320
 JPEG_QUALITY = 95
@@ -32,20 +33,20 @@ JPEG_QUALITY = 95
 _MAX_DETAIL_CHARS = 300
 _STDERR = threading.Lock()
 
-# What Pillow has to say about a bad image is in its rejection; its log lines would only repeat it, a night's worth.
+# Pillow's message about a bad image is stored in the rejection; its log lines would repeat it for every bad image.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class Rejected(Exception):
-    """An image that cannot be used.
+    """Raised for an image that cannot be used.
 
     Attributes:
         reason: One of `jobs.dataset.schema.REJECTION_REASONS`.
-        detail: One printable sentence for people, at most 300 characters.
+        detail: One printable sentence for people, at most 300 characters long.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Make the detail safe to store and to print, whatever it quotes."""
+        """Replace unprintable characters in the detail and shorten it, so that it can be stored and printed safely."""
         printable = "".join(character if character.isprintable() else " " for character in detail)
         self.reason = reason
         self.detail = " ".join(printable.split())[:_MAX_DETAIL_CHARS]
@@ -57,9 +58,9 @@ class NormalisedImage:
     """An image as the dataset stores it.
 
     Attributes:
-        jpeg: RGB, upright, without metadata; its short side is at most 320 px.
-        width_px: Of the JPEG.
-        height_px: Of the JPEG.
+        jpeg: JPEG file content: RGB, upright, without metadata, with a short side of at most 320 px.
+        width_px: Width of the JPEG in pixels.
+        height_px: Height of the JPEG in pixels.
     """
 
     jpeg: bytes
@@ -68,19 +69,20 @@ class NormalisedImage:
 
 
 def normalise(data: bytes) -> NormalisedImage:
-    """Decode an image of any accepted kind and store it the one way that networks read.
+    """Decode an image of any accepted format and encode it in the single form that networks read.
 
-    Upright by its EXIF orientation, in sRGB, transparency on white, the first frame of an animation, 16-bit and
-    floating-point values scaled to 8 bits, the short side reduced to at most 320 px and never enlarged.
+    The image is turned upright by its EXIF orientation and converted to sRGB. Transparency becomes white. Of an
+    animation the first frame is used. 16-bit and floating-point values are scaled to 8 bits. The short side is reduced
+    to at most 320 px and never enlarged.
 
     Args:
-        data: The source file, whole.
+        data: Content of the whole source file.
 
     Returns:
         The JPEG and its size.
 
     Raises:
-        Rejected: If it is no image, not of an accepted format or size, or does not decode.
+        Rejected: If it is not an image, has an unsupported format or size, or cannot be decoded.
     """
     content = recognise(data)
     if not data:
@@ -99,13 +101,13 @@ def normalise(data: bytes) -> NormalisedImage:
         raise
     except (Image.DecompressionBombError, MemoryError) as error:
         raise Rejected("too_large", f"its header promises more than {MAX_PIXELS:,} pixels") from error
-    except Exception as error:  # decoders meet hostile bytes with any exception; none may end the night
+    except Exception as error:  # on invalid bytes decoders raise any exception; none may end the run
         raise _decoder_failure(error, content, data) from error
 
 
 @contextmanager
 def _silent_libtiff() -> Iterator[None]:
-    """Keep libtiff from writing its complaints, which do not say about which file, to the process's standard error."""
+    """Discard what libtiff writes to the process's standard error: its messages do not name the file."""
     with _STDERR, Path(os.devnull).open("wb") as nowhere:
         saved = os.dup(2)
         try:
@@ -121,13 +123,14 @@ def _decode(data: bytes, content: Content) -> NormalisedImage:
         _check_size(*image.size)
         scale = min(1.0, STORED_SHORT_SIDE_PX / min(image.size))
         if image.format in ("JPEG", "MPO"):
-            # libjpeg decodes at 1/2, 1/4 or 1/8 for less; twice the final size leaves the good filter its say.
+            # libjpeg decodes faster at 1/2, 1/4 or 1/8 of the size. At least twice the final size is kept, so that the
+            # better filter of `shrink` does the rest.
             image.draft(None, (round(image.width * scale * 2), round(image.height * scale * 2)))
         image.load()
         _check_size(*image.size)
         small = shrink(eight_bit(image), STORED_SHORT_SIDE_PX)
         stored = upright(srgb(small, image.info.get("icc_profile")), image)
-    stored.info.clear()  # a comment would be stored with it
+    stored.info.clear()  # else a comment of the source would be written into the JPEG
     buffer = io.BytesIO()
     stored.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return NormalisedImage(buffer.getvalue(), *stored.size)
@@ -148,5 +151,5 @@ def _decoder_failure(error: Exception, content: Content, data: bytes) -> Rejecte
     if isinstance(error, EOFError) or "truncated" in message.lower() or ends_early(content, data):
         return Rejected("truncated", f"the {content.name} file ends too soon, after {len(data):,} bytes")
     if isinstance(error, UnidentifiedImageError) or not message:
-        message = "its header does not parse"  # Pillow's own words are a memory address
+        message = "its header does not parse"  # Pillow's own message is only a memory address
     return Rejected("corrupt", f"the {content.name} file does not decode: {message}")

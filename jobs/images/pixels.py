@@ -1,4 +1,4 @@
-"""The steps between a decoded image of any mode and the small, upright sRGB image that is stored."""
+"""Convert a decoded image of any Pillow mode to the small, upright sRGB image that is stored."""
 
 from __future__ import annotations
 
@@ -25,29 +25,40 @@ _TRANSPOSE = {
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """Return the image as L, RGB, CMYK or, with transparency, RGBA."""
+    """Return the image with 8 bits per channel, in mode L, RGB or CMYK, or in RGBA if it has transparency."""
     if image.mode.startswith("I") or image.mode == "F":
         return _grey_from_wide(image)
     if image.has_transparency_data:
         key = image.info.get("transparency")
-        if isinstance(key, tuple) and max(key) > 255:  # a PNG of 16 bits, which Pillow has decoded to 8
+        if (
+            isinstance(key, tuple) and max(key) > 255
+        ):  # a 16-bit PNG, which Pillow decodes to 8 bits but for this colour
             image.info["transparency"] = tuple(value >> 8 for value in key)
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _grey_from_wide(image: Image.Image) -> Image.Image:
-    """Scale grey of 12, 16 or 32 bits or floating point to 8 bits: white stays white."""
+    """Scale grey values of 12, 16 or 32 bits or floating point to 8 bits, so that white stays white.
+
+    Args:
+        image: Image in a mode that starts with I, or in mode F.
+
+    Returns:
+        Image in mode L, or in RGBA if it has a transparent colour.
+    """
     values: NDArray[Any] = np.asarray(image)
     grey: NDArray[np.uint8]
-    tags = getattr(image, "tag_v2", {})  # of TIFF: 258 is its bits a sample, 262 is 0 where 0 means white
+    tags = getattr(image, "tag_v2", {})  # TIFF tag 258: bits per sample; tag 262: 0 if the value 0 means white
     if image.mode.startswith("I;16"):
         bits = int(tags.get(258, (16,))[0])
         grey = (values >> (bits - 8)).astype(np.uint8)
         if tags.get(262) == 0:
             grey = np.invert(grey)
     else:
-        bands = np.array_split(values, values.size // _BAND_PIXELS + 1)  # a copy or two of all of it may be a gigabyte
+        bands = np.array_split(
+            values, values.size // _BAND_PIXELS + 1
+        )  # float copies of the whole image may take a gigabyte
         peak = max(float(_numbers(band).max(initial=0.0)) for band in bands)
         ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
         white = next((limit for limit in ranges if peak <= limit), peak)
@@ -63,12 +74,12 @@ def _grey_from_wide(image: Image.Image) -> Image.Image:
 
 
 def _numbers(band: NDArray[Any]) -> NDArray[np.float32]:
-    """Return grey values as numbers: what is none, or endless, is black."""
+    """Return grey values as float32; NaN and infinite values become 0, which is black."""
     return np.nan_to_num(band.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def shrink(image: Image.Image, short_side_px: int) -> Image.Image:
-    """Return the image with its short side reduced to `short_side_px`; a smaller one as it is."""
+    """Return the image with its short side reduced to `short_side_px`; return a smaller image unchanged."""
     scale = short_side_px / min(image.size)
     if scale >= 1:
         return image
@@ -77,10 +88,17 @@ def shrink(image: Image.Image, short_side_px: int) -> Image.Image:
 
 
 def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return the image in RGB, on white, converted from its colour profile where it has a usable one."""
+    """Return the image in sRGB colours, mode RGB, with transparency on white.
+
+    Args:
+        image: Image in mode L, RGB, CMYK or RGBA.
+        profile: ICC profile of the image; None, or a profile that cannot be used, converts without a profile.
+    """
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
     coloured = image.convert("RGB") if alpha else image
-    usable = profile is not None and len(profile) <= _MAX_PROFILE_BYTES  # what is cached stays with the process
+    usable = (
+        profile is not None and len(profile) <= _MAX_PROFILE_BYTES
+    )  # transforms are cached for the life of the process
     transform = _transform_to_srgb(profile, coloured.mode) if profile and usable else None
     coloured = transform.apply(coloured) if transform else coloured.convert("RGB")
     if alpha is None:
@@ -92,7 +110,7 @@ def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the way from a profile to sRGB; None where it is sRGB, unusable, or for other colours than `mode`."""
+    """Return the transform from a colour profile to sRGB; None if it is sRGB, invalid, or for another mode."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
@@ -103,10 +121,16 @@ def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform 
 
 
 def upright(small: Image.Image, source: Image.Image) -> Image.Image:
-    """Return the small image turned as the EXIF orientation of its decoded source says; Pillow has turned a TIFF."""
+    """Return the image turned upright by the EXIF orientation of its source.
+
+    Args:
+        small: Image to turn.
+        source: Decoded source image, which holds the EXIF data. Pillow has already turned a TIFF and removed its
+            orientation.
+    """
     try:
         orientation = source.getexif().get(_ORIENTATION)
-    except Exception:  # EXIF that does not parse says nothing, and the image is good without it
+    except Exception:  # invalid EXIF data is ignored: the image can be used without it
         return small
     transpose = _TRANSPOSE.get(orientation) if isinstance(orientation, int) else None
     return small if transpose is None else small.transpose(transpose)

@@ -1,7 +1,8 @@
-"""Ingest: reading a catalog, fetching what is new or changed, verifying it and storing it in the dataset.
+"""Ingest: read a catalog, fetch the images that are new or changed, verify them and store them in the dataset.
 
-Reads catalogs and source images from disks, web servers and object stores; writes images/, seen/, catalog_rows/ and
-ingests/ of the home. What a catalog names is not trusted: links are checked and addresses guarded here.
+Reads catalogs and source images from disks, web servers and object stores. Writes the directories images/, seen/,
+catalog_rows/ and ingests/ of the home. The links in a catalog are not trusted: this package checks every link and
+every network address before it connects.
 
 Others import: catalog, config, job, reports.
 """

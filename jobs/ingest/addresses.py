@@ -1,8 +1,9 @@
 """Which network addresses a catalog may make this program connect to.
 
-A catalog is written by others. An image link in it must not become a way to speak to what only this machine can reach:
-itself, its neighbours, a cloud's metadata service. So a name is resolved once, each address is looked at, and the
-connection goes to that very address; what a second DNS answer would say does not matter.
+A catalog is written by others. Its image links must not let them reach hosts that only this machine can reach: the
+machine itself, its private network, a cloud's metadata service. So a host name is resolved once, each of its addresses
+is checked, and the connection uses a checked address. The name is never resolved again, so a different second DNS
+answer (DNS rebinding) has no effect.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AddressRefused(Exception):
-    """A connection that was not made because of where it would have gone; its text never quotes more than the host."""
+    """Raised instead of connecting to a forbidden address or port; the message names the host and never the URL."""
 
 
 @dataclass(frozen=True)
 class AddressGuard:
-    """Lets connections through to public addresses on a web server's ports, and to networks that are named.
+    """Allows connections to public addresses on the ports of web servers, and to explicitly allowed networks.
 
     Attributes:
         allowed: Networks that may be reached on any port although they are not public.
-        ports: What a public address may be asked on.
+        ports: TCP ports that are allowed for public addresses.
     """
 
     allowed: tuple[Network, ...] = ()
@@ -47,27 +48,27 @@ class AddressGuard:
         deadline: float = math.inf,
         options: Sequence[tuple[int, int, int | bytes]] = (),
     ) -> socket.socket:
-        """Connect to the first address of a host that answers and may be reached.
+        """Check all addresses of a host, then connect to the first one that answers.
 
         Args:
-            host: A name, or an address in any spelling that the resolver knows.
-            port: The port.
-            timeout_seconds: For each address.
-            deadline: The moment, of `time.monotonic`, at which the last one must have answered.
-            options: Arguments of `setsockopt`.
+            host: Host name, or an IP address in any notation that the resolver accepts.
+            port: TCP port.
+            timeout_seconds: Longest wait for each address, in seconds; None for no limit of its own.
+            deadline: Time of `time.monotonic`, in seconds, at which all attempts must have ended.
+            options: Socket options to set before connecting, each the arguments of one `setsockopt` call.
 
         Returns:
-            The socket; its peer is an address that was checked.
+            The connected socket; its peer is an address that was checked.
 
         Raises:
-            AddressRefused: If one of the host's addresses may not be reached, whichever would have answered.
+            AddressRefused: If any of the host's addresses is forbidden, even if another one would have answered.
             OSError: If the name does not resolve or no address answers.
         """
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for *_, where in found:
-            self.check(host, str(where[0]), port)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for *_, address in addresses:
+            self.check(host, str(address[0]), port)
         failure: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, where in found:
+        for family, kind, protocol, _, address in addresses:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("its addresses did not answer in time")
@@ -75,9 +76,9 @@ class AddressGuard:
             try:
                 for option in options:
                     connection.setsockopt(*option)
-                patience = left if timeout_seconds is None else min(timeout_seconds, left)
-                connection.settimeout(None if patience == math.inf else patience)
-                connection.connect(where)
+                timeout = left if timeout_seconds is None else min(timeout_seconds, left)
+                connection.settimeout(None if timeout == math.inf else timeout)
+                connection.connect(address)
             except OSError as error:
                 connection.close()
                 failure = error
@@ -86,9 +87,15 @@ class AddressGuard:
         raise failure
 
     def check(self, host: str, address: str, port: int) -> None:
-        """Raise AddressRefused unless this address may be asked on this port; `host` is what the text calls it."""
+        """Raise AddressRefused unless connections to this address and port are allowed.
+
+        Args:
+            host: Host name for the error message.
+            address: IPv4 or IPv6 address, with or without a zone (`fe80::1%eth0`).
+            port: TCP port.
+        """
         parsed = ipaddress.ip_address(address.partition("%")[0])
-        if any(parsed in network or _plain(parsed) in network for network in self.allowed):
+        if any(parsed in network or _unmapped(parsed) in network for network in self.allowed):
             return
         if not is_public(parsed):
             raise AddressRefused(
@@ -100,23 +107,23 @@ class AddressGuard:
 
 
 def is_public(address: Address) -> bool:
-    """Say whether an address is one of the open internet; an IPv6 address is no better than the IPv4 one in it."""
-    carried = list(_carried(address))
-    if not all(inner.is_global and not inner.is_multicast and not inner.is_reserved for inner in carried):
+    """Return whether an address is public; an IPv6 address is public only if each IPv4 address embedded in it is."""
+    embedded = list(_embedded_ipv4(address))
+    if not all(inner.is_global and not inner.is_multicast and not inner.is_reserved for inner in embedded):
         return False
     if isinstance(address, ipaddress.IPv4Address) or address in _NAT64 or address.ipv4_mapped is not None:
-        return bool(carried)
+        return bool(embedded)
     return address in _UNICAST and address.is_global and not address.is_multicast
 
 
-def _plain(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 socket would reach, so that one network covers both spellings."""
+def _unmapped(address: Address) -> Address:
+    """Return the IPv4 address of an IPv4-mapped IPv6 address, so that one IPv4 network matches both notations."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
-def _carried(address: Address) -> Iterator[ipaddress.IPv4Address]:
-    """Yield the IPv4 addresses that an address is or holds: mapped, NAT64, 6to4, Teredo."""
+def _embedded_ipv4(address: Address) -> Iterator[ipaddress.IPv4Address]:
+    """Yield an IPv4 address itself, or the IPv4 addresses embedded in an IPv6 one: mapped, NAT64, 6to4, Teredo."""
     if isinstance(address, ipaddress.IPv4Address):
         yield address
         return

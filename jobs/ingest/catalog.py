@@ -1,8 +1,8 @@
-"""Reading a catalog: a directory of category folders, a CSV, JSON Lines or Parquet file, or the `products` table.
+"""Read a catalog: a directory of category folders, a CSV, JSON Lines or Parquet file, or the `products` table.
 
-Whatever its form, the result is one DataFrame with the columns of `CATALOG_COLUMNS`, checked: every row has a
-product_id, and (product_id, image_no) names one row. What a catalog says is not trusted further than that; image_uri is
-checked when it is read.
+Whatever the format, the result is one checked DataFrame with the columns of `CATALOG_COLUMNS`: every row has a
+product_id, and (product_id, image_no) is unique. Nothing else in a catalog is trusted; each image_uri is checked when
+the image is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jobs.ingest.formats.csv import read_csv
 from jobs.ingest.formats.folders import folder_rows
 from jobs.ingest.formats.json_lines import read_json
 from jobs.ingest.formats.parquet import parquet_schema, read_parquet
-from jobs.ingest.formats.rows import TEXTS, Batches, in_batches, readable, wrong
+from jobs.ingest.formats.rows import TEXTS, Batches, catalog_error, in_batches, read_errors_explained
 from jobs.spark.faults import explained
 from jobs.storage.places import Place
 from jobs.storage.stores import children, is_dir, is_file, on_disk, place, reading, uri
@@ -38,7 +38,10 @@ _USER_INFO = r"(?i)^(\s*(?:https?|ftps?):[\\/]*)[^/?#]*@|^(\s*[a-z][a-z0-9+.-]*:
 
 
 def base_directory(catalog: str) -> Place:
-    """Return the directory against which a catalog's relative image_uris resolve: its own, or for the table today's."""
+    """Return the directory to which a catalog's relative image_uris are relative.
+
+    It is the catalog's own directory; for the `products` table it is the current working directory.
+    """
     if catalog == PRODUCTS_TABLE:
         return Path.cwd()
     where = place(catalog)
@@ -52,27 +55,28 @@ def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource |
     """Read and check a catalog.
 
     Args:
-        spark: The session.
-        catalog: Path of a directory or file, taken as it is written, its URI in a store, or `products`.
-        products: The table that `products` means.
+        spark: The Spark session.
+        catalog: Path of a directory or file, used literally; or a URI in an object store; or `products`.
+        products: Database table to read when `catalog` is `products`.
 
     Returns:
-        DataFrame of `CATALOG_COLUMNS`, all strings but image_no (int), persisted; unpersist it after use.
+        DataFrame of `CATALOG_COLUMNS`, persisted; unpersist it after use. All columns are strings but image_no (int).
 
     Raises:
-        UsageError: If it is missing, empty or damaged, lacks a column, has a row that does not fit, or has rows without
-            or with the same (product_id, image_no); one sentence with the file and its line, the column or the rows.
-        RunFailed: If what it is read from, a store, a disk or a shop's database, goes away meanwhile.
+        UsageError: If the catalog is missing, empty or damaged, lacks a column, has a malformed row, or has rows
+            whose (product_id, image_no) is missing or repeated. One sentence names the file with the line, the column
+            or the rows to correct.
+        RunFailed: If the store, the disk or the shop's database becomes unavailable while it is read.
     """
     with explained():
-        frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _opened(spark, place(catalog))
+        frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _from_files(spark, place(catalog))
         checked = _normalised(frame).persist()
         _check(checked, catalog)
     return checked
 
 
 def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
-    """Read a table by ranges of its key, each task over a connection of its own."""
+    """Read a database table in ranges of its key; each Spark task opens its own connection."""
     from sql.catalog_source import CatalogSource, ProductMapping
 
     if source is None:
@@ -92,34 +96,36 @@ def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
     return spark.createDataFrame(spark.sparkContext.parallelize(ranges, len(ranges)).mapPartitions(rows), types)
 
 
-def _opened(spark: SparkSession, where: Place) -> DataFrame:
-    """Open a catalog by its form."""
+def _from_files(spark: SparkSession, where: Place) -> DataFrame:
+    """Read a file or directory with the reader of its format."""
     if is_dir(where):
-        # Hidden files are no part of a table: file systems and programs leave their own notes under such names.
+        # Hidden files are not data: file systems and other programs keep their own files under such names.
         tables = [file for file in children(where, "*.parquet") if not file.name.startswith(".")]
-        return _tables(spark, tables) if tables else _frame(spark, [where], lambda root: in_batches(folder_rows(root)))
+        if tables:
+            return _from_parquet(spark, tables)
+        return _frame(spark, [where], lambda root: in_batches(folder_rows(root)))
     if not is_file(where):
         raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
-    form = where.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if form == "parquet":
-        return _tables(spark, [where])
-    if form not in _READERS:
-        raise wrong(where, "is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
+    suffix = where.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if suffix == "parquet":
+        return _from_parquet(spark, [where])
+    if suffix not in _READERS:
+        raise catalog_error(where, "is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
 
     def read(file: Place) -> Batches:
-        with readable(file), on_disk(file) as path:
-            yield from _READERS[form](path, uri(file))
+        with read_errors_explained(file), on_disk(file) as path:
+            yield from _READERS[suffix](path, uri(file))
 
     return _frame(spark, [where], read)
 
 
-def _tables(spark: SparkSession, files: list[Place]) -> DataFrame:
-    """Read Parquet files; the first one says which types the columns have."""
-    with readable(files[0]):
+def _from_parquet(spark: SparkSession, files: list[Place]) -> DataFrame:
+    """Read Parquet files; the schema of the first file gives the column types of all."""
+    with read_errors_explained(files[0]):
         schema = reading(files[0], parquet_schema)
 
     def read(file: Place) -> Batches:
-        with readable(file), on_disk(file) as path:
+        with read_errors_explained(file), on_disk(file) as path:
             yield from read_parquet(path, uri(file), schema)
 
     return _frame(spark, files, read, schema)
@@ -134,7 +140,7 @@ def _frame(
 
 
 def _normalised(frame: DataFrame) -> DataFrame:
-    """Give a catalog's columns their types."""
+    """Cast a catalog's columns to their types, trim keys, replace control characters and remove passwords in links."""
     from pyspark.sql import functions as f
 
     def clean(name: str) -> Column:
@@ -144,7 +150,8 @@ def _normalised(frame: DataFrame) -> DataFrame:
     return frame.select(
         f.trim(f.col("product_id").cast("string")).alias("product_id"),
         f.when(number == f.floor(number), number.try_cast("int")).alias("image_no"),
-        # A password in a link would be in every table that names the image; such links are refused when they are read.
+        # A password in a link would be copied into every table that names the image. So it is replaced here; the link
+        # itself is rejected when the image is read.
         f.regexp_replace(f.coalesce(clean("image_uri"), f.lit("")), _USER_INFO, "$1$2***@").alias("image_uri"),
         clean("title"),
         clean("category"),
@@ -153,7 +160,7 @@ def _normalised(frame: DataFrame) -> DataFrame:
 
 
 def _check(frame: DataFrame, catalog: str) -> None:
-    """Refuse a catalog whose rows cannot be told apart."""
+    """Raise UsageError if the catalog is empty or a row's (product_id, image_no) is invalid or not unique."""
     from pyspark.sql import functions as f
 
     bad_id = (
@@ -163,29 +170,29 @@ def _check(frame: DataFrame, catalog: str) -> None:
         | f.col("product_id").rlike(_CONTROL)
     )
     bad_number = f.col("image_no").isNull() | (f.col("image_no") < 0)
-    found = frame.agg(
+    counts = frame.agg(
         f.count("*").alias("rows"), f.count_if(bad_id).alias("ids"), f.count_if(bad_number).alias("numbers")
     ).collect()[0]
-    if not found["rows"]:
+    if not counts["rows"]:
         raise UsageError(f"catalog {catalog} is empty; it needs at least one row with product_id and image_uri")
-    if found["ids"]:
+    if counts["ids"]:
         rows = _examples(frame.where(bad_id))
         raise UsageError(
-            f"catalog {catalog} has {found['ids']} rows whose product_id is empty, over {MAX_ID_LENGTH} characters or "
+            f"catalog {catalog} has {counts['ids']} rows whose product_id is empty, over {MAX_ID_LENGTH} characters or "
             f"holds control characters, the first: {rows}; correct them"
         )
-    if found["numbers"]:
+    if counts["numbers"]:
         rows = _examples(frame.where(bad_number))
         raise UsageError(
-            f"catalog {catalog} has {found['numbers']} rows whose image_no is not a whole number from 0, "
+            f"catalog {catalog} has {counts['numbers']} rows whose image_no is not a whole number from 0, "
             f"the first: {rows}; correct them"
         )
-    doubles = frame.groupBy("product_id", "image_no").count().where("count > 1").orderBy("product_id", "image_no")
-    first = doubles.limit(3).collect()
+    duplicates = frame.groupBy("product_id", "image_no").count().where("count > 1").orderBy("product_id", "image_no")
+    first = duplicates.limit(3).collect()
     if first:
-        named = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['count']} times" for row in first)
+        keys = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['count']} times" for row in first)
         raise UsageError(
-            f"catalog {catalog} names the same (product_id, image_no) more than once, the first: {named}; "
+            f"catalog {catalog} names the same (product_id, image_no) more than once, the first: {keys}; "
             "number a product's images from 0 in image_no"
         )
 

@@ -1,4 +1,4 @@
-"""What one ingest reads, and how it fetches images from web servers."""
+"""Configuration of one ingest: its catalog and dataset, and the limits for fetching images from web servers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from jobs.storage.places import Places
 
 @dataclass(frozen=True)
 class ProductSource:
-    """The table that the catalog `products` means: the product database's own, or a shop's.
+    """The database table that the catalog `products` reads: the product database's own table, or a shop's.
 
     Attributes:
-        url: SQLAlchemy URL of its database; never shown, since it may hold a password.
-        table: Table or view, with its schema where it needs one.
-        columns: Its name of each catalog column that is called otherwise: `{"product_id": "sku"}`.
-        own: Whether it is the product database's own, which publish fills; a shop's is never written to.
+        url: SQLAlchemy URL of the database; never shown, since it may hold a password.
+        table: Name of the table or view, with its schema if the database needs one: `shop.products`.
+        columns: Maps a catalog column to the table's column where the names differ: `{"product_id": "sku"}`.
+        own: Whether it is the product database's own table, which publish fills. A shop's table is only read.
     """
 
     url: str = field(repr=False)
@@ -31,18 +31,20 @@ class ProductSource:
 
 @dataclass(frozen=True)
 class HttpLimits:
-    """How images are fetched from web servers.
+    """Limits for fetching images from web servers.
 
     Attributes:
-        per_host: Requests that one host has to answer at a time, from the whole run.
-        connect_seconds: To connect to one address.
-        read_seconds: Between two pieces of an answer.
-        total_seconds: One request, from its connection to its last byte.
-        tries: Of one image, the first included.
-        longest_wait_seconds: A server that asks for a longer pause before the next try is left alone until tomorrow.
-        redirects: Followed for one image.
-        allowed_networks: May be reached although they are not public, on any port: `10.2.0.0/16`, `127.0.0.1`.
-        ports: Of public addresses.
+        per_host: Most concurrent requests to one host, over all tasks of the run.
+        connect_seconds: Longest wait for a connection to one address.
+        read_seconds: Longest wait for the next bytes of a response.
+        total_seconds: Longest duration of one request, from connecting to the last byte.
+        tries: Most attempts for one image, the first included.
+        longest_wait_seconds: Longest pause that a server may ask for before a retry. A server that asks for more gets
+            no further request in this run.
+        redirects: Most redirects to follow for one image.
+        allowed_networks: Networks that may be reached on any port although they are not public: `10.2.0.0/16`,
+            `127.0.0.1`.
+        ports: TCP ports that are allowed for public addresses.
     """
 
     per_host: int = 8
@@ -56,7 +58,7 @@ class HttpLimits:
     ports: tuple[int, ...] = PORTS
 
     def __post_init__(self) -> None:
-        """Refuse what is no network."""
+        """Raise UsageError if an entry of `allowed_networks` is not a network or an address."""
         for text in self.allowed_networks:
             try:
                 ipaddress.ip_network(text)
@@ -67,21 +69,21 @@ class HttpLimits:
 
     @property
     def guard(self) -> AddressGuard:
-        """Return what decides where a request may go."""
+        """Return the guard that checks each address before a connection."""
         return AddressGuard(tuple(ipaddress.ip_network(text) for text in self.allowed_networks), self.ports)
 
 
 @dataclass(frozen=True)
 class IngestConfig:
-    """What one ingest does.
+    """Configuration of one ingest.
 
     Attributes:
-        catalog: A directory, a CSV, JSON Lines or Parquet file, or `products` for the database's table.
-        ingest_date: The partition that new images go to.
-        places: Where state lives.
-        shard_bytes: A dataset file is closed once its JPEGs reach this many bytes.
-        products: Which table the catalog `products` means.
-        http: How images are fetched from web servers.
+        catalog: Path or URI of a directory or of a CSV, JSON Lines or Parquet file, or `products` for a database table.
+        ingest_date: Partition to which new images are written.
+        places: Directories of the home.
+        shard_bytes: Size of a dataset file: it is closed once its JPEGs reach this many bytes.
+        products: Database table that the catalog `products` reads.
+        http: Limits for fetching images from web servers.
     """
 
     catalog: str

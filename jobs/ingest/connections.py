@@ -1,9 +1,9 @@
-"""Connections of urllib3 that go only where a guard lets them and end when their time is over.
+"""urllib3 connections with an address check and a total deadline.
 
-urllib3 speaks the protocol and keeps connections open between requests. Three things are added below it: the address
-is checked where the connection is made, so that neither a redirect nor a second DNS answer leads past the check; the
-name stays in the Host header and in TLS; and each read from the socket looks at a deadline, so that a server that
-sends a byte now and then, in its headers or its body, cannot hold a worker.
+urllib3 implements the protocol and keeps connections open between requests. Three things are added below it. The
+address is checked where the connection is made, so that neither a redirect nor a second DNS answer can avoid the check.
+The host name stays in the Host header and in TLS. Each read from the socket checks a deadline, so that a server that
+sends its headers or its body one byte at a time cannot block a worker.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from jobs.ingest.addresses import AddressGuard
 
 DEADLINE: ContextVar[float] = ContextVar("deadline", default=float("inf"))
-"""The moment, of `time.monotonic`, at which this thread's request must have ended."""
+"""Time of `time.monotonic`, in seconds, at which the current thread's request must have ended."""
 
 
 class DeadlinePassed(TimeoutError):
-    """A request took longer than it may in all, although bytes kept coming."""
+    """Raised when a request passes its total time limit, even though bytes were still arriving."""
 
 
 class _TimedFile(io.RawIOBase):
-    """A socket's file that reads until the deadline at most."""
+    """File object of a socket whose reads stop at the deadline."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Wrap the socket's own file, which keeps the socket open until it is closed."""
+        """Wrap the socket's own file object, which keeps the socket open until that object is closed."""
         self._socket, self._raw = connection, connection.makefile("rb", buffering=0)
-        self._patience = connection.gettimeout()
+        self._timeout = connection.gettimeout()
 
     def readable(self) -> bool:
-        """Answer that it is."""
+        """Return True: the file can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read what is there, waiting no longer than the socket's timeout and the deadline allow."""
+        """Read available bytes into the buffer, waiting at most until the socket's timeout or the deadline."""
         left = DEADLINE.get() - time.monotonic()
         if left <= 0:
             raise DeadlinePassed
-        patience = left if self._patience is None else min(left, self._patience)
-        self._socket.settimeout(None if patience == float("inf") else patience)
+        timeout = left if self._timeout is None else min(left, self._timeout)
+        self._socket.settimeout(None if timeout == float("inf") else timeout)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the file object, which releases the socket."""
         self._raw.close()
         super().close()
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """Reads its status, headers and body through a `_TimedFile`."""
+    """HTTP response that reads its status, headers and body through a `_TimedFile`."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
@@ -66,27 +66,27 @@ class _TimedResponse(http.client.HTTPResponse):
 
 
 def guarded_pools(guard: AddressGuard, **options: Any) -> urllib3.PoolManager:
-    """Return urllib3's connection pools for http and https behind a guard; no proxy, no retry, no redirect of theirs.
+    """Return urllib3 connection pools for http and https that check each address; they use no proxy.
 
     Args:
-        guard: What decides where a connection may go.
-        options: Of `urllib3.PoolManager`.
+        guard: Checks each address before a connection.
+        options: Arguments of `urllib3.PoolManager`.
 
     Returns:
-        The pools; what the guard refuses is raised by a request as `AddressRefused`.
+        The pools. A request to a forbidden address raises `AddressRefused`.
     """
 
     class Plain(HTTPConnection):
         response_class = _TimedResponse
 
         def _new_conn(self) -> socket.socket:
-            return _connected(self, guard)
+            return _connect(self, guard)
 
     class Secure(HTTPSConnection):
         response_class = _TimedResponse
 
         def _new_conn(self) -> socket.socket:
-            return _connected(self, guard)
+            return _connect(self, guard)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -99,14 +99,14 @@ def guarded_pools(guard: AddressGuard, **options: Any) -> urllib3.PoolManager:
     return manager
 
 
-def _connected(connection: HTTPConnection, guard: AddressGuard) -> socket.socket:
-    """Connect as urllib3 does, to a checked address, with its exceptions for its own decisions."""
-    patience = min(float(connection.timeout or 60.0), DEADLINE.get() - time.monotonic())
+def _connect(connection: HTTPConnection, guard: AddressGuard) -> socket.socket:
+    """Connect to a checked address; failures raise the exceptions on which urllib3 bases its own decisions."""
+    timeout = min(float(connection.timeout or 60.0), DEADLINE.get() - time.monotonic())
     try:
         return guard.connect(
             connection.host,
             connection.port,
-            timeout_seconds=max(patience, 0.001),
+            timeout_seconds=max(timeout, 0.001),
             deadline=DEADLINE.get(),
             options=connection.socket_options or (),
         )

@@ -1,10 +1,11 @@
-"""Bring what is new or changed in a catalog into the dataset.
+"""Add the new and changed images of a catalog to the dataset.
 
     shelfwise ingest --catalog shop.csv --run-date 2026-11-01
 
-Reads the catalog and the images that it names; writes images/, seen/ and catalog_rows/ingest_date=D/. The dataset is
-its own index: what ingest knows is what these files say, and each file appears whole, so a killed ingest is simply
-repeated. Size and modification time say which images to read; the SHA-256 of their bytes says which have changed.
+Reads the catalog and its images. Writes the partition ingest_date=D of images/, seen/ and catalog_rows/. The dataset is
+its own index: ingest keeps no state but these files, and writes each file atomically, so a killed ingest is simply run
+again. An image is read if its size or modification time differs from the stored record; it has changed if the SHA-256
+of its bytes differs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from jobs.dataset.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.dataset.shards import ShardWriter
 from jobs.images.normalise import Rejected, normalise
 from jobs.ingest.catalog import base_directory, read_catalog
-from jobs.ingest.changes import changed_rows, known_images, next_ingest_no, parted
+from jobs.ingest.changes import changed_rows, known_images, next_ingest_no, spread_over_tasks
 from jobs.ingest.config import IngestConfig
 from jobs.ingest.sources import Source, SourceReader, is_remote
 from jobs.storage.places import Place
@@ -42,15 +43,16 @@ _TASK_REPORT = "files long, stored long, unchanged long, rejected long, source_b
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What one ingest did.
+    """Counts of one ingest.
 
     Attributes:
-        catalog_rows: Images that the catalog names.
-        images_unchanged: Of these, not stored again: same size and time, or same bytes.
-        images_stored: Read, verified and written by this ingest.
-        images_rejected: Read and found unusable by this ingest.
-        source_bytes: Bytes of the images read.
-        seconds: Wall time without Spark's start.
+        catalog_rows: Images in the catalog.
+        images_unchanged: Images of the catalog that were not stored again: same size and modification time, same
+            version on the server, or same bytes.
+        images_stored: Images that this ingest read, verified and wrote.
+        images_rejected: Images that this ingest read and found unusable.
+        source_bytes: Total size of the source images that were read, in bytes.
+        seconds: Wall time in seconds, without the start of Spark.
     """
 
     catalog_rows: int
@@ -65,14 +67,14 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     """Ingest a catalog.
 
     Args:
-        spark: A session whose tasks own one core each.
-        config: What to read and where to write.
+        spark: Spark session in which each task uses one core.
+        config: Catalog to read and dataset to write.
 
     Returns:
-        What was done.
+        Counts of the ingest.
 
     Raises:
-        UsageError: If the catalog cannot be used; nothing was written then.
+        UsageError: If the catalog is missing or invalid; nothing has been written then.
     """
     started = time.perf_counter()
     context = spark.sparkContext
@@ -86,11 +88,12 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     done = {"stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
     if to_read:
         context.setJobDescription(f"ingest {config.ingest_date}: read, verify and store {to_read} images")
-        at_once = context.defaultParallelism
-        tasks = max(at_once, math.ceil(to_read / ROWS_A_TASK))
-        askers = min(at_once, config.http.per_host)
-        process = _task(config, askers, next_ingest_no(config.places, config.ingest_date))
-        reports = parted(changed, tasks, askers=askers).mapInArrow(process, _TASK_REPORT)
+        parallelism = context.defaultParallelism
+        tasks = max(parallelism, math.ceil(to_read / ROWS_A_TASK))
+        tasks_per_host = min(parallelism, config.http.per_host)
+        process = _task(config, tasks_per_host, next_ingest_no(config.places, config.ingest_date))
+        rows = spread_over_tasks(changed, tasks, tasks_per_host=tasks_per_host)
+        reports = rows.mapInArrow(process, _TASK_REPORT)
         for report in reports.collect():
             done = {name: count + report[name] for name, count in done.items()}
     catalog.unpersist()
@@ -105,90 +108,91 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     )
 
 
-def _task(config: IngestConfig, askers: int, ingest_no: int) -> Any:
-    """Return the function that Spark runs on each part of the changed rows."""
+def _task(config: IngestConfig, tasks_per_host: int, ingest_no: int) -> Any:
+    """Return the function that Spark runs on each partition of the changed rows."""
     base = base_directory(config.catalog)
 
     def process(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rows = (row for batch in batches for row in batch.to_pylist())
-        yield pa.RecordBatch.from_pylist([read_and_store(rows, config, base=base, askers=askers, ingest_no=ingest_no)])
+        counts = read_and_store(rows, config, base=base, tasks_per_host=tasks_per_host, ingest_no=ingest_no)
+        yield pa.RecordBatch.from_pylist([counts])
 
     return process
 
 
 def read_and_store(
-    rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Place, askers: int = 1, ingest_no: int = 1
+    rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Place, tasks_per_host: int = 1, ingest_no: int = 1
 ) -> dict[str, int]:
-    """Read, verify, normalise and write images; the same with and without Spark.
+    """Read, verify, normalise and write images; works the same with and without Spark.
 
     Args:
-        rows: As `changed_rows` gives them.
-        config: Where to write.
-        base: Relative image_uris resolve against it.
-        askers: Tasks that may ask the same web server at a time.
-        ingest_no: Number of this ingest among those of its date, as `next_ingest_no` gives it.
+        rows: Catalog rows, as `changed_rows` returns them.
+        config: Dataset to write and limits for web servers.
+        base: Directory to which relative image_uris are relative.
+        tasks_per_host: Tasks that may send requests to the same web server at a time, this one included.
+        ingest_no: Number of this ingest among those of its date, as `next_ingest_no` returns it.
 
     Returns:
-        Counts: files, stored, unchanged, rejected, source_bytes.
+        Counts of `files` written, of images `stored`, `unchanged` and `rejected`, and `source_bytes` read.
     """
     places, day = config.places, config.ingest_date
     images = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=config.shard_bytes)
     seen = ShardWriter(places.partition(places.seen, day), SEEN, shard_bytes=config.shard_bytes)
-    heard = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=config.shard_bytes)
+    catalog_rows = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=config.shard_bytes)
     counts = {"files": 0, "stored": 0, "unchanged": 0, "rejected": 0, "source_bytes": 0}
-    reader = SourceReader(base, config.http, home=places.home, tasks=askers)
+    reader = SourceReader(base, config.http, home=places.home, tasks=tasks_per_host)
     numbered = ({**row, "ingest_no": ingest_no} for row in rows)
-    for row, source in reader.read(_to_read(numbered, heard, counts)):
-        known = _as_seen(source)
+    for row, source in reader.read(_to_read(numbered, catalog_rows, counts)):
+        record = _record(source)
         try:
             if source.rejection is not None:
                 raise source.rejection
-            if source.data is None:  # the server says that nothing has changed, so there is nothing new to remember
+            if source.data is None:  # the server answered that the image has not changed: there is nothing to record
                 counts["unchanged"] += 1
                 continue
             counts["source_bytes"] += len(source.data)
-            known["image_sha256"] = hashlib.sha256(source.data).hexdigest()
-            if known["image_sha256"] == row["known_sha256"]:
+            record["image_sha256"] = hashlib.sha256(source.data).hexdigest()
+            if record["image_sha256"] == row["known_sha256"]:
                 if not is_remote(row["image_uri"], base) or source.version != row["known_source_version"]:
-                    seen.add({**row, **known, "outcome": "unchanged"})
+                    seen.add({**row, **record, "outcome": "unchanged"})
                 counts["unchanged"] += 1
                 continue
             image = normalise(source.data)
         except Rejected as rejection:
             if is_remote(row["image_uri"], base) and rejection.reason == row["known_reason"]:
-                counts["unchanged"] += 1  # a link that stays dead is no news every night
+                counts["unchanged"] += 1  # a link that fails as before is not recorded again every night
                 continue
             rejected = {"outcome": "rejected", "reason": rejection.reason, "detail": rejection.detail}
-            seen.add({**row, **known, **rejected})
+            seen.add({**row, **record, **rejected})
             counts["rejected"] += 1
             continue
-        images.add({**row, **known, "width_px": image.width_px, "height_px": image.height_px, "jpeg": image.jpeg})
+        images.add({**row, **record, "width_px": image.width_px, "height_px": image.height_px, "jpeg": image.jpeg})
         counts["stored"] += 1
     images.flush()
     seen.flush()
-    heard.flush()
-    counts["files"] = images.files + seen.files + heard.files
+    catalog_rows.flush()
+    counts["files"] = images.files + seen.files + catalog_rows.files
     return counts
 
 
 def _to_read(
-    rows: Iterator[Mapping[str, Any]], heard: ShardWriter, counts: dict[str, int]
+    rows: Iterator[Mapping[str, Any]], catalog_rows: ShardWriter, counts: dict[str, int]
 ) -> Iterator[Mapping[str, Any]]:
-    """Give on the rows whose image must be read, and keep what the catalog says anew of stored images."""
+    """Yield the rows whose image must be read; store the changed catalog rows and count unchanged images on the way."""
     for row in rows:
-        if row["says_more"]:
-            heard.add(row)
+        if row["catalog_row_changed"]:
+            catalog_rows.add(row)
         if row["to_read"]:
             yield row
         else:
             counts["unchanged"] += 1
 
 
-def _as_seen(source: Source) -> dict[str, Any]:
-    """Return the columns that say what was read and when."""
-    found = {"source_size_bytes": source.size_bytes, "source_mtime_ns": source.mtime_ns}
+def _record(source: Source) -> dict[str, Any]:
+    """Return the columns that record the source, the time of reading and (to be filled in) the outcome."""
     return {
-        **found,
+        "source_size_bytes": source.size_bytes,
+        "source_mtime_ns": source.mtime_ns,
         "source_version": source.version,
         "image_sha256": None,
         "seen_at_utc": datetime.now(UTC),

@@ -1,4 +1,4 @@
-"""Reading a source image from this machine: a path or a `file://` URI that a catalog names."""
+"""Read a source image from this machine, by the path or `file://` URI in a catalog."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from jobs.storage.file_uris import path_of_file_uri
 
 
 def resolve_uri(image_uri: str, base_dir: Path) -> Path:
-    """Find the local path that a catalog's image_uri means.
+    """Return the local path of a catalog's image_uri.
 
     Args:
-        image_uri: A path, taken literally, or a file:// URI, percent-encoded.
-        base_dir: What relative ones are relative to: the catalog's place.
+        image_uri: A path, used literally, or a percent-encoded file:// URI.
+        base_dir: Directory to which relative paths are relative: the catalog's.
 
     Returns:
-        The path; whether something is there is not looked at.
+        The path; the file need not exist.
 
     Raises:
-        Rejected: `uri_not_allowed` for anything else; the detail says what is expected.
+        Rejected: `uri_not_allowed` for anything else; the detail names what is expected.
     """
     if not image_uri.strip():
         raise Rejected("uri_not_allowed", "expected a path or a URI, received an empty image_uri")
@@ -51,21 +51,21 @@ def resolve_uri(image_uri: str, base_dir: Path) -> Path:
 
 
 def read_source(path: Path, *, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
-    """Read a source image whole.
+    """Read all bytes of a source image.
 
     Args:
-        path: As `resolve_uri` gave it.
-        max_bytes: A larger file is not read.
+        path: Path of the image, as `resolve_uri` returns it.
+        max_bytes: Size limit in bytes; a larger file is rejected.
 
     Returns:
-        Its bytes, 1 to `max_bytes` of them.
+        The file's content, 1 to `max_bytes` bytes.
 
     Raises:
         Rejected: `missing`, `unreadable`, `too_large` or `empty`.
     """
     try:
         _check_readable(path.stat(), max_bytes)
-        # Not blocking: between the two looks a pipe may have taken the file's place, and opening one would wait.
+        # Non-blocking: since the first check a pipe may have replaced the file, and opening a pipe would block.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         with os.fdopen(descriptor, "rb") as file:
             _check_readable(os.fstat(descriptor), max_bytes)

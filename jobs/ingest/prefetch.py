@@ -1,7 +1,7 @@
-"""The bytes of images that come over a network: how many, of one image and of those that wait for their turn.
+"""Limit the memory of images that are fetched over a network: of one image, and of all that wait for their turn.
 
-Several images are fetched ahead of their turn. Small ones are simply kept. Of large ones there is room for a few: one
-that finds none is put off, and fetched when its turn comes and nothing is kept beside it.
+Several images are fetched ahead of their turn. Small ones are kept in memory. Only a few large ones may be kept: when
+that limit is reached, a further large image is deferred and fetched when its turn comes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ LARGE_AT_ONCE = 3
 PIECE_BYTES = 2**16
 
 
-class PutOff(Exception):
-    """There is no room for a large image before its turn."""
+class Deferred(Exception):
+    """Raised when a large image must not be fetched before its turn, because enough large ones are in memory."""
 
 
 class Ticket:
-    """The room that one image may take before its turn."""
+    """Permission to keep one image in memory before its turn; a large image takes one of the few slots for these."""
 
     def __init__(self, room: threading.Semaphore) -> None:
         self._room = room
@@ -33,7 +33,7 @@ class Ticket:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Let what is read in this block take room."""
+        """Count what this thread reads within the block against the limit of large images."""
         token = _TICKET.set(self)
         try:
             yield
@@ -44,18 +44,18 @@ class Ticket:
             _TICKET.reset(token)
 
     def take(self) -> None:
-        """Take the room of a large image, once.
+        """Take a slot for a large image, unless this ticket has one already.
 
         Raises:
-            PutOff: If there is none.
+            Deferred: If all slots are taken.
         """
         if not self._large:
             if not self._room.acquire(blocking=False):
-                raise PutOff
+                raise Deferred
             self._large = True
 
     def give_back(self) -> None:
-        """Give the room back that was taken, if any."""
+        """Release the slot, if one was taken."""
         if self._large:
             self._room.release()
             self._large = False
@@ -64,11 +64,14 @@ class Ticket:
 _TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
 
 
-def check_room(size: int) -> None:
-    """See that there is room for an image of so many bytes, as far as is known by now.
+def take_room(size: int) -> None:
+    """Take a slot for an image that is being read, if it is large.
+
+    Args:
+        size: Size of the image in bytes, as far as it is known by now.
 
     Raises:
-        PutOff: If it is large, its turn has not come, and too many large ones wait already.
+        Deferred: If the image is large, its turn has not come, and all slots for large images are taken.
     """
     ticket = _TICKET.get()
     if ticket is not None and size > LARGE_BYTES:
@@ -76,29 +79,33 @@ def check_room(size: int) -> None:
 
 
 def read_body(response: urllib3.BaseHTTPResponse, *, max_bytes: int) -> bytes:
-    """Read what a web server sends of an image.
+    """Read the body of a web server's response.
+
+    Args:
+        response: Response whose body has not been read.
+        max_bytes: Size limit in bytes.
 
     Raises:
-        Rejected: `too_large` as soon as it is known to be, or `empty`.
-        PutOff: If there is no room for it yet.
+        Rejected: `too_large`, as soon as the announced or received size exceeds the limit, or `empty`.
+        Deferred: If the image is large and must wait for its turn.
     """
     promised = promised_bytes(response.headers) or 0
     if promised > max_bytes:
         raise Rejected("too_large", f"the file has {promised:,} bytes, over the limit of {max_bytes:,}")
-    check_room(promised)
+    take_room(promised)
     pieces, size = [], 0
     while piece := response.read1(PIECE_BYTES, decode_content=False):
         pieces.append(piece)
         size += len(piece)
         if size > max_bytes:
             raise Rejected("too_large", f"the body went on after the limit of {max_bytes:,} bytes")
-        check_room(size)
+        take_room(size)
     if not size:
         raise Rejected("empty", "the file has no bytes")
     return b"".join(pieces)
 
 
 def promised_bytes(headers: Mapping[str, str]) -> int | None:
-    """Return the length that a web server announces; None if it does not."""
+    """Return the length in bytes that a response announces; None if it announces none."""
     value = headers.get("Content-Length", "")
     return int(value) if value.isdecimal() and len(value) < 20 else None

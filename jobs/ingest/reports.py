@@ -1,7 +1,8 @@
-"""What the last ingest of a date reported, kept in the home for the step that predicts or publishes the date later.
+"""Store the report of the last ingest of a date, for the step that predicts or publishes this date later.
 
-An ingest is no run: it may serve a training, and no database need be there. A night of separate steps takes its figures
-and its start from this file.
+An ingest is not a run in the database: it may serve a training, and needs no database. A night whose steps are separate
+commands reads the figures and the start time of its ingest from this file, `ingests/ingest_date=D/report.json` of the
+home.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def keep(places: Places, day: date, report: Mapping[str, Any]) -> None:
-    """Write the report of an ingest, in place of an earlier one of its date."""
+    """Write the report of an ingest; it replaces an earlier report of the same date."""
     write_bytes(_file(places, day), json.dumps(report).encode())
 
 
 def last(places: Places, day: date) -> dict[str, Any]:
-    """Return the report of the last ingest of a date; empty if there is none, or none that can be read."""
+    """Return the report of the last ingest of a date; empty if there is none or it is damaged."""
     where = _file(places, day)
     if not is_file(where):
         return {}

@@ -1,7 +1,7 @@
-"""From the image_uris of a catalog to their bytes, wherever they are: local files, web servers, object stores.
+"""Read the images of a catalog's image_uris from local files, web servers and object stores.
 
-Local files are read one after another, as the disk likes it. What comes over a network is asked for by several threads
-ahead of its turn, and handed out in the catalog's order, so that the same rows always make the same files.
+Local files are read one after another, which suits a disk. Several threads fetch images over the network ahead of their
+turn. All images are returned in the catalog's order, so that the same rows always produce the same dataset files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from upath import UPath
 from jobs.images.normalise import MAX_SOURCE_BYTES, Rejected
 from jobs.ingest.config import HttpLimits
 from jobs.ingest.local_files import read_source, resolve_uri
-from jobs.ingest.prefetch import LARGE_AT_ONCE, PutOff, Ticket, check_room
+from jobs.ingest.prefetch import LARGE_AT_ONCE, Deferred, Ticket, take_room
 from jobs.ingest.web import WebImages
 from jobs.storage import stores
 from jobs.storage.faults import NoCredentials, StaleCredentials, StoreDenied, StoreRefused, refusal
@@ -30,7 +30,7 @@ from jobs.storage.stores import place, scheme_of
 THREADS = 8
 _WINDOW = 2 * THREADS
 _ABSOLUTE = re.compile(r"\s*(?:$|/|\\\\|(?:file|data):|[a-z]:[\\/]|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
-"""What is not relative to the catalog's own place: a path from the root, a URI, or nothing at all."""
+"""Matches an image_uri that is not relative to the catalog's directory: an absolute path, a URI, or an empty text."""
 _WEB = re.compile(r"\s*https?://", re.IGNORECASE)
 
 Row = Mapping[str, Any]
@@ -38,14 +38,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """What reading one image brought.
+    """Result of reading one source image.
 
     Attributes:
-        size_bytes: Of the source; None if it could not be looked at.
-        mtime_ns: Modification time of a local file.
-        version: What a server says of the content's version; see `jobs.dataset.schema.IMAGES`.
-        data: Its bytes; None if they have not changed or cannot be had.
-        rejection: Why it cannot be used.
+        size_bytes: Size of the source in bytes; None if it is unknown.
+        mtime_ns: Modification time of a local file, in nanoseconds since 1970; None for other sources.
+        version: Version of the content according to the server; see `jobs.dataset.schema.IMAGES`.
+        data: Content of the source; None if it has not changed or could not be read.
+        rejection: Why the image cannot be used; None if it can.
     """
 
     size_bytes: int | None = None
@@ -55,95 +55,95 @@ class Source:
     rejection: Rejected | None = None
 
 
-def in_store(image_uri: str, base: Place, own: Sequence[Place] = ()) -> UPath | None:
-    """Return an image's place in an object store; None for one that is not in a store.
+def in_store(image_uri: str, base: Place, trusted: Sequence[Place] = ()) -> UPath | None:
+    """Return an image's path in an object store; None if it is not in an object store.
 
     Args:
-        image_uri: As the catalog has it.
-        base: What it is relative to.
-        own: Places that the operator named. A link of an untrusted catalog may make this program connect to no other
-            namenode of HDFS than theirs, since `hdfs://` names any host and port.
+        image_uri: The image_uri of the catalog.
+        base: Directory to which a relative image_uri is relative.
+        trusted: Places that the operator configured. Catalogs are not trusted, and an `hdfs://` link can name any host
+            and port: so only the HDFS namenodes of these places may be connected to.
     """
     scheme = scheme_of(image_uri)
     if scheme:
         try:
-            if scheme == "hdfs" and _namenode(image_uri) not in map(_namenode, own):
+            if scheme == "hdfs" and _namenode(image_uri) not in map(_namenode, trusted):
                 raise Rejected("uri_not_allowed", "hdfs:// may name the namenode of catalog or SHELFWISE_HOME alone")
-            found = place(image_uri)
-        except ValueError as error:  # UsageError is one too
+            path = place(image_uri)
+        except ValueError as error:  # UsageError is a ValueError too
             raise Rejected("uri_not_allowed", str(error)) from error
-        return found if isinstance(found, UPath) else None
+        return path if isinstance(path, UPath) else None
     if isinstance(base, Path) or _ABSOLUTE.match(image_uri):
         return None
     return base / image_uri.strip()
 
 
 def _namenode(where: str | Place) -> tuple[object, ...] | None:
-    """Return the host, port and user that a place would be connected to with; None for what is not of HDFS."""
+    """Return the host, port and user with which an HDFS path would be connected to; None if it is not on HDFS."""
     if isinstance(where, str):
-        where = UPath(
-            f"hdfs://{where.partition('://')[2].strip()}"
-        )  # split by the library that connects; nothing is connected to yet
+        # The library that will connect also splits the URI; building a UPath does not connect yet.
+        where = UPath(f"hdfs://{where.partition('://')[2].strip()}")
     if not isinstance(where, UPath) or where.protocol != "hdfs":
         return None
     return tuple(where.storage_options.get(name) for name in ("host", "port", "user"))
 
 
 def is_remote(image_uri: str, base: Place) -> bool:
-    """Say whether an image is on another machine, so that only asking there tells whether it has changed."""
+    """Return whether an image is on another machine, so that only a request there can show whether it has changed."""
     relative = not isinstance(base, Path) and _ABSOLUTE.match(image_uri) is None
     return relative or _WEB.match(image_uri) is not None or bool(scheme_of(image_uri))
 
 
-def look(image_uri: str, base: Place) -> Source:
-    """Return a local file's size and modification time, or nothing of either."""
+def file_status(image_uri: str, base: Place) -> Source:
+    """Return the size and modification time of a local file; both None if the file cannot be accessed."""
     try:
-        found = resolve_uri(image_uri, _local_base(base)).stat()
+        status = resolve_uri(image_uri, _local_base(base)).stat()
     except (Rejected, OSError, ValueError):
         return Source()
-    return Source(found.st_size, found.st_mtime_ns)
+    return Source(status.st_size, status.st_mtime_ns)
 
 
 def _local_base(base: Place) -> Path:
-    """Return what local image_uris are relative to; those of a catalog in a store are absolute."""
+    """Return the directory of relative local image_uris; a catalog in a store has only absolute local ones."""
     return base if isinstance(base, Path) else Path("/")
 
 
 class SourceReader:
-    """Reads the images of a catalog's rows; close it after use."""
+    """Reads the images of catalog rows, with threads for those on other machines."""
 
     def __init__(self, base: Place, limits: HttpLimits, *, home: Place | None = None, tasks: int = 1) -> None:
-        """Prepare.
+        """Set up the reader; it connects to nothing yet.
 
         Args:
-            base: What relative image_uris are relative to.
-            limits: How web servers are asked.
-            home: Of the run; a store that holds it or the catalog is the operator's.
-            tasks: How many readers may ask the same host at a time, in all processes of the run.
+            base: Directory to which relative image_uris are relative: the catalog's.
+            limits: Limits for fetching images from web servers.
+            home: Home of the run. The stores of the home and of the catalog are trusted: the operator configured them.
+            tasks: Readers that may send requests to the same host at a time, over all processes of the run. They share
+                `limits.per_host` evenly.
         """
         self._base = base
-        self._own = [base] if home is None else [base, home]
+        self._trusted = [base] if home is None else [base, home]
         self._threads: ThreadPoolExecutor | None = None
         self._room = threading.BoundedSemaphore(LARGE_AT_ONCE)
         self._web = WebImages(limits, per_host=max(1, limits.per_host // tasks))
 
     def read(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Source]]:
-        """Read the images of some rows.
+        """Read the images of catalog rows.
 
         Args:
-            rows: With `image_uri` and, of what is stored, `known_source_version`.
+            rows: Rows with `image_uri` and, if the image is stored already, `known_source_version`.
 
         Yields:
-            Each row with its image, in their order.
+            Each row with its image, in the order of `rows`.
         """
         waiting: deque[tuple[Row, Future[tuple[Source | None, Ticket]] | None]] = deque()
         try:
             for row in rows:
-                waiting.append((row, self._started(row)))
+                waiting.append((row, self._submit(row)))
                 while waiting and (waiting[0][1] is None or len(waiting) >= _WINDOW):
-                    yield from self._turn(*waiting.popleft())
+                    yield from self._collect(*waiting.popleft())
             while waiting:
-                yield from self._turn(*waiting.popleft())
+                yield from self._collect(*waiting.popleft())
         finally:
             for _, future in waiting:
                 if future is not None:
@@ -152,25 +152,25 @@ class SourceReader:
                 self._threads.shutdown(cancel_futures=True)
                 self._threads = None
 
-    def _started(self, row: Row) -> Future[tuple[Source | None, Ticket]] | None:
+    def _submit(self, row: Row) -> Future[tuple[Source | None, Ticket]] | None:
         if not is_remote(row["image_uri"], self._base):
             return None
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, "images")
-        return self._threads.submit(self._ahead, row)
+        return self._threads.submit(self._fetch_ahead, row)
 
-    def _ahead(self, row: Row) -> tuple[Source | None, Ticket]:
-        """Fetch an image before its turn; nothing comes of it where there is no room for it yet."""
+    def _fetch_ahead(self, row: Row) -> tuple[Source | None, Ticket]:
+        """Fetch an image before its turn; return None for it if it is large and must wait for its turn."""
         ticket = Ticket(self._room)
         try:
             with ticket.counted():
                 return self._fetch(row), ticket
-        except PutOff:
+        except Deferred:
             return None, ticket
 
-    def _turn(self, row: Row, future: Future[tuple[Source | None, Ticket]] | None) -> Iterator[tuple[Row, Source]]:
+    def _collect(self, row: Row, future: Future[tuple[Source | None, Ticket]] | None) -> Iterator[tuple[Row, Source]]:
         if future is None:
-            yield row, self._local(row["image_uri"])
+            yield row, self._read_local(row["image_uri"])
             return
         source, ticket = future.result()
         try:
@@ -178,34 +178,40 @@ class SourceReader:
         finally:
             ticket.give_back()
 
-    def _local(self, image_uri: str) -> Source:
-        found = look(image_uri, self._base)
+    def _read_local(self, image_uri: str) -> Source:
+        status = file_status(image_uri, self._base)
         try:
             data = read_source(resolve_uri(image_uri, _local_base(self._base)))
         except Rejected as rejection:
-            return Source(found.size_bytes, found.mtime_ns, rejection=rejection)
-        return Source(found.size_bytes, found.mtime_ns, data=data)
+            return Source(status.size_bytes, status.mtime_ns, rejection=rejection)
+        return Source(status.size_bytes, status.mtime_ns, data=data)
 
     def _fetch(self, row: Row) -> Source:
-        known = row.get("known_source_version")
+        version = row.get("known_source_version")
         try:
             if not _WEB.match(row["image_uri"]):
-                return _from_store(in_store(row["image_uri"], self._base, self._own), known, self._own)
-            found = self._web.fetch(row["image_uri"], known_version=known)
+                return _from_store(in_store(row["image_uri"], self._base, self._trusted), version, self._trusted)
+            image = self._web.fetch(row["image_uri"], known_version=version)
         except Rejected as rejection:
             return Source(rejection=rejection)
-        size = None if found.data is None else len(found.data)
-        return Source(size, None, found.source_version, found.data)
+        size = None if image.data is None else len(image.data)
+        return Source(size, None, image.source_version, image.data)
 
 
-def _from_store(where: UPath | None, known_version: str | None, own: Sequence[Place]) -> Source:
-    """Read an image out of a store unless the store's own word for its version is known.
+def _from_store(where: UPath | None, known_version: str | None, trusted: Sequence[Place]) -> Source:
+    """Read an image from an object store, unless its version there is the known one.
+
+    Args:
+        where: Path of the image; None if its image_uri is not a path or URI of a file.
+        known_version: Version of the stored image; None if none is stored.
+        trusted: Places that the operator configured. Missing or invalid credentials for these end the run; for other
+            stores they reject the image.
 
     Raises:
-        Rejected: If it cannot be had, now or later.
-        PutOff: If it is large and has to wait for its turn.
-        StoreError: If the store is away, the credentials have expired, or the operator's own stores cannot be used
-            for want of some.
+        Rejected: If the image cannot be read and a retry would not help.
+        Deferred: If it is large and has to wait for its turn.
+        StoreError: If the store is unavailable, the credentials have expired, or the credentials of a trusted store
+            are missing or invalid.
     """
     if where is None:
         raise Rejected("uri_not_allowed", "expected a path or a URI of a file")
@@ -218,7 +224,7 @@ def _from_store(where: UPath | None, known_version: str | None, own: Sequence[Pl
             raise Rejected("unreadable", "expected a file, found a directory")
         if size > MAX_SOURCE_BYTES:
             raise Rejected("too_large", f"the file has {size:,} bytes, over the limit of {MAX_SOURCE_BYTES:,}")
-        check_room(size)
+        take_room(size)
         data = stores.read_bytes(where)
     except FileNotFoundError as error:
         raise Rejected("missing", "there is no such file") from error
@@ -227,11 +233,11 @@ def _from_store(where: UPath | None, known_version: str | None, own: Sequence[Pl
     except StoreRefused as error:
         raise Rejected("unreadable", f"the store refuses it: {refusal(error.__cause__)}") from error
     except StaleCredentials as error:
-        if error.certain or _bucket(where) in map(_bucket, own):
+        if error.certain or _bucket(where) in map(_bucket, trusted):
             raise
         raise Rejected("unreadable", "the store does not know the credentials that were found") from error
     except NoCredentials as error:
-        if scheme_of(str(where)) in {scheme_of(str(each)) for each in own}:
+        if scheme_of(str(where)) in {scheme_of(str(each)) for each in trusted}:
             raise
         raise Rejected("unreadable", f"there are no credentials for {scheme_of(str(where))}://") from error
     if not data:

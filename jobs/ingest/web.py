@@ -1,7 +1,8 @@
-"""Fetching source images from web servers: politely, within limits, and only what has changed.
+"""Fetch source images from web servers: with limits and retries, and only the images that have changed.
 
-Whatever a server does ends in time: bytes, or the server's word that nothing has changed, or `Rejected` with a reason
-of `jobs.dataset.schema.REJECTION_REASONS`. Details name the host at most, since links may carry secrets in their query.
+Each fetch ends within its time limits, whatever the server does. The result is the image's bytes, or that the image has
+not changed, or `Rejected` with a reason of `jobs.dataset.schema.REJECTION_REASONS`. Messages name the host and never
+the whole link, since a link may hold secrets in its query.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from jobs.ingest.prefetch import PIECE_BYTES, promised_bytes, read_body
 from models.program import program_version
 
 _RETRIED = (408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529)
-"""Those over 504 are of content networks, whose origin is busy or away."""
+"""HTTP statuses that lead to a retry. CDNs send those over 504 when the origin server is busy or unavailable."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GIVEN_UP_AFTER = 5
 _MAX_VERSION_CHARS = 256
@@ -35,19 +36,19 @@ _MAX_VERSION_CHARS = 256
 
 @dataclass(frozen=True)
 class WebImage:
-    """What a server gave.
+    """Response of a web server to the request for an image.
 
     Attributes:
-        data: The bytes, at least one; None where the server says that nothing has changed.
-        source_version: `etag:...` or `last-modified:...` in the server's words; None if it has none.
+        data: Bytes of the image, at least one; None if the image has not changed.
+        source_version: `etag:...` or `last-modified:...` with the value of that header; None if there is neither.
     """
 
     data: bytes | None
     source_version: str | None
 
 
-class _Again(Exception):
-    """A try that failed in a way that another try may mend."""
+class _Retryable(Exception):
+    """Raised when an attempt failed and a retry may succeed."""
 
     def __init__(self, detail: str, *, wait_seconds: float | None = None) -> None:
         super().__init__(detail)
@@ -55,10 +56,16 @@ class _Again(Exception):
 
 
 class _Host:
-    """What the threads of this process know of one host: who asks it now, when it may be asked, how often it failed."""
+    """State of one host, shared by the threads of this process.
+
+    Attributes:
+        slots: Limits the concurrent requests to the host.
+        not_before: Time of `time.monotonic`, in seconds, before which no request may be sent.
+        failures: Images in a row that could not be fetched from the host.
+    """
 
     def __init__(self, requests: int) -> None:
-        self.lane = threading.BoundedSemaphore(requests)
+        self.slots = threading.BoundedSemaphore(requests)
         self.not_before, self.failures = 0.0, 0
 
 
@@ -66,12 +73,12 @@ class WebImages:
     """Fetches images; used by several threads at once."""
 
     def __init__(self, limits: HttpLimits, *, per_host: int | None = None, max_bytes: int = MAX_SOURCE_BYTES) -> None:
-        """Prepare; nothing is connected to yet.
+        """Set up the connection pools; connect to nothing yet.
 
         Args:
-            limits: Timeouts, tries, redirects and addresses.
-            per_host: Requests at a time to one host from this process, by default the whole of `limits.per_host`.
-            max_bytes: A longer body is cut off and rejected.
+            limits: Timeouts, attempts, redirects and allowed addresses.
+            per_host: Most concurrent requests from this process to one host; by default `limits.per_host`.
+            max_bytes: Size limit of an image in bytes; reading stops there and the image is rejected.
         """
         self._limits, self._max_bytes = limits, max_bytes
         self._per_host = per_host or limits.per_host
@@ -81,27 +88,28 @@ class WebImages:
         self._headers = {
             "User-Agent": f"shelfwise/{program_version()}".rstrip("/"),
             "Accept": "image/*,*/*;q=0.1",
-            "Accept-Encoding": "identity",  # an image is compressed already, and a bomb would be too
+            "Accept-Encoding": "identity",  # images are compressed already, and a decompression bomb would be possible
         }
 
     def fetch(self, uri: str, *, known_version: str | None = None) -> WebImage:
         """Fetch one image.
 
         Args:
-            uri: `http://` or `https://`.
-            known_version: The `source_version` of what is stored; the server sends nothing if it still has that.
+            uri: Link that starts with `http://` or `https://`.
+            known_version: The `source_version` of the stored image. If the server still has this version, it sends no
+                body.
 
         Returns:
-            The image, or that it has not changed.
+            The image, with `data` None if it has not changed.
 
         Raises:
             Rejected: `uri_not_allowed`, `missing`, `unreadable`, `too_large` or `empty`.
-            PutOff: If it is large and has to wait for its turn; see `jobs.ingest.prefetch`.
+            Deferred: If it is large and has to wait for its turn; see `jobs.ingest.prefetch`.
         """
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._limits.tries),
             wait=self._wait,
-            retry=tenacity.retry_if_exception_type(_Again),
+            retry=tenacity.retry_if_exception_type(_Retryable),
             reraise=True,
         )
         url = _parsed(uri)
@@ -109,19 +117,19 @@ class WebImages:
         if host.failures >= _GIVEN_UP_AFTER:
             raise Rejected("unreadable", f"host {_name(url)} failed too often in a row and is left alone for this run")
         try:
-            found = retrying(self._try, url, _conditions(known_version))
-        except _Again as error:
+            image = retrying(self._try, url, _conditions(known_version))
+        except _Retryable as error:
             host.failures += 1
             raise Rejected("unreadable", f"{error}, {self._limits.tries} tries") from error
         host.failures = 0
-        return found
+        return image
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        """Return the pause before the next try: what the server asks for, else longer each time and never the same."""
+        """Return the seconds before the next attempt: as the server asks, else an exponential back-off with jitter."""
         failure = state.outcome.exception() if state.outcome else None
         jittered = tenacity.wait_random_exponential(multiplier=0.5, max=self._limits.longest_wait_seconds)(state)
-        asked = failure.wait_seconds if isinstance(failure, _Again) else None
-        return asked + min(jittered, 1.0) if asked is not None else jittered
+        wait_seconds = failure.wait_seconds if isinstance(failure, _Retryable) else None
+        return wait_seconds + min(jittered, 1.0) if wait_seconds is not None else jittered
 
     def _host(self, url: Url) -> _Host:
         key = (str(url.host).lower(), _port(url))
@@ -129,18 +137,18 @@ class WebImages:
             return self._hosts.setdefault(key, _Host(self._per_host))
 
     def _try(self, url: Url, conditions: Mapping[str, str]) -> WebImage:
-        """Ask once, following redirects; each address on the way is checked when it is connected to."""
+        """Make one attempt and follow redirects; each address on the way is checked before it is connected to."""
         for _ in range(self._limits.redirects + 1):
-            answer = self._ask(url, conditions)
+            answer = self._send(url, conditions)
             if isinstance(answer, WebImage):
                 return answer
             url = _parsed(answer, after=url)
         raise Rejected("unreadable", f"more than {self._limits.redirects} redirects, the last to host {_name(url)}")
 
-    def _ask(self, url: Url, conditions: Mapping[str, str]) -> WebImage | str:
-        """Send one request and return what it brought, or where it was redirected to."""
+    def _send(self, url: Url, conditions: Mapping[str, str]) -> WebImage | str:
+        """Send one request and return the image, or the link to which the server redirects."""
         host = self._host(url)
-        with host.lane:
+        with host.slots:
             pause = host.not_before - time.monotonic()
             if pause > 0:
                 time.sleep(pause)
@@ -158,7 +166,7 @@ class WebImages:
                     host.failures += 1
                     detail = f"host {_name(url)} had not sent all of it after {self._limits.total_seconds:g} s"
                     raise Rejected("unreadable", detail) from error
-                raise _Again(f"host {_name(url)} did not answer: {_in_words(error)}") from error
+                raise _Retryable(f"host {_name(url)} did not answer: {_in_words(error)}") from error
             finally:
                 DEADLINE.reset(token)
 
@@ -180,7 +188,7 @@ class WebImages:
                 data = read_body(response, max_bytes=self._max_bytes)
                 reusable = True
                 return WebImage(data, _version_of(response.headers))
-            # A short body is read so that the connection can serve the next request.
+            # The connection can be reused only after the whole body was read, so a short body is read and dropped.
             promised = promised_bytes(response.headers)
             reusable = status == 304 or (promised is not None and promised < PIECE_BYTES)
             if reusable:
@@ -190,7 +198,7 @@ class WebImages:
             if status in _REDIRECTS and response.headers.get("Location"):
                 return response.headers["Location"]
             if status in _RETRIED:
-                raise self._asked_to_wait(response, url, host)
+                raise self._retryable(response, url, host)
             if status in (404, 410):
                 raise Rejected("missing", f"host {_name(url)} answered {status}")
             raise Rejected("unreadable", f"host {_name(url)} answered {status}")
@@ -199,20 +207,32 @@ class WebImages:
                 response.close()
             response.release_conn()
 
-    def _asked_to_wait(self, response: urllib3.BaseHTTPResponse, url: Url, host: _Host) -> _Again:
-        """Return what to raise for an answer that may be better later; a pause that is asked for holds for the host."""
-        detail, asked = f"host {_name(url)} answered {response.status}", _retry_after(response.headers)
-        if asked is None:
-            return _Again(detail)
-        if asked > self._limits.longest_wait_seconds:
+    def _retryable(self, response: urllib3.BaseHTTPResponse, url: Url, host: _Host) -> _Retryable:
+        """Return the exception for a status that leads to a retry; apply the server's Retry-After to the whole host.
+
+        Raises:
+            Rejected: If the server asks for a longer pause than the limit; the host gets no further request then.
+        """
+        detail, wait_seconds = f"host {_name(url)} answered {response.status}", _retry_after(response.headers)
+        if wait_seconds is None:
+            return _Retryable(detail)
+        if wait_seconds > self._limits.longest_wait_seconds:
             host.failures = _GIVEN_UP_AFTER
-            raise Rejected("unreadable", f"{detail} and asks to be left alone for {asked:.0f} s")
-        host.not_before = max(host.not_before, time.monotonic() + asked)
-        return _Again(detail, wait_seconds=asked)
+            raise Rejected("unreadable", f"{detail} and asks to be left alone for {wait_seconds:.0f} s")
+        host.not_before = max(host.not_before, time.monotonic() + wait_seconds)
+        return _Retryable(detail, wait_seconds=wait_seconds)
 
 
 def _parsed(uri: str, *, after: Url | None = None) -> Url:
-    """Split a link, or what `after` redirected to, or refuse it: user info is never sent on, stored or shown."""
+    """Parse and check a link; user info in it is never sent, stored or shown.
+
+    Args:
+        uri: Link of the catalog, or the Location header of a redirect.
+        after: URL that sent the redirect; None for a link of the catalog.
+
+    Raises:
+        Rejected: `uri_not_allowed` if it is not an http or https URL with a host and without user info.
+    """
     by = "the redirect" if after else "the link"
     try:
         url = parse_url(urljoin(after.url, uri) if after else uri.strip())
@@ -249,7 +269,7 @@ def _version_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After asks for, as a number or a date; None if it is absent or neither."""
+    """Return the seconds to wait according to Retry-After, a number or a date; None if it is absent or invalid."""
     value = headers.get("Retry-After", "").strip()
     if value.isdecimal() and len(value) < 10:
         return float(value)
@@ -262,12 +282,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 def _name_failure(error: NameResolutionError, url: Url) -> Exception:
     cause = error.__cause__
     if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN:
-        return _Again(f"the name {_name(url)} could not be resolved for now")
+        return _Retryable(f"the name {_name(url)} could not be resolved for now")
     return Rejected("unreadable", f"there is no host {_name(url)}")
 
 
 def _in_words(error: BaseException) -> str:
-    """Say what went wrong without urllib3's object addresses and URLs."""
+    """Return a description of an error that leaves out urllib3's object addresses and URLs."""
     while isinstance(error, ProtocolError) and len(error.args) > 1 and isinstance(error.args[1], BaseException):
         error = error.args[1]
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""Spark: starting a session, sending code to executors, and saying in one sentence what went wrong there.
+"""Spark: start and stop a session, send the code to executors, and explain Spark's failures in one sentence.
 
 Reads no data; writes only Spark's own scratch files.
 

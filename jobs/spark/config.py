@@ -1,4 +1,4 @@
-"""How Spark is started."""
+"""Configuration of a Spark session."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SparkConfig:
-    """How Spark is started.
+    """Configuration of a Spark session.
 
     Attributes:
-        master: `local[N]`, `spark://…` or another master URL.
-        driver_memory: `2g`, `512m`.
-        scratch_dir: For shuffles and temporary files.
-        shared_dir: What executors must see as the driver does; None where they need not.
-        executor_cores: Of each executor on a cluster; 0 takes what spark-submit was told, else 1.
-        gpu: Whether each executor that predicts shall have one GPU.
-        wait_seconds: How long a cluster may take to start the first executor.
-        properties: Further properties of Spark, such as `spark.executor.memory`; they win over what is set here.
+        master: Master URL: `local[N]`, `spark://…` or another one.
+        driver_memory: Memory of the driver's JVM, in Spark's notation: `2g`, `512m`.
+        scratch_dir: Directory for shuffles and temporary files.
+        shared_dir: Directory that executors must access under the same path as the driver; None if there is none.
+        executor_cores: Cores of each executor on a cluster; 0 uses the value given to spark-submit, or else 1.
+        gpu: Whether each executor that predicts needs one GPU.
+        wait_seconds: Longest wait for the first executor of a cluster, in seconds.
+        properties: Further Spark properties, such as `spark.executor.memory`; they override the ones set by shelfwise.
     """
 
     master: str

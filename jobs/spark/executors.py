@@ -1,4 +1,4 @@
-"""Bringing the project's code to a cluster's executors, and seeing in a first task that they can work with it."""
+"""Send the project's code to a cluster's executors, and check in a first task that an executor can run it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import RunFailed
 from jobs.spark.config import SparkConfig
-from jobs.spark.probe import Sight, look_around
+from jobs.spark.probe import Inspection, inspect_executor
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -19,37 +19,41 @@ _FOLDERS = ("jobs", "models", "sql")
 
 
 def ship_code(spark: SparkSession, archive: Path) -> None:
-    """Send the code that the driver runs: it and the executors must not differ.
+    """Send the driver's code to the executors, so that both run the same version.
 
-    Also where spark-submit was given a wheel: PySpark takes a `.whl` along, but puts it on no executor's path.
+    This is needed even if spark-submit was given a wheel: PySpark distributes a `.whl` file, but does not add it to an
+    executor's Python path.
 
     Args:
-        spark: A session on a cluster.
-        archive: A file to be made for it, which is needed as long as the session lives.
+        spark: Spark session on a cluster.
+        archive: ZIP file to write; it must exist as long as the session.
     """
     root = Path(__file__).parents[2]
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         for folder in _FOLDERS:
             for path in sorted((root / folder).rglob("*")):
-                # Releases travel by themselves; sqlite files, caches and the like are not code.
+                # Releases are sent separately; SQLite files, caches and other files are not code.
                 if path.suffix in (".py", ".sql", ".html", ".properties") and "__pycache__" not in path.parts:
                     file.write(path, path.relative_to(root))
-    spark.sparkContext.addPyFile(archive.as_uri())  # of a path, what follows a # would be the name to give it
+    spark.sparkContext.addPyFile(
+        archive.as_uri()
+    )  # in a plain path, Spark would take text after a # as the file's new name
 
 
-def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> Sight:
-    """Run a task that does nothing but look around where it is.
+def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> Inspection:
+    """Run a first task that inspects its executor, and check the result.
 
     Args:
-        spark: A session on a cluster.
-        config: How long to wait for an executor, and what it must see.
-        gpu: Whether a GPU was demanded, for the message.
+        spark: Spark session on a cluster.
+        config: Longest wait for an executor, and the directory that the executor must access.
+        gpu: Whether executors were requested with a GPU; for the error message.
 
     Returns:
-        What it saw.
+        Inspection of the executor that ran the task.
 
     Raises:
-        RunFailed: If no executor took it in time, or if that one lacks something; says what.
+        RunFailed: If no executor started the task in time, or the executor lacks packages or access to the shared
+            directory. The message names what is missing.
     """
     context = spark.sparkContext
     marker = config.shared_dir / f".seen-{uuid.uuid4().hex}" if config.shared_dir else None
@@ -69,7 +73,7 @@ def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> Sight:
             marker.touch()
         context.setJobGroup(group, "see whether an executor is ready")
         timer.start()
-        [found] = context.parallelize([shown], 1).map(look_around).collect()
+        [inspection] = context.parallelize([shown], 1).map(inspect_executor).collect()
     except Exception as error:
         if expired.is_set():
             wanted = f"{spark.conf.get('spark.executor.cores', '1')} free cores{' and a GPU' if gpu else ''}"
@@ -84,27 +88,30 @@ def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> Sight:
             marker.unlink(missing_ok=True)
         context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
         context.setLocalProperty("spark.job.description", None)  # type: ignore[arg-type]
-    return judge(found, shown)
+    return check_executor(inspection, shown)
 
 
-def judge(sight: Sight, marker: str | None) -> Sight:
-    """Return what an executor saw, unless something is missing there.
+def check_executor(inspection: Inspection, marker: str | None) -> Inspection:
+    """Raise RunFailed unless an executor has all packages and access to the shared directory.
 
     Args:
-        sight: From `look_around`.
-        marker: The file that it was told to look for.
+        inspection: Result of `inspect_executor`.
+        marker: Path of the file that the executor looked for; None if it looked for none.
+
+    Returns:
+        The inspection, unchanged.
 
     Raises:
-        RunFailed: If packages are missing, or what the driver writes is not seen.
+        RunFailed: If packages are missing, or the executor cannot access the files that the driver writes.
     """
-    if sight.missing:
+    if inspection.missing:
         raise RunFailed(
-            f"the Python of an executor on {sight.host} lacks {', '.join(sight.missing)}; start executors from the "
-            "image or environment of jobs/cluster"
+            f"the Python of an executor on {inspection.host} lacks {', '.join(inspection.missing)}; start executors "
+            "from the image or environment of jobs/cluster"
         )
-    if marker and not sight.sees_marker:
+    if marker and not inspection.sees_marker:
         raise RunFailed(
-            f"an executor on {sight.host} does not see {Path(marker).parent}; put SHELFWISE_HOME where all machines "
-            "see it"
+            f"an executor on {inspection.host} does not see {Path(marker).parent}; put SHELFWISE_HOME where all "
+            "machines see it"
         )
-    return sight
+    return inspection

@@ -1,4 +1,4 @@
-"""What Spark says when it fails, in one sentence that names what to do."""
+"""Explain Spark's failures in one sentence that names the remedy."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ _KNOWN = (
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn what Spark raises into an error of one sentence; all that it said goes to the log, for debugging.
+    """Replace Spark's exceptions by errors of one sentence; the full text goes to the log at level DEBUG.
 
     Raises:
-        UsageError: If a task found the call to be wrong, as when a catalog's file is damaged.
-        RunFailed: Instead of Spark's own exceptions and of all else that it brings back from tasks.
+        UsageError: If a task raised one, for example because a file of the catalog is damaged.
+        RunFailed: For all other exceptions of Spark, and for those that it passes on from tasks.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -68,37 +68,38 @@ def explained() -> Iterator[None]:
 
 
 def _kind(text: str) -> str:
-    """Return the full name of the error of ours that a task raised; empty where it was none of ours."""
-    ours = _OURS.findall(text)
-    return str(ours[-1][0]) if ours else ""
+    """Return the qualified name of this project's exception that a task raised; empty if it raised another one."""
+    own_errors = _OURS.findall(text)
+    return str(own_errors[-1][0]) if own_errors else ""
 
 
 def sentence(text: str) -> str:
-    """Return what an error of Spark means.
+    """Return one sentence that explains an error of Spark and names the remedy.
 
     Args:
-        text: All that it says, Java's and Python's traces included.
+        text: Full message of the error, with the Java and Python tracebacks.
     """
-    ours = _OURS.findall(text)
-    if ours:
-        return str(ours[-1][1])
+    own_errors = _OURS.findall(text)
+    if own_errors:
+        return str(own_errors[-1][1])
     for pattern, meaning in _KNOWN:
-        found = re.search(pattern, text, re.DOTALL)
-        if found:
-            return meaning.format(found[1])
+        match = re.search(pattern, text, re.DOTALL)
+        if match:
+            return meaning.format(match[1])
     raised = _PYTHON.findall(text)
     first = ": ".join(raised[-1]) if raised else next(iter(text.strip().splitlines()), "no reason was given")
     return f"Spark gave up: {first[:300]}; {_KEPT}"
 
 
 def check_reachable(master: str) -> None:
-    """See that somebody listens where the master should be, before Spark tries for minutes.
+    """Check that the Spark master accepts connections; Spark itself would try for minutes.
 
     Args:
-        master: `spark://host:port[,host:port]`, `k8s://https://host:port`, `yarn`; others are not looked at.
+        master: `spark://host:port[,host:port]`, `k8s://https://host:port` or `yarn`; any other is not checked. For
+            `yarn` only the environment variables of its configuration are checked.
 
     Raises:
-        RunFailed: If nobody does.
+        RunFailed: If no master accepts a connection; start it, or correct `--master`.
     """
     if master == "yarn":
         if not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
@@ -108,11 +109,11 @@ def check_reachable(master: str) -> None:
     if not match:
         return
     reasons = []
-    for place in match[1].split(","):
-        host, _, port = place.rstrip("/").rpartition(":")
+    for address in match[1].split(","):
+        host, _, port = address.rstrip("/").rpartition(":")
         try:
-            with socket.create_connection((host or place, int(port) if host else 443), CONNECT_SECONDS):
+            with socket.create_connection((host or address, int(port) if host else 443), CONNECT_SECONDS):
                 return
         except (OSError, ValueError) as error:
-            reasons.append(f"{place}: {getattr(error, 'strerror', None) or error}")
+            reasons.append(f"{address}: {getattr(error, 'strerror', None) or error}")
     raise RunFailed(f"no Spark master can be reached ({'; '.join(reasons)}); start it, or correct --master")

@@ -1,4 +1,7 @@
-"""What an executor says of itself. Only the standard library is imported: it has to run where packages are missing."""
+"""Inspect the executor on which a task runs.
+
+Only the standard library is imported, because this must run where packages are missing.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ NEEDED = (
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What there is where a task runs.
+class Inspection:
+    """Result of inspecting an executor.
 
     Attributes:
-        host: Its name.
-        python: Python's version.
-        missing: Packages of `NEEDED` that are not there.
-        sees_marker: Whether the driver's file is there; True where there is none to see.
+        host: Name of the executor's machine.
+        python: Version of its Python: `3.11.4`.
+        missing: Packages of `NEEDED` that are not installed.
+        sees_marker: Whether the driver's file is accessible; True if there is no such file.
     """
 
     host: str
@@ -31,15 +34,15 @@ class Sight:
     sees_marker: bool
 
 
-def look_around(marker: str | None) -> Sight:
-    """Say what there is here.
+def inspect_executor(marker: str | None) -> Inspection:
+    """Inspect the executor on which this function runs.
 
     Args:
-        marker: A file that the driver has just made under `SHELFWISE_HOME`; None where that is in a store.
+        marker: Path of a file that the driver has just made in `SHELFWISE_HOME`; None if the home is in a store.
     """
-    return Sight(
+    return Inspection(
         host=socket.gethostname(),
         python=".".join(map(str, sys.version_info[:3])),
         missing=tuple(name for name in NEEDED if importlib.util.find_spec(name) is None),
-        sees_marker=marker is None or os.path.exists(marker),  # noqa: PTH110 - a path of the driver's, as text
+        sees_marker=marker is None or os.path.exists(marker),  # noqa: PTH110 - a path of the driver, sent as text
     )

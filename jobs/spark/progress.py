@@ -1,4 +1,4 @@
-"""Progress of the running Spark stages, on a terminal and nowhere else."""
+"""Show the progress of running Spark stages, only on a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.5
 
 @contextmanager
 def spark_progress(spark: SparkSession, description: str) -> Iterator[None]:
-    """Show how many tasks of the running Spark stages are done, on stderr and only if that is a terminal."""
+    """Show a progress bar with the finished tasks of the running Spark stages, on stderr if it is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield

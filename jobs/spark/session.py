@@ -1,4 +1,7 @@
-"""Starting and stopping Spark, here or on a cluster, with what would fail late or never end checked first."""
+"""Start and stop Spark, on this machine or on a cluster.
+
+First checks what would otherwise fail late or wait without end: Java, the master and the executors.
+"""
 
 from __future__ import annotations
 
@@ -35,61 +38,67 @@ def spark_session(
     """Start Spark for one step and stop it afterwards.
 
     Args:
-        config: Master, memory and scratch place.
-        name: Shown in Spark's UI.
-        task_cpus: Cores that one task owns; None is one. Predict owns all of an executor's, because its networks and
-            decoders use them; that is a property of the application, so the steps of a night have one each.
-        gpu: Whether each executor, and with it each of its tasks, shall have one GPU.
+        config: Master, memory and scratch directory.
+        name: Name of the application in Spark's UI.
+        task_cpus: Cores of each task; None is 1. A predict task takes all cores of an executor, because its networks
+            and decoders use them. This is a property of the whole application, so each step of a night starts its own
+            Spark application.
+        gpu: Whether each executor, and so each of its tasks, needs one GPU.
 
     Yields:
-        The session; on a cluster one of its executors has run a first task, so that it is known to work.
+        The session. On a cluster one of its executors has already run a first task successfully.
 
     Raises:
-        RunFailed: If Java is missing or of a version that Spark 4 does not run on, if the master cannot be reached, if
-            no executor comes or it lacks something, or when Spark gives up later; says what to do.
+        RunFailed: If Java is missing or has a version that Spark 4 does not support, if the master cannot be reached,
+            if no executor starts or it lacks something, or if Spark fails later. The message names the remedy.
     """
     check_java()
     master = master_of(config)
     cluster = is_cluster(master)
     archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
-    if cluster and _submitted_with("spark.kubernetes.submitInDriver") != "true":
-        check_reachable(master)  # a pod reaches Kubernetes under another address than the one that submitted it
+    if cluster and _submitted_property("spark.kubernetes.submitInDriver") != "true":
+        check_reachable(
+            master
+        )  # inside a pod, Kubernetes has another address than for the machine that submitted the job
     with explained():
-        session = _started(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
+        session = _start(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
         try:
             if cluster:
                 from jobs.spark.executors import first_task, ship_code
 
                 ship_code(session, archive)
                 first_task(session, config, gpu=gpu)
-                _spread(session, config)
+                _set_shuffle_partitions(session, config)
             yield session
         finally:
             _stop(session)
             archive.unlink(missing_ok=True)
 
 
-def _spread(session: SparkSession, config: SparkConfig) -> None:
-    """Shuffle into twice as many parts as there are cores, now that they are known; Spark's own is 200 everywhere."""
-    _gathered(session)
+def _set_shuffle_partitions(session: SparkSession, config: SparkConfig) -> None:
+    """Set the number of shuffle partitions to twice the cores of the cluster; Spark's default is always 200.
+
+    The cores are known only after the executors have started, so this runs after the first task.
+    """
+    _wait_for_executors(session)
     key = "spark.sql.shuffle.partitions"
     if key not in config.properties:
         session.conf.set(key, str(2 * session.sparkContext.defaultParallelism))
 
 
-def _gathered(session: SparkSession) -> None:
-    """Wait until no further executor comes for a second: the first one is there before its brothers are."""
+def _wait_for_executors(session: SparkSession) -> None:
+    """Wait until no further executor has registered for `GATHERING_SECONDS`: executors start at different times."""
     cores, since = 0, time.monotonic()
     started = since
     while time.monotonic() - since < GATHERING_SECONDS and time.monotonic() - started < MOST_GATHERING_SECONDS:
-        found = session.sparkContext.defaultParallelism
-        if found != cores:
-            cores, since = found, time.monotonic()
+        registered = session.sparkContext.defaultParallelism
+        if registered != cores:
+            cores, since = registered, time.monotonic()
         time.sleep(0.1)
 
 
 def tasks_at_once(session: SparkSession) -> int:
-    """Return how many tasks can run at the same time, counting the executors that dynamic allocation may add."""
+    """Return how many tasks can run at a time, including the executors that dynamic allocation may add."""
     cores = session.sparkContext.defaultParallelism
     if session.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
         most = session.conf.get("spark.dynamicAllocation.maxExecutors", "0")
@@ -98,14 +107,14 @@ def tasks_at_once(session: SparkSession) -> int:
 
 
 def _stop(session: SparkSession) -> None:
-    """Stop a session; when its Java is dead already, why it died is the better error."""
+    """Stop a session; ignore errors if its JVM has died, because the cause of its death is the better error."""
     from py4j.protocol import Py4JError
 
     with suppress(Py4JError):
         session.stop()
 
 
-def _started(config: SparkConfig, master: str, name: str, options: dict[str, str]) -> SparkSession:
+def _start(config: SparkConfig, master: str, name: str, options: dict[str, str]) -> SparkSession:
     from pyspark.sql import SparkSession
 
     if not is_cluster(master):
@@ -114,7 +123,7 @@ def _started(config: SparkConfig, master: str, name: str, options: dict[str, str
     config.scratch_dir.mkdir(parents=True, exist_ok=True)
     builder = SparkSession.builder.appName(name)
     if not submitted():
-        builder = builder.master(_patient(master))
+        builder = builder.master(_with_retries(master))
     for key, value in options.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
@@ -130,14 +139,14 @@ def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> 
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
         "spark.task.cpus": str(task_cpus),
         "spark.ui.showConsoleProgress": "false",
-        # Spark starts them with -m: Python would look for every module in the working directory first.
+        # Spark starts Python workers with -m: without this, Python would import from the working directory first.
         "spark.executorEnv.PYTHONSAFEPATH": "1",
     }
     if is_cluster(master):
         options["spark.executor.cores"] = str(cores_of_a_task(master, config.executor_cores))
-        # Said even when there is none: a session inherits what the one before it in this process was told.
+        # Set even without a GPU, because a session inherits the options of the previous session in this process.
         options["spark.executor.resource.gpu.amount"] = options["spark.task.resource.gpu.amount"] = "01"[gpu]
-        if master == "yarn":  # it would try for a quarter of an hour
+        if master == "yarn":  # Spark's default is 15 minutes
             options["spark.hadoop.yarn.resourcemanager.connect.max-wait.ms"] = str(1000 * config.wait_seconds)
     else:
         options |= {
@@ -148,43 +157,43 @@ def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> 
     return {**options, **config.properties}
 
 
-def _patient(master: str) -> str:
-    """Let local mode try a task again too: a Python process may be killed there as anywhere."""
+def _with_retries(master: str) -> str:
+    """Return a local master with retries of failed tasks; its Python processes may be killed as on a cluster."""
     match = re.fullmatch(r"local(?:\[([0-9*]+)\])?", master)
     return f"local[{match[1] or 1},{LOCAL_ATTEMPTS}]" if match else master
 
 
 def submitted() -> bool:
-    """Return whether spark-submit started this process: then its master holds, and its Java is running already."""
+    """Return whether spark-submit started this process; its master is used then, and its JVM is running already."""
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
 def master_of(config: SparkConfig) -> str:
-    """Return the master that a session will have: that of spark-submit if it started this process, else the setting."""
-    return _submitted_with("spark.master") or config.master
+    """Return the master of a session: the one of spark-submit if it started this process, else the configured one."""
+    return _submitted_property("spark.master") or config.master
 
 
-def _submitted_with(key: str) -> str | None:
-    """Return what spark-submit was told, if it started this process."""
+def _submitted_property(key: str) -> str | None:
+    """Return a Spark property that spark-submit was given; None if it was not, or did not start this process."""
     if not submitted():
         return None
     from pyspark import SparkConf, SparkContext
 
-    SparkContext._ensure_initialized()  # no public call joins spark-submit's Java earlier
+    SparkContext._ensure_initialized()  # connects to spark-submit's JVM, for which there is no public function
     return SparkConf().get(key)
 
 
 def is_cluster(master: str) -> bool:
-    """Say whether tasks run in executors of their own, not in the driver's process."""
+    """Return whether tasks run in separate executor processes, not in the driver's process."""
     return re.fullmatch(r"local(\[.*\])?", master) is None
 
 
 def cores_of_a_task(master: str, executor_cores: int = 0) -> int:
-    """Return how many cores a predict task should own: all that the machine, or one executor, has.
+    """Return the number of cores for a predict task: all cores of the machine, or of one executor.
 
     Args:
-        master: As `master_of` returns it.
-        executor_cores: Of an executor, on a cluster; 0 takes what spark-submit was told, else 1.
+        master: Master URL, as `master_of` returns it.
+        executor_cores: Cores of each executor on a cluster; 0 uses the value given to spark-submit, or else 1.
     """
     match = re.fullmatch(r"local\[(\*|[0-9]+)(?:,.*)?\]", master)
     if match:
@@ -192,19 +201,19 @@ def cores_of_a_task(master: str, executor_cores: int = 0) -> int:
     if not is_cluster(master):
         return 1
     small = re.fullmatch(r"local-cluster\[\s*\d+\s*,\s*(\d+)\s*,.*\]", master)
-    return executor_cores or (int(small[1]) if small else int(_submitted_with("spark.executor.cores") or 1))
+    return executor_cores or (int(small[1]) if small else int(_submitted_property("spark.executor.cores") or 1))
 
 
 def check_java() -> None:
-    """Raise RunFailed with the command that installs Java, unless version 17 or 21 would be started."""
+    """Raise RunFailed with the command that installs Java, unless the Java that Spark would start is 17 or 21."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     remedy = "install one, on Debian or Ubuntu with `sudo apt-get install openjdk-17-jre-headless`"
     try:
-        answer = subprocess.run([java or "java", "-version"], capture_output=True, text=True, check=True).stderr
+        output = subprocess.run([java or "java", "-version"], capture_output=True, text=True, check=True).stderr
     except (OSError, subprocess.CalledProcessError) as error:
         raise RunFailed(f"Spark needs Java 17 or 21 and none was found; {remedy}") from error
-    version = re.search(r'version "(\d+)', answer)
+    version = re.search(r'version "(\d+)', output)
     if not version or int(version[1]) not in JAVA_VERSIONS:
-        found = version[1] if version else "an unknown version"
-        raise RunFailed(f"Spark needs Java 17 or 21 and {java} is {found}; {remedy}, or point JAVA_HOME to it")
+        actual = version[1] if version else "an unknown version"
+        raise RunFailed(f"Spark needs Java 17 or 21 and {java} is {actual}; {remedy}, or point JAVA_HOME to it")

@@ -1,6 +1,6 @@
-"""Files and object stores: where state lies, how it is read and written, and what is said when that fails.
+"""Files on disks and in object stores: the directories of the home, reading, writing, retries and error messages.
 
-Reads and writes whatever it is asked to; knows nothing of images, runs or networks.
+Reads and writes any file that the other packages name; knows nothing of images, runs or networks.
 
 Others import: faults, file_uris, places, stores, temporary.
 """

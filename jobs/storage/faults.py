@@ -1,4 +1,4 @@
-"""What a store's failures mean: which may pass and are waited for, which are for good, and the sentence for each."""
+"""Classify the failures of object stores: retry those that may pass, and raise one sentence for those that do not."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from jobs.storage.places import Place
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 180.0
-"""How long a store may be away before a run gives up; what is finished by then is kept."""
+"""How long a call is retried while a store is unavailable, in seconds; then the run fails and keeps finished work."""
 
 _DAMAGED = "Couldn't deserialize thrift"
-"""What pyarrow says of a Parquet file whose footer is damaged, as an OSError; of other damage it says ArrowInvalid."""
+"""Message of pyarrow's OSError for a Parquet file with a damaged footer; other damage raises ArrowInvalid."""
 
 _WRONG_REQUESTS = {
     "ParamValidationError",
@@ -33,7 +33,7 @@ _WRONG_REQUESTS = {
     "UnsupportedS3AccesspointConfigurationError",
     "UnsupportedS3ConfigurationError",
 }
-"""Of botocore: nothing was sent, because no bucket or key can be called that."""
+"""Exceptions that botocore raises before it sends anything, because the name of the bucket or key is invalid."""
 _BUSY_STATUSES = (408, 409, 425, 429)
 _BUSY_CODES = {
     "RequestTimeout",
@@ -45,7 +45,7 @@ _BUSY_CODES = {
     "BadDigest",
     "XAmzContentSHA256Mismatch",
 }
-"""What S3 says under status 400 of a request that may do better when it is sent again."""
+"""Error codes of S3 that may have status 400 although a retry of the request may succeed."""
 
 _STALE_CODES = {
     "ExpiredToken": True,
@@ -55,62 +55,63 @@ _STALE_CODES = {
     "InvalidToken": False,
     "InvalidAccessKeyId": False,
 }
-"""What S3 says of one who asks and is not known; and whether it says so whoever's the bucket is."""
+"""Error codes of S3 for invalid credentials; the value is `StaleCredentials.certain`."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PERMANENT = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
 class StoreError(RunFailed):
-    """A store or disk could not be used; the message says which, why, and what to do."""
+    """Raised when a store or disk could not be used; the message names it, the reason and the remedy."""
 
 
 class StoreDenied(StoreError):
-    """The credentials that were found have no right to do this."""
+    """Raised when the credentials lack the permission for a request."""
 
 
 class StoreRefused(StoreError):
-    """This can never be had of the store as it was asked for; `refusal` of the cause says why."""
+    """Raised when the store refuses a request and a retry would not help; `refusal` of the cause gives the reason."""
 
 
 class StaleCredentials(StoreError):
-    """The store knows the credentials that were found no more.
+    """Raised when the store does not accept the credentials, for example because they have expired.
 
     Attributes:
-        certain: Whether it would say so of every bucket; of an unknown key or token it says so too of a bucket in a
-            region that the account has not enabled.
+        certain: Whether the credentials are invalid for every bucket. An unknown key or token is not certain: the store
+            answers the same for a bucket in a region that the account has not enabled.
     """
 
     def __init__(self, message: str, *, certain: bool) -> None:
-        """Say what was found."""
+        """Store the message and whether the credentials are invalid for every bucket."""
         super().__init__(message)
         self.certain = certain
 
 
 class NoCredentials(StoreError):
-    """The store's library found no credentials."""
+    """Raised when the store's library found no credentials."""
 
 
-def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
-    """Do something with a store, again and again while it is away.
+def with_retries(where: UPath, done: str, action: Callable[[], T]) -> T:
+    """Call a function that uses a store, with retries for `PATIENCE_SECONDS` while the store is unavailable.
 
     Args:
-        where: What it is done with, for the messages.
-        done: The verb of the messages: `read`, `written`.
-        action: Called once for each try.
+        where: File or directory in the store, for error messages.
+        done: Participle for error messages: `read`, `written`.
+        action: Function to call, once for each attempt.
 
     Returns:
-        What it returned.
+        The function's result.
 
     Raises:
-        FileNotFoundError: If the file or bucket is not there.
-        StoreError: If it stays away, refuses (`StoreDenied`, `StoreRefused`) or nobody may ask (`NoCredentials`,
-            `StaleCredentials`).
+        FileNotFoundError: If the file or bucket does not exist.
+        StoreError: If the store stays unavailable; or its subclass if it refuses the request (`StoreDenied`,
+            `StoreRefused`) or the credentials are missing or invalid (`NoCredentials`, `StaleCredentials`). The message
+            names the remedy.
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
-        retry=tenacity.retry_if_exception(_may_pass),
+        retry=tenacity.retry_if_exception(_is_temporary),
         reraise=True,
     )
     started = time.monotonic()
@@ -119,9 +120,9 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
     except FileNotFoundError:
         raise
     except Exception as error:
-        if not _is_of_a_store(error):
+        if not _is_storage_error(error):
             raise
-        code = _answered(error)[1]
+        code = _response_status(error)[1]
         if code in _STALE_CODES:
             raise StaleCredentials(
                 f"{shown(where)} could not be {done}: the store knows the credentials that were found no more "
@@ -155,44 +156,44 @@ def persist(where: UPath, done: str, action: Callable[[], T]) -> T:
 
 
 def refusal(error: BaseException | None) -> str | None:
-    """Return in a word why asking again will not help; None for a failure that may pass or is none of a store's."""
+    """Return in one word why a retry will not help; None if the failure may pass or does not come from a store."""
     if _WRONG_REQUESTS & {kind.__name__ for kind in type(error).__mro__}:
         return type(error).__name__
-    status, code = _answered(error)
+    status, code = _response_status(error)
     if not 300 <= status < 500 or status in _BUSY_STATUSES or code in _BUSY_CODES:
         return None
     return f"HTTP {status}"
 
 
-def _answered(error: BaseException | None) -> tuple[int, str]:
-    """Return the HTTP status and the code that a store answered with, as its library tells; 0 where it did not."""
+def _response_status(error: BaseException | None) -> tuple[int, str]:
+    """Return the HTTP status and the error code of a store's response; 0 and an empty text if there was none."""
     for each in (error, error.__cause__ if error else None):
         response = getattr(each, "response", None)
-        if isinstance(response, Mapping):  # botocore's, which s3fs turns into OSErrors
+        if isinstance(response, Mapping):  # of botocore's error, which s3fs wraps in an OSError
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             return int(status), str(response.get("Error", {}).get("Code", ""))
-        for name in ("status_code", "status", "code"):  # azure's, aiohttp's, gcsfs's
+        for name in ("status_code", "status", "code"):  # of azure's, aiohttp's and gcsfs's errors
             status = getattr(each, name, None)
             if isinstance(status, int):
                 return status, ""
     return 0, ""
 
 
-def tells_no_reason(error: BaseException) -> bool:
-    """Say whether a store refused with a number alone: an answer to HEAD has no body that could say why."""
-    status, code = _answered(error)
+def lacks_reason(error: BaseException) -> bool:
+    """Return whether a store refused with a status but no reason: the response to HEAD has no body for it."""
+    status, code = _response_status(error)
     return status in (400, 403) and code in ("", "BadRequest", "Forbidden", str(status))
 
 
 def disk_full(where: str) -> StoreError:
-    """Return what to raise when a local disk has no room left."""
+    """Return the error to raise when a local disk is full."""
     return StoreError(
         f"no space is left on the disk of {where}; free some and run the same again, what is finished is kept"
     )
 
 
 def missing_bucket(where: UPath) -> StoreError:
-    """Return what to raise when the bucket to write to is not there."""
+    """Return the error to raise when the bucket to write to does not exist."""
     bucket = where.path.partition("/")[0]
     return StoreError(
         f"there is no bucket {where.protocol}://{bucket}; make it, or correct its name in the call or setting"
@@ -200,21 +201,24 @@ def missing_bucket(where: UPath) -> StoreError:
 
 
 def shown(where: str | Place) -> str:
-    """Return a place as messages may show it: without a password, and not endless."""
+    """Return a path or URI for messages: without user info, and at most 300 characters long."""
     return re.sub(r"://[^/]*@", "://***@", str(where))[:300]
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Say whether a failure may be over soon."""
-    if isinstance(error, _PERMANENT) or "Credential" in type(error).__name__ or not _is_of_a_store(error):
+def _is_temporary(error: BaseException) -> bool:
+    """Return whether a failure is temporary, so that a retry may succeed."""
+    if isinstance(error, _PERMANENT) or "Credential" in type(error).__name__ or not _is_storage_error(error):
         return False
     if isinstance(error, OSError) and error.errno in _FULL:
         return False
     return refusal(error) is None
 
 
-def _is_of_a_store(error: BaseException) -> bool:
-    """Say whether an error comes from a disk or store and not from a fault of ours; these have no base in common."""
+def _is_storage_error(error: BaseException) -> bool:
+    """Return whether an error comes from a disk or store, not from a bug of this program.
+
+    The errors of the store libraries have no common base class, so their modules are compared.
+    """
     if isinstance(error, OSError) and _DAMAGED in str(error):
         return False
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in (

@@ -1,4 +1,4 @@
-"""Paths that are written as URIs of this machine: `file:///srv/red%20shirt.jpg`."""
+"""Convert URIs of local files to paths: `file:///srv/red%20shirt.jpg` to `/srv/red shirt.jpg`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from urllib.parse import unquote_to_bytes
 
 
 def path_of_file_uri(uri: str) -> str:
-    """Return the path that a `file:` URI means, percent-decoded.
+    """Return the percent-decoded path of a `file:` URI.
 
     Raises:
-        ValueError: If it names another machine, or no path.
+        ValueError: If the URI names another machine, or has no path; the message shows the expected form.
     """
     rest = uri.strip().partition(":")[2]
     if rest.startswith("//"):

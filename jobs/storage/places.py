@@ -1,4 +1,4 @@
-"""Where state lies: the directories below `SHELFWISE_HOME`, on a disk or in an object store."""
+"""The directories below `SHELFWISE_HOME` in which all state is stored, on a disk or in an object store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from upath import UPath
 from jobs.errors import UsageError
 
 Place = Path | UPath
-"""A path of this machine, or a place in an object store; see `jobs.storage.stores`."""
+"""A path on this machine, or a path in an object store; see `jobs.storage.stores`."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Places:
     """The directories under `SHELFWISE_HOME`.
 
     Attributes:
-        home: Where the dataset, predictions and releases are; may be in an object store.
-        local: A directory of this machine for what cannot be there: scratch files, caches, training, the embedded
-            database. None is `home`.
+        home: Directory of the dataset, predictions and releases; may be in an object store.
+        local: Directory on this machine for what cannot be in an object store: scratch files, caches, training, the
+            embedded database. None uses `home`.
     """
 
     home: Place
@@ -29,56 +29,60 @@ class Places:
 
     @property
     def local_home(self) -> Path:
-        """Return the directory of this machine."""
-        found = self.local or self.home
-        if not isinstance(found, Path):
-            raise UsageError(f"{found} is in a store, and scratch files need a disk; set SHELFWISE_LOCAL_DIR")
-        return found
+        """Directory on this machine.
+
+        Raises:
+            UsageError: If `home` is in a store and no local directory is given; set SHELFWISE_LOCAL_DIR.
+        """
+        directory = self.local or self.home
+        if not isinstance(directory, Path):
+            raise UsageError(f"{directory} is in a store, and scratch files need a disk; set SHELFWISE_LOCAL_DIR")
+        return directory
 
     @property
     def scratch(self) -> Path:
-        """Files that live no longer than a run."""
+        """Directory of files that are needed only during a run."""
         return self.local_home / "scratch"
 
     @property
     def releases(self) -> Place:
-        """Releases of one's own, a directory each."""
+        """Directory of the user's own releases, each in a subdirectory."""
         return self.home / "releases"
 
     @property
     def images(self) -> Place:
-        """The Petastorm dataset, `ingest_date=YYYY-MM-DD/` below it."""
+        """Petastorm dataset of the stored images, partitioned by `ingest_date=YYYY-MM-DD/`."""
         return self.home / "images"
 
     @property
     def seen(self) -> Place:
-        """What ingest read and did not store, `ingest_date=YYYY-MM-DD/` below it."""
+        """Records of images that ingest read but did not store, partitioned by `ingest_date=YYYY-MM-DD/`."""
         return self.home / "seen"
 
     @property
     def catalog_rows(self) -> Place:
-        """What the catalog says anew of images that are stored, `ingest_date=YYYY-MM-DD/` below it."""
+        """Changed catalog rows of images that are stored already, partitioned by `ingest_date=YYYY-MM-DD/`."""
         return self.home / "catalog_rows"
 
     @property
     def ingests(self) -> Place:
-        """What the last ingest of each date reported, `ingest_date=YYYY-MM-DD/` below it."""
+        """Reports of the last ingest of each date, partitioned by `ingest_date=YYYY-MM-DD/`."""
         return self.home / "ingests"
 
     @property
     def of_runs(self) -> tuple[Place, ...]:
-        """The directories that runs fill, each with directories named by ingest date or run."""
+        """Directories to which runs write, each with one subdirectory for each ingest date or run."""
         of_dates = (self.images, self.seen, self.catalog_rows, self.ingests)
         return *of_dates, self.predictions("").parent, self.selections("").parent
 
     def partition(self, root: Place, ingest_date: date) -> Place:
-        """Return one date's directory under `images`, `seen` or `catalog_rows`."""
+        """Return one date's directory under `images`, `seen`, `catalog_rows` or `ingests`."""
         return root / f"ingest_date={ingest_date.isoformat()}"
 
     def predictions(self, run_id: str) -> Place:
-        """Return one run's prediction files."""
+        """Return the directory of a run's prediction files."""
         return self.home / "predictions" / f"run_id={run_id}"
 
     def selections(self, run_id: str) -> Place:
-        """Return where one run's choice of images lies, where it does not take all."""
+        """Return the directory of a run's selection of images; a run that predicts all images has none."""
         return self.home / "selections" / f"run_id={run_id}"

@@ -1,9 +1,10 @@
-"""Files that may be on this machine or in an object store, by the same calls.
+"""Read and write files on this machine or in an object store, with the same functions for both.
 
-A place is a `pathlib.Path` or, for a URI such as `s3://bucket/shop`, a `UPath`, which speaks to the store through
-fsspec. Paths are used as they are. What is in a store is read and put whole; every call is tried again with longer and
-longer pauses while the store is away, and ends as one sentence when it stays away. Credentials and the endpoint are
-found by the store's own library in the environment or in the machine's role (`AWS_ENDPOINT_URL` and the like).
+A place is a `pathlib.Path` or, for a URI such as `s3://bucket/shop`, a `UPath`, which accesses the store through
+fsspec. Local paths are used as they are. A file in a store is read and written as a whole. Every call to a store is
+retried with increasing pauses while the store is unavailable, and raises an error of one sentence if it stays
+unavailable. The store's own library finds credentials and endpoint in the environment (`AWS_ENDPOINT_URL` and others)
+or in the machine's role.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, TypeGuard, TypeVar
 from upath import UPath
 
 from jobs.errors import UsageError
-from jobs.storage.faults import missing_bucket, persist, shown, tells_no_reason
+from jobs.storage.faults import lacks_reason, missing_bucket, shown, with_retries
 from jobs.storage.file_uris import path_of_file_uri
 from jobs.storage.places import Place
 from jobs.storage.temporary import own_directory
@@ -28,14 +29,15 @@ from models.whole_files import write_whole
 T = TypeVar("T")
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "hdfs": "pyarrow"}
-"""What speaks to each kind of store."""
+"""Python package that accesses each kind of store, by URI scheme."""
 
 _SPELLINGS = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
 _FILE = re.compile(r"\s*file:/", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _OPTIONS: dict[str, dict[str, Any]] = {
-    # Listings are asked for anew each time: another process may have written. botocore's own tries are few because
-    # those here are many; this is the form in which it keeps them, so that equal places stay equal.
+    # Listings are not cached, because other processes write too. botocore makes few attempts of its own, because
+    # `with_retries` makes many. They are written in the form in which botocore keeps them: otherwise two UPaths of the
+    # same place would not be equal.
     "s3": {
         "use_listings_cache": False,
         "default_fill_cache": False,
@@ -51,7 +53,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def scheme_of(text: str) -> str:
-    """Return the store's scheme in its usual spelling, or an empty text for what is no URI of a store."""
+    """Return the scheme of a store's URI in its usual spelling; an empty text if it is not the URI of a store."""
     match = _SCHEME.match(text.strip())
     scheme = match[1].lower() if match else ""
     scheme = _SPELLINGS.get(scheme, scheme)
@@ -59,12 +61,12 @@ def scheme_of(text: str) -> str:
 
 
 def place(text: str | Place) -> Place:
-    """Return where a text points to: a path of this machine, or a place in a store.
+    """Return the local path or the path in a store for a path or URI.
 
     Raises:
-        UsageError: If it is a URI of something else or of another machine's file, or what speaks to its store is not
-            installed.
-        StoreError: If it is of a namenode that does not answer.
+        UsageError: If the URI has an unknown scheme or names another machine's file, or the package for its store is
+            not installed; the message names the expected form or the package to install.
+        StoreError: If an HDFS namenode does not answer.
     """
     if not isinstance(text, str):
         return text
@@ -83,22 +85,26 @@ def place(text: str | Place) -> Place:
     if not rest.strip("/") or ("@" in rest.partition("/")[0] and scheme == "s3") or "::" in rest:
         raise UsageError(f"{shown(text)} names no bucket; write it as {scheme}://bucket/path")
     try:
-        found: UPath = UPath(f"{scheme}://{rest.rstrip('/')}", **_OPTIONS.get(scheme, {}))
+        path: UPath = UPath(f"{scheme}://{rest.rstrip('/')}", **_OPTIONS.get(scheme, {}))
         if scheme == "hdfs":  # the first use connects
-            persist(found, "connected to", lambda: _hadoop(found))
+            with_retries(path, "connected to", lambda: _hadoop_filesystem(path))
         else:
-            found.fs.protocol  # noqa: B018 - the first use imports the package
+            path.fs.protocol  # noqa: B018 - the first use imports the package
     except ImportError as error:
         raise UsageError(f"{scheme}:// needs the package {PACKAGES[scheme]}; pip install {PACKAGES[scheme]}") from error
-    return found
+    return path
 
 
-def _hadoop(where: UPath) -> Any:
-    """Return what speaks to a namenode; its libraries come with Hadoop and not with a package."""
+def _hadoop_filesystem(where: UPath) -> Any:
+    """Return the file system object of an HDFS path, which connects to its namenode.
+
+    Raises:
+        UsageError: If Hadoop's native libraries cannot be loaded. They come with Hadoop, not with a Python package.
+    """
     try:
         return where.fs
     except OSError as error:
-        if "load lib" not in str(error):  # said in other words the second time
+        if "load lib" not in str(error):  # the part that the messages of the first and of later failures share
             raise
         raise UsageError(
             f"hdfs:// needs Hadoop's native libraries ({str(error)[:120]}); set JAVA_HOME, HADOOP_HOME and CLASSPATH"
@@ -106,9 +112,9 @@ def _hadoop(where: UPath) -> Any:
 
 
 def uri(where: Place) -> str:
-    """Return the text from which `place` makes this place again, on any machine.
+    """Return the text from which `place` restores this place on any machine.
 
-    With HDFS's namenode and Azure's account, which `str` of a UPath leaves out.
+    It includes the HDFS namenode and the Azure account, which `str` of a UPath leaves out.
     """
     if not is_remote(where):
         return str(where)
@@ -122,12 +128,20 @@ def uri(where: Place) -> str:
 
 
 def is_remote(where: Place) -> TypeGuard[UPath]:
-    """Say whether a place is in a store."""
+    """Return whether a place is in an object store."""
     return not isinstance(where, Path)
 
 
 def children(directory: Place, pattern: str) -> list[Place]:
-    """List what is directly in a directory under names like `part-*.parquet`, in order; nothing where it is missing."""
+    """List the direct entries of a directory whose names match a pattern such as `part-*.parquet`.
+
+    Args:
+        directory: Directory to list; it need not exist.
+        pattern: Shell-style pattern of names.
+
+    Returns:
+        The entries in order of name; an empty list if the directory does not exist.
+    """
     if not is_remote(directory):
         return sorted(directory.glob(pattern))
     names = {str(entry["name"]).rstrip("/").rpartition("/")[2] for entry in listed(directory, directory.path)}
@@ -135,57 +149,62 @@ def children(directory: Place, pattern: str) -> list[Place]:
 
 
 def listed(root: UPath, folder: str) -> list[dict[str, Any]]:
-    """Return what a store says of each entry of a folder, `name` and `type` at least; nothing where it is missing.
+    """Return the store's metadata of each entry of a folder.
 
     Args:
-        root: A place in the store; what messages name.
-        folder: The folder's path in the store's own form.
+        root: Place in the store, for error messages.
+        folder: Path of the folder in the form that the store's library uses.
+
+    Returns:
+        Dictionaries with `name`, `type` and other metadata; an empty list if the folder does not exist.
     """
     try:
-        found: list[dict[str, Any]] = persist(root, "listed", lambda: root.fs.ls(folder, detail=True))
+        entries: list[dict[str, Any]] = with_retries(root, "listed", lambda: root.fs.ls(folder, detail=True))
     except FileNotFoundError:
         return []
-    return found
+    return entries
 
 
 def is_file(where: Place) -> bool:
-    """Say whether a file is there."""
-    return persist(where, "looked at", lambda: bool(where.is_file())) if is_remote(where) else where.is_file()
+    """Return whether a file exists there."""
+    return with_retries(where, "looked at", lambda: bool(where.is_file())) if is_remote(where) else where.is_file()
 
 
 def is_dir(where: Place) -> bool:
-    """Say whether something is below."""
-    return persist(where, "looked at", lambda: bool(where.is_dir())) if is_remote(where) else where.is_dir()
+    """Return whether a directory exists there; in an object store, whether any file exists below it."""
+    return with_retries(where, "looked at", lambda: bool(where.is_dir())) if is_remote(where) else where.is_dir()
 
 
 def information(where: UPath) -> dict[str, Any]:
-    """Return what a store says of a file: `size` and, in its own words, versions and times."""
+    """Return a store's metadata of a file: `size` in bytes, and versions and times under store-specific names."""
 
     def attempt() -> dict[str, Any]:
         try:
             return dict(where.fs.info(where.path))
         except Exception as error:
-            if tells_no_reason(error):
-                where.fs.cat_file(where.path, start=0, end=1)  # fails with the reason
+            if lacks_reason(error):
+                where.fs.cat_file(where.path, start=0, end=1)  # reads one byte, which fails with the reason
             raise
 
-    return persist(where, "looked at", attempt)
+    return with_retries(where, "looked at", attempt)
 
 
 def modified_at(where: Place) -> float:
-    """Return when a file was last written, in seconds since 1970."""
-    return float(persist(where, "looked at", where.stat).st_mtime) if is_remote(where) else where.stat().st_mtime
+    """Return the modification time of a file, in seconds since 1970."""
+    return float(with_retries(where, "looked at", where.stat).st_mtime) if is_remote(where) else where.stat().st_mtime
 
 
 def read_bytes(where: Place) -> bytes:
-    """Return a file's content."""
+    """Return the content of a file."""
     return (
-        persist(where, "read", lambda: bytes(where.fs.cat_file(where.path))) if is_remote(where) else where.read_bytes()
+        with_retries(where, "read", lambda: bytes(where.fs.cat_file(where.path)))
+        if is_remote(where)
+        else where.read_bytes()
     )
 
 
 def write_bytes(where: Place, content: bytes) -> None:
-    """Write a small file, which appears whole or not at all."""
+    """Write a small file atomically."""
     if isinstance(where, Path):
         write_whole(where, content)
         return
@@ -196,15 +215,16 @@ def write_bytes(where: Place, content: bytes) -> None:
 
 
 def reading(where: Place, read: Callable[[Any], T]) -> T:
-    """Let a function read a file in place.
+    """Call a function that reads parts of a file, without copying a file of a store to this machine.
 
     Args:
-        where: The file.
-        read: Takes the path, or an open file of the store that reads the parts that are asked for and not a byte ahead,
-            as between the columns of a shard lie its images; it is called again from the start if the store breaks off.
+        where: File to read.
+        read: Receives the local path, or an open file in the store. The open file has no read-ahead, because the bytes
+            between the other columns of a shard are its images. If the connection breaks, `read` is called again from
+            the start.
 
     Returns:
-        What it returned.
+        The function's result.
     """
     if not is_remote(where):
         return read(where)
@@ -213,26 +233,26 @@ def reading(where: Place, read: Callable[[Any], T]) -> T:
         with where.fs.open(where.path, "rb", cache_type="none") as file:
             return read(file)
 
-    return persist(where, "read", attempt)
+    return with_retries(where, "read", attempt)
 
 
 def fetch(source: UPath, target: Path) -> None:
-    """Copy a file of a store to this machine; a half copy is written over by the next try."""
-    persist(source, "read", lambda: source.fs.get_file(source.path, str(target)))
+    """Copy a file from a store to this machine; a retry overwrites an incomplete copy."""
+    with_retries(source, "read", lambda: source.fs.get_file(source.path, str(target)))
 
 
 def put(source: Path, target: Place) -> None:
-    """Put a file in a store under its final name; the store shows it when it is there whole."""
+    """Upload a local file to a store atomically: the name becomes visible when the file is complete."""
     if not is_remote(target):
         raise TypeError(f"{target} is no place in a store")
     try:
-        persist(target, "written", lambda: _put_whole(source, target))
+        with_retries(target, "written", lambda: _put_whole(source, target))
     except FileNotFoundError as error:
         raise missing_bucket(target) from error
 
 
 def _put_whole(source: Path, target: UPath) -> None:
-    """Put a file so that it is never seen half written; object stores see to that themselves, HDFS does not."""
+    """Upload a file so that an incomplete one is never visible; object stores ensure this themselves, HDFS does not."""
     if target.protocol != "hdfs":
         target.fs.put_file(str(source), target.path)
         return
@@ -240,8 +260,8 @@ def _put_whole(source: Path, target: UPath) -> None:
     hidden = f"{parent}/.{name}.{uuid.uuid4().hex}.tmp"
     try:
         target.fs.put_file(str(source), hidden)
-        if target.fs.exists(target.path):  # HDFS moves nothing over what is there
-            if name.startswith("part-"):  # named by its content, so another attempt has put the same there
+        if target.fs.exists(target.path):  # HDFS cannot move a file over an existing one
+            if name.startswith("part-"):  # named after its content, so another attempt has uploaded the same file
                 target.fs.rm_file(hidden)
                 return
             target.fs.rm_file(target.path)
@@ -253,19 +273,19 @@ def _put_whole(source: Path, target: UPath) -> None:
 
 
 def delete(where: Place) -> None:
-    """Remove a file if it is there."""
+    """Remove a file if it exists."""
     if not is_remote(where):
         where.unlink(missing_ok=True)
         return
     try:
-        persist(where, "deleted", lambda: where.fs.rm_file(where.path))
+        with_retries(where, "deleted", lambda: where.fs.rm_file(where.path))
     except FileNotFoundError:
         return
 
 
 @contextmanager
 def on_disk(where: Place) -> Iterator[Path]:
-    """Give a file as a path of this machine for the length of a block: itself, or a copy that is removed afterwards."""
+    """Provide a local path of a file within a block: the file itself, or a temporary copy of a file in a store."""
     if isinstance(where, Path):
         yield where
         return
@@ -276,16 +296,16 @@ def on_disk(where: Place) -> Iterator[Path]:
 
 
 def check_usable(home: Place) -> None:
-    """See before a run starts that a store is there and may be listed and written.
+    """Check before a run that the store of the home exists and can be listed and written to.
 
     Raises:
-        StoreError: If not; says why and what to do.
+        StoreError: If it cannot; the message names the reason and the remedy.
     """
     if not is_remote(home):
         return
     mark = home / ".shelfwise"
     try:
-        persist(mark, "written", lambda: mark.fs.pipe_file(mark.path, b"shelfwise keeps its state here\n"))
+        with_retries(mark, "written", lambda: mark.fs.pipe_file(mark.path, b"shelfwise keeps its state here\n"))
     except FileNotFoundError as error:
         raise missing_bucket(home) from error
     children(home, "*")

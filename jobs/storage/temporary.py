@@ -1,7 +1,7 @@
-"""Directories for copies on this machine's disk that are removed with their process, however that ends.
+"""Temporary directories on this machine's disk that are removed after their process, even if it was killed.
 
-Each holds a file that its process keeps locked. A process that is killed leaves its directory behind unlocked, and the
-next one on the machine removes it.
+Each directory holds a lock file that its process keeps locked. A killed process leaves its directory behind unlocked,
+and the next process on the machine removes it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ _LOCK = ".in-use"
 
 @contextmanager
 def own_directory(under: Path | None = None) -> Iterator[Path]:
-    """Make a directory for the length of a block.
+    """Make a directory that exists within a block.
 
     Args:
-        under: Where: on the disk that takes what is moved out of it at the end; None is `TMPDIR`.
+        under: Parent directory. Files that are moved out of the temporary directory need a parent on the target's disk.
+            None uses `TMPDIR`.
     """
     parent = under or Path(tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
@@ -37,11 +38,11 @@ def own_directory(under: Path | None = None) -> Iterator[Path]:
 
 
 def remove_left_behind(parent: Path) -> None:
-    """Remove the directories of processes that were killed: those whose lock nobody holds."""
+    """Remove the directories of killed processes: those whose lock is not held."""
     for directory in parent.glob(f"{_PREFIX}*"):
         try:
             descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # of another user, just being made, or gone meanwhile
+        except OSError:  # of another user, without its lock file yet, or removed meanwhile
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,6 +58,6 @@ def _locked(parent: Path) -> tuple[Path, int]:
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         descriptor = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if (directory / _LOCK).exists():  # else another process took it for left behind, in the moment before the lock
+        if (directory / _LOCK).exists():  # if not, another process removed the directory before the lock was held
             return directory, descriptor
         os.close(descriptor)

@@ -1,6 +1,9 @@
-"""What spark-submit runs: `spark-submit jobs/submit/shelfwise_job.py nightly --catalog shop.csv --run-date 2026-11-01`.
+"""Entry point for spark-submit.
 
-Alone in its folder, because spark-submit puts that folder first on sys.path, where a neighbour could hide a library.
+    spark-submit jobs/submit/shelfwise_job.py nightly --catalog shop.csv --run-date 2026-11-01
+
+It is the only file of its folder: spark-submit puts the folder first on sys.path, where another file could shadow a
+library.
 """
 
 import atexit
@@ -14,19 +17,19 @@ from pathlib import Path
 
 
 def locked_directory() -> str:
-    """Make a directory that the next run removes if this process is killed; as jobs.storage.temporary does."""
+    """Make a directory that the next run removes if this process is killed, as in jobs.storage.temporary."""
     while True:
         directory = tempfile.mkdtemp(prefix="shelfwise-code-")
         lock = Path(directory, ".in-use")
         fcntl.flock(os.open(lock, os.O_CREAT | os.O_RDWR, 0o600), fcntl.LOCK_EX)  # held until the process ends
-        if lock.exists():  # else another process took it for left behind, in the moment before the lock
+        if lock.exists():  # if not, another process removed the directory before the lock was held
             return directory
 
 
 def unpack_wheel() -> None:
-    """Unpack the wheel that --py-files brought, if any: migrations, queries and pages have to be files."""
-    for place in [path for path in sys.path if zipfile.is_zipfile(path)]:
-        with zipfile.ZipFile(place) as archive:
+    """Unpack the wheel of --py-files, if there is one: migrations, queries and page templates must be files."""
+    for wheel in [path for path in sys.path if zipfile.is_zipfile(path)]:
+        with zipfile.ZipFile(wheel) as archive:
             if "jobs/cli/main.py" not in archive.namelist():
                 continue
             unpacked = locked_directory()

@@ -60,7 +60,7 @@ def shards_of(paths: list[Path], places: Places, *, day: date = DAY, shard_bytes
             "known_sha256": None,
             "known_ingest_date": None,
             "to_read": True,
-            "says_more": False,
+            "catalog_row_changed": False,
         }
         for number, path in enumerate(paths)
     )

@@ -1,4 +1,4 @@
-"""Catalogs in CSV: a header, commas, and quotation marks that are doubled inside of quoted values."""
+"""Read catalogs in CSV: a header line, commas between values, quotation marks doubled inside quoted values."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.dataset.schema import CATALOG_COLUMNS
-from jobs.ingest.formats.rows import MAX_VALUE_CHARS, Batches, chosen, in_batches, lines, wrong
+from jobs.ingest.formats.rows import MAX_VALUE_CHARS, Batches, catalog_error, column_indices, in_batches, lines
 
 _CLOSE = "close each quotation mark, and double those inside of a value"
 
 
 def read_csv(path: Path, where: str) -> Batches:
-    """Read a CSV file; an empty value is None.
+    """Read a CSV file in batches of rows; an empty value becomes None.
 
     Args:
-        path: The file, or its copy on this machine.
-        where: The file, for messages.
+        path: Local path of the file, or of its local copy.
+        where: Name of the file for error messages.
 
     Raises:
-        UsageError: If a row has more or fewer values than the header, a quoted value does not end, or text follows
-            after its end: rows would be swallowed or come out wrong. Names the line.
+        UsageError: If a row has more or fewer values than the header, a quoted value is not closed, or text follows
+            its closing quotation mark. Such rows would be lost or read wrong. The message names the line to correct.
     """
     csv.field_size_limit(MAX_VALUE_CHARS)
     rows = _records(path, where)
     header = next(rows, None)
     if header is None:
         return
-    found = chosen(header, where)
-    indices = [found.get(name) for name in CATALOG_COLUMNS]
+    index_of = column_indices(header, where)
+    indices = [index_of.get(name) for name in CATALOG_COLUMNS]
     yield from in_batches([None if index is None else row[index] or None for index in indices] for row in rows)
 
 
 def _records(path: Path, where: str) -> Iterator[list[str]]:
-    """Yield the header and the records that fit it; empty lines are left out."""
+    """Yield the header and the records that have as many values as it; skip empty lines."""
     reader = csv.reader(lines(path, where), strict=True)
     end, width = 0, 0
     try:
@@ -42,7 +42,7 @@ def _records(path: Path, where: str) -> Iterator[list[str]]:
             if row:
                 width = width or len(row)
                 if len(row) != width:
-                    raise wrong(
+                    raise catalog_error(
                         where,
                         f"has {_counted(len(row))} in {_span(end + 1, reader.line_num)}, and its header has {width}; "
                         f"quote a value that holds commas, {_CLOSE}",
@@ -52,10 +52,12 @@ def _records(path: Path, where: str) -> Iterator[list[str]]:
     except csv.Error as error:
         at = _span(end + 1, reader.line_num)
         if "end of data" in str(error):
-            raise wrong(where, f"ends inside of a quoted value of {at}; {_CLOSE}") from error
+            raise catalog_error(where, f"ends inside of a quoted value of {at}; {_CLOSE}") from error
         if "limit" in str(error):
-            raise wrong(where, f"has a value of over {MAX_VALUE_CHARS:,} characters in {at}; {_CLOSE}") from error
-        raise wrong(where, f"has text after the end of a quoted value in {at}; {_CLOSE}") from error
+            raise catalog_error(
+                where, f"has a value of over {MAX_VALUE_CHARS:,} characters in {at}; {_CLOSE}"
+            ) from error
+        raise catalog_error(where, f"has text after the end of a quoted value in {at}; {_CLOSE}") from error
 
 
 def _counted(values: int) -> str:

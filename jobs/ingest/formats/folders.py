@@ -1,4 +1,4 @@
-"""Catalogs that are a directory: a folder for each category, a file for each product."""
+"""Read a directory as a catalog: one folder for each category, one file for each product."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import NoReturn
 
 from upath import UPath
 
-from jobs.ingest.formats.rows import Row, readable
+from jobs.ingest.formats.rows import Row, read_errors_explained
 from jobs.storage.places import Place
 from jobs.storage.stores import listed
 
 
 def folder_rows(root: Place) -> Iterator[Row]:
-    """List a directory: the folders are the category, the file's name without its ending is the product.
+    """List the files of a directory as catalog rows.
+
+    The path of folders is the category, joined by dots. The file name without its suffix is the product_id.
 
     Yields:
-        Rows in the order of `CATALOG_COLUMNS`; hidden files and folders are left out.
+        Rows with values in the order of `CATALOG_COLUMNS`. Hidden files and folders are left out.
 
     Raises:
-        UsageError: If a folder may not be listed; its products would be missing in silence.
-        StoreError: If a store cannot list one.
+        UsageError: If this user has no permission to list a folder; its products would otherwise be missing unnoticed.
+        StoreError: If an object store cannot list a folder.
     """
-    for folder, subfolders, files in _walked_on_disk(root) if isinstance(root, Path) else walked(root):
+    for folder, subfolders, files in _walk_disk(root) if isinstance(root, Path) else walk_store(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         parts = PurePosixPath(folder[len(str(root)) :].strip("/")).parts
         if any(part.startswith(".") for part in parts) or (not parts and subfolders):
@@ -35,30 +37,33 @@ def folder_rows(root: Place) -> Iterator[Row]:
                 yield path.stem, "0", path.as_posix(), None, ".".join(parts) or None, None
 
 
-def _walked_on_disk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+def _walk_disk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     def failed(error: OSError) -> NoReturn:
-        with readable(str(error.filename or root)):
+        with read_errors_explained(str(error.filename or root)):
             raise error
 
     return os.walk(str(root), onerror=failed)
 
 
-def walked(root: UPath) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield what `os.walk` would: a folder, the folders in it, the files in it, each folder's name as a URI.
+def walk_store(root: UPath) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk a directory of an object store, top down, as `os.walk` does on a disk.
 
-    Folders that the caller takes out of the list are not looked into.
+    A folder that the caller removes from the list of subfolders is not visited.
+
+    Yields:
+        The URI of a folder, the names of its subfolders, the names of its files.
 
     Raises:
-        StoreError: If a folder cannot be listed; fsspec's own walk would leave it out in silence.
+        StoreError: If a folder cannot be listed; fsspec's own walk would skip it silently.
     """
-    waiting = [root.path.rstrip("/")]
-    while waiting:
-        folder = waiting.pop()
+    pending = [root.path.rstrip("/")]
+    while pending:
+        folder = pending.pop()
         subfolders: list[str] = []
         files: list[str] = []
         for entry in listed(root, folder):
             path = str(entry["name"]).rstrip("/")
-            if path != folder:  # some stores keep an empty object that stands for the folder itself
+            if path != folder:  # some stores list an empty object that represents the folder itself
                 (subfolders if entry["type"] == "directory" else files).append(path.rpartition("/")[2])
         yield f"{root.protocol}://{folder}", subfolders, files
-        waiting += [f"{folder}/{name}" for name in reversed(subfolders)]
+        pending += [f"{folder}/{name}" for name in reversed(subfolders)]

@@ -1,4 +1,4 @@
-"""Catalogs in JSON Lines: an object in each line."""
+"""Read catalogs in JSON Lines: one object in each line."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ from pathlib import Path
 from typing import Any
 
 from jobs.dataset.schema import CATALOG_COLUMNS
-from jobs.ingest.formats.rows import Batches, Row, chosen, in_batches, lines, text_of, wrong
+from jobs.ingest.formats.rows import Batches, Row, as_text, catalog_error, column_indices, in_batches, lines
 
-_KINDS_KNOWN = 1000
+_MAX_CACHED_LAYOUTS = 1000
 
 
 def read_json(path: Path, where: str) -> Batches:
-    """Read JSON Lines; a line may also hold a list of objects. Numbers are given as they are written.
+    """Read JSON Lines in batches of rows; a line may also hold a list of objects.
+
+    Numbers become text exactly as they are written in the file.
 
     Args:
-        path: The file, or its copy on this machine.
-        where: The file, for messages.
+        path: Local path of the file, or of its local copy.
+        where: Name of the file for error messages.
 
     Raises:
-        UsageError: If a line is something else, or no line has a needed column; names the line.
+        UsageError: If a line is not an object or a list of objects, or no line has a required column. The message
+            names the line to correct.
     """
     yield from in_batches(_rows(path, where))
 
 
 def _rows(path: Path, where: str) -> Iterator[Row]:
-    known: dict[tuple[str, ...], list[str | None]] = {}
+    # Objects with the same keys in the same order share one lookup of the catalog's columns.
+    layouts: dict[tuple[str, ...], list[str | None]] = {}
     columns: set[str] = set()
     for number, row in _objects(path, where):
         names = tuple(row)
-        if names not in known:
-            if len(known) == _KINDS_KNOWN:  # each line has names of its own
-                known.clear()
-            known[names] = _named(names, where, number)
+        if names not in layouts:
+            if len(layouts) == _MAX_CACHED_LAYOUTS:  # a file whose lines all have different keys must not fill memory
+                layouts.clear()
+            layouts[names] = _keys_of_columns(names, where, number)
             columns.update(name.strip().lower() for name in names)
         yield [
-            None if theirs is None else text_of(row[theirs], ours, where, f"in line {number}")
-            for ours, theirs in zip(CATALOG_COLUMNS, known[names], strict=True)
+            None if theirs is None else as_text(row[theirs], ours, where, f"in line {number}")
+            for ours, theirs in zip(CATALOG_COLUMNS, layouts[names], strict=True)
         ]
     if columns:
-        chosen(sorted(columns), where)
+        column_indices(sorted(columns), where)
 
 
 def _objects(path: Path, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -52,21 +56,25 @@ def _objects(path: Path, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             value = decode(line)
         except json.JSONDecodeError as error:
-            said = f"{error.msg} at column {error.colno}"
-            raise wrong(where, f"has no JSON in line {number} ({said}); write an object in each line") from error
+            reason = f"{error.msg} at column {error.colno}"
+            raise catalog_error(
+                where, f"has no JSON in line {number} ({reason}); write an object in each line"
+            ) from error
         except RecursionError as error:
-            raise wrong(where, f"is nested too deep in line {number}; write an object in each line") from error
+            raise catalog_error(where, f"is nested too deep in line {number}; write an object in each line") from error
         for row in value if isinstance(value, list) else [value]:
             if not isinstance(row, dict):
-                raise wrong(where, f"has something else than an object in line {number}; write an object in each line")
+                raise catalog_error(
+                    where, f"has something else than an object in line {number}; write an object in each line"
+                )
             yield number, row
 
 
-def _named(names: Sequence[str], where: str, number: int) -> list[str | None]:
-    """Return an object's own name of each of the catalog's columns."""
-    found: dict[str, str] = {}
+def _keys_of_columns(names: Sequence[str], where: str, number: int) -> list[str | None]:
+    """Return, for each column of the catalog, the object's key for it; None if the object lacks it."""
+    keys: dict[str, str] = {}
     for name in names:
         plain = name.strip().lower()
-        if found.setdefault(plain, name) != name and plain in CATALOG_COLUMNS:
-            raise wrong(where, f"names {plain} twice in line {number}; rename one of them")
-    return [found.get(name) for name in CATALOG_COLUMNS]
+        if keys.setdefault(plain, name) != name and plain in CATALOG_COLUMNS:
+            raise catalog_error(where, f"names {plain} twice in line {number}; rename one of them")
+    return [keys.get(name) for name in CATALOG_COLUMNS]

@@ -1,4 +1,4 @@
-"""Catalogs in Parquet: one file, or the files of a directory."""
+"""Read catalogs in Parquet: one file, or the files of a directory."""
 
 from __future__ import annotations
 
@@ -9,24 +9,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.dataset.schema import CATALOG_COLUMNS
-from jobs.ingest.formats.rows import BATCH_ROWS, TEXTS, Batches, chosen, readable, text_of, texts, wrong
+from jobs.ingest.formats.rows import (
+    BATCH_ROWS,
+    TEXTS,
+    Batches,
+    as_text,
+    catalog_error,
+    column_indices,
+    read_errors_explained,
+    text_array,
+)
 
 
 def parquet_schema(file: Any) -> pa.Schema:
-    """Return the types of the catalog's columns in a file: numbers with a point, dates and times, and else text.
+    """Return the types in which to read the catalog's columns: floats, decimals, dates, times as they are, else text.
 
     Args:
-        file: Its path, or the file opened.
+        file: Path of the Parquet file, or the opened file.
     """
-    there = pq.read_schema(file)
-    found = {name.strip().lower(): there.field(index).type for index, name in enumerate(there.names)}
-    return pa.schema([(name, _plain(found.get(name, pa.string()))) for name in CATALOG_COLUMNS])
+    schema = pq.read_schema(file)
+    types = {name.strip().lower(): schema.field(index).type for index, name in enumerate(schema.names)}
+    return pa.schema([(name, _spark_type(types.get(name, pa.string()))) for name in CATALOG_COLUMNS])
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type that Spark is given of one that it does not know, or does not write as text as before."""
+def _spark_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type to pass to Spark for a column; text where Spark lacks the type or would format it differently."""
     if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
+        return _spark_type(kind.value_type)
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", "UTC")
     if pa.types.is_date(kind):
@@ -37,24 +46,23 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def read_parquet(path: Path, where: str, schema: pa.Schema = TEXTS) -> Batches:
-    """Read a Parquet file; an optional column that it lacks is None.
+    """Read a Parquet file in batches of rows; an optional column that the file lacks becomes null.
 
     Args:
-        path: The file, or its copy on this machine.
-        where: The file, for messages.
-        schema: The types to give, of `parquet_schema`.
+        path: Local path of the file, or of its local copy.
+        where: Name of the file for error messages.
+        schema: Types of the result, as `parquet_schema` returns them.
 
     Raises:
-        UsageError: If it is damaged, lacks a needed column, or has values that are none of the schema.
+        UsageError: If the file is damaged, lacks a required column, or has values that cannot be cast to the schema.
     """
-    with readable(where), pq.ParquetFile(path) as file:
+    with read_errors_explained(where), pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
-        found = chosen(names, where)
-        theirs = {ours: names[index] for ours, index in found.items()}
+        theirs = {ours: names[index] for ours, index in column_indices(names, where).items()}
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(theirs.values())):
             yield pa.RecordBatch.from_arrays(
                 [
-                    _given(batch.column(batch.schema.get_field_index(theirs[field.name])), field, where)
+                    _cast(batch.column(batch.schema.get_field_index(theirs[field.name])), field, where)
                     if field.name in theirs
                     else pa.nulls(len(batch), field.type)
                     for field in schema
@@ -63,13 +71,13 @@ def read_parquet(path: Path, where: str, schema: pa.Schema = TEXTS) -> Batches:
             )
 
 
-def _given(values: pa.Array, field: pa.Field, where: str) -> pa.Array:
+def _cast(values: pa.Array, field: pa.Field, where: str) -> pa.Array:
     if isinstance(values, pa.DictionaryArray):
         values = values.dictionary_decode()
     if pa.types.is_nested(values.type):
-        return texts([text_of(value, field.name, where, "in a row") for value in values.to_pylist()])
+        return text_array([as_text(value, field.name, where, "in a row") for value in values.to_pylist()])
     try:
-        # Times of a finer unit than Spark's lose what it cannot hold.
+        # Spark's unit is the microsecond: an unsafe cast truncates finer times instead of raising.
         return values.cast(field.type, safe=not pa.types.is_timestamp(field.type))
     except pa.ArrowNotImplementedError as error:
-        raise wrong(where, f"has a column {field.name} of {values.type}; expected {field.type}") from error
+        raise catalog_error(where, f"has a column {field.name} of {values.type}; expected {field.type}") from error

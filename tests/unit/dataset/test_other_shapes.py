@@ -49,7 +49,7 @@ def test_a_damaged_catalog_in_a_store(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "catalog.parquet").write_bytes(content)
     nothing: Any = None
     with pytest.raises(UsageError, match=r"catalog .*catalog.parquet cannot be read \(.*\); write it again"):
-        catalog._tables(nothing, [UPath(f"local://{tmp_path}/catalog.parquet")])
+        catalog._from_parquet(nothing, [UPath(f"local://{tmp_path}/catalog.parquet")])
 
 
 @pytest.mark.parametrize(

@@ -209,10 +209,10 @@ def test_parquet_files_that_are_no_catalog_are_named(tmp_path: Path) -> None:
 def test_what_its_user_can_mend_is_a_wrong_call_and_what_a_disk_does_is_not(tmp_path: Path, read: Read) -> None:
     with pytest.raises(UsageError, match="gone; put it back"):
         rows(read, tmp_path / "gone")
-    with pytest.raises(UsageError, match="may not be read by this user"), catalog_rows.readable("c"):
+    with pytest.raises(UsageError, match="may not be read by this user"), catalog_rows.read_errors_explained("c"):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     words = r"c cannot be read \(Input/output error\); see to its disk"
-    with pytest.raises(RunFailed, match=words), catalog_rows.readable("c"):
+    with pytest.raises(RunFailed, match=words), catalog_rows.read_errors_explained("c"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 

@@ -14,7 +14,7 @@ from jobs.ingest import prefetch as bodies
 from jobs.ingest import sources
 from jobs.ingest import web as web_images
 from jobs.ingest.config import HttpLimits
-from jobs.ingest.prefetch import LARGE_AT_ONCE, PutOff, Ticket, check_room
+from jobs.ingest.prefetch import LARGE_AT_ONCE, Deferred, Ticket, take_room
 from jobs.ingest.sources import SourceReader
 from tests.web import WebServer, image, status, web_server
 
@@ -79,15 +79,15 @@ def test_room_is_taken_once_and_given_back_once() -> None:
     room = threading.BoundedSemaphore(1)
     one, other = Ticket(room), Ticket(room)
     with one.counted():
-        check_room(bodies.LARGE_BYTES)
-        check_room(bodies.LARGE_BYTES + 1)
-        check_room(bodies.LARGE_BYTES + 2)
-    with pytest.raises(PutOff), other.counted():
-        check_room(bodies.LARGE_BYTES + 1)
+        take_room(bodies.LARGE_BYTES)
+        take_room(bodies.LARGE_BYTES + 1)
+        take_room(bodies.LARGE_BYTES + 2)
+    with pytest.raises(Deferred), other.counted():
+        take_room(bodies.LARGE_BYTES + 1)
     one.give_back()
     one.give_back()
     with pytest.raises(ValueError, match="fell over"), other.counted():
-        check_room(bodies.LARGE_BYTES + 1)
+        take_room(bodies.LARGE_BYTES + 1)
         raise ValueError("it fell over")
     assert room.acquire(blocking=False)
-    check_room(10**9)  # outside, when it is its turn, nothing is counted
+    take_room(10**9)  # outside, when it is its turn, nothing is counted

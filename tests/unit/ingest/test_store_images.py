@@ -14,7 +14,7 @@ from upath import UPath
 
 from jobs.images.normalise import Rejected
 from jobs.ingest.config import HttpLimits
-from jobs.ingest.formats.folders import walked
+from jobs.ingest.formats.folders import walk_store
 from jobs.ingest.sources import Source, SourceReader, in_store
 from jobs.storage import faults as store_faults
 from jobs.storage.faults import StoreError
@@ -200,7 +200,7 @@ def test_a_folder_whose_listing_fails_for_a_while_is_not_left_out(by_folder: Web
     by_folder.answers["shop/shoes/"] = in_turn(*[status(503)] * 2, found)
     by_folder.answers["shop/shoes/red/"] = in_turn(*[status(500)] * 2, listing(files="shop/shoes/red/c.jpg"))
     folders = []
-    for folder, subfolders, files in walked(UPath("s3://b/shop", use_listings_cache=False)):
+    for folder, subfolders, files in walk_store(UPath("s3://b/shop", use_listings_cache=False)):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         folders.append((folder, files))
     assert folders == [
@@ -219,4 +219,4 @@ def test_a_folder_that_cannot_be_listed_ends_the_run(
     monkeypatch.setattr(store_faults, "PATIENCE_SECONDS", 0.5)
     by_folder.answers["shop/shoes/"] = status(code)
     with pytest.raises(StoreError, match=r"^s3://b/shop (may not|could not) be listed"):
-        list(walked(UPath("s3://b/shop", use_listings_cache=False)))
+        list(walk_store(UPath("s3://b/shop", use_listings_cache=False)))

@@ -147,8 +147,8 @@ def test_the_code_that_was_sent_is_gone_with_its_session(tmp_path: Path, monkeyp
     context = SimpleNamespace(addPyFile=sent.append)
     session = SimpleNamespace(conf=SimpleNamespace(get=lambda *_: ""), sparkContext=context, stop=lambda: None)
     monkeypatch.setattr(spark, "check_java", lambda: None)
-    monkeypatch.setattr(spark, "_started", lambda *_: session)
-    monkeypatch.setattr(spark, "_spread", lambda *_: None)
+    monkeypatch.setattr(spark, "_start", lambda *_: session)
+    monkeypatch.setattr(spark, "_set_shuffle_partitions", lambda *_: None)
     monkeypatch.setattr(executors, "first_task", lambda *_, **__: None)
     scratch = tmp_path / "home #1"
     scratch.mkdir()

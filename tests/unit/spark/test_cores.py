@@ -37,14 +37,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_work_waits_for_executors_that_come_shortly_after_the_first() -> None:
     session: Any = Growing([(0, 2), (0.2, 4), (0.5, 12)])
-    spark._spread(session, SparkConfig("spark://a:1", "1g", Path("scratch")))
+    spark._set_shuffle_partitions(session, SparkConfig("spark://a:1", "1g", Path("scratch")))
     assert session.told["spark.sql.shuffle.partitions"] == "24"
 
 
 def test_executors_that_never_stop_coming_are_not_waited_for() -> None:
     session: Any = Growing([(number / 10, number + 1) for number in range(100)])
     started = time.monotonic()
-    spark._spread(session, SparkConfig("spark://a:1", "1g", Path("scratch")))
+    spark._set_shuffle_partitions(session, SparkConfig("spark://a:1", "1g", Path("scratch")))
     assert time.monotonic() - started < 3.0
 
 

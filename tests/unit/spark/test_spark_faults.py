@@ -8,14 +8,14 @@ import click
 import pytest
 from pyspark.errors import PySparkException
 
-from jobs.cli.resume import again, arguments
+from jobs.cli.resume import arguments, call_again
 from jobs.cli.runs import backfill, nightly
 from jobs.errors import RunFailed, UsageError
 from jobs.spark import session as spark
 from jobs.spark.config import SparkConfig
-from jobs.spark.executors import judge
+from jobs.spark.executors import check_executor
 from jobs.spark.faults import check_reachable, explained, sentence
-from jobs.spark.probe import look_around
+from jobs.spark.probe import inspect_executor
 from jobs.spark.session import cores_of_a_task, is_cluster
 from jobs.storage.faults import StoreDenied, StoreError
 from models.training.recipe import TrainingFailed
@@ -75,9 +75,9 @@ def test_a_yarn_without_its_configuration_is_one_sentence(monkeypatch: pytest.Mo
 def test_an_executor_that_does_not_see_the_home_says_so(tmp_path: Path) -> None:
     here, elsewhere = str(tmp_path / "marker"), str(tmp_path / "elsewhere" / "marker")
     (tmp_path / "marker").touch()
-    assert judge(look_around(here), here).python.startswith("3.")
+    assert check_executor(inspect_executor(here), here).python.startswith("3.")
     with pytest.raises(RunFailed, match=r"does not see .*/elsewhere; put SHELFWISE_HOME where all machines see it"):
-        judge(look_around(elsewhere), elsewhere)
+        check_executor(inspect_executor(elsewhere), elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_what_a_task_of_ours_raises_is_told_in_its_own_words(error: type[Excepti
 @pytest.mark.parametrize("call", [None, [], "nightly", {}])
 def test_a_run_that_does_not_say_how_it_was_called_is_not_resumed(call: object) -> None:
     with pytest.raises(UsageError, match="run r does not say how it was called"):
-        again(nightly, "r", call, as_json=False)
+        call_again(nightly, "r", call, as_json=False)
 
 
 @pytest.mark.parametrize("in_a_pod", [True, False])
@@ -154,12 +154,12 @@ def test_a_driver_in_a_pod_reaches_kubernetes_under_another_address(
 ) -> None:
     """What submitted it may have gone by a proxy of its own machine, at which nobody listens here."""
     told = {"spark.master": "k8s://http://127.0.0.1:1", "spark.kubernetes.submitInDriver": str(in_a_pod).lower()}
-    monkeypatch.setattr(spark, "_submitted_with", told.get)
+    monkeypatch.setattr(spark, "_submitted_property", told.get)
 
     def started(*_: object) -> None:
         raise RunFailed("it went on")
 
-    monkeypatch.setattr(spark, "_started", started)
+    monkeypatch.setattr(spark, "_start", started)
     config = SparkConfig("local[1]", "1g", tmp_path)
     expected = "it went on" if in_a_pod else "no Spark master can be reached"
     with pytest.raises(RunFailed, match=expected), spark.spark_session(config, name="test"):
