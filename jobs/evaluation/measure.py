@@ -17,7 +17,7 @@ from jobs.evaluation.answers import CONFIDENCES, Answered, refuse_none, whole_pr
 from jobs.storage.places import Places
 from models.answers.calibration import combine
 from models.answers.decision import Answer, ancestors
-from models.answers.levels import Level, depths, joined, look
+from models.answers.levels import Level, build_level, depths, joined
 from models.answers.products import answer_of_product, by_product, distributions
 from models.release import Release
 from models.spec import Predictor, Probabilities
@@ -194,7 +194,7 @@ def measure(
             best.append((some.labels, some.confidences.argmax(axis=1), some.confidences.max(axis=1)))
             looks.append(
                 tuple(
-                    look(ids, depth, some.labels, some.confidences, raw=some.raw, by_network=some.by_network)
+                    build_level(ids, depth, some.labels, some.confidences, raw=some.raw, by_network=some.by_network)
                     for depth in depths(ids)
                 )
             )
