@@ -62,11 +62,11 @@ def import_(settings: Settings, told: Import) -> dict[str, Any]:
     categories = class_names(told.categories)
     prepare_environment()
     with quiet_start():
-        from models.foreign import ForeignNetwork, refuse_code, take_in
+        from models.foreign import ForeignNetwork, rebuild, refuse_code
 
         refuse_code(told.path)
         foreign = ForeignNetwork(told.path, told.input_px, len(categories), told.preprocessing, told.ends_in)
-        network, model = take_in(foreign, _samples(told))
+        network, model = rebuild(foreign, _samples(told))
     with release_written(told.release_id), tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch, network.weights_file)
         save_weights(model, weights)
