@@ -1,14 +1,14 @@
-"""A local Airflow with the DAGs of this clone, ready to click: what `make airflow` starts, until Ctrl-C.
+"""Run a local Airflow with the DAGs of this clone until Ctrl-C. `make airflow` starts it.
 
     .venv/bin/python .ci/local_airflow.py [--port 8080] [--catalog shop.csv]
 
-With a catalog its nights write to SHELFWISE_HOME (`.shelfwise` in the clone) and to the database that is set, as
-`shelfwise nightly` does. Without one they read an example and write to `example/home` in it, and neither what is there
-nor a database that is set is touched.
+With `--catalog` the nights write to SHELFWISE_HOME (`.shelfwise` in the clone) and to the configured database, as
+`shelfwise nightly` does. Without it they read an example catalog and write to `example/home` in that directory; other
+data in SHELFWISE_HOME and a configured database are not changed.
 
-Airflow's own home is `airflow/` in the one that the nights write to: airflow.cfg, metadata and logs, all readable by
-their owner only. With AIRFLOW_HOME set to it, `airflow` in another terminal talks to the same Airflow. Pools,
-connections and variables are made where they are missing and otherwise left as they are, but for a told catalog.
+AIRFLOW_HOME is `airflow/` in the directory to which the nights write. It contains airflow.cfg, metadata and logs,
+readable only by their owner. With the same AIRFLOW_HOME, `airflow` in another terminal uses the same Airflow.
+Missing pools, connections and variables are created; existing ones are kept, except for a catalog given by `--catalog`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BIN = Path(sys.executable).parent
 PROCESSES = {
     "api-server": ("api-server",),
     "dag-processor": ("dag-processor",),
-    # Without its own server of logs, which would listen on every interface: the api-server reads the files.
+    # Its log server would listen on all network interfaces; the api-server reads the log files instead.
     "scheduler": ("scheduler", "--skip-serve-logs"),
 }
 POOLS = {
@@ -58,11 +58,17 @@ STOP_SECONDS = 30
 
 
 class Failure(Exception):
-    """What the user reads instead of a traceback."""
+    """An error that is shown to the user as one sentence, without a traceback."""
 
 
 def settings(home: Path, port: int, old: configparser.ConfigParser) -> dict[str, dict[str, str]]:
-    """Return what differs from Airflow's defaults; secrets stay what they were."""
+    """Return the options that differ from Airflow's defaults, by section.
+
+    Args:
+        home: AIRFLOW_HOME.
+        port: TCP port of the api-server.
+        old: The former airflow.cfg, whose secrets are kept; may be empty.
+    """
 
     def secret(section: str, option: str, fresh: str) -> str:
         return old.get(section, option, fallback=fresh)
@@ -81,7 +87,7 @@ def settings(home: Path, port: int, old: configparser.ConfigParser) -> dict[str,
             "simple_auth_manager_passwords_file": str(home / "passwords.json"),
             "default_task_retry_delay": "30",
         },
-        # Four processes share the file: on a busy machine Python's own patience of 5 s is too short.
+        # Four processes share the file: on a busy machine the default lock timeout of 5 s is too short.
         "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=120"},
         "api": {
             "host": "127.0.0.1",
@@ -98,7 +104,7 @@ def settings(home: Path, port: int, old: configparser.ConfigParser) -> dict[str,
 
 
 def configure(home: Path, port: int) -> str:
-    """Write airflow.cfg and the password; return the password."""
+    """Write airflow.cfg, and a password file if there is none; return the password."""
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
     path, passwords = home / "airflow.cfg", home / "passwords.json"
@@ -114,7 +120,7 @@ def configure(home: Path, port: int) -> str:
 
 
 def airflow(*arguments: str) -> str:
-    """Run Airflow's command and return what it printed."""
+    """Run the `airflow` command; return its output, or raise Failure."""
     done = subprocess.run([str(BIN / "airflow"), *arguments], capture_output=True, text=True)
     if done.returncode:
         raise Failure(f"airflow {' '.join(arguments)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -122,10 +128,10 @@ def airflow(*arguments: str) -> str:
 
 
 def example(usual: Path) -> str | None:
-    """Return the example's catalog, None without data, and let Airflow's processes have the example's environment."""
-    kept = example_environment(os.environ, usual)
+    """Set the environment of the example for Airflow's processes; return its catalog, None if there are no data."""
+    environment = example_environment(os.environ, usual)
     os.environ.clear()
-    os.environ.update(kept)
+    os.environ.update(environment)
     try:
         return str(example_catalog(usual))
     except (FileNotFoundError, ValueError) as error:
@@ -133,31 +139,57 @@ def example(usual: Path) -> str | None:
         return None
 
 
-def furnish(port: int, password: str, catalog: str | None, *, told: bool) -> bool:
-    """Make what the DAGs ask for, where it is missing; all but a told catalog stays. Return if there is a catalog."""
-    # By the API: each command of Airflow's would take seconds to start.
-    token = ask(port, "/auth/token", {"username": USER, "password": password})["access_token"]
+def create_missing(port: int, password: str, catalog: str | None, *, replace: bool) -> bool:
+    """Create the pools, connection and variable that the DAGs need, if they are missing.
 
-    def there(kind: str, name: str) -> bool:
-        return ask(port, f"/api/v2/{kind}/{name}", token=token) is not None
+    Args:
+        port: TCP port of the api-server.
+        password: Password of the user.
+        catalog: Catalog of the nights; None if there is none.
+        replace: Whether the catalog replaces an existing variable; nothing else is ever replaced.
+
+    Returns:
+        Whether the variable with the catalog exists.
+    """
+    # By the REST API, because each `airflow` command takes seconds to start.
+    token = request_api(port, "/auth/token", {"username": USER, "password": password})["access_token"]
+
+    def exists(kind: str, name: str) -> bool:
+        return request_api(port, f"/api/v2/{kind}/{name}", token=token) is not None
 
     def make(kind: str, name: str, document: dict[str, Any]) -> None:
-        if not there(kind, name):
-            ask(port, f"/api/v2/{kind}", document, token=token)
+        if not exists(kind, name):
+            request_api(port, f"/api/v2/{kind}", document, token=token)
 
-    for name, meaning in POOLS.items():
-        make("pools", name, {"name": name, "slots": 1, "description": meaning})
+    for name, description in POOLS.items():
+        make("pools", name, {"name": name, "slots": 1, "description": description})
     spark = {"connection_id": "spark_default", "conn_type": "spark"}
     make("connections", "spark_default", {**spark, "host": os.environ.get("SHELFWISE_MASTER", "local[*]")})
-    if catalog and told and there("variables", CATALOG):
-        ask(port, f"/api/v2/variables/{CATALOG}", {"key": CATALOG, "value": catalog}, token=token, method="PATCH")
+    if catalog and replace and exists("variables", CATALOG):
+        request_api(
+            port, f"/api/v2/variables/{CATALOG}", {"key": CATALOG, "value": catalog}, token=token, method="PATCH"
+        )
     elif catalog:
         make("variables", CATALOG, {"key": CATALOG, "value": catalog})
-    return there("variables", CATALOG)
+    return exists("variables", CATALOG)
 
 
-def ask(port: int, path: str, document: Any = None, *, token: str = "", method: str | None = None) -> Any:
-    """Ask the API, or tell it something; None stands for what is not there."""
+def request_api(port: int, path: str, document: Any = None, *, token: str = "", method: str | None = None) -> Any:
+    """Send a request to Airflow's REST API.
+
+    Args:
+        port: TCP port of the api-server.
+        path: Path of the endpoint.
+        document: JSON to send; None sends a GET request.
+        token: Access token.
+        method: HTTP method, if it is neither GET nor POST.
+
+    Returns:
+        The JSON answer; None if a GET request is answered with 404.
+
+    Raises:
+        Failure: If Airflow answers with another error.
+    """
     body = None if document is None else json.dumps(document).encode()
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     try:
@@ -172,18 +204,18 @@ def ask(port: int, path: str, document: Any = None, *, token: str = "", method: 
 
 
 class Running:
-    """The processes of one Airflow, each with a log and a session of its own; stopped with all that they started."""
+    """The processes of one Airflow, each with its own log and session; stopped together with their child processes."""
 
     def __init__(self, home: Path) -> None:
-        """Start nothing yet."""
+        """Remember AIRFLOW_HOME; no process is started yet."""
         self.home = home
         self.started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
-        """Start one."""
+        """Start one of `PROCESSES` by name."""
         (self.home / "logs").mkdir(exist_ok=True)
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
-            # Sessions of their own: Ctrl-C reaches this process alone, which then stops them in order.
+            # Its own session: Ctrl-C reaches only this process, which then stops the others in order.
             self.started[name] = subprocess.Popen(
                 [str(BIN / "airflow"), *PROCESSES[name]],
                 stdout=log,
@@ -193,36 +225,36 @@ class Running:
             )
 
     def check(self) -> None:
-        """Raise Failure if one has ended."""
+        """Raise Failure if a process has ended."""
         for name, process in self.started.items():
             if process.poll() is not None:
                 raise Failure(f"Airflow's {name} ended with {process.returncode}; see {self.home}/logs/{name}.log")
 
     def stop(self) -> None:
-        """End every process of each session: tasks and their Spark have process groups of their own."""
-        for name in reversed(self.started):  # the api-server last: the others talk to it
-            for sent in (signal.SIGTERM, signal.SIGKILL):
+        """Stop every process of each session; process groups are not enough: tasks and their Spark have their own."""
+        for name in reversed(self.started):  # the api-server last, because the others call it
+            for signal_number in (signal.SIGTERM, signal.SIGKILL):
                 give_up = time.monotonic() + STOP_SECONDS
                 for pid in members(self.started[name]):
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, sent)
+                        os.kill(pid, signal_number)
                 while members(self.started[name]) and time.monotonic() < give_up:
                     time.sleep(0.2)
 
 
 def members(leader: subprocess.Popen[bytes]) -> list[int]:
-    """Return the ids of the living processes of the session that a process leads."""
-    leader.poll()  # takes note of its end, so that it is no zombie
-    found = []
+    """Return the ids of the running processes in the session of a leader."""
+    leader.poll()  # collects its exit status, so that it does not remain a zombie
+    pids = []
     for process in psutil.process_iter(["status"]):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if process.info["status"] != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == leader.pid:
-                found.append(process.pid)
-    return found
+                pids.append(process.pid)
+    return pids
 
 
 def wait_until_healthy(running: Running, port: int, parts: Sequence[str]) -> None:
-    """Wait for these parts to say that they are well."""
+    """Wait until Airflow reports these components as healthy; raise Failure after `START_SECONDS`."""
     give_up = time.monotonic() + START_SECONDS
     while time.monotonic() < give_up:
         running.check()
@@ -238,46 +270,49 @@ def wait_until_healthy(running: Running, port: int, parts: Sequence[str]) -> Non
 
 
 def free(port: int) -> bool:
-    """Return whether nothing listens there."""
+    """Return whether no process listens on a local TCP port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Start, say where, and stay until a signal."""
+    """Start Airflow, print its address, and wait for a signal."""
     parser = argparse.ArgumentParser(description="A local Airflow with the DAGs of this clone.")
-    parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--catalog", help="What the nights read, to write to SHELFWISE_HOME; without it an example.")
-    told = parser.parse_args(arguments)
+    parser.add_argument("--port", type=int, default=8080, help="TCP port of the page; default 8080.")
+    parser.add_argument(
+        "--catalog",
+        help="Catalog of the nights, which write to SHELFWISE_HOME; default: an example with a home of its own.",
+    )
+    options = parser.parse_args(arguments)
     running = None
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background process would ignore it
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too, because a background process of a shell ignores it
         signal.signal(number, leave)
     try:
-        if not free(told.port):
-            raise Failure(f"something listens on port {told.port} already; name another one with --port")
+        if not free(options.port):
+            raise Failure(f"something listens on port {options.port} already; name another one with --port")
         os.umask(0o077)
         usual = Settings().places.local_home
-        catalog = named_catalog(told.catalog) if told.catalog else example(usual)
+        catalog = named_catalog(options.catalog) if options.catalog else example(usual)
         home = Settings().places.local_home / "airflow"
         path = os.pathsep.join((str(BIN), os.environ.get("PATH", os.defpath)))
         os.environ |= {"AIRFLOW_HOME": str(home), "PATH": path, "PYTHONSAFEPATH": "1"}
-        password = configure(home, told.port)
+        password = configure(home, options.port)
         print("Starting Airflow; it takes half a minute", flush=True)
         airflow("db", "migrate")
         running = Running(home)
-        running.start("api-server")  # first: tasks that the scheduler starts talk to it at once
-        wait_until_healthy(running, told.port, ["metadatabase"])
-        if not furnish(told.port, password, catalog, told=bool(told.catalog)):
+        running.start("api-server")  # first, because tasks that the scheduler starts call it at once
+        wait_until_healthy(running, options.port, ["metadatabase"])
+        if not create_missing(options.port, password, catalog, replace=bool(options.catalog)):
             os.environ.setdefault("AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE", "False")
             print("No night is scheduled, as there is no variable shelfwise_catalog; start with --catalog", flush=True)
         for name in ("dag-processor", "scheduler"):
             running.start(name)
-        wait_until_healthy(running, told.port, ["scheduler", "dag_processor"])
-        print(f"Airflow is at http://127.0.0.1:{told.port}/ for user {USER} with password {password}")
+        wait_until_healthy(running, options.port, ["scheduler", "dag_processor"])
+        print(f"Airflow is at http://127.0.0.1:{options.port}/ for user {USER} with password {password}")
         print(f"Its nights write to SHELFWISE_HOME={os.environ.get('SHELFWISE_HOME', usual)}")
         print(f"Another terminal: export AIRFLOW_HOME={home}    Stop: Ctrl-C", flush=True)
         while True:

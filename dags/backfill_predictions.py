@@ -1,11 +1,11 @@
-"""### Answer earlier dates again, with another release or where answers are missing.
+"""### Predict earlier dates again, with another release or where answers are missing.
 
-Started by hand, from its form. The first task checks the call and says how many images and about how many seconds it
-takes; with `dry_run` nothing else happens. Then each date is predicted and published by a task of its own, at most
-`parallelism` of them at once and never more than the pool `gpu` allows. No source image is read; what a person decided
-stays; dates that are finished are finished, so that starting the same form again does only what is left.
+Start it by hand, with the form. The first task checks the parameters and reports the number of images and the estimated
+seconds; with `dry_run` nothing else happens. Then one task per date predicts and publishes, at most `parallelism` tasks
+at once and never more than the pool `gpu` allows. Source images are not read again. Decisions of people are kept.
+Finished dates are skipped, so that starting the same form again does only the rest.
 
-A night that never ran is another matter: `airflow backfill create --dag-id nightly_tagging --from-date A --to-date B`
+For a night that never ran, use `airflow backfill create --dag-id nightly_tagging --from-date A --to-date B`
 """
 
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,10 @@ CHOICES = [CATEGORY, *FLAGS]
 
 @task
 def deal(plan: dict[str, Any], lane: int, choices: list[str], params: Any = None) -> list[dict[str, Any]]:
-    """Return the steps of a lane: every so many dates as there are lanes; none on a dry run."""
+    """Distribute the dates of the plan over the lanes; return the Spark steps of one lane, none on a dry run.
+
+    Lanes count from 0; those from `parallelism` on get no dates. Empty `choices` are left out.
+    """
     lanes, whole = params["parallelism"], f"-{params['from']}-{params['to']}-"
     dates = [] if params["dry_run"] or lane >= lanes else sorted(plan["images_by_date"])[lane::lanes]
     runs = [plan["run_id"].replace(whole, f"-{date}-{date}-", 1) for date in dates]
@@ -49,12 +52,12 @@ with DAG(
     params={
         "from": Param(type="string", format="date", description="First ingest date."),
         "to": Param(type="string", format="date", description="Last ingest date, included."),
-        "release": Param(None, type=["null", "string"], **NAME, description="Id or alias; empty: the nights' own."),
-        "category": Param(None, type=["null", "string"], **NAME, description="Only what is in it now, or below it."),
-        "only_missing": Param(False, type="boolean", description="Only what this release has not answered yet."),
-        "force": Param(False, type="boolean", description="Replace answers of newer releases; never a person's."),
-        "dry_run": Param(False, type="boolean", description="Only say what would be done."),
-        "parallelism": Param(1, type="integer", minimum=1, maximum=LANES, description="Dates at once."),
+        "release": Param(None, type=["null", "string"], **NAME, description="Id or alias; empty: as the nights."),
+        "category": Param(None, type=["null", "string"], **NAME, description="Only products now in or below it."),
+        "only_missing": Param(False, type="boolean", description="Only images without an answer of this release."),
+        "force": Param(False, type="boolean", description="Replace answers of newer releases too, not of people."),
+        "dry_run": Param(False, type="boolean", description="Only report what would be done."),
+        "parallelism": Param(1, type="integer", minimum=1, maximum=LANES, description="Number of dates at once."),
     },
     tags=["shelfwise"],
     doc_md=__doc__,

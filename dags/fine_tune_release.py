@@ -1,10 +1,10 @@
-"""### Train a release on the ingested products that have a category, and let a person decide whether it answers.
+"""### Train a release on the ingested products that have a category, and let a person decide whether to use it.
 
-`finetune >> evaluate` against the release in use, on test products that neither has trained on. Then the run waits: the
-figures stand under *Required Actions*, and whoever approves makes the release champion. A second question offers to
-answer earlier dates again with it; only a yes starts the DAG `backfill_predictions`.
+`finetune >> evaluate` compares it with the release in use, on test products on which neither was trained. Then the run
+waits for a person: the metrics are shown under *Required Actions*, and an approval makes the release champion. A second
+question offers to predict earlier dates again with it; only an approval starts the DAG `backfill_predictions`.
 
-A training that was stopped goes on after its last finished epoch when the task is run again.
+A training that was stopped resumes after its last finished epoch when the task is run again.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -29,15 +29,15 @@ with DAG(
             ["--start-from=imagenet"],
             type="array",
             items={"type": "string", "pattern": r"^--[a-z-]+(=\S+)?$"},
-            description="Of `shelfwise finetune`, one a line: `--network=xception`, `--epochs=8`.",
+            description="Options of `shelfwise finetune`, one per line: `--network=xception`, `--epochs=8`.",
         ),
-        "part": Param("test", enum=["test", "validation", "all"], description="Products that the two are compared on."),
+        "part": Param("test", enum=["test", "validation", "all"], description="Products for the comparison."),
     },
     user_defined_macros=MACROS,
     tags=["shelfwise"],
     doc_md=__doc__,
 ):
-    in_use = LocalStep(task_id="in_use", arguments=["release", "show"], doc_md="Which release is to be beaten.")
+    in_use = LocalStep(task_id="in_use", arguments=["release", "show"], doc_md="The release to compare with.")
     finetune = LocalStep(
         task_id="finetune",
         arguments=["finetune", "--release-id", RELEASE, "{{ params.options | join('\\n') }}"],
@@ -61,7 +61,7 @@ with DAG(
         task_id="offer_backfill",
         subject=f"{RELEASE} is champion. Shall earlier dates be answered again?",
         body="Approve with the first and last ingest date. What people decided stays.",
-        # Empty until a person fills them in: without a default the task fails before it asks.
+        # A person fills these in. Without a default the task would fail before it asks.
         params={name: Param(None, type=["null", "string"], format="date") for name in ("from", "to")},
         **PERSON,
     )

@@ -1,10 +1,10 @@
-"""### Tag what is new or changed in the catalog, every night.
+"""### Tag the new and changed products of the catalog, every night.
 
-`ingest >> predict >> publish >> report`, and `shadow` where it is asked for; all but the report by spark-submit. The
-night is the logical date, never the clock's: `airflow backfill create` leaves what missed nights would have left.
+`ingest >> predict >> publish >> report`, and `shadow` if it is switched on; all but the report run by spark-submit. The
+night is the run's logical date, never the current date: `airflow backfill create` gives missed nights the same result.
 
-A task that failed or was killed is run again; what it had finished is kept, and readers of the product database see
-last night or tonight, never half of it. What comes from outside is set as `shelfwise_steps.py` says on top.
+A task that failed or was killed is run again and keeps the finished part. Readers of the product database see the last
+night or this one, never a part of it. `shelfwise_steps.py` begins with the list of connections, variables and pools.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    # From the queue on, so that a backfill of last month is not late before it begins.
+    # Counted from queueing, not from the logical date: a backfill of last month must not be late at its start.
     deadline=DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=6), SyncCallback(tell_delay)),
     default_args={**DEFAULTS, "name": f"shelfwise {{{{ task.task_id }}}} {NIGHT}"},
     params={
@@ -35,7 +35,7 @@ with DAG(
             "shelfwise_catalog. `{{ ds }}` in it becomes the night.",
         ),
         "max_rejected": Param(0.2, type="number", minimum=0, maximum=1, description="Tolerated share of bad images."),
-        "shadow": Param(False, type="boolean", description="The challenger answers too, once the night is published."),
+        "shadow": Param(False, type="boolean", description="Predict with the challenger too, after publishing."),
     },
     user_defined_macros=MACROS,
     tags=["shelfwise"],
@@ -44,7 +44,7 @@ with DAG(
     ingest = SparkStep(
         task_id="ingest",
         application_args=["ingest", "--catalog", "{{ catalog_of(params, dag_run) }}", "--run-date", NIGHT],
-        pool="catalog",  # of one slot: nights are read one after another, the earliest first
+        pool="catalog",  # has one slot, so that nights are read one after another, the earliest first
         doc_md="Read, verify and store the images that are new or changed.",
     )
     predict = SparkStep(
@@ -52,7 +52,7 @@ with DAG(
         application_args=["predict", "--run-date", NIGHT, "--max-rejected", "{{ params.max_rejected }}"],
         pool="gpu",
         execution_timeout=timedelta(hours=12),
-        doc_md="Ask both networks what the stored images show. What is finished is never computed again.",
+        doc_md="Classify the stored images with all networks. Finished parts are never computed again.",
     )
     publish = SparkStep(
         task_id="publish",
@@ -65,7 +65,7 @@ with DAG(
         task_id="report",
         arguments=["report", "--run-id", RUN],
         shelfwise_run=RUN,
-        doc_md="Write the page of the night; the log and the task's XCom say where.",
+        doc_md="Write the page of the night; the log and the task's XCom contain its path.",
     )
     shadow = SparkStep(
         task_id="shadow",
@@ -73,7 +73,7 @@ with DAG(
         shelfwise_run=RUN,
         pool="gpu",
         execution_timeout=timedelta(hours=12),
-        doc_md="Let the challenger answer the night too; `query release_agreement` compares.",
+        doc_md="Predict the night with the challenger too; `query release_agreement` compares the answers.",
     )
     ingest >> predict >> publish >> report
     publish >> ShortCircuitOperator(task_id="with_shadow", python_callable=wants_shadow) >> shadow

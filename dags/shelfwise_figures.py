@@ -1,4 +1,4 @@
-"""The figures by which a person decides between two releases, as a page of Airflow shows them. No DAG itself."""
+"""Format the comparison of two releases for the Airflow page on which a person decides. Not a DAG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 
 def figures_of(evaluation: Any) -> str:
-    """Return what `shelfwise evaluate --compare` found, in Markdown, for whoever decides between two releases."""
+    """Return the metrics of two releases as Markdown.
+
+    Args:
+        evaluation: JSON output of `shelfwise evaluate --compare`, with `comparison`, `part` and `leave_out`.
+    """
     pair, left_out = evaluation["comparison"], evaluation["comparison"]["left_out"]
     shown = [side for side in ("first", "second") if pair[side] in pair["accuracy"]]
     called = {"first": f"{pair['first']} (in use)", "second": f"{pair['second']} (new)"}
@@ -34,6 +38,6 @@ def figures_of(evaluation: Any) -> str:
 
 
 def _named(names: Sequence[str], count: int) -> str:
-    """Return the first of so many categories as Markdown that means nothing else, whatever a catalog calls them."""
+    """List the first ten category names as Markdown, escaped, and the number of the others."""
     shown = [f"`{' '.join(name.replace('`', ' ').split())[:60]}`" for name in names[:10]]
     return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")

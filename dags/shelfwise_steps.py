@@ -1,19 +1,19 @@
-"""How the DAGs of this folder start shelfwise, what they tell it, and whom they tell of a failure. No DAG itself.
+"""Operators and functions for the DAGs of this folder: start shelfwise commands, pass settings, send alerts. Not a DAG.
 
-What Airflow is asked for; everything but `spark_default` may be missing:
+They read these from Airflow. All but `spark_default` are optional:
 
-- connection `spark_default`: where Spark runs: `local[*]`, `spark://...`, `yarn`, or, with Airflow's provider
+- connection `spark_default`: Spark's master: `local[*]`, `spark://...`, `yarn`, or, with Airflow's provider
   `cncf.kubernetes` installed, `k8s://...`.
-- connection `shelfwise_db`: the product database and its password. It reaches a job by its process's environment and
-  stands in no rendered field. In deploy mode `cluster` the cluster's own secrets have to set SHELFWISE_DATABASE_URL.
-- connection `shelfwise_alerts`: type http; `{"text": ...}` is posted there when a task fails or a night is late. The
-  part of the address that is secret goes into the password: it is the path.
-- variable `shelfwise_settings`: JSON of further `SHELFWISE_*` settings, over those of the worker's own environment.
-- variable `shelfwise_catalog`: what a night reads; `{{ ds }}` in it becomes the night, as in `/data/{{ ds }}.parquet`.
-- variable `shelfwise_shadow`: `true` lets the challenger answer every night too, after it is published.
-- variable `shelfwise_application`: where `shelfwise_job.py` lies for Spark, if not in this clone.
+- connection `shelfwise_db`: the product database and its password. It is passed to a job in the environment of its
+  process and is in no rendered field. In deploy mode `cluster` a secret of the cluster must set SHELFWISE_DATABASE_URL.
+- connection `shelfwise_alerts`: type http; `{"text": ...}` is posted there when a task fails or a night is late. Its
+  password is the path of the address, which is usually secret.
+- variable `shelfwise_settings`: JSON of further `SHELFWISE_*` settings; they override the environment of the worker.
+- variable `shelfwise_catalog`: catalog of a night; `{{ ds }}` in it becomes the night, as in `/data/{{ ds }}.parquet`.
+- variable `shelfwise_shadow`: `true` also predicts every night with the challenger, after it is published.
+- variable `shelfwise_application`: path of `shelfwise_job.py` for Spark, if not in this clone.
 - pool `catalog`: one slot, so that several nights started at once are read in their order.
-- pool `gpu`: how many predictions and trainings may run at once.
+- pool `gpu`: number of predictions and trainings that may run at once.
 """
 
 from __future__ import annotations
@@ -52,27 +52,32 @@ WRONG_CALL = 2
 CALLED_WRONGLY = re.compile(
     rf"(?:Error code is:|Kubernetes spark exit code is:|User application exited with status) {WRONG_CALL}\b"
 )
-"""How a failed submission says that the job ended so: Airflow's words with the exit code of spark-submit, which is the
-job's in deploy mode `client`, and with that of a driver's pod; YARN's own words of a driver there."""
+"""Matches the error of a submission whose job ended with exit code 2, a wrong call.
+
+Airflow's message contains the exit code of spark-submit, which in deploy mode `client` is that of the job, or the exit
+code of the driver's pod. YARN has its own message for a driver.
+"""
 
 
 def tell_failure(context: Any) -> None:
-    """Tell which task failed, why, and what the run's row says; the first lines of whoever looks into it."""
+    """Send an alert with the failed task, its error and the row of the run in the product database."""
     instance, error = context["ti"], context.get("exception")
     text = f"{instance.dag_id}.{instance.task_id} of {instance.run_id} failed at attempt {instance.try_number}: {error}"
     run = getattr(context.get("task"), "shelfwise_run", None) or ""
     if run and "{{" not in run:
         try:
             text += f"\n{run}: {json.dumps(run_summary(run) or 'it left no row')}"
-        except AirflowException as unanswered:
-            text += f"\n{run}: {unanswered}"
-    tell(text)
+        except AirflowException as query_error:
+            text += f"\n{run}: {query_error}"
+    send_alert(text)
 
 
 def tell_delay(context: Any) -> None:
-    """Tell that a night takes longer than it may."""
+    """Send an alert that a night is later than its deadline."""
     run = context["dag_run"]
-    tell(f"{run['dag_id']} of {run['dag_run_id']} is late: it was to be done by {context['deadline']['deadline_time']}")
+    send_alert(
+        f"{run['dag_id']} of {run['dag_run_id']} is late: it was to be done by {context['deadline']['deadline_time']}"
+    )
 
 
 DEFAULTS: dict[str, Any] = {
@@ -85,11 +90,11 @@ DEFAULTS: dict[str, Any] = {
 }
 
 PERSON: dict[str, Any] = {"retries": 0, "execution_timeout": None, "response_timeout": timedelta(days=14)}
-"""What differs for a task that waits for a person."""
+"""Options of tasks that wait for a person; they differ from `DEFAULTS`."""
 
 
 def night_of(dag_run: Any) -> str:
-    """Return the night that a DAG run stands for, YYYY-MM-DD; never the clock's."""
+    """Return the night of a DAG run, YYYY-MM-DD: its logical date, never the current date."""
     moment: datetime | None = dag_run.logical_date
     if moment is None:
         raise AirflowFailException(
@@ -99,13 +104,13 @@ def night_of(dag_run: Any) -> str:
 
 
 def catalog_of(params: Any, dag_run: Any) -> str:
-    """Return the catalog that a night reads: the form's, else the variable's, else the table `products`."""
-    told = params.get("catalog") or Variable.get("shelfwise_catalog", default="products")
-    return str(told).replace("{{ ds }}", night_of(dag_run))
+    """Return the catalog of a night: from the form, else from the variable, else the table `products`."""
+    catalog = params.get("catalog") or Variable.get("shelfwise_catalog", default="products")
+    return str(catalog).replace("{{ ds }}", night_of(dag_run))
 
 
 def wants_shadow(params: Any) -> bool:
-    """Return whether the challenger shall answer too; asked where nothing waits for a slot of the pool `gpu`."""
+    """Return whether to predict with the challenger too; runs in a task that occupies no slot of the pool `gpu`."""
     wanted = params["shadow"] or str(Variable.get("shelfwise_shadow", default="")).strip().lower() == "true"
     if not wanted:
         log.info("no challenger is asked: `shadow` of the form is off, and the variable shelfwise_shadow is not `true`")
@@ -113,18 +118,18 @@ def wants_shadow(params: Any) -> bool:
 
 
 NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
-"""What the names of releases and categories look like, for a form."""
+"""Schema of the names of releases and categories in a form."""
 
 
 MACROS = {"night_of": night_of, "catalog_of": catalog_of, "figures_of": figures_of}
 
 
 class SparkStep(SparkSubmitOperator):
-    """A command of shelfwise, started by spark-submit where the connection says.
+    """Operator that runs a shelfwise command by spark-submit, on the master of the connection.
 
-    Where it writes to the product database (`outlets`), the asset's event tells what the run's row says. A call that is
-    wrong fails at once and is not tried again. A task that is run again submits again, also on YARN in deploy mode
-    `cluster`: two jobs do no harm.
+    If it writes to the product database (`outlets`), the event of the asset contains the row of the run. A wrong call
+    fails at once and is not retried. A retry always submits again, also on YARN in deploy mode `cluster`: two jobs of
+    the same run do no harm.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "shelfwise_run")
@@ -135,7 +140,7 @@ class SparkStep(SparkSubmitOperator):
         self.shelfwise_run = shelfwise_run
 
     def execute(self, context: Any) -> dict[str, Any] | None:  # type: ignore[override]
-        """Submit, wait, and return what the product database says of the run."""
+        """Submit the job, wait for it, and return the row of the run; None without a run or a row."""
         with job_environment() as environment:
             self.conf = {"spark.driver.memory": environment.get("SHELFWISE_DRIVER_MEMORY", "2g"), **(self.conf or {})}
             try:
@@ -156,10 +161,10 @@ class SparkStep(SparkSubmitOperator):
 
 
 class LocalStep(BaseOperator):
-    """A command of shelfwise that needs no Spark, run on the worker; returns the JSON document that it prints.
+    """Operator that runs a shelfwise command without Spark on the worker, and returns the JSON document that it prints.
 
-    An argument that renders to several lines is several arguments; one that renders to nothing is none. `keep` names
-    the parts of a long document that are the task's result.
+    An argument that renders to several lines becomes several arguments; one that renders to nothing is left out. `keep`
+    names the keys of a long document that the task returns; without it the whole document is returned.
     """
 
     template_fields: Sequence[str] = ("arguments", "shelfwise_run")
@@ -172,11 +177,11 @@ class LocalStep(BaseOperator):
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> Any:
-        """Run it; a call that is wrong fails at once and is not tried again."""
+        """Run the command; a wrong call fails at once and is not retried."""
         return self.run([line for argument in self.arguments for line in str(argument).splitlines()])
 
     def run(self, arguments: Sequence[str]) -> Any:
-        """Run `shelfwise` with these arguments and `--json`, and show what it says."""
+        """Run `shelfwise` with these arguments and `--json`, and log its messages and its result."""
         last: deque[str] = deque(maxlen=1)
         with job_environment(), tempfile.TemporaryFile("w+", encoding="utf-8") as out:
             command = ["shelfwise", *arguments, "--json"]
@@ -197,13 +202,13 @@ class LocalStep(BaseOperator):
         return result
 
     def on_kill(self) -> None:
-        """Leave nothing running behind a task that is stopped."""
+        """Terminate the command when the task is stopped."""
         if self._process and self._process.poll() is None:
             self._process.terminate()
 
 
 def run_summary(run_id: str) -> dict[str, Any] | None:
-    """Return what the product database says of a run, in short; None if it has no row."""
+    """Return the main columns of a run's row in the product database; None if it has no row."""
     command = ["shelfwise", "query", "run_summary", "--param", f"run_id={run_id}", "--format", "json"]
     with job_environment():
         done = subprocess.run(command, capture_output=True, text=True)
@@ -212,13 +217,13 @@ def run_summary(run_id: str) -> dict[str, Any] | None:
     rows = json.loads(done.stdout)
     if not rows:
         return None
-    told = ("run_id", "kind", "run_date", "release_id", "state", "counts", "error")
-    return {name: rows[0][name] for name in told} | {"taken_over": rows[0]["summary"].get("taken_over", [])}
+    columns = ("run_id", "kind", "run_date", "release_id", "state", "counts", "error")
+    return {name: rows[0][name] for name in columns} | {"taken_over": rows[0]["summary"].get("taken_over", [])}
 
 
 @contextmanager
 def job_environment() -> Iterator[dict[str, str]]:
-    """Let processes started inside find Spark, their settings and the database, and nothing else of it remain."""
+    """Set PATH, settings and database URL for processes started in the block; restore the environment afterwards."""
     changes = dict(Variable.get("shelfwise_settings", default={}, deserialize_json=True))
     if any(not name.startswith("SHELFWISE_") or name == "SHELFWISE_DATABASE_URL" for name in changes):
         raise AirflowFailException(
@@ -241,8 +246,8 @@ def job_environment() -> Iterator[dict[str, str]]:
 
 
 def database_url() -> str | None:
-    """Return the URL that the connection `shelfwise_db` describes, hidden from every log; None without one."""
-    connection = found("shelfwise_db")
+    """Return the URL of the connection `shelfwise_db`, masked in all logs; None without that connection."""
+    connection = find_connection("shelfwise_db")
     if connection is None:
         return None
     if connection.conn_type == "sqlite":
@@ -259,8 +264,8 @@ def database_url() -> str | None:
     return url
 
 
-def found(name: str) -> Connection | None:
-    """Return an Airflow connection, or None."""
+def find_connection(name: str) -> Connection | None:
+    """Return an Airflow connection; None if it does not exist."""
     try:
         connection: Connection = Connection.get(name)
     except AirflowNotFoundException:
@@ -268,10 +273,10 @@ def found(name: str) -> Connection | None:
     return connection
 
 
-def tell(text: str) -> None:
-    """Log a text as an error and post it to `shelfwise_alerts`, if that is there; a dead address only adds a line."""
+def send_alert(text: str) -> None:
+    """Log a text as an error and post it to `shelfwise_alerts`, if that exists; a failure to post is only logged."""
     log.error("%s", text)
-    target = found("shelfwise_alerts")
+    target = find_connection("shelfwise_alerts")
     if target is None:
         return
     port = f":{target.port}" if target.port else ""

@@ -1,1 +1,1 @@
-"""Networks, releases, calibration, training and serving; nothing here knows of Spark, catalogs or databases."""
+"""Networks, releases, calibration, training and serving. Nothing here uses Spark, catalogs or databases."""

@@ -1,4 +1,7 @@
-"""Fitting everything about a release that is not weights of its networks: shares, temperature, thresholds."""
+"""Calibrate a release on held-out data: fit the shares of its networks, its temperature and its thresholds.
+
+Works on arrays; reads and writes no files.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,21 @@ def calibrated(
     target: float = TARGET_PRECISION,
     floor: float = FLOOR,
 ) -> Release:
-    """Fit a release on held-out products.
+    """Fit shares, temperature and thresholds of a release on held-out products.
 
-    Shares and temperature are fitted on images, to which serving applies them; thresholds on products, which they open.
+    Shares and temperature are fitted on images, because serving applies them to images. Thresholds are fitted on
+    products, because they decide which products are published.
 
     Args:
-        release: Its weights stay; its shares, temperature and thresholds are replaced.
-        by_network: Each network's softmax, (images, categories).
-        labels: The true category of each image.
-        products: Of each image the index of its product, ascending; None if each is a product of its own.
-        target: Precision that what is published automatically shall have, category by category.
-        floor: Below this confidence an answer is `unknown`.
+        release: Release to calibrate; the weights of its networks are kept.
+        by_network: Softmax of each network, by architecture name, (images, categories).
+        labels: True category of each image, as a column index, (images,).
+        products: Product index of each image, ascending, (images,); None if every image is its own product.
+        target: Required precision of the automatically published products of each category, in (0, 1).
+        floor: Confidence below which an answer is `unknown`, in [0, 1].
 
     Returns:
-        The calibrated release.
+        A copy of the release with new shares, temperature, thresholds and floor.
     """
     shares, temperature = fit_ensemble(by_network, labels)
     confidences = combine(by_network, weights=shares, temperature=temperature)
@@ -48,7 +52,7 @@ def calibrated(
         labels = labels[np.unique(products, return_index=True)[1]]
     return replace(
         release,
-        networks=tuple(replace(one, ensemble_weight=shares[one.architecture]) for one in release.networks),
+        networks=tuple(replace(network, ensemble_weight=shares[network.architecture]) for network in release.networks),
         temperature=temperature,
         thresholds=fit_thresholds(confidences, labels, ids, target=target),
         floor=floor,

@@ -1,4 +1,7 @@
-"""The model card of a release (Mitchell et al., 2019, arXiv:1810.03993): what it is, what it was made of, how good."""
+"""Write the model card of a release (Mitchell et al., 2019, arXiv:1810.03993): its networks, data and metrics.
+
+Built from the metadata in release.json alone; returns Markdown and writes no file.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from models.release import Release
 
 NAME = "MODEL_CARD.md"
+"""File name of the card in a release's directory."""
 
 FIGURES = {
     "loss": "loss",
@@ -16,16 +20,17 @@ FIGURES = {
     "val_loss": "held-out loss",
     "val_accuracy": "held-out accuracy",
 }
-"""Of an epoch, and what the card calls them."""
+"""Metrics of an epoch, by their name in release.json, with their heading in the card."""
 
 
 def model_card(release: Release) -> str:
-    """Return the card as Markdown, from what release.json says."""
+    """Return the model card of a release as Markdown."""
     return "\n".join(_lines(release)) + "\n"
 
 
 def _lines(release: Release) -> Iterator[str]:
-    names = " and ".join(f"{one.architecture} at {one.input_px} px" for one in release.networks)
+    """Yield the lines of the card, without line ends."""
+    names = " and ".join(f"{network.architecture} at {network.input_px} px" for network in release.networks)
     yield f"# {release.release_id}"
     yield ""
     taxonomy = _plain(release.taxonomy_version)
@@ -40,13 +45,13 @@ def _lines(release: Release) -> Iterator[str]:
     yield ""
     yield "## What it was made of"
     yield ""
-    told = {name: value for name, value in release.training.items() if not _is_history(name, value)}
-    yield from _table(told, "what") if told else ["Nothing is told."]
+    metadata = {name: value for name, value in release.training.items() if not _is_history(name, value)}
+    yield from _table(metadata, "what") if metadata else ["Nothing is told."]
     yield ""
-    yield from _epochs({name: value for name, value in release.training.items() if name not in told})
+    yield from _epochs({name: value for name, value in release.training.items() if name not in metadata})
     yield "## When an answer is published"
     yield ""
-    shares = ", ".join(f"{one.architecture} {one.ensemble_weight:.3f}" for one in release.networks)
+    shares = ", ".join(f"{network.architecture} {network.ensemble_weight:.3f}" for network in release.networks)
     yield f"Shares: {shares}. Temperature: {release.temperature:.4f}. Below {release.floor:g} an answer is `unknown`."
     yield ""
     yield "| category | from which confidence |"
@@ -65,6 +70,7 @@ def _lines(release: Release) -> Iterator[str]:
 
 
 def _table(values: Mapping[str, Any], heading: str) -> Iterator[str]:
+    """Yield a table of names and values."""
     yield f"| {heading} | value |"
     yield "| --- | --- |"
     for name, value in values.items():
@@ -73,7 +79,7 @@ def _table(values: Mapping[str, Any], heading: str) -> Iterator[str]:
 
 
 def _is_history(name: str, value: Any) -> bool:
-    """Say whether a value of release.json, which may be somebody else's, is a network's figures by epoch."""
+    """Return whether a value of release.json, which may come from others, is a network's metrics by epoch."""
     epochs = value if name.endswith("_history") and isinstance(value, list) else [None]
     return all(
         isinstance(epoch, Mapping) and all(isinstance(epoch.get(key), (int, float)) for key in FIGURES)
@@ -82,6 +88,7 @@ def _is_history(name: str, value: Any) -> bool:
 
 
 def _epochs(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[str]:
+    """Yield the table of metrics by network and epoch; nothing if there are none."""
     if not any(histories.values()):
         return
     yield "## Epoch by epoch"
@@ -96,5 +103,5 @@ def _epochs(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[
 
 
 def _plain(text: str) -> str:
-    """Return a text of others as one cell of a table shows it: no second cell or line, no HTML, no link or picture."""
+    """Escape a foreign text for one table cell: no further cell or line, no HTML, no link, no picture."""
     return re.sub(r"[\\|`<&\[]", r"\\\g<0>", " ".join(text.split()))

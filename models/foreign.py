@@ -1,7 +1,7 @@
-"""Taking in a network that somebody else trained: a `.keras` file becomes weights of an architecture known here.
+"""Import a network that others trained: convert a `.keras` file to the weights of one of our architectures.
 
-The file's description is read before anything is built, and only layers of Keras itself are accepted: no Lambda, no
-custom object, no function. What was rebuilt must then say what the original says.
+The configuration in the file is checked before anything is built. Only layers of Keras itself are accepted: no Lambda
+layer, no custom object, no function. The rebuilt network must then give the same answers as the original.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from models.release import ReleaseError
 from models.spec import Images, NetworkSpec
 
 TOLERANCE = 1e-3
-TOLD_APART = 0.01
-"""How much some confidence must differ between samples for the comparison to say anything."""
+"""Largest difference of a confidence between the original and the rebuilt network."""
+
+SMALLEST_SPREAD = 0.01
+"""Smallest difference of some confidence between samples with which the comparison is meaningful."""
 
 SAMPLES = 16
+"""Number of generated samples."""
 
-# Where Keras keeps its layers and what they consist of; functions such as keras.utils.get_file are not among them.
-_PLACES = (
+# Modules with Keras's layers and their parts; functions such as keras.utils.get_file are not among them.
+_MODULES = (
     "keras",
     "keras.layers",
     "keras.models",
@@ -44,19 +47,19 @@ _PLACES = (
     "keras.src.engine.sequential",
     "keras.src.ops.numpy",
 )
-_TELLING_LAYER = {"efficientnet": "stem_conv", "xception": "block14_sepconv2"}
+_FAMILY_LAYER = {"efficientnet": "stem_conv", "xception": "block14_sepconv2"}
 
 
 @dataclass(frozen=True)
 class ForeignNetwork:
-    """What is told of a file that does not tell it itself.
+    """A `.keras` file, with the properties that it does not contain itself.
 
     Attributes:
-        path: The `.keras` file.
-        input_px: Side of its square input, in pixels.
-        categories: How many it tells apart.
-        preprocessing: A key of `models.networks.inputs.RANGES`: what range of values it was fed with.
-        ends_in: `logits` or `softmax`.
+        path: Path of the `.keras` file.
+        input_px: Side of the square input, in pixels.
+        categories: Number of categories.
+        preprocessing: Value range of the input in training, a key of `models.networks.inputs.RANGES`.
+        ends_in: Kind of the output, `logits` or `softmax`.
     """
 
     path: Path
@@ -66,20 +69,21 @@ class ForeignNetwork:
     ends_in: str = "softmax"
 
 
-def take_in(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[NetworkSpec, Any]:
-    """Rebuild a foreign network and make sure that it answers as before.
+def rebuild(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[NetworkSpec, Any]:
+    """Rebuild a foreign network as one of our architectures, and check that it gives the same answers.
+
+    A network in half precision is compared in float32, so that its rounding does not count as a difference.
 
     Args:
-        foreign: The file and what is known of it.
-        samples: uint8 (batch, height_px, width_px, 3) to compare on; None makes some up.
+        foreign: The file and its properties.
+        samples: Images for the comparison, uint8 (batch, height_px, width_px, 3); None generates some.
 
     Returns:
-        Its specification, still without file and hash, and the keras.Model to logits.
-
-    A network that computes in half precision is compared as it computes in float32: its rounding is no difference.
+        The specification of the network, without SHA-256, and the keras.Model to logits.
 
     Raises:
-        ReleaseError: If the file is refused, of no known architecture, or does not answer the same; says what to do.
+        ReleaseError: If the file is refused, has an unknown architecture, or gives other answers after rebuilding; the
+            message names what to do.
     """
     refuse_code(foreign.path)
     original = _loaded(foreign)
@@ -94,12 +98,12 @@ def take_in(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[Net
         raise ReleaseError(
             f"{foreign.path} does not end in a softmax: its outputs do not sum to 1; say --ends-in logits"
         )
-    if np.ptp(expected, axis=0).max() < TOLD_APART:
+    if np.ptp(expected, axis=0).max() < SMALLEST_SPREAD:
         raise ReleaseError(
             f"{foreign.path} answers all {len(squares)} samples alike, so nothing shows whether it was rebuilt well; "
             "give images that it tells apart with --samples"
         )
-    # What the original does to the values inside, such as its own rescaling, is another range for the rebuilt one.
+    # A rescaling layer inside the original corresponds to another value range of the rebuilt network, so all are tried.
     worst = {}
     for preprocessing in dict.fromkeys((foreign.preprocessing, *RANGES)):
         candidate = replace(spec, preprocessing=preprocessing)
@@ -116,12 +120,15 @@ def take_in(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[Net
 
 
 def refuse_code(path: Path) -> None:
-    """Refuse a file that is no `.keras` archive, or that would run or need code of others.
+    """Refuse a file that is not a `.keras` archive, or that would run or need foreign code.
+
+    Args:
+        path: File to check; nothing in it is executed.
 
     Raises:
-        ReleaseError: With the object's name and what to do.
+        ReleaseError: If the file is refused; the message names the object and what to do.
     """
-    if path.suffix != ".keras":  # Keras goes by the name, and would read another format than what is looked at here
+    if path.suffix != ".keras":  # Keras chooses the format by the name; it must read the format that is checked here
         raise ReleaseError(f"{path} does not end in .keras; save the model with model.save('....keras')")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -134,29 +141,29 @@ def refuse_code(path: Path) -> None:
             f"{path} is not a .keras file of Keras 3 ({error}); save the model with model.save"
         ) from error
     for part in parts:
-        name, place = str(part["class_name"]), part.get("module")
+        name, module = str(part["class_name"]), part.get("module")
         if name in ("Lambda", "__lambda__"):
             raise ReleaseError(
                 f"{path} holds a Lambda layer, whose code would have to be run to be read; replace it by layers of "
                 "Keras, such as Rescaling, and save the model again"
             )
         registered = str(part.get("registered_name") or "")
-        if ">" in registered or (place is not None and place not in _PLACES):
+        if ">" in registered or (module is not None and module not in _MODULES):
             raise ReleaseError(
-                f"{path} holds the custom object {registered or name!r} of {place}; only layers of Keras itself are "
+                f"{path} holds the custom object {registered or name!r} of {module}; only layers of Keras itself are "
                 "accepted, so replace it and save the model again"
             )
 
 
 def made_up_samples(side_px: int) -> Images:
-    """Return smooth, varied pictures, the same every time."""
+    """Return smooth, varied images, uint8 (SAMPLES, side_px, side_px, 3); the same at every call."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (SAMPLES, 5, 5, 3), np.uint8)
     return np.stack([to_square(picture, side_px) for picture in coarse])
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every described object, at any depth; tensors and shapes are no objects."""
+    """Yield every object in a Keras configuration, at any depth; tensors and shapes do not count as objects."""
     if isinstance(value, list):
         for item in value:
             yield from _objects(item)
@@ -173,15 +180,16 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _loaded(foreign: ForeignNetwork) -> Any:
+    """Load the original network in float32; raise ReleaseError if its input or output has another shape."""
     import keras
 
     try:
         model = keras.saving.load_model(foreign.path, compile=False, safe_mode=True)
-    except Exception as error:  # keras raises whatever a broken file leads to
+    except Exception as error:  # keras raises many different exceptions for a broken file
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ReleaseError(f"Keras cannot load {foreign.path} ({reason}); save the model again") from error
     expected = (foreign.input_px, foreign.input_px, 3)
-    given = model.input_shape[1:] if isinstance(model.input_shape, tuple) else ()  # of several inputs it is a list
+    given = model.input_shape[1:] if isinstance(model.input_shape, tuple) else ()  # with several inputs it is a list
     if len(given) != 3 or any(have not in (None, want) for have, want in zip(given, expected, strict=True)):
         raise ReleaseError(
             f"{foreign.path} takes inputs of {given or model.input_shape}, not {expected}; correct --input-px, or give "
@@ -196,14 +204,14 @@ def _loaded(foreign: ForeignNetwork) -> Any:
         if layer.compute_dtype in ("float16", "bfloat16"):
             layer.dtype_policy = "float32"
             if type(layer).__name__ == "Normalization":
-                layer.finalize_state()  # it keeps its numbers as constants, which were rounded
+                layer.finalize_state()  # it keeps its statistics as constants, which were rounded
     return model
 
 
 def _rebuilt(original: Any, foreign: ForeignNetwork) -> tuple[str, Any]:
-    """Find the architecture that the original's weights fit, and fill one in."""
+    """Find the architecture that the original's weights fit; return its name and a network with these weights."""
     names = {layer.name for layer in weighted_layers(original)}
-    family = next((family for family, layer in _TELLING_LAYER.items() if layer in names), None)
+    family = next((family for family, layer in _FAMILY_LAYER.items() if layer in names), None)
     head = head_of(original)
     unlike: list[tuple[int, str]] = []
     for name in sorted(name for name in ARCHITECTURES if family and name.startswith(family)):
@@ -228,9 +236,9 @@ def _rebuilt(original: Any, foreign: ForeignNetwork) -> tuple[str, Any]:
     )
 
 
-def _fill_head(own: Any, head: Sequence[Any], foreign: ForeignNetwork, name: str) -> None:
-    """Give a Dense layer the weights that a whole head amounts to."""
-    features, outputs = own.kernel.shape
+def _fill_head(dense: Any, head: Sequence[Any], foreign: ForeignNetwork, name: str) -> None:
+    """Set the weights of a Dense layer to those of the folded head."""
+    features, outputs = dense.kernel.shape
     try:
         kernel, bias = folded(head, features=features)
         if kernel.shape[1] != outputs:
@@ -241,13 +249,15 @@ def _fill_head(own: Any, head: Sequence[Any], foreign: ForeignNetwork, name: str
             f"({error}); give it a head of global average pooling, BatchNormalization, Dropout and Dense, with no "
             "activation but the last one, and train that"
         ) from error
-    own.set_weights([kernel, bias])
+    dense.set_weights([kernel, bias])
 
 
 def _listed(head: Sequence[Any]) -> str:
+    """List the layers of a head for a message."""
     return ", ".join(described(layer) for layer in head) or "no layers"
 
 
 def _softmax(logits: Any) -> Any:
+    """Return the softmax of logits, (batch, categories)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

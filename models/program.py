@@ -1,4 +1,4 @@
-"""What this program says of itself."""
+"""Version of this program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def program_version() -> str:
-    """Return shelfwise's version; empty where it runs as mere files, as on a cluster's executors."""
+    """Return the version of shelfwise; an empty string if it is not installed, as on the executors of a cluster."""
     try:
         return version("shelfwise")
     except PackageNotFoundError:

@@ -1,7 +1,7 @@
-"""A release: an immutable directory with release.json and the weights of its networks.
+"""Read and write releases: immutable directories with release.json and the weights files of the networks.
 
-Reading one checks it whole, so that a broken one is refused before any cluster starts; writing one puts it in place
-under its final name only when everything is there.
+Reading verifies the complete release, so that a broken one is refused before any cluster starts. Writing moves the
+directory to its final name only when it is complete and verified.
 """
 
 from __future__ import annotations
@@ -23,33 +23,36 @@ from models.spec import PREPROCESSING, Category, NetworkSpec, is_name
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-5"
 MANIFEST = "release.json"
+"""File name of the metadata in a release's directory."""
+
 FORMAT = 1
+"""Version of the format of release.json."""
 
 
 class ReleaseError(ValueError):
-    """A release directory that cannot be trusted: incomplete, altered, or not a release at all."""
+    """A release directory is incomplete, altered, or not a release."""
 
 
 class ReleaseExists(FileExistsError):
-    """There is a release, or something else, where one was to be written."""
+    """The directory to which a release shall be written already exists."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """What release.json says.
+    """Content of release.json.
 
     Attributes:
-        release_id: Its name, also in the database.
-        taxonomy_version: Names the list of categories; releases of different taxonomies are not comparable.
-        categories: In the order of the networks' outputs.
-        networks: At least one.
-        temperature: Of the ensemble; see `models.answers.calibration`.
-        thresholds: Confidence from which a leaf is `auto`, or an inner node is suggested; see
+        release_id: Name of the release, also in the database.
+        taxonomy_version: Name of the list of categories; releases of different taxonomies are not comparable.
+        categories: Leaves of the taxonomy, in the order of the networks' outputs.
+        networks: Networks of the ensemble, at least one.
+        temperature: Temperature of the ensemble, above 0; see `models.answers.calibration`.
+        thresholds: By category_id, the lowest confidence at which a leaf is `auto` or an inner node is suggested; see
             `models.answers.decision.Policy`.
-        floor: Below this confidence an answer is `unknown`.
-        metrics: What was measured when it was made.
-        training: Data fingerprint, seed, command and time of its making.
-        code_version: Version of shelfwise that made it.
+        floor: Confidence below which an answer is `unknown`, in [0, 1].
+        metrics: Metrics that were measured when the release was made.
+        training: Metadata of the training: SHA-256 of the data, seed, command and time.
+        code_version: Version of shelfwise that made the release.
     """
 
     release_id: str
@@ -65,17 +68,17 @@ class Release:
 
     @property
     def decode_px(self) -> int:
-        """Side of the square that images are decoded to: the largest input of its networks, in pixels."""
+        """Side of the squares to which images are decoded, in pixels: the largest input of the networks."""
         return max(network.input_px for network in self.networks)
 
     @property
     def policy(self) -> Policy:
-        """Return when its answers are published; see `models.answers.decision.decide`."""
+        """Return the thresholds by which answers are published; see `models.answers.decision.decide`."""
         return Policy(self.thresholds, self.floor)
 
     @property
     def nodes(self) -> tuple[Category, ...]:
-        """Return every category that an answer can have: the leaves, then the inner nodes above them."""
+        """Return all categories that an answer can have: the leaves, then the inner nodes above them."""
         return (*self.categories, *inner_nodes(self.categories))
 
 
@@ -83,13 +86,13 @@ def load_release(directory: Path) -> Release:
     """Read and verify a release.
 
     Args:
-        directory: With release.json and every weights file that it names.
+        directory: Directory with release.json and every weights file that it names.
 
     Returns:
-        The release; every file was there and had the SHA-256 that release.json gives.
+        The release, after all weights files were compared with their SHA-256 in release.json.
 
     Raises:
-        ReleaseError: If a file is missing, altered or unreadable; says which and what to do.
+        ReleaseError: If a file is missing, altered or unreadable; the message names it and what to do.
     """
     manifest = directory / MANIFEST
     try:
@@ -104,12 +107,12 @@ def load_release(directory: Path) -> Release:
         if not weights.is_file():
             raise ReleaseError(f"release {release.release_id} lacks {weights}; copy the whole directory")
         try:
-            found = sha256_of(weights)
+            digest = sha256_of(weights)
         except OSError as error:
             raise ReleaseError(f"{weights} cannot be read ({error.strerror}); copy it again") from error
-        if found != network.weights_sha256:
+        if digest != network.weights_sha256:
             raise ReleaseError(
-                f"{weights} was altered: expected SHA-256 {network.weights_sha256}, found {found}; copy it again"
+                f"{weights} was altered: expected SHA-256 {network.weights_sha256}, found {digest}; copy it again"
             )
     return release
 
@@ -121,16 +124,16 @@ def save_release(
     weights: Mapping[str, Path],
     documents: Mapping[str, str | bytes] | None = None,
 ) -> None:
-    """Write a release whole or not at all.
+    """Write a release completely or not at all.
 
     Args:
-        release: Its networks' `weights_sha256` are those of the files in `weights`.
-        directory: Where it will stand; must not exist yet.
-        weights: The file to copy for each architecture.
-        documents: What else belongs to it, such as its model card, by file name.
+        release: Release to write; the `weights_sha256` of its networks must match the files in `weights`.
+        directory: Directory of the new release; must not exist.
+        weights: Weights file to copy, by architecture name.
+        documents: Content of further files, such as the model card, by file name.
 
     Raises:
-        ReleaseExists: If the directory is there: a release is never changed; choose another release_id.
+        ReleaseExists: If the directory exists, because a release is never changed; choose another release_id.
     """
     if directory.exists():
         raise ReleaseExists(f"{directory} is there already and a release is never changed; choose another release_id")
@@ -150,15 +153,15 @@ def save_release(
 
 
 def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any:
-    """Build one network and fill in its weights.
+    """Build one network of a release and load its weights.
 
     Args:
-        release: Which it belongs to.
-        directory: The release's place.
-        network: One of its networks.
+        release: Release with the network.
+        directory: Directory of the release.
+        network: One of the release's networks.
 
     Returns:
-        A keras.Model to logits (batch, categories), in float32 whatever the file's precision.
+        A keras.Model to logits (batch, categories), in float32 also if the file is in float16.
     """
     model = architecture(network.architecture).build(input_px=network.input_px, categories=len(release.categories))
     model.load_weights(directory / network.weights_file)
@@ -166,12 +169,13 @@ def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any
 
 
 def sha256_of(path: Path) -> str:
-    """Return a file's hexadecimal SHA-256, read in pieces."""
+    """Return the hexadecimal SHA-256 of a file, without reading it into memory at once."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_json(raw: Mapping[str, Any]) -> Release:
+    """Build a release from the content of release.json; raise ValueError if a value is invalid."""
     if raw["format"] != FORMAT:
         raise ValueError(f"format {raw['format']} where {FORMAT} was expected; upgrade shelfwise")
     networks = tuple(NetworkSpec(**network) for network in raw["networks"])
@@ -197,7 +201,7 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
 
 
 def _check_kinds(raw: Mapping[str, Any], categories: Sequence[Category]) -> None:
-    """Refuse texts that are none, and a name that would leave the directory that releases are in."""
+    """Check the types of the values, and that release_id cannot name a path outside the directory of releases."""
     if not is_name(raw["release_id"]):
         raise ValueError(
             f"its release_id is {raw['release_id']!r} where letters, digits, '.', '_' and '-' were expected"
@@ -212,7 +216,7 @@ def _check_kinds(raw: Mapping[str, Any], categories: Sequence[Category]) -> None
 
 
 def _check_numbers(raw: Mapping[str, Any], networks: Sequence[NetworkSpec]) -> None:
-    """Refuse numbers that would make confidences mean nothing, before they reach the database."""
+    """Check temperature, shares, sizes and thresholds, so that no meaningless confidence reaches the database."""
     if not 0 < raw["temperature"] < math.inf:
         raise ValueError(f"its temperature is {raw['temperature']} where a number above 0 was expected")
     shares = [network.ensemble_weight for network in networks]

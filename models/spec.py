@@ -1,6 +1,6 @@
-"""What a network, a category and a prediction are, for everything that trains, serves or stores them.
+"""Define the types that training, serving and storage share: network, category, prediction, predictor.
 
-Nothing here imports Keras: a driver that only plans work can read these types.
+Imports no Keras, so that a driver that only plans work can use these types.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Probabilities = NDArray[np.float32]
 """float32 (batch, categories), each row sums to 1."""
 
 MAX_NAME_CHARACTERS = 128
-"""Of a run_id or release_id."""
+"""Longest run_id or release_id, in characters."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 PREPROCESSING = ("own", "0-255", "0-1", "-1-1")
-"""What a network may have been trained on: the range that its architecture was made for, or one of these."""
+"""Value ranges of network input: `own` is the range that the architecture was designed for."""
 
 
 def is_name(name: object) -> bool:
-    """Say whether a run_id or release_id is one that can name a directory and leaves none."""
+    """Return whether a run_id or release_id is valid: it can name a directory, and cannot lead to another one."""
     return isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS and _NAME.fullmatch(name) is not None
 
 
@@ -38,8 +38,8 @@ class Category:
     """A leaf of the taxonomy.
 
     Attributes:
-        category_id: Dotted and stable, `apparel.tops.t-shirt`; what the database stores.
-        category_path: What people read, `Apparel > Tops > T-shirt`.
+        category_id: Stable id with dots, `apparel.tops.t-shirt`; stored in the database.
+        category_path: Readable path, `Apparel > Tops > T-shirt`.
     """
 
     category_id: str
@@ -48,7 +48,7 @@ class Category:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One network of a release: an architecture, the square input it wants and its weights.
+    """One network of a release: its architecture, square input and weights file.
 
     Attributes:
         architecture: A key of `models.networks.registry.ARCHITECTURES`; also the network's name in the database.
@@ -56,7 +56,7 @@ class NetworkSpec:
         weights_file: File name inside the release's directory.
         weights_sha256: Hexadecimal SHA-256 of that file.
         ensemble_weight: Share of this network in the ensemble's distribution; the shares of a release sum to 1.
-        preprocessing: One of `PREPROCESSING`; `own` is what the architecture was made for.
+        preprocessing: Value range of its input, one of `PREPROCESSING`.
     """
 
     architecture: str
@@ -69,11 +69,11 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the networks say of one batch.
+    """Output of the networks for one batch.
 
     Attributes:
-        confidences: float32 (batch, categories), the ensemble's calibrated distribution.
-        by_network: Each network's own softmax, float32 (batch, categories), keyed by its architecture.
+        confidences: Calibrated distribution of the ensemble, float32 (batch, categories).
+        by_network: Softmax of each network, by architecture name, float32 (batch, categories).
     """
 
     confidences: Probabilities
@@ -81,7 +81,7 @@ class Predictions:
 
 
 class Predictor(Protocol):
-    """The seam between jobs and networks: any object with these two members can serve."""
+    """Interface between jobs and networks: any object with these two members can serve."""
 
     @property
     def decode_px(self) -> int:
@@ -94,5 +94,5 @@ class Predictor(Protocol):
             images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255.
 
         Returns:
-            Predictions with one row for each image, in the same order.
+            Predictions with one row per image, in the order of the images.
         """

@@ -1,14 +1,14 @@
-"""Train one network from decoded arrays: on an accelerator, with neither Spark nor TensorFlow installed.
+"""Train one network from decoded arrays, on a machine with an accelerator; needs neither Spark nor TensorFlow.
 
     PYTHONPATH=CLONE KERAS_BACKEND=jax python -P -m models.train_arrays --arrays shop.npz --network xception \
         --input-px 299 --start-from xception.weights.h5 --work-dir training --output xception.keras
 
-CLONE is the clone's directory. With `-P` no file of the working directory, whichever it is, passes for a library.
+CLONE is the clone's directory. With `-P` Python imports no file of the working directory in place of a library.
 
-Reads an .npz file with `squares` (uint8, count x side x side x 3, RGB), `labels` (indices), `held_out_squares` and
-`held_out_labels`, as `shelfwise export-arrays` writes it. Writes the best epoch's network: a .keras file, of which
-`shelfwise release import --ends-in logits` makes a release, or a .weights.h5 file. Every backend reads both. The same
-command goes on after a kill.
+Reads an .npz file with `squares` (uint8, count x side x side x 3, RGB), `labels` (category indices), `held_out_squares`
+and `held_out_labels`, as `shelfwise export-arrays` writes it. Writes the network of the best epoch: a .keras file, from
+which `shelfwise release import --ends-in logits` makes a release, or a .weights.h5 file. Every backend can read both.
+Run the same command to resume a training that was killed.
 """
 
 from __future__ import annotations
@@ -36,25 +36,30 @@ from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
 def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str, str]:
     """Read the .npz file.
 
+    Args:
+        path: File as `shelfwise export-arrays` writes it.
+        batch_size: Images in one step.
+        seed: Random seed of order and augmentation.
+
     Returns:
-        The arrays; and, if the file tells them, the category_ids of its labels, their taxonomy's version, and the
-        fingerprint of the labelled products that they were exported from.
+        The arrays; and, if the file contains them, the category_ids of its labels, the version of their taxonomy, and
+        the SHA-256 of the labelled products from which it was exported. Missing ones are empty.
 
     Raises:
-        ValueError: If an array is missing or of another shape; says which.
+        ValueError: If the file cannot be read, or an array is missing or of another shape; the message names it.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
-            found = {name: held[name] for name in held.files}
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read ({error}); write it with `shelfwise export-arrays`") from error
-    ids = tuple(map(str, found.get("category_ids", ())))
+    ids = tuple(map(str, arrays.get("category_ids", ())))
     for name in ("squares", "held_out_squares"):
-        labels = found.get(name.replace("squares", "labels"))
-        squares = found.get(name)
+        labels = arrays.get(name.replace("squares", "labels"))
+        squares = arrays.get(name)
         if squares is None or labels is None or squares.dtype != np.uint8 or squares.shape[0] != len(labels):
             raise ValueError(f"{path} lacks {name}, uint8, with a label each; write all four arrays with numpy.savez")
-        side_px = found["squares"].shape[1]
+        side_px = arrays["squares"].shape[1]
         if squares.shape[1:] != (side_px, side_px, 3) or not len(squares):
             raise ValueError(
                 f"{path} holds {name} of shape {squares.shape}; expected (count, {side_px}, {side_px}, 3), at least one"
@@ -65,14 +70,14 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tupl
                 f"whole numbers from 0 to {len(ids) - 1 if ids else 'one less than there are categories'}"
             )
     data = Arrays(
-        squares=found["squares"],
-        labels=found["labels"],
-        held_out_squares=found["held_out_squares"],
-        held_out_labels=found["held_out_labels"],
+        squares=arrays["squares"],
+        labels=arrays["labels"],
+        held_out_squares=arrays["held_out_squares"],
+        held_out_labels=arrays["held_out_labels"],
         batch_size=batch_size,
         seed=seed,
     )
-    return data, ids, str(found.get("taxonomy_version", "")), str(found.get("data_sha256", ""))
+    return data, ids, str(arrays.get("taxonomy_version", "")), str(arrays.get("data_sha256", ""))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,27 +98,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; exit with 2 and one sentence if the options contradict each other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arrays", type=Path, required=True)
-    parser.add_argument("--network", choices=sorted(ARCHITECTURES), required=True)
-    parser.add_argument("--input-px", type=whole(1), required=True)
-    parser.add_argument("--start-from", default=NOTHING, help="nothing, imagenet, a .weights.h5 file or a release")
-    parser.add_argument("--work-dir", type=Path, required=True, help="for the checkpoint")
-    parser.add_argument("--output", type=Path, required=True, help="a .keras or .weights.h5 file")
-    parser.add_argument("--unfreeze-from", default="")
+    parser.add_argument("--arrays", type=Path, required=True, help="the .npz file to read")
+    parser.add_argument("--network", choices=sorted(ARCHITECTURES), required=True, help="architecture to train")
+    parser.add_argument("--input-px", type=whole(1), required=True, help="side of the square input, in pixels")
     parser.add_argument(
-        "--head-epochs", type=whole(0), help="with all but the head frozen; 2 unless it starts from nothing"
+        "--start-from",
+        default=NOTHING,
+        help="start weights: nothing, imagenet, a .weights.h5 file or a release's directory; default nothing",
     )
-    parser.add_argument("--epochs", type=whole(0), default=8)
-    parser.add_argument("--head-learning-rate", type=rate, default=1e-3)
-    parser.add_argument("--learning-rate", type=rate, default=1e-4)
-    parser.add_argument("--warm-up", type=share, default=0.0, help="share of the steps, in [0, 1)")
-    parser.add_argument("--label-smoothing", type=share, default=0.0)
-    parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=False)
-    parser.add_argument("--patience", type=whole(1), default=3)
-    parser.add_argument("--batch-size", type=whole(1), default=32)
-    parser.add_argument("--mixed-precision", action="store_true")
-    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=7)
+    parser.add_argument("--work-dir", type=Path, required=True, help="directory for the checkpoint")
+    parser.add_argument("--output", type=Path, required=True, help="the .keras or .weights.h5 file to write")
+    parser.add_argument("--unfreeze-from", default="", help="first layer or block to train after the head; default all")
+    parser.add_argument(
+        "--head-epochs",
+        type=whole(0),
+        help="epochs that train only the head; default 2, or 0 if it starts from nothing",
+    )
+    parser.add_argument("--epochs", type=whole(0), default=8, help="most epochs after the head; default 8")
+    parser.add_argument("--head-learning-rate", type=rate, default=1e-3, help="of the head epochs; default 0.001")
+    parser.add_argument("--learning-rate", type=rate, default=1e-4, help="peak of the other epochs; default 0.0001")
+    parser.add_argument(
+        "--warm-up", type=share, default=0.0, help="share of the steps that warm up, in [0, 1); default 0"
+    )
+    parser.add_argument("--label-smoothing", type=share, default=0.0, help="share, in [0, 1); default 0")
+    parser.add_argument(
+        "--class-weights",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="let rare categories count as much in sum as others",
+    )
+    parser.add_argument("--patience", type=whole(1), default=3, help="epochs without improvement; default 3")
+    parser.add_argument("--batch-size", type=whole(1), default=32, help="images in one step; default 32")
+    parser.add_argument("--mixed-precision", action="store_true", help="use half precision if it is faster")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=7, help="random seed; default 7")
     options = parser.parse_args(arguments)
     if not options.output.name.endswith((".keras", ".weights.h5")):
         parser.error(f"--output {options.output} must end in .keras or .weights.h5")
@@ -130,8 +149,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> str:
-    """Train and save; return what is said of the best epoch."""
-    from models.training.loop import train  # imports Keras, for which `main` has set the environment
+    """Train the network and save it; return a text with the metrics of the best epoch."""
+    from models.training.loop import train  # imports Keras, so only after `main` has set the environment
     from models.training.starts import fill, range_of
 
     names = {field.name for field in fields(Recipe)}
@@ -140,7 +159,7 @@ def _run(options: argparse.Namespace) -> str:
         recipe = replace(recipe, train_norms=True)
     data, ids, version, exported_from = read_arrays(options.arrays, batch_size=options.batch_size, seed=options.seed)
     side_px = data.squares.shape[1]
-    if side_px != options.input_px:  # serving makes this network's input of the image, not of another square
+    if side_px != options.input_px:  # serving resizes the image itself, never a square of another size
         raise ValueError(
             f"{options.arrays} holds squares of {side_px} px and the network's input is {options.input_px} px; write "
             f"them with `shelfwise export-arrays --side-px {options.input_px}`"

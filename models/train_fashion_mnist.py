@@ -1,18 +1,19 @@
-"""Train the shipped release on Fashion-MNIST's 60,000 training articles, or go on from a release of them.
+"""Train the shipped release on the 60,000 training articles of Fashion-MNIST, or train an earlier release further.
 
     python -P -m models.train_fashion_mnist --release-id articles-1 --work-dir /tmp/training \
         --start-from xception=xception_imagenet_notop.weights.h5 --output /tmp/articles-1
     KERAS_BACKEND=jax python -P -m models.train_fashion_mnist --release-id articles-2 --work-dir /tmp/training-2 \
         --start-from models/releases/fashion-mnist-5 --epochs 20 --output /tmp/articles-2
 
-The shipped release's own command is in its model card; `models.lite0` makes the start of its EfficientNetB0. With `-P`
-no file of the working directory passes for a library; where the clone is not installed, PYTHONPATH has to name it.
+The model card of the shipped release contains the command that made it; `models.lite0` makes the start weights of its
+EfficientNetB0. With `-P` Python imports no file of the working directory in place of a library; if the clone is not
+installed, PYTHONPATH must contain it.
 
-Runs on any backend of Keras, without Spark. Every epoch leaves a checkpoint in the work directory, and the same command
-goes on from the last one. Calls with `--network` train the networks beside each other in one work directory; the call
-without it then makes the release. The last 5,000 training articles are held out: they choose the best epoch, the
-networks' shares, the temperature and the thresholds. The official test articles are looked at after every choice, for
-the figures in release.json.
+Runs on any Keras backend, without Spark. Every epoch writes a checkpoint into the work directory, and the same command
+resumes from the last one. Calls with `--network` can train the networks in parallel in one work directory; a call
+without it then makes the release. The last 5,000 training articles are held out: the best epoch, the networks' shares,
+the temperature and the thresholds are chosen on these. The official test articles are used only after all choices, for
+the metrics in release.json.
 """
 
 from __future__ import annotations
@@ -55,12 +56,21 @@ log = logging.getLogger("models.train_fashion_mnist")
 TAXONOMY = "fashion-mnist"
 HELD_OUT = 5_000
 ONE_CYCLE = Recipe(head_epochs=0, warm_up=0.15, train_norms=True)
-"""BatchNorm learns: 55,000 articles on black are enough for its statistics, and unlike the photographs of any start."""
+"""Recipe that also trains BatchNorm.
+
+55,000 articles on black are enough for its statistics, and differ from the photographs of all start weights.
+"""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one network is trained by default: the size of its input in pixels, how, and images a step."""
+    """Default training of one network.
+
+    Attributes:
+        input_px: Side of the square input, in pixels.
+        recipe: Epochs, learning rate and other settings.
+        batch_size: Images in one step.
+    """
 
     input_px: int
     recipe: Recipe
@@ -98,30 +108,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:
-    own = "for all networks, or NETWORK=VALUE for one; may be repeated"
+    """Parse the command line; exit with 2 and one sentence if the options contradict each other."""
+    each = "for all networks, or NETWORK=VALUE for one; may be repeated"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work-dir", type=Path, required=True, help="checkpoints and the unpacked data set")
-    parser.add_argument("--output", type=Path, required=True, help="the release's directory; must not exist")
-    parser.add_argument("--release-id", required=True)
-    parser.add_argument("--start-from", action="append", default=[], help=f"nothing, a .weights.h5 or a release; {own}")
-    parser.add_argument("--network", action="append", choices=PLANS, help="train only these; others as they started")
+    parser.add_argument(
+        "--work-dir", type=Path, required=True, help="directory for checkpoints and the unpacked data set"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="directory of the new release; must not exist")
+    parser.add_argument("--release-id", required=True, help="name of the new release")
+    parser.add_argument(
+        "--start-from", action="append", default=[], help=f"nothing, a .weights.h5 file or a release; {each}"
+    )
+    parser.add_argument(
+        "--network",
+        action="append",
+        choices=PLANS,
+        help="train only this one; repeatable; the others are taken from --start-from",
+    )
     epochs, rates, shares = (for_networks(read, PLANS) for read in (whole(1), rate, share))
-    parser.add_argument("--epochs", action="append", type=epochs, default=[], help=own)
-    parser.add_argument("--learning-rate", action="append", type=rates, default=[], help=f"at its highest; {own}")
-    smoothing = f"share of the label spread over all; {own}"
+    parser.add_argument("--epochs", action="append", type=epochs, default=[], help=f"epochs; {each}")
+    parser.add_argument("--learning-rate", action="append", type=rates, default=[], help=f"peak learning rate; {each}")
+    smoothing = f"share of the label that is spread over all categories; {each}"
     parser.add_argument("--label-smoothing", action="append", type=shares, default=[], help=smoothing)
-    parser.add_argument("--unfreeze-from", action="append", default=[], help=f"first layer that is trained; {own}")
+    parser.add_argument("--unfreeze-from", action="append", default=[], help=f"first layer or block to train; {each}")
     parser.add_argument(
         "--augmentation",
         action="append",
         default=["full"],
-        help=f"full or light (for the last epochs); default full; {own}",
+        help=f"full or light (for the last epochs); default full; {each}",
     )
-    averaged = f"how much of the start's weights is averaged in; {own}"
+    averaged = f"share of the start weights in the final average, from 0 to below 1; default 0; {each}"
     parser.add_argument("--start-share", action="append", type=shares, default=["0"], help=averaged)
-    parser.add_argument("--mixed-precision", action="store_true", help="in half precision where that is faster")
-    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=7)
-    parser.add_argument("--limit", type=whole(0), default=0, help="train on this many articles only; 0 is all")
+    parser.add_argument("--mixed-precision", action="store_true", help="use half precision if it is faster")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=7, help="random seed; default 7")
+    parser.add_argument("--limit", type=whole(0), default=0, help="number of articles to train on; default 0: all")
     options = parser.parse_args(words)
     if options.output.exists():
         parser.error(f"{options.output} is there already and a release is never changed; choose another --output")
@@ -140,7 +160,15 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace, *, command: str) -> Release:
-    """Train what is to be trained, calibrate on held-out articles, measure on the test articles, and release."""
+    """Train the chosen networks, calibrate on held-out articles, measure on test articles, and write the release.
+
+    Args:
+        options: Parsed command line.
+        command: The command line, for the metadata in release.json.
+
+    Returns:
+        The written release.
+    """
     options.work_dir.mkdir(parents=True, exist_ok=True)
     squares, labels, fingerprint = fashion_mnist.squares("train", cache_dir=options.work_dir)
     kept = min(options.limit or len(squares), len(squares) - HELD_OUT)
@@ -153,7 +181,7 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
         seed=options.seed,
         side_px=DECODE_PX,
     )
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "command": command,
         "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_pixels_sha256": fingerprint,
@@ -163,16 +191,16 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
     }
     networks, weights = [], {}
     for name in PLANS:
-        network, weights[name], own = _network(name, data, options)
+        network, weights[name], details = _network(name, data, options)
         networks.append(replace(network, weights_sha256=sha256_of(weights[name]), ensemble_weight=1 / len(PLANS)))
-        told |= {f"{name}_{key}": value for key, value in own.items()}
+        metadata |= {f"{name}_{key}": value for key, value in details.items()}
     draft = Release(
         options.release_id,
         TAXONOMY,
         fashion_mnist.CATEGORIES,
         tuple(networks),
         1.0,
-        training=told,
+        training=metadata,
         code_version=program_version(),
     )
     with tempfile.TemporaryDirectory(dir=options.work_dir, prefix=".") as scratch:
@@ -186,20 +214,25 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
 
 
 def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[NetworkSpec, Path, dict[str, Any]]:
-    """Return a network, its weights in float16, and what is told of its making: trained, or as it started."""
-    from models.training.loop import train  # imports Keras, for which `main` has set the environment
+    """Train a network, or take it from the release from which it starts.
+
+    Returns:
+        The specification of the network, its weights file in float16 if that is possible, and the metadata of its
+        training.
+    """
+    from models.training.loop import train  # imports Keras, so only after `main` has set the environment
 
     start, plan = _of(options.start_from, name) or NOTHING, PLANS[name]
     if name not in options.network:
         release = load_release(Path(start))
-        found = next((one for one in release.networks if one.architecture == name), None)
-        if found is None or release.taxonomy_version != TAXONOMY:
+        network = next((each for each in release.networks if each.architecture == name), None)
+        if network is None or release.taxonomy_version != TAXONOMY:
             raise ValueError(
                 f"release {release.release_id} has no {name} of {TAXONOMY}; train it with --network {name}"
             )
         before = {key: value for key, value in release.training.items() if key.startswith(f"{name}_")}
-        told = {key.removeprefix(f"{name}_"): value for key, value in before.items()}
-        return found, Path(start, found.weights_file), told | {"is_that_of": release.release_id}
+        metadata = {key.removeprefix(f"{name}_"): value for key, value in before.items()}
+        return network, Path(start, network.weights_file), metadata | {"is_that_of": release.release_id}
     recipe, kept = _recipe(name, start, options), float(_of(options.start_share, name) or 0)
     network = NetworkSpec(name, plan.input_px, f"{name}.weights.h5", "", 1.0, range_of(start, name))
     counts = tuple(np.bincount(data.labels, minlength=len(fashion_mnist.CATEGORIES)).tolist())
@@ -231,13 +264,13 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
             begin(before)
             average(model, before, share=kept)
         weights = save_half(model, task.work_dir)
-    told = {"starts_from": Path(start).name, "start_share": kept, "augmentation": task.augmentation}
-    told |= progress.told(recipe)
-    return network, weights, told | {"seconds": round(sum(epoch["seconds"] for epoch in progress.history))}
+    metadata = {"starts_from": Path(start).name, "start_share": kept, "augmentation": task.augmentation}
+    metadata |= progress.training_metadata(recipe)
+    return network, weights, metadata | {"seconds": round(sum(epoch["seconds"] for epoch in progress.history))}
 
 
 def _recipe(name: str, start: str, options: argparse.Namespace) -> Recipe:
-    """Return a network's recipe with what the call changes; what starts from nothing is trained whole."""
+    """Return the recipe of a network with the options of the call; without start weights all layers are trained."""
     recipe = replace(PLANS[name].recipe, seed=options.seed, mixed_precision=options.mixed_precision)
     epochs, rate, block = (_of(given, name) for given in (options.epochs, options.learning_rate, options.unfreeze_from))
     recipe = replace(recipe, epochs=int(epochs or recipe.epochs), learning_rate=float(rate or recipe.learning_rate))
@@ -248,14 +281,14 @@ def _recipe(name: str, start: str, options: argparse.Namespace) -> Recipe:
 
 
 def _of(values: Sequence[str], name: str) -> str | None:
-    """Return what `NETWORK=VALUE` says of a network, else the last value that is for all."""
-    own = [value.partition("=")[2] for value in values if value.partition("=")[0] == name]
-    found = own or [value for value in values if value.partition("=")[0] not in PLANS]
-    return found[-1] if found else None
+    """Return the last `NETWORK=VALUE` of a network, else the last value for all networks; None without either."""
+    for_network = [value.partition("=")[2] for value in values if value.partition("=")[0] == name]
+    candidates = for_network or [value for value in values if value.partition("=")[0] not in PLANS]
+    return candidates[-1] if candidates else None
 
 
 def _answers(predictor: EnsemblePredictor, squares: Images) -> dict[str, NDArray[np.float32]]:
-    """Return each network's softmax."""
+    """Return the softmax of each network, by architecture name, (images, categories)."""
     parts = [
         predictor.predict(enlarged(squares[start : start + 256], predictor.decode_px)).by_network
         for start in range(0, len(squares), 256)
@@ -266,7 +299,13 @@ def _answers(predictor: EnsemblePredictor, squares: Images) -> dict[str, NDArray
 def figures(
     release: Release, by_network: dict[str, NDArray[np.float32]], labels: NDArray[np.integer[Any]]
 ) -> dict[str, float]:
-    """Return what release.json tells of the test articles, each a share of them."""
+    """Return the metrics of the test articles for release.json, each in [0, 1].
+
+    Args:
+        release: Calibrated release.
+        by_network: Softmax of each network, by architecture name, (articles, categories).
+        labels: True category of each article, as a column index, (articles,).
+    """
     shares = {network.architecture: network.ensemble_weight for network in release.networks}
     confidences = combine(by_network, weights=shares, temperature=release.temperature)
     hits = confidences.argmax(axis=1) == labels
@@ -277,16 +316,16 @@ def figures(
         for answer, label in zip(answers, labels, strict=True)
         if answer.status == "auto"
     ]
-    found = {
+    metrics = {
         f"{name}_test_accuracy": float((part.argmax(axis=1) == labels).mean()) for name, part in by_network.items()
     }
-    found |= {
+    metrics |= {
         "ensemble_test_accuracy": float(hits.mean()),
         "ensemble_test_calibration_error": calibration_error(confidences.max(axis=1), hits),
         "automatic_share": len(automatic) / len(labels),
         "automatic_precision": float(np.mean(automatic or [0.0])),
     }
-    return {name: round(value, 4) for name, value in found.items()}
+    return {name: round(value, 4) for name, value in metrics.items()}
 
 
 if __name__ == "__main__":

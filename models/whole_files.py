@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all; what cannot be replaced, such as a pipe, is written into."""
+"""Write files so that they appear completely or not at all; write into pipes and devices, which cannot be replaced."""
 
 from __future__ import annotations
 
@@ -16,28 +16,32 @@ from pathlib import Path
 from typing import BinaryIO
 
 _MOST_LINKS = 40
-"""Symbolic links that are followed one after the other, as Linux does."""
+"""Longest chain of symbolic links that is followed, as on Linux."""
 
 _NAME_CHARACTERS = 50
-"""Of a file's name that its temporary name repeats; 50 characters in UTF-8 leave room for the rest in 255 bytes."""
+"""Characters of a file's name that its temporary name repeats.
+
+50 characters in UTF-8 leave room for the rest of the name within 255 bytes.
+"""
 
 _DESCRIPTORS = re.compile(r"/dev/fd|/proc/[^/]+(/task/\d+)?/fd")
-"""Directories whose entries are what a process has open."""
+"""Directories whose entries are the open files of a process."""
 
 
 @contextmanager
 def in_place_of(target: Path) -> Iterator[Path]:
-    """Yield a temporary file; what the block writes there becomes the target's content when it ends well.
+    """Yield a temporary file that replaces the target if the block ends without an exception.
 
-    A regular file is replaced in one step and keeps its mode and owner; of a symbolic link, what it leads to is. The
-    temporary file is in the same directory, hidden, and of this writer alone. What is no regular file, and what a
-    process has open (`/dev/stdout`, `/dev/fd/3`), is not replaced: it receives the content.
+    A regular file is replaced in one step and keeps its mode and owner. A symbolic link is kept; the file to which it
+    leads is replaced. The temporary file is hidden, in the same directory, and used by this writer only. A target that
+    is not a regular file, or an open file of a process (`/dev/stdout`, `/dev/fd/3`), is not replaced: the content is
+    written to it.
 
     Args:
-        target: The file; its directory is made.
+        target: File to write; missing directories are made.
 
     Raises:
-        OSError: If it cannot be written; a former file stays.
+        OSError: If it cannot be written; a former file is kept. Free disk space or choose another path.
     """
     place = destination(target)
     former = None if isinstance(place, int) else _status(place)
@@ -64,26 +68,37 @@ def in_place_of(target: Path) -> Iterator[Path]:
 
 
 def write_whole(target: Path, content: str | bytes | memoryview) -> int:
-    """Write a file as `in_place_of` does; what a text cannot hold becomes a question mark. Return its bytes."""
+    """Write a file as `in_place_of` does.
+
+    Args:
+        target: File to write.
+        content: Bytes, or text to encode as UTF-8; characters that cannot be encoded become question marks.
+
+    Returns:
+        Number of bytes written.
+    """
     with in_place_of(target) as scratch:
         return scratch.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
 
 
 def destination(target: Path) -> Path | int:
-    """Return what is written where a path is given.
+    """Resolve the symbolic links of a path to the file that will be written.
+
+    Args:
+        target: Path that the user gave.
 
     Returns:
         The path without any symbolic link, or the number of a file descriptor of this process.
 
     Raises:
-        OSError: If its symbolic links go in a circle.
+        OSError: If its symbolic links form a loop; give another path.
     """
     path = Path(target)
     for _ in range(_MOST_LINKS):
         parent = os.path.realpath(path.parent)
         path = Path(parent, path.name)
         if _DESCRIPTORS.fullmatch(parent):
-            # An entry leads to a file by a link too, which must not be followed: the file would be replaced.
+            # This entry is a symbolic link too, but must not be followed, or the open file would be replaced.
             return int(path.name) if _is_own(parent) and path.name.isdecimal() else path
         if not path.is_symlink():
             return path
@@ -92,7 +107,7 @@ def destination(target: Path) -> Path | int:
 
 
 def remove_left_behind(target: Path) -> None:
-    """Remove the temporary files of a target's writers that were killed; nobody may be writing it meanwhile."""
+    """Remove temporary files of killed writers of a target. No other process may be writing the target meanwhile."""
     pattern = re.compile(rf"{re.escape(_stem(target))}\.[0-9a-f]{{32}}\.tmp")
     for scratch in target.parent.glob(".*.tmp"):
         if pattern.fullmatch(scratch.name):
@@ -100,15 +115,18 @@ def remove_left_behind(target: Path) -> None:
 
 
 def _stem(target: Path) -> str:
+    """Return the beginning of the names of a target's temporary files."""
     return f".{target.name[:_NAME_CHARACTERS]}"
 
 
 def _is_own(descriptors: str) -> bool:
-    own = {"/proc/self", "/proc/thread-self", os.path.realpath("/proc/self")}
-    return descriptors == "/dev/fd" or any(descriptors.startswith(f"{process}/") for process in own)
+    """Return whether a directory of file descriptors is that of this process."""
+    processes = {"/proc/self", "/proc/thread-self", os.path.realpath("/proc/self")}
+    return descriptors == "/dev/fd" or any(descriptors.startswith(f"{process}/") for process in processes)
 
 
 def _status(place: Path) -> os.stat_result | None:
+    """Return the status of a path; None if it does not exist."""
     try:
         return place.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -117,11 +135,11 @@ def _status(place: Path) -> os.stat_result | None:
 
 @contextmanager
 def _opened(place: Path | int) -> Iterator[BinaryIO]:
-    """Open what is written into: a copy of the descriptor, which keeps its position, or the pipe or device."""
+    """Open a pipe or device for writing, or a copy of a file descriptor, which shares its position."""
     if isinstance(place, int):
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
-                stream.flush()  # what was printed before comes before
+                stream.flush()  # earlier output must come before the content
         descriptor = os.dup(place)
     else:
         descriptor = os.open(place, os.O_WRONLY | os.O_TRUNC | os.O_NOCTTY)
@@ -130,7 +148,8 @@ def _opened(place: Path | int) -> Iterator[BinaryIO]:
 
 
 def _keep_owner_and_mode(scratch: Path, former: os.stat_result) -> None:
-    # Only root gives files away, and some file systems know neither; the file is then its writer's, and no more open.
+    # Only root may change owners, and some file systems have no owners or modes. The file then belongs to its writer,
+    # and its mode allows no more than before.
     with suppress(OSError):
         os.chown(scratch, former.st_uid, former.st_gid)
     with suppress(OSError):

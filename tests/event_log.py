@@ -1,4 +1,4 @@
-"""What Spark's event log says of a night's predict tasks."""
+"""Count the predict tasks of a night in Spark's event log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 
 
 def predict_tasks(log: Path) -> tuple[int, int]:
-    """Count the predict tasks that began and that ended well, in one application's log; a killed driver's is cut."""
+    """Return the number of started and of successful predict tasks in one application's log.
+
+    The log of a killed driver may end in the middle of a line; the rest of it is ignored.
+    """
     stages: set[int] = set()
     started = ended = 0
     for event in _events(log):
@@ -26,7 +29,7 @@ def predict_tasks(log: Path) -> tuple[int, int]:
 
 
 def predict_began(log: Path) -> bool:
-    """Say whether an application came to predict; Spark writes the start of a job at once."""
+    """Return whether an application has started to predict; Spark writes the start of a job to the log at once."""
     jobs = (event for event in _events(log) if event["Event"] == "SparkListenerJobStart")
     return any((job.get("Properties") or {}).get("spark.job.description", "").startswith("predict ") for job in jobs)
 

@@ -1,4 +1,4 @@
-"""A project of somebody's own, whose files are called as libraries are, and note when Python takes them for these."""
+"""Make a foreign project whose files have the names of libraries, and record when Python imports them by mistake."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ raise ImportError("this file is no library")
 
 
 def in_the_way(directory: Path, names: tuple[str, ...]) -> Path:
-    """Write such files.
+    """Write files with the names of libraries, which record that they ran and then fail.
 
     Args:
-        directory: The project's.
-        names: Of the files, from the directory on and without `.py`.
+        directory: Directory of the project.
+        names: Paths of the files, relative to the directory and without `.py`.
 
     Returns:
         The directory.
@@ -33,6 +33,6 @@ def in_the_way(directory: Path, names: tuple[str, ...]) -> Path:
 
 
 def ran(directory: Path) -> list[str]:
-    """Return which of the files were run, and by which process."""
+    """Return the names of the files that ran, each with the command line of its process."""
     notes = directory / _NOTES
     return notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []

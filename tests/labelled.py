@@ -1,4 +1,4 @@
-"""A labelled dataset of plain colours, written without Spark, and a predictor that knows them."""
+"""Write a labelled dataset of plain colours without Spark, and predict its colours without networks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PRODUCTS: Sequence[tuple[str, str | None, list[int]]] = [
 
 
 def jpeg_of(channel: int, *, shade: int = 255) -> bytes:
-    """Return a plain red, green or blue JPEG."""
+    """Return a JPEG in plain red (0), green (1) or blue (2)."""
     pixels = np.zeros((24, 30, 3), np.uint8)
     pixels[..., 2 - channel] = shade  # OpenCV writes blue first
     return bytes(cv2.imencode(".jpg", pixels)[1].tobytes())
@@ -53,14 +53,14 @@ def write_labelled(
     version: int = 0,
     content: str = "",
 ) -> None:
-    """Add a shard.
+    """Write products with images as one shard.
 
     Args:
-        places: Where state lives.
-        products: product_id, category and the colours of its images, 0 to 2.
+        places: Directories of the dataset.
+        products: Products as (product_id, category, colours of the images: 0 to 2, or -1 for a broken image).
         day: The ingest date.
-        version: Tells contents of one image apart: the number of the ingest that stored it.
-        content: The content of all of them; by default each has its own.
+        version: Number of the ingest that stored the images; part of their image_sha256.
+        content: One image_sha256 for all images; empty gives each image its own.
     """
     writer = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=10**9)
     for product_id, category, channels in products:
@@ -80,7 +80,15 @@ def write_labelled(
 def relabel(
     places: Places, labels: dict[str, str | None], *, day: date = DAY, ingest_no: int = 12, image_no: int = 0
 ) -> None:
-    """Let the catalog say another category of an image of each product, as ingest keeps it of an unchanged image."""
+    """Write catalog rows with new categories, as ingest does for unchanged images.
+
+    Args:
+        places: Directories of the dataset.
+        labels: New category by product_id; None removes it.
+        day: The ingest date.
+        ingest_no: Number of the ingest.
+        image_no: Number of the image of each product.
+    """
     writer = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=10**9)
     for product_id, category in labels.items():
         writer.add(image_row(product_id, image_no=image_no, category=category, ingest_no=ingest_no))
@@ -88,12 +96,12 @@ def relabel(
 
 
 class ColourPredictor:
-    """Names the brightest channel with 0.9; its second network takes green for blue."""
+    """Predictor that gives the brightest channel a confidence of 0.9; its second network mistakes green for blue."""
 
     decode_px = 71
 
     def predict(self, images: Images) -> Predictions:
-        """Answer by the mean colour."""
+        """Classify each image by its mean colour."""
         channels = images.mean(axis=(1, 2)).argmax(axis=1)
         first, second = self._sure(channels), self._sure(np.where(channels == 1, 2, channels))
         return Predictions(first, {"efficientnetb0": first, "xception": second})
@@ -105,6 +113,6 @@ class ColourPredictor:
 
 
 def measuring(home: Path, products: Iterable[tuple[str, str | None, list[int]]] = PRODUCTS) -> EvaluateConfig:
-    """Write products into a home, and return what measures on them."""
+    """Write products into a home, and return the configuration of an evaluation on them."""
     write_labelled(Places(home), products)
     return EvaluateConfig(Places(home), batch_size=4)

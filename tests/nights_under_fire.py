@@ -1,4 +1,4 @@
-"""Nights on a standalone cluster in which something dies or goes away, and what is left of them afterwards."""
+"""Run nights on a standalone cluster, kill or cut off a part of it, and count what is left afterwards."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ cli.main()
 
 @dataclass(frozen=True)
 class Field:
-    """Where nights take place.
+    """Cluster, catalog and release with which the nights run.
 
     Attributes:
-        cluster: Two workers.
-        catalog: A CSV.
-        release: The release that predicts.
-        images: Rows of the catalog, each a product of its own.
+        cluster: Cluster with two workers.
+        catalog: CSV file of the catalog.
+        release: Directory of the release that predicts.
+        images: Number of rows of the catalog, each with its own product.
         shard_bytes: So small that a night has many shards.
         store: For the nights that keep their dataset and predictions in one.
     """
@@ -64,42 +64,42 @@ class Field:
 
 @dataclass(frozen=True)
 class Home:
-    """What a night keeps: all of it on the disk, or the database there and the files in a store."""
+    """Storage of a night: all of it on the disk, or the database on the disk and the files in an object store."""
 
     disk: Path
     stored: UPath | None = None
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment that says so."""
+        """Environment variables for this storage."""
         return {"SHELFWISE_HOME": str(self.stored or self.disk), "SHELFWISE_LOCAL_DIR": str(self.disk)}
 
     def predicted_shards(self) -> int:
-        """Return how many files of predictions there are."""
+        """Return the number of prediction files."""
         places = "predictions/*/*.parquet"
         found = self.stored.fs.glob(f"{self.stored.path}/{places}") if self.stored else self.disk.glob(places)
         return len(list(found))
 
     def fetch(self) -> None:
-        """Copy what is in the store to the disk, where it is counted."""
+        """Copy the files of the object store to the disk, where they are counted."""
         if self.stored:
             self.stored.fs.get(f"{self.stored.path}/", f"{self.disk}/", recursive=True)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a night left.
+    """Result of a night.
 
     Attributes:
-        exit_codes: Of the drivers, in order; the last must be 0.
-        seconds: All of them together.
-        killed_after_seconds: When something was killed, or came back; 0 for an undisturbed night.
-        started: Tasks that began to predict a shard.
+        exit_codes: Exit codes of the drivers, in order; the last must be 0.
+        seconds: Run time of all drivers together.
+        killed_after_seconds: Time until a process was killed, or the store came back; 0 without a fault.
+        started: Number of tasks that began to predict a shard.
         shards: Of the night.
         images_redone: Predicted again at most: in shards that a task began and did not end, or that were finished.
         rows_lost: Images without an answer in the database.
-        rows_double: Rows that the dataset, the prediction files or the database hold twice.
-        answers: By product, its category and confidence.
+        rows_double: Rows that are twice in the dataset, the prediction files or the database.
+        answers: Category and confidence by product_id.
     """
 
     exit_codes: tuple[int, ...]
@@ -118,7 +118,7 @@ Killer = Callable[[Field, "subprocess.Popen[bytes]"], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a night, and whether that night's files are in an object store."""
+    """A fault during a night, and whether the files of the night are in an object store."""
 
     strike: Killer
     in_store: bool = False
@@ -130,17 +130,17 @@ def kill_executor(field: Field, driver: subprocess.Popen[bytes]) -> None:
 
 
 def kill_python_worker(field: Field, driver: subprocess.Popen[bytes]) -> None:
-    """Kill one process that runs tasks."""
+    """Kill one Python process that runs tasks."""
     _one_of(field.cluster.python_workers, driver).kill()
 
 
 def kill_driver(field: Field, driver: subprocess.Popen[bytes]) -> None:
-    """Kill the driver, Python and Java, as when its machine goes away."""
+    """Kill the driver's Python and Java processes, as if its machine had failed."""
     os.killpg(driver.pid, signal.SIGKILL)
 
 
 def silence_store(field: Field, driver: subprocess.Popen[bytes]) -> None:
-    """Let the object store answer nothing for a minute."""
+    """Make the object store answer no requests for a minute."""
     if field.store is None or driver.poll() is not None:
         raise LookupError("the night was over, or has no store")
     with field.store.silent():
@@ -153,15 +153,15 @@ FAULTS = {
     "the driver": Fault(kill_driver),
     "the object store for a minute": Fault(silence_store, in_store=True),
 }
-"""What is lost, and how; another fault is another line."""
+"""Faults by name; add a line for a new fault."""
 
 
-def _one_of(found: Callable[[], list[psutil.Process]], driver: subprocess.Popen[bytes]) -> psutil.Process:
-    """Choose one, as soon as there is one; between two steps of a night there is none."""
+def _one_of(find: Callable[[], list[psutil.Process]], driver: subprocess.Popen[bytes]) -> psutil.Process:
+    """Wait until there are processes and return one of them; between two steps of a night there are none."""
     while driver.poll() is None:
-        there = found()
-        if there:
-            return random.choice(there)
+        processes = find()
+        if processes:
+            return random.choice(processes)
         time.sleep(0.02)
     raise LookupError("the night was over before there was anything to kill")
 
@@ -175,13 +175,13 @@ def night(
     after_seconds: float = 0.0,
     predicted_shards: int = 0,
 ) -> Outcome:
-    """Run a night, let something happen to it, and go on until it is published.
+    """Run a night, cause a fault, and rerun the night until it is published.
 
     Args:
-        field: Where.
-        disk: An empty directory.
-        fault: What is killed or cut off; None disturbs nothing.
-        in_store: Whether its files are in the object store, whatever the fault says.
+        field: Cluster, catalog and release.
+        disk: Empty directory.
+        fault: Fault to cause; None causes none.
+        in_store: Whether the files are in the object store even if the fault does not require it.
         after_seconds: When, counted from the driver's start.
         predicted_shards: And not before so many are predicted; a moment that does not depend on the machine.
 
@@ -253,7 +253,7 @@ def _start(field: Field, home: Home, events: Path, arguments: list[str]) -> subp
 
 
 def _known(home: Path) -> bool:
-    """Say whether the run has a row, so that it can be resumed."""
+    """Return whether the run has a row in the database, so that it can be resumed."""
     with suppress(sqlite3.Error):
         return bool(_ask(home, "SELECT count(*) FROM runs")[0][0])
     return False

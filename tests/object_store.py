@@ -1,4 +1,4 @@
-"""A real S3 server in a process of its own, on loopback; it can go away and come back."""
+"""Run a real S3 server in its own process on the loopback interface; tests can stop and restart it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 
 class ObjectStore:
-    """moto's server on a port of its own; what it holds is gone when it stops."""
+    """moto's S3 server on its own port; its content is lost when it stops."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -36,11 +36,11 @@ class ObjectStore:
 
     @property
     def url(self) -> str:
-        """What AWS_ENDPOINT_URL must say."""
+        """The URL for AWS_ENDPOINT_URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 60
@@ -55,7 +55,7 @@ class ObjectStore:
         raise AssertionError("the S3 server did not answer within a minute")
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the server."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -63,7 +63,7 @@ class ObjectStore:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Answer nothing for the length of a block: connections are taken and requests hang; nothing is forgotten."""
+        """Answer no request while the block runs: connections are accepted and requests wait. The content is kept."""
         assert self._process is not None, "the S3 server does not run"
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -73,7 +73,7 @@ class ObjectStore:
 
     @contextmanager
     def strict(self, *, known: bool) -> Iterator[None]:
-        """Look at credentials for the length of a block, and find a user without any rights, or nobody."""
+        """Check credentials while the block runs; those of the test belong to a user without rights, or to no user."""
         users = get_session().create_client("iam", endpoint_url=self.url, region_name="us-east-1")
         users.create_user(UserName="nobody")
         key = users.create_access_key(UserName="nobody")["AccessKey"]
@@ -97,14 +97,14 @@ class ObjectStore:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[ObjectStore]:
-    """An S3 server of its own for a module."""
+    """An S3 server for one test module."""
     with object_store() as running:
         yield running
 
 
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
-    """Run an S3 server, with the environment set so that everything here and below finds it."""
+    """Run an S3 server; set the environment so that this process and its children use it."""
     store = ObjectStore()
     before = {name: os.environ.get(name) for name in (*ENVIRONMENT, "AWS_ENDPOINT_URL")}
     os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=store.url)
@@ -126,7 +126,7 @@ def object_store() -> Iterator[ObjectStore]:
 
 
 def end_java() -> None:
-    """End the Java that the sessions of this process share; its Python workers have the environment it began with."""
+    """Stop the Java process that Spark sessions share, because its Python workers keep the environment of its start."""
     gateway = SparkContext._gateway
     if gateway is None:
         return

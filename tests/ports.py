@@ -1,4 +1,4 @@
-"""Ports for servers that tests start: not yet anyone's when the server comes to listen, although others start too."""
+"""Choose TCP ports for servers that tests start, so that parallel tests do not choose the same one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import random
 import socket
 
 _FIRST, _LAST = 15_000, 30_000
-"""Below where the system takes ports for outgoing connections and for servers that leave the choice to it."""
+"""Range below the ports that the system chooses for outgoing connections and for servers without a fixed port."""
+
 _LANES = 8
+"""Number of pytest workers that have separate ports."""
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on; each of pytest's workers has ports of its own."""
+    """Return a free port of the loopback interface; each pytest worker chooses from its own ports."""
     lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _LANES
     while True:
         port = random.randrange(_FIRST, _LAST, _LANES) + lane

@@ -1,4 +1,4 @@
-"""Nights in a database and a dataset, without Spark or networks, for looking at the reports of them."""
+"""Publish nights in a database and a dataset without Spark and networks, for tests of their reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = "<script>alert('it ran')</script>\"><img src=http://127.0.0.1:9/x oner
 
 @dataclass(frozen=True)
 class Answer:
-    """What a night says of a product of one image."""
+    """Answer of a night for a product with one image."""
 
     product_id: str
     category_id: str | None
@@ -33,7 +33,7 @@ class Answer:
     jpeg: bytes | None = None
 
     def prediction(self, day: date) -> tuple[Any, ...]:
-        """Return its row in the order of PREDICTION_COLUMNS."""
+        """Return the row of the prediction in the order of PREDICTION_COLUMNS."""
         content = hashlib.sha256(f"{self.product_id}/{day}".encode()).hexdigest()
         top_k = json.dumps([[self.category_id, self.confidence]] if self.category_id else [])
         named = (self.category_id, self.confidence, self.status)
@@ -41,10 +41,10 @@ class Answer:
 
 
 class Nights:
-    """Publishes nights one after the other, and stores their images."""
+    """Publish nights one after another, and store their images."""
 
     def __init__(self, database: ProductDatabase, places: Places, paths: dict[str, str]) -> None:
-        """Begin with an empty database and home; `paths` is the taxonomy."""
+        """Use an empty database and home; `paths` is the taxonomy: category_path by category_id."""
         self.database, self.places = database, places
         self.categories = [CategoryRecord(category_id, path) for category_id, path in paths.items()]
         self.release = ReleaseRecord("release-1", "taxonomy-1")
@@ -58,7 +58,7 @@ class Nights:
         kind: str = "nightly",
         images: bool = True,
     ) -> str:
-        """Publish a night; a rejection is product_id, reason and detail. Return its run_id."""
+        """Publish a night and return its run_id; a rejection is (product_id, reason, detail)."""
         day = FIRST_NIGHT + timedelta(days=number)
         run = self.run_of(number, kind)
         if images:
@@ -82,7 +82,7 @@ class Nights:
         )
 
     def store(self, answers: Iterable[Answer], day: date) -> None:
-        """Put the products' images into the dataset."""
+        """Write the images of the products into the dataset."""
         writer = ShardWriter(self.places.partition(self.places.images, day), IMAGES, shard_bytes=10**9)
         for answer in answers:
             jpeg = picture(hash_of(answer.product_id, 0)) if answer.jpeg is None else answer.jpeg
@@ -91,7 +91,7 @@ class Nights:
         writer.flush()
 
     def run_of(self, number: int, kind: str = "nightly") -> RunRecord:
-        """Return the row of a night's run."""
+        """Return the run record of a night."""
         day = FIRST_NIGHT + timedelta(days=number)
         started = datetime(2026, 11, 1, 1, tzinfo=UTC) + timedelta(days=number)
         step = {"seconds": 120.0, "images_per_second": 42.0, "waiting_seconds": 3.5, "predicting_seconds": 100.0}

@@ -1,9 +1,9 @@
-"""The picture of a report that the README shows: of the demo's second night.
+"""Make the picture of a report in the README: of the second night of the demo.
 
     python -m tests.report_picture jobs/report.png
 
-Runs the demo in a home of its own, writes the report and has the test browser take its picture: what a person sees
-first. The file has few colours, so that it is small.
+Runs the demo in a temporary home, writes the report, and takes a screenshot of its upper part with the test browser.
+The file is reduced to few colours, so that it is small.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEIGHT_PX = 1900
 
 
 def main(target: Path) -> None:
-    """Make the picture anew."""
+    """Write the picture to a PNG file."""
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "SHELFWISE_HOME": home}
         page = Path(home) / "report.html"

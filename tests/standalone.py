@@ -1,4 +1,4 @@
-"""A standalone Spark cluster of real processes on loopback: one master, some workers, stopped by their process ids."""
+"""Run a standalone Spark cluster of real processes on the loopback interface: one master and some workers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.ports import free_port
 SPARK_HOME = Path(pyspark.__file__).parent
 ROOT = Path(__file__).parents[1]
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
-"""Half of the processor time of a Java that lives for a minute goes into optimising code and a collector's threads."""
+"""Options for short runs: compiling and garbage collection take half of the CPU time of a Java that runs a minute."""
 _START_SECONDS = 90
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker to start: its cores, and the addresses that its discovery script prints."""
+    """A worker to start: its number of cores, and the GPU addresses that its discovery script prints."""
 
     cores: int
     gpus: Sequence[str] = ()
@@ -37,9 +37,9 @@ class Standalone:
     """A running cluster.
 
     Attributes:
-        url: `spark://127.0.0.1:PORT`.
-        directory: Where executors work, one directory a worker.
-        workers: Their processes.
+        url: URL of the master, `spark://127.0.0.1:PORT`.
+        directory: Work directory of the executors, with one directory per worker.
+        workers: Processes of the workers.
     """
 
     url: str
@@ -47,18 +47,18 @@ class Standalone:
     workers: tuple[psutil.Process, ...]
 
     def executors(self) -> list[psutil.Process]:
-        """Return the executors' Java processes that run now."""
+        """Return the running Java processes of the executors."""
         below = [child for worker in self.workers for child in worker.children()]
         return [child for child in below if "CoarseGrainedExecutorBackend" in " ".join(command_of(child))]
 
     def python_workers(self) -> list[psutil.Process]:
-        """Return the Python processes that run tasks now: children of each executor's daemon."""
+        """Return the running Python processes of tasks: children of each executor's daemon."""
         daemons = [child for executor in self.executors() for child in children_of(executor)]
         return [worker for daemon in daemons for worker in children_of(daemon)]
 
 
 def command_of(process: psutil.Process) -> list[str]:
-    """Return a process's command line; empty when it has just ended."""
+    """Return the command line of a process; empty if it has ended."""
     try:
         return list(process.cmdline())
     except psutil.Error:
@@ -66,7 +66,7 @@ def command_of(process: psutil.Process) -> list[str]:
 
 
 def children_of(process: psutil.Process) -> list[psutil.Process]:
-    """Return a process's children; none when it has just ended."""
+    """Return the child processes; empty if the process has ended."""
     try:
         return list(process.children())
     except psutil.Error:
@@ -75,12 +75,12 @@ def children_of(process: psutil.Process) -> list[psutil.Process]:
 
 @contextmanager
 def standalone(directory: Path, workers: Sequence[Worker], *, python_path: Path = ROOT) -> Iterator[Standalone]:
-    """Start a cluster and stop it afterwards, with everything that it has started.
+    """Start a cluster, and stop it with all its child processes when the block ends.
 
     Args:
-        directory: For logs and what executors work with.
-        workers: To start.
-        python_path: What the Python of executors finds first; by default these tests and the code they test.
+        directory: Directory for logs and for the work directories of executors.
+        workers: Workers to start.
+        python_path: First directory of PYTHONPATH of the executors; by default this clone.
     """
     port, web = free_port(), free_port()
     url = f"spark://127.0.0.1:{port}"
@@ -146,7 +146,7 @@ def _start(
 
 
 def _discovery(place: Path, addresses: Sequence[str]) -> Path:
-    """Write a script that claims these GPUs, and the worker's configuration that names it."""
+    """Write a discovery script that prints these GPU addresses, and the worker configuration that names it."""
     script = place / "find_gpus.sh"
     script.write_text(f"#!/bin/sh\necho '{json.dumps({'name': 'gpu', 'addresses': list(addresses)})}'\n")
     script.chmod(0o755)
@@ -158,7 +158,7 @@ def _discovery(place: Path, addresses: Sequence[str]) -> Path:
 
 
 def _wait(web: int, *, alive: int) -> None:
-    """Wait until the master answers and has so many workers."""
+    """Wait until the master answers and has this number of workers."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""An architecture of a few layers, named as the large ones name theirs: what is tested is how they are trained."""
+"""A small architecture for tests of training; its layers have names like those of the large architectures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "tiny"
 
 
 def backbone(*, input_px: int, weights: str | None = None) -> Any:
-    """Return two small blocks and their pooled features."""
+    """Return a network of two small blocks, up to the pooled features."""
     inputs = keras.Input((input_px, input_px, 3))
     values = inputs
     for block in ("block1a", "block2a"):

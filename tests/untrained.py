@@ -1,4 +1,4 @@
-"""Releases of untrained networks: what they compute takes as long as if they were trained."""
+"""Make releases of untrained networks, for measurements: they take as long to compute as trained ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def untrained_release(
     """Write a release of real architectures with random weights of a fixed seed.
 
     Args:
-        directory: Made if need be; the release lies in it under its id.
-        architectures: Input side in pixels by name.
-        categories: What it answers with.
-        release_id: Of the release.
+        directory: Parent directory of the release; is made if it is missing.
+        architectures: Side of the input in pixels, by architecture name.
+        categories: Categories of the release.
+        release_id: Name of the release and of its directory.
 
     Returns:
-        The release's directory.
+        Directory of the release.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""A web server on loopback that behaves as badly as it is asked to, and remembers what it was asked."""
+"""A web server on the loopback interface that simulates faults, and records its requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = Callable[["Handler"], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers a path with what the test has put there."""
+    """Handler that answers a path with the function that the test has registered for it."""
 
     protocol_version = "HTTP/1.1"
     server: WebServer
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
                 shop.running -= 1
 
     def give(self, body: bytes, code: int = 200, **headers: str) -> None:
-        """Answer whole."""
+        """Send a complete answer."""
         self.send_response(code)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -51,11 +51,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Write no log lines."""
 
 
 class WebServer(ThreadingHTTPServer):
-    """The server; `answers` by path, and counts of what happened."""
+    """The server, with its `answers` by path and counts of its requests."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -69,17 +69,17 @@ class WebServer(ThreadingHTTPServer):
         self.connections = self.running = self.most_at_once = 0
 
     def handle_error(self, *_: Any) -> None:
-        """Clients here leave in the middle on purpose."""
+        """Ignore errors, because clients of these tests disconnect on purpose."""
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The URL of the server."""
         return f"http://{self.server_address[0]!s}:{self.server_port}"
 
 
 @contextmanager
 def web_server(address: str = "127.0.0.1", port: int = 0) -> Iterator[WebServer]:
-    """Run a server for the length of a block."""
+    """Run a server while the block runs."""
     server = WebServer(address, port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -92,7 +92,7 @@ def web_server(address: str = "127.0.0.1", port: int = 0) -> Iterator[WebServer]
 
 
 def image(body: bytes, *, etag: str | None = None, last_modified: str | None = None, seconds: float = 0.0) -> Answer:
-    """Give these bytes after a while, or 304 to who has them."""
+    """Send these bytes after a delay, or 304 to a client that has them."""
 
     def answer(handler: Handler) -> None:
         time.sleep(seconds)
@@ -109,18 +109,18 @@ def image(body: bytes, *, etag: str | None = None, last_modified: str | None = N
 
 
 def status(code: int, **headers: str) -> Answer:
-    """Answer with a code and nothing else."""
+    """Answer with a status code and no body."""
     return lambda handler: handler.give(b"", code, **headers)
 
 
 def in_turn(*answers: Answer) -> Answer:
-    """Give one answer after the other, and the last one ever after."""
+    """Use one answer after the other, and then repeat the last one."""
     left = list(answers)
     return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
 
 
 def endless(*, seconds: float = 0.0, piece: bytes = b"\xff\xd8" * 2**15) -> Answer:
-    """Send pieces for ever, with a pause between."""
+    """Send pieces without end, with a pause between them."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)
@@ -134,7 +134,7 @@ def endless(*, seconds: float = 0.0, piece: bytes = b"\xff\xd8" * 2**15) -> Answ
 
 
 def dripping_headers(handler: Handler) -> None:
-    """Begin an answer and never come to its end."""
+    """Begin an answer and never finish it."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
     while True:
         handler.wfile.write(b"a")
@@ -142,7 +142,7 @@ def dripping_headers(handler: Handler) -> None:
 
 
 def silent(handler: Handler) -> None:
-    """Say nothing until the client has gone."""
+    """Send nothing until the client disconnects."""
     handler.connection.settimeout(20)
     handler.rfile.read(1)
     handler.close_connection = True
@@ -156,7 +156,7 @@ def reset(handler: Handler) -> None:
 
 
 def cut_short(body: bytes) -> Answer:
-    """Promise a whole file and send half of it."""
+    """Announce the length of the whole file and send half of it."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)
@@ -169,7 +169,7 @@ def cut_short(body: bytes) -> Answer:
 
 
 def promise(size: int) -> Answer:
-    """Promise so many bytes and send none."""
+    """Announce a number of bytes and send none."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)

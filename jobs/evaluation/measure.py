@@ -17,7 +17,7 @@ from jobs.evaluation.answers import CONFIDENCES, Answered, refuse_none, whole_pr
 from jobs.storage.places import Places
 from models.answers.calibration import combine
 from models.answers.decision import Answer, ancestors
-from models.answers.levels import Level, depths, joined, look
+from models.answers.levels import Level, build_level, depths, joined
 from models.answers.products import answer_of_product, by_product, distributions
 from models.release import Release
 from models.spec import Predictor, Probabilities
@@ -204,7 +204,7 @@ def measure(
             best.append((combined.labels, combined.confidences.argmax(axis=1), combined.confidences.max(axis=1)))
             levels.append(
                 tuple(
-                    look(
+                    build_level(
                         ids,
                         depth,
                         combined.labels,

@@ -66,11 +66,11 @@ def import_(settings: Settings, config: Import) -> dict[str, Any]:
     categories = class_names(config.categories)
     prepare_environment()
     with quiet_start():
-        from models.foreign import ForeignNetwork, refuse_code, take_in
+        from models.foreign import ForeignNetwork, rebuild, refuse_code
 
         refuse_code(config.path)
         foreign = ForeignNetwork(config.path, config.input_px, len(categories), config.preprocessing, config.ends_in)
-        network, model = take_in(foreign, _samples(config))
+        network, model = rebuild(foreign, _samples(config))
     with release_written(config.release_id), tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch, network.weights_file)
         save_weights(model, weights)

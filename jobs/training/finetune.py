@@ -253,7 +253,7 @@ def _trained(
     log.info("finetune: %s stopped after %s epochs, best %s", name, progress.epochs, progress.best_epoch)
     weights = save_half(model, task.work_dir)
     seconds = round(sum(epoch["seconds"] for epoch in progress.history))
-    figures = {"starts_from": plan.start, **progress.told(plan.recipe), "training_seconds": seconds}
+    figures = {"starts_from": plan.start, **progress.training_metadata(plan.recipe), "training_seconds": seconds}
     network = replace(task.network, weights_sha256=sha256_of(weights))
     return network, weights, {f"{name}_{figure}": value for figure, value in figures.items()}
 

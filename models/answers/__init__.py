@@ -1,4 +1,6 @@
-"""From calibrated confidences to decisions: thresholds, levels of the taxonomy, metrics. NumPy alone.
+"""Turn the softmax of the networks into calibrated confidences and decisions, and measure how good these are.
+
+Works on NumPy arrays only: reads and writes no files, and needs neither Keras nor a GPU.
 
 Others import: calibration, decision, levels, metrics, products, thresholds.
 """

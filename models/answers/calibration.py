@@ -1,4 +1,6 @@
-"""From the networks' answers to one calibrated distribution; `models.answers.decision` says what is done with it.
+"""Combine the softmax of several networks into one calibrated distribution over the categories.
+
+`models.answers.decision` then decides whether the result is published. Reads and writes no files.
 
 The ensemble is a weighted mean of the networks' softmaxes. One temperature T then corrects its confidence:
 `p_T = softmax(log(p) / T)` (Guo et al., 2017, arXiv:1706.04599, applied to the mixture's log-probabilities).
@@ -16,46 +18,53 @@ from numpy.typing import NDArray
 from models.spec import Probabilities
 
 TEMPERATURE_SPREAD = 0.5
-"""Networks that were trained well have temperatures between a third and three: two spreads of log T."""
+"""Standard deviation of the prior on log T, in natural logarithms.
+
+Two of them cover temperatures from 1/3 to 3, the usual range of well-trained networks.
+"""
 
 SHARES_SPREAD = 1.0
-"""Of the logarithms of shares: one of two networks has between a tenth and nine tenths, unless the data insist."""
+"""Standard deviation of the prior on the logarithms of the networks' shares.
+
+It keeps the share of one of two networks between 0.1 and 0.9, unless the data clearly show otherwise.
+"""
 
 _TINY = 1e-12
+"""Lower limit of a probability before its logarithm is taken."""
 
 _ROWS = 1024
-"""Examples that are looked at in one go: the arithmetic is in float64, and of all at once it would fill the memory."""
+"""Examples computed at once. The arithmetic is in float64; all examples at once could exhaust the memory."""
 
 
 def combine(
     by_network: Mapping[str, Probabilities], *, weights: Mapping[str, float], temperature: float
 ) -> Probabilities:
-    """Average the networks and apply the temperature.
+    """Average the softmaxes of the networks and apply the temperature.
 
     Args:
-        by_network: Each network's softmax, float32 (batch, categories).
-        weights: Each network's share; the shares sum to 1.
-        temperature: Above 0; over 1 softens, under 1 sharpens.
+        by_network: Softmax of each network, by architecture name, float32 (batch, categories).
+        weights: Share of each network in the mean, by architecture name; the shares sum to 1.
+        temperature: Calibration temperature, above 0. Above 1 it lowers the confidences, below 1 it raises them.
 
     Returns:
-        float32 (batch, categories), each row sums to 1.
+        Calibrated confidences, float32 (batch, categories); each row sums to 1.
     """
     parts = [(weights[name], np.asarray(part)) for name, part in by_network.items()]
     whole = np.empty(parts[0][1].shape, np.float32)
-    for own in _slices(len(whole)):
-        whole[own] = _softened(_mixture(parts, own), temperature)
+    for rows in _slices(len(whole)):
+        whole[rows] = _softened(_mixture(parts, rows), temperature)
     return whole
 
 
 def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) -> float:
-    """Find the temperature of one network or a fixed mixture; see `fit_ensemble`.
+    """Fit the temperature of one network or of a mixture with fixed shares; see `fit_ensemble`.
 
     Args:
-        mixture: The ensemble before any temperature, (examples, categories).
-        labels: The true category of each example, an index into the columns.
+        mixture: Uncalibrated probabilities, (examples, categories).
+        labels: True category of each example, as a column index, (examples,).
 
     Returns:
-        A temperature between 0.05 and 20.
+        The temperature, between 0.05 and 20.
     """
     return fit_ensemble({"mixture": mixture}, labels)[1]
 
@@ -63,20 +72,21 @@ def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) ->
 def fit_ensemble(
     by_network: Mapping[str, Probabilities], labels: NDArray[np.integer[Any]]
 ) -> tuple[dict[str, float], float]:
-    """Find the networks' shares and one temperature together, the most probable ones after held-out data.
+    """Fit the networks' shares and one temperature together on held-out data (maximum a posteriori).
 
-    They minimise the log-loss summed over the examples and a penalty that stays the same however many there are: as if
-    log T were known beforehand to be 0 give or take `TEMPERATURE_SPREAD`, and the shares' logarithms to be equal give
-    or take `SHARES_SPREAD`. A hundred examples outweigh it; without any, nothing is corrected.
+    Minimises the log-loss, summed over the examples, plus a penalty that does not grow with their number. The penalty
+    is a Gaussian prior: log T has mean 0 and standard deviation `TEMPERATURE_SPREAD`; the logarithms of the shares are
+    equal, with standard deviation `SHARES_SPREAD`. About 100 examples outweigh the prior. Without examples the shares
+    are equal and the temperature is 1.
 
     Args:
-        by_network: Each network's softmax, (examples, categories).
-        labels: The true category of each example, an index into the columns.
+        by_network: Softmax of each network, by architecture name, (examples, categories).
+        labels: True category of each example, as a column index, (examples,).
 
     Returns:
-        The shares, which sum to 1, and the temperature, between 0.05 and 20.
+        The share of each network, by architecture name, which sum to 1; and the temperature, between 0.05 and 20.
     """
-    from scipy.optimize import minimize  # half a second that serving need not pay
+    from scipy.optimize import minimize  # takes 0.5 s to import; serving does not need it
 
     names = list(by_network)
     parts = [np.asarray(by_network[name]) for name in names]
@@ -88,20 +98,23 @@ def fit_ensemble(
             return float(penalty)
         shared = list(zip(_shares(free).tolist(), parts, strict=True))
         likelihood = 0.0
-        for own in _slices(len(labels)):
-            softened = _softened(_mixture(shared, own), float(np.exp(point[-1])))
-            true = softened[np.arange(len(softened)), labels[own]]
+        for rows in _slices(len(labels)):
+            softened = _softened(_mixture(shared, rows), float(np.exp(point[-1])))
+            true = softened[np.arange(len(softened)), labels[rows]]
             likelihood += float(np.log(np.maximum(true, _TINY)).sum())
         return float(penalty - likelihood) / len(labels)
 
     limits = [(-8.0, 8.0)] * len(names) + [(math.log(0.05), math.log(20.0))]
-    found = minimize(loss, np.zeros(len(names) + 1), method="L-BFGS-B", bounds=limits)
-    shares = rounded(_shares(found.x[:-1]).tolist())
-    return dict(zip(names, shares, strict=True)), float(np.exp(found.x[-1]))
+    fit = minimize(loss, np.zeros(len(names) + 1), method="L-BFGS-B", bounds=limits)
+    shares = rounded(_shares(fit.x[:-1]).tolist())
+    return dict(zip(names, shares, strict=True)), float(np.exp(fit.x[-1]))
 
 
 def rounded(shares: Sequence[float]) -> list[float]:
-    """Round shares to six digits so that they still sum to 1; the largest takes what is left, so none is below 0."""
+    """Round shares to six digits so that they still sum to 1.
+
+    The largest share takes the rounding difference, so that no share becomes negative.
+    """
     result = [round(share, 6) for share in shares]
     largest = result.index(max(result))
     result[largest] = round(1 - math.fsum(result[:largest] + result[largest + 1 :]), 6)
@@ -109,18 +122,18 @@ def rounded(shares: Sequence[float]) -> list[float]:
 
 
 def _shares(free: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a softmax, so that any point is a valid answer."""
+    """Return the softmax of unconstrained values, so that every point of the optimiser gives valid shares."""
     powers = np.exp(free - free.max())
     return np.asarray(powers / powers.sum())
 
 
 def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, bins: int = 15) -> float:
-    """Measure how far confidence is from accuracy, over bins of equal mass.
+    """Return the expected calibration error over bins with an equal number of examples.
 
     Args:
-        confidences: The winner's confidence of each example, in [0, 1].
-        hits: Whether that winner was right.
-        bins: How many equally full bins.
+        confidences: Confidence of the best category of each example, in [0, 1], (examples,).
+        hits: Whether that category is the true one, (examples,).
+        bins: Number of bins.
 
     Returns:
         The mean over examples of |accuracy - mean confidence| of their bin, in [0, 1].
@@ -132,34 +145,36 @@ def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.b
 
 
 def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Combine what several images of one product say: the mean confidence of each category.
+    """Combine the stored answers of several images of one product: the mean confidence of each category.
 
     Args:
-        tops: For each image its best categories with their confidences; a category that is not among them counts 0.
+        tops: For each image the confidences of its best categories, by category_id; other categories count as 0.
 
     Returns:
-        Mean confidence by category_id, the surest first; ties in order of category_id, so that the order of the images
-        does not matter.
+        Mean confidence by category_id, the highest first. Ties are in order of category_id, so that the order of the
+        images does not matter.
     """
     confidences: dict[str, list[float]] = {}
     for top in tops:
         for category_id, confidence in top.items():
             confidences.setdefault(category_id, []).append(confidence)
-    # A plain sum depends on the order in its last digit, and the last digit can decide a tie.
+    # The last digit of a plain sum depends on the order of the images, and it can decide a tie.
     means = {category_id: math.fsum(parts) / len(tops) for category_id, parts in confidences.items()}
     return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _slices(count: int) -> Iterator[slice]:
+    """Yield slices of at most `_ROWS` examples that together cover `count` examples."""
     return (slice(start, start + _ROWS) for start in range(0, count, _ROWS))
 
 
-def _mixture(parts: Sequence[tuple[float, Probabilities]], own: slice) -> NDArray[np.float64]:
-    return np.asarray(sum(share * np.asarray(part[own], np.float64) for share, part in parts))
+def _mixture(parts: Sequence[tuple[float, Probabilities]], rows: slice) -> NDArray[np.float64]:
+    """Return the weighted mean of some rows of the networks' softmaxes, given as (share, softmax)."""
+    return np.asarray(sum(share * np.asarray(part[rows], np.float64) for share, part in parts))
 
 
 def _softened(mixture: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
-    """Apply a temperature; in float64, as the fit looks at differences far below float32's digits."""
+    """Apply a temperature, in float64: the fit compares losses that differ by less than float32 resolves."""
     scaled = np.log(np.maximum(np.asarray(mixture, np.float64), _TINY)) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)

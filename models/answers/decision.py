@@ -1,7 +1,7 @@
-"""From one calibrated distribution to what is done with it: published, suggested to a person, or left open.
+"""Decide from a calibrated distribution whether a category is published, suggested to a person, or left unknown.
 
-Predict decides each image, publish each product of several images, and evaluate both again; all of them here, so that
-what was measured is what is published.
+Predict decides for each image, publish for each product with several images, and evaluate repeats both. All three call
+this module, so that an evaluation measures exactly what is published. Reads and writes no files.
 """
 
 from __future__ import annotations
@@ -13,40 +13,43 @@ from dataclasses import dataclass, field
 from models.spec import Category
 
 AUTO_THRESHOLD = 0.8
-"""Confidence from which a category is published without a person, for releases without thresholds of their own."""
+"""Lowest confidence at which a leaf is published without review, if the release has no threshold for it."""
 
 DIGITS = 6
-"""Confidences are compared as they are stored, rounded to so many digits: what a reader sees explains the status."""
+"""Decimal digits to which confidences are rounded before they are stored and compared with thresholds.
+
+Both use the same rounding, so that a stored confidence always explains its status.
+"""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """When an answer is published, suggested or left open.
+    """Thresholds of a release: when an answer is published, suggested or left unknown.
 
     Attributes:
-        thresholds: By category_id, the confidence from which a leaf is `auto`, or from which an inner node of the
-            taxonomy is suggested in place of an unsure leaf below it. None never is. A leaf that is missing takes
-            `AUTO_THRESHOLD`, an inner node that is missing is never suggested.
-        floor: Below it even the best category is no suggestion, and the answer is `unknown`; in [0, 1].
+        thresholds: Lowest confidence by category_id. A leaf at or above its threshold is `auto`. An inner node of the
+            taxonomy at or above its threshold is suggested if the best leaf below it is not `auto`. None means never.
+            A leaf without an entry uses `AUTO_THRESHOLD`; an inner node without an entry is never suggested.
+        floor: Lowest confidence at which the best leaf is suggested, in [0, 1]; below it the answer is `unknown`.
     """
 
     thresholds: Mapping[str, float | None] = field(default_factory=dict)
     floor: float = 0.0
 
     def threshold(self, category_id: str) -> float:
-        """Return the confidence from which a leaf is published without a person; infinite if it never is."""
-        found = self.thresholds.get(category_id, AUTO_THRESHOLD)
-        return math.inf if found is None else float(found)
+        """Return the lowest confidence at which a leaf is published without review; infinity if it never is."""
+        threshold = self.thresholds.get(category_id, AUTO_THRESHOLD)
+        return math.inf if threshold is None else float(threshold)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of an image or a product.
+    """The category and status that were decided for an image or a product.
 
     Attributes:
-        category_id: A leaf; with status `review` perhaps an inner node; None with status `unknown`.
-        confidence: Calibrated probability of exactly that, in [0, 1]; None with status `unknown`.
-        status: `auto`, `review` or `unknown`.
+        category_id: A leaf, or with status `review` possibly an inner node; None with status `unknown`.
+        confidence: Calibrated probability of that category, in [0, 1]; None with status `unknown`.
+        status: `auto` (published), `review` (suggested to a person) or `unknown`.
     """
 
     category_id: str | None
@@ -55,18 +58,20 @@ class Answer:
 
 
 def decide(confidences: Mapping[str, float], policy: Policy) -> Answer:
-    """Decide what is done with a distribution.
+    """Decide whether a distribution leads to a published, a suggested or an unknown category.
 
-    A sure leaf is published. Otherwise the deepest node above the best leaf that is sure is suggested: the sum over its
-    leaves is the probability that the product belongs somewhere below it. Otherwise the leaf is suggested, unless it is
-    below the floor.
+    1. If the best leaf reaches its threshold, it is published.
+    2. Otherwise the deepest node above it that reaches its own threshold is suggested. The confidence of a node is the
+       sum over its leaves: the probability that the product belongs somewhere below it.
+    3. Otherwise the best leaf is suggested, unless its confidence is below the floor.
 
     Args:
-        confidences: Calibrated probability by leaf; leaves that are missing count 0. Of equal ones the first wins.
-        policy: Of the release that answered.
+        confidences: Calibrated probability by category_id of the leaf. Missing leaves count as 0; the first of equal
+            ones is the best.
+        policy: Thresholds of the release that made the distribution.
 
     Returns:
-        The answer, its confidence rounded to `DIGITS`.
+        The answer, with its confidence rounded to `DIGITS`.
     """
     if not confidences:
         return Answer(None, None, "unknown")
@@ -87,19 +92,19 @@ def decide(confidences: Mapping[str, float], policy: Policy) -> Answer:
 
 
 def ancestors(category_id: str) -> list[str]:
-    """Return the inner nodes above a category, the deepest first: `apparel.tops`, `apparel`."""
+    """Return the inner nodes above a category, deepest first: for `a.b.c` they are `a.b` and `a`."""
     parts = category_id.split(".")
     return [".".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
 
 
 def above_others(category_ids: Iterable[str]) -> list[str]:
-    """Return, in order, those that are inner nodes above others of them, and so can be no leaves."""
+    """Return, sorted, the ids that are inner nodes above other ids of the same set, and so cannot be leaves."""
     every = set(category_ids)
     return sorted(every & {node for category_id in every for node in ancestors(category_id)})
 
 
 def sum_below(confidences: Mapping[str, float], node: str) -> float:
-    """Return the probability of everything below an inner node, at most 1, rounded to `DIGITS`."""
+    """Return the summed probability of the leaves below an inner node, at most 1, rounded to `DIGITS`."""
     inside = math.fsum(value for category_id, value in confidences.items() if category_id.startswith(f"{node}."))
     return round(min(inside, 1.0), DIGITS)
 
@@ -107,15 +112,15 @@ def sum_below(confidences: Mapping[str, float], node: str) -> float:
 def inner_nodes(categories: Iterable[Category]) -> tuple[Category, ...]:
     """Return the inner nodes of a taxonomy, in order of category_id.
 
-    A node's readable path is the beginning of its leaves' paths; where those have another depth than the id, it is the
-    id's own parts.
+    The readable path of a node is the beginning of the path of its first leaf. If that path and its category_id differ
+    in depth, the path is made of the parts of the node's id instead.
     """
-    found: dict[str, Category] = {}
+    nodes: dict[str, Category] = {}
     for category in categories:
         names = category.category_path.split(" > ")
         fits = len(names) == category.category_id.count(".") + 1
         for node in ancestors(category.category_id):
             depth = node.count(".") + 1
             path = " > ".join(names[:depth]) if fits else node.replace(".", " > ")
-            found.setdefault(node, Category(node, path))
-    return tuple(found[node] for node in sorted(found))
+            nodes.setdefault(node, Category(node, path))
+    return tuple(nodes[node] for node in sorted(nodes))

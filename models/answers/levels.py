@@ -1,7 +1,7 @@
-"""Answers at each depth of the taxonomy: of a distribution over all categories, the little that figures are made of.
+"""Reduce distributions over all categories to the few arrays that metrics need, at each depth of the taxonomy.
 
-A distribution over thousands of categories is looked at once and let go, so that an evaluation holds as many products
-as it is asked about.
+A distribution may have thousands of categories. It is reduced as soon as it is computed and then freed, so that the
+memory of an evaluation grows with the number of products, not with products times categories.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from models.spec import Probabilities
 Labels = NDArray[np.integer[Any]]
 
 RANKS = 3
-"""An answer of so many categories is measured beside that of one."""
+"""The k of the top-k accuracy that is measured beside the top-1 accuracy."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """What is kept of some examples at one depth; all arrays have one entry an example.
+    """Labels and answers of some examples at one depth of the taxonomy; all arrays are (examples,).
 
     Attributes:
-        depth: From 1; of the leaves it is that of the deepest.
-        names: The nodes at that depth, sorted, as `level_names` gives them.
-        labels: The true node, an index into `names`.
-        winners: The answered node.
-        confidences: Of that answer, calibrated, in [0, 1].
-        ranked: Whether the true node is among the first `RANKS`.
-        raw_winners: The answered node without the temperature.
-        raw_confidences: Of that answer.
-        by_network: The node that each network answers by itself.
+        depth: Depth in the taxonomy, from 1; that of the deepest leaves stands for all leaves.
+        names: Nodes at that depth, sorted, as `level_names` returns them.
+        labels: True node, as an index into `names`.
+        winners: Node with the highest calibrated confidence, as an index into `names`.
+        confidences: Calibrated confidence of `winners`, in [0, 1].
+        ranked: Whether the true node is among the `RANKS` nodes with the highest confidence.
+        raw_winners: Node with the highest confidence before the temperature, as an index into `names`.
+        raw_confidences: Confidence of `raw_winners`, before the temperature, in [0, 1].
+        by_network: By architecture name, the node with the highest softmax of that network alone.
     """
 
     depth: int
@@ -49,18 +49,18 @@ class Level:
 
     @property
     def hits(self) -> NDArray[np.bool_]:
-        """Whether the answered node is the true one."""
+        """Whether the answered node is the true one, (examples,)."""
         return np.asarray(self.winners == self.labels)
 
 
 def depths(category_ids: Sequence[str]) -> list[int]:
-    """Return the depths of a taxonomy, that of the deepest leaves first."""
+    """Return the depths of a taxonomy, from the deepest leaves up to 1."""
     deepest = max(category_id.count(".") for category_id in category_ids) + 1
     return [deepest, *range(deepest - 1, 0, -1)]
 
 
 def level_names(category_ids: Sequence[str], depth: int) -> list[str]:
-    """Return each category's node at a depth: `a.b.c` at 2 is `a.b`; a category that is no deeper is itself."""
+    """Return the node of each category at a depth: `a.b` for `a.b.c` at 2; a less deep category is its own node."""
     return [".".join(category_id.split(".")[:depth]) for category_id in category_ids]
 
 
@@ -68,12 +68,13 @@ def fold(rows: Probabilities, labels: Labels, names: Sequence[str]) -> tuple[Pro
     """Sum columns that have the same name.
 
     Args:
-        rows: (examples, columns).
-        labels: Index of the true column of each example.
-        names: Of the columns; equal ones become one.
+        rows: Probabilities, (examples, columns).
+        labels: Index of the true column of each example, (examples,).
+        names: Name of each column; columns with equal names are summed.
 
     Returns:
-        The summed columns, the labels as indices into them, and their names, sorted.
+        The summed columns, float32 (examples, distinct names); the labels as indices into these; and the distinct
+        names, sorted.
     """
     kept, place = np.unique(np.asarray(names, object), return_inverse=True)
     order = np.argsort(place, kind="stable")
@@ -83,19 +84,24 @@ def fold(rows: Probabilities, labels: Labels, names: Sequence[str]) -> tuple[Pro
 
 
 def among_first(rows: Probabilities, labels: Labels, *, count: int = RANKS) -> NDArray[np.bool_]:
-    """Say whether the true column is among the surest; of equal columns the first is the surer one, as for the winner.
+    """Return whether the true column is among the columns with the highest probabilities.
+
+    Of columns with equal probability the first ranks higher, as with argmax.
 
     Args:
-        rows: (examples, columns).
-        labels: Index of the true column of each example.
-        count: How many are looked at.
+        rows: Probabilities, (examples, columns).
+        labels: Index of the true column of each example, (examples,).
+        count: Number of highest columns among which the true one is searched.
+
+    Returns:
+        bool (examples,).
     """
-    own = rows[np.arange(len(labels)), labels][:, None]
+    true = rows[np.arange(len(labels)), labels][:, None]
     before = np.arange(rows.shape[1]) < labels[:, None]
-    return np.asarray(((rows > own) | ((rows == own) & before)).sum(axis=1) < count)
+    return np.asarray(((rows > true) | ((rows == true) & before)).sum(axis=1) < count)
 
 
-def look(
+def build_level(
     category_ids: Sequence[str],
     depth: int,
     labels: Labels,
@@ -104,15 +110,15 @@ def look(
     raw: Probabilities,
     by_network: Mapping[str, Probabilities],
 ) -> Level:
-    """Look at distributions at one depth.
+    """Reduce distributions over all categories to the answers at one depth.
 
     Args:
-        category_ids: Of the columns.
-        depth: From 1.
-        labels: Index of the true column of each example.
-        confidences: The calibrated ensemble, (examples, columns).
-        raw: The same without the temperature.
-        by_network: Each network's softmax.
+        category_ids: The category_id of each column.
+        depth: Depth in the taxonomy, from 1.
+        labels: Index of the true column of each example, (examples,).
+        confidences: Calibrated confidences of the ensemble, (examples, columns).
+        raw: Probabilities of the ensemble before the temperature, (examples, columns).
+        by_network: Softmax of each network, by architecture name, (examples, columns).
     """
     columns = level_names(category_ids, depth)
     rows, nodes, names = fold(confidences, labels, columns)
@@ -131,7 +137,7 @@ def look(
 
 
 def joined(parts: Sequence[Level]) -> Level:
-    """Put the examples of several looks at one depth together, one look after another."""
+    """Concatenate the examples of several levels of the same depth, in the given order."""
 
     def whole(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])

@@ -1,4 +1,7 @@
-"""How good answers are: the figures of an evaluation, from arrays alone."""
+"""Compute the metrics of an evaluation: accuracy, F1, confusion, reliability, risk-coverage, McNemar's test.
+
+Works on NumPy arrays only; reads and writes no files.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,19 @@ from numpy.typing import NDArray
 from models.answers.levels import Level
 
 EXACT_DIFFERENCES = 5_000
+"""Up to this number of products on which two releases differ, `mcnemar` computes the exact p-value."""
 
 
 def quality(level: Level) -> dict[str, Any]:
-    """Measure answers at one level of the taxonomy.
+    """Measure the answers at one depth of the taxonomy.
 
     Args:
-        level: What is known of each example.
+        level: Labels and answers of the examples at that depth.
 
     Returns:
-        `top1`, `top3`, `macro_f1` (over the categories that occur); `categories`: precision, recall, F1 and counts of
-        each; `confusion`: [true category, answered category, examples] wherever there are any, the most frequent first.
+        `top1` and `top3`: accuracies in [0, 1]. `macro_f1`: mean F1 of the categories that occur among the labels.
+        `categories`: precision, recall, F1 and counts of each category. `confusion`: (true category, answered
+        category, number of examples) for each pair that occurs, the most frequent first.
     """
     size = len(level.names)
     right = np.bincount(level.labels[level.hits], minlength=size)
@@ -48,18 +53,27 @@ def quality(level: Level) -> dict[str, Any]:
 
 
 def _confusion(level: Level) -> list[tuple[str, str, int]]:
-    """Count pairs; of thousands of categories nearly all pairs never occur."""
+    """Count the (true, answered) pairs that occur; a full matrix of thousands of categories would be nearly empty."""
     size = len(level.names)
     pairs, counts = np.unique(level.labels.astype(np.int64) * size + level.winners, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    found = zip(pairs[order].tolist(), counts[order].tolist(), strict=True)
-    return [(level.names[pair // size], level.names[pair % size], count) for pair, count in found]
+    frequent_first = zip(pairs[order].tolist(), counts[order].tolist(), strict=True)
+    return [(level.names[pair // size], level.names[pair % size], count) for pair, count in frequent_first]
 
 
 def reliability(
     confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, bins: int = 15
 ) -> list[tuple[float, float, int]]:
-    """Return mean confidence, accuracy and size of equally full bins, the least sure first."""
+    """Return the points of a reliability diagram.
+
+    Args:
+        confidences: Confidence of each answer, in [0, 1], (examples,).
+        hits: Whether the answer is right, (examples,).
+        bins: Number of bins; each has about the same number of examples.
+
+    Returns:
+        (mean confidence, accuracy, number of examples) of each bin, the lowest confidence first.
+    """
     order = np.argsort(confidences, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     return [(float(confidences[part].mean()), float(hits[part].mean()), len(part)) for part in parts]
@@ -68,15 +82,15 @@ def reliability(
 def risk_coverage(
     confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, points: int = 100
 ) -> list[tuple[float, float, float]]:
-    """Follow the share of wrong answers while less and less sure ones are let through.
+    """Return the risk-coverage curve: the share of wrong answers if all answers above a threshold are accepted.
 
     Args:
-        confidences: Of each answer.
-        hits: Whether it was right.
-        points: At most so many.
+        confidences: Confidence of each answer, in [0, 1], (examples,).
+        hits: Whether the answer is right, (examples,).
+        points: Highest number of points on the curve.
 
     Returns:
-        (confidence from which on, share of examples let through, share of these that are wrong), the surest first.
+        (threshold, share of examples at or above it, share of these that are wrong), the highest threshold first.
     """
     order = np.argsort(-np.asarray(confidences), kind="stable")
     wrong = np.cumsum(~hits[order])
@@ -86,15 +100,15 @@ def risk_coverage(
 
 @dataclass(frozen=True)
 class McNemar:
-    """Two releases on the same products.
+    """Result of McNemar's test of two releases on the same products.
 
     Attributes:
-        both: Both were right.
-        only_first: Only the first was.
-        only_second: Only the second was.
-        neither: None was.
-        p_value: How likely a difference this large is if both are equally good.
-        exact: Whether that is the binomial probability itself; the normal approximation for very many products.
+        both: Number of products on which both releases are right.
+        only_first: Number of products on which only the first release is right.
+        only_second: Number of products on which only the second release is right.
+        neither: Number of products on which both releases are wrong.
+        p_value: Probability of a difference at least this large if both releases are equally good, in [0, 1].
+        exact: Whether the p-value is the exact binomial one; False means the normal approximation.
     """
 
     both: int
@@ -106,14 +120,14 @@ class McNemar:
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
-    """Compare two on the same examples: McNemar, 1947, Psychometrika 12, 153-157.
+    """Compare two releases on the same examples with McNemar's test (1947, Psychometrika 12, 153-157).
 
-    In its exact, binomial form up to `EXACT_DIFFERENCES` products on which they differ; beyond these the normal
-    approximation with Edwards' correction, which agrees to four digits by then.
+    Uses the exact, binomial form for up to `EXACT_DIFFERENCES` examples on which they differ. Above that it uses the
+    normal approximation with Edwards' correction, which then agrees to four digits.
 
     Args:
-        first: Whether the first was right on each example.
-        second: Whether the second was.
+        first: Whether the first release is right, bool (examples,).
+        second: Whether the second release is right, bool (examples,).
 
     Returns:
         The four counts and the two-sided p-value.
@@ -121,7 +135,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     fewer, differing = min(only_first, only_second), only_first + only_second
     exact = differing <= EXACT_DIFFERENCES
-    if exact:  # in integers: a float would overflow beyond a thousand differing examples
+    if exact:  # in integers, because a float overflows beyond about 1000 differing examples
         p_value = 2 * sum(math.comb(differing, count) for count in range(fewer + 1)) / 2**differing
     else:
         p_value = math.erfc(max(0, abs(only_first - only_second) - 1) / math.sqrt(2 * differing))
@@ -130,4 +144,5 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
 
 
 def _share(part: Any, whole: Any) -> float | None:
+    """Return part / whole; None if the whole is 0."""
     return float(part / whole) if whole else None

@@ -1,8 +1,8 @@
-"""From what the networks say of images to the answer for a product: in predict, publish, evaluate and calibration.
+"""Combine the distributions of a product's images into the answer for the product.
 
-A product of one image is answered by that image's whole distribution. Of several images only the best categories of
-each are stored, and their mean is the product's distribution. All who decide call this, so that what is measured is
-what is published.
+The answer for a product with one image comes from the whole distribution of that image. With several images only the
+best categories of each image are stored, and their mean is the distribution of the product. Predict, publish, evaluate
+and calibration all call this module, so that an evaluation measures exactly what is published.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ from models.answers.calibration import combine_images
 from models.answers.decision import DIGITS, Answer, Policy, decide
 
 TOP_K = 5
-"""How many categories of an image's distribution are stored."""
+"""Number of categories of an image's distribution that are stored."""
 
 Top = Sequence[tuple[str, float]]
+"""Best categories of one image: (category_id, confidence), the highest confidence first."""
 
 
 def best(ids: Sequence[str], row: NDArray[np.floating[Any]], *, count: int = TOP_K) -> list[tuple[str, float]]:
-    """Return an image's best categories as they are stored.
+    """Return the best categories of an image in the form in which they are stored.
 
     Args:
-        ids: Of the columns.
-        row: Calibrated confidences, (categories,).
-        count: How many, at most.
+        ids: The category_id of each column.
+        row: Calibrated confidences of the image, (categories,).
+        count: Highest number of categories to return.
 
     Returns:
-        The category_ids with their confidences, rounded to `models.answers.decision.DIGITS`, the surest first.
+        (category_id, confidence), rounded to `models.answers.decision.DIGITS`, the highest confidence first.
     """
     order = np.argsort(-row, kind="stable")[:count]
     return [(ids[place], round(float(row[place]), DIGITS)) for place in order]
 
 
 def answer_of_image(ids: Sequence[str], row: NDArray[np.floating[Any]], policy: Policy) -> Answer:
-    """Decide what is done with one image's whole distribution."""
+    """Decide for one image by its whole distribution, (categories,)."""
     return decide(dict(zip(ids, row.tolist(), strict=True)), policy)
 
 
 def answer_of_images(tops: Sequence[Top], policy: Policy) -> Answer:
-    """Decide what is done with a product of several images, of each of which the best categories are known."""
+    """Decide for a product with several images by the stored best categories of each."""
     return decide(combine_images([dict(top) for top in tops]), policy)
 
 
 def answer_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]], policy: Policy) -> Answer:
-    """Decide what is done with a product, of whose images (images, categories) is known."""
+    """Decide for a product by the calibrated confidences of all its images, (images, categories)."""
     if len(rows) == 1:
         return answer_of_image(ids, rows[0], policy)
     return answer_of_images([best(ids, row) for row in rows], policy)
@@ -57,13 +58,21 @@ def answer_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]], polic
 def by_product(
     rows: NDArray[np.floating[Any]], products: NDArray[np.integer[Any]]
 ) -> Iterator[NDArray[np.floating[Any]]]:
-    """Yield each product's (images, categories), of rows that are in order of their products' indices."""
+    """Yield the rows of each product, (images, categories).
+
+    Args:
+        rows: Confidences of all images, (images, categories), in order of product index.
+        products: Product index of each image, ascending, (images,).
+    """
     starts = np.flatnonzero(np.diff(products)) + 1
     yield from np.split(rows, starts)
 
 
 def distribution_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return what `answer_of_product` decides by, (categories,); of several images it may sum to less than 1."""
+    """Return the distribution by which `answer_of_product` decides, (categories,).
+
+    With several images its sum may be below 1, because only the best categories of each image count.
+    """
     if len(rows) == 1:
         return np.asarray(rows[0], np.float64)
     combined: Mapping[str, float] = combine_images([dict(best(ids, row)) for row in rows])
@@ -76,12 +85,12 @@ def distributions(
     """Return `distribution_of_product` of each product, (products, categories).
 
     Args:
-        ids: Of the columns.
-        rows: Calibrated confidences, (images, categories), in order of their products' indices.
-        products: Of each image the index of its product, ascending.
+        ids: The category_id of each column.
+        rows: Calibrated confidences, (images, categories), in order of product index.
+        products: Product index of each image, ascending, (images,).
     """
     parts = list(by_product(rows, products))
     whole = np.empty((len(parts), len(ids)), np.float32)
-    for index, own in enumerate(parts):
-        whole[index] = distribution_of_product(ids, own)
+    for index, images in enumerate(parts):
+        whole[index] = distribution_of_product(ids, images)
     return whole

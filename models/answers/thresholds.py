@@ -1,7 +1,7 @@
-"""Finding, on held-out examples, how sure an answer must be to be right as often as was promised.
+"""Fit, on held-out examples, the confidence thresholds at which a target precision is reached.
 
-A threshold opens only where a lower confidence bound of the precision above it reaches the target, so that ten lucky
-examples open nothing: at 95 % certainty a precision of 0.95 takes 59 examples without a mistake.
+A category gets a threshold only if a lower confidence bound of the precision above it reaches the target, so that a few
+lucky examples are not enough: at 95 % certainty a target of 0.95 needs 59 examples without a mistake.
 """
 
 from __future__ import annotations
@@ -17,23 +17,30 @@ from models.answers.decision import DIGITS, ancestors
 from models.spec import Probabilities
 
 TARGET_PRECISION = 0.95
+"""Default precision of what is published automatically, for each category."""
+
 CERTAINTY = 0.95
+"""Default probability with which the true precision lies above its lower bound."""
+
 FLOOR = 0.2
-"""Below it a suggestion is wrong four times in five, and looking it up costs a person more than choosing."""
+"""Default confidence below which nothing is suggested.
+
+Below it four of five suggestions are wrong, and checking one costs a person more than choosing a category.
+"""
 
 
 def precision_bound(hits: Any, total: Any, *, certainty: float = CERTAINTY) -> Any:
-    """Bound a precision from below: Clopper and Pearson, 1934, Biometrika 26, 404-413, the one-sided interval.
+    """Return a lower bound of a precision: the one-sided Clopper-Pearson interval (1934, Biometrika 26, 404-413).
 
     Args:
-        hits: How many examples were right; a number or an array.
-        total: Out of how many, at least `hits`.
+        hits: Number of right examples; a number or an array.
+        total: Number of all examples, at least `hits`; a number or an array.
         certainty: Probability that the true precision is above the bound, in (0, 1).
 
     Returns:
-        The bound, in [0, 1): the quantile of Beta(hits, total - hits + 1) at 1 - certainty; 0 without a hit.
+        The bound, in [0, 1): the quantile of Beta(hits, total - hits + 1) at 1 - certainty; 0 if hits is 0.
     """
-    from scipy.special import betaincinv  # half a second that serving need not pay
+    from scipy.special import betaincinv  # takes 0.5 s to import; serving does not need it
 
     right, all_ = np.asarray(hits, np.float64), np.asarray(total, np.float64)
     bound = betaincinv(np.maximum(right, 1), all_ - right + 1, 1 - certainty)
@@ -41,7 +48,14 @@ def precision_bound(hits: Any, total: Any, *, certainty: float = CERTAINTY) -> A
 
 
 def flawless_needed(target: float = TARGET_PRECISION, *, certainty: float = CERTAINTY) -> int:
-    """Return how many right answers without a wrong one open a threshold: the bound of n out of n is a^(1/n)."""
+    """Return how many right answers without a wrong one are enough for a threshold.
+
+    The bound of n right answers out of n is a^(1/n), with a = 1 - certainty.
+
+    Args:
+        target: Required precision, in (0, 1).
+        certainty: Probability that the true precision is above its lower bound, in (0, 1).
+    """
     return math.ceil(round(math.log(1 - certainty) / math.log(target), 9))
 
 
@@ -52,25 +66,25 @@ def lowest_threshold(
     target: float = TARGET_PRECISION,
     certainty: float = CERTAINTY,
 ) -> float | None:
-    """Find the lowest confidence from which on the precision is, by its lower bound, at least the target.
+    """Find the lowest threshold above which the lower bound of the precision reaches the target.
 
-    The bound holds for each threshold by itself; taking the lowest of those that pass is slightly optimistic.
+    The bound holds for each candidate threshold alone; choosing the lowest that passes is slightly optimistic.
 
     Args:
-        confidences: Of each example's answer.
-        hits: Whether that answer was right.
-        target: Precision that is promised, in (0, 1).
-        certainty: Of the bound.
+        confidences: Confidence of each answer, in [0, 1], (examples,).
+        hits: Whether the answer is right, (examples,).
+        target: Required precision, in (0, 1).
+        certainty: Probability that the true precision is above its lower bound, in (0, 1).
 
     Returns:
-        One of the confidences, rounded to `models.answers.decision.DIGITS`; None if no threshold passes.
+        The threshold: one of the confidences, rounded to `models.answers.decision.DIGITS`; None if none passes.
     """
     values = np.array([round(float(value), DIGITS) for value in confidences])
     order = np.argsort(-values, kind="stable")
     values = values[order]
     right = np.cumsum(np.asarray(hits, np.int64)[order])
     total = np.arange(1, len(values) + 1)
-    # A threshold takes all examples of equal confidence or none, so only the last of each is a candidate.
+    # A threshold accepts all examples of equal confidence or none, so only the last of each is a candidate.
     last = np.append(values[1:] != values[:-1], True) if len(values) else np.array([], bool)
     passing = values[last & (precision_bound(right, total, certainty=certainty) >= target)]
     return float(passing[-1]) if len(passing) else None
@@ -84,38 +98,39 @@ def fit_thresholds(
     target: float = TARGET_PRECISION,
     certainty: float = CERTAINTY,
 ) -> dict[str, float | None]:
-    """Find every leaf's threshold, and those of the inner nodes for what their leaves leave open.
+    """Fit the thresholds of all leaves, and then of the inner nodes on the examples that no leaf threshold accepts.
 
     Args:
-        confidences: The calibrated ensemble, (examples, categories).
-        labels: The true category of each example, an index into the columns.
-        category_ids: Of the columns.
-        target: Precision that is promised to each category by itself, in (0, 1).
-        certainty: Of the lower bound.
+        confidences: Calibrated confidences of the ensemble, (examples, categories).
+        labels: True category of each example, as a column index, (examples,).
+        category_ids: The category_id of each column.
+        target: Required precision of each category, in (0, 1).
+        certainty: Probability that the true precision is above its lower bound, in (0, 1).
 
     Returns:
-        By category_id, for every leaf and every inner node with at least two leaves; None never opens.
+        Threshold by category_id, for every leaf and every inner node with at least two leaves; None means that no
+        threshold reaches the target.
     """
     winners = confidences.argmax(axis=1)
     best = confidences.max(axis=1)
-    found: dict[str, float | None] = {}
+    thresholds: dict[str, float | None] = {}
     unsure = np.ones(len(labels), bool)
     for index, category_id in enumerate(category_ids):
-        own = np.flatnonzero(winners == index)
-        gate = lowest_threshold(best[own], labels[own] == index, target=target, certainty=certainty)
-        found[category_id] = gate
-        if gate is not None:
-            unsure[own] &= np.array([round(float(value), DIGITS) < gate for value in best[own]], bool)
+        rows = np.flatnonzero(winners == index)
+        threshold = lowest_threshold(best[rows], labels[rows] == index, target=target, certainty=certainty)
+        thresholds[category_id] = threshold
+        if threshold is not None:
+            unsure[rows] &= np.array([round(float(value), DIGITS) < threshold for value in best[rows]], bool)
     nodes = {node for category_id in category_ids for node in ancestors(category_id)}
-    # The deepest first, as `decide` asks them: a node answers only for what no deeper one has taken.
+    # The deepest first, in the order of `decide`: a node gets only the examples that no deeper node accepts.
     for node in sorted(nodes, key=lambda node: (-node.count("."), node)):
         below = np.array([category_id.startswith(f"{node}.") for category_id in category_ids])
         if below.sum() < 2:
             continue
-        own = np.flatnonzero(unsure & below[winners])
-        inside = np.minimum(confidences[own][:, below].sum(axis=1, dtype=np.float64), 1.0)
-        gate = lowest_threshold(inside, below[labels[own]], target=target, certainty=certainty)
-        found[node] = gate
-        if gate is not None:
-            unsure[own] &= np.array([round(float(value), DIGITS) < gate for value in inside], bool)
-    return found
+        rows = np.flatnonzero(unsure & below[winners])
+        inside = np.minimum(confidences[rows][:, below].sum(axis=1, dtype=np.float64), 1.0)
+        threshold = lowest_threshold(inside, below[labels[rows]], target=target, certainty=certainty)
+        thresholds[node] = threshold
+        if threshold is not None:
+            unsure[rows] &= np.array([round(float(value), DIGITS) < threshold for value in inside], bool)
+    return thresholds

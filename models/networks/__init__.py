@@ -1,4 +1,6 @@
-"""The architectures, their preprocessing, their backbones' weights, and how a network becomes a file.
+"""Build networks by architecture name, preprocess their input, and copy, convert and save their weights.
+
+Reads JPEG bytes and `.keras` files; writes `.weights.h5` and `.keras` files.
 
 Others import: backbones, inputs, origin, registry, weights.
 """

@@ -1,7 +1,8 @@
-"""Moving weights between keras.applications networks that were built in different ways.
+"""Copy backbone weights between keras.applications networks that were built in different ways.
 
-A network may be flat or hold its backbone as a nested model, and its unnamed layers are numbered by when they were
-made. Layers are matched by name, the unnamed ones by kind and number, and every shape is checked.
+A network may be flat or contain its backbone as a nested model. Keras numbers unnamed layers in the order in which the
+process made them, so equal layers may have different numbers. Layers are therefore matched by name, and unnamed ones by
+class and order. Every shape is checked.
 """
 
 from __future__ import annotations
@@ -13,60 +14,79 @@ from typing import Any
 import numpy as np
 
 HEAD = "logits"
-"""Name of the last layer of every network here."""
+"""Name of the last layer of every network that this project builds."""
 
 
 class ForeignWeights(ValueError):
-    """Weights of another architecture or shape than the network that they were given for."""
+    """The weights are of another architecture or shape than the network that shall receive them."""
 
 
 def weighted_layers(model: Any) -> Iterator[Any]:
-    """Yield the layers that hold weights, those of nested models too, in order."""
+    """Yield the layers that have weights, in order, including those of nested models."""
     yield from (layer for layer in every_layer(model) if layer.weights)
 
 
 def copy_backbone(source: Any, target: Any, *, head: Sequence[Any] = ()) -> None:
-    """Give a network the weights of another's backbone; its own head stays.
+    """Copy the backbone weights of one network into another; the head of the target is not changed.
 
     Args:
         source: A keras.applications model of the same architecture, flat or nested, with any Dense head or none.
-        target: As `Architecture.build` made it.
-        head: Layers of the source that are not its backbone's, beside the Dense ones.
+        target: Network that `Architecture.build` returned; is changed in place.
+        head: Layers of the source, beside the Dense ones, that belong to its head and not to its backbone.
 
     Raises:
-        ForeignWeights: If the layers differ; says the first that does.
+        ForeignWeights: If the layers differ; the message names the first difference. Give weights of the target's
+            architecture.
     """
-    of_head = {id(layer) for layer in head}
-    given = [layer for layer in weighted_layers(source) if type(layer).__name__ != "Dense" and id(layer) not in of_head]
+    head_ids = {id(layer) for layer in head}
+    given = [
+        layer for layer in weighted_layers(source) if type(layer).__name__ != "Dense" and id(layer) not in head_ids
+    ]
     wanted = [layer for layer in weighted_layers(target) if layer.name != HEAD]
     pairs = _matched(given, wanted, source.name, target.name)
-    for layer, own in pairs:
+    for layer, receiver in pairs:
         shapes = [tuple(weight.shape) for weight in layer.weights]
-        expected = [tuple(weight.shape) for weight in own.weights]
+        expected = [tuple(weight.shape) for weight in receiver.weights]
         if shapes != expected:
             raise ForeignWeights(
                 f"layer {layer.name!r} of {source.name} has weights of shapes {shapes} where {target.name} has "
                 f"{expected}; give weights of {target.name}"
             )
-    for layer, own in pairs:
-        own.set_weights(layer.get_weights())
+    for layer, receiver in pairs:
+        receiver.set_weights(layer.get_weights())
     _fold_rescaling(source, target)
 
 
 def _matched(given: list[Any], wanted: list[Any], source: str, target: str) -> list[tuple[Any, Any]]:
+    """Pair the layers of two backbones.
+
+    Args:
+        given: Layers of the source.
+        wanted: Layers of the target.
+        source: Name of the source, for the message.
+        target: Name of the target, for the message.
+
+    Returns:
+        (layer of the source, layer of the target) for every layer of both.
+
+    Raises:
+        ForeignWeights: If a layer of either has no counterpart in the other.
+    """
     by_name = {layer.name: layer for layer in given}
-    pairs = [(by_name[own.name], own) for own in wanted if own.name in by_name and not _numbered(own)]
+    pairs = [(by_name[layer.name], layer) for layer in wanted if layer.name in by_name and not _numbered(layer)]
     taken = {id(layer) for layer, _ in pairs}
     pairs_of_unnamed: list[tuple[Any, Any]] = []
-    for kind in sorted({type(own).__name__ for own in wanted if _numbered(own)}):
-        own_ones = sorted((own for own in wanted if _numbered(own) and type(own).__name__ == kind), key=_number)
-        others = sorted((one for one in given if _numbered(one) and type(one).__name__ == kind), key=_number)
-        if len(own_ones) == len(others):
-            pairs_of_unnamed += zip(others, own_ones, strict=True)
+    for kind in sorted({type(layer).__name__ for layer in wanted if _numbered(layer)}):
+        receivers = sorted(
+            (layer for layer in wanted if _numbered(layer) and type(layer).__name__ == kind), key=_number
+        )
+        senders = sorted((layer for layer in given if _numbered(layer) and type(layer).__name__ == kind), key=_number)
+        if len(receivers) == len(senders):
+            pairs_of_unnamed += zip(senders, receivers, strict=True)
     pairs += pairs_of_unnamed
     taken |= {id(layer) for layer, _ in pairs_of_unnamed}
-    matched = {id(own) for _, own in pairs}
-    missing = [own.name for own in wanted if id(own) not in matched]
+    matched = {id(layer) for _, layer in pairs}
+    missing = [layer.name for layer in wanted if id(layer) not in matched]
     extra = [layer.name for layer in given if id(layer) not in taken]
     if missing or extra:
         what = f"lacks the layer {missing[0]!r}" if missing else f"has a layer {extra[0]!r} that it has not"
@@ -75,20 +95,22 @@ def _matched(given: list[Any], wanted: list[Any], source: str, target: str) -> l
 
 
 def _numbered(layer: Any) -> bool:
-    """Say whether Keras made up the layer's name: `conv2d_3`, `batch_normalization`, `normalization_1`."""
+    """Return whether Keras generated the layer's name: `conv2d_3`, `batch_normalization`, `normalization_1`."""
     return re.fullmatch(r"(conv2d|batch_normalization|normalization)(_\d+)?", layer.name) is not None
 
 
 def _number(layer: Any) -> int:
-    found = re.search(r"_(\d+)$", layer.name)
-    return int(found[1]) if found else 0
+    """Return the number at the end of a layer's name; 0 if there is none."""
+    suffix = re.search(r"_(\d+)$", layer.name)
+    return int(suffix[1]) if suffix else 0
 
 
 def _fold_rescaling(source: Any, target: Any) -> None:
-    """Fold the scaling by channel that keras.applications adds to EfficientNet with ImageNet weights.
+    """Fold the per-channel Rescaling layer of EfficientNet's ImageNet weights into the target's Normalization layer.
 
-    It divides by the channels' standard deviations once more, after the normalisation; the same as a variance that is
-    as many times larger. The target's normalisation is told its numbers anew, as it keeps them as constants.
+    With ImageNet weights keras.applications adds a layer that multiplies each channel by a scale after the
+    normalisation. Dividing the variance by the square of the scale has the same effect. Normalization keeps its
+    statistics as constants, so `finalize_state` must compute these again.
     """
     scales = [
         np.asarray(layer.scale, np.float64)
@@ -105,7 +127,7 @@ def _fold_rescaling(source: Any, target: Any) -> None:
 
 
 def every_layer(model: Any) -> Iterator[Any]:
-    """Yield the layers, those of nested models in their place."""
+    """Yield all layers in order; a nested model is replaced by its own layers."""
     for layer in model.layers:
         if getattr(layer, "layers", None):
             yield from every_layer(layer)

@@ -1,4 +1,4 @@
-"""EfficientNetB0 to B7 (Tan and Le, 2019, arXiv:1905.11946), as keras.applications builds them."""
+"""Build EfficientNetB0 to B7 (Tan and Le, 2019, arXiv:1905.11946) from keras.applications."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import keras
 
 
 class EfficientNet:
-    """One size of the family."""
+    """One size of the EfficientNet family, as `models.networks.registry.Architecture` requires it."""
 
     def __init__(self, size: str) -> None:
-        """Name a size, `B0` to `B7`."""
+        """Set the size, `B0` to `B7`."""
         self.size = size
 
     def build(self, *, input_px: int, categories: int, dropout: float = 0.0) -> keras.Model:
@@ -19,11 +19,11 @@ class EfficientNet:
 
         Args:
             input_px: Side of the square input, at least 32 px.
-            categories: Width of the head.
+            categories: Number of categories, the width of the head.
             dropout: Share of the pooled features that training drops, in [0, 1).
 
         Returns:
-            A model from float32 (batch, input_px, input_px, 3), as `preprocess` gives it, to logits
+            A model from float32 (batch, input_px, input_px, 3), as `preprocess` returns it, to float32 logits
             (batch, categories).
         """
         backbone = self.backbone(input_px=input_px)
@@ -32,12 +32,17 @@ class EfficientNet:
         return keras.Model(backbone.input, logits, name=f"efficientnet{self.size.lower()}")
 
     def backbone(self, *, input_px: int, weights: str | None = None) -> keras.Model:
-        """Build the part before the head; `weights="imagenet"` downloads those of keras.applications."""
+        """Build the network without its head, up to the pooled features.
+
+        Args:
+            input_px: Side of the square input, at least 32 px.
+            weights: `imagenet` downloads the weights of keras.applications; None leaves the network untrained.
+        """
         family = getattr(keras.applications, f"EfficientNet{self.size}")
         return family(include_top=False, weights=weights, input_shape=(input_px, input_px, 3), pooling="avg")
 
     def preprocess(self, images: Any) -> Any:
-        """Return the images as they are: keras.applications' EfficientNet rescales 0-255 by its own first layers."""
+        """Return the images unchanged, 0-255: the first layers of keras.applications' EfficientNet rescale them."""
         return images
 
 

@@ -1,8 +1,8 @@
-"""From JPEG bytes to what a network sees: the one way, in training, evaluation and serving.
+"""Turn JPEG bytes into network input. Training, evaluation and serving all use this module.
 
-Two steps. `decode_square` runs in reader threads (OpenCV releases the interpreter lock) and yields one uint8 batch for
-all networks; `network_input` runs on the accelerator inside the compiled function and gives each network its own size
-and range.
+There are two steps. `decode_square` runs in reader threads, where OpenCV releases the interpreter lock; its squares
+form one uint8 batch for all networks. `network_input` runs on the accelerator, inside the compiled function, and
+converts the batch to the input size and value range of each network.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ RANGES: dict[str, Callable[[Any], Any] | None] = {
     "0-1": lambda pixels: pixels / 255.0,
     "-1-1": lambda pixels: pixels / 127.5 - 1.0,
 }
-"""The ranges that a network may have been trained on; `own` leaves it to the architecture."""
+"""By name of a value range, the conversion to it from 0-255; `own` uses the architecture's `preprocess`."""
 
 
 def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
     """Decode a JPEG and stretch it to a square.
 
     Args:
-        jpeg: A JPEG as ingest stores it: RGB, upright.
+        jpeg: Content of a JPEG file as ingest stores it: RGB, upright.
         side_px: Side of the square, in pixels.
 
     Returns:
@@ -41,7 +41,7 @@ def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
     """
     try:
         blue_first = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
-    except cv2.error:  # a header that promises more pixels than OpenCV takes
+    except cv2.error:  # the header declares more pixels than OpenCV accepts
         blue_first = None
     if blue_first is None:
         raise ValueError(f"expected a JPEG, received {len(jpeg)} bytes that OpenCV cannot decode")
@@ -50,9 +50,9 @@ def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
 
 
 def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Stretch an image to a square: bilinear, or averaging areas where a side shrinks to less than half.
+    """Stretch an image to a square: bilinear, or by area averaging if a side shrinks to less than half.
 
-    Area averaging costs seven times as much as bilinear and looks no different until bilinear would skip pixels.
+    Area averaging takes seven times as long as bilinear, and looks different only where bilinear would skip pixels.
 
     Args:
         pixels: uint8 (height_px, width_px, 3), 0-255.
@@ -65,21 +65,21 @@ def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     if (height_px, width_px) == (side_px, side_px):
         return pixels
     if max(height_px, width_px) > 2 * side_px:
-        # OpenCV averages areas only where neither side grows, so a thin image is shrunk along its long side first.
+        # OpenCV averages areas only if neither side grows, so a narrow image is shrunk along its long side first.
         shrunk = (min(width_px, side_px), min(height_px, side_px))
         pixels = np.asarray(cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
     return np.asarray(cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def network_input(images: Images | Any, network: NetworkSpec) -> Any:
-    """Give one network its size and range of a decoded batch; traced into the compiled function.
+    """Convert a decoded batch to the input size and value range of one network; part of the compiled function.
 
     Args:
-        images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255: an array or the backend's tensor.
-        network: Whose input it becomes.
+        images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255; an array or a tensor of the backend.
+        network: Network that receives the batch.
 
     Returns:
-        The backend's float32 tensor (batch, input_px, input_px, 3) in the network's own range.
+        Tensor of the backend, float32 (batch, input_px, input_px, 3), in the value range of the network.
     """
     from keras import ops
 

@@ -1,7 +1,7 @@
-"""The architectures that a release may name. A new one is a module with what `Architecture` says, and a line here.
+"""Find an architecture by the name that a release uses for it.
 
-The modules import Keras, so they are imported when they are first asked for and not before: the caller must have set
-the accelerator and the backend by then.
+To add one, write a module that implements `Architecture`, and add a line to both tables here. The modules import Keras,
+so they are imported only on first use: the caller must choose the accelerator and the backend before that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ARCHITECTURES = {
     "efficientnetb7": "models.networks.efficientnet:B7",
     "xception": "models.networks.xception",
 }
-"""By name, the module, or an object in it."""
+"""By name of an architecture, the module that implements it, or `module:object`."""
 
 INPUT_PX = {
     "efficientnetb0": (32, 224),
@@ -33,20 +33,20 @@ INPUT_PX = {
     "efficientnetb7": (32, 600),
     "xception": (71, 299),
 }
-"""By name, the smallest side of the square input, and the one that the network was made for, in pixels."""
+"""By name, the smallest side of the square input and the side that the network was designed for, in pixels."""
 
 
 class Architecture(Protocol):
-    """What an entry of `ARCHITECTURES` offers."""
+    """Interface of the modules and objects in `ARCHITECTURES`."""
 
     def build(self, *, input_px: int, categories: int, dropout: float = 0.0) -> Any:
         """Return an untrained keras.Model from (batch, input_px, input_px, 3) to logits (batch, categories)."""
 
     def backbone(self, *, input_px: int, weights: str | None = None) -> Any:
-        """Return the part before the head, untrained or with the weights that `weights` names."""
+        """Return the network without its head, untrained (`weights` is None) or with weights (`imagenet`)."""
 
     def preprocess(self, images: Any) -> Any:
-        """Map RGB values of 0-255, float32, to the range that the network was made for."""
+        """Map RGB values, float32, 0-255, to the range that the network was designed for."""
 
 
 def architecture(name: str) -> Architecture:
@@ -64,5 +64,5 @@ def architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {name!r}; expected one of {', '.join(sorted(ARCHITECTURES))}")
     module, _, attribute = ARCHITECTURES[name].partition(":")
-    found: Any = import_module(module)
-    return cast(Architecture, getattr(found, attribute) if attribute else found)
+    implementation: Any = import_module(module)
+    return cast(Architecture, getattr(implementation, attribute) if attribute else implementation)

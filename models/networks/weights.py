@@ -1,4 +1,7 @@
-"""A network's weights as files, each written whole or not at all, and as small as a release keeps them."""
+"""Save the weights of a network, convert them to float16 for a release, and average two networks.
+
+Writes `.weights.h5` and `.keras` files; each appears complete or not at all.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,23 @@ log = logging.getLogger(__name__)
 
 
 def save_weights(model: Any, path: Path, *, origin: Mapping[str, Any] | None = None) -> None:
-    """Write a network's weights, or all of it where the name ends in `.keras`: whole or not at all.
+    """Save the weights of a network, or the whole network if the name ends in `.keras`, completely or not at all.
 
-    h5py only ever writes to memory: where a disk is full it fails again for every object that it still holds, and ends
-    the process.
+    The file is made in memory first, because h5py must not write to a full disk: it would fail again for every object
+    that it still has open, and abort the process.
 
     Args:
-        model: The network.
-        path: The file.
-        origin: What a `.keras` file shall say of its training; see `models.networks.origin`.
+        model: The Keras model.
+        path: File to write; `.weights.h5` for the weights, `.keras` for the whole network.
+        origin: Training metadata for a `.keras` file; see `models.networks.origin`.
 
     Raises:
-        OSError: If it cannot be written; a former file stays.
+        OSError: If the file cannot be written; a former file is kept. Free disk space or choose another path.
     """
     import keras
 
     held = io.BytesIO()
-    keras.saving.save_model(model, held, zipped=False)  # which is how it takes no name but a file
+    keras.saving.save_model(model, held, zipped=False)  # Keras accepts a file object only so
     if path.suffix == ".keras":
         if origin:
             add_origin(held, origin)
@@ -46,17 +49,17 @@ def to_float16(source: Path, target: Path) -> None:
     """Copy a Keras weights file with its float32 arrays as float16: half the size, the same predictions to 3 digits.
 
     Args:
-        source: A `.weights.h5` file.
-        target: Where the smaller one goes.
+        source: A `.weights.h5` file to read.
+        target: File to write.
 
     Raises:
-        ValueError: If a weight does not fit float16 (over 65504), with its name.
-        OSError: If it cannot be written.
+        ValueError: If a weight is not finite in float16 (over 65504); the message names it. Keep it in float32.
+        OSError: If the target cannot be written. Free disk space or choose another path.
     """
     import h5py
     import numpy as np
 
-    held = io.BytesIO()  # as in `save_weights`
+    held = io.BytesIO()  # in memory, for the reason given in `save_weights`
     with h5py.File(source, "r") as full, h5py.File(held, "w") as half:
 
         def copy(name: str, item: Any) -> None:
@@ -64,7 +67,7 @@ def to_float16(source: Path, target: Path) -> None:
                 half.require_group(name).attrs.update(item.attrs)
                 return
             values = np.asarray(item)
-            with np.errstate(over="ignore"):  # what overflows is refused below, by name
+            with np.errstate(over="ignore"):  # an overflow is reported below, with the name of the weight
                 small = values.astype(np.float16) if values.dtype == np.float32 else values
             if not np.isfinite(small).all():
                 raise ValueError(f"{source}: {name} does not fit float16")
@@ -75,14 +78,18 @@ def to_float16(source: Path, target: Path) -> None:
 
 
 def save_half(model: Any, directory: Path) -> Path:
-    """Write a network's weights as a release keeps them: in float16, or in float32 where one of them does not fit.
+    """Save the weights of a network for a release: in float16, or in float32 if one of them does not fit float16.
+
+    Args:
+        model: The Keras model.
+        directory: Existing directory; receives `full.weights.h5` and, if it fits, `half.weights.h5`.
 
     Returns:
-        The file in the directory.
+        Path of the file for the release.
 
     Raises:
-        ValueError: If a weight is no number; nothing can be released of such a network.
-        OSError: If it cannot be written.
+        ValueError: If a weight is not a finite number; such a network cannot be released, train it again.
+        OSError: If a file cannot be written. Free disk space or choose another directory.
     """
     import numpy as np
 
@@ -99,7 +106,7 @@ def save_half(model: Any, directory: Path) -> Path:
 
 
 def refresh(network: Any) -> None:
-    """Let Normalization layers take over weights that were set: they keep them as constants."""
+    """Make Normalization layers use weights that were set after building, because they keep copies as constants."""
     import keras
 
     for layer in network.layers:
@@ -108,16 +115,17 @@ def refresh(network: Any) -> None:
 
 
 def average(model: Any, other: Any, *, share: float) -> None:
-    """Move a network's weights towards those of another one that it was trained from or beside.
+    """Replace the weights of a network by their weighted mean with those of another.
 
-    On the way between two ends of one training lies a network that is often right more often than either (Izmailov et
-    al., 2018, arXiv:1803.05407; Wortsman et al., 2022, arXiv:2109.01903). Nothing says so beforehand: measure it.
+    The other network should be the start of the same training, or another result of that start. Their mean is often
+    more accurate than both (Izmailov et al., 2018, arXiv:1803.05407; Wortsman et al., 2022, arXiv:2109.01903). This
+    cannot be predicted: measure it.
 
     Args:
-        model: Is changed.
-        other: Of the same architecture.
-        share: Of the other one, in [0, 1].
+        model: Network that is changed in place.
+        other: Network of the same architecture.
+        share: Share of the other network in the mean, in [0, 1].
     """
     pairs = zip(model.get_weights(), other.get_weights(), strict=True)
-    model.set_weights([(1 - share) * one + share * another for one, another in pairs])
+    model.set_weights([(1 - share) * weight + share * other_weight for weight, other_weight in pairs])
     refresh(model)

@@ -1,4 +1,4 @@
-"""Xception (Chollet, 2017, arXiv:1610.02357), as keras.applications builds it."""
+"""Build Xception (Chollet, 2017, arXiv:1610.02357) from keras.applications."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ def build(*, input_px: int, categories: int, dropout: float = 0.0) -> keras.Mode
 
     Args:
         input_px: Side of the square input, at least 71 px.
-        categories: Width of the head.
+        categories: Number of categories, the width of the head.
         dropout: Share of the pooled features that training drops, in [0, 1).
 
     Returns:
-        A model from float32 (batch, input_px, input_px, 3), as `preprocess` gives it, to logits (batch, categories).
+        A model from float32 (batch, input_px, input_px, 3), as `preprocess` returns it, to float32 logits
+        (batch, categories).
     """
     body = backbone(input_px=input_px)
     features = keras.layers.Dropout(dropout, name="head_dropout")(body.output)
@@ -25,12 +26,17 @@ def build(*, input_px: int, categories: int, dropout: float = 0.0) -> keras.Mode
 
 
 def backbone(*, input_px: int, weights: str | None = None) -> keras.Model:
-    """Build the part before the head; `weights="imagenet"` downloads those of keras.applications."""
+    """Build the network without its head, up to the pooled features.
+
+    Args:
+        input_px: Side of the square input, at least 71 px.
+        weights: `imagenet` downloads the weights of keras.applications; None leaves the network untrained.
+    """
     return keras.applications.Xception(
         include_top=False, weights=weights, input_shape=(input_px, input_px, 3), pooling="avg"
     )
 
 
 def preprocess(images: Any) -> Any:
-    """Scale 0-255 to [-1, 1], the range that Xception was made for."""
+    """Scale pixel values from 0-255 to [-1, 1], the range that Xception was designed for."""
     return images / 127.5 - 1.0

@@ -1,4 +1,6 @@
-"""A release's networks ready to answer batches on the device that is there.
+"""Run the networks of a release on batches of images, on the processor or accelerator of this process.
+
+Reads the weights files of a release; writes nothing.
 
 Others import: devices, environment, faults, predictor, tuning.
 """

@@ -1,4 +1,4 @@
-"""Where Keras's backend computes: the accelerator's name, or the processor's."""
+"""Detect the device on which the Keras backend computes, and choose the dtype policy for training on it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from typing import Any
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _BFLOAT16_PRODUCTS = {"avx512_bf16", "amx_bf16"}
-"""Flags of processors with instructions that multiply bfloat16; TensorFlow's oneDNN uses them."""
+"""Flags in /proc/cpuinfo of processors that multiply bfloat16 in hardware; TensorFlow's oneDNN uses this."""
 
 FASTER_IN_BFLOAT16 = ("xception",)
-"""Networks that such a processor trains in half the time: theirs is nearly all matrix products. EfficientNets take
-twice the time, as their swish and squeeze-and-excitation have no fast kernels in bfloat16 (both on an AMD EPYC)."""
+"""Architectures that train faster in mixed_bfloat16 on such a processor.
+
+Xception takes half the time, because nearly all of its work is matrix products. EfficientNets take twice the time,
+because their swish and squeeze-and-excitation have no fast bfloat16 kernels. Both measured on an AMD EPYC.
+"""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What a process computes on.
+    """The device on which a process computes.
 
     Attributes:
-        name: As its maker calls it, `NVIDIA H200`; of a processor with `CPU, ` before it.
-        accelerator: Whether it is a GPU or the like: it has memory of its own and computes beside the processor.
+        name: Product name, such as `NVIDIA H200`; the name of a processor starts with `CPU, `.
+        accelerator: Whether it is a GPU or similar device, with its own memory, that computes beside the processor.
     """
 
     name: str
@@ -33,24 +36,27 @@ class Device:
 
 @lru_cache(maxsize=1)
 def device() -> Device:
-    """Return what this process's backend computes on; imports it."""
+    """Return the device on which the Keras backend of this process computes; imports the backend."""
     import keras
 
     match keras.backend.backend():
         case "tensorflow":
-            found = _tensorflow()
+            name = _tensorflow()
         case "jax":
-            found = _jax()
+            name = _jax()
         case _:
-            found = _torch()
-    return Device(found, True) if found else Device(f"CPU, {_processor()}", False)
+            name = _torch()
+    return Device(name, True) if name else Device(f"CPU, {_processor()}", False)
 
 
 def half_precision(architecture: str) -> str | None:
-    """Return Keras's policy in which a network trains faster here than in float32, or None.
+    """Return the Keras dtype policy in which a network trains faster on this device than in float32.
 
     Args:
-        architecture: Of the network; see `models.networks.registry`.
+        architecture: Name of the architecture, a key of `models.networks.registry.ARCHITECTURES`.
+
+    Returns:
+        `mixed_float16`, `mixed_bfloat16`, or None if float32 is the fastest.
     """
     if device().accelerator:
         return "mixed_float16"
@@ -58,13 +64,14 @@ def half_precision(architecture: str) -> str | None:
 
 
 def forget_networks() -> None:
-    """Give back what networks that nobody holds any more have left in Keras and its backend."""
+    """Free the memory that Keras and its backend still keep of networks that are no longer referenced."""
     import keras
 
     keras.utils.clear_session(free_memory=True)
 
 
 def _tensorflow() -> str | None:
+    """Return the name of the first GPU that TensorFlow finds; None if there is none."""
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -74,6 +81,7 @@ def _tensorflow() -> str | None:
 
 
 def _jax() -> str | None:
+    """Return the name of the first accelerator that JAX finds; None if there is none."""
     import jax
 
     first = jax.devices()[0]
@@ -81,25 +89,27 @@ def _jax() -> str | None:
 
 
 def _torch() -> str | None:
+    """Return the name of the first GPU that PyTorch finds; None if there is none."""
     import torch
 
     return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
 
 
 def _multiplies_bfloat16() -> bool:
+    """Return whether TensorFlow runs on a processor that multiplies bfloat16 in hardware."""
     import keras
 
-    return keras.backend.backend() == "tensorflow" and not _BFLOAT16_PRODUCTS.isdisjoint(_told("flags").split())
+    return keras.backend.backend() == "tensorflow" and not _BFLOAT16_PRODUCTS.isdisjoint(_cpu_info("flags").split())
 
 
 def _processor() -> str:
-    return _told("model name") or platform.processor() or platform.machine()
+    return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
-def _told(key: str) -> str:
-    """Return what Linux tells of the first core; elsewhere nothing."""
+def _cpu_info(key: str) -> str:
+    """Return a value of the first core from /proc/cpuinfo; an empty string if it is missing, as on other systems."""
     try:
-        found = re.search(rf"^{key}\s*:\s*(.+)$", _CPU_INFO.read_text(encoding="utf-8"), re.MULTILINE)
+        match = re.search(rf"^{key}\s*:\s*(.+)$", _CPU_INFO.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return ""
-    return found[1].strip() if found else ""
+    return match[1].strip() if match else ""

@@ -1,4 +1,4 @@
-"""What must be done before TensorFlow is imported, and nothing that imports it."""
+"""Set the environment variables that TensorFlow, JAX and PyTorch read when they are imported. Imports none of them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def prepare_environment(gpu: str | None = None, *, cores: int | None = None) -> None:
-    """Set what the backends read when they are imported; what the caller has set already stays, but for the GPU.
+    """Set the environment variables that the backends read at import, and bind this process to one GPU.
 
-    oneDNN's kernels double the rate on CPUs and are off by default on AMD; the log level keeps TensorFlow's start-up
-    chatter out of the job's output. Memory is taken as it is needed, not all of the GPU's at once.
+    Variables that are already set are kept, except those that choose the GPU. oneDNN's kernels double the speed on CPUs
+    and are off by default on AMD. The log level keeps TensorFlow's start-up messages out of the output of the job. GPU
+    memory is allocated as it is needed, not all at once.
 
     Args:
-        gpu: Address of the one GPU that the caller owns, as Spark gives it: an index or a UUID of the machine. It
-            replaces `CUDA_VISIBLE_DEVICES` whole; it is no place in a list that is already narrowed. None leaves what
-            is visible as it is.
-        cores: Of the machine's, that the caller may use; None is all.
+        gpu: Address of the one GPU that the caller may use, as Spark passes it: an index or a UUID on this machine. It
+            replaces the whole `CUDA_VISIBLE_DEVICES`; it is not a position in a list that is already set there. None
+            changes nothing about the visible GPUs.
+        cores: Number of processor cores that TensorFlow may use; None means all.
 
     Raises:
-        DeviceLost: If this process has imported a backend for another GPU; only a new process can change it.
+        DeviceLost: If this process has already imported a backend for another GPU. Only a new process can change it.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -41,25 +42,25 @@ def prepare_environment(gpu: str | None = None, *, cores: int | None = None) -> 
     if bound != gpu and any(name in sys.modules for name in _BACKENDS):
         raise DeviceLost(f"this process computes on the GPU {bound or 'that it found'}, and its task was given {gpu}")
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order of nvidia-smi, which finds the addresses
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order of nvidia-smi, from which the addresses come
 
 
 @contextmanager
 def quiet_start() -> Iterator[None]:
-    """Hold back what native libraries write to stderr while they start, and show it only if the start fails.
+    """Hide the stderr output of native libraries while they start; print it only if the block raises.
 
-    TensorFlow writes a dozen lines about absent accelerators before its log level counts.
+    TensorFlow writes a dozen lines about missing accelerators before it applies its log level.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(kept, held.read())
+            hidden.seek(0)
+            os.write(stderr, hidden.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,7 +1,7 @@
-"""What went wrong in a call of the networks: memory, the device itself, or the images. No backend is imported for it.
+"""Classify an error of a predict call: out of memory, lost device, or anything else. Imports no backend.
 
-TensorFlow, JAX and PyTorch raise classes of their own for the same faults; what their messages quote of CUDA is what
-tells them apart.
+TensorFlow, JAX and PyTorch raise different exception classes for the same fault. The classification therefore searches
+their messages for the CUDA errors that they quote.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MEMORY = re.compile(
     r"|CUDNN_STATUS_ALLOC_FAILED|failed to allocate memory|MemoryError|bad_alloc|Insufficient memory",
     re.IGNORECASE,
 )
-# After one of these every later call of the process fails too: its CUDA context is lost.
+# After one of these errors the CUDA context of the process is lost: every later call fails too.
 _DEVICE = re.compile(
     r"CUDA_ERROR_(ILLEGAL_ADDRESS|LAUNCH_FAILED|LAUNCH_TIMEOUT|ECC_UNCORRECTABLE|HARDWARE_STACK_ERROR|ASSERT"
     r"|ILLEGAL_INSTRUCTION|MISALIGNED_ADDRESS|INVALID_ADDRESS_SPACE|INVALID_PC|UNKNOWN|NVLINK_UNCORRECTABLE"
@@ -28,17 +28,18 @@ _DEVICE = re.compile(
 
 
 class DeviceLost(RuntimeError):
-    """The accelerator answers this process no more; only a new process can use it, or none can."""
+    """The accelerator no longer works in this process. At best a new process can use it."""
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Say what an error of a predict call means.
+    """Classify an error of a predict call.
 
     Args:
-        error: As the backend raised it.
+        error: The exception that the backend raised.
 
     Returns:
-        `memory`: fewer images may fit. `device`: the process must end. `other`: an image, or the network itself.
+        `memory`: out of memory, a smaller batch may fit. `device`: the device is lost, the process must end. `other`:
+        an error of an image or of the network itself.
     """
     text = f"{type(error).__name__}: {error}"
     if _DEVICE.search(text):

@@ -1,7 +1,7 @@
-"""The networks of a release behind one `predict`, compiled once, on whichever backend Keras runs.
+"""Run all networks of a release behind one `predict` call, compiled once for the backend that Keras uses.
 
-`models.serving.environment.prepare_environment` must have run before this module is imported: TensorFlow reads its
-settings then.
+Reads the release's weights files; writes nothing. Call `models.serving.environment.prepare_environment` before this
+module is imported, because TensorFlow reads its settings at import.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Precision = Literal["float32", "mixed_float16"]
 
 
 class EnsemblePredictor:
-    """Every network of a release on the same decoded batch, averaged and calibrated."""
+    """Ensemble of a release: all networks run on the same batch; their softmaxes are averaged and calibrated."""
 
     def __init__(self, release: Release, directory: Path, *, precision: Precision = "float32") -> None:
-        """Build the networks and compile them into one function.
+        """Load the networks and compile them into one function.
 
         Args:
-            release: As `load_release` verified it.
-            directory: Where its weights are.
-            precision: What the layers compute in; weights, logits and softmax are float32 in both. `mixed_float16` is
-                for accelerators: processors emulate it slowly.
+            release: Release as `load_release` returns it, with verified weights files.
+            directory: Directory of the release, with its weights files.
+            precision: Keras dtype policy in which the layers compute; weights, logits and softmax are float32 in both.
+                Use `mixed_float16` only on accelerators, because processors emulate it slowly.
         """
         self._release = release
         self._weights = {network.architecture: network.ensemble_weight for network in release.networks}
@@ -42,7 +42,7 @@ class EnsemblePredictor:
             from keras import ops
 
             logits = [model(network_input(images, network), training=False) for network, model in networks]
-            return [ops.softmax(ops.cast(each, "float32")) for each in logits]
+            return [ops.softmax(ops.cast(output, "float32")) for output in logits]
 
         self._forward = _compiled(forward, side_px=release.decode_px)
 
@@ -52,16 +52,16 @@ class EnsemblePredictor:
         return self._release.decode_px
 
     def predict(self, images: Images) -> Predictions:
-        """Classify a batch; may be called from several threads.
+        """Classify a batch of images. Safe to call from several threads.
 
         Args:
             images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255.
 
         Returns:
-            Predictions with one row for each image, in the same order.
+            Predictions with one row per image, in the order of the images.
 
         Raises:
-            ValueError: If the batch has another shape or type; resize with `models.networks.inputs.to_square` first.
+            ValueError: If the batch has another shape or dtype; resize with `models.networks.inputs.to_square` first.
         """
         if images.dtype != np.uint8 or images.shape[1:] != (self.decode_px, self.decode_px, 3):
             raise ValueError(
@@ -77,7 +77,7 @@ class EnsemblePredictor:
 
 @contextmanager
 def _computing_in(precision: Precision) -> Iterator[None]:
-    """Build layers under a dtype policy, and leave the process's own as it was."""
+    """Set the Keras dtype policy for the block; restore the former policy afterwards."""
     import keras
 
     before = keras.config.dtype_policy()
@@ -89,14 +89,14 @@ def _computing_in(precision: Precision) -> Iterator[None]:
 
 
 def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[[Images], list[Any]]:
-    """Compile a function of uint8 (batch, side_px, side_px, 3) for Keras's backend."""
+    """Compile a function of uint8 images (batch, side_px, side_px, 3) for the current Keras backend."""
     import keras
 
     match keras.backend.backend():
         case "tensorflow":
             import tensorflow as tf
 
-            # Any batch size, traced once.
+            # The batch size is open (None), so the function is traced only once.
             signature = tf.TensorSpec((None, side_px, side_px, 3), tf.uint8)
             graph = tf.function(forward, input_signature=[signature], autograph=False).get_concrete_function()
             return lambda images: [part.numpy() for part in graph(tf.constant(images))]
@@ -117,6 +117,6 @@ def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[
 
 
 def _padded(images: Images) -> Images:
-    """Fill a batch up to the next power of two: JAX compiles anew for every size that it meets."""
+    """Pad a batch with black images to the next power of two, because JAX compiles again for every new batch size."""
     missing = (1 << (len(images) - 1).bit_length()) - len(images)
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images

@@ -1,4 +1,4 @@
-"""How many images a device takes at once, and whether half precision answers as full precision does: measured there."""
+"""Measure on the serving device which batch size is the fastest, and whether half precision gives the same answers."""
 
 from __future__ import annotations
 
@@ -16,23 +16,31 @@ from models.spec import Images, Predictions, Predictor
 log = logging.getLogger(__name__)
 
 SMALLEST_BATCH = 32
+"""Smallest batch size that is tried, in images."""
+
 LARGEST_BATCH = 4096
+"""Largest batch size that is tried, in images."""
+
 AGREEMENT = 0.999
-"""Share of images whose first choice must be the same in half and in full precision."""
+"""Share of images whose best category must be the same in half and in full precision."""
+
 FEWEST_IMAGES = 32
-"""On which half precision is tried at all."""
+"""Fewest images on which half precision is compared with full precision."""
 
 _PAYS = 1.05
+"""Speed-up that a doubled batch must bring to be preferred."""
+
 _ROUNDS = 3
+"""Timed calls for each batch size."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was found for a release on a device.
+    """Measured settings of a release on a device.
 
     Attributes:
-        batch_size: Images a call of the networks.
-        precision: What the layers compute in.
+        batch_size: Images in one call of the networks.
+        precision: Keras dtype policy in which the layers compute.
     """
 
     batch_size: int
@@ -46,30 +54,30 @@ def find_batch_size(
     largest: int = LARGEST_BATCH,
     clock: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """Double the batch until that stops paying or memory ends.
+    """Double the batch size until it is no longer faster or the device runs out of memory.
 
     Args:
-        predictor: On the device that will serve.
-        smallest: The first size tried, in images; the answer is never smaller.
-        largest: The last size tried.
-        clock: Seconds; for tests.
+        predictor: Predictor of the release on the device that will serve.
+        smallest: First batch size that is tried, in images; the result is never smaller.
+        largest: Largest batch size that is tried, in images.
+        clock: Returns the current time in seconds; tests replace it.
 
     Returns:
-        The size with the highest rate: the last that was at least 5 % faster than the one before it.
+        The fastest batch size, in images: the last one with a rate at least 5 % above that of the size before it.
 
     Raises:
-        Exception: As the predictor raised it, if it was not for want of memory.
+        Exception: The predictor's error, if it is not an out-of-memory error or occurs with the smallest batch.
     """
     best, best_rate, size = smallest, 0.0, smallest
     while size <= largest:
         images = _noise(size, predictor.decode_px)
         try:
-            predictor.predict(images)  # compiles, and lets the libraries choose their kernels
+            predictor.predict(images)  # not timed: compiles, and lets the libraries choose their kernels
             started = clock()
             for _ in range(_ROUNDS):
                 predictor.predict(images)
             rate = _ROUNDS * size / max(clock() - started, 1e-9)
-        except Exception as error:  # every backend has its own class for it
+        except Exception as error:  # every backend has its own class for out-of-memory errors
             if fault_of(error) != "memory" or size == smallest:
                 raise
             log.info("batches of %s images do not fit the device's memory; %s do", size, best)
@@ -80,23 +88,23 @@ def find_batch_size(
     return best
 
 
-def agreement(one: Predictions, other: Predictions) -> float:
-    """Return the share of images of which two predictors make the same first choice, in [0, 1]."""
-    return float(np.mean(one.confidences.argmax(axis=1) == other.confidences.argmax(axis=1)))
+def agreement(first: Predictions, second: Predictions) -> float:
+    """Return the share of images for which two predictors choose the same best category, in [0, 1]."""
+    return float(np.mean(first.confidences.argmax(axis=1) == second.confidences.argmax(axis=1)))
 
 
 def agrees(half: Predictor, full: Predictor, images: Images, *, batch_size: int = SMALLEST_BATCH) -> bool:
-    """Say whether half precision may answer for full precision.
+    """Return whether half precision may replace full precision.
 
     Args:
-        half: In mixed_float16.
-        full: The same release in float32.
-        images: uint8 (count, decode_px, decode_px, 3): a sample of what will be predicted.
-        batch_size: Images a call.
+        half: Predictor of the release in mixed_float16.
+        full: Predictor of the same release in float32.
+        images: Sample of the images that will be predicted, uint8 (count, decode_px, decode_px, 3).
+        batch_size: Images in one call of a predictor.
 
     Returns:
-        Whether every answer is finite and at least 99.9 % of the first choices are the same; False of fewer images
-        than `FEWEST_IMAGES`, which say nothing.
+        True if all confidences are finite and the best category is the same for at least 99.9 % of the images. False
+        for fewer images than `FEWEST_IMAGES`, because these are not enough evidence.
     """
     if len(images) < FEWEST_IMAGES:
         return False
@@ -111,4 +119,5 @@ def agrees(half: Predictor, full: Predictor, images: Images, *, batch_size: int 
 
 
 def _noise(count: int, side_px: int) -> Images:
+    """Return random images, uint8 (count, side_px, side_px, 3), the same ones at every call."""
     return np.random.default_rng(7).integers(0, 256, (count, side_px, side_px, 3), np.uint8)

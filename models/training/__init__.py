@@ -1,4 +1,6 @@
-"""Training one network: recipe, phases, augmentation, the loop, and checkpoints that go on after a kill.
+"""Train one network: recipe, phases, augmentation, training loop, and checkpoints from which a killed training resumes.
+
+Reads start weights and checkpoints; writes one checkpoint file per work directory.
 
 Others import: arrays, augmentation, checkpoints, loop, number_options, recipe, starts.
 """

@@ -1,4 +1,4 @@
-"""Labelled squares that lie in memory, in batches for a training; needs neither Spark nor Keras."""
+"""Yield labelled squares from arrays in memory as training batches. Needs neither Spark nor Keras."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from models.training.augmentation import augment
 from models.training.recipe import Batch
 
 Change = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+"""Augmentation of one square; see `models.training.augmentation`."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Arrays:
     """Labelled squares in memory; a `models.training.recipe.TrainingData`.
 
     Attributes:
-        squares: To learn from, of any side.
-        labels: Their categories' indices.
-        held_out_squares: To choose the best epoch by.
-        held_out_labels: Their categories' indices.
-        batch_size: Images a step.
-        seed: Of order and changes.
-        change: Alters a training image a little; see `models.training.augmentation`.
-        side_px: Of the squares that are yielded, in pixels; 0 leaves them as they are.
+        squares: Training images, uint8 (count, side, side, 3), RGB, 0-255; any side.
+        labels: Category index of each training image, (count,).
+        held_out_squares: Images on which the best epoch is chosen, in the same form.
+        held_out_labels: Category index of each held-out image.
+        batch_size: Images in one step.
+        seed: Random seed of order and augmentation.
+        change: Augmentation of a training image; see `models.training.augmentation`.
+        side_px: Side of the yielded squares, in pixels; 0 keeps their size.
     """
 
     squares: Images
@@ -44,11 +45,11 @@ class Arrays:
 
     @property
     def steps(self) -> int:
-        """How many whole batches an epoch has, at least 1."""
+        """Number of full batches in an epoch, at least 1."""
         return max(1, len(self.labels) // self.batch_size)
 
     def sha256(self) -> str:
-        """Return the fingerprint of all squares and labels."""
+        """Return the hexadecimal SHA-256 of all squares and labels, with their types and shapes."""
         digest = hashlib.sha256()
         for part in (self.squares, self.labels, self.held_out_squares, self.held_out_labels):
             digest.update(f"{part.dtype} {part.shape}".encode())
@@ -56,7 +57,7 @@ class Arrays:
         return digest.hexdigest()
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield an epoch's batches, shuffled and augmented, the same for the same epoch."""
+        """Yield the batches of an epoch, shuffled and augmented; the same epoch number gives the same batches."""
         random = np.random.default_rng((self.seed, epoch))
         order = random.permutation(len(self.labels))
         for start in range(0, self.steps * self.batch_size, self.batch_size):
@@ -65,12 +66,20 @@ class Arrays:
             yield enlarged(changed, self.side_px), self.labels[chosen]
 
     def held_out(self) -> Iterator[Batch]:
-        """Yield the held-out batches as they are."""
+        """Yield the held-out batches, in order and not augmented."""
         for start in range(0, len(self.held_out_labels), self.batch_size):
             part = slice(start, start + self.batch_size)
             yield enlarged(self.held_out_squares[part], self.side_px), self.held_out_labels[part]
 
 
 def enlarged(squares: Any, side_px: int) -> Images:
-    """Return squares of another side, as serving resizes them; 0 only stacks them."""
-    return np.stack([to_square(np.ascontiguousarray(one), side_px) if side_px else one for one in squares])
+    """Resize squares as serving does and stack them.
+
+    Args:
+        squares: Squares, each uint8 (side, side, 3).
+        side_px: Side of the result, in pixels; 0 keeps the size.
+
+    Returns:
+        uint8 (count, side_px, side_px, 3).
+    """
+    return np.stack([to_square(np.ascontiguousarray(square), side_px) if side_px else square for square in squares])

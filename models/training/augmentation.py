@@ -1,4 +1,4 @@
-"""Changing training images a little, so that networks learn what does not matter; on decoded squares."""
+"""Augment decoded training images, so that networks learn which differences do not matter."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMALLEST_CROP = 0.8
+"""Smallest side of a crop, as a share of the side of the image."""
+
 BRIGHTNESS = 0.15
+"""Largest relative change of the brightness."""
 
 SHIFT_PX = 3
+"""Largest shift of an article in each direction, in pixels."""
+
 ERASED_SHARE = 0.3
+"""Share of the images of which a rectangle is erased."""
+
 SMALLEST_ERASED, LARGEST_ERASED = 0.02, 0.2
+"""Smallest and largest area of the erased rectangle, as a share of the image."""
+
 LIGHT_SHIFT_PX = 1
+"""Largest shift in each direction in the light augmentation, in pixels."""
 
 
 def augment(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror half of the images, cut out at least four fifths of each side, and change the brightness by up to 15 %.
+    """Mirror half of the images, crop to at least 80 % of each side, and change the brightness by up to 15 %.
 
     Args:
-        square: uint8 (side_px, side_px, 3), RGB, 0-255; stays as it is.
-        random: Decides; the same generator state gives the same image.
+        square: uint8 (side_px, side_px, 3), RGB, 0-255; is not changed.
+        random: Generator of all random choices; the same state gives the same image.
 
     Returns:
         uint8 (side_px, side_px, 3), RGB, 0-255.
@@ -36,14 +46,14 @@ def augment(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[n
 
 
 def augment_article(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror half of the images, move each by up to 3 px over black, and cover a part of every third with grey.
+    """Mirror half of the images, shift each by up to 3 px over black, and erase a grey rectangle in 30 % of them.
 
-    For small articles on black ground that fill their square: cropping would cut off what tells them apart. Covering a
-    rectangle of up to a fifth of the area is random erasing (Zhong et al., 2017, arXiv:1708.04896).
+    For small articles on a black background that fill their square: cropping would remove the details that distinguish
+    them. Covering a rectangle of up to a fifth of the area is random erasing (Zhong et al., 2017, arXiv:1708.04896).
 
     Args:
-        square: uint8 (side_px, side_px, 3), RGB, 0-255; stays as it is.
-        random: Decides; the same generator state gives the same image.
+        square: uint8 (side_px, side_px, 3), RGB, 0-255; is not changed.
+        random: Generator of all random choices; the same state gives the same image.
 
     Returns:
         uint8 (side_px, side_px, 3), RGB, 0-255.
@@ -61,14 +71,14 @@ def augment_article(square: NDArray[np.uint8], random: np.random.Generator) -> N
 
 
 def augment_article_lightly(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror half of the images and move each by up to 1 px over black.
+    """Mirror half of the images and shift each by up to 1 px over black.
 
-    For the last epochs of a network that is right of changed articles as often as of unchanged ones: it then learns
-    from images as it will see them (He et al., 2019, arXiv:1909.09148, refine on clean data after augmented data).
+    For the last epochs of a network that is as accurate on augmented articles as on unchanged ones: it then learns from
+    images as serving will give them (He et al., 2019, arXiv:1909.09148, refine on clean data after augmented data).
 
     Args:
-        square: uint8 (side_px, side_px, 3), RGB, 0-255; stays as it is.
-        random: Decides; the same generator state gives the same image.
+        square: uint8 (side_px, side_px, 3), RGB, 0-255; is not changed.
+        random: Generator of all random choices; the same state gives the same image.
 
     Returns:
         uint8 (side_px, side_px, 3), RGB, 0-255.
@@ -77,6 +87,7 @@ def augment_article_lightly(square: NDArray[np.uint8], random: np.random.Generat
 
 
 def _mirrored_and_moved(square: NDArray[np.uint8], random: np.random.Generator, shift_px: int) -> NDArray[np.uint8]:
+    """Return a copy that is mirrored at random and shifted by up to `shift_px` pixels over black."""
     side_px = square.shape[0]
     mirrored = square[:, ::-1] if random.random() < 0.5 else square
     padded = np.pad(mirrored, ((shift_px, shift_px), (shift_px, shift_px), (0, 0)))

@@ -1,4 +1,7 @@
-"""What a training leaves after every epoch: one file with everything, there whole or not at all."""
+"""Save and load the checkpoint of a training: one file after every epoch, complete or not there at all.
+
+Reads and writes `checkpoint.npz` in the work directory of a task, and locks that directory.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +23,22 @@ from models.whole_files import in_place_of, remove_left_behind
 
 Arrays = Sequence[NDArray[Any]]
 
-LONGEST_TOLD = 100
-"""Characters of a difference between two tasks that is shown."""
+LONGEST_SHOWN = 100
+"""Characters up to which a message shows the two values in which tasks differ."""
 
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """Progress of a training.
 
     Attributes:
-        epochs: Finished ones.
-        head_epochs: How many of these trained the head alone.
-        best_epoch: The one whose weights are kept, from 1.
-        best_loss: Its loss on held-out data.
-        history: One entry an epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`.
-        finished: Whether nothing is left to do.
-        task: What is learned, as `Task.description` says; empty in a checkpoint of before that was noted.
+        epochs: Number of finished epochs.
+        head_epochs: How many of these trained only the head.
+        best_epoch: Epoch with the lowest held-out loss, from 1; its weights are kept.
+        best_loss: Held-out loss of that epoch.
+        history: One entry per epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`.
+        finished: Whether no epoch is left to train.
+        task: `Task.description` of the training; empty in checkpoints of versions that did not store it.
         recipes: Every recipe that was used, in order: `from_epoch`, from 1, and `recipe`.
     """
 
@@ -49,24 +52,38 @@ class Progress:
     recipes: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, recipe: Recipe) -> None:
-        """Keep the recipe of the epoch that comes next, if it is another one than before."""
+        """Record the recipe of the next epoch if it differs from the last recorded one."""
         used = asdict(recipe)
         if not self.recipes or self.recipes[-1]["recipe"] != used:
             self.recipes.append({"from_epoch": self.epochs + 1, "recipe": used})
 
-    def told(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what a release tells of how it was trained; of a checkpoint without recipes, the call's."""
+    def training_metadata(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the metadata about the training that a release stores.
+
+        Args:
+            recipe: Recipe of this call; used if the checkpoint, of an older version, has recorded none.
+
+        Returns:
+            `recipe` (the last one, as JSON), `best_epoch`, `history`, and `recipes` if there were several.
+        """
         used = self.recipes or [{"from_epoch": 1, "recipe": asdict(recipe)}]
         history = [{name: round(value, 4) for name, value in epoch.items()} for epoch in self.history]
-        told = {"recipe": json.dumps(used[-1]["recipe"]), "best_epoch": self.best_epoch, "history": history}
-        if [one["from_epoch"] for one in used] != [1]:
-            told["recipes"] = json.dumps(used)
-        return told
+        metadata = {"recipe": json.dumps(used[-1]["recipe"]), "best_epoch": self.best_epoch, "history": history}
+        if [entry["from_epoch"] for entry in used] != [1]:
+            metadata["recipes"] = json.dumps(used)
+        return metadata
 
 
 @dataclass
 class Checkpoint:
-    """A training between two epochs: its progress, and the weights now, of the best epoch, and of the optimizer."""
+    """State of a training between two epochs.
+
+    Attributes:
+        progress: Finished epochs, their history and recipes.
+        weights: Weights of the network after the last epoch.
+        best: Weights of the network after the best epoch.
+        optimizer: Variables of the optimizer.
+    """
 
     progress: Progress
     weights: Arrays
@@ -74,33 +91,37 @@ class Checkpoint:
     optimizer: Arrays
 
     def save(self, path: Path) -> None:
-        """Write it in the place of the former one, in one step; a full disk leaves the former one as it is."""
+        """Replace the former checkpoint in one step; if the disk is full, the former one is kept."""
         parts = {"weights": self.weights, "best": self.best, "optimizer": self.optimizer}
         arrays = {f"{name}{i}": array for name, part in parts.items() for i, array in enumerate(part)}
-        remove_left_behind(path)  # of a training that was killed as it wrote one; this one is alone, see below
+        remove_left_behind(path)  # of a training that was killed while writing; `alone` keeps other writers out
         with in_place_of(path) as scratch, scratch.open("wb") as file:
             np.savez(file, progress=np.array(json.dumps(asdict(self.progress))), **arrays)
 
 
 @contextmanager
 def alone(work_dir: Path) -> Iterator[None]:
-    """Keep other processes of this machine out of a training's work directory for the length of a block.
+    """Lock the work directory of a training against other processes on this machine while the block runs.
 
-    The lock is on a file beside the directory, which may be removed meanwhile; it goes with its process, however that
-    ends.
+    The locked file is beside the directory, because the directory may be removed meanwhile. The operating system
+    releases the lock when the process ends, even if it is killed.
+
+    Args:
+        work_dir: The work directory; need not exist.
 
     Raises:
-        TrainingFailed: If another process is in it; nothing was touched.
+        TrainingFailed: If another process holds the lock; nothing was changed. Stop it or wait until it ends.
     """
     work_dir.parent.mkdir(parents=True, exist_ok=True)
     path = work_dir.with_name(f".{work_dir.name}.lock")
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            own = os.path.samestat(os.fstat(lock.fileno()), path.stat())  # else it was just removed, and made anew
+            # If they differ, another process has removed the file and made a new one since this one opened it.
+            locked = os.path.samestat(os.fstat(lock.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
-            own = False
-        if not own:
+            locked = False
+        if not locked:
             raise TrainingFailed(
                 f"another process trains in {work_dir}; stop it or wait until it ends, and run the same command"
             )
@@ -111,33 +132,41 @@ def alone(work_dir: Path) -> Iterator[None]:
 
 
 class AnotherTask(ValueError):
-    """A checkpoint of a training that had something else to learn."""
+    """The checkpoint belongs to a different task: other data, categories, network or seed."""
 
 
 def own_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:
-    """Return the checkpoint in a training's work directory, if there is one that it may go on with.
+    """Return the checkpoint in the work directory of a task, from which its training can resume.
+
+    Args:
+        task: Task that is trained.
+        recipe: Recipe of this call.
+
+    Returns:
+        The checkpoint; None if there is none.
 
     Raises:
-        AnotherTask: If it was made for another task; says what differs.
-        ValueError: If it cannot be read; says to delete it.
+        AnotherTask: If it belongs to a different task; the message names the difference. Delete the directory to begin
+            again.
+        ValueError: If it cannot be read; delete it.
     """
-    held = load(task.work_dir / CHECKPOINT)
-    before = held.progress.task if held else {}
+    checkpoint = load(task.work_dir / CHECKPOINT)
+    before = checkpoint.progress.task if checkpoint else {}
     for name, now in task.description(recipe).items():
         if before.get(name, now) != now:
-            differs = f" ({before[name]}, now {now})" if len(f"{before[name]}{now}") < LONGEST_TOLD else ""
+            differs = f" ({before[name]}, now {now})" if len(f"{before[name]}{now}") < LONGEST_SHOWN else ""
             raise AnotherTask(
                 f"the training in {task.work_dir} was begun with another {name}{differs}; delete that directory to "
                 "begin again"
             )
-    return held
+    return checkpoint
 
 
 def load(path: Path) -> Checkpoint | None:
-    """Return the checkpoint at a path, or None if there is none.
+    """Read the checkpoint at a path; return None if there is none.
 
     Raises:
-        ValueError: If it cannot be read; says to delete it.
+        ValueError: If it cannot be read; delete it to train from the start.
     """
     if not path.exists():
         return None

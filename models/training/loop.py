@@ -1,7 +1,7 @@
-"""Fine-tuning one network, on whichever backend Keras runs: a head phase, then the unfrozen network, both resumable.
+"""Train one network on any Keras backend: a head phase, then the unfrozen layers. Both phases can resume.
 
-Needs decoded squares and labels and nothing else: neither Spark nor TensorFlow. `jobs.training.finetune` feeds it from
-the dataset; `models.train_fashion_mnist` from arrays.
+Needs only decoded squares and labels, neither Spark nor TensorFlow. `jobs.training.finetune` supplies these from the
+dataset; `models.train_fashion_mnist` from arrays. Writes a checkpoint into the task's work directory after every epoch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def start_backend() -> None:
-    """Let Keras look for accelerators now: what it finds it says on stderr, which the caller may hold back."""
+    """Initialise the backend and its accelerators now, so that the caller can hide their messages on stderr."""
     keras.ops.zeros(1)
 
 
@@ -44,24 +44,24 @@ def train(
     watch: Watch | None = None,
     saved: Saved | None = None,
 ) -> tuple[Any, Progress]:
-    """Train a network, from its checkpoint if there is one.
+    """Train a network; resume from its checkpoint if there is one.
 
     Args:
-        task: Which network, on how many images, and where.
-        recipe: How.
+        task: Network, categories, number of images and work directory.
+        recipe: Epochs, learning rates and other settings of the training.
         data: Training and held-out squares.
-        start: Fills in the weights to start from; not called when a checkpoint is there.
-        watch: Told after each step.
-        saved: Told after each checkpoint.
+        start: Fills the network with its start weights; not called if there is a checkpoint.
+        watch: Called after each step.
+        saved: Called after each checkpoint.
 
     Returns:
-        The keras.Model to logits with its best epoch's weights, in float32, and how it went.
+        The keras.Model to logits with the weights of its best epoch, in float32; and the progress with its history.
 
     Raises:
-        TrainingFailed: If the loss is no number, no image is left, or the checkpoint cannot be written; earlier epochs
-            are kept.
-        AnotherTask: If the checkpoint is of another task.
-        ValueError: If `unfreeze_from` is no layer, with those that are.
+        TrainingFailed: If the loss is not finite, no image can be decoded, the batch does not fit the memory, or the
+            checkpoint cannot be written. Earlier epochs are kept; the message names what to change.
+        AnotherTask: If the checkpoint belongs to a different task; delete it to begin again.
+        ValueError: If `unfreeze_from` names no layer; the message lists the blocks.
     """
     keras.utils.set_random_seed(recipe.seed)
     held = own_checkpoint(task, recipe)
@@ -98,12 +98,14 @@ def train(
 
 
 def refuse_start(task: Task, recipe: Recipe, *, start: Callable[[Any], None]) -> None:
-    """Raise what `train` would raise before its first epoch: before another network is trained for hours.
+    """Raise the errors that `train` would raise before its first epoch, without training.
+
+    Called for all networks of a release first, so that none is trained for hours before an error of another appears.
 
     Args:
         task: As for `train`.
         recipe: As for `train`.
-        start: As for `train`; not called when a checkpoint is there.
+        start: As for `train`; not called if there is a checkpoint.
     """
     if own_checkpoint(task, recipe) is None:
         network = _built(task, recipe.dropout)
@@ -112,6 +114,7 @@ def refuse_start(task: Task, recipe: Recipe, *, start: Callable[[Any], None]) ->
 
 
 def _built(task: Task, dropout: float) -> Any:
+    """Return the untrained network of a task."""
     return architecture(task.network.architecture).build(
         input_px=task.network.input_px, categories=len(task.counts), dropout=dropout
     )
@@ -126,7 +129,7 @@ def _epochs(
     watch: Watch | None,
     saved: Saved | None,
 ) -> Checkpoint:
-    """Go through the epochs that are left, a checkpoint after each."""
+    """Train the epochs that are left and save a checkpoint after each; return the last checkpoint."""
     whole: Any = None
     phase: bool | None = None
     progress, best = held.progress, held.best
@@ -137,10 +140,10 @@ def _epochs(
             whole, phase = compiled(task, recipe, network, data.steps, head=head), head
             going_on = held.optimizer and (progress.head_epochs == progress.epochs) == head
             _restore(whole.optimizer, held.optimizer if going_on else [])
-            # In steps of this call: with another batch size an epoch has another number of them.
+            # Counted in steps of this call, because another batch size changes the number of steps in an epoch.
             done = progress.epochs if head else progress.epochs - progress.head_epochs
             whole.optimizer.iterations.assign(done * data.steps)
-            if head:  # its rate is a variable of the optimizer, and after a loss that is no number another one
+            if head:  # the restored optimizer contains the former rate, which the caller may have lowered after a NaN
                 whole.optimizer.learning_rate = recipe.head_learning_rate
         started = time.perf_counter()
         _reseed(network, recipe.seed, progress.epochs)
@@ -176,14 +179,17 @@ def _epochs(
 
 
 def _finished(progress: Progress, recipe: Recipe) -> bool:
-    """Say whether nothing is left; asked anew of a checkpoint, for the call may ask for more epochs than before."""
+    """Return whether no epoch is left; computed anew for a checkpoint, as a call may ask for more epochs."""
     waited = progress.epochs - max(progress.best_epoch, progress.head_epochs)
     in_head = progress.epochs == progress.head_epochs
     return progress.epochs >= recipe.head_epochs + recipe.epochs or (not in_head and waited >= recipe.patience)
 
 
 def _reseed(network: Any, seed: int, epoch: int) -> None:
-    """Let what drops at random draw in an epoch what it draws there in an unbroken training; no weights tell of it."""
+    """Seed the dropout layers for an epoch, so that a resumed training draws what an uninterrupted one draws.
+
+    The state of their generators is not part of the weights, so a checkpoint does not contain it.
+    """
     weights = {id(weight) for weight in network.weights}
     states = [variable for variable in network.variables if id(variable) not in weights]
     for state, drawn in zip(states, np.random.SeedSequence((seed, epoch)).spawn(len(states)), strict=True):
@@ -191,6 +197,7 @@ def _reseed(network: Any, seed: int, epoch: int) -> None:
 
 
 def _restore(optimizer: Any, values: Arrays) -> None:
+    """Set the variables of an optimizer from a checkpoint, if it has as many."""
     variables = optimizer.variables
     if len(values) == len(variables):
         for variable, value in zip(variables, values, strict=True):
@@ -200,6 +207,10 @@ def _restore(optimizer: Any, values: Arrays) -> None:
 def _one_epoch(
     whole: Any, task: Task, data: TrainingData, epoch: int, weights: NDArray[np.float32] | None, watch: Watch | None
 ) -> dict[str, float]:
+    """Train one epoch and evaluate it on the held-out data; return the metrics.
+
+    The held-out metrics are missing if the training loss is not finite.
+    """
     categories = len(task.counts)
 
     failures: list[Exception] = []
@@ -216,17 +227,17 @@ def _one_epoch(
             if empty:
                 part = "held-out" if held_out else "training"
                 raise TrainingFailed(f"none of the {part} images could be decoded; make them anew, and train again")
-        except Exception as error:  # a backend's own thread reads this, and would say it in its own words
+        except Exception as error:  # read in a thread of the backend, which raises an exception of its own for it
             failures.append(error)
             raise
 
     steps = data.steps
 
     class Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
-        """Tells of every step, and stops at the first loss that is no number."""
+        """Calls `watch` after every step, and stops at the first loss that is not finite."""
 
         def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            """Look at the figures."""
+            """Check the loss and call `watch`."""
             figures = {name: float(value) for name, value in (logs or {}).items()}
             if not math.isfinite(figures.get("loss", 0.0)):
                 self.model.stop_training = True
@@ -235,12 +246,12 @@ def _one_epoch(
 
     watching: Any = Watching()
     training = ready(data.batches(epoch), held_out=False)
-    with _said_as_it_was(failures):
+    with _original_error(failures):
         done = whole.fit(training, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False, callbacks=[watching])
     figures = {name: float(values[-1]) for name, values in done.history.items()}
     if math.isfinite(figures["loss"]):
-        with warnings.catch_warnings(), _said_as_it_was(failures):
-            # That held-out data end is no surprise: nobody counted how many of them still decode.
+        with warnings.catch_warnings(), _original_error(failures):
+            # Keras warns when the held-out data end, but it is not known how many of their images can be decoded.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
             measured = whole.evaluate(ready(data.held_out(), held_out=True), verbose=0, return_dict=True)
         figures |= {f"val_{name}": float(value) for name, value in measured.items()}
@@ -248,8 +259,8 @@ def _one_epoch(
 
 
 @contextmanager
-def _said_as_it_was(failures: list[Exception]) -> Iterator[None]:
-    """Raise what the data raised, in place of what a backend makes of it."""
+def _original_error(failures: list[Exception]) -> Iterator[None]:
+    """Raise the exception of the data instead of the one in which the backend wraps it."""
     try:
         yield
     except Exception:
@@ -259,6 +270,7 @@ def _said_as_it_was(failures: list[Exception]) -> Iterator[None]:
 
 
 def _save(held: Checkpoint, task: Task) -> None:
+    """Save a checkpoint; raise TrainingFailed with the remedy if it cannot be written."""
     try:
         held.save(task.work_dir / CHECKPOINT)
     except OSError as error:
@@ -269,4 +281,5 @@ def _save(held: Checkpoint, task: Task) -> None:
 
 
 def _kept(epochs: int, task: Task) -> str:
+    """Return the end of a message: which epochs are kept, and where."""
     return f"the {epochs} epochs before are kept in {task.work_dir}" if epochs else "no epoch was finished yet"

@@ -1,4 +1,4 @@
-"""Numbers on a command line of argparse: what a word must be, and one sentence where it is not."""
+"""Parse and check numbers on a command line of argparse; a wrong number gives a message of one sentence."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 MOST_SEED = 2**32 - 1
-"""What NumPy and Keras take."""
+"""Largest random seed that NumPy and Keras accept."""
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return what reads a whole number.
+    """Return a parser of whole numbers within limits.
 
     Args:
-        least: The smallest that is taken.
-        most: The largest; None is any.
+        least: Smallest accepted number.
+        most: Largest accepted number; None means no limit.
 
     Returns:
-        A `type` of argparse, which raises ArgumentTypeError.
+        A `type` for argparse, which raises ArgumentTypeError for other words.
     """
     expected = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
 
@@ -36,10 +36,10 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def rate(word: str) -> float:
-    """Read a learning rate: a finite number of at least 0.
+    """Parse a learning rate: a finite number of at least 0.
 
     Raises:
-        ArgumentTypeError: If it is none.
+        ArgumentTypeError: If the word is not such a number.
     """
     number = _number(word)
     if not 0 <= number < math.inf:
@@ -48,10 +48,10 @@ def rate(word: str) -> float:
 
 
 def share(word: str) -> float:
-    """Read a share in [0, 1).
+    """Parse a share in [0, 1).
 
     Raises:
-        ArgumentTypeError: If it is none.
+        ArgumentTypeError: If the word is not such a number.
     """
     number = _number(word)
     if not 0 <= number < 1:
@@ -60,14 +60,14 @@ def share(word: str) -> float:
 
 
 def for_networks(read: Callable[[str], Any], networks: Collection[str]) -> Callable[[str], str]:
-    """Return what checks a value for all networks, or `NETWORK=VALUE` for one, and gives it back as it was typed.
+    """Return a check of an option that has a value for all networks, or `NETWORK=VALUE` for one.
 
     Args:
-        read: What the value must be.
-        networks: Their names.
+        read: Parser that checks the value.
+        networks: Names of the networks.
 
     Returns:
-        A `type` of argparse, which raises ArgumentTypeError.
+        A `type` for argparse, which returns the word unchanged or raises ArgumentTypeError.
     """
 
     def check(word: str) -> str:
@@ -81,7 +81,7 @@ def for_networks(read: Callable[[str], Any], networks: Collection[str]) -> Calla
 
 
 def _number(word: str) -> float:
-    """Return the number that a word is, or NaN, which is in no range."""
+    """Parse a number; return NaN, which is outside of every range, if the word is not a number."""
     try:
         return float(word)
     except ValueError:

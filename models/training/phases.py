@@ -1,4 +1,4 @@
-"""What a phase of a training leaves alone, and the network compiled behind its input."""
+"""Prepare the phases of a training: freeze layers, compile the network behind its input, schedule the learning rate."""
 
 from __future__ import annotations
 
@@ -15,20 +15,31 @@ from models.training.recipe import Recipe, Task
 
 
 class NetworkInput(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
-    """`models.networks.inputs.network_input` as the first layer: training feeds networks exactly as serving does."""
+    """`models.networks.inputs.network_input` as the first layer, so that training prepares input as serving does."""
 
     def __init__(self, network: NetworkSpec) -> None:
-        """Prepare the input of one network."""
+        """Make the layer for one network."""
         super().__init__(dtype="float32", trainable=False)
         self.network = network
 
     def call(self, images: Any) -> Any:
-        """Give the network its size and range of a decoded batch."""
+        """Convert a decoded batch to the input size and value range of the network."""
         return network_input(images, self.network)
 
 
 def compiled(task: Task, recipe: Recipe, network: Any, steps: int, *, head: bool) -> Any:
-    """Freeze what the phase leaves alone, and compile the network behind its input."""
+    """Freeze the layers that the phase does not train, and compile the network behind its input.
+
+    Args:
+        task: Network and side of the squares.
+        recipe: Learning rates, losses and layers to train.
+        network: Keras model to logits; its layers become trainable or frozen.
+        steps: Batches in an epoch.
+        head: Whether this is the head phase, which trains only the last layer.
+
+    Returns:
+        A compiled keras.Model from uint8 (batch, side_px, side_px, 3) to logits.
+    """
     layers = network.layers
     first = len(layers) - 1 if head else first_trained(network, recipe.unfreeze_from)
     for position, layer in enumerate(layers):
@@ -48,11 +59,11 @@ def compiled(task: Task, recipe: Recipe, network: Any, steps: int, *, head: bool
 
 
 def learning_rate(recipe: Recipe, steps: int) -> Any:
-    """Return the schedule after the head phase: up to its peak along a line, then down along a cosine to a hundredth.
+    """Return the learning rate schedule after the head phase: a linear warm-up, then a cosine down to 1 % of the peak.
 
     Args:
-        recipe: Its peak, epochs and warm-up.
-        steps: Of an epoch.
+        recipe: Peak learning rate, number of epochs and share of warm-up steps.
+        steps: Batches in an epoch.
     """
     every = steps * max(recipe.epochs, 1)
     rising = round(every * recipe.warm_up)
@@ -65,21 +76,36 @@ def learning_rate(recipe: Recipe, steps: int) -> Any:
 
 
 def first_trained(network: Any, name: str) -> int:
-    """Return the place of the first layer of a name or block."""
+    """Return the index of the first layer with a name, or of the first layer of a block.
+
+    Args:
+        network: Keras model.
+        name: Name of a layer, a block (`block6a`) or a stage (`block6`); empty means the first layer.
+
+    Raises:
+        ValueError: If there is no such layer or block; the message lists the blocks.
+    """
     names = [layer.name for layer in network.layers]
     if not name:
         return 0
-    exact = [place for place, one in enumerate(names) if one == name]
-    of_block = [place for place, one in enumerate(names) if one.startswith(f"{name}_")]
-    of_stage = [place for place, one in enumerate(names) if one.startswith(name)]  # block6 is block6a, block6b, ...
-    for found in (exact, of_block, of_stage):
-        if found:
-            return found[0]
-    blocks = sorted({one.split("_")[0] for one in names if one.startswith("block")})
+    exact = [index for index, layer in enumerate(names) if layer == name]
+    of_block = [index for index, layer in enumerate(names) if layer.startswith(f"{name}_")]
+    of_stage = [index for index, layer in enumerate(names) if layer.startswith(name)]  # block6 is block6a, block6b, ...
+    for indices in (exact, of_block, of_stage):
+        if indices:
+            return indices[0]
+    blocks = sorted({layer.split("_")[0] for layer in names if layer.startswith("block")})
     raise ValueError(f"{network.name} has no layer or block {name!r}; expected one of {', '.join(blocks)} or {HEAD}")
 
 
 def weights_by_category(counts: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return how much an image of each category counts: inversely to how many there are; 1 on average over images."""
+    """Return the weight of an image of each category in the loss.
+
+    Args:
+        counts: Number of training images of each category.
+
+    Returns:
+        float32 (categories,), inversely proportional to the counts; the average over all images is 1.
+    """
     present = np.asarray(counts, np.float64)
     return np.asarray(present.sum() / (np.count_nonzero(present) * np.maximum(present, 1)), np.float32)

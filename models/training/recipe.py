@@ -1,4 +1,4 @@
-"""What a training is told, and what it may be fed with. Nothing here imports Keras."""
+"""Define the inputs of a training: recipe, task, data and callbacks. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from models.release import MANIFEST, sha256_of
 from models.spec import Images, NetworkSpec
 
 CHECKPOINT = "checkpoint.npz"
-"""In the work directory of a task."""
+"""File name of the checkpoint in the work directory of a task."""
 
 NOTHING, IMAGENET = "nothing", "imagenet"
-"""What a network may start from, beside a weights file and a release."""
+"""Values of `Task.start` beside the path of a weights file or a release: untrained, or ImageNet weights."""
 
 Batch = tuple[Images, NDArray[np.integer[Any]]]
 Saved = Callable[[Sequence[Mapping[str, float]]], None]
-"""Told after each checkpoint: the figures of every epoch until then."""
+"""Callback after each checkpoint; receives the metrics of every finished epoch."""
 
 Watch = Callable[[int, int, int, dict[str, float]], None]
-"""Told after each step: epoch, step, steps, figures so far."""
+"""Callback after each step; receives epoch, step, steps in the epoch, and the metrics so far."""
 
 
 class TrainingFailed(RuntimeError):
-    """A training that cannot go on; the message says what is kept and what to change."""
+    """The training cannot continue; the message names what is kept and what to change."""
 
 
 class TrainingData(Protocol):
-    """Labelled squares of one side length, in batches."""
+    """Source of labelled squares of one side length, in batches."""
 
     @property
     def steps(self) -> int:
-        """How many batches an epoch has, at least 1."""
+        """Number of batches in an epoch, at least 1."""
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield an epoch's batches, shuffled and augmented, at least `steps` of them.
+        """Yield the batches of an epoch, shuffled and augmented, at least `steps` of them.
 
-        Each is uint8 (batch, side_px, side_px, 3), RGB, 0-255, and (batch,) indices of categories.
+        Each is a pair: images, uint8 (batch, side_px, side_px, 3), RGB, 0-255; and category indices, (batch,).
         """
 
     def held_out(self) -> Iterator[Batch]:
-        """Yield the held-out batches, as they are, always the same."""
+        """Yield the held-out batches, not augmented and always the same."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,22 @@ class Recipe:
     """How a network is trained.
 
     Attributes:
-        head_epochs: Passes that train the head alone, the rest frozen.
-        epochs: Passes after that, at most.
-        head_learning_rate: Of AdamW in the head phase.
-        learning_rate: Of AdamW afterwards, at its highest; it falls along a cosine.
-        warm_up: Share of the steps after the head phase in which the learning rate first rises to that, in [0, 1).
-        unfreeze_from: Name of the first layer or block that is then trained; empty trains all.
-        train_norms: Whether BatchNorm learns too: only for networks that start from nothing, or for very many images.
-        patience: Epochs without a lower held-out loss after which it stops.
+        head_epochs: Epochs that train only the head; all other layers are frozen.
+        epochs: Largest number of epochs after the head phase.
+        head_learning_rate: Learning rate of AdamW in the head phase.
+        learning_rate: Peak learning rate of AdamW after the head phase; it falls along a cosine.
+        warm_up: Share of the steps after the head phase in which the learning rate rises to its peak, in [0, 1).
+        unfreeze_from: Name of the first layer or block that is trained after the head phase; empty trains all layers.
+        train_norms: Whether BatchNorm layers are trained: only for untrained networks, or with very many images.
+        patience: Epochs without a lower held-out loss after which the training stops.
         dropout: Share of the pooled features that training drops, in [0, 1).
         label_smoothing: Share of the label that is spread over all categories, in [0, 1).
-        weight_decay: Of AdamW.
-        class_weights: Whether rare categories count more, so that each counts as much in sum. More of these are found,
-            and confidences then speak of a catalog in which all categories are equally frequent.
-        mixed_precision: Whether it computes in half precision where that is faster; see `devices.half_precision`.
-        seed: Of everything random.
+        weight_decay: Weight decay of AdamW.
+        class_weights: Whether images of rare categories weigh more, so that all categories weigh the same in total.
+            Recall of rare categories rises, but confidences are then those of a catalog in which all categories are
+            equally frequent.
+        mixed_precision: Whether to compute in half precision if that is faster; see `devices.half_precision`.
+        seed: Seed of all random numbers.
     """
 
     head_epochs: int = 2
@@ -86,25 +87,25 @@ class Recipe:
     seed: int = 7
 
     def __post_init__(self) -> None:
-        """Refuse what would train nothing."""
+        """Check that at least one epoch is trained."""
         if not self.head_epochs + self.epochs:
             raise ValueError("with 0 epochs, of the head and after it, nothing is trained; raise one of them")
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one network has to learn.
+    """The task of one training: which network learns which categories from which data.
 
     Attributes:
-        network: Its architecture, input and range.
-        side_px: Of the squares that the data yields, in pixels.
-        counts: Training images of each category.
-        work_dir: For its checkpoint.
-        data_sha256: Fingerprint of the labelled images.
-        start: See `models.training.starts.fill`.
-        category_ids: What its outputs mean.
-        taxonomy_version: Of these.
-        augmentation: Name of the way in which training images are changed, if there are several.
+        network: Architecture, input size and value range of the network.
+        side_px: Side of the squares that the data yields, in pixels.
+        counts: Number of training images of each category.
+        work_dir: Directory for the checkpoint.
+        data_sha256: Hexadecimal SHA-256 that identifies the labelled images.
+        start: Weights from which the training starts; see `models.training.starts.fill`.
+        category_ids: The category_id of each output.
+        taxonomy_version: Version of the taxonomy of these categories.
+        augmentation: Name of the augmentation of training images, if there are several.
     """
 
     network: NetworkSpec
@@ -118,10 +119,10 @@ class Task:
     augmentation: str = ""
 
     def description(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what must be the same for a checkpoint to be gone on with.
+        """Return the properties that must be equal for a training to resume from a checkpoint.
 
-        Learning rates, numbers of epochs and images a step are not among it: a training whose loss became no number, or
-        that did not fit the memory, goes on with other ones.
+        Learning rates, numbers of epochs and the batch size are not included: a training whose loss became NaN, or that
+        did not fit the memory, can resume with other values.
         """
         return {
             "data_sha256": self.data_sha256,
@@ -137,7 +138,7 @@ class Task:
 
 
 def _content(start: str) -> str:
-    """Return what names a start by its content, so that it may be moved; a release by its manifest."""
+    """Return the SHA-256 of the start's file, or of a release's manifest, so that these may be moved; else its name."""
     for path in (Path(start) / MANIFEST, Path(start)):
         if start not in (NOTHING, IMAGENET) and path.is_file():
             return f"SHA-256 {sha256_of(path)}"

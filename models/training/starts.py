@@ -1,4 +1,4 @@
-"""What a network may start from: nothing, ImageNet, a weights file, or a network of another release."""
+"""Load the weights from which a training starts: none, ImageNet, a weights file, or a network of another release."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from models.spec import NetworkSpec
 from models.training.recipe import IMAGENET, NOTHING
 
 IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
-"""Of red, green and blue, each in [0, 1]."""
+"""Standard deviations of ImageNet's red, green and blue, for values in [0, 1]."""
 
 log = logging.getLogger(__name__)
 
 
 def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence[str], taxonomy_version: str) -> None:
-    """Give a new network the weights that its training starts from.
+    """Fill a new network with the weights from which its training starts.
 
     Args:
-        model: As `Architecture.build` made it.
-        network: What it is.
+        model: Network that `Architecture.build` returned; is changed in place.
+        network: Architecture, input size and value range of the network.
         start: `nothing`, `imagenet`, a `.weights.h5` file with or without a head, or a release's directory.
-        category_ids: What the model's outputs mean.
-        taxonomy_version: Of these.
+        category_ids: The category_id of each output of the model.
+        taxonomy_version: Version of the taxonomy of these categories.
 
     Raises:
-        ReleaseError: If the weights cannot be had, are of another architecture or shape, or the release answers with
-            another taxonomy; says what to give instead.
+        ReleaseError: If the weights cannot be loaded, are of another architecture or shape, or the release has another
+            taxonomy; the message names what to give instead.
     """
     if start == NOTHING:
         return
@@ -51,27 +51,29 @@ def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence
 
 
 def range_of(start: str, architecture_name: str) -> str:
-    """Return the range of values that a start's weights were trained on; also where it is one file of a release.
+    """Return the range of pixel values for which the start's weights were trained.
 
     Args:
-        start: As `fill` takes it.
-        architecture_name: Of the network.
+        start: Start of the training, as for `fill`; may also be a weights file inside a release's directory.
+        architecture_name: Name of the network's architecture.
 
     Returns:
-        A key of `models.networks.inputs.RANGES`: what a release says of its network of that architecture, else `own`.
+        A key of `models.networks.inputs.RANGES`: the one that the release gives for its network of that architecture;
+        `own` if the start is not part of a release.
 
     Raises:
-        ReleaseError: If the release cannot be used.
+        ReleaseError: If the release cannot be read; the message names what to do.
     """
-    place = Path(start)
-    directory = place if (place / MANIFEST).is_file() else place.parent
+    path = Path(start)
+    directory = path if (path / MANIFEST).is_file() else path.parent
     if start in (NOTHING, IMAGENET) or not (directory / MANIFEST).is_file():
         return "own"
-    files = [one for one in load_release(directory).networks if place in (directory, directory / one.weights_file)]
-    return next((one.preprocessing for one in files if one.architecture == architecture_name), "own")
+    networks = [each for each in load_release(directory).networks if path in (directory, directory / each.weights_file)]
+    return next((each.preprocessing for each in networks if each.architecture == architecture_name), "own")
 
 
 def _imagenet(network: NetworkSpec) -> Any:
+    """Return the backbone of an architecture with downloaded ImageNet weights."""
     try:
         return architecture(network.architecture).backbone(input_px=network.input_px, weights="imagenet")
     except Exception as error:  # keras raises a bare Exception for every failed download
@@ -84,6 +86,7 @@ def _imagenet(network: NetworkSpec) -> Any:
 def _from_release(
     model: Any, network: NetworkSpec, directory: Path, category_ids: Sequence[str], taxonomy_version: str
 ) -> None:
+    """Copy all weights of a release's network, with the outputs in the order of `category_ids`."""
     release = load_release(directory)
     ids = [category.category_id for category in release.categories]
     remedy = "start from its weights file alone to keep no more than its backbone"
@@ -98,31 +101,31 @@ def _from_release(
             f"{len(other)} categories are of release {release.release_id} or of this catalog alone, though both call "
             f"their taxonomy {taxonomy_version}, such as {other[0]!r} of {holder}; {remedy}"
         )
-    own = [one for one in release.networks if one.architecture == network.architecture]
-    if not own:
-        names = ", ".join(one.architecture for one in release.networks)
+    source = next((each for each in release.networks if each.architecture == network.architecture), None)
+    if source is None:
+        names = ", ".join(each.architecture for each in release.networks)
         raise ReleaseError(f"release {release.release_id} has no {network.architecture}; it has {names}")
-    if own[0].preprocessing != network.preprocessing:
+    if source.preprocessing != network.preprocessing:
         raise ReleaseError(
             f"the {network.architecture} of release {release.release_id} was trained on values in the range "
-            f"{own[0].preprocessing!r} and this one takes {network.preprocessing!r}; use `shelfwise finetune`"
+            f"{source.preprocessing!r} and this one takes {network.preprocessing!r}; use `shelfwise finetune`"
         )
-    *backbone, kernel, bias = load_network(release, directory, own[0]).get_weights()
+    *backbone, kernel, bias = load_network(release, directory, source).get_weights()
     order = [ids.index(category_id) for category_id in category_ids]
     model.set_weights([*backbone, kernel[:, order], bias[order]])
 
 
 def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:
-    """Load a backbone's file; or one of a network with a head, of which the backbone is taken."""
+    """Load a weights file of a backbone, or of a network with a head, of which only the backbone is used."""
     parts = architecture(network.architecture)
     bare = parts.backbone(input_px=network.input_px)
     whole = parts.build(input_px=network.input_px, categories=int(model.output_shape[-1]))
     for candidate, options in ((bare, {}), (whole, {}), (whole, {"skip_mismatch": True})):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Keras lists every layer that it does not find, at each attempt
+                warnings.simplefilter("ignore")  # at each attempt Keras warns of every layer that it does not find
                 candidate.load_weights(path, **options)
-        except Exception:  # keras and h5py raise whatever a foreign file leads to
+        except Exception:  # keras and h5py raise many different exceptions for a foreign file
             log.debug("%s into %s", path, candidate.name, exc_info=True)
             continue
         if not options or _head_alone_differs(path, whole):
@@ -136,10 +139,10 @@ def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:
 
 
 def _scale_as_imagenet(network: Any) -> None:
-    """Square the variance of keras.applications' own EfficientNet weights, whose files hold deviations in its place.
+    """Square the variance of keras.applications' EfficientNet weights, whose files store standard deviations instead.
 
-    With `weights="imagenet"` it adds a layer that divides by the root of these once more. That layer has no weights, so
-    a file does not tell of it.
+    With `weights="imagenet"` keras.applications adds a layer that divides by the root of these once more. That layer
+    has no weights, so the file does not contain it.
     """
     for layer in network.layers:
         if type(layer).__name__ == "Normalization":
@@ -149,13 +152,14 @@ def _scale_as_imagenet(network: Any) -> None:
 
 
 def _why(path: Path) -> str:
+    """Return the reason why a file does not fit, for the message."""
     import h5py
 
     return "its layers are others, or of other shapes" if h5py.is_hdf5(path) else "it is no HDF5 file"
 
 
 def _head_alone_differs(path: Path, whole: Any) -> bool:
-    """Say whether a file has as many layers of the same shapes as a network but for the last one."""
+    """Return whether a file has weights of the same shapes as a network, except for the last layer."""
     import h5py
 
     with h5py.File(path, "r") as file:

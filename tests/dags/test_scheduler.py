@@ -74,15 +74,15 @@ def test_a_night_with_a_wrong_call_fails_at_its_first_attempt(airflow: LocalAirf
 
 def test_a_catalog_that_is_named_at_a_later_start_replaces_the_one_that_was_there(airflow: LocalAirflow) -> None:
     """What a start brings by itself, as its example, leaves the variable alone."""
-    furnish = runpy.run_path(str(ROOT / ".ci" / "local_airflow.py"))["furnish"]
+    create_missing = runpy.run_path(str(ROOT / ".ci" / "local_airflow.py"))["create_missing"]
     port, variable = int(airflow.api.url.rpartition(":")[2]), "/variables/shelfwise_catalog"
     first = airflow.api.call("GET", variable)["value"]
-    for catalog, told, holds in (
+    for catalog, replace, holds in (
         ("/example.csv", False, first),
         ("/other.csv", True, "/other.csv"),
         (first, True, first),
     ):
-        assert furnish(port, airflow.api.password, catalog, told=told)
+        assert create_missing(port, airflow.api.password, catalog, replace=replace)
         assert airflow.api.call("GET", variable)["value"] == holds
 
 

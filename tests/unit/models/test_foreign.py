@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models import foreign
-from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, refuse_code, take_in
+from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, rebuild, refuse_code
 from models.networks.backbones import ForeignWeights, copy_backbone, every_layer
 from models.networks.inputs import network_input
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
@@ -110,7 +110,7 @@ def test_a_foreign_network_says_what_it_said(
 ) -> None:
     original, path = make(), tmp_path / "theirs.keras"
     original.save(path)
-    spec, rebuilt = take_in(ForeignNetwork(path, side_px, CATEGORIES, preprocessing, ends_in))
+    spec, rebuilt = rebuild(ForeignNetwork(path, side_px, CATEGORIES, preprocessing, ends_in))
     assert (spec.architecture, spec.preprocessing, spec.input_px) == (architecture_name, found, side_px)
 
     squares = made_up_samples(side_px)[::-1]
@@ -146,7 +146,7 @@ def test_code_of_others_is_refused_before_it_is_built(layer: Any, sentence: str,
     with pytest.raises(ReleaseError, match=sentence):
         refuse_code(path)
     with pytest.raises(ReleaseError, match=sentence):
-        take_in(ForeignNetwork(path, 32, CATEGORIES))
+        rebuild(ForeignNetwork(path, 32, CATEGORIES))
 
 
 def test_keras_itself_does_not_run_a_lambda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_keras_itself_does_not_run_a_lambda(tmp_path: Path, monkeypatch: pytest.
     keras.Model(inputs, keras.layers.Lambda(lambda values: values * 2)(inputs)).save(path)
     monkeypatch.setattr(foreign, "refuse_code", lambda _: None)
     with pytest.raises(ReleaseError, match=r"Keras cannot load .*Lambda"):
-        take_in(ForeignNetwork(path, 32, CATEGORIES))
+        rebuild(ForeignNetwork(path, 32, CATEGORIES))
 
 
 def test_a_file_of_another_name_is_refused(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_network_that_says_the_same_of_all_samples_proves_nothing(tmp_path: Pa
     original.get_layer("predictions").set_weights([kernel * 0, bias])
     original.save(path)
     with pytest.raises(ReleaseError, match=r"answers all 16 samples alike.*--samples"):
-        take_in(ForeignNetwork(path, 32, CATEGORIES))
+        rebuild(ForeignNetwork(path, 32, CATEGORIES))
 
 
 def test_the_nearest_range_is_taken_and_not_the_first_that_would_do(
@@ -181,7 +181,7 @@ def test_the_nearest_range_is_taken_and_not_the_first_that_would_do(
     original, path = nested("Xception", 71, inside="rescaling", sees=CENTRED), tmp_path / "theirs.keras"
     original.save(path)
     monkeypatch.setattr(foreign, "TOLERANCE", 1.0)
-    spec, _ = take_in(ForeignNetwork(path, 71, CATEGORIES, "0-255"))
+    spec, _ = rebuild(ForeignNetwork(path, 71, CATEGORIES, "0-255"))
     assert spec.preprocessing == "own"
 
 
@@ -207,7 +207,7 @@ def test_what_is_told_wrongly_is_a_sentence(change: dict[str, Any], sentence: st
     nested("EfficientNetB0", 32).save(path)
     told = {"path": path, "input_px": 32, "categories": CATEGORIES, **change}
     with pytest.raises(ReleaseError, match=sentence):
-        take_in(ForeignNetwork(**told))
+        rebuild(ForeignNetwork(**told))
 
 
 def test_rounding_of_half_precision_is_no_difference(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_rounding_of_half_precision_is_no_difference(tmp_path: Path) -> None:
         original.save(tmp_path / "theirs.keras")
     finally:
         keras.config.set_dtype_policy("float32")
-    spec, rebuilt = take_in(ForeignNetwork(tmp_path / "theirs.keras", 32, CATEGORIES))
+    spec, rebuilt = rebuild(ForeignNetwork(tmp_path / "theirs.keras", 32, CATEGORIES))
     squares = made_up_samples(32)
     halves = np.asarray(original(np.asarray(squares, np.float32), training=False), np.float32)
     answers = np.asarray(keras.ops.softmax(rebuilt(network_input(squares, spec), training=False)))
@@ -231,7 +231,7 @@ def test_an_input_smaller_than_the_architecture_takes_is_a_sentence(tmp_path: Pa
     body = keras.applications.Xception(include_top=False, weights=None, input_shape=(None, None, 3), pooling="avg")
     keras.Model(body.input, keras.layers.Dense(CATEGORIES, "softmax")(body.output)).save(path)
     with pytest.raises(ReleaseError, match=r"looks like xception, .* at least 71 px, received 64; correct --input-px"):
-        take_in(ForeignNetwork(path, 64, CATEGORIES))
+        rebuild(ForeignNetwork(path, 64, CATEGORIES))
 
 
 @pytest.mark.parametrize("inputs", [[(32, 32)], [(32, 32, 1, 3)], [(32, 32, 3), (4,)]])
@@ -242,14 +242,14 @@ def test_a_network_that_takes_no_image_is_a_sentence(inputs: list[tuple[int, ...
     whole = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
     keras.Model(given if len(given) > 1 else given[0], keras.layers.Dense(CATEGORIES, "softmax")(whole)).save(path)
     with pytest.raises(ReleaseError, match=r"takes inputs of .*, not \(32, 32, 3\); correct --input-px, or give"):
-        take_in(ForeignNetwork(path, 32, CATEGORIES))
+        rebuild(ForeignNetwork(path, 32, CATEGORIES))
 
 
 def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "theirs.keras"
     nested("MobileNetV2", 32).save(path)
     with pytest.raises(ReleaseError, match="none of the known architectures"):
-        take_in(ForeignNetwork(path, 32, CATEGORIES))
+        rebuild(ForeignNetwork(path, 32, CATEGORIES))
 
 
 def test_what_is_no_keras_file_is_a_sentence(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models import foreign
-from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, take_in
+from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, rebuild
 from models.heads import ForeignHead, folded, head_of
 from models.networks import registry
 from models.networks.inputs import network_input
@@ -106,7 +106,7 @@ def several(features: Any) -> Any:
 def test_what_stands_before_the_outputs_is_folded_into_them(head: Head, kind: str, flat: bool, tmp_path: Path) -> None:
     path = tmp_path / "theirs.keras"
     original = saved(path, head, kind=kind, flat=flat)
-    spec, rebuilt = take_in(ForeignNetwork(path, SIDE_PX, CATEGORIES))
+    spec, rebuilt = rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES))
     assert spec.architecture.endswith(kind)
     squares = made_up_samples(SIDE_PX)[::-1]
     expected = np.asarray(original(squares.astype(np.float32), training=False))
@@ -147,7 +147,7 @@ def both_poolings(features: Any) -> Any:
 def test_what_cannot_be_folded_is_named(head: Head, sentence: str, tmp_path: Path) -> None:
     saved(tmp_path / "theirs.keras", head)
     with pytest.raises(ReleaseError, match=rf"theirs.keras is efficientnet-small with a head of .*{sentence}"):
-        take_in(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
+        rebuild(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
 
 
 def test_a_head_that_goes_another_way_is_told_when_the_answers_differ(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_head_that_goes_another_way_is_told_when_the_answers_differ(tmp_path: 
 
     saved(tmp_path / "theirs.keras", largest)
     with pytest.raises(ReleaseError, match=r"answers differently, .* its head \(GlobalMaxPooling2D 'largest', Dense"):
-        take_in(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
+        rebuild(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
 
 
 def test_a_backbone_that_is_another_says_in_what(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_backbone_that_is_another_says_in_what(tmp_path: Path) -> None:
     with pytest.raises(
         ReleaseError, match=r"applications \(.* is not efficientnet-small: it has a layer 'before' that"
     ):
-        take_in(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
+        rebuild(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
 
 
 def test_a_head_without_dense_layer_is_none() -> None:

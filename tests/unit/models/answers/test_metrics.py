@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.answers.levels import Level, among_first, depths, fold, joined, level_names, look
+from models.answers.levels import Level, among_first, build_level, depths, fold, joined, level_names
 from models.answers.metrics import mcnemar, quality, reliability, risk_coverage
 from models.spec import Probabilities
 
@@ -30,7 +30,7 @@ LABELS = np.array([0, 1, 0, 3])
 
 def seen(rows: Probabilities, labels: NDArray[np.integer[Any]], ids: Sequence[str], depth: int = 3) -> Level:
     """Look at one network's answers that no temperature changes."""
-    return look(ids, depth, labels, rows, raw=rows, by_network={"one": rows})
+    return build_level(ids, depth, labels, rows, raw=rows, by_network={"one": rows})
 
 
 def test_quality_by_hand() -> None:
@@ -99,7 +99,9 @@ def test_parts_looked_at_one_by_one_are_the_whole(cut: int) -> None:
     labels = random.integers(0, 3, 8)
 
     def of(own: Any) -> Level:
-        return look(ids, 1, labels[own], rows[own], raw=raw[own], by_network={"one": rows[own], "two": other[own]})
+        return build_level(
+            ids, 1, labels[own], rows[own], raw=raw[own], by_network={"one": rows[own], "two": other[own]}
+        )
 
     found, whole = joined([of(slice(0, cut)), of(slice(cut, 8))]), of(slice(0, 8))
     for name in ("labels", "winners", "confidences", "ranked", "raw_winners", "raw_confidences"):

@@ -56,7 +56,7 @@ def test_after_a_loss_that_is_no_number_the_head_goes_on_with_another_rate(tmp_p
     assert held is not None
     assert any(np.size(value) == 1 and np.isclose(value, 1e-4) for value in held.optimizer), "the new rate"
     assert [used["from_epoch"] for used in progress.recipes] == [1, 2]
-    told = progress.told(lower)
+    told = progress.training_metadata(lower)
     assert '"head_learning_rate": 0.001,' in told["recipes"]
     assert '"head_learning_rate": 0.0001,' in told["recipe"]
 
