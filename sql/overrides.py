@@ -37,37 +37,51 @@ WHERE product_id IN :product_ids AND category_id IS NOT NULL
 
 @dataclass(frozen=True)
 class Override:
-    """One decision: this product belongs into this category, because."""
+    """One person's decision that a product belongs to a category.
+
+    Attributes:
+        product_id: The product.
+        category_id: The category, a leaf of the taxonomy.
+        why: The reason, in the person's words.
+        decided_by: Who decided; None is the person that the import names.
+        decided_at_utc: When, with a time zone; None is the time of the import.
+    """
 
     product_id: str
     category_id: str
     why: str | None = None
+    decided_by: str | None = None
+    decided_at_utc: datetime | None = None
 
 
 def set_overrides(
-    database: ProductDatabase, decisions: Iterable[Override], *, decided_by: str, at_utc: datetime | None = None
+    database: ProductDatabase, decisions: Iterable[Override], *, decided_by: str = "", at_utc: datetime | None = None
 ) -> int:
-    """Put products where people say, until they are cleared.
+    """Put products into the categories that people decided; they stay there until the decision is cleared.
 
     Args:
         database: Migrated.
         decisions: One a product; all of them are written, or none.
-        decided_by: Who says so.
-        at_utc: Aware; None is now.
+        decided_by: The person who decided, for decisions that do not name one.
+        at_utc: When the answers change, with a time zone; None is now.
 
     Returns:
-        How many products this changed; one that a person put there already is not counted.
+        Number of products whose answer changed; one that a person had already put there is not counted.
 
     Raises:
-        UnknownNameError: Products or categories that the database does not know; nothing was written.
-        ValueError: A product is named twice, or nobody decided.
+        UnknownNameError: A product or category is not in the database; nothing was written.
+        ValueError: A product has two decisions, or a decision names no person.
     """
-    rows = [(decision.product_id, decision.category_id, decision.why) for decision in decisions]
-    _refuse_nobody(decided_by)
+    moment = at_utc or datetime.now(UTC)
+    rows = [
+        (each.product_id, each.category_id, each.why, each.decided_by or decided_by, each.decided_at_utc or moment)
+        for each in decisions
+    ]
+    for person in {row[3] for row in rows}:
+        _refuse_nobody(person)
     database.check()
     with writing(database.engine) as connection:
-        moment = at_utc or datetime.now(UTC)
-        return decided.write(connection, rows, action="set", decided_by=decided_by, moment=moment)
+        return decided.write(connection, rows, action="set", moment=moment)
 
 
 def accept_suggestions(
@@ -101,15 +115,15 @@ def accept_suggestions(
         suggestions = connection.execute(
             sa.text(with_lists(_SUGGESTIONS, dialect)), {"product_ids": list_value(product_ids)}
         )
-        found = {row.product_id: row.category_id for row in suggestions}
-        without = [product_id for product_id in product_ids if product_id not in found]
+        categories = {row.product_id: row.category_id for row in suggestions}
+        without = [product_id for product_id in product_ids if product_id not in categories]
         if without:
             raise UnknownNameError(
                 f"There is no suggestion for {listed(without)}: expected products of the query `review_queue`."
             )
-        rows = [(product_id, found[product_id], why) for product_id in product_ids]
         moment = at_utc or datetime.now(UTC)
-        return decided.write(connection, rows, action="accept", decided_by=decided_by, moment=moment)
+        rows = [(product_id, categories[product_id], why, decided_by, moment) for product_id in product_ids]
+        return decided.write(connection, rows, action="accept", moment=moment)
 
 
 def clear_override(
@@ -161,8 +175,9 @@ def clear_override(
 def _derive_again(
     connection: Connection, product_id: str, combine_by: Callable[[Mapping[str, Any]], Combine], moment: datetime
 ) -> bool:
-    create_temporary(connection, "cleared", {"product_id": key_text()})
-    insert_rows(connection, "cleared", ("product_id",), [(product_id,)])
+    columns = {"product_id": key_text()}
+    create_temporary(connection, "cleared", columns)
+    insert_rows(connection, "cleared", columns, [(product_id,)])
     release_id = _answering_release(connection, product_id)
     if release_id is None:
         changes.remove(connection, product_id)

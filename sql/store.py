@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -49,6 +50,10 @@ class ProductDatabase:
         """Make or update tables and views; what is there stays."""
         migrate.upgrade(self.engine)
 
+    def replace(self) -> Path | None:
+        """Copy an SQLite database of another version to a new file, make a new one, and return the copy if any."""
+        return migrate.replace(self.engine)
+
     def make(self) -> None:
         """Make tables and views in a new SQLite database; one with any table is left as it is."""
         migrate.make(self.engine)
@@ -56,10 +61,6 @@ class ProductDatabase:
     def is_new(self) -> bool:
         """Say whether an SQLite database is not there or has no table at all."""
         return migrate.is_new(self.engine)
-
-    def downgrade(self, revision: str = "-1") -> None:
-        """Take the schema back by one revision, or to a named one, or to `base`."""
-        migrate.downgrade(self.engine, revision)
 
     def check(self) -> None:
         """Raise a DatabaseError with the command to run, unless the schema is this program's."""

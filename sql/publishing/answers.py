@@ -121,7 +121,7 @@ def _combine_images(connection: Connection, release_id: str, combine: Combine) -
     tops = connection.execute(_TOPS.execution_options(yield_per=CHUNK_PRODUCTS), {"release_id": release_id})
     combined = _combined(((row.product_id, row.top_k) for row in tops), combine)
     while chunk := list(islice(combined, CHUNK_PRODUCTS)):
-        insert_rows(connection, "combined_answers", _COMBINED_COLUMNS, chunk)
+        insert_rows(connection, "combined_answers", _types(_COMBINED_COLUMNS), chunk)
     refuse_unknown_categories(connection, "combined_answers", release_id)
 
 

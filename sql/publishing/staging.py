@@ -5,7 +5,7 @@ PostgreSQL takes them by COPY, SQLite by prepared statements; readers see nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -68,12 +68,19 @@ def analyze(connection: Connection, name: str) -> None:
         connection.exec_driver_sql(f"ANALYZE {name}")
 
 
-def insert_rows(connection: Connection, name: str, columns: tuple[str, ...], rows: Rows) -> None:
-    """Add a batch of plain values (text, numbers, None) to a temporary table."""
+def insert_rows(connection: Connection, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Rows) -> None:
+    """Add a batch of rows to a temporary table.
+
+    Args:
+        connection: In the transaction that created the table.
+        name: The temporary table.
+        columns: All columns of the table in order, with their types, as given to `create_temporary`.
+        rows: Tuples in that order.
+    """
     if connection.dialect.name == "postgresql":
-        _copy(connection, name, columns, [rows])
+        _copy(connection, name, tuple(columns), [rows])
     else:
-        _insert(connection, name, [], [rows])
+        _insert(connection, name, list(columns.values()), [rows])
 
 
 def _checked(rows: Rows, name: str, columns: tuple[str, ...]) -> Rows:
