@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -16,32 +15,12 @@ from sql.schema.releases import ALIASES, release_aliases, releases
 from sql.store import ProductDatabase
 
 
-@dataclass(frozen=True)
-class AliasChange:
-    """One change of an alias: the release from then on, or None where it was taken away; when, and by whom."""
-
-    release_id: str | None
-    changed_at_utc: datetime
-    changed_by: str
-
-
 def aliases(database: ProductDatabase) -> dict[str, str]:
     """Return the release_id of each alias that stands for one."""
     database.check()
     with reading(database.engine) as connection:
         found = {alias: _current(connection, alias) for alias in ALIASES}
     return {alias: release_id for alias, release_id in found.items() if release_id is not None}
-
-
-def alias_history(database: ProductDatabase, alias: str) -> list[AliasChange]:
-    """Return an alias's changes, the newest first."""
-    _known(alias)
-    database.check()
-    table = release_aliases
-    statement = sa.select(table).where(table.c.alias == alias).order_by(table.c.change_id.desc())
-    with reading(database.engine) as connection:
-        rows = connection.execute(statement)
-        return [AliasChange(row.release_id, row.changed_at_utc, row.changed_by) for row in rows]
 
 
 def set_alias(

@@ -91,11 +91,10 @@ class Facts:
 
     @property
     def statuses(self) -> dict[str, int] | None:
-        """Products by the status of the run's answer; None for a run of before they were kept."""
-        counts = self.run["counts"]
-        if not self.published or "auto" not in counts:
+        """Number of products by the status of the run's answer; None for a run that is not published."""
+        if not self.published:
             return None
-        return {status: int(counts.get(status, 0)) for status in ("auto", "review", "unknown")}
+        return {status: int(self.run["counts"][status]) for status in ("auto", "review", "unknown")}
 
     @property
     def took_seconds(self) -> float | None:

@@ -47,19 +47,6 @@ def combine(
     return whole
 
 
-def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) -> float:
-    """Find the temperature of one network or a fixed mixture; see `fit_ensemble`.
-
-    Args:
-        mixture: The ensemble before any temperature, (examples, categories).
-        labels: The true category of each example, an index into the columns.
-
-    Returns:
-        A temperature between 0.05 and 20.
-    """
-    return fit_ensemble({"mixture": mixture}, labels)[1]
-
-
 def fit_ensemble(
     by_network: Mapping[str, Probabilities], labels: NDArray[np.integer[Any]]
 ) -> tuple[dict[str, float], float]:

@@ -29,23 +29,23 @@ class Progress:
     """How far a training is.
 
     Attributes:
+        task: What is learned, as `Task.description` says.
         epochs: Finished ones.
         head_epochs: How many of these trained the head alone.
         best_epoch: The one whose weights are kept, from 1.
         best_loss: Its loss on held-out data.
         history: One entry an epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`.
         finished: Whether nothing is left to do.
-        task: What is learned, as `Task.description` says; empty in a checkpoint of before that was noted.
         recipes: Every recipe that was used, in order: `from_epoch`, from 1, and `recipe`.
     """
 
+    task: dict[str, Any]
     epochs: int = 0
     head_epochs: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
     finished: bool = False
-    task: dict[str, Any] = field(default_factory=dict)
     recipes: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, recipe: Recipe) -> None:
@@ -55,7 +55,7 @@ class Progress:
             self.recipes.append({"from_epoch": self.epochs + 1, "recipe": used})
 
     def told(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what a release tells of how it was trained; of a checkpoint without recipes, the call's."""
+        """Return what a release tells of how it was trained; without any epoch, the call's recipe."""
         used = self.recipes or [{"from_epoch": 1, "recipe": asdict(recipe)}]
         history = [{name: round(value, 4) for name, value in epoch.items()} for epoch in self.history]
         told = {"recipe": json.dumps(used[-1]["recipe"]), "best_epoch": self.best_epoch, "history": history}
@@ -122,10 +122,12 @@ def own_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:
         ValueError: If it cannot be read; says to delete it.
     """
     held = load(task.work_dir / CHECKPOINT)
-    before = held.progress.task if held else {}
+    if held is None:
+        return None
     for name, now in task.description(recipe).items():
-        if before.get(name, now) != now:
-            differs = f" ({before[name]}, now {now})" if len(f"{before[name]}{now}") < LONGEST_TOLD else ""
+        before = held.progress.task.get(name)
+        if before != now:
+            differs = f" ({before}, now {now})" if len(f"{before}{now}") < LONGEST_TOLD else ""
             raise AnotherTask(
                 f"the training in {task.work_dir} was begun with another {name}{differs}; delete that directory to "
                 "begin again"

@@ -95,7 +95,7 @@ def record(connection: Connection, run: RunRecord, *, again: bool) -> RunRecord:
     if again:
         earlier = connection.execute(sa.select(runs.c.counts).where(runs.c.run_id == run.run_id)).scalar_one()
         for name in ("first_answered", "moved"):
-            counts[name] += earlier.get(name, 0)
+            counts[name] += earlier[name]
     _write_rows(connection, run.run_id, moved)
     return replace(run, counts={**run.counts, **counts}, summary={**run.summary, "confidence_histograms": histograms})
 
