@@ -1,6 +1,7 @@
-"""Decisions on their way into the database: checked all together, recorded, and made answers.
+"""Check decisions of people, record them in `overrides`, and make them the current answers.
 
-They pass through the temporary table `decided`, so that one product and a file of a million are the same statements.
+The decisions are loaded into the temporary table `decided`, so that one product and a file with a million products use
+the same statements.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ ORDER BY decided.category_id
 
 _TWICE = sa.text("SELECT product_id AS name FROM decided GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id")
 
-# A decision that says what is decided already is not one.
+# A decision for the category that a person has already decided on changes nothing and is not recorded.
 _CHANGES = sa.text("""
 INSERT INTO answer_changes
 SELECT
