@@ -98,8 +98,8 @@ class CatalogSource:
 
         Yields:
             Texts in the order of `CATALOG_COLUMNS`; None if the table has no such column or value, and "0" for a
-            missing image_no. The catalog's own check tests whether an image_no is a whole number, because databases round
-            numbers or convert a word to 0.
+            missing image_no. The catalog's own check tests whether an image_no is a whole number, because databases
+            round numbers or convert a word to 0.
         """
         key = self._columns["product_id"]
         statement = sa.select(*(self._expression(name) for name in CATALOG_COLUMNS)).order_by(key)
