@@ -1,8 +1,7 @@
-"""Promote releases and take that back: the aliases champion and challenger, with their history."""
+"""Set, clear and roll back the aliases champion and challenger; each change is kept as history."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -16,66 +15,46 @@ from sql.schema.releases import ALIASES, release_aliases, releases
 from sql.store import ProductDatabase
 
 
-@dataclass(frozen=True)
-class AliasChange:
-    """One change of an alias: the release from then on, or None where it was taken away; when, and by whom."""
-
-    release_id: str | None
-    changed_at_utc: datetime
-    changed_by: str
-
-
 def aliases(database: ProductDatabase) -> dict[str, str]:
-    """Return the release_id of each alias that stands for one."""
+    """Return the release_id of each alias that is set."""
     database.check()
     with reading(database.engine) as connection:
-        found = {alias: _current(connection, alias) for alias in ALIASES}
-    return {alias: release_id for alias, release_id in found.items() if release_id is not None}
-
-
-def alias_history(database: ProductDatabase, alias: str) -> list[AliasChange]:
-    """Return an alias's changes, the newest first."""
-    _known(alias)
-    database.check()
-    table = release_aliases
-    statement = sa.select(table).where(table.c.alias == alias).order_by(table.c.change_id.desc())
-    with reading(database.engine) as connection:
-        rows = connection.execute(statement)
-        return [AliasChange(row.release_id, row.changed_at_utc, row.changed_by) for row in rows]
+        current = {alias: _current(connection, alias) for alias in ALIASES}
+    return {alias: release_id for alias, release_id in current.items() if release_id is not None}
 
 
 def set_alias(
     database: ProductDatabase, alias: str, release: ReleaseRecord, *, changed_by: str, at_utc: datetime
 ) -> bool:
-    """Let an alias stand for a release.
+    """Point an alias to a release.
 
-    A new champion's answers stand before those of every release promoted earlier. A challenger that becomes champion is
-    no challenger any more.
+    A new champion's answers win against those of every release promoted earlier. A challenger that becomes champion is
+    no longer challenger.
 
     Args:
         database: Migrated.
         alias: `champion` or `challenger`.
-        release: Registered if the database does not know it yet.
-        changed_by: Who, for the history.
-        at_utc: Aware; when.
+        release: The release; it is registered if it is not yet.
+        changed_by: Person who changes it, for the history.
+        at_utc: Time of the change, with a time zone.
 
     Returns:
-        Whether anything changed.
+        Whether the alias changed.
     """
-    _known(alias)
+    _check_alias(alias)
     database.check()
     with writing(database.engine) as connection:
         register_release(connection, release, at_utc)
         if alias == "champion" and _former_champions(connection)[-1:] == [release.release_id]:
-            _write(connection, alias, None, changed_by, at_utc)  # without it, this would be read as a rollback
+            _write(connection, alias, None, changed_by, at_utc)  # without this row, the history would show a rollback
         return _set(connection, alias, release.release_id, changed_by, at_utc)
 
 
 def clear_challenger(database: ProductDatabase, *, changed_by: str, at_utc: datetime) -> str | None:
-    """Let no release be challenger.
+    """Take the alias challenger away.
 
     Returns:
-        The release_id of the one that was, or None if none was; then nothing is written.
+        The release_id of the former challenger; None if there was none, and then nothing is written.
     """
     database.check()
     with writing(database.engine) as connection:
@@ -94,13 +73,13 @@ def former_champion(database: ProductDatabase) -> str | None:
 
 
 def roll_back(database: ProductDatabase, *, changed_by: str, at_utc: datetime) -> str:
-    """Make the champion before the present one champion again; asked twice, it goes two steps back.
+    """Make the previous champion champion again; a second call goes one more step back.
 
     Returns:
-        Its release_id.
+        The release_id of the champion from now on.
 
     Raises:
-        UnknownNameError: If there was none before.
+        UnknownNameError: There is no previous champion.
     """
     database.check()
     with writing(database.engine) as connection:
@@ -130,14 +109,14 @@ def _write(connection: Connection, alias: str, release_id: str | None, changed_b
 def _current(connection: Connection, alias: str) -> str | None:
     table = release_aliases
     statement = sa.select(table.c.release_id).where(table.c.alias == alias).order_by(table.c.change_id.desc()).limit(1)
-    found: str | None = connection.execute(statement).scalar()
-    return found
+    release_id: str | None = connection.execute(statement).scalar()
+    return release_id
 
 
 def _former_champions(connection: Connection) -> list[str]:
-    """Return the champions before the present one, the last of them last; a rollback takes its own step back too.
+    """Return the previous champions, the latest last; a rollback removes the champion that it replaced.
 
-    A change to the champion just before is a rollback, unless an empty row stands between: then it was promoted.
+    A change to the previous champion is a rollback, unless an empty row stands between: then it is a promotion.
     """
     table = release_aliases
     statement = sa.select(table.c.release_id).where(table.c.alias == "champion").order_by(table.c.change_id)
@@ -152,13 +131,13 @@ def _former_champions(connection: Connection) -> list[str]:
     return line[:-1]
 
 
-def _known(alias: str) -> None:
+def _check_alias(alias: str) -> None:
     if alias not in ALIASES:
         raise UnknownNameError(f"There is no alias {alias!r}: expected {' or '.join(ALIASES)}.")
 
 
 def registered(database: ProductDatabase) -> dict[str, tuple[datetime, datetime | None]]:
-    """Return when each release was registered, and when it last became champion."""
+    """Return for each release when it was registered, and when it last became champion."""
     database.check()
     with reading(database.engine) as connection:
         rows = connection.execute(sa.select(releases))

@@ -1,7 +1,7 @@
-"""A shop's own product table or view as a catalog: mapped by configuration, read by key range, never written to.
+"""Read a shop's own product table or view as a catalog: mapped by configuration, read by key range, never written.
 
-The driver checks the mapping and cuts the keys into ranges; each task of a cluster opens its own connection and reads
-its range by plain SQL. Nothing of this database is assumed but SELECT on the mapped columns.
+The driver checks the mapping and divides the keys into ranges. Each task of a cluster opens its own connection and
+reads its range by plain SQL. The only right that is needed is SELECT on the mapped columns.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ FETCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class ProductMapping:
-    """Where a shop keeps its products.
+    """Table and columns in which a shop keeps its products.
 
     Attributes:
         table: Table or view, with its schema where it needs one: `products`, `shop.article_images`.
-        columns: Their name of each catalog column that is called otherwise: `{"product_id": "sku"}`. Of the optional
-            columns, those that the table lacks are left out.
+        columns: The shop's column name for each catalog column with another name: `{"product_id": "sku"}`. Optional
+            columns that the table does not have are left out.
     """
 
     table: str = "products"
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse names that no catalog has."""
+        """Refuse names that are not catalog columns."""
         unknown = sorted(set(self.columns) - set(CATALOG_COLUMNS))
         if unknown:
             raise ValueError(
@@ -47,9 +47,9 @@ class ProductMapping:
 
 @dataclass(frozen=True)
 class KeyRange:
-    """Products after `low` up to and with `high`, in the order of their database; None has no bound.
+    """Products after `low`, up to and including `high`, in the sort order of their database; None is no bound.
 
-    Rows without a key are in the range without `low`, whichever end of the table their database sorts them to.
+    Rows without a key are in the range without `low`, at whichever end the database sorts them.
     """
 
     low: Any = None
@@ -57,14 +57,14 @@ class KeyRange:
 
 
 class CatalogSource:
-    """A mapped product table of one database; open one in each process that reads."""
+    """A mapped product table of one database; create one in each process that reads."""
 
     def __init__(self, url: str, mapping: ProductMapping) -> None:
         """Check the mapping against the database.
 
         Args:
             url: Of the shop's database, `sqlite:///path` or `postgresql://...`; needs SELECT on the table only.
-            mapping: Which table and columns.
+            mapping: The table and its columns.
 
         Raises:
             DatabaseError: The database cannot be reached, or lacks the table or a needed column.
@@ -75,10 +75,10 @@ class CatalogSource:
         self._columns = self._map_columns()
 
     def key_ranges(self, parts: int) -> list[KeyRange]:
-        """Cut the products into ranges of about equal size; all images of a product are in one.
+        """Divide the products into ranges of about equal size; all images of a product are in one range.
 
         Args:
-            parts: At least 1; an empty or small table gives fewer.
+            parts: Number of ranges, at least 1; an empty or small table has fewer.
         """
         if parts < 1:
             raise ValueError(f"{parts} parts: expected at least 1.")
@@ -94,12 +94,12 @@ class CatalogSource:
         return [KeyRange(low, high) for low, high in zip([None, *bounds], [*bounds, None], strict=True)]
 
     def read(self, key_range: KeyRange) -> Iterator[tuple[str | None, ...]]:
-        """Stream the rows of a range.
+        """Yield the rows of a range, streamed.
 
         Yields:
-            Texts in the order of `CATALOG_COLUMNS`; None where the table has no such column or value, and "0" for an
-            image_no that it has not. Whether an image_no is a whole number is for the catalog's check to say: databases
-            round, or make 0 of a word.
+            Texts in the order of `CATALOG_COLUMNS`; None if the table has no such column or value, and "0" for a
+            missing image_no. The catalog's own check tests whether an image_no is a whole number, because databases
+            round numbers or convert a word to 0.
         """
         key = self._columns["product_id"]
         statement = sa.select(*(self._expression(name) for name in CATALOG_COLUMNS)).order_by(key)

@@ -1,14 +1,17 @@
-"""Decisions on their way into the database: checked all together, recorded, and made answers.
+"""Check decisions of people, record them in `overrides`, and make them the current answers.
 
-They pass through the temporary table `decided`, so that one product and a file of a million are the same statements.
+The decisions are loaded into the temporary table `decided`, so that one product and a file with a million products use
+the same statements.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.types import TypeEngine
 
 from sql.errors import UnknownNameError
 from sql.explanations import listed
@@ -16,8 +19,16 @@ from sql.publishing import answer_changes as changes
 from sql.publishing.staging import analyze, create_temporary, insert_rows
 from sql.schema.columns import UtcDateTime, key_text
 
-Decided = list[tuple[str, str, str | None]]
-"""(product_id, category_id, why), one a product."""
+Decided = list[tuple[str, str, str | None, str, datetime]]
+"""(product_id, category_id, why, decided_by, decided_at_utc), one a product; the moment has a time zone."""
+
+_COLUMNS: dict[str, TypeEngine[Any]] = {
+    "product_id": key_text(),
+    "category_id": key_text(),
+    "why": sa.Text(),
+    "decided_by": sa.Text(),
+    "decided_at_utc": UtcDateTime(),
+}
 
 _UNKNOWN_PRODUCTS = sa.text("""
 SELECT decided.product_id AS name
@@ -38,7 +49,7 @@ ORDER BY decided.category_id
 
 _TWICE = sa.text("SELECT product_id AS name FROM decided GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id")
 
-# A decision that says what is decided already is not one.
+# A decision for the category that a person has already decided on changes nothing and is not recorded.
 _CHANGES = sa.text("""
 INSERT INTO answer_changes
 SELECT
@@ -69,43 +80,42 @@ SELECT
     decided.product_id,
     :action,
     decided.category_id,
-    :decided_by,
+    decided.decided_by,
     decided.why,
     CASE WHEN stored.status <> 'manual' THEN stored.category_id END,
     CASE WHEN stored.status <> 'manual' THEN stored.confidence END,
     CASE WHEN stored.status <> 'manual' THEN stored.release_id END,
-    :moment
+    decided.decided_at_utc
 FROM answer_changes AS change
 INNER JOIN decided ON decided.product_id = change.product_id
 LEFT JOIN product_categories AS stored ON stored.product_id = change.product_id
 ORDER BY decided.product_id
-""").bindparams(sa.bindparam("moment", type_=UtcDateTime()))
+""")
 
 
-def write(connection: Connection, rows: Decided, *, action: str, decided_by: str, moment: datetime) -> int:
-    """Record decisions and make them answers.
+def write(connection: Connection, rows: Decided, *, action: str, moment: datetime) -> int:
+    """Record decisions and make them the current answers.
 
     Args:
         connection: In a transaction that holds the writers' lock.
-        rows: One a product.
+        rows: Decisions, one a product.
         action: `set` or `accept`.
-        decided_by: Who says so.
-        moment: Aware.
+        moment: When the answers change, with a time zone.
 
     Returns:
-        How many products this changed.
+        Number of products whose answer changed.
 
     Raises:
-        UnknownNameError: Products or categories that the database does not know.
-        ValueError: A product is named twice.
+        UnknownNameError: A product or category is not in the database.
+        ValueError: A product has two decisions.
     """
-    create_temporary(connection, "decided", {"product_id": key_text(), "category_id": key_text(), "why": sa.Text()})
-    insert_rows(connection, "decided", ("product_id", "category_id", "why"), rows)
+    create_temporary(connection, "decided", _COLUMNS)
+    insert_rows(connection, "decided", _COLUMNS, rows)
     analyze(connection, "decided")
     _refuse(connection)
     changes.prepare(connection)
     connection.execute(_CHANGES)
-    connection.execute(_RECORD, {"action": action, "decided_by": decided_by, "moment": moment})
+    connection.execute(_RECORD, {"action": action})
     return changes.apply(connection, moment)
 
 

@@ -1,8 +1,8 @@
-"""Write sql/README.md from the schema itself: tables, references, views and queries with their own comments.
+"""Write sql/README.md from the definitions and comments of the tables, references, views and queries.
 
     python -m sql.docs
 
-A test fails when the page is not what this would write.
+A test fails if the page differs from what this writes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ _OPENING = """# The product database
 
 This page is written by `python -m sql.docs` from the comments in `sql/schema/`, `sql/views/` and `sql/queries/`; on
 PostgreSQL the same comments are in the database (`\\d+`). Names of columns are those of catalog, dataset and prediction
-files. `_utc` columns are moments in UTC, `_e9` columns are whole billionths, JSON columns are marked so.
+files. `_utc` columns are times in UTC, `_e9` columns are whole billionths, JSON columns have the type json.
 
-One rule decides which answer a product has: a person's before any machine's, then the newest image's, then that of the
-release that became champion last (or, as long as none did, that was registered last).
+Three rules decide which answer a product has, in this order: a person's decision wins against every release; the answer
+on the newest image wins; the answer of the release that became champion last wins (or, if none ever did, of the release
+that was registered last).
 
 On PostgreSQL the references of the two big tables, `category_predictions` and `product_categories`, are declared but
 not enforced row by row (older servers than 18 go without): a publish checks its categories all at once.
@@ -34,7 +35,7 @@ not enforced row by row (older servers than 18 go without): a publish checks its
 
 
 def render() -> str:
-    """Return the page."""
+    """Return the content of the page, in Markdown."""
     parts = [_OPENING, "## Tables and what they refer to\n", "```mermaid", *_picture(), "```\n"]
     for table in sorted(metadata.tables.values(), key=lambda table: table.name):
         parts += [*_table(table), ""]
@@ -55,7 +56,9 @@ def _picture() -> Iterator[str]:
         keys = [column.name for column in table.primary_key.columns]
         yield f"    {table.name} {{"
         for column in table.columns:
-            marks = [mark for mark, given in (("PK", column.name in keys), ("FK", bool(column.foreign_keys))) if given]
+            marks = [
+                mark for mark, applies in (("PK", column.name in keys), ("FK", bool(column.foreign_keys))) if applies
+            ]
             yield f"        {_type(column).split('(')[0].replace(' ', '_')} {column.name} {', '.join(marks)}".rstrip()
         yield "    }"
     for table in metadata.sorted_tables:
@@ -79,8 +82,8 @@ def _view(query: NamedQuery) -> str:
 
 def _query(query: NamedQuery) -> str:
     listed = "<br>".join(
-        f"`{one.name}` ({one.type}{'' if one.required else ', optional'}) {one.meaning}"
-        for one in query.parameters.values()
+        f"`{each.name}` ({each.type}{'' if each.required else ', optional'}) {each.meaning}"
+        for each in query.parameters.values()
     )
     return f"| `{query.name}` | {_cell(query.purpose)} | {_cell(query.grain)} | {_cell(listed)} |"
 

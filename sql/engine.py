@@ -1,4 +1,4 @@
-"""Connections: from a URL to an engine, transactions on it, and its failures in one sentence each."""
+"""Build engines from database URLs, open transactions, and turn database errors into one sentence each."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sql.errors import DatabaseError
 from sql.explanations import describe, explain
 
 BUSY_TIMEOUT_SECONDS = 60.0
-"""How long SQLite waits for another writer; PostgreSQL's writers queue on a lock without a limit."""
+"""Time that SQLite waits for another writer; PostgreSQL's writers wait for a lock without a limit."""
 
 _PAUSE_SECONDS = 0.02
-"""Between two tries of what SQLite does not wait for."""
+"""Pause between two tries of a statement for which SQLite itself does not wait."""
 
 OLDEST_SQLITE = (3, 39, 0)
-"""`IS DISTINCT FROM`, FULL JOIN and the `->>` operator, so that both engines run the same statements."""
+"""First version with `IS DISTINCT FROM`, FULL JOIN and the `->>` operator, which the statements need."""
 
 OLDEST_POSTGRESQL = 15
-"""Has MERGE, which finds the rows that would not change without locking them."""
+"""First version with MERGE, which does not lock the rows that would not change."""
 
 EXAMPLES = "sqlite:////data/shelfwise.db or postgresql://user@host:5432/database"
 
@@ -39,14 +39,14 @@ _POSTGRESQL_CONNECTION = {
     "keepalives_interval": 10,
     "keepalives_count": 6,
 }
-# A driver whose machine is gone, or that hangs, loses its transaction and with it its locks.
+# The server ends the transaction of a driver that hangs or whose machine is lost, which releases its locks.
 _POSTGRESQL_SESSION = (
     "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6 "
     "-c idle_in_transaction_session_timeout=30min"
 )
 
 _WRITER_LOCK = 0x5E1F_015E
-"""PostgreSQL advisory lock of everything that writes answers; writers queue, readers never wait."""
+"""Key of the PostgreSQL advisory lock that every writer of answers takes; writers queue, readers never wait."""
 
 
 def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> Engine:
@@ -54,13 +54,13 @@ def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
 
     Args:
         url: `sqlite:///path` or `postgresql://...`.
-        busy_timeout_seconds: How long SQLite waits for another writer.
+        busy_timeout_seconds: Time that SQLite waits for another writer.
 
     Returns:
-        An engine that opens one connection per use.
+        An engine that opens a new connection for each use.
 
     Raises:
-        DatabaseError: The URL cannot be read or names another engine; the message shows the two forms that work.
+        DatabaseError: The URL is not valid or is for another database; the message shows the two valid forms.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
@@ -80,10 +80,10 @@ def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
 
 
 def make_reading_engine(url: str) -> Engine:
-    """Build an engine for a database of somebody else, of any version: every connection refuses to write.
+    """Build a read-only engine for a foreign database of any version.
 
     Raises:
-        DatabaseError: The URL cannot be read or names another engine.
+        DatabaseError: The URL is not valid or is for another kind of database.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "postgresql":
@@ -96,7 +96,7 @@ def make_reading_engine(url: str) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Open one consistent view of the database that is rolled back at the end."""
+    """Open a read transaction with one consistent snapshot; it is rolled back at the end."""
     with explained(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -108,8 +108,8 @@ def writing(engine: Engine, *, exclusive: bool = True) -> Iterator[Connection]:
     """Open a transaction that commits at the end.
 
     Args:
-        engine: Of a migrated database.
-        exclusive: Hold the writers' lock from the first statement; SQLite always does.
+        engine: Engine of a migrated database.
+        exclusive: Take the writers' lock before the first statement; SQLite always does.
     """
     with explained(engine), engine.connect() as connection:
         connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
@@ -120,18 +120,18 @@ def writing(engine: Engine, *, exclusive: bool = True) -> Iterator[Connection]:
 
 
 def lock_writers(connection: Connection) -> None:
-    """Queue behind other writers until the end of the transaction (SQLite: BEGIN IMMEDIATE has done it)."""
+    """Take the writers' lock until the end of the transaction; on SQLite, BEGIN IMMEDIATE has already taken it."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
 
 
 def tune(connection: Connection) -> None:
-    """Give the one transaction that moves millions of rows the memory for it, on PostgreSQL."""
-    # Writers queue, so only one at a time takes all of this. Samples of temporary tables need not be large.
+    """Set PostgreSQL's memory and planner settings for a transaction that writes millions of rows."""
+    # Only one writer at a time uses this memory. Statistics of temporary tables need only small samples.
     for setting in ("work_mem = '256MB'", "temp_buffers = '256MB'", "default_statistics_target = 10", "jit = off"):
         connection.exec_driver_sql(f"SET LOCAL {setting}")
-    # A driver that is killed loses its locks within a second, not at the end of the statement that it waited for.
-    # Servers on systems that cannot tell, such as Windows, refuse the setting and do without.
+    # The server notices within a second that a driver was killed, not only at the end of its statement.
+    # Servers on systems without this check, such as Windows, refuse the setting; then it is left out.
     connection.exec_driver_sql("""
         DO $$ BEGIN
             PERFORM set_config('client_connection_check_interval', '1s', true);
@@ -143,7 +143,7 @@ def tune(connection: Connection) -> None:
 
 @contextmanager
 def explained(engine: Engine) -> Iterator[None]:
-    """Turn a driver's failure into a DatabaseError of one sentence; our own errors pass as they are."""
+    """Convert errors of the database drivers to a DatabaseError of one sentence; other exceptions pass unchanged."""
     try:
         yield
     except DBAPIError as error:
@@ -163,7 +163,7 @@ def _parse(url: str) -> URL:
     except (ArgumentError, SQLAlchemyError, ValueError):
         backend, database, host = "", None, ""
     if backend not in ("sqlite", "postgresql") or "@" in host:
-        # The text of a URL that cannot be taken apart may hold a password anywhere, so it is not shown.
+        # A URL that cannot be parsed may contain a password anywhere, so it is not shown.
         raise DatabaseError(
             f"The database URL cannot be used: expected {EXAMPLES}, with special characters of a password "
             "percent-encoded; set SHELFWISE_DATABASE_URL to one of these forms."
@@ -177,7 +177,7 @@ def _parse(url: str) -> URL:
 
 
 def _postgresql_engine(url: URL) -> Engine:
-    # What the URL itself says comes last, so it holds.
+    # Options of the URL come last, so they override these.
     given = url.query.get("options", "")
     options = " ".join([_POSTGRESQL_SESSION, *([given] if isinstance(given, str) else given)]).strip()
     rest = url.difference_update_query(["options"])
@@ -207,11 +207,11 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver's own BEGIN comes too late for DDL and reads; `begin` below sends it.
+        # The driver itself sends BEGIN too late for DDL and reads, so `begin` below sends it.
         connection.isolation_level = None
-        _keep_a_wal(connection, busy_timeout_seconds)
+        _set_wal_mode(connection, busy_timeout_seconds)
         connection.execute("PRAGMA foreign_keys = ON")
-        # 64 MiB each for the file and for temporary tables; the default 2 MiB makes large merges crawl.
+        # 64 MiB each for the file and for temporary tables; with the default of 2 MiB large merges are very slow.
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA temp.cache_size = -65536")
 
@@ -222,10 +222,11 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
     return engine
 
 
-def _keep_a_wal(connection: sqlite3.Connection, busy_timeout_seconds: float) -> None:
-    """Let readers and the writer not wait for each other: a property of the file, which its first connection sets.
+def _set_wal_mode(connection: sqlite3.Connection, busy_timeout_seconds: float) -> None:
+    """Set the write-ahead log mode, in which readers and the writer do not wait for each other.
 
-    SQLite itself does not wait here for another first connection that does the same at this moment.
+    It is a property of the file, which the first connection sets. SQLite itself does not wait if another connection
+    sets it at the same time, so this tries again.
     """
     deadline = time.monotonic() + busy_timeout_seconds
     while True:
@@ -240,7 +241,7 @@ def _keep_a_wal(connection: sqlite3.Connection, busy_timeout_seconds: float) -> 
 
 
 def make_parent_directory(url: URL) -> None:
-    """Make the directory of an SQLite file, which SQLite itself does not."""
+    """Create the directory of an SQLite file; SQLite itself does not create it."""
     if url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:"):
         try:
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,15 @@
-"""What can go wrong with the product database, each in one sentence that says what to do."""
+"""Exceptions of the product database; each message is one sentence with the remedy."""
 
 from __future__ import annotations
 
 
 class DatabaseError(RuntimeError):
-    """The product database cannot do what was asked; the message never holds a password."""
+    """The product database failed or refused a call; the message never contains a password."""
 
 
 class SupersededError(DatabaseError):
-    """Another driver took this run over while it was being published; nothing of this attempt was written."""
+    """Another driver has taken over this run; nothing of this attempt was written."""
 
 
 class UnknownNameError(DatabaseError):
-    """A query, parameter, product or category that the database does not know."""
+    """A query, parameter, product, category or alias is not in the database."""

@@ -1,4 +1,4 @@
-"""A database's failures in words: which database, what is wrong, what to do."""
+"""Turn database errors into one sentence: which database, what is wrong, what to do."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import psycopg
 from sqlalchemy.engine import URL
 
 _NAMED = 5
-"""How many unknown names a message lists."""
+"""Highest number of unknown names that a message lists."""
 
 
 def describe(url: URL) -> str:
-    """Name a database without its password."""
+    """Return a database's name and place for messages, without its password."""
     if url.get_backend_name() == "sqlite":
         return f"SQLite database {url.database}"
     place = f"{url.host or 'the default host'}{f':{url.port}' if url.port else ''}"
@@ -22,7 +22,7 @@ def describe(url: URL) -> str:
 
 
 def explain(url: URL, error: BaseException) -> str:
-    """Say what went wrong, and what to do, in one sentence without a password."""
+    """Return what went wrong and what to do, in one sentence without a password."""
     place = describe(url)
     if isinstance(error, sqlite3.Error):
         return _explain_sqlite(place, error)

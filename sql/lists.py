@@ -1,8 +1,8 @@
-"""Any number of values in one bound parameter, as a JSON array.
+"""Bind a list of any length as one parameter, a JSON array.
 
-A parameter for each value would end at SQLite's 32,766 of them, and would be another statement for every length. An
-array of PostgreSQL would do too, but its planner looks into it and plans each call anew, which takes longer than a
-lookup of some products.
+One parameter per value would be limited to SQLite's 32,766 parameters, and each length would be another statement. An
+array of PostgreSQL would work too, but its planner then plans each call anew, which takes longer than looking up some
+products.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _FORMS = {
 
 
 def with_lists(statement: str, dialect: str) -> str:
-    """Write each `IN :name` of a statement as the dialect takes a list; bind what `list_value` returns."""
+    """Rewrite each `IN :name` of a statement for a JSON array; bind the result of `list_value` to it."""
     return _MEMBER.sub(_FORMS[dialect], statement)
 
 
 def list_value(values: Iterable[str]) -> str:
-    """Return the one value to bind for a list."""
+    """Return the JSON array to bind for a list."""
     return json.dumps(list(values), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The questions people ask: one file each in `queries/`, and the views; values are bound, never pasted into SQL."""
+"""Named queries: each file of `queries/` and each view, run by name; values are bound, never pasted into the SQL."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _JSON_COLUMNS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a query needs to know.
+    """A parameter of a query.
 
     Attributes:
-        name: As in the statement.
-        type: One of `PARAMETER_TYPES`; a list is given as several values or separated by commas.
-        required: Whether it must be given.
-        default: Value where it is not given, as text; None is SQL's NULL.
-        meaning: One sentence.
+        name: Name of the bind parameter in the statement.
+        type: One of `PARAMETER_TYPES`; a list is a Python list, or text separated by commas.
+        required: Whether a value is required.
+        default: Value if none is given, as text; None is SQL's NULL.
+        meaning: Description, one sentence.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Parameter:
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A question with a name.
+    """A query with a name.
 
     Attributes:
-        name: File name without `.sql`, or the view's name.
-        purpose: What it answers.
-        grain: What one row is.
-        parameters: By name.
+        name: File name without `.sql`, or name of the view.
+        purpose: What the query answers.
+        grain: What one row of the result is.
+        parameters: Its parameters by name.
         statement: The SQL that runs, without its limit.
     """
 
@@ -70,14 +70,14 @@ class NamedQuery:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """Columns and the rows that follow; the connection is closed after the last row, or by `rows.close()`."""
+    """Column names and an iterator of rows; the connection is closed after the last row, or by `rows.close()`."""
 
     columns: tuple[str, ...]
     rows: Iterator[tuple[Any, ...]]
 
 
 def list_queries() -> tuple[NamedQuery, ...]:
-    """Return every query and view, in order of name."""
+    """Return all queries and views, sorted by name."""
     return tuple(_queries()[name] for name in sorted(_queries()))
 
 
@@ -85,7 +85,7 @@ def find_query(name: str) -> NamedQuery:
     """Return a query by its name.
 
     Raises:
-        UnknownNameError: There is none; the message lists those that are.
+        UnknownNameError: There is no such query; the message lists all names.
     """
     query = _queries().get(name)
     if query is None:
@@ -100,17 +100,17 @@ def run_query(
 
     Args:
         database: Migrated.
-        name: Of a file in `queries/` or of a view.
-        params: Values by parameter, as text (from a command line) or as Python values.
-        limit: Rows at most; None gives all, streamed.
+        name: Name of a file in `queries/` or of a view.
+        params: Values by parameter name, as text (from a command line) or as Python values.
+        limit: Highest number of rows; None is all, streamed.
 
     Returns:
-        Columns, and rows with dates, aware moments and parsed JSON on both engines.
+        Column names and rows; on both engines with dates, times with a time zone, and parsed JSON.
 
     Raises:
-        UnknownNameError: Of a query or parameter.
-        ValueError: A parameter is missing or cannot be read as its type, or the limit is below 1.
-        DatabaseError: The database cannot answer.
+        UnknownNameError: There is no such query or parameter.
+        ValueError: A parameter is missing or not of its type, or the limit is below 1.
+        DatabaseError: The database cannot be read; the message has the remedy.
     """
     query = find_query(name)
     values = _values(query, params or {})
@@ -126,13 +126,13 @@ def run_query(
 def prepare(
     query: NamedQuery, values: Mapping[str, Any], dialect: str, limit: int | None = None
 ) -> tuple[sa.TextClause, dict[str, Any]]:
-    """Return a query as an engine takes it, and the values to bind.
+    """Return the statement of a query for an engine, and the values to bind.
 
     Args:
-        query: Of `find_query`.
+        query: A query from `find_query`.
         values: Python values for all of its parameters.
-        dialect: Name of SQLAlchemy's dialect.
-        limit: Rows at most; None gives all.
+        dialect: Name of SQLAlchemy's dialect, `sqlite` or `postgresql`.
+        limit: Highest number of rows; None is all.
     """
     statement = with_lists(query.statement, dialect) + ("\nLIMIT :row_limit" if limit is not None else "")
     bound = {name: _bound(value, dialect) for name, value in values.items()}
@@ -178,8 +178,8 @@ def _as_utc(value: Any) -> Any:
 def _values(query: NamedQuery, params: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(params) - set(query.parameters))
     if unknown:
-        known = ", ".join(query.parameters) or "no parameter at all"
-        raise UnknownNameError(f"Query {query.name!r} has no parameter {unknown[0]!r}: expected {known}.")
+        expected = ", ".join(query.parameters) or "no parameter at all"
+        raise UnknownNameError(f"Query {query.name!r} has no parameter {unknown[0]!r}: expected {expected}.")
     missing = [name for name, parameter in query.parameters.items() if parameter.required and name not in params]
     if missing:
         meaning = query.parameters[missing[0]].meaning
@@ -216,15 +216,15 @@ def _queries() -> dict[str, NamedQuery]:
 
 
 def _parse(name: str, text: str, *, view: bool) -> NamedQuery:
-    found: dict[str, list[str]] = {"Purpose": [], "Parameter": [], "Grain": [], "Order": []}
+    header: dict[str, list[str]] = {"Purpose": [], "Parameter": [], "Grain": [], "Order": []}
     for kind, content in _HEADER.findall(text):
-        found[kind].append(content.strip())
-    parameters = [_parse_parameter(name, line) for line in found["Parameter"]]
+        header[kind].append(content.strip())
+    parameters = [_parse_parameter(name, line) for line in header["Parameter"]]
     body = "\n".join(line for line in text.splitlines() if not _HEADER.match(line)).strip()
     if view:
-        body = f"SELECT * FROM {name} ORDER BY {found['Order'][0]}"  # noqa: S608 - names of our own files
+        body = f"SELECT * FROM {name} ORDER BY {header['Order'][0]}"  # noqa: S608 - names of our own files
     return NamedQuery(
-        name, found["Purpose"][0], found["Grain"][0], {parameter.name: parameter for parameter in parameters}, body
+        name, header["Purpose"][0], header["Grain"][0], {parameter.name: parameter for parameter in parameters}, body
     )
 
 

@@ -1,6 +1,6 @@
-"""What people decide: a category that no run overwrites, and the record of who decided what and why.
+"""Write and clear decisions of people: a category that no run overwrites, and the record of who decided and why.
 
-Each decision is one transaction under the writers' lock, however many products it names: all of them, or none.
+Each call is one transaction under the writers' lock: it writes the decisions on all of its products, or none.
 """
 
 from __future__ import annotations
@@ -37,37 +37,51 @@ WHERE product_id IN :product_ids AND category_id IS NOT NULL
 
 @dataclass(frozen=True)
 class Override:
-    """One decision: this product belongs into this category, because."""
+    """One person's decision that a product belongs to a category.
+
+    Attributes:
+        product_id: The product.
+        category_id: The category, a leaf of the taxonomy.
+        why: The reason, in the person's words.
+        decided_by: Who decided; None is the person that the import names.
+        decided_at_utc: When, with a time zone; None is the time of the import.
+    """
 
     product_id: str
     category_id: str
     why: str | None = None
+    decided_by: str | None = None
+    decided_at_utc: datetime | None = None
 
 
 def set_overrides(
-    database: ProductDatabase, decisions: Iterable[Override], *, decided_by: str, at_utc: datetime | None = None
+    database: ProductDatabase, decisions: Iterable[Override], *, decided_by: str = "", at_utc: datetime | None = None
 ) -> int:
-    """Put products where people say, until they are cleared.
+    """Put products into the categories that people decided; they stay there until the decision is cleared.
 
     Args:
         database: Migrated.
         decisions: One a product; all of them are written, or none.
-        decided_by: Who says so.
-        at_utc: Aware; None is now.
+        decided_by: The person who decided, for decisions that do not name one.
+        at_utc: When the answers change, with a time zone; None is now.
 
     Returns:
-        How many products this changed; one that a person put there already is not counted.
+        Number of products whose answer changed; one that a person had already put there is not counted.
 
     Raises:
-        UnknownNameError: Products or categories that the database does not know; nothing was written.
-        ValueError: A product is named twice, or nobody decided.
+        UnknownNameError: A product or category is not in the database; nothing was written.
+        ValueError: A product has two decisions, or a decision names no person.
     """
-    rows = [(decision.product_id, decision.category_id, decision.why) for decision in decisions]
-    _refuse_nobody(decided_by)
+    moment = at_utc or datetime.now(UTC)
+    rows = [
+        (each.product_id, each.category_id, each.why, each.decided_by or decided_by, each.decided_at_utc or moment)
+        for each in decisions
+    ]
+    for person in {row[3] for row in rows}:
+        _refuse_nobody(person)
     database.check()
     with writing(database.engine) as connection:
-        moment = at_utc or datetime.now(UTC)
-        return decided.write(connection, rows, action="set", decided_by=decided_by, moment=moment)
+        return decided.write(connection, rows, action="set", moment=moment)
 
 
 def accept_suggestions(
@@ -78,21 +92,21 @@ def accept_suggestions(
     why: str | None = None,
     at_utc: datetime | None = None,
 ) -> int:
-    """Make the machine's answer for these products a person's.
+    """Confirm the machine's answers for some products as decisions of a person.
 
     Args:
         database: Migrated.
         product_ids: Products with an answer of status `review` or `auto`.
-        decided_by: Who says so.
-        why: In their words.
-        at_utc: Aware; None is now.
+        decided_by: Person who decides.
+        why: Reason, in the person's words.
+        at_utc: Time of the decision, with a time zone; None is now.
 
     Returns:
-        How many products this changed; one that a person decided already is not counted.
+        Number of products whose answer changed; one that a person had already decided on is not counted.
 
     Raises:
-        UnknownNameError: A product has no suggestion; nothing was written.
-        ValueError: A product is named twice, or nobody decided.
+        UnknownNameError: A product has no answer of a run; nothing was written.
+        ValueError: A product is given twice, or `decided_by` is empty.
     """
     _refuse_nobody(decided_by)
     database.check()
@@ -101,15 +115,15 @@ def accept_suggestions(
         suggestions = connection.execute(
             sa.text(with_lists(_SUGGESTIONS, dialect)), {"product_ids": list_value(product_ids)}
         )
-        found = {row.product_id: row.category_id for row in suggestions}
-        without = [product_id for product_id in product_ids if product_id not in found]
+        categories = {row.product_id: row.category_id for row in suggestions}
+        without = [product_id for product_id in product_ids if product_id not in categories]
         if without:
             raise UnknownNameError(
                 f"There is no suggestion for {listed(without)}: expected products of the query `review_queue`."
             )
-        rows = [(product_id, found[product_id], why) for product_id in product_ids]
         moment = at_utc or datetime.now(UTC)
-        return decided.write(connection, rows, action="accept", decided_by=decided_by, moment=moment)
+        rows = [(product_id, categories[product_id], why, decided_by, moment) for product_id in product_ids]
+        return decided.write(connection, rows, action="accept", moment=moment)
 
 
 def clear_override(
@@ -121,20 +135,21 @@ def clear_override(
     why: str | None = None,
     at_utc: datetime | None = None,
 ) -> bool:
-    """Give a product back to the machine: its answer is the newest that any run predicted.
+    """Clear the decision on a product: its answer is again the newest that a run predicted.
 
-    The release that answered decides once more, also if its directory is gone: the table `releases` keeps its manifest.
+    The release that answered combines the images again, also if its directory is deleted: the table `releases` has its
+    manifest.
 
     Args:
         database: Migrated.
-        product_id: A product that a person put somewhere.
-        decided_by: Who gives it back.
-        combine_by: Returns for a release's manifest what makes one answer of several images.
-        why: In their words.
-        at_utc: Aware; None is now.
+        product_id: A product that a person decided on.
+        decided_by: Person who clears the decision.
+        combine_by: Returns, for a release's manifest, the function that computes one answer from several images.
+        why: Reason, in the person's words.
+        at_utc: Time of the change, with a time zone; None is now.
 
     Returns:
-        Whether the machine has an answer; without one the product has none now.
+        Whether the product has an answer of a run now; if not, it has no answer at all.
 
     Raises:
         UnknownNameError: No person decided on this product.
@@ -161,8 +176,9 @@ def clear_override(
 def _derive_again(
     connection: Connection, product_id: str, combine_by: Callable[[Mapping[str, Any]], Combine], moment: datetime
 ) -> bool:
-    create_temporary(connection, "cleared", {"product_id": key_text()})
-    insert_rows(connection, "cleared", ("product_id",), [(product_id,)])
+    columns = {"product_id": key_text()}
+    create_temporary(connection, "cleared", columns)
+    insert_rows(connection, "cleared", columns, [(product_id,)])
     release_id = _answering_release(connection, product_id)
     if release_id is None:
         changes.remove(connection, product_id)
@@ -176,19 +192,19 @@ def _derive_again(
 
 
 def _answering_release(connection: Connection, product_id: str) -> str | None:
-    # The rule of a publish: the newest images first, then the release that no other outranks.
+    # The same rule as in a publish: the newest images count, and of their releases the one with the highest rank.
     newest = sa.text("""
         SELECT release_id, ingest_date, ingest_no
         FROM category_predictions
         WHERE product_id = :product_id
         ORDER BY ingest_date DESC, ingest_no DESC, release_id
     """)
-    found = connection.execute(newest, {"product_id": product_id}).all()
     hidden = catalog.shadow_releases(connection)
-    found = [row for row in found if row.release_id not in hidden]
-    latest = [row.release_id for row in found if row[1:] == found[0][1:]]
-    known = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id.in_(latest))).scalars()
-    return next((one for one in known if not set(catalog.newer_releases(connection, one)) & set(latest)), None)
+    images = connection.execute(newest, {"product_id": product_id}).all()
+    images = [image for image in images if image.release_id not in hidden]
+    latest = [image.release_id for image in images if image[1:] == images[0][1:]]
+    registered = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id.in_(latest))).scalars()
+    return next((name for name in registered if not set(catalog.newer_releases(connection, name)) & set(latest)), None)
 
 
 def _refuse_nobody(decided_by: str) -> None:

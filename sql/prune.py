@@ -1,4 +1,4 @@
-"""Drop old history, a bounded part at a time; current answers, people's decisions and the runs' own rows stay."""
+"""Delete old history in small transactions; current answers, people's decisions and the rows of `runs` stay."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROWS_PER_TRANSACTION = 20_000
 
 @dataclass(frozen=True)
 class PruneCounts:
-    """What was dropped.
+    """Result of a prune.
 
     Attributes:
-        kept_runs: The runs whose history is kept whole, the latest first.
-        predictions: Rows of `category_predictions`.
-        rejections: Rows of `rejected_images`.
-        transactions: In how many transactions.
+        kept_runs: Runs whose history is kept whole, the latest first.
+        predictions: Number of rows deleted from `category_predictions`.
+        rejections: Number of rows deleted from `rejected_images`.
+        transactions: Number of transactions.
     """
 
     kept_runs: tuple[str, ...]
@@ -39,8 +39,8 @@ FROM (
 ) AS next_products
 """)
 
-# A row stays if a kept run wrote it, or if it is a current image of the answering release; of a product that a person
-# decided on, of any release, so that clearing the decision finds an answer.
+# A row stays if a kept run wrote it, or if it is a current image of the answering release. For a product that a person
+# decided on, the current images of every release stay, so that clearing the decision finds an answer.
 _PREDICTIONS = sa.text("""
 DELETE FROM category_predictions
 WHERE
@@ -77,19 +77,20 @@ WHERE (run_id, product_id, image_no) IN (
 def prune(
     database: ProductDatabase, *, keep_runs: int, products_per_transaction: int = PRODUCTS_PER_TRANSACTION
 ) -> PruneCounts:
-    """Drop predictions and rejections of all but the latest published runs.
+    """Delete predictions and rejections of all but the latest published runs.
 
     Args:
         database: Migrated.
-        keep_runs: How many of the latest runs keep their history whole.
-        products_per_transaction: Readers never wait; writers wait for one such part at most.
+        keep_runs: Number of latest runs whose history is kept whole, at least 1.
+        products_per_transaction: Number of products per transaction; other writers wait for one transaction at most,
+            readers never.
 
     Returns:
-        What was dropped.
+        The runs kept, and the number of rows deleted.
 
     Raises:
-        ValueError: No run would be kept.
-        DatabaseError: The database failed; what was dropped before stays dropped, and the same command goes on.
+        ValueError: `keep_runs` is below 1.
+        DatabaseError: The database failed; earlier transactions stay committed, and the same command continues.
     """
     if keep_runs < 1:
         raise ValueError(f"{keep_runs} runs to keep: expected at least 1, as in --keep-runs 30.")

@@ -1,6 +1,6 @@
-"""What a run hands to the product database, and what it gets back.
+"""Data classes and column orders that jobs use to call the product database.
 
-Rows travel as plain tuples in the column orders below, so that a run of any size streams through in batches.
+Rows are passed as plain tuples in the column orders below, so that a run of any size is streamed in batches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PREDICTION_COLUMNS = (
     "top_k",
     "by_network",
 )
-"""`ingest_date` is a `datetime.date`; `top_k` and `by_network` are JSON text. The release is the run's."""
+"""`ingest_date` is a `datetime.date`; `top_k` and `by_network` are JSON text. The release is that of the run."""
 
 REJECTION_COLUMNS = (
     "product_id",
@@ -36,7 +36,7 @@ REJECTION_COLUMNS = (
     "detail",
     "seen_at_utc",
 )
-"""`seen_at_utc` is an aware `datetime.datetime`; `image_sha256` is None where no byte could be read."""
+"""`seen_at_utc` is a `datetime.datetime` with a time zone; `image_sha256` is None if no byte could be read."""
 
 PRODUCT_COLUMNS = (
     "product_id",
@@ -48,7 +48,7 @@ PRODUCT_COLUMNS = (
     "ingest_date",
     "ingest_no",
 )
-"""A catalog row and the ingest that read it; a row of a newer ingest is never overwritten."""
+"""A catalog row and the ingest that read it; a row of a newer ingest is not overwritten."""
 
 REJECTION_REASONS = (
     "missing",
@@ -67,7 +67,7 @@ REJECTION_REASONS = (
 explains each."""
 
 Rows = Sequence[tuple[Any, ...]]
-"""One batch."""
+"""One batch of rows."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Decision:
 
 
 Combine = Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]
-"""From each image's `[(category_id, confidence), ...]`, in order of image_no, to the product's answer."""
+"""Function that computes a product's answer from each image's `[(category_id, confidence), ...]`, by image_no."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ class ReleaseRecord:
     """The release that made a run's predictions.
 
     Attributes:
-        release_id: Its name.
-        taxonomy_version: Names the list of categories.
-        manifest: What release.json says.
+        release_id: Name of the release.
+        taxonomy_version: Version of the taxonomy that it answers with.
+        manifest: Content of its release.json.
     """
 
     release_id: str
@@ -114,18 +114,19 @@ class ReleaseRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as its row in `runs`.
+    """One run, as stored in its row of `runs`.
 
     Attributes:
-        run_id: The same for a rerun: `nightly-2026-11-01`.
+        run_id: Name of the run, `nightly-2026-11-01`; a rerun has the same.
         kind: `nightly` or `backfill`.
-        run_date: Night of the run; of a backfill, the last ingest date.
-        release_id: The release that predicts; None in a failure before it was known.
-        started_at_utc: Aware.
-        finished_at_utc: Aware; None takes the time of publishing. Also the time that the run's rows carry.
-        counts: Numbers by name, such as images, rejected.
-        seconds: Seconds by step, such as read, predict.
-        summary: Anything else that a reader of the run should find.
+        run_date: Date of the night; for a backfill, the last ingest date.
+        release_id: The release that predicts; None if the run failed before it was known.
+        started_at_utc: When the driver started, with a time zone.
+        finished_at_utc: When the run ended, with a time zone; None is the time of publishing. The run's rows get this
+            time too.
+        counts: Counts by name, such as images, rejected.
+        seconds: Duration in seconds by step, such as read, predict.
+        summary: Everything else to store with the run; JSON values by name.
     """
 
     run_id: str
@@ -141,15 +142,15 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class PublishCounts:
-    """What one publish did.
+    """Result of one publish, in numbers.
 
     Attributes:
-        images: Predicted images in the run, each content of a product once.
+        images: Predicted images of the run; each image content of a product counts once.
         images_changed: Rows of `category_predictions` added or changed.
         products: Products with at least one of these images.
         products_changed: Rows of `product_categories` added or changed.
-        rejections: Rejected images in the run.
-        rejections_changed: Rows of `rejected_images` added, changed or dropped.
+        rejections: Rejected images of the run.
+        rejections_changed: Rows of `rejected_images` added, changed or deleted.
         catalog_rows_changed: Rows of `products` added or changed.
     """
 

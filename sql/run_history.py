@@ -1,4 +1,4 @@
-"""Reading the runs: which there were, what each was called with and what it told."""
+"""Read the rows of `runs`: one by its id, or the latest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ LISTED = ("run_id", "kind", "run_date", "state", "release_id", "started_at_utc",
 
 
 def find_run(database: ProductDatabase, run_id: str) -> dict[str, Any] | None:
-    """Return a run's row by column, with `holder`, who works on it or did when it ended without a result.
+    """Return a run's row as a dictionary by column name.
 
     Args:
         database: Migrated.
-        run_id: Its name.
+        run_id: Name of the run.
 
     Returns:
-        None if there is no such run.
+        The row, with the additional key `holder`: host and process id of the driver that works on it or died, None if
+        its lease has ended. None if there is no such run.
     """
     migrate.check(database.engine)
     held = runs.outerjoin(run_leases, run_leases.c.run_id == runs.c.run_id)
@@ -37,8 +38,8 @@ def list_runs(database: ProductDatabase, *, state: str | None = None, limit: int
 
     Args:
         database: Migrated.
-        state: Only those that are `running`, `published` or `failed`.
-        limit: At most so many.
+        state: Only runs in this state: `running`, `published` or `failed`; None is all.
+        limit: Highest number of runs.
     """
     migrate.check(database.engine)
     query = sa.select(*(runs.c[name] for name in LISTED)).order_by(runs.c.started_at_utc.desc(), runs.c.run_id)

@@ -1,4 +1,4 @@
-"""What a backfill asks the database before it predicts: who is in a category, who has an answer, how long it takes."""
+"""Queries of a backfill before it predicts: products of a category, images already answered, seconds per image."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sql.schema.runs import runs
 from sql.store import ProductDatabase
 
 RUNS_OF_AN_ESTIMATE = 5
+"""Number of latest runs whose duration is averaged."""
 
 _UNDER = """
 SELECT product_id
@@ -44,12 +45,12 @@ WHERE
 
 
 def products_under(database: ProductDatabase, category_id: str, product_ids: Iterable[str]) -> set[str]:
-    """Return those of some products whose current category is this one or below it, a person's choice included.
+    """Return which of the given products are in a category or below it now, by a run's or a person's answer.
 
     Args:
         database: Migrated.
         category_id: A leaf or an inner node of the taxonomy.
-        product_ids: Some thousands at a time.
+        product_ids: Products to look up, some thousand per call.
     """
     with reading(database.engine) as connection:
         statement, keys = _with_keys(connection, _UNDER, product_ids)
@@ -57,14 +58,15 @@ def products_under(database: ProductDatabase, category_id: str, product_ids: Ite
 
 
 def answered_images(database: ProductDatabase, release_id: str, product_ids: Iterable[str]) -> set[tuple[str, str]]:
-    """Return the images of some products that a release has answered, as (product_id, image_sha256).
+    """Return the images of the given products that a release has answered, as (product_id, image_sha256).
 
-    Where an older release's answer stands it has published none: it answered in the shadow, and that does not count.
+    Images of a product whose current answer is an older release's are not included: this release answered them as
+    challenger only.
 
     Args:
         database: Migrated.
-        release_id: Whose answers count.
-        product_ids: Some thousands at a time.
+        release_id: Release whose answers are looked up.
+        product_ids: Products to look up, some thousand per call.
     """
     with reading(database.engine) as connection:
         statement, keys = _with_keys(connection, _ANSWERED, product_ids)
@@ -74,7 +76,7 @@ def answered_images(database: ProductDatabase, release_id: str, product_ids: Ite
 
 
 def refuse_unknown_category(database: ProductDatabase, category_id: str) -> None:
-    """Raise UnknownNameError, with the nearest names, unless the taxonomy has this leaf or inner node."""
+    """Raise UnknownNameError with the nearest names, if the taxonomy does not have this leaf or inner node."""
     with reading(database.engine) as connection:
         known = list(connection.execute(sa.select(categories.c.category_id)).scalars())
     if category_id not in known:
@@ -86,7 +88,7 @@ def refuse_unknown_category(database: ProductDatabase, category_id: str) -> None
 
 
 def seconds_per_image(database: ProductDatabase, release_id: str) -> float | None:
-    """Return what predicting an image took in a release's last runs, Spark's start included; None if it never ran."""
+    """Return the seconds per predicted image in a release's latest runs, with Spark's start; None without any run."""
     newest_first = (
         sa.select(runs.c.summary)
         .where(runs.c.release_id == release_id, runs.c.state == "published")

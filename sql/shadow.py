@@ -1,4 +1,4 @@
-"""Keep what a challenger says beside a run, without letting any reader of current answers see it."""
+"""Store a challenger's predictions for a published run; the current answers do not change."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def publish_shadow(
     release: ReleaseRecord,
     at_utc: datetime | None = None,
 ) -> int:
-    """Add a challenger's predictions to the history of a published run; current answers stay as they are.
+    """Add a challenger's predictions for a published run to the history; current answers do not change.
 
     Args:
         database: Migrated.
-        run_id: Of a run that the champion has published.
+        run_id: A run that the champion has published.
         predictions: Batches of tuples in the order of `PREDICTION_COLUMNS`, read once.
         categories: The challenger's taxonomy.
-        release: The challenger.
-        at_utc: Aware; None is now.
+        release: The challenger's release.
+        at_utc: Time of the predictions, with a time zone; None is now.
 
     Returns:
-        Rows added or changed; the same again changes none.
+        Number of rows added or changed; a repeated call changes none.
 
     Raises:
-        DatabaseError: Nothing was written; the message says why.
+        DatabaseError: Nothing was written; the message has the reason.
     """
     database.check()
     moment = at_utc or datetime.now(UTC)
@@ -49,7 +49,7 @@ def publish_shadow(
         connection.begin()
         stage(connection, "staged_predictions", predictions)
         if engine.dialect.name == "sqlite":
-            connection.commit()  # staged in a file of its own; the write lock is held for the merge alone
+            connection.commit()  # temporary tables are in a separate file; the write lock is held for the merge alone
             connection.execution_options(sqlite_begin="BEGIN IMMEDIATE").begin()
         lock_writers(connection)
         catalog.register_release(connection, release, moment)

@@ -1,9 +1,10 @@
-"""The product database: opened by a URL, brought to this program's schema, published into by runs."""
+"""The product database: open it by URL, create or check its schema, and publish runs into it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -18,51 +19,51 @@ from sql.schema import migrate
 
 
 def open_database(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> ProductDatabase:
-    """Open a product database; connects when first used.
+    """Open a product database; it connects when first used.
 
     Args:
         url: `sqlite:///path` or `postgresql://user@host:5432/database`.
-        busy_timeout_seconds: How long SQLite waits for another writer.
+        busy_timeout_seconds: Time that SQLite waits for another writer.
 
     Raises:
-        DatabaseError: The URL cannot be used.
+        DatabaseError: The URL is not valid; the message shows the valid forms.
     """
     return ProductDatabase(make_engine(url, busy_timeout_seconds=busy_timeout_seconds))
 
 
 class ProductDatabase:
-    """One database of products, categories, runs and answers.
+    """A database of products, categories, runs and answers.
 
     Attributes:
-        engine: SQLAlchemy's, for reading; everything that writes answers goes through the methods.
+        engine: SQLAlchemy engine, for reading only; use the methods to write answers.
     """
 
     def __init__(self, engine: Engine) -> None:
-        """Wrap an engine of `sql.engine.make_engine`."""
+        """Wrap an engine from `sql.engine.make_engine`."""
         self.engine = engine
 
     def __str__(self) -> str:
-        """Name the database without its password."""
+        """Return the database's name and place, without its password."""
         return describe(self.engine.url)
 
     def upgrade(self) -> None:
-        """Make or update tables and views; what is there stays."""
+        """Create the tables and views; existing tables and rows stay."""
         migrate.upgrade(self.engine)
 
+    def replace(self) -> Path | None:
+        """Copy an SQLite database of another version to a new file, create a new one, and return the copy if any."""
+        return migrate.replace(self.engine)
+
     def make(self) -> None:
-        """Make tables and views in a new SQLite database; one with any table is left as it is."""
+        """Create tables and views in a new SQLite database; a database with any table is left as it is."""
         migrate.make(self.engine)
 
     def is_new(self) -> bool:
-        """Say whether an SQLite database is not there or has no table at all."""
+        """Return whether an SQLite database file does not exist or has no table."""
         return migrate.is_new(self.engine)
 
-    def downgrade(self, revision: str = "-1") -> None:
-        """Take the schema back by one revision, or to a named one, or to `base`."""
-        migrate.downgrade(self.engine, revision)
-
     def check(self) -> None:
-        """Raise a DatabaseError with the command to run, unless the schema is this program's."""
+        """Raise a DatabaseError with the command to run, if the database does not have this program's schema."""
         migrate.check(self.engine)
 
     def publish(
@@ -78,40 +79,40 @@ class ProductDatabase:
         force: bool = False,
         token: str | None = None,
     ) -> PublishCounts:
-        """Write a run in one transaction; readers see all of it or none, and the same run again changes no row.
+        """Write a run in one transaction: readers see all of it or nothing. Publishing it again changes no row.
 
         Args:
-            run: Its row; one that is published keeps its row unless this publish changes anything.
+            run: Content of its row; the row of a published run changes only if this publish changes anything.
             predictions: Batches of tuples in the order of `PREDICTION_COLUMNS`, read once.
-            rejections: Batches in the order of `REJECTION_COLUMNS`; they replace the run's earlier ones.
-            products: Batches in the order of `PRODUCT_COLUMNS`.
+            rejections: Batches of tuples in the order of `REJECTION_COLUMNS`; they replace the run's earlier ones.
+            products: Batches of tuples in the order of `PRODUCT_COLUMNS`.
             categories: The release's taxonomy.
             release: The release that predicted.
-            combine: Makes one answer of a product's several images.
-            force: Replace answers of newer releases too; never newer images' or people's.
-            token: Of `claim`, for a driver that claimed the run when it began; None claims it now.
+            combine: Computes one answer from the images of a product with several.
+            force: Also replace answers of newer releases; never answers on newer images or of people.
+            token: Token from `claim`, for a driver that claimed the run when it began; None claims it now.
 
         Returns:
-            What was written.
+            Number of rows of each kind, and of those that changed.
 
         Raises:
-            SupersededError: Another driver claimed the run after `token` was given out; nothing was written.
-            DatabaseError: Nothing was written; the message says why and what to do.
+            SupersededError: Another driver has claimed the run since `claim` returned `token`; nothing was written.
+            DatabaseError: Nothing was written; the message has the reason and the remedy.
         """
         migrate.check(self.engine)
         publication = Publication(run, predictions, rejections, products, categories, release, combine, force)
         return publish(self.engine, publication, token)
 
     def claim(self, run: RunRecord, steps: Sequence[str] = ()) -> str:
-        """Take a run over, before it computes anything; from then on only the returned token can publish it.
+        """Take the lease of a run before it computes anything; from then on only the returned token can publish it.
 
         Args:
-            run: Its row becomes `running`, unless it is published. Where another driver has the run, dead or alive, the
-                row's summary says so from then on, under `taken_over`.
-            steps: The steps that this driver will report; what was reported of them before goes from the row.
+            run: The run; its row becomes `running`, unless it is published. If another driver has the run, dead or
+                alive, it is recorded in the row's summary under `taken_over`.
+            steps: Names of the steps that this driver will report; earlier reports of them are removed from the row.
 
         Returns:
-            The token for `publish`.
+            The token for `publish` and the other methods.
         """
         migrate.check(self.engine)
         with writing(self.engine, exclusive=False) as connection:
@@ -121,30 +122,30 @@ class ProductDatabase:
             return taken.token
 
     def record_step(self, run_id: str, token: str, step: str, report: Mapping[str, Any], *, changed: bool) -> None:
-        """Put what a finished step reports into the run's row, beside what other steps have reported.
+        """Add the report of a finished step to the run's row, beside the reports of other steps.
 
         Args:
             run_id: The run.
-            token: Of `claim`.
-            step: Its name in `summary`, and in `seconds` if the report has seconds.
-            report: What JSON can hold.
-            changed: Whether the step did anything; only then does the row of a published run change.
+            token: Token from `claim`.
+            step: Name of the step in `summary`, and in `seconds` if the report has seconds.
+            report: The report, JSON values by name.
+            changed: Whether the step changed anything; only then does the row of a published run change.
 
         Raises:
-            SupersededError: Another driver claimed the run after `token` was given out; nothing was written.
+            SupersededError: Another driver has claimed the run since `claim` returned `token`; nothing was written.
         """
         with writing(self.engine, exclusive=False) as connection:
             leases.hold(connection, run_id, token)
             run_rows.record_step(connection, run_id, step, report, changed=changed)
 
     def end_claim(self, run_id: str, token: str) -> None:
-        """End this driver's claim on a run that another driver is to go on with."""
+        """Release the lease of this driver on a run, so that another driver can continue it."""
         with writing(self.engine, exclusive=False) as connection:
             if leases.held_by(connection, run_id, token):
                 leases.give_back(connection, run_id)
 
     def withdraw(self, run_id: str, token: str) -> None:
-        """Take back the first claim on a run that turns out to be none: its row goes, unless another has claimed it."""
+        """Delete the row of a claimed run that has nothing to do, unless another driver has claimed it."""
         migrate.check(self.engine)
         with writing(self.engine, exclusive=False) as connection:
             if leases.held_by(connection, run_id, token):
@@ -152,12 +153,12 @@ class ProductDatabase:
                 run_rows.withdraw(connection, run_id)
 
     def record_failure(self, run: RunRecord, error: str, token: str) -> None:
-        """Write the row of a failed run and nothing else; a published run stays published.
+        """Record in its row that a run failed; a published run stays published.
 
         Args:
-            run: The run; its release may be one that the database never saw.
-            error: Why, one sentence.
-            token: Of `claim`. If another driver has claimed the run since, what becomes of it is that one's to record.
+            run: The run; its release need not be registered.
+            error: Reason, one sentence.
+            token: Token from `claim`. If another driver has claimed the run since, nothing is written.
         """
         migrate.check(self.engine)
         with writing(self.engine, exclusive=False) as connection:
@@ -166,11 +167,11 @@ class ProductDatabase:
                 leases.give_back(connection, run.run_id)
 
     def promote_release(self, release: ReleaseRecord, *, at_utc: datetime) -> None:
-        """Make a release's answers stand before those of every release promoted earlier or never.
+        """Make a release's answers win against those of every release promoted earlier or never.
 
         Args:
-            release: Registered if the database does not know it yet.
-            at_utc: Aware; when it became champion.
+            release: The release; it is registered if it is not yet.
+            at_utc: When it became champion, with a time zone.
         """
         migrate.check(self.engine)
         with writing(self.engine) as connection:

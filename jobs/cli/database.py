@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -115,19 +116,35 @@ def db() -> None:
 
 
 @db.command()
+@click.option(
+    "--set-aside",
+    is_flag=True,
+    help="If another version of shelfwise made the SQLite database: keep it in a file with a new name beside it, and "
+    "make a new database. Off by default.",
+)
 @json_option
-def upgrade(as_json: bool) -> None:
-    """Create the tables and views, or migrate them to this version. Rows are kept.
+def upgrade(set_aside: bool, as_json: bool) -> None:
+    """Create the tables and views, or bring them to this version. Rows are kept.
 
     \b
     Example:
       SHELFWISE_DATABASE_URL=postgresql://shop@db.example/products shelfwise db upgrade
+      shelfwise db upgrade --set-aside
     """
     from sql.store import open_database
 
     database = open_database(Settings().url)
-    database.upgrade()
-    output.summary({"database": str(database), "state": "up to date"}, as_json)
+    document = {"database": str(database), "state": "up to date"}
+    if not set_aside:
+        database.upgrade()
+    elif copy := database.replace():
+        document["set_aside"] = str(copy)
+        document["next"] = (
+            "promote the release again if one was promoted (`shelfwise release promote`), publish the nights again "
+            "(`shelfwise backfill`), then take the decisions of people over: "
+            f"`shelfwise override import {shlex.quote(str(copy))}`"
+        )
+    output.summary(document, as_json)
 
 
 @db.command()
@@ -144,30 +161,6 @@ def check(as_json: bool) -> None:
     database = open_database(Settings().url)
     database.check()
     output.summary({"database": str(database), "state": "up to date"}, as_json)
-
-
-@db.command()
-@click.argument("revision", default="-1")
-@click.option(
-    "--yes",
-    is_flag=True,
-    help="Confirm the downgrade: it drops columns and tables, with their rows, that the older schema lacks.",
-)
-@json_option
-def downgrade(revision: str, yes: bool, as_json: bool) -> None:
-    """Migrate the schema back by one revision, to a named revision, or to `base`, which drops every table.
-
-    \b
-    Example:
-      shelfwise db downgrade --yes
-    """
-    from sql.store import open_database
-
-    if not yes:
-        raise UsageError("a downgrade can drop columns and tables with their rows; add --yes to do it")
-    database = open_database(Settings().url)
-    database.downgrade(revision)
-    output.summary({"database": str(database), "state": f"downgraded to {revision}"}, as_json)
 
 
 @db.command()
@@ -244,21 +237,24 @@ def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> N
 
 @override.command(name="import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@_by_option
+@click.option("--by", "decided_by", metavar="NAME", help="Who decides; needed for a .csv or .jsonl file.")
 @json_option
-def import_(file: Path, decided_by: str, as_json: bool) -> None:
+def import_(file: Path, decided_by: str | None, as_json: bool) -> None:
     """Import decisions from a .csv or .jsonl file with product_id, category_id and, optionally, why. All or none.
+
+    FILE may also be an SQLite database of another version of shelfwise: its decisions keep who decided and when.
 
     \b
     Example:
       shelfwise override import decisions.csv --by ada
+      shelfwise override import shelfwise-set-aside-20261101T023000Z.db
     """
     from jobs.cli.decisions_file import read_decisions
     from sql.overrides import set_overrides
 
-    decisions = read_decisions(file)
     with refused_values_explained():
-        changed = set_overrides(database_of(Settings()), decisions, decided_by=decided_by)
+        decisions = read_decisions(file, decided_by)
+        changed = set_overrides(database_of(Settings()), decisions)
     output.summary({"file": str(file), "decisions": len(decisions), "changed": changed}, as_json)
 
 

@@ -92,11 +92,10 @@ class Facts:
 
     @property
     def statuses(self) -> dict[str, int] | None:
-        """Number of products by status; None if the run is not published, or is older than these counts."""
-        counts = self.run["counts"]
-        if not self.published or "auto" not in counts:
+        """Number of products by status; None for a run that is not published."""
+        if not self.published:
             return None
-        return {status: int(counts.get(status, 0)) for status in ("auto", "review", "unknown")}
+        return {status: int(self.run["counts"][status]) for status in ("auto", "review", "unknown")}
 
     @property
     def took_seconds(self) -> float | None:

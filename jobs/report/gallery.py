@@ -11,10 +11,9 @@ from jobs.report.pictures import FoundImages, Picture, examples, find_images, pi
 from jobs.storage.places import Places
 from sql.store import ProductDatabase
 
-LARGEST_BYTES = 3_000_000
-"""Largest size of a page. Texts are limited by their number and length, pictures by `PICTURE_BYTES`."""
-
 PICTURE_BYTES = 2_200_000
+"""Bytes of all pictures of a page, so that the page stays below 3 MB: its texts are limited in number and length."""
+
 CATEGORIES = 40
 _FEW_CATEGORIES, _EXAMPLES_OF_FEW, _EXAMPLES_OF_MANY = 16, 8, 5
 

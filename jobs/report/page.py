@@ -101,7 +101,7 @@ def tiles(facts: Facts) -> list[dict[str, str]]:
         {
             "name": "Tagged without a person",
             "number": f"{statuses['auto']:,}" if statuses else UNKNOWN,
-            "note": ", ".join(tagged) if statuses else "not kept by this run",
+            "note": ", ".join(tagged) if statuses else "not published",
         },
         {"name": "Left to people", "number": f"{open_:,}" if statuses else UNKNOWN, "note": ", ".join(left)},
         {"name": "Images rejected", "number": f"{facts.rejected:,}", "note": rejected},

@@ -118,7 +118,7 @@ def _more_for_people(facts: Facts) -> Iterator[str]:
     statuses = facts.statuses
     if statuses is None:
         return
-    earlier = [row["counts"] for row in facts.earlier if row["state"] == "published" and "auto" in row["counts"]]
+    earlier = [row["counts"] for row in facts.earlier if row["state"] == "published"]
     total, before = sum(statuses.values()), sum(c["auto"] + c["review"] + c["unknown"] for c in earlier)
     open_, open_before = total - statuses["auto"], sum(c["review"] + c["unknown"] for c in earlier)
     if not differs(open_, total, open_before, before, points=_MORE_REVIEW_POINTS):

@@ -56,19 +56,6 @@ def combine(
     return whole
 
 
-def fit_temperature(mixture: Probabilities, labels: NDArray[np.integer[Any]]) -> float:
-    """Fit the temperature of one network or of a mixture with fixed shares; see `fit_ensemble`.
-
-    Args:
-        mixture: Uncalibrated probabilities, (examples, categories).
-        labels: True category of each example, as a column index, (examples,).
-
-    Returns:
-        The temperature, between 0.05 and 20.
-    """
-    return fit_ensemble({"mixture": mixture}, labels)[1]
-
-
 def fit_ensemble(
     by_network: Mapping[str, Probabilities], labels: NDArray[np.integer[Any]]
 ) -> tuple[dict[str, float], float]:

@@ -32,23 +32,23 @@ class Progress:
     """Progress of a training.
 
     Attributes:
+        task: `Task.description` of the training.
         epochs: Number of finished epochs.
         head_epochs: How many of these trained only the head.
         best_epoch: Epoch with the lowest held-out loss, from 1; its weights are kept.
         best_loss: Held-out loss of that epoch.
         history: One entry per epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`.
         finished: Whether no epoch is left to train.
-        task: `Task.description` of the training; empty in checkpoints of versions that did not store it.
         recipes: Every recipe that was used, in order: `from_epoch`, from 1, and `recipe`.
     """
 
+    task: dict[str, Any]
     epochs: int = 0
     head_epochs: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
     finished: bool = False
-    task: dict[str, Any] = field(default_factory=dict)
     recipes: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, recipe: Recipe) -> None:
@@ -61,7 +61,7 @@ class Progress:
         """Return the metadata about the training that a release stores.
 
         Args:
-            recipe: Recipe of this call; used if the checkpoint, of an older version, has recorded none.
+            recipe: Recipe of this call; used if no epoch was trained.
 
         Returns:
             `recipe` (the last one, as JSON), `best_epoch`, `history`, and `recipes` if there were several.
@@ -151,10 +151,12 @@ def own_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:
         ValueError: If it cannot be read; delete it.
     """
     checkpoint = load(task.work_dir / CHECKPOINT)
-    before = checkpoint.progress.task if checkpoint else {}
+    if checkpoint is None:
+        return None
     for name, now in task.description(recipe).items():
-        if before.get(name, now) != now:
-            differs = f" ({before[name]}, now {now})" if len(f"{before[name]}{now}") < LONGEST_SHOWN else ""
+        before = checkpoint.progress.task.get(name)
+        if before != now:
+            differs = f" ({before}, now {now})" if len(f"{before}{now}") < LONGEST_SHOWN else ""
             raise AnotherTask(
                 f"the training in {task.work_dir} was begun with another {name}{differs}; delete that directory to "
                 "begin again"

@@ -79,10 +79,9 @@ def train(
         network = _built(task, recipe.dropout)
         if held is None:
             start(network)
-            held = Checkpoint(Progress(), network.get_weights(), network.get_weights(), [])
+            held = Checkpoint(Progress(task.description(recipe)), network.get_weights(), network.get_weights(), [])
         else:
             network.set_weights(held.weights)
-        held.progress.task = task.description(recipe)
         held.progress.finished = _finished(held.progress, recipe)
         refresh(network)
         first_trained(network, recipe.unfreeze_from)

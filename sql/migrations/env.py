@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection of `sql.schema.migrate`, inside its transaction."""
+"""Entry point of Alembic: runs the revisions on the connection of `sql.schema.migrate`, inside its transaction."""
 
 from alembic import context
 

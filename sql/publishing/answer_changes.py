@@ -1,8 +1,8 @@
-"""Write new answers: which of them replace what is there, and what that does to the counts.
+"""Decide which new answers replace the current ones, write them, and update the totals.
 
-Runs and people write the same way: a temporary table `answer_changes` holds each product's new answer beside its old
-one and whether it replaces it, and from that follow the rows and the totals. All of it under the writers' lock, so that
-the two agree.
+Runs and people use the same path: the temporary table `answer_changes` holds each product's new answer, its old answer,
+and whether the new one replaces the old. The rows of `product_categories` and `category_totals` are computed from it.
+All of it happens under the writers' lock, so that both tables agree.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _OLD = ("category_id", "confidence", "status")
 
 @dataclass(frozen=True)
 class Rule:
-    """What the answers of a release may replace: those of equally new images, unless a newer release gave them.
+    """Which current answers a release may replace: those on equally new images, unless a newer release gave them.
 
     Attributes:
         release_id: The release that answers.
         newer_releases: Releases whose answers on equally new images stay.
-        anyone: Replace every answer, people's too; for a product that its person gives back.
+        anyone: Replace every answer, also those of people; used when a person clears a decision.
     """
 
     release_id: str
@@ -111,7 +111,7 @@ FROM answer_changes AS change
 WHERE change.product_id = product_categories.product_id AND change.replaces AND change.old_status IS NOT NULL
 """).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
 
-# `answer_changes` is in order of product_id, in which the primary key's index takes new rows fastest.
+# `answer_changes` is in order of product_id; new rows are added to the primary key's index fastest in that order.
 _INSERT = sa.text("""
 INSERT INTO product_categories (
     product_id, category_id, confidence, status, release_id, image_count, ingest_date, ingest_no, run_id, updated_at_utc
@@ -157,26 +157,26 @@ _EMPTY = sa.text("DELETE FROM category_totals WHERE product_count = 0")
 
 
 def prepare(connection: Connection) -> None:
-    """Make an empty `answer_changes`."""
+    """Create an empty temporary table `answer_changes`."""
     types: dict[str, TypeEngine[Any]] = {name: product_categories.c[name].type for name in _NEW}
     types.update({f"old_{name}": product_categories.c[name].type for name in _OLD})
     create_temporary(connection, "answer_changes", {**types, "replaces": sa.Boolean()})
 
 
 def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> int:
-    """Put answers beside what is there and decide which of them replace it.
+    """Add new answers to `answer_changes` and decide which of them replace the current ones.
 
-    An answer stays as it is if a person gave it, if its images are newer, or if they are as new and its release is
-    among the newer ones.
+    A current answer stays if a person gave it, if its images are newer, or if they are equally new and its release is
+    one of `rule.newer_releases`.
 
     Args:
         connection: In a transaction that holds the writers' lock.
         answers: SELECT of product_id, category_id, confidence, status, image_count, ingest_date, ingest_no and run_id.
-        rule: What may replace what.
-        settled: Condition on `answer`; the others get no decision, `replaces` stays empty.
+        rule: Which current answers may be replaced.
+        settled: SQL condition on `answer`; for other rows `replaces` stays NULL, to be decided later.
 
     Returns:
-        How many rows were added.
+        Number of rows added.
     """
     statement = sa.text(_ADD.format(answers=answers, settled=settled)).bindparams(
         sa.bindparam("newer_releases", type_=sa.Text(), expanding=True), sa.bindparam("anyone", type_=sa.Boolean())
@@ -186,7 +186,7 @@ def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> in
 
 
 def remove(connection: Connection, product_id: str) -> None:
-    """Leave a product that a person decided on without any answer."""
+    """Delete the answer of a product that a person decided on."""
     table, total = product_categories, category_totals
     gone = connection.execute(table.delete().where(table.c.product_id == product_id).returning(table.c.category_id))
     same = (total.c.category_id == gone.scalar_one(), total.c.status == "manual")
@@ -195,7 +195,7 @@ def remove(connection: Connection, product_id: str) -> None:
 
 
 def apply(connection: Connection, moment: datetime) -> int:
-    """Write what replaces in `answer_changes` into the answers and their totals. Return the rows added or changed."""
+    """Write the replacing rows of `answer_changes` to the answers and totals. Return the number of changed answers."""
     changed = connection.execute(_UPDATE, {"moment": moment}).rowcount
     changed += connection.execute(_INSERT, {"moment": moment}).rowcount
     if changed:

@@ -1,7 +1,7 @@
 """Derive the current answer of each product from the current images of one release.
 
-A product of one image has that image's answer as it is. A product of several has what the caller's `combine` makes of
-them; only these products leave the database, some thousand at a time.
+A product with one image gets the answer of that image. For a product with several images the caller's `combine`
+computes one answer; only these products are loaded into memory, some thousand at a time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from sql.records import Combine
 from sql.schema.products import product_categories
 
 CHUNK_PRODUCTS = 2000
-"""Products of several images that are in memory at a time."""
+"""Number of products with several images that are in memory at a time."""
 
 _COMBINED_COLUMNS = ("product_id", "category_id", "confidence", "status")
 _IMAGE_COLUMNS = (*_COMBINED_COLUMNS, "image_count", "ingest_date", "ingest_no", "run_id")
 
-# Of a product with one row, min() of a column is its value; this one pass settles nearly all products.
+# For a product with one row, min() of a column is its value, so this one pass answers nearly all products.
 _ONE_ROW = """
     SELECT
         product_id,
@@ -94,12 +94,12 @@ def derive(connection: Connection, products: str, rule: changes.Rule, combine: C
 
     Args:
         connection: In a transaction that holds the writers' lock.
-        products: Temporary table whose product_id are to be answered.
-        rule: The release that answers, and what its answers may replace.
-        combine: Makes one answer of several images.
+        products: Name of a temporary table with the product_id of each product to answer.
+        rule: The release that answers, and which answers it may replace.
+        combine: Computes one answer from several images.
 
     Returns:
-        How many products have an answer.
+        Number of products that have an answer.
     """
     changes.prepare(connection)
     answered = changes.add(connection, _ONE_ROW.format(products=products), rule, settled="answer.image_count = 1")
@@ -121,7 +121,7 @@ def _combine_images(connection: Connection, release_id: str, combine: Combine) -
     tops = connection.execute(_TOPS.execution_options(yield_per=CHUNK_PRODUCTS), {"release_id": release_id})
     combined = _combined(((row.product_id, row.top_k) for row in tops), combine)
     while chunk := list(islice(combined, CHUNK_PRODUCTS)):
-        insert_rows(connection, "combined_answers", _COMBINED_COLUMNS, chunk)
+        insert_rows(connection, "combined_answers", _types(_COMBINED_COLUMNS), chunk)
     refuse_unknown_categories(connection, "combined_answers", release_id)
 
 

@@ -1,7 +1,7 @@
-"""What a run's answers were, kept with the run: counts by status, a histogram of confidence, and what to look at.
+"""Record a summary of a run's answers: counts by status, histograms of confidence, and products to look at.
 
-Taken from the temporary tables of its publish, so that nobody ever has to search millions of products for it. The
-products that moved are only known at that moment: the next run overwrites the answer.
+It is computed from the temporary tables of the publish, so that a report need not search millions of products. Which
+products moved to another category is only known at that moment, because the next run overwrites the answer.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from sql.records import RunRecord
 from sql.schema.runs import run_highlights, runs
 
 BINS = 20
-"""Of the histogram, equally wide over [0, 1]."""
+"""Number of bins of a histogram, equally wide over [0, 1]."""
 
 SHOWN = 24
-"""Products of a kind that a run keeps."""
+"""Highest number of products of a kind that are recorded for a run."""
 
 _MOVED = "replaces AND old_status IS NOT NULL AND category_id IS DISTINCT FROM old_category_id"
 
@@ -59,10 +59,10 @@ FROM (
 ) AS chosen
 """
 
-# The surest first: they have moved where everybody sees it.
+# The highest confidence first: these products are most likely shown in the new category.
 _KEEP_MOVED = sa.text(_KEEP.format(which=_MOVED, order="coalesce(confidence, 0) DESC, product_id"))
 
-# Those that stand now because of this run, whether this publish wrote them or an earlier one of the same run.
+# Answers that are current because of this run, written by this publish or by an earlier publish of the same run.
 _KEEP_LEAST_CERTAIN = sa.text(
     _KEEP.format(
         which="status = 'review' AND (replaces OR (old_status = status AND old_category_id = category_id))",
@@ -72,16 +72,16 @@ _KEEP_LEAST_CERTAIN = sa.text(
 
 
 def record(connection: Connection, run: RunRecord, *, again: bool) -> RunRecord:
-    """Write the run's highlights, from `answer_changes`.
+    """Write the run's highlights from `answer_changes`.
 
     Args:
         connection: In the publishing transaction, after the answers were written.
-        run: As its driver reports it.
-        again: Whether the run was published before; then what moved at first still counts.
+        run: The run as its driver reports it.
+        again: Whether the run was published before; then its earlier counts of moved and first answered are added.
 
     Returns:
-        The run with more `counts`: answered products by status, those answered for the first time, moved, or left to
-        people's decisions; and with histograms of the answered products' confidence by status in `summary`.
+        The run with additional `counts`: products answered by status, answered for the first time, moved to another
+        category, and left as a person decided. Its `summary` gets a histogram of the confidence for each status.
     """
     counts: Counter[str] = Counter(auto=0, review=0, unknown=0, first_answered=0, moved=0, left_to_people=0)
     histograms = {status: [0] * BINS for status in ("auto", "review", "unknown")}
@@ -95,7 +95,7 @@ def record(connection: Connection, run: RunRecord, *, again: bool) -> RunRecord:
     if again:
         earlier = connection.execute(sa.select(runs.c.counts).where(runs.c.run_id == run.run_id)).scalar_one()
         for name in ("first_answered", "moved"):
-            counts[name] += earlier.get(name, 0)
+            counts[name] += earlier[name]
     _write_rows(connection, run.run_id, moved)
     return replace(run, counts={**run.counts, **counts}, summary={**run.summary, "confidence_histograms": histograms})
 

@@ -1,7 +1,7 @@
-"""Merge what a run predicted and what it had to reject.
+"""Merge the predictions and the rejections of a run into the history.
 
-The key of a prediction is product, release and image content. Two rows of one key in the staging (a task that ran
-twice) are one; a row that would not change is not written, nor even locked.
+The key of a prediction is product, release and image content. Of two staged rows with the same key (from a task that
+ran twice) one is merged. A row that would not change is not written and not locked.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from sql.schema.columns import UtcDateTime, key_text
 
 _VALUES = tuple(name for name in PREDICTION_COLUMNS if name not in ("product_id", "image_sha256"))
 
-# PostgreSQL and SQLite call the place of a row by different names.
-_DROP_DOUBLES = """
+# PostgreSQL and SQLite have different names for the internal row number.
+_DROP_DUPLICATES = """
 DELETE FROM staged_predictions
 WHERE {row} IN (
     SELECT {row}
@@ -37,8 +37,8 @@ WHERE {row} IN (
 )
 """
 
-# Numbers are sorted sooner than keys, and equal keys have equal numbers.
-_DOUBLES_POSSIBLE = sa.text(
+# Counting distinct hashes is faster than counting distinct keys; equal keys have equal hashes.
+_DUPLICATES_POSSIBLE = sa.text(
     "SELECT count(*) > count(DISTINCT hashtextextended(product_id || image_sha256, 0)) FROM staged_predictions"
 )
 
@@ -66,7 +66,7 @@ OR (
 )
 """
 
-# ON CONFLICT would lock, and so rewrite, every row that it finds; MERGE does not, but SQLite has none.
+# On PostgreSQL, ON CONFLICT locks, and so rewrites, every row that exists; MERGE does not. SQLite has no MERGE.
 _MERGE = f"""
 MERGE INTO category_predictions AS stored
 USING (
@@ -107,7 +107,7 @@ WHERE
     )
 """)
 
-# Of an image that a later ingest of the same date replaced by one that could be used.
+# Rejections of an image that a later ingest of the same date replaced by a usable one.
 _REPLACED_REJECTIONS = sa.text("""
 DELETE FROM staged_rejections
 WHERE EXISTS (
@@ -155,7 +155,7 @@ WHERE
 
 
 def count_staged(connection: Connection) -> None:
-    """Fill the temporary table `staged_counts`, one row a category of `staged_predictions`."""
+    """Fill the temporary table `staged_counts`, one row per category of `staged_predictions`."""
     types: dict[str, TypeEngine[Any]] = {"category_id": key_text(), "product_id": key_text()}
     numbers: dict[str, TypeEngine[Any]] = {"image_count": sa.BigInteger(), "confidence_sum_e9": sa.BigInteger()}
     create_temporary(connection, "staged_counts", {**types, **numbers})
@@ -163,29 +163,29 @@ def count_staged(connection: Connection) -> None:
 
 
 def merge_predictions(connection: Connection, run_id: str, release_id: str, moment: datetime) -> tuple[int, int]:
-    """Merge `staged_predictions`; of doubles the newest, and a stored row of a newer ingest stays.
+    """Merge `staged_predictions`: of duplicates the newest; a stored row of a newer ingest stays.
 
     Returns:
-        How many images the run has, and how many rows were added or changed.
+        Number of images of the run, and number of rows added or changed.
     """
     postgresql = connection.dialect.name == "postgresql"
     if not postgresql:
-        _drop_doubles(connection)
+        _drop_duplicates(connection)
     statement = sa.text(_MERGE if postgresql else _UPSERT).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
     values = {"release_id": release_id, "run_id": run_id, "moment": moment}
     written = connection.execute(statement, values).rowcount
     if postgresql and written < _staged(connection):
-        # Some rows were unchanged, or there were doubles; as many rows written as staged means neither.
-        _drop_doubles(connection)
+        # Fewer rows were written than staged: some were unchanged, or there were duplicates to remove.
+        _drop_duplicates(connection)
     return _staged(connection), written
 
 
-def _drop_doubles(connection: Connection) -> None:
+def _drop_duplicates(connection: Connection) -> None:
     postgresql = connection.dialect.name == "postgresql"
-    if postgresql and not connection.execute(_DOUBLES_POSSIBLE).scalar_one():
+    if postgresql and not connection.execute(_DUPLICATES_POSSIBLE).scalar_one():
         return
     row = "ctid" if postgresql else "rowid"
-    if connection.exec_driver_sql(_DROP_DOUBLES.format(row=row)).rowcount:
+    if connection.exec_driver_sql(_DROP_DUPLICATES.format(row=row)).rowcount:
         count_staged(connection)
 
 
@@ -194,7 +194,7 @@ def _staged(connection: Connection) -> int:
 
 
 def merge_rejections(connection: Connection, run_id: str) -> tuple[int, int]:
-    """Make the run's rejections those of `staged_rejections`. Return distinct images and rows written or dropped."""
+    """Replace the run's rejections by `staged_rejections`. Return the number of images, and of rows changed."""
     connection.execute(_REPLACED_REJECTIONS)
     dropped = connection.execute(_DROPPED_REJECTIONS, {"run_id": run_id}).rowcount
     written = connection.execute(_REJECTIONS, {"run_id": run_id}).rowcount

@@ -1,8 +1,9 @@
-"""Who may publish a run: a lease whose token changes with every driver that takes it.
+"""Lease on a run: only the driver that holds its current token may publish the run.
 
-A worker that dies leaves its driver running, and the retry starts a second one. The retry takes the lease; the first
-one's token is void from then on, whatever it still tries. While a driver publishes it locks its lease's row, so a
-second one waits; when the first dies its connection breaks, the lock is gone at once and nothing waits for a clock.
+When an Airflow worker dies, its driver may go on running while the retry starts a second driver. The second driver
+takes the lease, which replaces the token, so the first driver can no longer write. A driver that publishes locks the
+row of its lease, so a second driver waits. If the first driver dies, its connection breaks and the database releases
+the lock at once; there is no timeout to wait for.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ ON CONFLICT (run_id) DO NOTHING
 
 @dataclass(frozen=True)
 class Taken:
-    """A lease in the hands of this driver.
+    """A lease that this driver has taken.
 
     Attributes:
-        token: To publish with.
-        earlier: Who had the run and since when, as its summary tells it; None if nobody had.
+        token: Secret that `hold` and publishing need.
+        earlier: Driver that had the run and since when, for the run's summary; None if no driver had it.
     """
 
     token: str
@@ -41,15 +42,15 @@ class Taken:
 
 
 def take(connection: Connection, run_id: str) -> Taken:
-    """Take a run's lease, from whoever has it."""
+    """Take the lease of a run, also from another driver that holds it."""
     token = secrets.token_hex(16)
     values = {"token": token, "holder": _own_name(), "taken_at_utc": datetime.now(UTC)}
     same = run_leases.c.run_id == run_id
     while True:
-        # Of two first claims at once the second waits here for the commit of the first, and then takes the run from it.
+        # If two drivers take a new lease at the same time, the second waits here until the first commits.
         if connection.execute(_NEW, {"run_id": run_id, **values}).rowcount:
             return Taken(token)
-        # Taken from another driver that publishes just now, this waits for its commit, which ends the lease.
+        # If another driver is publishing, this waits for its commit, which deletes the lease.
         row = connection.execute(sa.select(run_leases).where(same).with_for_update()).first()
         if row is not None:
             connection.execute(run_leases.update().where(same).values(**values))
@@ -62,7 +63,7 @@ def hold(connection: Connection, run_id: str, token: str | None) -> None:
     Args:
         connection: In a transaction.
         run_id: The run.
-        token: Of `take`; None takes the lease now.
+        token: Token from `take`; None takes the lease now.
 
     Raises:
         SupersededError: Another driver has taken the run, or has published it since.
@@ -78,13 +79,13 @@ def hold(connection: Connection, run_id: str, token: str | None) -> None:
 
 
 def held_by(connection: Connection, run_id: str, token: str) -> bool:
-    """Say whether this token is the run's, and lock the lease until the end of the transaction."""
+    """Return whether this token holds the run's lease, and lock the lease until the end of the transaction."""
     lease = sa.select(run_leases.c.token).where(run_leases.c.run_id == run_id).with_for_update()
     return bool(connection.execute(lease).scalar() == token)
 
 
 def give_back(connection: Connection, run_id: str) -> None:
-    """End the lease that this transaction holds."""
+    """Delete the lease that this transaction holds."""
     connection.execute(run_leases.delete().where(run_leases.c.run_id == run_id))
 
 

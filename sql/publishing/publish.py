@@ -1,7 +1,7 @@
 """Merge a run's staged rows into the database: history, current answers, rejections, catalog, and the run itself.
 
-One transaction that holds the writers' lock, so that each statement sees all earlier runs whole and readers see none of
-this one before its commit.
+It is one transaction that holds the writers' lock. So each statement sees all earlier runs whole, and readers see
+nothing of this run before its commit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, R
 
 @dataclass(frozen=True)
 class Publication:
-    """Everything that one publish takes; the fields are those of `ProductDatabase.publish`."""
+    """The input of one publish; the fields are the arguments of `ProductDatabase.publish`."""
 
     run: RunRecord
     predictions: Iterable[Rows]
@@ -40,7 +40,7 @@ def publish(engine: Engine, publication: Publication, token: str | None = None) 
     Args:
         engine: Of a migrated database.
         publication: The run.
-        token: The run's lease; None takes it now.
+        token: Token of the run's lease; None takes the lease now.
 
     Raises:
         SupersededError: Another driver has the run.
@@ -50,12 +50,12 @@ def publish(engine: Engine, publication: Publication, token: str | None = None) 
     with explained(engine), engine.connect() as connection:
         connection.begin()
         if engine.dialect.name == "postgresql":
-            # Locked before the long part, so that a second driver waits for this one instead of doing its work twice.
+            # Locked before the long part, so that a second driver waits instead of doing the same work.
             leases.hold(connection, run_id, token)
             tune(connection)
         _stage(connection, publication)
         if engine.dialect.name == "sqlite":
-            # SQLite stages into a file of its own, so that its only write lock is held for the merge alone.
+            # SQLite keeps temporary tables in a separate file, so its only write lock is held for the merge alone.
             connection.commit()
             connection.execution_options(sqlite_begin="BEGIN IMMEDIATE").begin()
             leases.hold(connection, run_id, token)

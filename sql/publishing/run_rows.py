@@ -1,4 +1,4 @@
-"""The row of a run and what it leaves about its categories."""
+"""Write the row of a run in `runs`, and its counts per category in `run_category_counts`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GROUP BY category_id
 
 
 def begin(connection: Connection, run: RunRecord, state: str, moment: datetime) -> bool:
-    """Make sure that the run has a row. Return whether it was published before."""
+    """Insert the run's row if there is none. Return whether the run was published before."""
     stored = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar()
     if stored is None:
         connection.execute(runs.insert().values(run_id=run.run_id, **_values(connection, run, state, moment)))
@@ -41,7 +41,7 @@ def begin(connection: Connection, run: RunRecord, state: str, moment: datetime) 
 
 
 def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
-    """Mark the run published, with what `staged_counts` says of each category and what is there now."""
+    """Mark the run published, and write its counts per category from `staged_counts` and `category_totals`."""
     _write(connection, run, _values(connection, run, "published", moment))
     connection.execute(run_category_counts.delete().where(run_category_counts.c.run_id == run.run_id))
     connection.execute(_COUNTS, {"run_id": run.run_id})
@@ -50,13 +50,13 @@ def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
 def start(
     connection: Connection, run: RunRecord, steps: Sequence[str] = (), earlier: Mapping[str, str] | None = None
 ) -> None:
-    """Mark the run running, unless it is published.
+    """Mark the run as running, unless it is published.
 
     Args:
         connection: In a transaction that holds the run's lease.
-        run: The run; what its row says already stays beside it.
-        steps: The steps that are done now, so that what earlier ones of these names reported goes.
-        earlier: The driver that the run was taken from.
+        run: The run; its summary and seconds are added to those in its row.
+        steps: Names of the steps that this driver will run; earlier reports of these steps are removed.
+        earlier: The driver that the run was taken from, `from` and `since_utc`; None if there was none.
     """
     if not begin(connection, run, "running", run.started_at_utc):
         values = {**_values(connection, run, "running", run.started_at_utc), "finished_at_utc": None}
@@ -64,7 +64,7 @@ def start(
 
 
 def record_step(connection: Connection, run_id: str, step: str, report: Mapping[str, Any], *, changed: bool) -> None:
-    """Put what a step reports into its run's row; a published run takes it only if the step `changed` anything."""
+    """Add a step's report to the run's row; the row of a published run changes only if the step `changed` anything."""
     row = connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).one()
     if row.state == "published" and not changed:
         return
@@ -74,13 +74,13 @@ def record_step(connection: Connection, run_id: str, step: str, report: Mapping[
 
 
 def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -> None:
-    """Mark the run failed, unless it is published."""
+    """Mark the run as failed, unless it is published."""
     if not begin(connection, run, "failed", moment):
         _write(connection, run, {**_values(connection, run, "failed", moment), "error": error})
 
 
 def withdraw(connection: Connection, run_id: str) -> None:
-    """Drop the row of a run that never did anything."""
+    """Delete the row of a run that has not done anything."""
     connection.execute(runs.delete().where(runs.c.run_id == run_id, runs.c.state == "running"))
 
 
@@ -91,7 +91,7 @@ def _write(
     steps: Sequence[str] = (),
     earlier: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a run's row: its first start stays, and what other steps and attempts have put into it."""
+    """Update a run's row; its first start time and the reports of other steps and attempts stay."""
     row = connection.execute(sa.select(runs).where(runs.c.run_id == run.run_id)).one()
     merged = {}
     for name in ("summary", "seconds"):

@@ -1,11 +1,11 @@
 """Load a run's rows into temporary tables of the publishing connection, batch by batch.
 
-PostgreSQL takes them by COPY, SQLite by prepared statements; readers see nothing of them.
+PostgreSQL loads them by COPY, SQLite by prepared statements. Other connections do not see temporary tables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -29,11 +29,11 @@ STAGED = {
     "staged_rejections": _types(rejected_images, REJECTION_COLUMNS, ingest_no=sa.Integer()),
     "staged_products": _types(products, PRODUCT_COLUMNS),
 }
-"""Temporary table -> its columns in order, with their types."""
+"""Maps the name of each temporary table to its columns in order, with their types."""
 
 
 def create_temporary(connection: Connection, name: str, columns: dict[str, TypeEngine[Any]]) -> None:
-    """Make an empty temporary table, over one of that name that is there already."""
+    """Create an empty temporary table; an existing one of that name is dropped."""
     dialect = connection.dialect
     listed = ", ".join(f"{column} {type_.compile(dialect)}" for column, type_ in columns.items())
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
@@ -41,15 +41,15 @@ def create_temporary(connection: Connection, name: str, columns: dict[str, TypeE
 
 
 def stage(connection: Connection, name: str, batches: Iterable[Rows]) -> None:
-    """Make one of the `STAGED` tables and stream batches of tuples into it.
+    """Create one of the `STAGED` tables and load batches of tuples into it.
 
     Args:
         connection: In a transaction.
         name: A key of `STAGED`.
-        batches: Tuples in the table's column order; any iterable, read once.
+        batches: Batches of tuples in the table's column order; any iterable, read once.
 
     Raises:
-        DatabaseError: A tuple has another number of values than the table has columns.
+        DatabaseError: A tuple does not have one value for each column of the table.
     """
     types = STAGED[name]
     columns = tuple(types)
@@ -63,17 +63,24 @@ def stage(connection: Connection, name: str, batches: Iterable[Rows]) -> None:
 
 
 def analyze(connection: Connection, name: str) -> None:
-    """Tell PostgreSQL's planner the size of a temporary table."""
+    """Update the statistics of a temporary table for PostgreSQL's planner."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"ANALYZE {name}")
 
 
-def insert_rows(connection: Connection, name: str, columns: tuple[str, ...], rows: Rows) -> None:
-    """Add a batch of plain values (text, numbers, None) to a temporary table."""
+def insert_rows(connection: Connection, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Rows) -> None:
+    """Add a batch of rows to a temporary table.
+
+    Args:
+        connection: In the transaction that created the table.
+        name: The temporary table.
+        columns: All columns of the table in order, with their types, as given to `create_temporary`.
+        rows: Tuples in that order.
+    """
     if connection.dialect.name == "postgresql":
-        _copy(connection, name, columns, [rows])
+        _copy(connection, name, tuple(columns), [rows])
     else:
-        _insert(connection, name, [], [rows])
+        _insert(connection, name, list(columns.values()), [rows])
 
 
 def _checked(rows: Rows, name: str, columns: tuple[str, ...]) -> Rows:
@@ -138,5 +145,5 @@ def _date_text(value: date) -> str:
 
 
 def _moment_text(value: datetime) -> str:
-    # The form in which SQLAlchemy stores moments in SQLite, so that both ways of writing compare equal.
+    # The format in which SQLAlchemy stores times in SQLite, so that values written either way compare equal.
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

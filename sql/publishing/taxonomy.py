@@ -1,4 +1,4 @@
-"""What a run knows besides its answers: the release, its taxonomy, and the catalog rows it was read for."""
+"""Write what a run has besides its answers: the release, its taxonomy, and the catalog rows that it read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sql.schema.runs import runs
 
 
 def register_release(connection: Connection, release: ReleaseRecord, moment: datetime) -> None:
-    """Add a release that the database does not know yet; a known one stays as it was registered.
+    """Add a release to the database, if it is not registered; a registered one does not change.
 
     Raises:
-        DatabaseError: If the known one is another release of that name. What only one of the two manifests tells is
-            not looked at: another version of this project may have written it.
+        DatabaseError: If another release with that name is registered. Fields that only one of the two manifests has
+            are not compared: another version of this project may have written it.
     """
     known = connection.execute(
         sa.select(releases.c.manifest).where(releases.c.release_id == release.release_id)
@@ -47,7 +47,7 @@ def register_release(connection: Connection, release: ReleaseRecord, moment: dat
 
 
 def _contradict(one: Any, other: Any) -> bool:
-    """Say whether two values of a manifest differ in anything that both tell."""
+    """Return whether two values of a manifest differ in a field that both have."""
     if isinstance(one, dict) and isinstance(other, dict):
         return any(_contradict(one[name], other[name]) for name in one.keys() & other.keys())
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
@@ -56,34 +56,34 @@ def _contradict(one: Any, other: Any) -> bool:
 
 
 def promote_release(connection: Connection, release_id: str, moment: datetime) -> None:
-    """Put a release's answers before those of every release promoted earlier or never."""
+    """Make a release's answers win against those of every release promoted earlier or never."""
     connection.execute(releases.update().where(releases.c.release_id == release_id).values(promoted_at_utc=moment))
 
 
 def newer_releases(connection: Connection, release_id: str) -> list[str]:
-    """Return the releases whose answers this one's do not replace: promoted later, or registered later if none was.
+    """Return the releases whose answers this one may not replace: promoted later, or registered later if none was.
 
-    A release that has answered in the shadow only is none of them.
+    Releases that have only answered as challenger are not among them.
     """
     ranked, hidden = _ranked(connection), shadow_releases(connection)
     return [other for other in ranked[ranked.index(release_id) + 1 :] if other not in hidden]
 
 
 def older_releases(connection: Connection, release_id: str) -> list[str]:
-    """Return the releases whose answers this one's replace; none if it is not registered."""
+    """Return the releases whose answers this one may replace; an empty list if it is not registered."""
     ranked = _ranked(connection)
     return ranked[: ranked.index(release_id)] if release_id in ranked else []
 
 
 def _ranked(connection: Connection) -> list[str]:
-    """Return the releases, the one whose answers come first last."""
+    """Return the releases in order of rank; the last one's answers win."""
     table = releases.c
     order = (sa.nulls_first(table.promoted_at_utc), table.registered_at_utc, table.release_id)
     return list(connection.execute(sa.select(table.release_id).order_by(*order)).scalars())
 
 
 def shadow_releases(connection: Connection) -> set[str]:
-    """Return the releases that were never promoted and have no run of their own: they have answered beside others."""
+    """Return the releases that were never promoted and have no run of their own: they only answered as challenger."""
     own_run = sa.select(runs.c.run_id).where(runs.c.release_id == releases.c.release_id).exists()
     unheard = sa.select(releases.c.release_id).where(releases.c.promoted_at_utc.is_(None), ~own_run)
     return set(connection.execute(unheard).scalars())
@@ -92,7 +92,7 @@ def shadow_releases(connection: Connection) -> set[str]:
 def merge_categories(
     connection: Connection, records: Iterable[CategoryRecord], release: ReleaseRecord, *, rename: bool = True
 ) -> None:
-    """Add new categories; a path changes only by a release that no newer one outranks, and only with `rename`."""
+    """Add new categories; with `rename`, a release that no newer one outranks also changes the paths of known ones."""
     stored = {row.category_id: row.category_path for row in connection.execute(sa.select(categories))}
     outranked = not rename or bool(newer_releases(connection, release.release_id))
     for record in records:
@@ -105,7 +105,7 @@ def merge_categories(
 
 
 def refuse_unknown_categories(connection: Connection, table: str, release_id: str) -> None:
-    """Raise a DatabaseError if a temporary table names a category that is not in the taxonomy."""
+    """Raise a DatabaseError if a temporary table has a category that is not in the taxonomy."""
     unknown = connection.execute(
         sa.text(
             f"SELECT category_id, min(product_id) AS product_id FROM {table} "  # noqa: S608 - a name of ours

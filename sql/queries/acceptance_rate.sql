@@ -1,5 +1,5 @@
 -- Purpose: how often people agreed with what a release suggested.
--- Grain: one row a release and suggested category on which people decided.
+-- Grain: one row per release and suggested category on which people decided.
 SELECT
     decision.release_id,
     decision.suggested_category_id AS category_id,

@@ -1,5 +1,5 @@
 -- Purpose: products of each category now, how many of them need no person, and what the last run changed.
--- Grain: one row a category that has products, or had some before the last published run.
+-- Grain: one row per category that has products, or had some before the last published run.
 WITH ranked_runs AS (
     SELECT run_id, row_number() OVER (ORDER BY finished_at_utc DESC, run_id DESC) AS place
     FROM runs

@@ -1,7 +1,7 @@
 -- Purpose: how the shares of the categories and the mean confidence differ between two runs' images.
 -- Parameter: run_id (text) The run in question.
 -- Parameter: reference_run_id (text) The run to compare with.
--- Grain: one row a category of either run.
+-- Grain: one row per category of either run.
 WITH sized AS (
     SELECT
         run_id,

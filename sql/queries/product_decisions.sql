@@ -1,6 +1,6 @@
 -- Purpose: what people decided about a product, the latest first.
 -- Parameter: product_id (text) The product.
--- Grain: one row a decision.
+-- Grain: one row per decision.
 SELECT
     decided_at_utc,
     action,

@@ -1,6 +1,6 @@
--- Purpose: why a product is where it is: every answer it ever got, by release and image, the newest first.
+-- Purpose: every prediction that a product ever had, by release and image, the newest first.
 -- Parameter: product_id (text) The product.
--- Grain: one row a release and image content.
+-- Grain: one row per release and image content.
 SELECT
     prediction.ingest_date,
     prediction.ingest_no,

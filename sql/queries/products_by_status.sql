@@ -1,5 +1,5 @@
 -- Purpose: how many products need no person, wait for one, have no answer or were decided by one; reads running totals.
--- Grain: one row a status that occurs.
+-- Grain: one row per status that occurs.
 SELECT
     status,
     CAST(sum(product_count) AS BIGINT) AS product_count

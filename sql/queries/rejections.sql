@@ -1,6 +1,6 @@
 -- Purpose: the images of a run that could not be used, each with its reason.
 -- Parameter: run_id (text) The run.
--- Grain: one row a product image.
+-- Grain: one row per product image.
 SELECT
     product_id,
     image_no,

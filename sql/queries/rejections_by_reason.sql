@@ -1,6 +1,6 @@
 -- Purpose: how many images of a run could not be used, by reason, with one of them as an example.
 -- Parameter: run_id (text) The run.
--- Grain: one row a reason that occurred.
+-- Grain: one row per reason that occurred.
 SELECT
     reason,
     image_count,

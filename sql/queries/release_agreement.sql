@@ -1,7 +1,7 @@
--- Purpose: where two releases answer the same images differently, as a challenger in the shadow and the champion do.
+-- Purpose: where two releases answer the same images differently, such as challenger and champion.
 -- Parameter: release_id (text) The release whose categories are listed, as the champion.
 -- Parameter: other_release_id (text) The release that it is compared with.
--- Grain: one row a category of the first release's answers.
+-- Grain: one row per category of the first release's answers.
 WITH paired AS (
     SELECT
         coalesce(one.category_id, '') AS category_id,

@@ -1,6 +1,6 @@
--- Purpose: products of a run that are worth a look: those that moved to another category, and the least certain ones.
+-- Purpose: products of a run that a person should look at: those that moved to another category, and the least certain ones.
 -- Parameter: run_id (text) The run.
--- Grain: one row a kind and product, some dozen a run.
+-- Grain: one row per kind and product, some dozen a run.
 SELECT
     highlight.kind,
     highlight.place,

@@ -1,7 +1,7 @@
 -- Purpose: how a run's images are spread over the categories, beside the published runs of its kind before it.
 -- Parameter: run_id (text) The run.
--- Parameter: reference_runs (integer, default 7) With how many earlier runs, taken together, it is compared.
--- Grain: one row a category of any of these runs.
+-- Parameter: reference_runs (integer, default 7) Number of earlier runs that it is compared with, taken together.
+-- Grain: one row per category of any of these runs.
 WITH present AS (
     SELECT run_id, kind, run_date, started_at_utc
     FROM runs

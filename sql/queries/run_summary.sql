@@ -1,6 +1,6 @@
 -- Purpose: what a run did, or all runs, the latest first.
 -- Parameter: run_id (text, optional) Only this run.
--- Grain: one row a run.
+-- Grain: one row per run.
 SELECT
     run_id,
     kind,

@@ -1,6 +1,6 @@
--- Purpose: a run and those of its kind before it, the latest first: how they went, in numbers.
+-- Purpose: a run and those of its kind before it, the latest first: their counts and durations.
 -- Parameter: run_id (text) The run.
--- Grain: one row a run.
+-- Grain: one row per run.
 SELECT
     run.run_id,
     run.run_date,

@@ -2,7 +2,7 @@
 -- Parameter: category_id (text) A category or an inner node of the taxonomy, as in apparel.tops.
 -- Parameter: after_category_id (text, default ) Category of the last row seen.
 -- Parameter: after_product_id (text, default ) Product of the last row seen.
--- Grain: one row a product.
+-- Grain: one row per product.
 SELECT
     member.product_id,
     member.category_id,

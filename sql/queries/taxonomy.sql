@@ -1,5 +1,5 @@
 -- Purpose: the categories that a product can have.
--- Grain: one row a category.
+-- Grain: one row per category.
 SELECT
     category_id,
     category_path,

@@ -1,4 +1,4 @@
-"""What the tables are made of: names of constraints, and types that mean the same on both engines."""
+"""Building blocks of the tables: naming of constraints, column types for both engines, and check constraints."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ metadata = sa.MetaData(
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """An aware moment in UTC; SQLite, which knows no zones, keeps it as text without one."""
+    """A time with a time zone, stored in UTC; SQLite has no time zones and stores it as text without one."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware moment into UTC, without its zone for SQLite."""
+        """Convert a time to UTC; for SQLite also remove its time zone."""
         if value is None:
             return None
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the moment its zone back."""
+        """Add the time zone UTC to a stored time."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def key_text() -> sa.types.TypeEngine[str]:
-    """Return the type of every identifier: text in byte order, which both engines sort alike and PostgreSQL fastest."""
+    """Return the type of every identifier: text sorted by bytes, the same on both engines and fastest on PostgreSQL."""
     return sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def one_of(column: str, values: tuple[str, ...], name: str) -> sa.CheckConstraint:
-    """Return a check that a column holds one of a closed list."""
+    """Return a check constraint that a column holds one of the given values."""
     listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=name)
 
 
 def confidence_range(column: str = "confidence") -> sa.CheckConstraint:
-    """Return a check that a column holds a probability."""
+    """Return a check constraint that a column holds a number between 0 and 1."""
     return sa.CheckConstraint(f"{column} >= 0 AND {column} <= 1", name=f"{column}_range")

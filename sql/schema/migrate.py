@@ -1,7 +1,8 @@
-"""Bring a database to this program's schema, say whether it is there, and take it back.
+"""Create this program's tables and views in a database, and check that a database has them.
 
-The tables move by Alembic revisions. The views and PostgreSQL's comments are code: they are made anew at each upgrade,
-in the same transaction.
+Alembic revisions create the tables. The views and PostgreSQL's comments are code: each upgrade makes them anew, in the
+same transaction. Until version 0.1.0 is released there is one revision, which is edited in place. Its identifier is a
+hash of the definitions, so a database that was made before an edit has an identifier that this program does not know.
 """
 
 from __future__ import annotations
@@ -16,36 +17,59 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.script.revision import ResolutionError
-from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.schema import SetColumnComment, SetTableComment
 
 from sql.engine import explained, lock_writers, make_parent_directory
 from sql.errors import DatabaseError
 from sql.explanations import describe
+from sql.schema import set_aside
 from sql.schema.products import metadata
 
 VERSION_TABLE = "shelfwise_version"
 VIEWS = Path(__file__).parents[1] / "views"
-_MIGRATIONS = Path(__file__).parents[1] / "migrations"
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 def upgrade(engine: Engine) -> None:
-    """Make the tables and views of this program; what is there already stays.
+    """Create the tables and views of this program; existing tables and rows stay.
 
     Raises:
-        DatabaseError: The database cannot be written, or is of a newer program.
+        DatabaseError: The database cannot be written, or another version of shelfwise made it.
     """
     make_parent_directory(engine.url)
     with _schema_change(engine) as connection:
         _upgrade(engine, connection)
 
 
-def make(engine: Engine) -> None:
-    """Make the tables and views in a new SQLite database; one with any table is left as it is.
+def replace(engine: Engine) -> Path | None:
+    """Copy an SQLite database that another version of shelfwise made to a new file, and make a new one in its place.
 
-    Of several processes that make it at once one does, and the others wait for it.
+    The copy, the removal of the old tables and the new tables happen under one writers' lock. The removal and the new
+    tables are one transaction, so a process that is killed leaves the old database as it was. A database of this
+    program is upgraded and not copied.
+
+    Returns:
+        The copy, in the same directory; None if there was nothing to set aside.
+
+    Raises:
+        DatabaseError: The database cannot be read or written, or another version made it on PostgreSQL.
+        OSError: The copy cannot be written.
+    """
+    make_parent_directory(engine.url)
+    with _schema_change(engine) as connection:
+        copy = None
+        if engine.dialect.name == "sqlite" and not _is_known(_current(connection)):
+            copy = set_aside.copy(connection)
+            set_aside.drop_everything(connection)
+        _upgrade(engine, connection)
+    return copy
+
+
+def make(engine: Engine) -> None:
+    """Create the tables and views in a new SQLite database; a database with any table is left as it is.
+
+    Of several processes that call this at the same time one creates them, and the others wait.
 
     Raises:
         DatabaseError: The database cannot be read or written.
@@ -59,7 +83,7 @@ def make(engine: Engine) -> None:
 
 
 def is_new(engine: Engine) -> bool:
-    """Say whether an SQLite database is not there, or has no table at all, as its maker was killed or is at work.
+    """Return whether an SQLite file does not exist or has no table, because its maker was killed or still works.
 
     Raises:
         DatabaseError: The database cannot be read.
@@ -70,36 +94,24 @@ def is_new(engine: Engine) -> bool:
         return not _tables(connection)
 
 
-def downgrade(engine: Engine, revision: str = "-1") -> None:
-    """Take the tables back by one revision, or to a named one, or to `base`; drops what only the later one has.
-
-    Raises:
-        DatabaseError: The revision is unknown, or the database is not migrated or of a newer program.
-    """
-    with _schema_change(engine) as connection:
-        _refuse_newer(engine, connection)
-        if not _current(connection):
-            raise DatabaseError(f"{describe(engine.url)} is not migrated: run `shelfwise db upgrade`.")
-        _drop_views(connection)
-        try:
-            command.downgrade(_config(connection), revision)
-        except (ResolutionError, CommandError) as error:
-            known = ", ".join(script.revision for script in _scripts().walk_revisions())
-            raise DatabaseError(f"There is no revision {revision!r}: expected -1, base or one of {known}.") from error
-
-
 def check(engine: Engine) -> None:
-    """Make sure that the database is at this program's schema.
+    """Check that the database has this program's schema.
 
     Raises:
-        DatabaseError: It is not migrated, or of a newer program, or cannot be reached.
+        DatabaseError: It is not migrated, or another version of shelfwise made it, or it cannot be reached; the message
+            has the command to run.
     """
     if engine.url.get_backend_name() == "sqlite" and not _sqlite_file_exists(engine):
         raise DatabaseError(f"{describe(engine.url)} does not exist yet: run `shelfwise db upgrade`.")
     with explained(engine), engine.connect() as connection:
-        _refuse_newer(engine, connection)
-        if _current(connection) != _scripts().get_current_head():
+        _refuse_other_version(engine, connection)
+        if _current(connection) != head():
             raise DatabaseError(f"{describe(engine.url)} is not migrated: run `shelfwise db upgrade`.")
+
+
+def head() -> str:
+    """Return the revision of this program's schema."""
+    return str(_scripts().get_current_head())
 
 
 def view_definitions() -> dict[str, str]:
@@ -112,7 +124,7 @@ def _tables(connection: Connection) -> list[str]:
 
 
 def _upgrade(engine: Engine, connection: Connection) -> None:
-    _refuse_newer(engine, connection)
+    _refuse_other_version(engine, connection)
     _drop_views(connection)
     command.upgrade(_config(connection), "head")
     for name, definition in view_definitions().items():
@@ -124,7 +136,8 @@ def _upgrade(engine: Engine, connection: Connection) -> None:
 def _schema_change(engine: Engine) -> Iterator[Connection]:
     with explained(engine), engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            # Batch mode rebuilds tables, which would delete their children's rows; a pragma only works outside.
+            # A table that is rebuilt or dropped would delete the rows that refer to it. SQLite ignores this pragma
+            # inside a transaction.
             connection.connection.dbapi_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
         with connection.execution_options(sqlite_begin="BEGIN IMMEDIATE").begin():
             lock_writers(connection)
@@ -159,7 +172,7 @@ def _set_comments(connection: Connection) -> None:
 
 def _drop_views(connection: Connection) -> None:
     existing = set(sa.inspect(connection).get_view_names())
-    for name in reversed(view_definitions()):  # a view stands on those before it
+    for name in reversed(view_definitions()):  # a view reads those before it
         if name in existing:
             connection.exec_driver_sql(f"DROP VIEW {name}")
 
@@ -168,25 +181,36 @@ def _current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
-def _refuse_newer(engine: Engine, connection: Connection) -> None:
+def _is_known(revision: str | None) -> bool:
+    return revision is None or revision in {script.revision for script in _scripts().walk_revisions()}
+
+
+def _refuse_other_version(engine: Engine, connection: Connection) -> None:
     current = _current(connection)
-    if current and current not in {script.revision for script in _scripts().walk_revisions()}:
-        raise DatabaseError(
-            f"{describe(engine.url)} is at revision {current}, which this program does not know: it was migrated by "
-            "a newer shelfwise; upgrade shelfwise."
-        )
+    if _is_known(current):
+        return
+    remedy = (
+        "run `shelfwise db upgrade --set-aside`, which keeps it in a file with a new name and makes a new database"
+        if engine.dialect.name == "sqlite"
+        else "create a new, empty database, set SHELFWISE_DATABASE_URL to it and run `shelfwise db upgrade`"
+    )
+    raise DatabaseError(
+        f"{describe(engine.url)} is at revision {current!r}, which this version of shelfwise does not know: if a newer "
+        f"version made it, upgrade shelfwise; if an earlier development version made it, it cannot be migrated, so "
+        f"{remedy}."
+    )
 
 
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
 
 @lru_cache
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory(str(_MIGRATIONS))
+    return ScriptDirectory(str(MIGRATIONS))
 
 
 def _sqlite_file_exists(engine: Engine) -> bool:

@@ -1,6 +1,7 @@
-"""Tables of the product database, written once; the comments are their documentation.
+"""Tables of the catalog, the predictions, the current answers and the decisions; the comments are their documentation.
 
-The names are those of catalog, dataset and prediction files. The migrations build these tables; a test compares both.
+The column names are those of catalog, dataset and prediction files. The migration creates these tables; a test compares
+both.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ products = sa.Table(
         autoincrement=False,
         comment="0 for the product's first image",
     ),
-    sa.Column("image_uri", sa.Text, nullable=False, comment="Where ingest reads the image"),
+    sa.Column("image_uri", sa.Text, nullable=False, comment="Address that ingest reads the image from"),
     sa.Column("title", sa.Text, comment="As in the catalog"),
     sa.Column(
         "category",
@@ -56,12 +57,14 @@ products = sa.Table(
     sa.Column(
         "ingest_date",
         sa.Date,
-        comment="Night that this row was last read anew; empty where a shop fills it",
+        comment="Date of the ingest that last read this row; empty where a shop fills the table",
     ),
     sa.Column(
-        "ingest_no", sa.Integer, comment="Number of that ingest among those of its date; empty where a shop fills it"
+        "ingest_no",
+        sa.Integer,
+        comment="Number of that ingest among those of its date, from 1; empty where a shop fills the table",
     ),
-    comment="The catalog as last read, one row a product image; a shop maps its own table or view instead",
+    comment="The catalog as last read, one row per product image; a shop may map its own table or view instead",
 )
 
 category_predictions = sa.Table(
@@ -73,38 +76,38 @@ category_predictions = sa.Table(
         key_text(),
         sa.ForeignKey("releases.release_id"),
         primary_key=True,
-        comment="Who answered",
+        comment="The release that answered",
     ),
     sa.Column(
         "image_sha256",
         key_text(),
         primary_key=True,
-        comment="Of the image's source bytes, hexadecimal",
+        comment="SHA-256 of the image's source bytes, hexadecimal",
     ),
     sa.Column(
         "image_no",
         sa.Integer,
         nullable=False,
-        comment="Place of the image in the product when last ingested",
+        comment="Position of the image in the product when last ingested, from 0",
     ),
     sa.Column(
         "image_uri",
         sa.Text,
         nullable=False,
-        comment="Where the image was read when last ingested",
+        comment="Address that the image was read from when last ingested",
     ),
     sa.Column(
         "ingest_date",
         sa.Date,
         nullable=False,
-        comment="Newest ingest of these bytes for this product",
+        comment="Date of the newest ingest of these bytes for this product",
     ),
-    sa.Column("ingest_no", sa.Integer, nullable=False, comment="Its number among the ingests of that date, from 1"),
+    sa.Column("ingest_no", sa.Integer, nullable=False, comment="Number of that ingest among those of its date, from 1"),
     sa.Column(
         "category_id",
         key_text(),
         sa.ForeignKey("categories.category_id"),
-        comment="The ensemble's answer",
+        comment="Category that the ensemble answered",
     ),
     sa.Column("confidence", sa.Double, comment="Calibrated probability of the answer, 0 to 1"),
     sa.Column(
@@ -116,7 +119,7 @@ category_predictions = sa.Table(
     sa.Column(
         "top_k",
         sa.JSON,
-        comment='The surest categories: [["apparel.tops.shirt", 0.93], ...]',
+        comment='The categories with the highest confidence: [["apparel.tops.shirt", 0.93], ...]',
     ),
     sa.Column(
         "by_network",
@@ -142,7 +145,8 @@ category_predictions = sa.Table(
         "status = 'unknown' OR (category_id IS NOT NULL AND confidence IS NOT NULL)",
         name="answer_present",
     ),
-    comment="History: one row a product, release and image content; the view current_images has those that count now",
+    comment="History of predictions, one row per product, release and image content; the view current_images has those "
+    "that are current",
 )
 
 product_categories = sa.Table(
@@ -153,7 +157,7 @@ product_categories = sa.Table(
         "category_id",
         key_text(),
         sa.ForeignKey("categories.category_id"),
-        comment="Its category now",
+        comment="The product's current category",
     ),
     sa.Column(
         "confidence",
@@ -176,7 +180,7 @@ product_categories = sa.Table(
         "image_count",
         sa.Integer,
         nullable=False,
-        comment="Images that the answer combines",
+        comment="Number of images that the answer combines",
     ),
     sa.Column("ingest_date", sa.Date, comment="Newest ingest date among these images"),
     sa.Column("ingest_no", sa.Integer, comment="Highest ingest_no among the images of that date"),
@@ -190,7 +194,7 @@ product_categories = sa.Table(
         "previous_category_id",
         key_text(),
         sa.ForeignKey("categories.category_id"),
-        comment="The category that readers saw before its last move",
+        comment="Category before the last change of category",
     ),
     sa.Column(
         "updated_at_utc",
@@ -205,7 +209,7 @@ product_categories = sa.Table(
         "status IN ('unknown', 'manual') OR confidence IS NOT NULL",
         name="confidence_present",
     ),
-    comment="The current answer, one row a product",
+    comment="The current answer, one row per product",
 )
 sa.Index(
     "ix_product_categories_review",
@@ -246,28 +250,28 @@ overrides = sa.Table(
         "category_id",
         key_text(),
         sa.ForeignKey("categories.category_id"),
-        comment="Decided; empty on clear",
+        comment="Category that the person decided on; empty for clear",
     ),
-    sa.Column("decided_by", sa.Text, nullable=False, comment="Who decided"),
-    sa.Column("why", sa.Text, comment="In their words"),
+    sa.Column("decided_by", sa.Text, nullable=False, comment="Person who decided"),
+    sa.Column("why", sa.Text, comment="Reason, in the person's words"),
     sa.Column(
         "suggested_category_id",
         key_text(),
         sa.ForeignKey("categories.category_id"),
         comment="What the machine answered when the person decided",
     ),
-    sa.Column("suggested_confidence", sa.Double, comment="With what confidence, 0 to 1"),
+    sa.Column("suggested_confidence", sa.Double, comment="Confidence of that answer, 0 to 1"),
     sa.Column(
         "release_id",
         key_text(),
         sa.ForeignKey("releases.release_id"),
-        comment="The release that suggested it",
+        comment="Release that gave that answer",
     ),
-    sa.Column("decided_at_utc", UtcDateTime, nullable=False, comment="When"),
+    sa.Column("decided_at_utc", UtcDateTime, nullable=False, comment="When the person decided"),
     one_of("action", OVERRIDE_ACTIONS, "action_listed"),
     confidence_range("suggested_confidence"),
     sa.CheckConstraint("action = 'clear' OR category_id IS NOT NULL", name="category_present"),
-    comment="What people decided, one row a decision, never changed and never dropped",
+    comment="Decisions of people, one row per decision; rows are never changed and never dropped",
 )
 
 category_totals = sa.Table(
@@ -275,11 +279,18 @@ category_totals = sa.Table(
     metadata,
     sa.Column("category_id", key_text(), primary_key=True, comment="The category; '' for products without one"),
     sa.Column("status", sa.Text, primary_key=True, comment="As in product_categories"),
-    sa.Column("product_count", sa.BigInteger, nullable=False, comment="Products that are there now"),
-    sa.Column("confidence_count", sa.BigInteger, nullable=False, comment="Those of them that have a confidence"),
     sa.Column(
-        "confidence_sum_e9", sa.BigInteger, nullable=False, comment="Sum of 1e9 * confidence, exact in any order"
+        "product_count", sa.BigInteger, nullable=False, comment="Number of products in this category with this status"
+    ),
+    sa.Column(
+        "confidence_count", sa.BigInteger, nullable=False, comment="Number of these products that have a confidence"
+    ),
+    sa.Column(
+        "confidence_sum_e9",
+        sa.BigInteger,
+        nullable=False,
+        comment="Sum of 1e9 * confidence over these products, whole numbers so that it is exact in any order",
     ),
     one_of("status", PRODUCT_STATUSES, "status_listed"),
-    comment="product_categories counted, kept up to date by everything that writes it, so that counting needs no scan",
+    comment="Products per category and status; each change of product_categories updates it, so counting needs no scan",
 )

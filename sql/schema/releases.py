@@ -1,4 +1,4 @@
-"""Tables of releases: what each answers with, and which one is champion or challenger."""
+"""Tables of releases: the taxonomy, the registered releases, and which one is champion or challenger."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ categories = sa.Table(
         "category_id",
         key_text(),
         primary_key=True,
-        comment="Of a leaf, apparel.tops.t-shirt, or of an inner node, apparel.tops",
+        comment="Identifier of a leaf, apparel.tops.t-shirt, or of an inner node, apparel.tops",
     ),
     sa.Column(
         "category_path",
         sa.Text,
         nullable=False,
-        comment="What people read: Apparel > Tops > T-shirt",
+        comment="Name for people: Apparel > Tops > T-shirt",
     ),
     sa.Column(
         "taxonomy_version",
         sa.Text,
         nullable=False,
-        comment="Version of the list that last named it",
+        comment="Version of the taxonomy that last contained it",
     ),
-    comment="The taxonomy, one row a leaf or inner node; inner nodes are suggestions only",
+    comment="The taxonomy, one row per leaf or inner node; inner nodes are suggestions only",
 )
 
 releases = sa.Table(
@@ -45,22 +45,22 @@ releases = sa.Table(
         "taxonomy_version",
         sa.Text,
         nullable=False,
-        comment="The list of categories it answers with",
+        comment="Version of the taxonomy that it answers with",
     ),
-    sa.Column("manifest", sa.JSON, nullable=False, comment="Its release.json"),
+    sa.Column("manifest", sa.JSON, nullable=False, comment="Content of its release.json"),
     sa.Column(
         "registered_at_utc",
         UtcDateTime,
         nullable=False,
-        comment="When this database first saw it",
+        comment="When this database registered it",
     ),
     sa.Column(
         "promoted_at_utc",
         UtcDateTime,
-        comment="When it last became champion; empty for one that never was",
+        comment="When it last became champion; empty if it never was",
     ),
-    comment="Every release that published here. Of two answers on equally new images the later promoted release's "
-    "stands, then the later registered one's",
+    comment="Every release that published here. For equally new images the answer of the release promoted last "
+    "wins, then of the release that was registered last",
 )
 
 release_aliases = sa.Table(
@@ -72,16 +72,21 @@ release_aliases = sa.Table(
         primary_key=True,
         comment="In order of change",
     ),
-    sa.Column("alias", sa.Text, nullable=False, comment="champion (answers) or challenger (is tried in the shadow)"),
+    sa.Column(
+        "alias",
+        sa.Text,
+        nullable=False,
+        comment="champion (its answers are published) or challenger (its answers are only compared)",
+    ),
     sa.Column(
         "release_id",
         key_text(),
         sa.ForeignKey("releases.release_id"),
-        comment="The release from then on; empty where the alias was taken away",
+        comment="The release that has the alias from then on; empty if the alias was taken away",
     ),
-    sa.Column("changed_at_utc", UtcDateTime, nullable=False, comment="When"),
-    sa.Column("changed_by", sa.Text, nullable=False, comment="Who promoted or rolled back"),
+    sa.Column("changed_at_utc", UtcDateTime, nullable=False, comment="When the alias changed"),
+    sa.Column("changed_by", sa.Text, nullable=False, comment="Person who promoted or rolled back"),
     one_of("alias", ALIASES, "alias_listed"),
-    comment="Which release was champion and challenger, one row a change; the last row of an alias holds. A change to "
-    "the champion just before is a rollback, with an empty row between the two a promotion",
+    comment="History of the aliases, one row per change; the last row of an alias is current. A change to the "
+    "previous champion is a rollback; with an empty row before it, it is a promotion",
 )

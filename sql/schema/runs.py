@@ -1,4 +1,4 @@
-"""Tables of the runs: what each was, what it could not use, what it left, and who works on it."""
+"""Tables of the runs: each run, its rejected images, its counts and highlights, and the lease of its driver."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ runs = sa.Table(
         "run_id",
         key_text(),
         primary_key=True,
-        comment="nightly-2026-11-01; the same for a rerun",
+        comment="Name of the run, nightly-2026-11-01; a rerun has the same",
     ),
     sa.Column("kind", sa.Text, nullable=False, comment="nightly or backfill"),
     sa.Column(
         "run_date",
         sa.Date,
         nullable=False,
-        comment="Its night; of a backfill, the last ingest date",
+        comment="Date of the night; for a backfill, the last ingest date",
     ),
     sa.Column(
         "release_id",
@@ -34,15 +34,15 @@ runs = sa.Table(
         comment="The release that predicted",
     ),
     sa.Column("state", sa.Text, nullable=False, comment="running, published or failed"),
-    sa.Column("counts", sa.JSON, nullable=False, comment="Numbers by name"),
-    sa.Column("seconds", sa.JSON, nullable=False, comment="Seconds by step"),
-    sa.Column("summary", sa.JSON, nullable=False, comment="Whatever else the run reported"),
-    sa.Column("error", sa.Text, comment="Why it failed, one sentence"),
+    sa.Column("counts", sa.JSON, nullable=False, comment="Counts by name, such as images and rejected"),
+    sa.Column("seconds", sa.JSON, nullable=False, comment="Duration in seconds by step"),
+    sa.Column("summary", sa.JSON, nullable=False, comment="Everything else that the run reported"),
+    sa.Column("error", sa.Text, comment="Why the run failed, one sentence"),
     sa.Column("started_at_utc", UtcDateTime, nullable=False, comment="When its driver started"),
-    sa.Column("finished_at_utc", UtcDateTime, comment="When it was published or failed"),
+    sa.Column("finished_at_utc", UtcDateTime, comment="When the run was published or failed"),
     one_of("kind", RUN_KINDS, "kind_listed"),
     one_of("state", RUN_STATES, "state_listed"),
-    comment="One row a run; a rerun keeps its row",
+    comment="The runs, one row per run; a rerun keeps its row",
 )
 
 rejected_images = sa.Table(
@@ -53,7 +53,7 @@ rejected_images = sa.Table(
         key_text(),
         sa.ForeignKey("runs.run_id"),
         primary_key=True,
-        comment="Run that met it",
+        comment="The run that rejected the image",
     ),
     sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
     sa.Column(
@@ -61,20 +61,20 @@ rejected_images = sa.Table(
         sa.Integer,
         primary_key=True,
         autoincrement=False,
-        comment="Place in the product",
+        comment="Position of the image in the product, from 0",
     ),
-    sa.Column("image_uri", sa.Text, nullable=False, comment="Where it was read"),
+    sa.Column("image_uri", sa.Text, nullable=False, comment="Address that the image was read from"),
     sa.Column(
         "image_sha256",
         key_text(),
-        comment="Of its bytes; empty where none could be read",
+        comment="SHA-256 of the image's bytes; empty where none could be read",
     ),
-    sa.Column("ingest_date", sa.Date, nullable=False, comment="Night of the attempt"),
-    sa.Column("reason", sa.Text, nullable=False, comment="One of a closed list"),
-    sa.Column("detail", sa.Text, comment="What exactly, one sentence"),
-    sa.Column("seen_at_utc", UtcDateTime, nullable=False, comment="When it was read"),
+    sa.Column("ingest_date", sa.Date, nullable=False, comment="Date of the ingest that tried it"),
+    sa.Column("reason", sa.Text, nullable=False, comment="Reason, one of a closed list"),
+    sa.Column("detail", sa.Text, comment="Details of the reason, one sentence"),
+    sa.Column("seen_at_utc", UtcDateTime, nullable=False, comment="When the image was read"),
     one_of("reason", REJECTION_REASONS, "reason_listed"),
-    comment="Images that could not be used, one row a run and product image",
+    comment="Images that could not be used, one row per run and product image",
 )
 
 run_category_counts = sa.Table(
@@ -82,10 +82,17 @@ run_category_counts = sa.Table(
     metadata,
     sa.Column("run_id", key_text(), sa.ForeignKey("runs.run_id"), primary_key=True, comment="The run"),
     sa.Column("category_id", key_text(), primary_key=True, comment="The category; '' for images without one"),
-    sa.Column("image_count", sa.BigInteger, nullable=False, comment="Images that the run put there"),
+    sa.Column(
+        "image_count", sa.BigInteger, nullable=False, comment="Number of images that the run put into the category"
+    ),
     sa.Column("confidence_sum_e9", sa.BigInteger, nullable=False, comment="Sum of 1e9 * confidence over these images"),
-    sa.Column("product_count", sa.BigInteger, nullable=False, comment="Products there when the run was published"),
-    comment="What each run said and left, one row a run and category; stays when its predictions are pruned",
+    sa.Column(
+        "product_count",
+        sa.BigInteger,
+        nullable=False,
+        comment="Number of products in the category when the run was published",
+    ),
+    comment="Images and products of each run, one row per run and category; stays when predictions are pruned",
 )
 
 run_highlights = sa.Table(
@@ -93,30 +100,39 @@ run_highlights = sa.Table(
     metadata,
     sa.Column("run_id", key_text(), sa.ForeignKey("runs.run_id"), primary_key=True, comment="The run"),
     sa.Column("kind", sa.Text, primary_key=True, comment="moved (to another category) or least_certain (in review)"),
-    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False, comment="In the order to look at, from 1"),
+    sa.Column(
+        "place", sa.Integer, primary_key=True, autoincrement=False, comment="Rank, the most important first, from 1"
+    ),
     sa.Column("product_id", key_text(), nullable=False, comment="The product"),
-    sa.Column("category_id", key_text(), sa.ForeignKey("categories.category_id"), comment="What the run answered"),
+    sa.Column(
+        "category_id", key_text(), sa.ForeignKey("categories.category_id"), comment="Category that the run answered"
+    ),
     sa.Column(
         "previous_category_id",
         key_text(),
         sa.ForeignKey("categories.category_id"),
-        comment="What readers saw before the run; empty where there was nothing",
+        comment="Category before the run; empty if the product had none",
     ),
     sa.Column("confidence", sa.Double, comment="Calibrated probability of the answer, 0 to 1"),
-    sa.Column("status", sa.Text, nullable=False, comment="auto, review or unknown, as the run left it"),
+    sa.Column("status", sa.Text, nullable=False, comment="auto, review or unknown, as the run answered"),
     sa.Column("ingest_date", sa.Date, nullable=False, comment="Newest ingest date among the product's images"),
     one_of("kind", HIGHLIGHTS, "kind_listed"),
     one_of("status", ("auto", "review", "unknown"), "status_listed"),
     confidence_range(),
-    comment="Products of a run that are worth a look, some dozen rows a run; stays when its predictions are pruned",
+    comment="Products of a run that a person should look at, some dozen per run; stays when predictions are pruned",
 )
 
 run_leases = sa.Table(
     "run_leases",
     metadata,
-    sa.Column("run_id", key_text(), primary_key=True, comment="The run; without a foreign key, as it comes first"),
-    sa.Column("token", sa.Text, nullable=False, comment="Only who holds this may publish the run"),
-    sa.Column("holder", sa.Text, nullable=False, comment="Host and process that took it, for people"),
-    sa.Column("taken_at_utc", UtcDateTime, nullable=False, comment="When"),
-    comment="Runs that a driver is working on; the row goes with the publish",
+    sa.Column(
+        "run_id",
+        key_text(),
+        primary_key=True,
+        comment="The run; no foreign key, because the lease is written before the run",
+    ),
+    sa.Column("token", sa.Text, nullable=False, comment="Secret that the driver needs to publish the run"),
+    sa.Column("holder", sa.Text, nullable=False, comment="Host and process id of the driver, for people"),
+    sa.Column("taken_at_utc", UtcDateTime, nullable=False, comment="When the driver took the lease"),
+    comment="Leases of the drivers, one row per run that a driver works on; publishing deletes it",
 )

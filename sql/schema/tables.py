@@ -1,4 +1,4 @@
-"""Every table of the product database: importing this module is what makes `metadata` whole."""
+"""All tables of the product database: import this module to have every table in `metadata`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 -- Purpose: products that moved to another category: the last move of each.
--- Grain: one row a product that ever moved.
+-- Grain: one row per product that ever moved.
 -- Order: updated_at_utc DESC, product_id
 SELECT
     answer.product_id,

@@ -1,5 +1,5 @@
--- Purpose: how many products each category has, and how sure the answers are; reads running totals, not the products.
--- Grain: one row a category that has products; category_id is empty for products of status unknown.
+-- Purpose: how many products each category has, and how confident the answers are; reads running totals, not the products.
+-- Grain: one row per category that has products; category_id is empty for products of status unknown.
 -- Order: product_count DESC, category_id
 SELECT
     nullif(total.category_id, '') AS category_id,

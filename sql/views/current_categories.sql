@@ -1,5 +1,5 @@
--- Purpose: what every product is now.
--- Grain: one row a product that has an answer.
+-- Purpose: the current answer of every product.
+-- Grain: one row per product that has an answer.
 -- Order: product_id
 SELECT
     answer.product_id,

@@ -1,5 +1,5 @@
--- Purpose: the images that count now: of each product, release and place the newest content, with its prediction.
--- Grain: one row a product, release and image_no.
+-- Purpose: the current images: for each product, release and image_no the newest content, with its prediction.
+-- Grain: one row per product, release and image_no.
 -- Order: product_id, release_id, image_no
 SELECT
     prediction.product_id,

@@ -1,5 +1,5 @@
--- Purpose: images of current answers on which the networks differ, with each one's own choice.
--- Grain: one row a current image of a product.
+-- Purpose: images of current answers on which the networks differ, with the choice of each network.
+-- Grain: one row per current image of a product.
 -- Order: product_id
 SELECT
     prediction.product_id,

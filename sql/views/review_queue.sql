@@ -1,5 +1,5 @@
 -- Purpose: answers that wait for a person, with the suggestion and an image to look at; read it in order of confidence.
--- Grain: one row a product of status review.
+-- Grain: one row per product of status review.
 -- Order: confidence, product_id
 SELECT
     answer.product_id,

@@ -147,7 +147,8 @@ def test_the_password_of_the_database_is_never_shown(shelfwise: Shelfwise, monke
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("SHELFWISE_DRIVER_MEMORY", "lots"), ("SHELFWISE_HOME", "/tmp/a#b"), ("SHELFWISE_HOME", "/a?b")]
+    ("name", "value"),
+    [("SHELFWISE_DRIVER_MEMORY", "lots"), ("SHELFWISE_HOME", "/tmp/a,b"), ("SHELFWISE_HOME", "/a\nb")],
 )
 def test_a_wrong_setting_names_its_variable(
     shelfwise: Shelfwise, monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -237,10 +238,16 @@ def test_a_value_that_is_no_text_is_a_sentence(shelfwise: Shelfwise) -> None:
         assert (done.code, "is not text in UTF-8" in done.err) == (2, True)
 
 
-def test_a_downgrade_asks_first(shelfwise: Shelfwise) -> None:
+def test_a_database_of_a_development_version_is_set_aside(shelfwise: Shelfwise, home: Path) -> None:
     assert shelfwise("db", "upgrade").code == 0
-    assert shelfwise("db", "downgrade", "base").code == 2
-    assert shelfwise("db", "check").code == 0
-    assert shelfwise("db", "downgrade", "base", "--yes").code == 0
+    with sqlite3.connect(home / "shelfwise.db") as connection:
+        connection.execute("UPDATE shelfwise_version SET version_num = '0005'")
     failed = shelfwise("db", "check")
-    assert (failed.code, "shelfwise db upgrade" in failed.err) == (1, True)
+    assert (failed.code, "`shelfwise db upgrade --set-aside`" in failed.err) == (1, True)
+    done = shelfwise("db", "upgrade", "--set-aside", "--json")
+    (kept,) = home.glob("shelfwise-set-aside-*.db")
+    assert (done.code, done.json["set_aside"]) == (0, str(kept))
+    assert shelfwise("db", "check").code == 0
+    assert "set_aside" not in shelfwise("db", "upgrade", "--set-aside", "--json").json
+    empty = shelfwise("override", "import", kept)
+    assert (empty.code, "holds no decision" in empty.err) == (2, True)

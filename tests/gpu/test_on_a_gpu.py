@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -73,11 +72,10 @@ def test_a_batch_beyond_the_memory_is_halved(release: Release, tmp_path: Path) -
 
 
 def test_memory_is_taken_as_it_is_needed() -> None:
-    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     import keras
 
     if keras.backend.backend() != "tensorflow":
-        return
+        pytest.skip(f"only TensorFlow tells how it takes memory; Keras computes by {keras.backend.backend()}")
     import tensorflow as tf
 
     assert all(tf.config.experimental.get_memory_growth(gpu) for gpu in tf.config.list_physical_devices("GPU"))

@@ -169,3 +169,9 @@ def batches(rows: Iterable[tuple[Any, ...]], size: int = 1000) -> Iterable[Rows]
             yield batch
             batch = []
     yield batch
+
+
+def of_another_version(database: ProductDatabase, revision: str = "0005") -> None:
+    """Give a database the revision of an earlier development version, or of a newer program."""
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE shelfwise_version SET version_num = :revision"), {"revision": revision})

@@ -104,6 +104,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "overrides": (
             *("errors", "lists", "records", "explanations", "engine", "schema", "publishing", "store", "decided"),
         ),
+        "former_decisions": ("errors", "explanations", "overrides"),
         "selection": ("errors", "lists", "explanations", "engine", "schema", "publishing", "store"),
         "aliases": ("errors", "records", "engine", "schema", "publishing", "store"),
         "shadow": ("errors", "records", "engine", "schema", "publishing", "store"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -104,7 +105,7 @@ def test_what_a_catalog_says_is_text(tmp_path: Path, browser: Browser, place: st
     assert HOSTILE[:40] in text
     source = page.read_text(encoding="utf-8")
     assert "<script" not in source
-    assert "<img src=http" not in source
+    assert not re.search(r"""<\w[^>]*\b(?:src|href|action)\s*=\s*["']?\s*(?:https?:)?//""", source)
     assert "49" not in text, "a catalog's text was taken for a template"
 
 

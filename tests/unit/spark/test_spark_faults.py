@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import click
@@ -75,7 +76,8 @@ def test_a_yarn_without_its_configuration_is_one_sentence(monkeypatch: pytest.Mo
 def test_an_executor_that_does_not_see_the_home_says_so(tmp_path: Path) -> None:
     here, elsewhere = str(tmp_path / "marker"), str(tmp_path / "elsewhere" / "marker")
     (tmp_path / "marker").touch()
-    assert check_executor(inspect_executor(here), here).python.startswith("3.")
+    seen = check_executor(inspect_executor(here), here)
+    assert (seen.python, seen.missing, seen.sees_marker) == (platform.python_version(), (), True)
     with pytest.raises(RunFailed, match=r"does not see .*/elsewhere; put SHELFWISE_HOME where all machines see it"):
         check_executor(inspect_executor(elsewhere), elsewhere)
 

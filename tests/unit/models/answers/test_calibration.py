@@ -16,13 +16,17 @@ from models.answers.calibration import (
     combine,
     combine_images,
     fit_ensemble,
-    fit_temperature,
     rounded,
 )
 from models.answers.metrics import reliability
 
 Rows = NDArray[np.float32]
 temperatures = st.floats(0.05, 20)
+
+
+def fit_temperature(mixture: Rows, labels: NDArray[np.integer[Any]]) -> float:
+    """Return the temperature of one network."""
+    return fit_ensemble({"mixture": mixture}, labels)[1]
 
 
 @st.composite

@@ -122,22 +122,24 @@ def test_a_start_is_known_by_its_content(tmp_path: Path) -> None:
     assert a == b != c
 
 
-def test_a_checkpoint_without_a_description_is_gone_on_with_and_more_epochs_are_trained(tmp_path: Path) -> None:
-    """As versions before left it: no task, no recipes."""
+def test_a_finished_training_goes_on_when_more_epochs_are_asked_for(tmp_path: Path) -> None:
+    train(task(tmp_path), FAST, Colours(), start=nothing)
+    data = Colours()
+    _, progress = train(task(tmp_path), replace(FAST, epochs=3), data, start=pytest.fail)
+    assert (progress.epochs, data.seen[0]) == (4, 3), "it was finished, and one more epoch was asked for"
+    assert [used["from_epoch"] for used in progress.recipes] == [1, 4]
+
+
+def test_a_checkpoint_without_its_task_is_damaged(tmp_path: Path) -> None:
     train(task(tmp_path), FAST, Colours(), start=nothing)
     path = tmp_path / "work" / CHECKPOINT
     with np.load(path) as held:
         arrays = dict(held)
     before = json.loads(str(arrays["progress"]))
-    del before["task"], before["recipes"]
+    del before["task"]
     np.savez(path, **{**arrays, "progress": np.array(json.dumps(before))})
-    data = Colours()
-    train_on = replace(FAST, epochs=3)
-    _, progress = train(task(tmp_path, data_sha256="known now"), train_on, data, start=pytest.fail)
-    assert (progress.epochs, data.seen[0]) == (4, 3), "it was finished, and one more epoch was asked for"
-    assert [used["from_epoch"] for used in progress.recipes] == [4]
-    with pytest.raises(checkpoints.AnotherTask):
-        train(task(tmp_path, data_sha256="other"), FAST, Colours(), start=pytest.fail)
+    with pytest.raises(ValueError, match=r"is damaged .*delete it to train from the start"):
+        train(task(tmp_path), FAST, Colours(), start=pytest.fail)
 
 
 def test_the_head_phase_moves_the_head_alone(tmp_path: Path) -> None:
