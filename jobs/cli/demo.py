@@ -14,13 +14,12 @@ from jobs.cli.output import line, table
 if TYPE_CHECKING:
     from jobs.demo.nights import DemoReport
 
-
 _ANSWER_COLUMNS = ("product_id", "category_path", "confidence", "status", "ingest_date", "run_id")
 _REJECTION_COLUMNS = ("product_id", "reason", "detail")
 
 
 def show(report: DemoReport, as_json: bool) -> None:
-    """Print the report, as one JSON document or as text and tables."""
+    """Print the demo's report, as one JSON document or as text and tables."""
     if as_json:
         click.echo(json.dumps(asdict(report), default=str))
         return

@@ -18,7 +18,6 @@ from jobs.cli import output
 from jobs.cli import releases as cli_releases
 from jobs.cli import report as cli_report
 from jobs.cli import runs as cli_runs
-from jobs.cli import runs_history as cli_runs_history
 from jobs.cli import training as cli_models
 from jobs.errors import RunFailed, UsageError
 from models.release import ReleaseError
@@ -55,7 +54,7 @@ for command in (
     cli_runs.publish,
     cli_runs.finish_night,
     cli_runs.shadow,
-    cli_runs_history.runs,
+    cli_runs.runs,
     cli_report.report,
     cli_models.finetune,
     cli_models.evaluate,

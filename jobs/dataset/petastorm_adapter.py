@@ -19,7 +19,6 @@ from jobs.dataset.schema import KEY_COLUMNS
 
 log = logging.getLogger(__name__)
 
-
 _QUEUE_ROW_GROUPS = 3
 
 

@@ -33,9 +33,7 @@ from jobs.storage.places import Place
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-
 log = logging.getLogger(__name__)
-
 
 ROWS_A_TASK = 4096
 _TASK_REPORT = "files long, stored long, unchanged long, rejected long, source_bytes long"

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
     from models.serving.tuning import Tuning
 
-
 log = logging.getLogger(__name__)
-
 
 _DEVICE_LOST_EXIT = 75
 

@@ -16,7 +16,6 @@ from models.release import Release
 if TYPE_CHECKING:
     from jobs.dataset.batches import ImageBatch
 
-
 _NUMBERS = ("image_no", "ingest_no")
 
 

@@ -26,7 +26,6 @@ from models.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
-
 _NAME = "tuning.json"
 
 

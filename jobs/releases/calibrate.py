@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Promise:
-    """The precision that the thresholds of a release must reach, and the confidence below which nothing is suggested.
+    """What a calibrated release promises: the precision of its thresholds, and the confidence below which it is silent.
 
     Attributes:
         target_precision: Precision of the automatically published products, for each category, in (0, 1).

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, Any]:
-    """Ingest a catalog, store the step's report in the home and return it, with the counts of the date's partition."""
+    """Run the ingest step of a night in a Spark session of its own; keep its report in the home and return it."""
     started = datetime.now(UTC)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
         done = ingest.run(spark, config)
@@ -56,7 +56,7 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, An
 
 
 def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
-    """Predict a run's shards and return the step's report."""
+    """Run the predict step of a run in a Spark session of its own and return its report."""
     spark_config = workshop.spark
     cores = cores_of_a_task(master_of(spark_config), spark_config.executor_cores)
     config = predict_config(workshop, run)

@@ -39,7 +39,6 @@ from sql.records import (
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
 
-
 Batch = list[tuple[Any, ...]]
 
 _BATCH_ROWS = 10_000

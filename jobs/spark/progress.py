@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-
 _POLL_SECONDS = 0.5
 
 

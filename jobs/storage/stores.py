@@ -166,12 +166,12 @@ def listed(root: UPath, folder: str) -> list[dict[str, Any]]:
 
 
 def is_file(where: Place) -> bool:
-    """Return whether a file exists there."""
+    """Return whether a path or a place in an object store is an existing file."""
     return with_retries(where, "looked at", lambda: bool(where.is_file())) if is_remote(where) else where.is_file()
 
 
 def is_dir(where: Place) -> bool:
-    """Return whether a directory exists there; in an object store, whether any file exists below it."""
+    """Return whether a path is a directory, or a place in an object store has any file below it."""
     return with_retries(where, "looked at", lambda: bool(where.is_dir())) if is_remote(where) else where.is_dir()
 
 

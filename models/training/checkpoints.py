@@ -29,7 +29,7 @@ LONGEST_SHOWN = 100
 
 @dataclass
 class Progress:
-    """Progress of a training.
+    """Progress of a training, as its checkpoint stores it.
 
     Attributes:
         task: `Task.description` of the training.

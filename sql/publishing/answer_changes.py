@@ -152,7 +152,6 @@ ON CONFLICT (category_id, status) DO UPDATE SET
     confidence_sum_e9 = total.confidence_sum_e9 + excluded.confidence_sum_e9
 """)
 
-
 _EMPTY = sa.text("DELETE FROM category_totals WHERE product_count = 0")
 
 
