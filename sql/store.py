@@ -52,7 +52,7 @@ class ProductDatabase:
 
     def replace(self) -> Path | None:
         """Copy an SQLite database of another version to a new file, create a new one, and return the copy if any."""
-        return migrate.replace(self.engine)
+        return migrate.make_anew(self.engine)
 
     def make(self) -> None:
         """Create tables and views in a new SQLite database; a database with any table is left as it is."""

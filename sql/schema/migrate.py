@@ -42,7 +42,7 @@ def upgrade(engine: Engine) -> None:
         _upgrade(engine, connection)
 
 
-def replace(engine: Engine) -> Path | None:
+def make_anew(engine: Engine) -> Path | None:
     """Copy an SQLite database that another version of shelfwise made to a new file, and make a new one in its place.
 
     The copy, the removal of the old tables and the new tables happen under one writers' lock. The removal and the new

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import replace
+from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
@@ -84,6 +85,18 @@ def test_a_good_night_says_so_first_and_shows_its_products(nights: Nights, brows
         assert shown.locator(".categories img").count() == 4
 
 
+def links_of(source: str) -> list[str]:
+    """Return what a page's elements would fetch or lead to."""
+    links: list[str] = []
+
+    class Elements(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            links.extend(value or "" for name, value in attrs if name in ("src", "srcset", "href", "action", "data"))
+
+    Elements().feed(source)
+    return links
+
+
 @pytest.mark.parametrize("place", ["product_id", "title", "path", "rejection", "error"])
 def test_what_a_catalog_says_is_text(tmp_path: Path, browser: Browser, place: str) -> None:
     says = {"product_id": "p", "title": "t", "path": "A > B", "rejection": "d", "error": "e", place: HOSTILE}
@@ -105,7 +118,7 @@ def test_what_a_catalog_says_is_text(tmp_path: Path, browser: Browser, place: st
     assert HOSTILE[:40] in text
     source = page.read_text(encoding="utf-8")
     assert "<script" not in source
-    assert not re.search(r"""<\w[^>]*\b(?:src|href|action)\s*=\s*["']?\s*(?:https?:)?//""", source)
+    assert [link for link in links_of(source) if re.match(r"\s*(https?:)?//", link)] == []
     assert "49" not in text, "a catalog's text was taken for a template"
 
 
