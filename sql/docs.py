@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from sql.named_queries import NamedQuery, list_queries
 from sql.schema import migrate
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 
 PAGE = Path(__file__).parent / "README.md"
 

@@ -17,7 +17,7 @@ from sql.engine import reading
 from sql.errors import UnknownNameError
 from sql.lists import list_value, with_lists
 from sql.schema import migrate
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 
 QUERIES = Path(__file__).parent / "queries"

@@ -3,7 +3,7 @@
 from alembic import context
 
 from sql.schema.migrate import VERSION_TABLE
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -24,7 +24,7 @@ from sql.engine import explained, lock_writers, make_parent_directory
 from sql.errors import DatabaseError
 from sql.explanations import describe
 from sql.schema import set_aside
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 
 VERSION_TABLE = "shelfwise_version"
 VIEWS = Path(__file__).parents[1] / "views"

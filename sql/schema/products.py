@@ -9,27 +9,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from sql.schema.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
-from sql.schema.releases import categories, release_aliases, releases
-from sql.schema.runs import rejected_images, run_category_counts, run_highlights, run_leases, runs
-
-__all__ = [
-    "UtcDateTime",
-    "categories",
-    "category_predictions",
-    "category_totals",
-    "key_text",
-    "metadata",
-    "overrides",
-    "product_categories",
-    "products",
-    "rejected_images",
-    "release_aliases",
-    "releases",
-    "run_category_counts",
-    "run_highlights",
-    "run_leases",
-    "runs",
-]
 
 PREDICTION_STATUSES = ("auto", "review", "unknown")
 PRODUCT_STATUSES = (*PREDICTION_STATUSES, "manual")

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sql.records import CategoryRecord, Combine, Decision, PublishCounts, ReleaseRecord, Rows, RunRecord
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 
 CATEGORIES = tuple(

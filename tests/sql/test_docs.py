@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sql import docs
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 
 
 def test_the_page_is_what_the_schema_says() -> None:

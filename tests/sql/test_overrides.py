@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from sql.errors import UnknownNameError
 from sql.overrides import Override, accept_suggestions, clear_override, set_overrides
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, combine_by, dump, prediction, product, publish
 

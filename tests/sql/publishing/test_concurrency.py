@@ -18,7 +18,7 @@ from sql.engine import writing
 from sql.errors import SupersededError
 from sql.overrides import Override, set_overrides
 from sql.publishing import leases, run_rows
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase, open_database
 from tests.sql import processes, runs
 from tests.sql.runs import BOOT, SHIRT, T_SHIRT, answer, dump, prediction, publish, rejection

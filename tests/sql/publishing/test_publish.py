@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from sql.errors import DatabaseError
 from sql.records import Rows
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.sql import runs
 from tests.sql.runs import BOOT, SHIRT, T_SHIRT, answer, dump, prediction, product, publish, rejection

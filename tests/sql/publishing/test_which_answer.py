@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.sql import runs
 from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, dump, prediction, product, publish

@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 
 from sql.errors import DatabaseError
 from sql.schema.migrate import view_definitions
-from sql.schema.products import metadata
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase, open_database
 from tests.sql.runs import dump, of_another_version, prediction, publish, rejection
 
