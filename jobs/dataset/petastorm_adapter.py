@@ -1,4 +1,4 @@
-"""Adapter for Petastorm's batch reader over the dataset's files; the only module that imports Petastorm."""
+"""Adapter for Petastorm's batch reader over the dataset's files: opens readers, times their reads, mends a race."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+from jobs.dataset.petastorm_compat import petastorm
 from jobs.dataset.schema import KEY_COLUMNS
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,7 @@ def transform_of(
         adds: (name, NumPy dtype, shape, nullable) of each column that `change` adds.
         drops: Names of the columns that `change` removes.
     """
-    from petastorm.transform import TransformSpec
-
-    return TransformSpec(change, edit_fields=list(adds), removed_fields=list(drops))
+    return petastorm().TransformSpec(change, edit_fields=list(adds), removed_fields=list(drops))
 
 
 def open_reader(
@@ -67,9 +65,6 @@ def open_reader(
 ) -> Any:
     """Open a Petastorm reader over exactly these files.
 
-    Petastorm warns at every call, also in its workers, that pyarrow will remove its old interface. The project pins
-    pyarrow for that reason, so only these warnings are suppressed.
-
     Args:
         files: Local Parquet files.
         transform: Transform of each row group, from `transform_of`.
@@ -81,13 +76,10 @@ def open_reader(
     Returns:
         The Petastorm reader; the caller must stop and join it.
     """
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
-    from petastorm import make_batch_reader
-    from petastorm.workers_pool import thread_pool
-
+    package = petastorm()
     # Petastorm's threads print the traceback of an error that the reader raises again; print it only in the debug log.
-    thread_pool.sys = SimpleNamespace(stderr=SimpleNamespace(write=log.debug))
-    reader = make_batch_reader(
+    package.workers_pool.thread_pool.sys = SimpleNamespace(stderr=SimpleNamespace(write=log.debug))
+    reader = package.make_batch_reader(
         [url_of(path) for path in files],
         schema_fields=list(columns),
         transform_spec=transform,
@@ -96,7 +88,7 @@ def open_reader(
         results_queue_size=_QUEUE_ROW_GROUPS,
         shuffle_row_groups=shuffle_seed is not None,
         seed=shuffle_seed,
-        filesystem=timed_files((clock or ReaderClock()).read),
+        filesystem=TimedFiles((clock or ReaderClock()).read),
     )
     _end_only_when_all_is_handed_out(reader)
     return reader
@@ -115,50 +107,42 @@ def _end_only_when_all_is_handed_out(reader: Any) -> None:
 
 
 def url_of(path: Path) -> str:
-    """Return the URL of a local file with every special character but the slash quoted; `timed_files` reads it."""
+    """Return the URL of a local file with every special character but the slash quoted; `TimedFiles` reads it."""
     return f"file://{quote(os.fsencode(path.absolute()))}"
 
 
-def _path_of(name: Any) -> Path:
-    return Path(os.fsdecode(unquote_to_bytes(str(name))))
+class TimedFiles:
+    """File system that opens the quoted paths of `url_of` and measures the time of each read."""
+
+    def __init__(self, count: Callable[[float], None]) -> None:
+        """Create the file system.
+
+        Args:
+            count: Function called with the seconds of each read.
+        """
+        self._count = count
+
+    def open(self, path: str, mode: str = "rb") -> io.FileIO:
+        """Open a local file for reading.
+
+        Args:
+            path: Quoted path of the file.
+            mode: Always `rb`; Petastorm may pass it.
+        """
+        return _TimedFile(os.fsdecode(unquote_to_bytes(path)), self._count)
 
 
-def timed_files(count: Callable[[float], None]) -> Any:
-    """Return a local file system that measures the time of each read.
+class _TimedFile(io.FileIO):
+    def __init__(self, path: str, count: Callable[[float], None]) -> None:
+        super().__init__(path, "rb")
+        self._count = count
 
-    It has pyarrow's old interface, which Petastorm needs. Petastorm passes it the quoted paths of `url_of`.
+    def read(self, size: int | None = -1) -> Any:
+        started = time.perf_counter()
+        try:
+            return super().read(-1 if size is None else size)
+        finally:
+            self._count(time.perf_counter() - started)
 
-    Args:
-        count: Function called with the seconds of each read.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        from pyarrow.filesystem import FileSystem
-
-        class TimedFile(io.FileIO):
-            def read(self, size: int | None = -1) -> Any:
-                started = time.perf_counter()
-                try:
-                    return super().read(-1 if size is None else size)
-                finally:
-                    count(time.perf_counter() - started)
-
-            def __del__(self) -> None:  # Petastorm does not close its files; the garbage collector would warn
-                self.close()
-
-        class TimedFiles(FileSystem):  # type: ignore[misc]
-            """File system of timed files; not a LocalFileSystem, because pyarrow would open the quoted paths itself."""
-
-            def open(self, path: Any, mode: str = "rb") -> Any:
-                return TimedFile(_path_of(path), mode)
-
-            def exists(self, path: Any) -> bool:
-                return _path_of(path).exists()
-
-            def isdir(self, path: Any) -> bool:
-                return _path_of(path).is_dir()
-
-            def isfile(self, path: Any) -> bool:
-                return _path_of(path).is_file()
-
-        return TimedFiles()
+    def __del__(self) -> None:  # Petastorm does not close its files; the garbage collector would warn
+        self.close()

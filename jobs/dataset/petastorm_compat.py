@@ -1,0 +1,188 @@
+"""Petastorm 0.13.1 on the installed pyarrow and NumPy: provides the names that its modules import and these have lost.
+
+Petastorm reads through pyarrow's legacy ParquetDataset, which pyarrow 16 removed, and uses two names that NumPy 2 removed.
+This module replaces `pq` and `np` inside Petastorm's own modules; pyarrow and NumPy themselves stay unchanged. The
+replacement covers what `make_batch_reader` needs for a list of files: no directories, partitions or filters.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import RunFailed
+
+VERSION = "0.13.1"
+"""The only version of Petastorm whose modules were checked against the replacements."""
+
+_MISSING_MODULES: dict[str, tuple[str, ...]] = {
+    "pyarrow.filesystem": ("LocalFileSystem",),
+    "pyarrow.hdfs": ("HadoopFileSystem",),
+    "distutils": (),
+    "distutils.version": ("LooseVersion",),
+}
+"""Modules that `import petastorm` imports, and their names that it uses. A reader of local files needs none of them."""
+
+_PARQUET_USERS = ("reader", "arrow_reader_worker", "etl.dataset_metadata")
+_loading = Lock()
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Part of a Parquet file; has the interface of pyarrow's legacy ParquetDatasetPiece.
+
+    Attributes:
+        path: Path of the file, as `open_file_func` takes it.
+        open_file_func: Opens a path for reading.
+        row_group: Number of the row group, from 0; None stands for the whole file.
+        partition_keys: Always empty; Petastorm reads it.
+    """
+
+    path: str
+    open_file_func: Callable[[str], Any] = field(repr=False)
+    row_group: int | None = None
+    partition_keys: Sequence[Any] = ()
+
+    def get_metadata(self) -> pq.FileMetaData:
+        """Read the footer of the file."""
+        with self.open_file_func(self.path) as source:
+            return pq.read_metadata(source)
+
+    def read(self, columns: Collection[str] | None = None, partitions: None = None) -> pa.Table:
+        """Read columns of the row group.
+
+        Args:
+            columns: Names of the columns to read; None reads all.
+            partitions: Always None; part of the legacy interface.
+
+        Returns:
+            The columns in the order of the file.
+        """
+        with self.open_file_func(self.path) as source, pq.ParquetFile(source) as file:
+            names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+            return file.read(names) if self.row_group is None else file.read_row_group(self.row_group, names)
+
+
+class FileList:
+    """Parquet files with one schema; has the interface of pyarrow's legacy ParquetDataset.
+
+    Attributes:
+        paths: Paths of the files.
+        fs: File system with a method `open(path)`.
+        pieces: One piece for each file.
+    """
+
+    metadata = common_metadata = partitions = None
+
+    def __init__(self, paths: Sequence[str], filesystem: Any, *, filters: Any = None, **_unused: Any) -> None:
+        """Take the arguments that Petastorm passes.
+
+        Args:
+            paths: Paths of the files.
+            filesystem: File system with a method `open(path)`.
+            filters: Must be None.
+
+        Raises:
+            NotImplementedError: If a directory or filters are passed; pass the files of the directory instead.
+        """
+        if isinstance(paths, str) or filters is not None:
+            raise NotImplementedError("expected a list of files without filters; list the files of a directory first")
+        self.paths, self.fs = list(paths), filesystem
+        self.pieces = [RowGroup(path, filesystem.open) for path in self.paths]
+
+
+def to_numpy(table: pa.Table, schema: Any) -> dict[str, Any]:
+    """Convert a table to NumPy arrays; replaces Petastorm's function, whose texts are objects under pandas 3.
+
+    Args:
+        table: Table whose list columns have lists of one length.
+        schema: Petastorm's schema with the shape of each column.
+
+    Returns:
+        By column name, an array whose first axis is the rows. Images are views of the table's memory, not copies.
+    """
+    shapes = {name: schema.fields[name].shape for name in table.column_names}
+    return {name: _column(table.column(name), shapes[name]) for name in table.column_names}
+
+
+def _column(column: pa.ChunkedArray, shape: Sequence[int | None]) -> Any:
+    parts = [_array(chunk, shape) for chunk in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _array(column: pa.Array, shape: Sequence[int | None]) -> Any:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return np.array(column.to_pylist(), dtype=np.str_)
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        return column.to_numpy(zero_copy_only=False)
+    if column.null_count or len(column.value_lengths().unique()) > 1:
+        raise RuntimeError("expected lists of one length in a column, received lists of several lengths")
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), *(-1 if side is None else side for side in shape))
+
+
+class _Overlay(ModuleType):
+    """A module with some names replaced; every other name is looked up in the original module."""
+
+    def __init__(self, module: ModuleType, **names: Any) -> None:
+        super().__init__(module.__name__)
+        self.__dict__.update(names, __getattr__=lambda name: getattr(module, name))
+
+
+@contextmanager
+def _missing_modules() -> Iterator[None]:
+    """Provide empty versions of the modules that this Python or pyarrow has not, for the duration of the block."""
+    added = []
+    for name, attributes in _MISSING_MODULES.items():
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            sys.modules[name] = module = ModuleType(name)
+            module.__dict__.update({attribute: type(attribute, (), {}) for attribute in attributes})
+            added.append(name)
+    try:
+        yield
+    finally:
+        for name in added:
+            del sys.modules[name]
+
+
+def petastorm() -> Any:
+    """Import Petastorm and adapt it to the installed pyarrow and NumPy; later calls return the same module.
+
+    Raises:
+        RunFailed: If another version of Petastorm is installed; install the version that the message names.
+    """
+    with _loading:
+        return _adapted()
+
+
+@lru_cache(maxsize=1)
+def _adapted() -> Any:
+    with _missing_modules(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # pyarrow 14 warns of the modules that later versions lack
+        package = importlib.import_module("petastorm")
+        if package.__version__ != VERSION:
+            raise RunFailed(
+                f"expected Petastorm {VERSION}, found {package.__version__}; install petastorm=={VERSION}, the version "
+                "that this shelfwise was tested with"
+            )
+        users = [importlib.import_module(f"petastorm.{name}") for name in _PARQUET_USERS]
+    parquet = _Overlay(pq, ParquetDataset=FileList, ParquetDatasetPiece=RowGroup)
+    for module in users:
+        module.pq = parquet  # type: ignore[attr-defined]
+    importlib.import_module("petastorm.unischema").np = _Overlay(np, unicode_=np.str_, string_=np.bytes_)  # type: ignore[attr-defined]
+    importlib.import_module("petastorm.arrow_reader_worker").convert_arrow_table_to_numpy_dict = to_numpy  # type: ignore[attr-defined]
+    return package
