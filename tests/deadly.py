@@ -86,8 +86,8 @@ def serve_as(kind: str, tokens: str | None) -> None:
     """Run as a helper of this kind; see `helper`."""
     decode = decode_square
 
-    def decode_or_die(jpeg: bytes, side_px: int) -> Images:
-        return segfault() if jpeg.endswith(MARK) else decode(jpeg, side_px)
+    def decode_or_die(jpeg: bytes, side_px: int, *, out: Images) -> Images:
+        return segfault() if jpeg.endswith(MARK) else decode(jpeg, side_px, out=out)
 
     class Networks(ColourPredictor):
         def predict(self, images: Images) -> Predictions:

@@ -36,23 +36,27 @@ class ImageBatch:
         return len(self.errors)
 
 
-def decode_frame(frame: Any, side_px: int) -> None:
-    """Replace the column `jpeg` of a data frame by `image` and `error`; an image that does not decode becomes black.
+def decode_frame(frame: Any, side_px: int) -> Images:
+    """Decode the column `jpeg` of a data frame, and replace it by the column `error`.
 
     Args:
         frame: pandas DataFrame of a shard's rows with `KEY_COLUMNS`; a missing optional text becomes an empty string.
         side_px: Side of the square images, in pixels.
+
+    Returns:
+        uint8 (rows, side_px, side_px, 3), RGB, 0-255; an image that does not decode is black.
     """
-    images, errors = [], []
-    for jpeg in frame.pop("jpeg"):
+    jpegs = frame.pop("jpeg")
+    images, errors = np.zeros((len(jpegs), side_px, side_px, 3), np.uint8), []
+    for square, jpeg in zip(images, jpegs, strict=True):
         try:
-            images.append(decode_square(jpeg, side_px))
+            decode_square(jpeg, side_px, out=square)
             errors.append("")
         except (ValueError, cv2.error) as error:
-            images.append(np.zeros((side_px, side_px, 3), np.uint8))
             errors.append(str(error)[:300])
     _fill(frame)
-    frame["image"], frame["error"] = images, errors
+    frame["error"] = errors
+    return images
 
 
 def names_of(file: pq.ParquetFile, group: int) -> dict[str, NDArray[Any]]:
@@ -72,9 +76,8 @@ def batch_of(file: pq.ParquetFile, group: int, rows: Sequence[int], side_px: int
         side_px: Side of the square images, in pixels.
     """
     frame = file.read_row_group(group, columns=[*KEY_COLUMNS, "jpeg"]).take(list(rows)).to_pandas()
-    decode_frame(frame, side_px)
-    columns = {name: frame[name].to_numpy() for name in KEY_COLUMNS}
-    return ImageBatch(np.stack(frame["image"].to_list()), columns, frame["error"].to_numpy())
+    images = decode_frame(frame, side_px)
+    return ImageBatch(images, {name: frame[name].to_numpy() for name in KEY_COLUMNS}, frame["error"].to_numpy())
 
 
 def _fill(frame: Any) -> None:

@@ -8,11 +8,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
+
+import numpy as np
 
 from jobs.dataset.petastorm_compat import petastorm
 from jobs.dataset.schema import KEY_COLUMNS
@@ -39,6 +42,46 @@ class ReaderClock:
         """Add the reading time of one worker."""
         with self._lock:
             self.reading_seconds += seconds
+
+
+class Blocks:
+    """Passes the images of a row group from a worker thread to the thread that reads, without a copy.
+
+    Petastorm converts what a worker returns to an Arrow table and back, which copies every pixel twice. So a worker
+    puts the images here, and returns only the number of their block in a column of its rows.
+    """
+
+    COLUMN = "block"
+    """Name of the column with the number of the block."""
+
+    FIELD = (COLUMN, np.int64, (), False)
+    """The column, for `adds` of `transform_of`."""
+
+    def __init__(self) -> None:
+        """Create an empty store."""
+        self._blocks: dict[int, Any] = {}
+        self._numbers = count()
+
+    def put(self, images: Any) -> int:
+        """Keep the images of a row group.
+
+        Args:
+            images: Array whose first axis is the rows that the worker returns.
+
+        Returns:
+            Number of the block; every row of the group must have it in `COLUMN`.
+        """
+        number = next(self._numbers)  # atomic in CPython, as are the operations on the dictionary
+        self._blocks[number] = images
+        return number
+
+    def take(self, group: Any) -> Any:
+        """Return the images of a row group and forget them.
+
+        Args:
+            group: Row group from the reader, with `COLUMN`.
+        """
+        return self._blocks.pop(int(getattr(group, self.COLUMN)[0]))
 
 
 def transform_of(
@@ -114,13 +157,13 @@ def url_of(path: Path) -> str:
 class TimedFiles:
     """File system that opens the quoted paths of `url_of` and measures the time of each read."""
 
-    def __init__(self, count: Callable[[float], None]) -> None:
+    def __init__(self, measured: Callable[[float], None]) -> None:
         """Create the file system.
 
         Args:
-            count: Function called with the seconds of each read.
+            measured: Function called with the seconds of each read.
         """
-        self._count = count
+        self._measured = measured
 
     def open(self, path: str, mode: str = "rb") -> io.FileIO:
         """Open a local file for reading.
@@ -129,20 +172,20 @@ class TimedFiles:
             path: Quoted path of the file.
             mode: Always `rb`; Petastorm may pass it.
         """
-        return _TimedFile(os.fsdecode(unquote_to_bytes(path)), self._count)
+        return _TimedFile(os.fsdecode(unquote_to_bytes(path)), self._measured)
 
 
 class _TimedFile(io.FileIO):
-    def __init__(self, path: str, count: Callable[[float], None]) -> None:
+    def __init__(self, path: str, measured: Callable[[float], None]) -> None:
         super().__init__(path, "rb")
-        self._count = count
+        self._measured = measured
 
     def read(self, size: int | None = -1) -> Any:
         started = time.perf_counter()
         try:
             return super().read(-1 if size is None else size)
         finally:
-            self._count(time.perf_counter() - started)
+            self._measured(time.perf_counter() - started)
 
     def __del__(self) -> None:  # Petastorm does not close its files; the garbage collector would warn
         self.close()

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch, decode_frame
-from jobs.dataset.petastorm_adapter import ReaderClock, open_reader, transform_of
+from jobs.dataset.petastorm_adapter import Blocks, ReaderClock, open_reader, transform_of
 from jobs.dataset.schema import KEY_COLUMNS
 from jobs.dataset.shards import check_columns, sound
 from jobs.storage.places import Place
@@ -24,8 +24,6 @@ from models.networks.inputs import decode_square
 from models.spec import Images
 
 _LABEL_KEYS = ("product_id", "image_no", "image_sha256")
-_NONE_WANTED = "none of the row group is wanted"
-"""Error of the placeholder row for a row group without wanted rows: Petastorm cannot return an empty row group."""
 
 
 def read_shard(
@@ -57,13 +55,15 @@ def read_shard(
     """
     timer = clock or ReaderClock()
     held: list[ImageBatch] = []
-    transform, named = _decoding(side_px, timer, wanted), original or shard
+    blocks, named = Blocks(), original or shard
+    transform = _decoding(side_px, timer, blocks, wanted)
     with sound(named), closing(_row_groups(shard, transform, workers, timer, named)) as groups:
         for group in groups:
-            if wanted is not None and group.error[0] == _NONE_WANTED:
+            images = blocks.take(group)
+            if not len(images):
                 continue
             columns = {name: getattr(group, name) for name in KEY_COLUMNS}
-            held.append(ImageBatch(group.image, columns, group.error))
+            held.append(ImageBatch(images, columns, group.error))
             if sum(map(len, held)) < batch_size:
                 continue
             joined = _joined(held)
@@ -101,8 +101,8 @@ def _joined(parts: Sequence[ImageBatch]) -> ImageBatch:
     )
 
 
-def _decoding(side_px: int, clock: ReaderClock, wanted: Set[tuple[str, int, str]] | None = None) -> Any:
-    """Return the transform that replaces the column `jpeg` by `image` and `error`, in the worker's thread."""
+def _decoding(side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[tuple[str, int, str]] | None) -> Any:
+    """Return the transform that replaces the column `jpeg` by the decoded block and `error`, in the worker's thread."""
     cv2.setNumThreads(1)
 
     def decode(frame: Any) -> Any:
@@ -110,19 +110,15 @@ def _decoding(side_px: int, clock: ReaderClock, wanted: Set[tuple[str, int, str]
         if wanted is not None:
             keys = zip(frame["product_id"], frame["image_no"], frame["image_sha256"], strict=True)
             chosen = [key in wanted for key in keys]
-            if not any(chosen):
-                black = [np.zeros((side_px, side_px, 3), np.uint8)]
-                return frame[:1].drop(columns="jpeg").fillna("").assign(image=black, error=_NONE_WANTED)
+            if not any(chosen):  # Petastorm cannot return an empty row group, so one row stands for an empty block
+                none = blocks.put(np.zeros((0, side_px, side_px, 3), np.uint8))
+                return frame[:1].drop(columns="jpeg").fillna("").assign(error="", **{Blocks.COLUMN: none})
             frame = frame[chosen].copy()
-        decode_frame(frame, side_px)
+        frame[Blocks.COLUMN] = blocks.put(decode_frame(frame, side_px))
         clock.decode(time.perf_counter() - started)
         return frame
 
-    return transform_of(
-        decode,
-        adds=[("image", np.uint8, (side_px, side_px, 3), False), ("error", np.str_, (), False)],
-        drops=["jpeg"],
-    )
+    return transform_of(decode, adds=[Blocks.FIELD, ("error", np.str_, (), False)], drops=["jpeg"])
 
 
 def read_labelled(
@@ -156,15 +152,15 @@ def read_labelled(
     order = list(files)
     if shuffle_seed is not None:
         np.random.default_rng(shuffle_seed).shuffle(order)  # type: ignore[arg-type]
-    columns = [*_LABEL_KEYS, "jpeg"]
-    transform = _labelling(labels, side_px, change)
+    columns, blocks = [*_LABEL_KEYS, "jpeg"], Blocks()
+    transform = _labelling(labels, side_px, change, blocks)
     try:
         reader = open_reader(order, transform, workers, columns=columns, shuffle_seed=shuffle_seed)
         try:
             for group in reader:
-                labelled = group.label >= 0
-                if labelled.any():
-                    yield group.image[labelled], group.label[labelled]
+                images = blocks.take(group)
+                if len(images):
+                    yield images, group.label
         finally:
             reader.stop()
             reader.join()
@@ -183,8 +179,8 @@ def _name_the_damaged(files: Mapping[Path, Place], columns: Sequence[str]) -> No
                 file.read_row_group(group, columns=list(columns))
 
 
-def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change: Any) -> Any:
-    """Return the transform that decodes only labelled rows; a group without any returns one black image, label -1."""
+def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change: Any, blocks: Blocks) -> Any:
+    """Return the transform that decodes only labelled rows; a group without any returns one row, of an empty block."""
     cv2.setNumThreads(1)
     yielded: set[tuple[str, int, str]] = set()
     lock = threading.Lock()
@@ -208,11 +204,9 @@ def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change:
                 continue
             squares.append(change(key, square) if change else square)
             indices.append(label)
-        if not indices:
-            squares, indices = [np.zeros((side_px, side_px, 3), np.uint8)], [-1]
-        kept = frame.iloc[: len(indices)].drop(columns=[*_LABEL_KEYS, "jpeg"])
-        kept["image"], kept["label"] = squares, indices
+        images = np.stack(squares) if squares else np.zeros((0, side_px, side_px, 3), np.uint8)
+        kept = frame.iloc[: max(1, len(indices))].drop(columns=[*_LABEL_KEYS, "jpeg"])
+        kept["label"], kept[Blocks.COLUMN] = indices or [-1], blocks.put(images)
         return kept
 
-    fields = [("image", np.uint8, (side_px, side_px, 3), False), ("label", np.int64, (), False)]
-    return transform_of(decode, adds=fields, drops=[*_LABEL_KEYS, "jpeg"])
+    return transform_of(decode, adds=[Blocks.FIELD, ("label", np.int64, (), False)], drops=[*_LABEL_KEYS, "jpeg"])

@@ -26,12 +26,13 @@ RANGES: dict[str, Callable[[Any], Any] | None] = {
 """By name of a value range, the conversion to it from 0-255; `own` uses the architecture's `preprocess`."""
 
 
-def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
+def decode_square(jpeg: bytes, side_px: int, *, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Decode a JPEG and stretch it to a square.
 
     Args:
         jpeg: Content of a JPEG file as ingest stores it: RGB, upright.
         side_px: Side of the square, in pixels.
+        out: Array that receives the square, contiguous uint8 (side_px, side_px, 3); None allocates a new one.
 
     Returns:
         uint8 (side_px, side_px, 3), RGB, 0-255.
@@ -46,7 +47,7 @@ def decode_square(jpeg: bytes, side_px: int) -> NDArray[np.uint8]:
     if blue_first is None:
         raise ValueError(f"expected a JPEG, received {len(jpeg)} bytes that OpenCV cannot decode")
     square = to_square(np.asarray(blue_first, np.uint8), side_px)  # before swapping channels: fewer pixels to swap
-    return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB, dst=out), np.uint8)
 
 
 def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
