@@ -1,7 +1,7 @@
-"""Petastorm 0.13.1 on the installed pyarrow and NumPy: provides the names that its modules import and these have lost.
+"""Petastorm 0.13.1 on the installed pyarrow and NumPy: replacements for the names that both have removed.
 
-Petastorm reads through pyarrow's legacy ParquetDataset, which pyarrow 16 removed, and uses two names that NumPy 2 removed.
-This module replaces `pq` and `np` inside Petastorm's own modules; pyarrow and NumPy themselves stay unchanged. The
+Petastorm reads through pyarrow's legacy ParquetDataset, which pyarrow 16 removed, and uses two names that NumPy 2
+removed. This module replaces `pq` and `np` inside Petastorm's own modules; pyarrow and NumPy stay unchanged. The
 replacement covers what `make_batch_reader` needs for a list of files: no directories, partitions or filters.
 """
 

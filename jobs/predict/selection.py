@@ -20,7 +20,6 @@ from jobs.dataset.shards import ingest_date_of, row_count, shards, sound, whole_
 from jobs.predict.config import PredictConfig
 from jobs.storage.places import Place
 from jobs.storage.stores import children, delete, on_disk
-from sql.selection import answered_images, products_under, refuse_unknown_category
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
@@ -77,6 +76,8 @@ def choose(
     Raises:
         UnknownNameError: If the taxonomy does not contain the category.
     """
+    from sql.selection import refuse_unknown_category  # here, because executors read selections and have no database
+
     every = shards(config.places.images, config.dates)
     if not (category or only_missing):
         return [Selected(shard, row_count([shard])) for shard in every]
@@ -131,6 +132,8 @@ def _wanted(
     database: ProductDatabase | None, shard: Place, release_id: str, category: str, only_missing: bool
 ) -> Iterator[Key]:
     """Yield the keys of a shard's images that are in the category and, with `only_missing`, not predicted yet."""
+    from sql.selection import answered_images, products_under
+
     with on_disk(shard) as path, sound(shard), pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_CHUNK, columns=list(KEYS)):
             keys = list(zip(*(batch.column(name).to_pylist() for name in KEYS), strict=True))

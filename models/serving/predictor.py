@@ -35,16 +35,9 @@ class EnsemblePredictor:
         """
         self._release = release
         self._weights = {network.architecture: network.ensemble_weight for network in release.networks}
-        with _computing_in(precision):
-            networks = [(network, load_network(release, directory, network)) for network in release.networks]
-
-        def forward(images: Any) -> list[Any]:
-            from keras import ops
-
-            logits = [model(network_input(images, network), training=False) for network, model in networks]
-            return [ops.softmax(ops.cast(output, "float32")) for output in logits]
-
-        self._forward = _compiled(forward, side_px=release.decode_px)
+        self.forward = forward_function(release, directory, precision=precision)
+        """The networks before compilation; see `forward_function`."""
+        self._compiled = _compiled(self.forward, side_px=release.decode_px)
 
     @property
     def decode_px(self) -> int:
@@ -69,10 +62,34 @@ class EnsemblePredictor:
                 f"received {images.dtype} of shape {images.shape}; decode them with "
                 "models.networks.inputs.decode_square"
             )
-        parts = [np.asarray(part) for part in self._forward(images)]
+        parts = [np.asarray(part) for part in self._compiled(images)]
         by_network = {name: part.astype(np.float32) for name, part in zip(self._weights, parts, strict=True)}
         confidences = combine(by_network, weights=self._weights, temperature=self._release.temperature)
         return Predictions(confidences=confidences, by_network=by_network)
+
+
+def forward_function(release: Release, directory: Path, *, precision: Precision) -> Callable[[Any], list[Any]]:
+    """Load the networks of a release into one function that is not compiled yet.
+
+    Args:
+        release: Release as `load_release` returns it.
+        directory: Directory of the release, with its weights files.
+        precision: Keras dtype policy in which the layers compute.
+
+    Returns:
+        Function from uint8 (batch, decode_px, decode_px, 3) to the softmax of each network, float32 (batch,
+        categories); both are tensors of the Keras backend.
+    """
+    with _computing_in(precision):
+        networks = [(network, load_network(release, directory, network)) for network in release.networks]
+
+    def forward(images: Any) -> list[Any]:
+        from keras import ops
+
+        logits = [model(network_input(images, network), training=False) for network, model in networks]
+        return [ops.softmax(ops.cast(output, "float32")) for output in logits]
+
+    return forward
 
 
 @contextmanager
@@ -103,8 +120,7 @@ def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[
         case "jax":
             import jax
 
-            jitted = jax.jit(forward)
-            return lambda images: [np.asarray(part)[: len(images)] for part in jitted(_padded(images))]
+            return _PaddedCalls(jax.jit(forward))
         case _:
             import torch
             from keras import ops
@@ -116,7 +132,25 @@ def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[
             return without_gradients
 
 
-def _padded(images: Images) -> Images:
-    """Pad a batch with black images to the next power of two, because JAX compiles again for every new batch size."""
-    missing = (1 << (len(images) - 1).bit_length()) - len(images)
-    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
+class _PaddedCalls:
+    """Calls a function that JAX compiles anew for every batch size, with as few different sizes as possible.
+
+    A batch is padded with black images to the next power of two, or to the largest size that was computed before:
+    computing a few black images takes milliseconds, compiling for another size up to a minute.
+    """
+
+    def __init__(self, jitted: Callable[[Images], list[Any]]) -> None:
+        self._jitted = jitted
+        self._largest = 0
+
+    def __call__(self, images: Images) -> list[Any]:
+        size = max(1 << (len(images) - 1).bit_length(), self._largest)
+        missing = size - len(images)
+        padded = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
+        try:
+            parts = [np.asarray(part)[: len(images)] for part in self._jitted(padded)]
+        except Exception:  # out of memory, perhaps: a smaller batch must not be padded to this size again
+            self._largest = 0
+            raise
+        self._largest = size
+        return parts
