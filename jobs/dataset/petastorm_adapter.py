@@ -105,6 +105,7 @@ def open_reader(
     columns: Sequence[str] = (*KEY_COLUMNS, "jpeg"),
     shuffle_seed: int | None = None,
     clock: ReaderClock | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Any:
     """Open a Petastorm reader over exactly these files.
 
@@ -115,6 +116,7 @@ def open_reader(
         columns: Names of the columns to read.
         shuffle_seed: Seed of the order of the row groups; None does not shuffle them.
         clock: Counts the seconds spent reading.
+        part: Which of how many equal parts of the row groups to read: (1, 4) is the second of four.
 
     Returns:
         The Petastorm reader; the caller must stop and join it.
@@ -131,6 +133,8 @@ def open_reader(
         results_queue_size=_QUEUE_ROW_GROUPS,
         shuffle_row_groups=shuffle_seed is not None,
         seed=shuffle_seed,
+        cur_shard=part[0] if part[1] > 1 else None,
+        shard_count=part[1] if part[1] > 1 else None,
         filesystem=TimedFiles((clock or ReaderClock()).read),
     )
     _end_only_when_all_is_handed_out(reader)

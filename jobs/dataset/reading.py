@@ -35,6 +35,7 @@ def read_shard(
     clock: ReaderClock | None = None,
     wanted: Set[tuple[str, int, str]] | None = None,
     original: Place | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Generator[ImageBatch, None, None]:
     """Read one dataset file in batches, decoded by worker threads.
 
@@ -57,7 +58,7 @@ def read_shard(
     held: list[ImageBatch] = []
     blocks, named = Blocks(), original or shard
     transform = _decoding(side_px, timer, blocks, wanted)
-    with sound(named), closing(_row_groups(shard, transform, workers, timer, named)) as groups:
+    with sound(named), closing(_row_groups(shard, transform, workers, timer, named, part)) as groups:
         for group in groups:
             images = blocks.take(group)
             if not len(images):
@@ -75,10 +76,10 @@ def read_shard(
 
 
 def _row_groups(
-    shard: Path, transform: Any, workers: int, clock: ReaderClock, named: Place
+    shard: Path, transform: Any, workers: int, clock: ReaderClock, named: Place, part: tuple[int, int]
 ) -> Generator[Any, None, None]:
     check_columns(named, pq.read_schema(shard).names)
-    reader = open_reader([shard], transform, workers, clock=clock)
+    reader = open_reader([shard], transform, workers, clock=clock, part=part)
     try:
         yield from reader
     finally:  # Petastorm's own context manager prints to stdout on exit
