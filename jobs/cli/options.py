@@ -110,6 +110,11 @@ rejected_option = click.option(
 )
 
 
+def step_options(command: Command) -> Command:
+    """Add the options of the steps after a night's ingest: `--run-date`, `--max-rejected`, and those of every run."""
+    return date_option(rejected_option(run_options(command)))
+
+
 def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> RunConfig:
     """Return the configuration of a nightly run; the ingest date is its only date.
 
