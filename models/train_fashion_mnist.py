@@ -1,34 +1,36 @@
 """Train the shipped release on the 60,000 training articles of Fashion-MNIST, or train an earlier release further.
 
-    python -P -m models.train_fashion_mnist --release-id articles-1 --work-dir /tmp/training \
-        --start-from xception=xception_imagenet_notop.weights.h5 --output /tmp/articles-1
-    KERAS_BACKEND=jax python -P -m models.train_fashion_mnist --release-id articles-2 --work-dir /tmp/training-2 \
-        --start-from models/releases/fashion-mnist-5 --epochs 20 --output /tmp/articles-2
+\b
+Example:
+  python -P -m models.train_fashion_mnist --release-id articles-1 --work-dir /tmp/training \\
+      --start-from xception=xception_imagenet_notop.weights.h5 --output /tmp/articles-1
+  KERAS_BACKEND=jax python -P -m models.train_fashion_mnist --release-id articles-2 --work-dir /tmp/training-2 \\
+      --start-from models/releases/fashion-mnist-5 --epochs 20 --output /tmp/articles-2
 
 The model card of the shipped release contains the command that made it; `models.lite0` makes the start weights of its
 EfficientNetB0. With `-P` Python imports no file of the working directory in place of a library; if the clone is not
 installed, PYTHONPATH must contain it.
 
-Runs on any Keras backend, without Spark. Every epoch writes a checkpoint into the work directory, and the same command
-resumes from the last one. Calls with `--network` can train the networks in parallel in one work directory; a call
-without it then makes the release. The last 5,000 training articles are held out: the best epoch, the networks' shares,
-the temperature and the thresholds are chosen on these. The official test articles are used only after all choices, for
-the metrics in release.json.
+Runs on any Keras backend, without Spark; needs NumPy, SciPy, h5py, OpenCV and click beside Keras. Every epoch writes a
+checkpoint into the work directory, and the same command resumes from the last one. Calls with `--network` can train the
+networks in parallel in one work directory; a call without it then makes the release. The last 5,000 training articles
+are held out: the best epoch, the networks' shares, the temperature and the thresholds are chosen on these. The official
+test articles are used only after all choices, for the metrics in release.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
+import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +41,7 @@ from models.calibrated import calibrated
 from models.card import NAME, model_card
 from models.networks.registry import architecture
 from models.networks.weights import average, save_half
+from models.options import HELP, RATE, SEED, SHARE, PerNetwork, per_network, value_of
 from models.program import program_version
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
 from models.serving.environment import prepare_environment
@@ -47,7 +50,6 @@ from models.spec import Images, NetworkSpec
 from models.training.arrays import Arrays, enlarged
 from models.training.augmentation import augment_article, augment_article_lightly
 from models.training.checkpoints import AnotherTask, alone
-from models.training.number_options import MOST_SEED, for_networks, rate, share, whole
 from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
 from models.training.starts import fill, range_of
 
@@ -85,85 +87,111 @@ AUGMENTATIONS = {"full": augment_article, "light": augment_article_lightly}
 DECODE_PX = max(plan.input_px for plan in PLANS.values())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, train the networks and write the release."""
+@dataclass(frozen=True)
+class Options:
+    """The parsed command line; see the help of each option."""
+
+    work_dir: Path
+    output: Path
+    release_id: str
+    network: tuple[str, ...]
+    start_from: PerNetwork[str]
+    epochs: PerNetwork[int]
+    learning_rate: PerNetwork[float]
+    label_smoothing: PerNetwork[float]
+    unfreeze_from: PerNetwork[str]
+    augmentation: PerNetwork[str]
+    start_share: PerNetwork[float]
+    mixed_precision: bool
+    seed: int
+    limit: int
+
+
+@click.command(help=__doc__, context_settings=HELP)
+@click.option(
+    "--work-dir",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Directory for checkpoints and the unpacked data set.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Directory of the new release; must not exist."
+)
+@click.option("--release-id", required=True, help="Name of the new release.")
+@per_network(
+    PLANS, "--start-from", click.STRING, "Start weights: nothing (the default), a .weights.h5 file or a release."
+)
+@click.option(
+    "--network",
+    type=click.Choice(list(PLANS)),
+    multiple=True,
+    help="Train only this network; the others are taken from --start-from. Repeatable. By default all are trained.",
+)
+@per_network(PLANS, "--epochs", click.IntRange(1), "Epochs, at least 1.")
+@per_network(PLANS, "--learning-rate", RATE, "Peak learning rate.")
+@per_network(
+    PLANS, "--label-smoothing", SHARE, "Share of each label that is spread evenly over all categories, in [0, 1)."
+)
+@per_network(PLANS, "--unfreeze-from", click.STRING, "First layer or block that is trained.")
+@per_network(
+    PLANS,
+    "--augmentation",
+    click.Choice(list(AUGMENTATIONS)),
+    "full, the default, or light, which is for the last epochs.",
+)
+@per_network(PLANS, "--start-share", SHARE, "Share of the start weights in the final average, in [0, 1); by default 0.")
+@click.option("--mixed-precision", is_flag=True, help="Compute in half precision if that is faster.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Seed of all random numbers.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=0, show_default="0: all", help="Number of articles to train on."
+)
+def main(**parsed: Any) -> None:
+    """Train and write the release; exit with 2 if the options contradict each other, and with 1 if it fails."""
     prepare_environment()
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    options = _options(words)
+    options = _checked(Options(**parsed))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        release = run(options, command=" ".join(["python -m models.train_fashion_mnist", *words]))
+        release = run(options, command=shlex.join(["python", "-m", "models.train_fashion_mnist", *sys.argv[1:]]))
     except AnotherTask as error:
-        log.error("%s, or choose another --work-dir", error)
-        return 1
+        raise click.ClickException(f"{error}, or choose another --work-dir") from error
     except OSError as error:
         remedy = f"free some space and run the same command: what was trained is kept in {options.work_dir}"
-        log.error("%s could not be made (%s); %s", options.output, error, remedy)
-        return 1
+        raise click.ClickException(f"{options.output} could not be made ({error}); {remedy}") from error
     except (TrainingFailed, ValueError) as error:
-        log.error("%s", error)
-        return 1
+        raise click.ClickException(str(error)) from error
     log.info("wrote %s: %s", options.output, json.dumps(release.metrics))
-    return 0
 
 
-def _options(words: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line; exit with 2 and one sentence if the options contradict each other."""
-    each = "for all networks, or NETWORK=VALUE for one; may be repeated"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--work-dir", type=Path, required=True, help="directory for checkpoints and the unpacked data set"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="directory of the new release; must not exist")
-    parser.add_argument("--release-id", required=True, help="name of the new release")
-    parser.add_argument(
-        "--start-from", action="append", default=[], help=f"nothing, a .weights.h5 file or a release; {each}"
-    )
-    parser.add_argument(
-        "--network",
-        action="append",
-        choices=PLANS,
-        help="train only this one; repeatable; the others are taken from --start-from",
-    )
-    epochs, rates, shares = (for_networks(read, PLANS) for read in (whole(1), rate, share))
-    parser.add_argument("--epochs", action="append", type=epochs, default=[], help=f"epochs; {each}")
-    parser.add_argument("--learning-rate", action="append", type=rates, default=[], help=f"peak learning rate; {each}")
-    smoothing = f"share of the label that is spread over all categories; {each}"
-    parser.add_argument("--label-smoothing", action="append", type=shares, default=[], help=smoothing)
-    parser.add_argument("--unfreeze-from", action="append", default=[], help=f"first layer or block to train; {each}")
-    parser.add_argument(
-        "--augmentation",
-        action="append",
-        default=["full"],
-        help=f"full or light (for the last epochs); default full; {each}",
-    )
-    averaged = f"share of the start weights in the final average, from 0 to below 1; default 0; {each}"
-    parser.add_argument("--start-share", action="append", type=shares, default=["0"], help=averaged)
-    parser.add_argument("--mixed-precision", action="store_true", help="use half precision if it is faster")
-    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=7, help="random seed; default 7")
-    parser.add_argument("--limit", type=whole(0), default=0, help="number of articles to train on; default 0: all")
-    options = parser.parse_args(words)
+def _checked(options: Options) -> Options:
+    """Return the options, with all networks if none is named.
+
+    Raises:
+        click.UsageError: If the options contradict each other; the message says which to change.
+    """
     if options.output.exists():
-        parser.error(f"{options.output} is there already and a release is never changed; choose another --output")
-    options.network = options.network or list(PLANS)
+        raise click.UsageError(
+            f"{options.output} is there already and a release is never changed; choose another --output"
+        )
+    trained = options.network or tuple(PLANS)
     for name in PLANS:
-        start = _of(options.start_from, name)
-        if (given := _of(options.augmentation, name)) not in AUGMENTATIONS:
-            parser.error(f"--augmentation of {name} is {given!r}; expected {' or '.join(AUGMENTATIONS)}")
-        if name in options.network and _of(options.unfreeze_from, name) and (start or NOTHING) == NOTHING:
-            parser.error(f"{name} starts from nothing and is trained whole; leave --unfreeze-from out for it")
-        if name in options.network and float(_of(options.start_share, name) or 0) and (start or NOTHING) == NOTHING:
-            parser.error(f"{name} starts from nothing, of which no share can be averaged in; leave --start-share out")
-        if name not in options.network and not (Path(start or "") / MANIFEST).is_file():
-            parser.error(f"{name} is not trained, so --start-from must name a release that has it")
-    return options
+        start = _start(options, name)
+        if name not in trained:
+            if not (Path(start) / MANIFEST).is_file():
+                raise click.UsageError(f"{name} is not trained, so --start-from must name a release that has it")
+        elif start == NOTHING and value_of(options.unfreeze_from, name, ""):
+            raise click.UsageError(f"{name} starts from nothing and is trained whole; leave --unfreeze-from out for it")
+        elif start == NOTHING and value_of(options.start_share, name, 0.0):
+            raise click.UsageError(
+                f"{name} starts from nothing, of which no share can be averaged in; leave --start-share out"
+            )
+    return replace(options, network=trained)
 
 
-def run(options: argparse.Namespace, *, command: str) -> Release:
+def run(options: Options, *, command: str) -> Release:
     """Train the chosen networks, calibrate on held-out articles, measure on test articles, and write the release.
 
     Args:
-        options: Parsed command line.
+        options: The command line, parsed and checked.
         command: The command line, for the metadata in release.json.
 
     Returns:
@@ -213,7 +241,7 @@ def run(options: argparse.Namespace, *, command: str) -> Release:
     return release
 
 
-def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[NetworkSpec, Path, dict[str, Any]]:
+def _network(name: str, data: Arrays, options: Options) -> tuple[NetworkSpec, Path, dict[str, Any]]:
     """Train a network, or take it from the release from which it starts.
 
     Returns:
@@ -222,7 +250,7 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
     """
     from models.training.loop import train  # imports Keras, so only after `main` has set the environment
 
-    start, plan = _of(options.start_from, name) or NOTHING, PLANS[name]
+    start, plan = _start(options, name), PLANS[name]
     if name not in options.network:
         release = load_release(Path(start))
         network = next((each for each in release.networks if each.architecture == name), None)
@@ -233,7 +261,7 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         before = {key: value for key, value in release.training.items() if key.startswith(f"{name}_")}
         metadata = {key.removeprefix(f"{name}_"): value for key, value in before.items()}
         return network, Path(start, network.weights_file), metadata | {"is_that_of": release.release_id}
-    recipe, kept = _recipe(name, start, options), float(_of(options.start_share, name) or 0)
+    recipe, kept = _recipe(name, start, options), value_of(options.start_share, name, 0.0)
     network = NetworkSpec(name, plan.input_px, f"{name}.weights.h5", "", 1.0, range_of(start, name))
     counts = tuple(np.bincount(data.labels, minlength=len(fashion_mnist.CATEGORIES)).tolist())
     ids = tuple(category.category_id for category in fashion_mnist.CATEGORIES)
@@ -246,7 +274,7 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
         start=start,
         category_ids=ids,
         taxonomy_version=TAXONOMY,
-        augmentation=str(_of(options.augmentation, name)),
+        augmentation=value_of(options.augmentation, name, "full"),
     )
 
     def begin(model: Any) -> None:
@@ -269,22 +297,25 @@ def _network(name: str, data: Arrays, options: argparse.Namespace) -> tuple[Netw
     return network, weights, metadata | {"seconds": round(sum(epoch["seconds"] for epoch in progress.history))}
 
 
-def _recipe(name: str, start: str, options: argparse.Namespace) -> Recipe:
+def _recipe(name: str, start: str, options: Options) -> Recipe:
     """Return the recipe of a network with the options of the call; without start weights all layers are trained."""
-    recipe = replace(PLANS[name].recipe, seed=options.seed, mixed_precision=options.mixed_precision)
-    epochs, rate, block = (_of(given, name) for given in (options.epochs, options.learning_rate, options.unfreeze_from))
-    recipe = replace(recipe, epochs=int(epochs or recipe.epochs), learning_rate=float(rate or recipe.learning_rate))
-    smoothing = _of(options.label_smoothing, name)
-    recipe = replace(recipe, label_smoothing=recipe.label_smoothing if smoothing is None else float(smoothing))
-    recipe = replace(recipe, unfreeze_from=recipe.unfreeze_from if block is None else block, patience=recipe.epochs)
-    return replace(recipe, unfreeze_from="") if start == NOTHING else recipe
+    plan = PLANS[name].recipe
+    epochs = value_of(options.epochs, name, plan.epochs)
+    return replace(
+        plan,
+        epochs=epochs,
+        learning_rate=value_of(options.learning_rate, name, plan.learning_rate),
+        label_smoothing=value_of(options.label_smoothing, name, plan.label_smoothing),
+        unfreeze_from="" if start == NOTHING else value_of(options.unfreeze_from, name, plan.unfreeze_from),
+        patience=epochs,
+        mixed_precision=options.mixed_precision,
+        seed=options.seed,
+    )
 
 
-def _of(values: Sequence[str], name: str) -> str | None:
-    """Return the last `NETWORK=VALUE` of a network, else the last value for all networks; None without either."""
-    for_network = [value.partition("=")[2] for value in values if value.partition("=")[0] == name]
-    candidates = for_network or [value for value in values if value.partition("=")[0] not in PLANS]
-    return candidates[-1] if candidates else None
+def _start(options: Options, name: str) -> str:
+    """Return the start weights of a network."""
+    return value_of(options.start_from, name, NOTHING) or NOTHING
 
 
 def _answers(predictor: EnsemblePredictor, squares: Images) -> dict[str, NDArray[np.float32]]:
@@ -329,4 +360,4 @@ def figures(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -20,6 +20,7 @@ from jobs.cli import report as cli_report
 from jobs.cli import runs as cli_runs
 from jobs.cli import training as cli_models
 from jobs.errors import RunFailed, UsageError
+from models.options import HELP
 from models.release import ReleaseError
 from sql.errors import DatabaseError, UnknownNameError
 
@@ -33,7 +34,7 @@ _REMEDIES = {
 """What the user can do about an error of the file system, by errno; used whichever step raised it."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings=HELP)
 @click.version_option(package_name="shelfwise")
 def main_group() -> None:
     """Put products into categories by their images, with a confidence for each answer.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 from jobs.errors import UsageError
 from jobs.runs.config import RunConfig, nightly_run_id
 from jobs.settings import Settings
+from models.options import NumberRange
 from models.release import load_release
 
 if TYPE_CHECKING:
@@ -38,17 +38,6 @@ class Date(click.ParamType[date]):
         if day > datetime.now(UTC).date() + timedelta(days=1):
             self.fail(f"{day} is in the future; give the date of a night that has begun", param, ctx)
         return day
-
-
-class NumberRange(click.FloatRange):
-    """A finite number within limits; `nan`, which would pass every limit, and `inf` are refused."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse and check a number."""
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a number", param, ctx)
-        return number
 
 
 def json_option(command: Command) -> Command:
@@ -119,6 +108,11 @@ rejected_option = click.option(
     show_default=True,
     help="Largest share of a night's new images that may be rejected; above it the run fails.",
 )
+
+
+def step_options(command: Command) -> Command:
+    """Add the options of the steps after a night's ingest: `--run-date`, `--max-rejected`, and those of every run."""
+    return date_option(rejected_option(run_options(command)))
 
 
 def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> RunConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from jobs.cli.options import (
     run_options,
     run_row,
     settings_of,
+    step_options,
     workshop_of,
 )
 from jobs.cli.resume import FINISH_NIGHT, resumable
@@ -140,10 +142,8 @@ def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@date_option
-@rejected_option
-@run_options
-def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+@step_options
+def predict(**options: Any) -> None:
     """Predict a night's ingested images. Finished shards are skipped.
 
     \b
@@ -152,16 +152,12 @@ def predict(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
     """
     from jobs.runs import night as nights
 
-    workshop, database, run = _ingested_night(options, run_date, max_rejected)
-    step = nights.predict_night(workshop, database, run)
-    output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
+    _step(nights.predict_night, options)
 
 
 @click.command()
-@date_option
-@rejected_option
-@run_options
-def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+@step_options
+def publish(**options: Any) -> None:
     """Publish a night. Writes its predictions and rejections to the product database in one transaction.
 
     \b
@@ -170,16 +166,12 @@ def publish(run_date: date, max_rejected: float, as_json: bool, **options: Any) 
     """
     from jobs.runs import night as nights
 
-    workshop, database, run = _ingested_night(options, run_date, max_rejected)
-    step = nights.publish_night(workshop, database, run)
-    output.summary({"run_id": run.run_id, "release_id": workshop.release.release_id, **step}, as_json)
+    _step(nights.publish_night, options)
 
 
 @click.command(name=FINISH_NIGHT, hidden=True)
-@date_option
-@rejected_option
-@run_options
-def finish_night(run_date: date, max_rejected: float, as_json: bool, **options: Any) -> None:
+@step_options
+def finish_night(**options: Any) -> None:
     """Predict and publish a night that was ingested. `shelfwise runs resume` calls it for a night of separate steps.
 
     \b
@@ -188,17 +180,15 @@ def finish_night(run_date: date, max_rejected: float, as_json: bool, **options: 
     """
     from jobs.runs import night as nights
 
-    workshop, database, run = _ingested_night(options, run_date, max_rejected)
-    output.summary(nights.finish_night(workshop, database, run), as_json)
+    _step(nights.finish_night, options)
 
 
-def _ingested_night(
-    options: dict[str, Any], run_date: date, max_rejected: float
-) -> tuple[Workshop, ProductDatabase, RunConfig]:
-    """Return what the later steps of a night need; the run remembers the command that is being executed."""
+def _step(step: Callable[[Workshop, ProductDatabase, RunConfig], dict[str, Any]], options: dict[str, Any]) -> None:
+    """Run a step of an ingested night and print its summary; the run remembers the command that is being executed."""
     settings = settings_of(options)
-    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
-    return workshop, database_of(settings), resumable(run, workshop)
+    run = night_of(options, options["run_date"], options["max_rejected"])
+    workshop = workshop_of(settings, options)
+    output.summary(step(workshop, database_of(settings), resumable(run, workshop)), options["as_json"])
 
 
 @click.command()

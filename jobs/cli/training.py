@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from jobs.cli import output
-from jobs.cli.options import Date, NumberRange, json_option
+from jobs.cli.options import Date, json_option
 from jobs.dataset.labels import PARTS
 from jobs.errors import UsageError
 from jobs.settings import Settings
 from jobs.training.taxonomy import MIN_PRODUCTS
 from jobs.wording import listed
+from models.options import RATE, SHARE, NumberRange
 
 _COMPARED = ["reason", "left_out", "accuracy", "automatic", "calibration_error", "only_first", "only_second", "p_value"]
 _PER_NETWORK = "VALUE applies to all networks, NETWORK=VALUE to one. Repeatable."
@@ -222,23 +223,21 @@ def evaluate(
 )
 @click.option(
     "--head-learning-rate",
-    type=NumberRange(0),
+    type=RATE,
     default=1e-3,
     show_default=True,
     help="Learning rate of the first phase.",
 )
-@click.option(
-    "--learning-rate", type=NumberRange(0), default=1e-4, show_default=True, help="Learning rate of the second phase."
-)
+@click.option("--learning-rate", type=RATE, default=1e-4, show_default=True, help="Learning rate of the second phase.")
 @click.option(
     "--warm-up",
-    type=NumberRange(0, 1, max_open=True),
+    type=SHARE,
     default=0.0,
     help="Share of the steps of the second phase in which the learning rate rises to its value; by default 0.",
 )
 @click.option(
     "--label-smoothing",
-    type=NumberRange(0, 1, max_open=True),
+    type=SHARE,
     default=0.0,
     show_default=True,
     help="Share of each label that is spread evenly over all categories.",

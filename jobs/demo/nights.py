@@ -11,10 +11,8 @@ The second command writes all 10,000 test articles as a catalog, to measure a re
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +22,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import click
+
 from jobs.demo.shop import Shop
 from jobs.errors import RunFailed
 from jobs.runs.config import RunConfig, Workshop
@@ -32,6 +32,7 @@ from jobs.settings import Settings
 from jobs.spark.session import check_java
 from jobs.storage.places import Places
 from models import fashion_mnist
+from models.options import HELP
 from models.release import SHIPPED, load_release
 from sql import named_queries
 from sql.store import ProductDatabase, open_database
@@ -176,23 +177,25 @@ def _accuracy(database: ProductDatabase, shop: Shop) -> dict[str, float]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write Fashion-MNIST's test articles as a catalog; return the exit code."""
-    parser = argparse.ArgumentParser(description="Write Fashion-MNIST's 10,000 test articles as a catalog.")
-    parser.add_argument(
-        "directory", type=Path, help="directory to write catalog.csv and images/ to; it must not contain images/ yet"
-    )
-    directory = parser.parse_args(arguments).directory
+@click.command(context_settings=HELP)
+@click.argument("directory", type=click.Path(path_type=Path))
+def main(directory: Path) -> None:
+    """Write Fashion-MNIST's 10,000 test articles as a catalog.
+
+    DIRECTORY gets catalog.csv and images/; it must not contain images/ yet.
+
+    \b
+    Example:
+      python -P -m jobs.demo.nights articles
+    """
     try:
         with tempfile.TemporaryDirectory() as cache:
             articles = fashion_mnist.load("t10k", cache_dir=Path(cache))
             Shop(directory, articles).open(len(articles.images))
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(f"{directory / 'catalog.csv'}: {len(articles.images)} products\n")
-    return 0
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{directory / 'catalog.csv'}: {len(articles.images)} products")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -140,17 +140,18 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
 
 
 def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict a night that was ingested before, and return the report; another driver can publish it."""
+    """Predict a night that was ingested before, and return a summary; another driver can publish it."""
     with _ingested_night(workshop, database, run) as claim:
         step = _predicted(workshop, run, claim)
         claim.end()
-        return step
+        return {"run_id": run.run_id, "release_id": workshop.release.release_id, **step}
 
 
 def publish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Publish a night that was predicted before, and return the report."""
+    """Publish a night that was predicted before, and return a summary."""
     with _ingested_night(workshop, database, run, steps=()) as claim:
-        return publish_step(workshop, database, run, claim)
+        step = publish_step(workshop, database, run, claim)
+        return {"run_id": run.run_id, "release_id": workshop.release.release_id, **step}
 
 
 def finish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sql.aliases import aliases, set_alias
 from sql.records import ReleaseRecord, RunRecord
 from sql.store import open_database
 from tests.end_to_end.conftest import Shelfwise, ask
+from tests.programs import exit_code
 
 ROOT = Path(__file__).parents[2]
 DOWNLOADS = ROOT / ".shelfwise" / "downloads"
@@ -160,12 +161,12 @@ def test_the_test_articles_become_a_catalog(
 ) -> None:
     few = replace(articles, images=articles.images[:30], labels=articles.labels[:30])
     monkeypatch.setattr(fashion_mnist, "load", lambda part, cache_dir: few)
-    assert main([str(tmp_path / "articles")]) == 0
+    assert exit_code(main, [str(tmp_path / "articles")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'articles' / 'catalog.csv'}: 30 products\n"
     rows = list(csv.DictReader((tmp_path / "articles" / "catalog.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["category"] for row in rows] == [fashion_mnist.CATEGORIES[label].category_id for label in few.labels]
     assert all((tmp_path / "articles" / row["image_uri"]).is_file() for row in rows)
-    assert main([str(tmp_path / "articles")]) == 1
+    assert exit_code(main, [str(tmp_path / "articles")]) == 1
     assert "articles" in capsys.readouterr().err
 
 

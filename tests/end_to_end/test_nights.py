@@ -49,10 +49,12 @@ def test_two_nights(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
 
 def test_the_steps_one_by_one_are_the_same_as_a_night(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
     shop.add_many(["a", "b", "c"])
-    for command in ("ingest", "predict", "publish"):
+    of_run = {"run_id": f"nightly-{NIGHT_1}", "release_id": "tiny-1"}
+    for command, named in (("ingest", {"ingest_date": NIGHT_1}), ("predict", of_run), ("publish", of_run)):
         catalog = ("--catalog", shop.catalog) if command == "ingest" else ()
         done = shelfwise(command, *catalog, "--run-date", NIGHT_1, "--json")
         assert done.code == 0, done.err
+        assert named.items() <= done.json.items()
     run = shelfwise("runs", "show", f"nightly-{NIGHT_1}", "--json").json
     assert (run["summary"]["ingest"]["images_stored"], run["summary"]["predict"]["images"]) == (3, 3)
     assert run["seconds"].keys() == {"ingest", "predict"}

@@ -55,7 +55,7 @@ def test_a_module_that_is_called_so_runs_none_of_them(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "models.train_arrays", "--help"]
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
     assert ran(directory) == []
-    assert (done.returncode, done.stdout.split()[0]) == (0, "usage:"), done.stderr
+    assert (done.returncode, done.stdout.split()[0]) == (0, "Usage:"), done.stderr
 
 
 def test_a_helper_of_the_quarantine_runs_no_file_that_is_called_as_a_library(

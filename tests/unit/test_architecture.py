@@ -33,7 +33,7 @@ MAY_IMPORT = {
         "urllib3",
     }
     | {"numpy", "cv2", "PIL", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
-    "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2"},
+    "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2", "click"},
     "sql": {"sqlalchemy", "alembic", "psycopg"},
 }
 
@@ -67,6 +67,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "models": {
         "spec": (),
+        "options": (),
         "program": (),
         "whole_files": (),
         "networks": ("spec", "whole_files"),
@@ -79,11 +80,11 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "foreign": ("spec", "networks", "heads", "release"),
         "training": ("spec", "networks", "release", "serving", "whole_files"),
         "fashion_mnist": ("spec", "networks"),
-        "lite0": ("networks", "serving"),
-        "train_arrays": ("spec", "networks", "serving", "training"),
+        "lite0": ("options", "networks", "serving"),
+        "train_arrays": ("spec", "options", "networks", "serving", "training"),
         "train_fashion_mnist": (
-            *("spec", "program", "networks", "answers", "release", "card", "serving", "calibrated", "training"),
-            "fashion_mnist",
+            *("spec", "options", "program", "networks", "answers", "release", "card", "serving", "calibrated"),
+            *("training", "fashion_mnist"),
         ),
     },
     "sql": {
@@ -223,6 +224,12 @@ def test_only_what_asks_for_a_device_names_a_backend() -> None:
     backends = {"tensorflow", "jax", "torch"}
     importers = {path.name for path in modules("models") if backends & {top(name) for name in imports(path)}}
     assert importers == {"devices.py", "predictor.py", "lite0.py"}, "the last reads a file of PyTorch's"
+
+
+def test_of_models_only_programs_import_click() -> None:
+    """What predicts on the executors of a cluster does not need it."""
+    importers = {path.stem for path in modules("models") if "click" in {top(name) for name in imports(path)}}
+    assert importers == {"options", "lite0", "train_arrays", "train_fashion_mnist"}
 
 
 def test_jobs_do_not_import_the_command_line() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from models.lite0 import Arrays, fill_b0, main
 from models.networks.registry import architecture
+from tests.programs import exit_code
 
 EXPANDED = (32, 96, 144, 144, 240, 240, 480, 480, 480, 672, 672, 672, 1152, 1152, 1152, 1152)
 PROJECTED = (16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320)
@@ -85,6 +86,5 @@ def test_another_networks_weights_are_a_sentence(lite0: Arrays, b0: Any, altered
 
 def test_without_pytorch_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(SystemExit):
-        main(["lite0.pth", "--output", "lite0.weights.h5"])
+    assert exit_code(main, ["lite0.pth", "--output", "lite0.weights.h5"]) == 2
     assert "needs PyTorch; pip install torch" in capsys.readouterr().err

@@ -27,16 +27,17 @@ from models.training.arrays import Arrays
 from models.training.recipe import Batch
 from tests import tiny_network
 from tests.labelled import LEAVES, RED, write_labelled
+from tests.programs import exit_code, offer_networks
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
-def tiny_architecture() -> Iterator[None]:
+def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the tiny network known."""
-    ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME] = "tests.tiny_network", (16, 16)
-    yield
-    del ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME]
+    monkeypatch.setitem(ARCHITECTURES, tiny_network.NAME, "tests.tiny_network")
+    monkeypatch.setitem(INPUT_PX, tiny_network.NAME, (16, 16))
+    offer_networks(main, [tiny_network.NAME], monkeypatch)
 
 
 def write(path: Path, **left_out: None) -> Path:
@@ -52,7 +53,7 @@ def test_its_weights_are_those_of_the_architecture(tmp_path: Path, capsys: pytes
     arrays, output = write(tmp_path / "a.npz"), tmp_path / "out.weights.h5"
     words = ["--network", "tiny", "--input-px", "16", "--epochs", "2", "--learning-rate", "0.02", "--batch-size", "8"]
     place = ["--arrays", str(arrays), "--work-dir", str(tmp_path / "work"), "--output", str(output)]
-    assert main([*words, *place]) == 0
+    assert exit_code(main, [*words, *place]) == 0
     assert "best epoch" in capsys.readouterr().out
     architecture("tiny").build(input_px=16, categories=2).load_weights(output)
 
@@ -84,7 +85,7 @@ def test_squares_of_another_side_than_the_input_are_a_sentence(
 ) -> None:
     """Serving makes the input of the image itself, in one step; of a larger square it would be another input."""
     words = ["--network", "tiny", "--input-px", "20", "--work-dir", str(tmp_path / "work"), "--output", "a.keras"]
-    assert main([*words, "--arrays", str(write(tmp_path / "a.npz"))]) == 1
+    assert exit_code(main, [*words, "--arrays", str(write(tmp_path / "a.npz"))]) == 1
     assert "holds squares of 16 px and the network's input is 20 px; write them with" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
 
@@ -101,9 +102,7 @@ def test_epochs_that_would_train_otherwise_than_told_are_refused(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--arrays", "a.npz", "--work-dir", str(tmp_path), "--output", "a.keras"]
-    with pytest.raises(SystemExit) as stopped:
-        main(["--network", "tiny", "--input-px", "16", *place, *words])
-    assert stopped.value.code == 2
+    assert exit_code(main, ["--network", "tiny", "--input-px", "16", *place, *words]) == 2
     assert sentence in capsys.readouterr().err
 
 
@@ -121,14 +120,14 @@ def test_what_does_not_fit_the_memory_goes_on_with_smaller_batches(
     work, output = tmp_path / "work", tmp_path / "out.weights.h5"
     words = ["--network", "tiny", "--input-px", "16", "--epochs", "3", "--arrays", str(write(tmp_path / "a.npz"))]
     words += ["--work-dir", str(work), "--output", str(output)]
-    assert main([*words, "--batch-size", "8"]) == 1
+    assert exit_code(main, [*words, "--batch-size", "8"]) == 1
     sentence = (
         "tiny with so many images a step does not fit the memory; run the same command with a smaller --batch-size"
     )
     told = capsys.readouterr().err
     assert f"{sentence}: the 2 epochs before are kept in {work}\n" in told
     assert "epoch 2:" in told
-    assert main([*words, "--batch-size", "4"]) == 0
+    assert exit_code(main, [*words, "--batch-size", "4"]) == 0
     assert re.findall(r"epoch (\d):", capsys.readouterr().err) == ["3"]
 
 
@@ -139,7 +138,7 @@ def test_another_error_of_a_training_is_not_said_to_be_memory(tmp_path: Path, mo
     monkeypatch.setattr(Arrays, "batches", batches)
     words = ["--network", "tiny", "--input-px", "16", "--arrays", str(write(tmp_path / "a.npz"))]
     with pytest.raises(ZeroDivisionError):
-        main([*words, "--work-dir", str(tmp_path / "work"), "--output", str(tmp_path / "a.keras")])
+        exit_code(main, [*words, "--work-dir", str(tmp_path / "work"), "--output", str(tmp_path / "a.keras")])
 
 
 def test_a_missing_array_is_a_sentence(tmp_path: Path) -> None:
@@ -167,7 +166,7 @@ def test_what_the_dataset_exports_can_be_trained_from(tmp_path: Path) -> None:
     assert rows == ["cold.blue,Cold > Blue", "cold.green,Cold > Green", "warm.red,Warm > Red"]
     words = ["--network", "tiny", "--input-px", "16", "--epochs", "12", "--learning-rate", "0.03", "--batch-size", "8"]
     place = ["--arrays", str(target), "--work-dir", str(tmp_path / "work"), "--output", str(tmp_path / "tiny.keras")]
-    assert main([*words, *place]) == 0
+    assert exit_code(main, [*words, *place]) == 0
     assert origin_of(tmp_path / "tiny.keras")["train_images"] == done["images"]
     import keras
 
@@ -228,14 +227,14 @@ def test_decoded_squares_that_cannot_be_written_leave_nothing(tmp_path: Path, mo
 def test_a_file_that_holds_no_arrays_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.npz").write_text("no arrays")
     words = ["--network", "tiny", "--input-px", "16", "--work-dir", str(tmp_path), "--output", "a.keras"]
-    assert main([*words, "--arrays", str(tmp_path / "a.npz")]) == 1
+    assert exit_code(main, [*words, "--arrays", str(tmp_path / "a.npz")]) == 1
     assert "write it with `shelfwise export-arrays`" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([*words[:-1], "a.onnx", "--arrays", "a.npz"])
+    assert exit_code(main, [*words[:-1], "a.onnx", "--arrays", "a.npz"]) == 2
+    assert "Error: --output a.onnx must end in .keras or .weights.h5\n" in capsys.readouterr().err
 
 
 def test_no_spark_and_no_tensorflow_is_imported_for_it() -> None:
-    absent = "pyspark petastorm tensorflow pyarrow pandas sqlalchemy click"
+    absent = "pyspark petastorm tensorflow pyarrow pandas sqlalchemy pydantic rich"
     modules = "models.train_arrays, models.train_fashion_mnist, "
     modules += "models.training.loop, models.training.phases, models.training.starts"
     # Keras itself needs one of three backends, of which only TensorFlow may be here; of it no name may be used.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from models.fashion_mnist import Articles
 from models.networks.registry import ARCHITECTURES
 from models.networks.weights import save_half
 from models.release import load_network, load_release, save_release
-from models.train_fashion_mnist import ONE_CYCLE, Plan, main
+from models.train_fashion_mnist import ONE_CYCLE, PLANS, Plan, main
 from models.training import checkpoints
 from models.training.arrays import Arrays
 from models.training.recipe import CHECKPOINT, Batch
 from tests import tiny_network
+from tests.programs import exit_code, offer_networks
 
 COUNTS = {"train": 400, "t10k": 60}
 
@@ -40,25 +42,30 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tiny networks and few articles in place of the real ones."""
     recipe = replace(ONE_CYCLE, epochs=2, learning_rate=0.03, train_norms=True)
     plans = {"one": Plan(16, recipe, 64), "two": Plan(20, recipe, 32)}
-    monkeypatch.setattr(train_fashion_mnist, "PLANS", plans)
+    for name in reversed(list(PLANS)):  # undone in the other direction, so that they return in their order
+        monkeypatch.delitem(PLANS, name)
+    for name, plan in plans.items():
+        monkeypatch.setitem(PLANS, name, plan)
     monkeypatch.setattr(train_fashion_mnist, "DECODE_PX", 20)
     monkeypatch.setattr(train_fashion_mnist, "HELD_OUT", 80)
     monkeypatch.setattr(fashion_mnist, "load", articles)
     for name in plans:
         monkeypatch.setitem(ARCHITECTURES, name, tiny_network.__name__)
+    offer_networks(main, plans, monkeypatch)
 
 
-def call(place: Path, release_id: str, *words: str) -> int:
+def call(place: Path, release_id: str, *words: str) -> object:
     where = ["--work-dir", str(place / f"work-{release_id}"), "--output", str(place / release_id)]
-    return main([*where, "--release-id", release_id, *words])
+    return exit_code(main, [*where, "--release-id", release_id, *words])
 
 
-def test_a_release_is_made_and_another_goes_on_from_it(tmp_path: Path) -> None:
+def test_a_release_is_made_and_another_goes_on_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train_fashion_mnist.py", "--work-dir", "my work", "--seed", "7"])
     assert call(tmp_path, "a-1", "--label-smoothing", "0.05") == 0
     first = load_release(tmp_path / "a-1")
     assert first.training["articles"] == 320
     assert first.training["data_pixels_sha256"] == "pixels of train"
-    assert first.training["command"].startswith("python -m models.train_fashion_mnist --work-dir")
+    assert first.training["command"] == "python -m models.train_fashion_mnist --work-dir 'my work' --seed 7"
     assert json.loads(first.training["one_recipe"])["epochs"] == 2
     assert {"one_test_accuracy", "ensemble_test_accuracy", "automatic_precision"} <= set(first.metrics)
     card = (tmp_path / "a-1" / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -105,11 +112,11 @@ def test_the_same_command_trains_no_epoch_again(tmp_path: Path, monkeypatch: pyt
 
 
 def test_networks_are_trained_beside_each_other_but_none_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(tmp_path, "p-1", "--epochs", "1") == 0
     start = ["--start-from", str(tmp_path / "p-1"), "--work-dir", str(tmp_path / "work"), "--epochs", "1"]
-    beside: list[int] = []
+    beside: list[object] = []
     plain = save_half
 
     def another(*arguments: Any) -> Path:
@@ -123,11 +130,11 @@ def test_networks_are_trained_beside_each_other_but_none_twice(
     monkeypatch.setattr(train_fashion_mnist, "save_half", another)
     assert call(tmp_path, "p-4", *start, "--network", "one") == 0
     assert beside == [-1, 1, 0]
-    assert f"another process trains in {tmp_path / 'work' / 'one'}" in caplog.text
+    assert f"another process trains in {tmp_path / 'work' / 'one'}" in capsys.readouterr().err
 
 
 def test_each_network_is_fed_as_it_was_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fed: dict[int, set[str]] = {}
     plain = Arrays.batches
@@ -143,7 +150,7 @@ def test_each_network_is_fed_as_it_was_asked_for(
     assert (told["one_augmentation"], told["two_augmentation"]) == ("full", "light")
     work = ["--work-dir", str(tmp_path / "work-l-1"), "--epochs", "2"]
     assert call(tmp_path, "l-2", *work) == 1, "what was begun lightly is not gone on with otherwise"
-    assert "begun with another augmentation (light, now full); delete" in caplog.text
+    assert "begun with another augmentation (light, now full); delete" in capsys.readouterr().err
 
 
 def test_the_start_is_averaged_in_and_the_checkpoint_stays_as_it_is(tmp_path: Path) -> None:
@@ -166,22 +173,16 @@ def test_the_start_is_averaged_in_and_the_checkpoint_stays_as_it_is(tmp_path: Pa
 
 
 def test_a_share_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        call(tmp_path, "t-1", "--start-share", "0.5")
-    assert stopped.value.code == 2
+    assert call(tmp_path, "t-1", "--start-share", "0.5") == 2
     assert "one starts from nothing, of which no share can be averaged in" in capsys.readouterr().err
     assert not (tmp_path / "work-t-1").exists()
 
 
 def test_an_augmentation_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        call(tmp_path, "m-1", "--augmentation", "two=strong")
-    assert stopped.value.code == 2
-    assert "--augmentation of two is 'strong'; expected full or light" in capsys.readouterr().err
+    assert call(tmp_path, "m-1", "--augmentation", "two=strong") == 2
+    assert "Invalid value for '--augmentation': 'strong' is not one of 'full', 'light'." in capsys.readouterr().err
 
 
 def test_what_is_not_trained_needs_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        call(tmp_path, "c-1", "--network", "one")
-    assert stopped.value.code == 2
+    assert call(tmp_path, "c-1", "--network", "one") == 2
     assert "two is not trained, so --start-from must name a release that has it" in capsys.readouterr().err

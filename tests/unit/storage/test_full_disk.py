@@ -20,6 +20,7 @@ import json, resource, sys
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
+import pytest
 from jobs.training import finetune
 from jobs.settings import Settings
 from models import train_arrays
@@ -27,6 +28,7 @@ from models.training.recipe import CHECKPOINT
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.networks.weights import save_weights, to_float16
 from tests import tiny_network
+from tests.programs import exit_code, offer_networks
 from tests.unit.training import test_finetune as colours
 from tests.unit.models.test_train_arrays import write
 
@@ -77,11 +79,12 @@ said["home"] = sorted(path.name for path in home.iterdir())
 out = place / "out" / "tiny.keras"
 words = ["--arrays", str(write(place / "a.npz")), "--network", "tiny", "--input-px", "16", "--epochs", "1"]
 words += ["--work-dir", str(place / "work"), "--output", str(out)]
-train_arrays.main([*words])
+offer_networks(train_arrays.main, ["tiny"], pytest.MonkeyPatch())
+exit_code(train_arrays.main, words)
 whole = out.stat().st_size
 out.unlink()
 with limited(whole - 5000):
-    said["arrays code"] = train_arrays.main([*words])
+    said["arrays code"] = exit_code(train_arrays.main, words)
 said["out"] = [path.name for path in out.parent.iterdir()]
 print(json.dumps(said))
 """

@@ -1,0 +1,70 @@
+"""Options of `shelfwise` and of the programs of models/: kinds of numbers, values for single networks, and help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
+
+import click
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+"""Context settings of a command."""
+
+
+Value = TypeVar("Value")
+PerNetwork = tuple[tuple[str, Value], ...]
+"""Values of an option in the order of the command line, each with the name of its network, or "" if it is for all."""
+
+
+class NumberRange(click.FloatRange):
+    """A finite number within limits; `nan`, which would pass every limit, and `inf` are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse and check a number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+RATE = NumberRange(0)
+"""A learning rate."""
+
+SHARE = NumberRange(0, 1, max_open=True)
+"""A share in [0, 1)."""
+
+SEED = click.IntRange(0, 2**32 - 1)
+"""A random seed that NumPy and Keras accept."""
+
+
+def per_network(networks: Collection[str], option: str, kind: click.ParamType[Any], text: str) -> Callable[[Any], Any]:
+    """Return a decorator that adds an option with a value for all networks, or `NETWORK=VALUE` for one; repeatable.
+
+    Args:
+        networks: Names of the networks.
+        option: Name of the option, with its dashes. The command receives it as a `PerNetwork`.
+        kind: Type of the values.
+        text: Help, without how the values are given.
+    """
+
+    def pair(word: str, param: click.Parameter, context: click.Context) -> tuple[str, Any]:
+        network, separator, value = word.partition("=")
+        if separator and network in networks:
+            return network, kind.convert(value, param, context)
+        if separator and kind is not click.STRING:  # a path may contain a =
+            known = " or ".join(networks)
+            raise click.BadParameter(f"there is no network {network!r}; expected {known} before the =", context, param)
+        return "", kind.convert(word, param, context)
+
+    def pairs(context: click.Context, param: click.Parameter, words: Sequence[str]) -> PerNetwork[Any]:
+        return tuple(pair(word, param, context) for word in words)
+
+    text += " VALUE applies to all networks, NETWORK=VALUE to one. Repeatable."
+    return click.option(option, metavar="VALUE", multiple=True, callback=pairs, help=text)
+
+
+def value_of(values: PerNetwork[Value], network: str, default: Value) -> Value:
+    """Return the last value for a network, else the last one for all networks, else the default."""
+    by_network = dict(values)
+    return by_network.get(network, by_network.get("", default))
