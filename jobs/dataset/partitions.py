@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.dataset.schema import CATALOG_KEY
 from jobs.dataset.shards import check_columns, row_count, shards, sound, whole_table
 from jobs.storage.places import Places
 from jobs.storage.stores import reading
@@ -88,7 +89,7 @@ def partition(places: Places, day: date) -> Partition:
 
 
 def _keys(file: Any) -> pa.Table:
-    return pq.read_table(file, columns=["product_id", "image_no", "ingest_no"])
+    return pq.read_table(file, columns=[*CATALOG_KEY, "ingest_no"])
 
 
 def _keep_newest(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> None:

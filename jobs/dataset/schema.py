@@ -11,6 +11,9 @@ one. Every reader applies this rule.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from sql import records
@@ -45,6 +48,15 @@ IMAGES = pa.schema(
 
 `jpeg` is RGB, upright, its short side at most 320 px. An image from a local file has `source_mtime_ns`. An image from a
 web server or object store has `source_version`: `etag:...` or `last-modified:...`, with the value that was received."""
+
+ImageKey = tuple[str, int, str]
+"""One image with its content: (product_id, image_no, image_sha256)."""
+
+CATALOG_KEY = ("product_id", "image_no")
+"""Columns that identify a row of the catalog."""
+
+IMAGE_KEY = (*CATALOG_KEY, "image_sha256")
+"""Columns of an `ImageKey`, in its order."""
 
 KEY_COLUMNS = (*CATALOG_COLUMNS, "image_sha256", "ingest_no")
 """Columns that predict copies from an image to its prediction."""
@@ -115,3 +127,14 @@ no bytes. `not_an_image`: other content, such as HTML. `unsupported_format`: an 
 `truncated`, `corrupt`: an image that ends too early, or does not decode. `too_small`, `too_large`: outside the accepted
 sides, pixels or bytes. `inference_failed`: the stored image could not be predicted.
 """
+
+
+def image_keys(columns: Mapping[str, Iterable[Any]]) -> list[ImageKey]:
+    """Return the key of each row.
+
+    Args:
+        columns: Columns by name, `IMAGE_KEY` among them: a pandas DataFrame, the arrays of a batch, or `to_pydict()` of
+            an Arrow table.
+    """
+    rows = zip(*(columns[name] for name in IMAGE_KEY), strict=True)
+    return [(str(product_id), int(image_no), str(content)) for product_id, image_no, content in rows]

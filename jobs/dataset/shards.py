@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.dataset.schema import KEY_COLUMNS
+from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS
 from jobs.errors import INGEST_AGAIN, RunFailed
 from jobs.storage.faults import disk_full
 from jobs.storage.places import Place
@@ -36,7 +36,8 @@ ROW_GROUP_ROWS = 64
 """Rows per row group, the images that a reader loads at once; a multiple of the usual batch sizes."""
 
 _FILES_AT_ONCE = 8
-_KEYS = ("product_id", "image_no", "image_sha256", "ingest_no")
+_NAMING = (*IMAGE_KEY, "ingest_no")
+"""Columns whose values give a shard its name."""
 
 
 @contextmanager
@@ -104,7 +105,7 @@ class ShardWriter:
         """Write the added rows as one shard; do nothing if there are none."""
         if not self._rows:
             return
-        keys = [self._names.index(name) for name in _KEYS if name in self._names]
+        keys = [self._names.index(name) for name in _NAMING if name in self._names]
         content = hashlib.sha256(repr([[row[key] for key in keys] for row in self._rows]).encode()).hexdigest()
         target = self._directory / f"part-{content[:16]}-{len(self._rows):06d}.parquet"
         with whole_file(target, self._schema, compression=self._compression) as writer:

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from jobs.dataset.local_copies import on_disk_in_turn, tasks_for
-from jobs.dataset.schema import PREDICTIONS
+from jobs.dataset.schema import IMAGE_KEY, PREDICTIONS
 from jobs.dataset.shards import ingest_date_of, whole_file
 from jobs.errors import RunFailed
 from jobs.predict import tuning_file
@@ -299,7 +300,7 @@ def _put(
 def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Place, config: PredictConfig) -> ShardReport:
     """Write the rows in order of their keys, so that the same shard always gives the same file content."""
     started = time.perf_counter()
-    ordered = sorted(rows, key=lambda row: (row["product_id"], row["image_no"], row["image_sha256"]))
+    ordered = sorted(rows, key=itemgetter(*IMAGE_KEY))
     day = ingest_date_of(shard)
     table = pa.Table.from_pylist([{**row, "ingest_date": day} for row in ordered], schema=PREDICTIONS)
     schema = with_report(PREDICTIONS, report)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.dataset.schema import IMAGES
+from jobs.dataset.schema import IMAGE_KEY, IMAGES, ImageKey, image_keys
 from jobs.dataset.shards import ingest_date_of, row_count, shards, sound, whole_file, whole_table
 from jobs.predict.config import PredictConfig
 from jobs.storage.places import Place
@@ -25,10 +25,7 @@ from sql.selection import answered_images, products_under, refuse_unknown_catego
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
 
-KEYS = ("product_id", "image_no", "image_sha256")
-Key = tuple[str, int, str]
-
-_SCHEMA = pa.schema([IMAGES.field(name) for name in KEYS])
+_SCHEMA = pa.schema([IMAGES.field(name) for name in IMAGE_KEY])
 _CHUNK = 5_000
 
 
@@ -39,12 +36,12 @@ class Selected:
     Attributes:
         shard: File of the dataset.
         images: Number of selected images.
-        keys: (product_id, image_no, image_sha256) of the selected images; None selects all.
+        keys: Keys of the selected images; None selects all.
     """
 
     shard: Place
     images: int
-    keys: frozenset[Key] | None = None
+    keys: frozenset[ImageKey] | None = None
 
     @property
     def digest(self) -> str:
@@ -105,7 +102,7 @@ def of_shard(config: PredictConfig, shard: Place) -> Selected:
     if not config.selects:
         return Selected(shard, row_count([shard]))
     table = whole_table(config.places.selections(config.run_id) / _name(shard), _keys)
-    keys = frozenset(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    keys = frozenset(image_keys(table.to_pydict()))
     return Selected(shard, len(keys), keys)
 
 
@@ -129,11 +126,11 @@ def _name(shard: Place) -> str:
 
 def _wanted(
     database: ProductDatabase | None, shard: Place, release_id: str, category: str, only_missing: bool
-) -> Iterator[Key]:
+) -> Iterator[ImageKey]:
     """Yield the keys of a shard's images that are in the category and, with `only_missing`, not predicted yet."""
     with on_disk(shard) as path, sound(shard), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_CHUNK, columns=list(KEYS)):
-            keys = list(zip(*(batch.column(name).to_pylist() for name in KEYS), strict=True))
+        for batch in file.iter_batches(batch_size=_CHUNK, columns=list(IMAGE_KEY)):
+            keys = image_keys(batch.to_pydict())
             products = [product_id for product_id, _, _ in keys]
             if category:
                 under = products_under(database, category, products) if database else set()

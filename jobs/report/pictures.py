@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
+from jobs.dataset.schema import CATALOG_KEY
 from jobs.dataset.shards import shards
 from jobs.pages.html import thumbnail
 from jobs.storage.places import Places
@@ -33,7 +34,7 @@ SAMPLE = 20_000
 """Most products from which the examples of the categories are selected."""
 
 LONGEST_PX = 144
-_KEYS = ["product_id", "image_no", "title"]
+_COLUMNS = [*CATALOG_KEY, "title"]
 _ASK = 1000
 
 
@@ -108,7 +109,7 @@ def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[
     try:
         with file.open("rb") as source, pq.ParquetFile(source) as parquet:
             sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-            table = parquet.read(columns=_KEYS)
+            table = parquet.read(columns=_COLUMNS)
     except (OSError, pa.ArrowException) as error:
         log.warning("report: %s cannot be read (%s); its images are left out", file, error)
         return
@@ -117,7 +118,7 @@ def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[
         mask = pc.is_in(table.column("product_id"), value_set=pa.array(sorted(wanted), pa.string()))
         at = [place for place, chosen in zip(at, mask.to_pylist(), strict=True) if chosen]
         table = table.filter(mask)
-    columns = (table.column(name).to_pylist() for name in _KEYS)
+    columns = (table.column(name).to_pylist() for name in _COLUMNS)
     for (group, row), product_id, image_no, title in zip(at, *columns, strict=True):
         yield product_id, ImageLocation(file, group, row, image_no, title or "")
 
