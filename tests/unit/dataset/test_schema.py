@@ -32,6 +32,7 @@ COLUMNS: dict[str, list[Any]] = {
 def test_keys_are_plain_values_in_the_order_of_the_rows(columns: Any) -> None:
     keys = image_keys(columns)
     assert keys == [("p1", 0, "a1"), ("007", 3, "b2")]
-    # Plain types: the digest of a selection and the seed of an image's augmentation are made from this text.
-    assert repr(keys) == "[('p1', 0, 'a1'), ('007', 3, 'b2')]"
+    # The digest of a selection and the seed of an image's augmentation are made from the text of its keys, and NumPy's
+    # values have another text from its version 2 on.
+    assert [tuple(map(type, key)) for key in keys] == [(str, int, str)] * 2
     assert IMAGE_KEY == ("product_id", "image_no", "image_sha256")
