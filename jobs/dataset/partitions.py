@@ -9,22 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.dataset.schema import CATALOG_KEY
+from jobs.dataset.schema import CATALOG_KEY, SEEN
 from jobs.dataset.shards import check_columns, row_count, shards, sound, whole_table
 from jobs.storage.places import Places
 from jobs.storage.stores import reading
+from sql.records import REJECTION_COLUMNS
 
-SEEN_TAKEN = (
-    "product_id",
-    "image_no",
-    "image_uri",
-    "image_sha256",
-    "ingest_no",
-    "seen_at_utc",
-    "outcome",
-    "reason",
-    "detail",
-)
+SEEN_TAKEN = (*(name for name in REJECTION_COLUMNS if name in SEEN.names), "outcome")
 """Columns of `SEEN` that publish reads."""
 
 

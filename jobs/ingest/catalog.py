@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from jobs.dataset.file_frames import frame_of_files
-from jobs.dataset.schema import CATALOG_KEY
+from jobs.dataset.schema import CATALOG_KEY, CATALOG_TEXTS
 from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
 from jobs.ingest.formats.csv import read_csv
@@ -154,9 +154,7 @@ def _normalised(frame: DataFrame) -> DataFrame:
         # A password in a link would be copied into every table that names the image. So it is replaced here; the link
         # itself is rejected when the image is read.
         f.regexp_replace(f.coalesce(clean("image_uri"), f.lit("")), _USER_INFO, "$1$2***@").alias("image_uri"),
-        clean("title"),
-        clean("category"),
-        clean("updated_at"),
+        *map(clean, CATALOG_TEXTS),
     )
 
 

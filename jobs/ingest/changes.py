@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.dataset.file_frames import frame_of_files
-from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_ROWS, IMAGES, SEEN
+from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_ROWS, CATALOG_TEXTS, IMAGES, SEEN
 from jobs.dataset.shards import check_columns, ingest_date_of, partition_dates, shards, sound
 from jobs.ingest.sources import file_status, is_remote
 from jobs.storage.places import Place, Places
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _SOURCE = ("source_size_bytes", "source_mtime_ns", "source_version")
 _KNOWN = ("image_uri", "image_sha256", *_SOURCE, "reason", "ingest_date")
 _TASKS_A_CORE = 2
-_CATALOG_FIELDS = ("image_uri", "title", "category", "updated_at")
+_CATALOG_FIELDS = ("image_uri", *CATALOG_TEXTS)
 _CHANGED = pa.schema(
-    [pa.field(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS]
+    [pa.field(name, IMAGES.field(name).type) for name in CATALOG_COLUMNS]
     + [pa.field(f"known_{name}", pa.string()) for name in ("sha256", "ingest_date", "source_version", "reason")]
     + [pa.field("to_read", pa.bool_()), pa.field("catalog_row_changed", pa.bool_())]
 )

@@ -1,7 +1,9 @@
-"""The key of an image is the same from whatever holds the columns: a data frame, a batch of the reader, or a table."""
+"""What is written once: the key of an image, the columns of a catalog, the reasons of a rejection."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from jobs.dataset.schema import IMAGE_KEY, image_keys
+from jobs.dataset.schema import CATALOG_COLUMNS, IMAGE_KEY, image_keys
+from sql.records import REJECTION_REASONS
+
+ROOT = Path(__file__).parents[3]
 
 COLUMNS: dict[str, list[Any]] = {
     "image_sha256": ["a1", "b2"],
@@ -36,3 +41,15 @@ def test_keys_are_plain_values_in_the_order_of_the_rows(columns: Any) -> None:
     # values have another text from its version 2 on.
     assert [tuple(map(type, key)) for key in keys] == [(str, int, str)] * 2
     assert IMAGE_KEY == ("product_id", "image_no", "image_sha256")
+
+
+def test_the_closed_list_of_reasons_is_what_the_jobs_give() -> None:
+    """A reason that is not listed would fail only when a night is published, by the check of the table."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "jobs").rglob("*.py"))
+    given = set(re.findall(r'Rejected\(\s*"(\w+)"', code)) | set(re.findall(r'"reason": "(\w+)"', code))
+    assert given == set(REJECTION_REASONS)
+
+
+def test_the_readme_names_the_columns_of_a_catalog() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in CATALOG_COLUMNS if f"`{name}`" not in text] == []
