@@ -8,7 +8,7 @@ selected rows.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.dataset.schema import IMAGE_KEY, IMAGES, ImageKey, image_keys
-from jobs.dataset.shards import ingest_date_of, row_count, shards, sound, whole_file, whole_table
+from jobs.dataset.shards import columns_of, ingest_date_of, row_count, shards, whole_file, whole_table
 from jobs.predict.config import PredictConfig
 from jobs.storage.places import Place
-from jobs.storage.stores import children, delete, on_disk
+from jobs.storage.stores import children, delete
 from sql.selection import answered_images, products_under, refuse_unknown_category
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def choose(
     category: str = "",
     only_missing: bool = False,
 ) -> list[Selected]:
-    """Select the images that a run predicts.
+    """Select the images that a run predicts; only the keys of images are read, also from a store.
 
     Args:
         database: Migrated database; None if there is none yet: then no product has a category or a prediction.
@@ -73,14 +73,19 @@ def choose(
 
     Raises:
         UnknownNameError: If the taxonomy does not contain the category.
+        RunFailed: If a shard is damaged; the message names the remedy.
     """
     every = shards(config.places.images, config.dates)
     if not (category or only_missing):
         return [Selected(shard, row_count([shard])) for shard in every]
     if database is not None and category:
         refuse_unknown_category(database, category)
-    chosen = ((shard, frozenset(_wanted(database, shard, release_id, category, only_missing))) for shard in every)
-    return [Selected(shard, len(keys), keys) for shard, keys in chosen if keys]
+    selected = []
+    for shard, columns in columns_of(every, IMAGE_KEY):
+        keys = frozenset(_wanted(database, image_keys(columns), release_id, category, only_missing))
+        if keys:
+            selected.append(Selected(shard, len(keys), keys))
+    return selected
 
 
 def write(config: PredictConfig, selected: list[Selected]) -> None:
@@ -97,23 +102,35 @@ def write(config: PredictConfig, selected: list[Selected]) -> None:
             writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
 
 
-def of_shard(config: PredictConfig, shard: Place) -> Selected:
-    """Return the images of a shard that a run predicts; read the selection file if the run selects images."""
+def of_shard(config: PredictConfig, shard: Place, images: int | None = None) -> Selected:
+    """Return the images of a shard that a run predicts.
+
+    Args:
+        config: Configuration of the job; the selection file is read if the run selects images.
+        shard: File of the dataset.
+        images: Number of images in the shard; None reads it from the shard's footer.
+    """
     if not config.selects:
-        return Selected(shard, row_count([shard]))
+        return Selected(shard, row_count([shard]) if images is None else images)
     table = whole_table(config.places.selections(config.run_id) / _name(shard), _keys)
     keys = frozenset(image_keys(table.to_pydict()))
     return Selected(shard, len(keys), keys)
 
 
-def of_run(config: PredictConfig) -> list[Selected]:
-    """Return the images that a run predicts, by shard, in order of date and name."""
+def of_run(config: PredictConfig, known: Iterable[Selected] = ()) -> list[Selected]:
+    """Return the images that a run predicts, by shard, in order of date and name.
+
+    Args:
+        config: Configuration of the job.
+        known: Selected images of shards that the caller has read; only the other shards are read.
+    """
+    by_shard = {chosen.shard: chosen for chosen in known}
     every = shards(config.places.images, config.dates)
     if config.selects:
         chosen = config.places.selections(config.run_id)
         names = {path.name for path in children(chosen, "*.parquet")}
         every = [shard for shard in every if _name(shard) in names]
-    return [of_shard(config, shard) for shard in every]
+    return [by_shard.get(shard) or of_shard(config, shard) for shard in every]
 
 
 def _keys(file: Any) -> pa.Table:
@@ -125,17 +142,16 @@ def _name(shard: Place) -> str:
 
 
 def _wanted(
-    database: ProductDatabase | None, shard: Place, release_id: str, category: str, only_missing: bool
+    database: ProductDatabase | None, keys: Sequence[ImageKey], release_id: str, category: str, only_missing: bool
 ) -> Iterator[ImageKey]:
-    """Yield the keys of a shard's images that are in the category and, with `only_missing`, not predicted yet."""
-    with on_disk(shard) as path, sound(shard), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_CHUNK, columns=list(IMAGE_KEY)):
-            keys = image_keys(batch.to_pydict())
-            products = [product_id for product_id, _, _ in keys]
-            if category:
-                under = products_under(database, category, products) if database else set()
-                keys = [key for key in keys if key[0] in under]
-            if only_missing and database:
-                answered = answered_images(database, release_id, products)
-                keys = [key for key in keys if (key[0], key[2]) not in answered]
-            yield from keys
+    """Yield the keys of images that are in the category and, with `only_missing`, not predicted yet."""
+    for start in range(0, len(keys), _CHUNK):
+        wanted = keys[start : start + _CHUNK]
+        products = [product_id for product_id, _, _ in wanted]
+        if category:
+            under = products_under(database, category, products) if database else set()
+            wanted = [key for key in wanted if key[0] in under]
+        if only_missing and database:
+            answered = answered_images(database, release_id, products)
+            wanted = [key for key in wanted if (key[0], key[2]) not in answered]
+        yield from wanted
