@@ -192,7 +192,7 @@ def test_a_gpu_that_is_asked_for_is_asked_of_spark_and_of_the_task(
         cores.append(task_cpus)
         return nullcontext()
 
-    def run(open_session: Any, config: PredictConfig, _release: object) -> Any:
+    def run(open_session: Any, config: PredictConfig, _release: object, **_: object) -> Any:
         asked.append(config.computing.gpu)
         with open_session():
             return PredictSummary(0, 0, 0, 0.0, ())
