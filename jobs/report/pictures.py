@@ -135,13 +135,13 @@ def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) 
         Maps product_id to its picture.
     """
     chosen = [product_id for product_id in dict.fromkeys(products) if product_id in found.places]
-    groups: dict[tuple[Path | UPath, int], list[str]] = {}
+    rows: dict[Path | UPath, dict[int, dict[str, int]]] = {}
     for product_id in chosen:
         place = found.places[product_id]
-        groups.setdefault((place.file, place.group), []).append(product_id)
+        rows.setdefault(place.file, {}).setdefault(place.group, {})[product_id] = place.row
     made: dict[str, Picture] = {}
-    for (file, group), members in groups.items():
-        for product_id, jpeg in zip(members, _images(file, group, [found.places[m].row for m in members]), strict=True):
+    for file, groups in rows.items():
+        for product_id, jpeg in _images(file, groups):
             uri = thumbnail(jpeg, longest_px=LONGEST_PX)
             if uri:
                 made[product_id] = Picture(uri, found.places[product_id].title)
@@ -157,14 +157,30 @@ def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) 
     return within
 
 
-def _images(file: Path | UPath, group: int, rows: Sequence[int]) -> list[bytes]:
+def _images(file: Path | UPath, groups: Mapping[int, Mapping[str, int]]) -> Iterator[tuple[str, bytes]]:
+    """Yield the stored image of each product; what cannot be read is skipped.
+
+    Args:
+        file: File of the dataset; opened once.
+        groups: Maps the number of a row group to its rows by product_id.
+    """
     try:
         with file.open("rb") as source, pq.ParquetFile(source) as parquet:
-            column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
-            return [column[row].as_py() for row in rows]
-    except (OSError, IndexError, pa.ArrowException) as error:
+            for group, rows in groups.items():
+                yield from _images_of_group(file, parquet, group, rows)
+    except (OSError, pa.ArrowException) as error:
         log.warning("report: %s cannot be read (%s); its images are left out", file, error)
-        return [b""] * len(rows)
+
+
+def _images_of_group(
+    file: Path | UPath, parquet: pq.ParquetFile, group: int, rows: Mapping[str, int]
+) -> list[tuple[str, bytes]]:
+    try:
+        column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
+        return [(product_id, column[row].as_py()) for product_id, row in rows.items()]
+    except (OSError, IndexError, pa.ArrowException) as error:
+        log.warning("report: row group %s of %s cannot be read (%s); its images are left out", group, file, error)
+        return []
 
 
 def examples(
