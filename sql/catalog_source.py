@@ -17,9 +17,8 @@ from sqlalchemy.exc import NoSuchTableError
 from sql.engine import explained, make_reading_engine
 from sql.errors import DatabaseError
 from sql.explanations import describe
+from sql.records import CATALOG_COLUMNS, CATALOG_REQUIRED
 
-CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at")
-REQUIRED_COLUMNS = ("product_id", "image_uri")
 FETCH_ROWS = 10_000
 
 
@@ -114,7 +113,7 @@ class CatalogSource:
 
     def _map_columns(self) -> dict[str, sa.Column[Any]]:
         wanted = {name: self._mapping.columns.get(name, name) for name in CATALOG_COLUMNS}
-        needed = {*REQUIRED_COLUMNS, *self._mapping.columns}
+        needed = {*CATALOG_REQUIRED, *self._mapping.columns}
         missing = [wanted[name] for name in CATALOG_COLUMNS if name in needed and wanted[name] not in self._table.c]
         if missing:
             raise DatabaseError(

@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at")
+"""Columns of a catalog: of its files, and of a shop's own table."""
+
+CATALOG_REQUIRED = ("product_id", "image_uri")
+"""The catalog columns that each catalog has; a catalog without `image_no` has one image of each product, number 0."""
+
 PREDICTION_COLUMNS = (
     "product_id",
     "image_sha256",
@@ -38,33 +44,23 @@ REJECTION_COLUMNS = (
 )
 """`seen_at_utc` is a `datetime.datetime` with a time zone; `image_sha256` is None if no byte could be read."""
 
-PRODUCT_COLUMNS = (
-    "product_id",
-    "image_no",
-    "image_uri",
-    "title",
-    "category",
-    "updated_at",
-    "ingest_date",
-    "ingest_no",
-)
+PRODUCT_COLUMNS = (*CATALOG_COLUMNS, "ingest_date", "ingest_no")
 """A catalog row and the ingest that read it; a row of a newer ingest is not overwritten."""
 
-REJECTION_REASONS = (
-    "missing",
-    "unreadable",
-    "uri_not_allowed",
-    "empty",
-    "not_an_image",
-    "unsupported_format",
-    "truncated",
-    "corrupt",
-    "too_small",
-    "too_large",
-    "inference_failed",
-)
-"""Why an image could not be used: the closed list of the database's check constraint; `jobs.dataset.schema`
-explains each."""
+REJECTION_REASONS = {
+    "missing": "nothing is at the URI",
+    "unreadable": "reading what is at the URI failed; it is read again every night",
+    "uri_not_allowed": "not a path or URI that may be read, or a web server at an address that may not be contacted",
+    "empty": "no bytes",
+    "not_an_image": "other content, such as HTML",
+    "unsupported_format": "an image in a format that is not supported",
+    "truncated": "an image that ends too early",
+    "corrupt": "an image that does not decode",
+    "too_small": "sides below the accepted ones",
+    "too_large": "pixels or bytes above the accepted ones",
+    "inference_failed": "the stored image could not be predicted",
+}
+"""Why an image could not be used, and what each reason means: the closed list of the database's check constraint."""
 
 Rows = Sequence[tuple[Any, ...]]
 """One batch of rows."""

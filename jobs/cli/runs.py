@@ -137,7 +137,7 @@ def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
     if catalog == PRODUCTS_TABLE and not settings.products_url:
         database_of(settings)
     config = IngestConfig(catalog, run_date, settings.places, products=settings.products, http=settings.http)
-    step = nights.ingest_step(settings.spark, config)
+    step, _ = nights.ingest_step(settings.spark, config)
     output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)
 
 

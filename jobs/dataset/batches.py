@@ -11,11 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.dataset.schema import KEY_COLUMNS
+from jobs.dataset.schema import CATALOG_TEXTS, KEY_COLUMNS
 from models.networks.inputs import decode_square
 from models.spec import Images
-
-OPTIONAL_COLUMNS = ("title", "category", "updated_at")
 
 
 @dataclass(frozen=True)
@@ -81,5 +79,5 @@ def batch_of(file: pq.ParquetFile, group: int, rows: Sequence[int], side_px: int
 
 
 def _fill(frame: Any) -> None:
-    for name in OPTIONAL_COLUMNS:  # Petastorm would turn a null into the text "None"
+    for name in CATALOG_TEXTS:  # Petastorm would turn a null into the text "None"
         frame[name] = frame[name].fillna("")

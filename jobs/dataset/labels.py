@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from jobs.dataset.schema import CATALOG_KEY, ImageKey
 from jobs.dataset.shards import columns_of, ingest_date_of, partition_dates, shards
 from jobs.errors import UsageError
 from jobs.storage.places import Place, Places
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 _TENTHS = {0: "test", 1: "validation"}
-_LABEL_COLUMNS = ["product_id", "image_no", "category", "ingest_no"]
+_LABEL_COLUMNS = [*CATALOG_KEY, "category", "ingest_no"]
 _COLUMNS = [*_LABEL_COLUMNS, "image_sha256"]
 _CONTENT_COLUMNS = ["product_id", "image_sha256"]
 
@@ -69,8 +70,8 @@ class LabelledImage:
     owner: str = ""
 
     @property
-    def key(self) -> tuple[str, int, str]:
-        """The image's key in a reader's row: (product_id, image_no, image_sha256)."""
+    def key(self) -> ImageKey:
+        """The image's key in a reader's row."""
         return self.product_id, self.image_no, self.image_sha256
 
 

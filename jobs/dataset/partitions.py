@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.dataset.shards import check_columns, row_count, shards, sound, whole_table
-from jobs.storage.places import Places
-from jobs.storage.stores import reading
+from jobs.dataset.schema import CATALOG_KEY, SEEN
+from jobs.dataset.shards import check_columns, shard_rows, shards, sound, whole_table
+from jobs.storage.places import Place, Places
+from sql.records import REJECTION_COLUMNS
 
-SEEN_TAKEN = (
-    "product_id",
-    "image_no",
-    "image_uri",
-    "image_sha256",
-    "ingest_no",
-    "seen_at_utc",
-    "outcome",
-    "reason",
-    "detail",
-)
+SEEN_TAKEN = (*(name for name in REJECTION_COLUMNS if name in SEEN.names), "outcome")
 """Columns of `SEEN` that publish reads."""
 
 
@@ -32,12 +23,18 @@ class Partition:
     """Summary of one ingest date's partition.
 
     Attributes:
-        images: Number of usable images.
-        rejections: Rows of `SEEN` for rejected images, without those that a later ingest of the same date stored.
+        images_by_shard: Number of usable images of each image shard, in order of name.
+        rejections: Rows of `SEEN` with their `ingest_date` for rejected images, without those that a later ingest of
+            the same date stored.
     """
 
-    images: int
+    images_by_shard: Mapping[Place, int]
     rejections: list[dict[str, Any]]
+
+    @property
+    def images(self) -> int:
+        """Number of usable images."""
+        return sum(self.images_by_shard.values())
 
     @property
     def rejected_share(self) -> float:
@@ -54,7 +51,7 @@ class Partition:
 
 
 def partition(places: Places, day: date) -> Partition:
-    """Read the summary of one ingest date's partition.
+    """Read the summary of one ingest date's partition; each of its files is opened once.
 
     Args:
         places: Directories and stores of the home.
@@ -62,6 +59,9 @@ def partition(places: Places, day: date) -> Partition:
 
     Returns:
         The number of usable images and the rejections.
+
+    Raises:
+        RunFailed: If a file is damaged, or was written by another version; the message names the remedy.
     """
     rejected: dict[tuple[str, int], dict[str, Any]] = {}
     for path in shards(places.seen, [day]):
@@ -70,25 +70,20 @@ def partition(places: Places, day: date) -> Partition:
         check_columns(path, seen.column_names, SEEN_TAKEN)
         for row in seen.to_pylist():
             if row["outcome"] == "rejected":
-                _keep_newest(rejected, row)
+                _keep_newest(rejected, {**row, "ingest_date": day})
     stored: dict[tuple[str, int], dict[str, Any]] = {}
-    files = shards(places.images, [day])
-    for path in files if rejected else []:
-        with sound(path):
-            keys = reading(path, _keys).to_pylist()
-        for row in keys:
+    images: dict[Place, int] = {}
+    for path in shards(places.images, [day]):
+        images[path], keys = shard_rows(path, [*CATALOG_KEY, "ingest_no"] if rejected else [])
+        for row in keys.to_pylist():
             if (row["product_id"], row["image_no"]) in rejected:
                 _keep_newest(stored, row)
     return Partition(
-        images=row_count(files),
+        images_by_shard=images,
         rejections=[
             row for key, row in rejected.items() if key not in stored or stored[key]["ingest_no"] < row["ingest_no"]
         ],
     )
-
-
-def _keys(file: Any) -> pa.Table:
-    return pq.read_table(file, columns=["product_id", "image_no", "ingest_no"])
 
 
 def _keep_newest(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> None:

@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch, decode_frame
 from jobs.dataset.petastorm_adapter import Blocks, ReaderClock, open_reader, transform_of
-from jobs.dataset.schema import KEY_COLUMNS
+from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, ImageKey, image_keys
 from jobs.dataset.shards import check_columns, sound
 from jobs.storage.places import Place
 from models.networks.inputs import decode_square
 from models.spec import Images
-
-_LABEL_KEYS = ("product_id", "image_no", "image_sha256")
 
 
 def read_shard(
@@ -33,7 +31,7 @@ def read_shard(
     batch_size: int,
     workers: int,
     clock: ReaderClock | None = None,
-    wanted: Set[tuple[str, int, str]] | None = None,
+    wanted: Set[ImageKey] | None = None,
     original: Place | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Generator[ImageBatch, None, None]:
@@ -45,7 +43,7 @@ def read_shard(
         batch_size: Images per batch; row groups are split or joined to this size, only the last batches may be smaller.
         workers: Number of decoding threads.
         clock: Counts the seconds spent reading and decoding.
-        wanted: (product_id, image_no, image_sha256) of the images to decode and yield; None yields all.
+        wanted: Keys of the images to decode and yield; None yields all.
         original: File that the shard is a copy of, for error messages.
 
     Yields:
@@ -102,15 +100,14 @@ def _joined(parts: Sequence[ImageBatch]) -> ImageBatch:
     )
 
 
-def _decoding(side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[tuple[str, int, str]] | None) -> Any:
+def _decoding(side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[ImageKey] | None) -> Any:
     """Return the transform that replaces the column `jpeg` by the decoded block and `error`, in the worker's thread."""
     cv2.setNumThreads(1)
 
     def decode(frame: Any) -> Any:
         started = time.perf_counter()
         if wanted is not None:
-            keys = zip(frame["product_id"], frame["image_no"], frame["image_sha256"], strict=True)
-            chosen = [key in wanted for key in keys]
+            chosen = [key in wanted for key in image_keys(frame)]
             if not any(chosen):  # Petastorm cannot return an empty row group, so one row stands for an empty block
                 none = blocks.put(np.zeros((0, side_px, side_px, 3), np.uint8))
                 return frame[:1].drop(columns="jpeg").fillna("").assign(error="", **{Blocks.COLUMN: none})
@@ -124,11 +121,11 @@ def _decoding(side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[tupl
 
 def read_labelled(
     files: Mapping[Path, Place],
-    labels: Mapping[tuple[str, int, str], int],
+    labels: Mapping[ImageKey, int],
     *,
     side_px: int,
     workers: int,
-    change: Callable[[tuple[str, int, str], Images], Images] | None = None,
+    change: Callable[[ImageKey, Images], Images] | None = None,
     shuffle_seed: int | None = None,
 ) -> Generator[tuple[Images, NDArray[np.int64]], None, None]:
     """Read the labelled images of some dataset files, decoded and augmented by worker threads.
@@ -136,7 +133,7 @@ def read_labelled(
     Args:
         files: Maps each local Parquet file with the columns of `jobs.dataset.schema.IMAGES` to the file that it is a
             copy of, for error messages.
-        labels: Maps (product_id, image_no, image_sha256) of the images to read to the index of their category.
+        labels: Maps the key of each image to read to the index of its category.
         side_px: Side of the square images, in pixels.
         workers: Number of decoding threads.
         change: Augments one image; receives its key and uint8 (side_px, side_px, 3), and returns the same shape.
@@ -153,7 +150,7 @@ def read_labelled(
     order = list(files)
     if shuffle_seed is not None:
         np.random.default_rng(shuffle_seed).shuffle(order)  # type: ignore[arg-type]
-    columns, blocks = [*_LABEL_KEYS, "jpeg"], Blocks()
+    columns, blocks = [*IMAGE_KEY, "jpeg"], Blocks()
     transform = _labelling(labels, side_px, change, blocks)
     try:
         reader = open_reader(order, transform, workers, columns=columns, shuffle_seed=shuffle_seed)
@@ -180,22 +177,21 @@ def _name_the_damaged(files: Mapping[Path, Place], columns: Sequence[str]) -> No
                 file.read_row_group(group, columns=list(columns))
 
 
-def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change: Any, blocks: Blocks) -> Any:
+def _labelling(labels: Mapping[ImageKey, int], side_px: int, change: Any, blocks: Blocks) -> Any:
     """Return the transform that decodes only labelled rows; a group without any returns one row, of an empty block."""
     cv2.setNumThreads(1)
-    yielded: set[tuple[str, int, str]] = set()
+    yielded: set[ImageKey] = set()
     lock = threading.Lock()
 
-    def first(key: tuple[str, int, str]) -> bool:
+    def first(key: ImageKey) -> bool:
         with lock:
             new = key not in yielded
             yielded.add(key)
             return new
 
     def decode(frame: Any) -> Any:
-        keys = zip(*(frame[name] for name in _LABEL_KEYS), strict=True)
         squares, indices = [], []
-        for key, jpeg in zip([(str(p), int(n), str(s)) for p, n, s in keys], frame["jpeg"], strict=True):
+        for key, jpeg in zip(image_keys(frame), frame["jpeg"], strict=True):
             label = labels.get(key)
             if label is None or not first(key):
                 continue
@@ -206,8 +202,8 @@ def _labelling(labels: Mapping[tuple[str, int, str], int], side_px: int, change:
             squares.append(change(key, square) if change else square)
             indices.append(label)
         images = np.stack(squares) if squares else np.zeros((0, side_px, side_px, 3), np.uint8)
-        kept = frame.iloc[: max(1, len(indices))].drop(columns=[*_LABEL_KEYS, "jpeg"])
+        kept = frame.iloc[: max(1, len(indices))].drop(columns=[*IMAGE_KEY, "jpeg"])
         kept["label"], kept[Blocks.COLUMN] = indices or [-1], blocks.put(images)
         return kept
 
-    return transform_of(decode, adds=[Blocks.FIELD, ("label", np.int64, (), False)], drops=[*_LABEL_KEYS, "jpeg"])
+    return transform_of(decode, adds=[Blocks.FIELD, ("label", np.int64, (), False)], drops=[*IMAGE_KEY, "jpeg"])

@@ -11,20 +11,31 @@ one. Every reader applies this rule.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from sql import records
 
-CATALOG_REQUIRED = ("product_id", "image_uri")
-CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at")
+CATALOG_COLUMNS = records.CATALOG_COLUMNS
+CATALOG_REQUIRED = records.CATALOG_REQUIRED
 
-_CATALOG_FIELDS = (
-    pa.field("product_id", pa.string(), nullable=False),
-    pa.field("image_no", pa.int32(), nullable=False),
-    pa.field("image_uri", pa.string(), nullable=False),
-    pa.field("title", pa.string()),
-    pa.field("category", pa.string()),
-    pa.field("updated_at", pa.string()),
+CATALOG_KEY = ("product_id", "image_no")
+"""Columns that identify a row of the catalog."""
+
+CATALOG_TEXTS = tuple(name for name in CATALOG_COLUMNS if name not in (*CATALOG_KEY, *CATALOG_REQUIRED))
+"""The catalog columns that may be null: what the shop says of a product, stored as it is."""
+
+IMAGE_KEY = (*CATALOG_KEY, "image_sha256")
+"""Columns of an `ImageKey`, in its order."""
+
+ImageKey = tuple[str, int, str]
+"""One image with its content: (product_id, image_no, image_sha256)."""
+
+_CATALOG_FIELDS = tuple(
+    pa.field(name, pa.int32() if name == "image_no" else pa.string(), nullable=name in CATALOG_TEXTS)
+    for name in CATALOG_COLUMNS
 )
 
 IMAGES = pa.schema(
@@ -106,12 +117,13 @@ has `reason` and `detail` instead of a category. `top_k` and `by_network` are JS
 ...]`, the highest confidence first, and `{"xception": ["apparel.tops.shirt", 0.91], ...}`, each network's top-1
 category."""
 
-REJECTION_REASONS = records.REJECTION_REASONS
-"""Why an image could not be used; the closed list of the database's check constraint.
 
-`missing`: nothing is at the URI. `unreadable`: reading what is at the URI failed; it is read again every night.
-`uri_not_allowed`: not a path or URI that may be read, or a web server at an address that may not be contacted. `empty`:
-no bytes. `not_an_image`: other content, such as HTML. `unsupported_format`: an image in a format that is not supported.
-`truncated`, `corrupt`: an image that ends too early, or does not decode. `too_small`, `too_large`: outside the accepted
-sides, pixels or bytes. `inference_failed`: the stored image could not be predicted.
-"""
+def image_keys(columns: Mapping[str, Iterable[Any]]) -> list[ImageKey]:
+    """Return the key of each row.
+
+    Args:
+        columns: Columns by name, `IMAGE_KEY` among them: a pandas DataFrame, the arrays of a batch, or `to_pydict()` of
+            an Arrow table.
+    """
+    rows = zip(*(columns[name] for name in IMAGE_KEY), strict=True)
+    return [(str(product_id), int(image_no), str(content)) for product_id, image_no, content in rows]

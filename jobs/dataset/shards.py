@@ -12,8 +12,9 @@ import hashlib
 import io
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.dataset.schema import KEY_COLUMNS
+from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS
 from jobs.errors import INGEST_AGAIN, RunFailed
 from jobs.storage.faults import disk_full
 from jobs.storage.places import Place
@@ -36,7 +37,8 @@ ROW_GROUP_ROWS = 64
 """Rows per row group, the images that a reader loads at once; a multiple of the usual batch sizes."""
 
 _FILES_AT_ONCE = 8
-_KEYS = ("product_id", "image_no", "image_sha256", "ingest_no")
+_NAMING = (*IMAGE_KEY, "ingest_no")
+"""Columns whose values give a shard its name."""
 
 
 @contextmanager
@@ -104,7 +106,7 @@ class ShardWriter:
         """Write the added rows as one shard; do nothing if there are none."""
         if not self._rows:
             return
-        keys = [self._names.index(name) for name in _KEYS if name in self._names]
+        keys = [self._names.index(name) for name in _NAMING if name in self._names]
         content = hashlib.sha256(repr([[row[key] for key in keys] for row in self._rows]).encode()).hexdigest()
         target = self._directory / f"part-{content[:16]}-{len(self._rows):06d}.parquet"
         with whole_file(target, self._schema, compression=self._compression) as writer:
@@ -199,8 +201,15 @@ def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[P
             return reading(file, lambda opened: pq.read_table(opened, columns=list(names)))
 
     with ThreadPoolExecutor(_FILES_AT_ONCE, "columns") as readers:
-        for file, table in zip(files, readers.map(read, files), strict=True):
-            yield file, table.to_pydict()
+        ahead: deque[Future[pa.Table]] = deque()  # bounded: a slow caller must not fill the memory with tables
+        try:
+            for number, file in enumerate(files):
+                following = files[number + len(ahead) : number + 2 * _FILES_AT_ONCE]
+                ahead.extend(readers.submit(read, each) for each in following)
+                yield file, ahead.popleft().result().to_pydict()
+        finally:
+            for future in ahead:
+                future.cancel()
 
 
 def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*KEY_COLUMNS, "jpeg")) -> None:
@@ -227,12 +236,29 @@ def row_count(files: Sequence[Place]) -> int:
     Raises:
         RunFailed: If a file is damaged, or was written by another version; the message names the remedy.
     """
-    return sum(_rows(path) for path in files)
+    return sum(shard_rows(path)[0] for path in files)
 
 
-def _rows(shard: Place) -> int:
+def shard_rows(shard: Place, columns: Sequence[str] = ()) -> tuple[int, pa.Table]:
+    """Count the images of an image shard and read some of its columns; the file is opened once.
+
+    Args:
+        shard: File of the dataset, local or in a store.
+        columns: Names of the columns; only these and the footer are transferred from a store.
+
+    Returns:
+        The number of images, and a table of the columns; an empty table without columns.
+
+    Raises:
+        RunFailed: If the file is damaged, or was written by another version; the message names the remedy.
+    """
+
+    def read(file: Any) -> tuple[int, list[str], pa.Table]:
+        with pq.ParquetFile(file, pre_buffer=True) as opened:
+            table = opened.read(columns=list(columns)) if columns else pa.table({})
+            return opened.metadata.num_rows, opened.schema_arrow.names, table
+
     with sound(shard):
-        footer = reading(shard, pq.read_metadata)
-        names = footer.schema.to_arrow_schema().names
+        count, names, table = reading(shard, read)
     check_columns(shard, names)
-    return int(footer.num_rows)
+    return count, table

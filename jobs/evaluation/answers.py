@@ -6,19 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.dataset.labels import LabelledImage
 from jobs.dataset.local_copies import kept_copy
+from jobs.dataset.schema import ImageKey, image_keys
 from jobs.errors import RunFailed
 from jobs.storage.places import Place, Places
 from models.serving.faults import fault_of
 from models.spec import Images, Predictions, Predictor, Probabilities
-
-Key = tuple[str, int, str]
 
 CONFIDENCES = ""
 """Key of the calibrated ensemble's rows, beside the keys of the networks."""
@@ -90,7 +89,8 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
     from jobs.dataset.reading import read_shard
 
     wanted = {image.key: image for image in images}
-    by_shard: dict[Place, set[Key]] = defaultdict(set)  # an older file may contain the same key: an image changed back
+    # An older file may contain the same key: the image changed and later changed back.
+    by_shard: dict[Place, set[ImageKey]] = defaultdict(set)
     for image in images:
         by_shard[image.shard].add(image.key)
     for shard, keys in sorted(by_shard.items(), key=lambda item: str(item[0])):
@@ -103,7 +103,7 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
             original=shard,
         )
         for batch in reader:
-            in_batch = [wanted[key] for key in _keys(batch.columns)]
+            in_batch = [wanted[key] for key in image_keys(batch.columns)]
             decoded = [index for index, error in enumerate(batch.errors) if not error]
             failed = len(in_batch) - len(decoded)
             if not decoded:
@@ -199,8 +199,3 @@ def refuse_none(count: int, images: Sequence[LabelledImage]) -> None:
     """
     if not count:
         raise RunFailed(f"none of the {len(images)} labelled images could be decoded; ingest the catalog again")
-
-
-def _keys(columns: Mapping[str, NDArray[Any]]) -> list[Key]:
-    names = ("product_id", "image_no", "image_sha256")
-    return [(str(p), int(n), str(s)) for p, n, s in zip(*(columns[name] for name in names), strict=True)]

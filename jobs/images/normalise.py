@@ -1,7 +1,7 @@
 """Decode a source image and encode it as a normalised JPEG, or reject it with a reason.
 
 These functions run inside the tasks of ingest and do not use Spark. The links of a shop can lead to any bytes. So every
-failure raises `Rejected` with a reason of `jobs.dataset.schema.REJECTION_REASONS`, and an image is decoded only if its
+failure raises `Rejected` with a reason of `sql.records.REJECTION_REASONS`, and an image is decoded only if its
 header announces an accepted size.
 """
 
@@ -41,7 +41,7 @@ class Rejected(Exception):
     """Raised for an image that cannot be used.
 
     Attributes:
-        reason: One of `jobs.dataset.schema.REJECTION_REASONS`.
+        reason: One of `sql.records.REJECTION_REASONS`.
         detail: One printable sentence for people, at most 300 characters long.
     """
 

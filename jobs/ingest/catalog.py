@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from jobs.dataset.file_frames import frame_of_files
+from jobs.dataset.schema import CATALOG_KEY, CATALOG_TEXTS
 from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
 from jobs.ingest.formats.csv import read_csv
@@ -153,9 +154,7 @@ def _normalised(frame: DataFrame) -> DataFrame:
         # A password in a link would be copied into every table that names the image. So it is replaced here; the link
         # itself is rejected when the image is read.
         f.regexp_replace(f.coalesce(clean("image_uri"), f.lit("")), _USER_INFO, "$1$2***@").alias("image_uri"),
-        clean("title"),
-        clean("category"),
-        clean("updated_at"),
+        *map(clean, CATALOG_TEXTS),
     )
 
 
@@ -187,7 +186,7 @@ def _check(frame: DataFrame, catalog: str) -> None:
             f"catalog {catalog} has {counts['numbers']} rows whose image_no is not a whole number from 0, "
             f"the first: {rows}; correct them"
         )
-    duplicates = frame.groupBy("product_id", "image_no").count().where("count > 1").orderBy("product_id", "image_no")
+    duplicates = frame.groupBy(*CATALOG_KEY).count().where("count > 1").orderBy(*CATALOG_KEY)
     first = duplicates.limit(3).collect()
     if first:
         keys = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['count']} times" for row in first)
@@ -198,5 +197,5 @@ def _check(frame: DataFrame, catalog: str) -> None:
 
 
 def _examples(frame: DataFrame) -> str:
-    rows = frame.select("product_id", "image_no", "image_uri").limit(3).collect()
+    rows = frame.select(*CATALOG_KEY, "image_uri").limit(3).collect()
     return ", ".join(f"(product_id {row[0]!r}, image_no {row[1]}, image_uri {row[2][:80]!r})" for row in rows)

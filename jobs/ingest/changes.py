@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.dataset.file_frames import frame_of_files
-from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_ROWS, IMAGES, SEEN
+from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_ROWS, CATALOG_TEXTS, IMAGES, SEEN
 from jobs.dataset.shards import check_columns, ingest_date_of, partition_dates, shards, sound
 from jobs.ingest.sources import file_status, is_remote
 from jobs.storage.places import Place, Places
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _SOURCE = ("source_size_bytes", "source_mtime_ns", "source_version")
 _KNOWN = ("image_uri", "image_sha256", *_SOURCE, "reason", "ingest_date")
 _TASKS_A_CORE = 2
-_CATALOG_FIELDS = ("image_uri", "title", "category", "updated_at")
+_CATALOG_FIELDS = ("image_uri", *CATALOG_TEXTS)
 _CHANGED = pa.schema(
-    [pa.field(name, pa.int32() if name == "image_no" else pa.string()) for name in CATALOG_COLUMNS]
+    [pa.field(name, IMAGES.field(name).type) for name in CATALOG_COLUMNS]
     + [pa.field(f"known_{name}", pa.string()) for name in ("sha256", "ingest_date", "source_version", "reason")]
     + [pa.field("to_read", pa.bool_()), pa.field("catalog_row_changed", pa.bool_())]
 )
@@ -70,7 +70,7 @@ def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
     from pyspark.sql import functions as f
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    wanted = ["product_id", "image_no", "image_uri", "image_sha256", *_SOURCE]
+    wanted = [*CATALOG_KEY, "image_uri", "image_sha256", *_SOURCE]
     tasks = _TASKS_A_CORE * spark.sparkContext.defaultParallelism
 
     def rows(root: Place, schema: pa.Schema, *more: str) -> DataFrame:
@@ -91,14 +91,14 @@ def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
     newest = (
         stored.unionByName(seen.withColumn("has_content", f.lit(True)), allowMissingColumns=True)
         .unionByName(catalog_only, allowMissingColumns=True)
-        .groupBy("product_id", "image_no")
+        .groupBy(*CATALOG_KEY)
         .agg(
             f.max_by(f.struct(*_KNOWN), f.when(f.col("has_content"), newness)).alias("known"),
             f.max_by(f.struct(*_CATALOG_FIELDS), f.when(f.col("has_catalog_row"), newness)).alias("stored_row"),
         )
     )
     known = [f.col(f"known.{name}").alias(f"known_{name}") for name in _KNOWN]
-    return newest.select("product_id", "image_no", *known, "stored_row")
+    return newest.select(*CATALOG_KEY, *known, "stored_row")
 
 
 def _reader(schema: pa.Schema) -> Callable[[Place], Iterator[pa.RecordBatch]]:
@@ -153,7 +153,7 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Place) -> DataFr
             columns |= {name: [row[name] for row in rows] for name in ("to_read", "catalog_row_changed")}
             yield pa.RecordBatch.from_pydict(columns, schema=_CHANGED)
 
-    joined = catalog.join(known, on=["product_id", "image_no"], how="left")
+    joined = catalog.join(known, on=list(CATALOG_KEY), how="left")
     types = ", ".join(f"{field.name} {_SPARK_TYPES[field.type]}" for field in _CHANGED)
     return joined.mapInArrow(compare, types)
 
@@ -182,8 +182,8 @@ def spread_over_tasks(rows: DataFrame, tasks: int, *, tasks_per_host: int) -> Da
     from pyspark.sql import functions as f
 
     host = f.lower(f.regexp_extract("image_uri", r"(?i)^\s*https?://([^/?#]*)", 1))
-    share = f.pmod(f.hash("product_id", "image_no"), f.lit(tasks_per_host)).cast("string")
+    share = f.pmod(f.hash(*CATALOG_KEY), f.lit(tasks_per_host)).cast("string")
     local = host == ""
     key = (host, f.when(local, f.col("product_id")).otherwise(share), f.when(local, f.col("image_no")))
     # Sorted, so that a task that Spark retries writes the same files again: their names derive from their content.
-    return rows.repartition(tasks, *key).sortWithinPartitions("product_id", "image_no")
+    return rows.repartition(tasks, *key).sortWithinPartitions(*CATALOG_KEY)

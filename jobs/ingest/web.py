@@ -1,7 +1,7 @@
 """Fetch source images from web servers: with limits and retries, and only the images that have changed.
 
 Each fetch ends within its time limits, whatever the server does. The result is the image's bytes, or that the image has
-not changed, or `Rejected` with a reason of `jobs.dataset.schema.REJECTION_REASONS`. Messages name the host and never
+not changed, or `Rejected` with a reason of `sql.records.REJECTION_REASONS`. Messages name the host and never
 the whole link, since a link may hold secrets in its query.
 """
 

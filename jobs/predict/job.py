@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from jobs.dataset.local_copies import on_disk_in_turn, tasks_for
-from jobs.dataset.schema import PREDICTIONS
+from jobs.dataset.schema import IMAGE_KEY, PREDICTIONS
 from jobs.dataset.shards import ingest_date_of, whole_file
 from jobs.errors import RunFailed
 from jobs.predict import tuning_file
@@ -56,14 +57,25 @@ def prediction_file(config: PredictConfig, shard: Place) -> Place:
     return config.places.predictions(config.run_id) / f"{ingest_date_of(shard)}--{shard.name}"
 
 
+def finished_report(config: PredictConfig, chosen: Selected, release_id: str) -> ShardReport | None:
+    """Return the report in a shard's prediction file; None unless it is of this release and these selected images."""
+    report = read_report(prediction_file(config, chosen.shard))
+    if report is None or (report.release_id, report.selection) != (release_id, chosen.digest):
+        return None
+    return report
+
+
 def finished(config: PredictConfig, chosen: Selected, release_id: str) -> bool:
     """Return whether the prediction file of a shard exists, from this release and for the same selected images."""
-    report = read_report(prediction_file(config, chosen.shard))
-    return report is not None and (report.release_id, report.selection) == (release_id, chosen.digest)
+    return finished_report(config, chosen, release_id) is not None
 
 
 def run(
-    open_session: Callable[[], AbstractContextManager[SparkSession]], config: PredictConfig, release: Release
+    open_session: Callable[[], AbstractContextManager[SparkSession]],
+    config: PredictConfig,
+    release: Release,
+    *,
+    known: Iterable[Selected] = (),
 ) -> PredictSummary:
     """Predict the shards of a run that are not finished.
 
@@ -72,12 +84,13 @@ def run(
             not called if all shards are finished.
         config: Shards to predict, and the home to write to.
         release: Release that `load_release` verified in `config.release_dir`; each task's process verifies it again.
+        known: Selected images of shards that the caller has read, see `of_run`.
 
     Returns:
         Counts, times and the reports of the shards predicted now.
     """
-    every = of_run(config)
-    todo = [chosen.shard for chosen in every if not finished(config, chosen, release.release_id)]
+    every = of_run(config, known)
+    todo = [chosen for chosen in every if not finished(config, chosen, release.release_id)]
     started = time.perf_counter()
     reports: tuple[ShardReport, ...] = ()
     if todo:
@@ -96,25 +109,28 @@ def run(
     )
 
 
-def _in_spark(spark: SparkSession, config: PredictConfig, release: Release, todo: Sequence[Place]) -> list[ShardReport]:
+def _in_spark(
+    spark: SparkSession, config: PredictConfig, release: Release, todo: Sequence[Selected]
+) -> list[ShardReport]:
     """Run one task per local shard; a task of a store's shards has several, and copies the next one ahead."""
     distributed = distribute(spark, config.release_dir, release)
 
     # With speculation, a second attempt does not mean that the first one crashed.
     quarantine_attempt = 2 if spark.conf.get("spark.speculation", "false") == "true" else 1
 
-    def task(names: Iterable[str]) -> Iterator[ShardReport]:
-        return predict_in_turn(
-            [place(name) for name in names], config, release, distributed, quarantine_attempt=quarantine_attempt
-        )
+    def task(part: Iterable[tuple[str, int]]) -> Iterator[ShardReport]:
+        images = {place(name): count for name, count in part}
+        return predict_in_turn(images, config, release, distributed, quarantine_attempt=quarantine_attempt)
 
-    names = [uri(shard) for shard in todo]
-    spark.sparkContext.setJobDescription(f"predict {len(names)} shards of run {config.run_id}")
-    return spark.sparkContext.parallelize(names, tasks_for(todo, tasks_at_once(spark))).mapPartitions(task).collect()
+    # The keys of selected images are not sent: a task reads them from the selection file of its shard.
+    counts = [(uri(chosen.shard), chosen.images) for chosen in todo]
+    tasks = tasks_for([chosen.shard for chosen in todo], tasks_at_once(spark))
+    spark.sparkContext.setJobDescription(f"predict {len(counts)} shards of run {config.run_id}")
+    return spark.sparkContext.parallelize(counts, tasks).mapPartitions(task).collect()
 
 
 def predict_in_turn(
-    task_shards: Sequence[Place],
+    images: Mapping[Place, int],
     config: PredictConfig,
     release: Release,
     distributed: Release | None,
@@ -124,7 +140,7 @@ def predict_in_turn(
     """Predict the shards of one task, one after the other.
 
     Args:
-        task_shards: Shards of this task.
+        images: Maps each shard of this task to its number of selected images.
         config: Configuration of the job.
         release: Release that predicts.
         distributed: Release that Spark sent to the executors; None reads `config.release_dir`.
@@ -139,10 +155,11 @@ def predict_in_turn(
     attempt, suspected = task_attempt(), False
     with ExitStack() as helpers:
         quarantine: Quarantine | None = None
-        for shard, path, copying_seconds in on_disk_in_turn(task_shards):
+        for shard, path, copying_seconds in on_disk_in_turn(list(images)):
             with clean_worker():
+                chosen = of_shard(config, shard, images[shard])
                 # A worker may crash after it wrote a prediction file and before Spark received the report.
-                earlier = _earlier(config, shard, release.release_id) if attempt or len(task_shards) > 1 else None
+                earlier = finished_report(config, chosen, release.release_id) if attempt or len(images) > 1 else None
                 if earlier is not None:
                     yield earlier
                 elif attempt < quarantine_attempt or (attempt == quarantine_attempt and suspected):
@@ -150,7 +167,7 @@ def predict_in_turn(
                     networks = loaded_networks(config, path, distributed)
                     fitted = networks.config_for_device(config)
                     on = replace(networks.compute_report(), copying_seconds=copying_seconds)
-                    yield predict_shard(shard, networks.inference, networks.release, fitted, on=on, path=path)
+                    yield predict_shard(chosen, networks.inference, networks.release, fitted, on=on, path=path)
                 else:
                     unload_networks(may_end=attempt == quarantine_attempt)
                     if quarantine is None:
@@ -158,18 +175,12 @@ def predict_in_turn(
                         quarantine = helpers.enter_context(Quarantine(setup))
                     suspected = True
                     yield predict_in_quarantine(
-                        shard, quarantine, release, config, path, copying_seconds=copying_seconds
+                        chosen, quarantine, release, config, path, copying_seconds=copying_seconds
                     )
 
 
-def _earlier(config: PredictConfig, shard: Place, release_id: str) -> ShardReport | None:
-    """Return the report of a shard that an earlier attempt of the same task finished; None if it is not finished."""
-    chosen = of_shard(config, shard)
-    return read_report(prediction_file(config, shard)) if finished(config, chosen, release_id) else None
-
-
 def predict_shard(
-    shard: Place,
+    shard: Place | Selected,
     predictor: Predictor | Inference,
     release: Release,
     config: PredictConfig,
@@ -180,7 +191,7 @@ def predict_shard(
     """Read a shard, predict it and write its prediction file; works with and without Spark.
 
     Args:
-        shard: File of the dataset.
+        shard: File of the dataset; or its selected images, if the caller has read them.
         predictor: Predictor of squares of `release.decode_px` pixels; an `Inference` keeps the batch size that fits for
             the next shard.
         release: Release whose categories and thresholds apply.
@@ -199,15 +210,16 @@ def predict_shard(
     from jobs.dataset.reading import read_shard
 
     inference = predictor if isinstance(predictor, Inference) else Inference(predictor)
-    reading, clock, chosen = ReaderClock(), BusyClock(), of_shard(config, shard)
+    chosen = shard if isinstance(shard, Selected) else of_shard(config, shard)
+    reading, clock = ReaderClock(), BusyClock()
     batches = read_shard(
-        path or Path(str(shard)),
+        path or Path(str(chosen.shard)),
         side_px=inference.decode_px,
         batch_size=config.batch_size,
         workers=config.decode_workers,
         clock=reading,
         wanted=chosen.keys,
-        original=shard,
+        original=chosen.shard,
     )
     with closing(batches):
         answered = answers(batches, inference, in_flight=on.in_flight, clock=clock)
@@ -225,7 +237,7 @@ def predict_shard(
 
 
 def predict_in_quarantine(
-    shard: Place,
+    chosen: Selected,
     quarantine: Quarantine,
     release: Release,
     config: PredictConfig,
@@ -236,7 +248,7 @@ def predict_in_quarantine(
     """Predict a shard like `predict_shard`, but in helper processes that the shard's images may crash.
 
     Args:
-        shard: File of the dataset.
+        chosen: Selected images of a shard.
         quarantine: Runs the helper processes.
         release: Release whose categories and thresholds apply.
         config: Configuration with batch size and the run's directory.
@@ -249,8 +261,7 @@ def predict_in_quarantine(
     Raises:
         RunFailed: If the helpers crash for another reason than the images; the message names the remedy.
     """
-    chosen = of_shard(config, shard)
-    answered = quarantine.answers(shard, path, chosen.keys)
+    answered = quarantine.answers(chosen.shard, path, chosen.keys)
     rows = [row for batch, answer in answered for row in rows_of(batch, answer, release)]
     stages = {
         "reading_seconds": copying_seconds,
@@ -299,7 +310,7 @@ def _put(
 def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Place, config: PredictConfig) -> ShardReport:
     """Write the rows in order of their keys, so that the same shard always gives the same file content."""
     started = time.perf_counter()
-    ordered = sorted(rows, key=lambda row: (row["product_id"], row["image_no"], row["image_sha256"]))
+    ordered = sorted(rows, key=itemgetter(*IMAGE_KEY))
     day = ingest_date_of(shard)
     table = pa.Table.from_pylist([{**row, "ingest_date": day} for row in ordered], schema=PREDICTIONS)
     schema = with_report(PREDICTIONS, report)

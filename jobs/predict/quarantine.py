@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch, names_of
+from jobs.dataset.schema import ImageKey, image_keys
 from jobs.dataset.shards import check_columns, sound
 from jobs.errors import RunFailed
 from jobs.predict.inference import Answer
@@ -76,14 +77,14 @@ class Quarantine:
         self._end()
 
     def answers(
-        self, shard: Place, path: Path, wanted: Set[tuple[str, int, str]] | None = None
+        self, shard: Place, path: Path, wanted: Set[ImageKey] | None = None
     ) -> Iterator[tuple[ImageBatch, Answer]]:
         """Predict a shard's images, including those that crash the process that predicts them.
 
         Args:
             shard: File of the dataset, for errors.
             path: The same file, or its copy, on this machine.
-            wanted: (product_id, image_no, image_sha256) of the images to predict; None predicts all.
+            wanted: Keys of the images to predict; None predicts all.
 
         Yields:
             Batches without pixels, each with its answer. An image that crashes helpers has an error.
@@ -211,7 +212,7 @@ class _Helper:
 
 
 def _requests(
-    shard: Place, path: Path, wanted: Set[tuple[str, int, str]] | None, size: int
+    shard: Place, path: Path, wanted: Set[ImageKey] | None, size: int
 ) -> list[tuple[HelperRequest, dict[str, NDArray[Any]]]]:
     """Split a shard into requests of at most `size` images of one row group, each with the group's key columns."""
     requests = []
@@ -219,8 +220,7 @@ def _requests(
         check_columns(shard, file.schema_arrow.names)
         for group in range(file.num_row_groups):
             names = names_of(file, group)
-            keys = zip(names["product_id"], names["image_no"], names["image_sha256"], strict=True)
-            rows = [row for row, key in enumerate(keys) if wanted is None or key in wanted]
+            rows = [row for row, key in enumerate(image_keys(names)) if wanted is None or key in wanted]
             for start in range(0, len(rows), size):
                 requests.append((HelperRequest(shard, path, group, tuple(rows[start : start + size])), names))
     return requests

@@ -8,26 +8,23 @@ selected rows.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.dataset.schema import IMAGES
-from jobs.dataset.shards import ingest_date_of, row_count, shards, sound, whole_file, whole_table
+from jobs.dataset.schema import IMAGE_KEY, IMAGES, ImageKey, image_keys
+from jobs.dataset.shards import columns_of, ingest_date_of, row_count, shards, whole_file, whole_table
 from jobs.predict.config import PredictConfig
 from jobs.storage.places import Place
-from jobs.storage.stores import children, delete, on_disk
+from jobs.storage.stores import children, delete
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
 
-KEYS = ("product_id", "image_no", "image_sha256")
-Key = tuple[str, int, str]
-
-_SCHEMA = pa.schema([IMAGES.field(name) for name in KEYS])
+_SCHEMA = pa.schema([IMAGES.field(name) for name in IMAGE_KEY])
 _CHUNK = 5_000
 
 
@@ -38,12 +35,12 @@ class Selected:
     Attributes:
         shard: File of the dataset.
         images: Number of selected images.
-        keys: (product_id, image_no, image_sha256) of the selected images; None selects all.
+        keys: Keys of the selected images; None selects all.
     """
 
     shard: Place
     images: int
-    keys: frozenset[Key] | None = None
+    keys: frozenset[ImageKey] | None = None
 
     @property
     def digest(self) -> str:
@@ -61,7 +58,7 @@ def choose(
     category: str = "",
     only_missing: bool = False,
 ) -> list[Selected]:
-    """Select the images that a run predicts.
+    """Select the images that a run predicts; only the keys of images are read, also from a store.
 
     Args:
         database: Migrated database; None if there is none yet: then no product has a category or a prediction.
@@ -75,6 +72,7 @@ def choose(
 
     Raises:
         UnknownNameError: If the taxonomy does not contain the category.
+        RunFailed: If a shard is damaged; the message names the remedy.
     """
     from sql.selection import refuse_unknown_category  # here, because executors read selections and have no database
 
@@ -83,8 +81,12 @@ def choose(
         return [Selected(shard, row_count([shard])) for shard in every]
     if database is not None and category:
         refuse_unknown_category(database, category)
-    chosen = ((shard, frozenset(_wanted(database, shard, release_id, category, only_missing))) for shard in every)
-    return [Selected(shard, len(keys), keys) for shard, keys in chosen if keys]
+    selected = []
+    for shard, columns in columns_of(every, IMAGE_KEY):
+        keys = frozenset(_wanted(database, image_keys(columns), release_id, category, only_missing))
+        if keys:
+            selected.append(Selected(shard, len(keys), keys))
+    return selected
 
 
 def write(config: PredictConfig, selected: list[Selected]) -> None:
@@ -101,23 +103,35 @@ def write(config: PredictConfig, selected: list[Selected]) -> None:
             writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
 
 
-def of_shard(config: PredictConfig, shard: Place) -> Selected:
-    """Return the images of a shard that a run predicts; read the selection file if the run selects images."""
+def of_shard(config: PredictConfig, shard: Place, images: int | None = None) -> Selected:
+    """Return the images of a shard that a run predicts.
+
+    Args:
+        config: Configuration of the job; the selection file is read if the run selects images.
+        shard: File of the dataset.
+        images: Number of images in the shard; None reads it from the shard's footer.
+    """
     if not config.selects:
-        return Selected(shard, row_count([shard]))
+        return Selected(shard, row_count([shard]) if images is None else images)
     table = whole_table(config.places.selections(config.run_id) / _name(shard), _keys)
-    keys = frozenset(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    keys = frozenset(image_keys(table.to_pydict()))
     return Selected(shard, len(keys), keys)
 
 
-def of_run(config: PredictConfig) -> list[Selected]:
-    """Return the images that a run predicts, by shard, in order of date and name."""
+def of_run(config: PredictConfig, known: Iterable[Selected] = ()) -> list[Selected]:
+    """Return the images that a run predicts, by shard, in order of date and name.
+
+    Args:
+        config: Configuration of the job.
+        known: Selected images of shards that the caller has read; only the other shards are read.
+    """
+    by_shard = {chosen.shard: chosen for chosen in known}
     every = shards(config.places.images, config.dates)
     if config.selects:
         chosen = config.places.selections(config.run_id)
         names = {path.name for path in children(chosen, "*.parquet")}
         every = [shard for shard in every if _name(shard) in names]
-    return [of_shard(config, shard) for shard in every]
+    return [by_shard.get(shard) or of_shard(config, shard) for shard in every]
 
 
 def _keys(file: Any) -> pa.Table:
@@ -129,19 +143,18 @@ def _name(shard: Place) -> str:
 
 
 def _wanted(
-    database: ProductDatabase | None, shard: Place, release_id: str, category: str, only_missing: bool
-) -> Iterator[Key]:
-    """Yield the keys of a shard's images that are in the category and, with `only_missing`, not predicted yet."""
+    database: ProductDatabase | None, keys: Sequence[ImageKey], release_id: str, category: str, only_missing: bool
+) -> Iterator[ImageKey]:
+    """Yield the keys of images that are in the category and, with `only_missing`, not predicted yet."""
     from sql.selection import answered_images, products_under
 
-    with on_disk(shard) as path, sound(shard), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_CHUNK, columns=list(KEYS)):
-            keys = list(zip(*(batch.column(name).to_pylist() for name in KEYS), strict=True))
-            products = [product_id for product_id, _, _ in keys]
-            if category:
-                under = products_under(database, category, products) if database else set()
-                keys = [key for key in keys if key[0] in under]
-            if only_missing and database:
-                answered = answered_images(database, release_id, products)
-                keys = [key for key in keys if (key[0], key[2]) not in answered]
-            yield from keys
+    for start in range(0, len(keys), _CHUNK):
+        wanted = keys[start : start + _CHUNK]
+        products = [product_id for product_id, _, _ in wanted]
+        if category:
+            under = products_under(database, category, products) if database else set()
+            wanted = [key for key in wanted if key[0] in under]
+        if only_missing and database:
+            answered = answered_images(database, release_id, products)
+            wanted = [key for key in wanted if (key[0], key[2]) not in answered]
+        yield from wanted

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
+from jobs.dataset.schema import CATALOG_KEY
 from jobs.dataset.shards import shards
 from jobs.pages.html import thumbnail
 from jobs.storage.places import Places
@@ -33,7 +34,7 @@ SAMPLE = 20_000
 """Most products from which the examples of the categories are selected."""
 
 LONGEST_PX = 144
-_KEYS = ["product_id", "image_no", "title"]
+_COLUMNS = [*CATALOG_KEY, "title"]
 _ASK = 1000
 
 
@@ -108,7 +109,7 @@ def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[
     try:
         with file.open("rb") as source, pq.ParquetFile(source) as parquet:
             sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-            table = parquet.read(columns=_KEYS)
+            table = parquet.read(columns=_COLUMNS)
     except (OSError, pa.ArrowException) as error:
         log.warning("report: %s cannot be read (%s); its images are left out", file, error)
         return
@@ -117,7 +118,7 @@ def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[
         mask = pc.is_in(table.column("product_id"), value_set=pa.array(sorted(wanted), pa.string()))
         at = [place for place, chosen in zip(at, mask.to_pylist(), strict=True) if chosen]
         table = table.filter(mask)
-    columns = (table.column(name).to_pylist() for name in _KEYS)
+    columns = (table.column(name).to_pylist() for name in _COLUMNS)
     for (group, row), product_id, image_no, title in zip(at, *columns, strict=True):
         yield product_id, ImageLocation(file, group, row, image_no, title or "")
 
@@ -134,13 +135,13 @@ def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) 
         Maps product_id to its picture.
     """
     chosen = [product_id for product_id in dict.fromkeys(products) if product_id in found.places]
-    groups: dict[tuple[Path | UPath, int], list[str]] = {}
+    rows: dict[Path | UPath, dict[int, dict[str, int]]] = {}
     for product_id in chosen:
         place = found.places[product_id]
-        groups.setdefault((place.file, place.group), []).append(product_id)
+        rows.setdefault(place.file, {}).setdefault(place.group, {})[product_id] = place.row
     made: dict[str, Picture] = {}
-    for (file, group), members in groups.items():
-        for product_id, jpeg in zip(members, _images(file, group, [found.places[m].row for m in members]), strict=True):
+    for file, groups in rows.items():
+        for product_id, jpeg in _images(file, groups):
             uri = thumbnail(jpeg, longest_px=LONGEST_PX)
             if uri:
                 made[product_id] = Picture(uri, found.places[product_id].title)
@@ -156,14 +157,30 @@ def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) 
     return within
 
 
-def _images(file: Path | UPath, group: int, rows: Sequence[int]) -> list[bytes]:
+def _images(file: Path | UPath, groups: Mapping[int, Mapping[str, int]]) -> Iterator[tuple[str, bytes]]:
+    """Yield the stored image of each product; what cannot be read is skipped.
+
+    Args:
+        file: File of the dataset; opened once.
+        groups: Maps the number of a row group to its rows by product_id.
+    """
     try:
         with file.open("rb") as source, pq.ParquetFile(source) as parquet:
-            column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
-            return [column[row].as_py() for row in rows]
-    except (OSError, IndexError, pa.ArrowException) as error:
+            for group, rows in groups.items():
+                yield from _images_of_group(file, parquet, group, rows)
+    except (OSError, pa.ArrowException) as error:
         log.warning("report: %s cannot be read (%s); its images are left out", file, error)
-        return [b""] * len(rows)
+
+
+def _images_of_group(
+    file: Path | UPath, parquet: pq.ParquetFile, group: int, rows: Mapping[str, int]
+) -> list[tuple[str, bytes]]:
+    try:
+        column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
+        return [(product_id, column[row].as_py()) for product_id, row in rows.items()]
+    except (OSError, IndexError, pa.ArrowException) as error:
+        log.warning("report: row group %s of %s cannot be read (%s); its images are left out", group, file, error)
+        return []
 
 
 def examples(

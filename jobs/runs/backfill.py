@@ -12,6 +12,7 @@ from jobs.predict import job as predict
 from jobs.predict import selection
 from jobs.runs.claim import recorded
 from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.inputs import RunInputs
 from jobs.runs.night import predict_and_publish, predict_config
 from jobs.storage.places import Places
 from sql.selection import seconds_per_image
@@ -34,7 +35,7 @@ def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> d
     with recorded(database, run, steps=("predict",)) as claim:
         if run.selects:
             selection.write(config, chosen)
-        return predict_and_publish(workshop, database, run, claim, steps={})
+        return predict_and_publish(workshop, database, run, claim, RunInputs(selected=tuple(chosen)))
 
 
 def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: RunConfig) -> dict[str, Any]:

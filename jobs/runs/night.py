@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.dataset import partitions
+from jobs.dataset.partitions import Partition, partition
 from jobs.ingest import job as ingest
 from jobs.ingest import reports as ingest_reports
 from jobs.ingest.config import IngestConfig
@@ -22,6 +22,7 @@ from jobs.predict.config import DEFAULT_BATCH, Computing, PredictConfig
 from jobs.runs import publish
 from jobs.runs.claim import Claim, recorded
 from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.spark.config import SparkConfig
 from jobs.spark.progress import spark_progress
 from jobs.spark.session import cores_of_a_task, master_of, spark_session
@@ -30,12 +31,16 @@ from sql.store import ProductDatabase
 log = logging.getLogger(__name__)
 
 
-def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, Any]:
-    """Run the ingest step of a night in a Spark session of its own; keep its report in the home and return it."""
+def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[str, Any], Partition]:
+    """Run the ingest step of a night in a Spark session of its own, and keep its report in the home.
+
+    Returns:
+        The report, and the partition that the ingest has written.
+    """
     started = datetime.now(UTC)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
         done = ingest.run(spark, config)
-    partition = partitions.partition(config.places, config.ingest_date)
+    ingested = partition(config.places, config.ingest_date)
     log.info(
         "ingest: %s in the catalog, %s unchanged, %s stored, %s rejected, %.1f s",
         done.catalog_rows,
@@ -47,15 +52,15 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> dict[str, An
     report = {
         **asdict(done),
         "started_at_utc": started.isoformat(),
-        "partition_images": partition.images,
-        "partition_rejected": len(partition.rejections),
-        "rejected_by_reason": partition.rejected_by_reason(),
+        "partition_images": ingested.images,
+        "partition_rejected": len(ingested.rejections),
+        "rejected_by_reason": ingested.rejected_by_reason(),
     }
     ingest_reports.keep(config.places, config.ingest_date, report)
-    return report
+    return report, ingested
 
 
-def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
+def predict_step(workshop: Workshop, run: RunConfig, inputs: RunInputs) -> dict[str, Any]:
     """Run the predict step of a run in a Spark session of its own and return its report."""
     spark_config = workshop.spark
     cores = cores_of_a_task(master_of(spark_config), spark_config.executor_cores)
@@ -67,7 +72,7 @@ def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
         with session as spark, spark_progress(spark, "predict"):
             yield spark
 
-    done = predict.run(open_session, config, workshop.release)
+    done = predict.run(open_session, config, workshop.release, known=inputs.selected)
     document = done.document()
     log.info(
         "predict: %s shards, %s done before, %s images, %s images/s (waited %.1f s, predicted %.1f s, wrote %.1f s)",
@@ -84,24 +89,20 @@ def predict_step(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
 
 
 def publish_step(
-    workshop: Workshop,
-    database: ProductDatabase,
-    run: RunConfig,
-    claim: Claim,
+    workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
 ) -> dict[str, Any]:
     """Publish a run and return the step's report."""
     started = time.perf_counter()
     release = workshop.release
-    files = publish.collect(predict_config(workshop, run), release, with_rejections=run.kind == "nightly")
-    steps = ingest_of(workshop, run)
+    files = publish.collect(predict_config(workshop, run), release, inputs)
     counts = publish.run(
         database,
         files,
         release,
         run,
         started_at_utc=claim.started_at_utc,
-        seconds={name: step["seconds"] for name, step in steps.items()},
-        summary=steps,
+        seconds={name: step["seconds"] for name, step in inputs.steps.items()},
+        summary=inputs.steps,
         fill_products=workshop.products.own,
         token=claim.token,
     )
@@ -133,55 +134,53 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
     """
     with recorded(database, run, steps=("ingest", "predict")) as claim:
         config = IngestConfig(catalog, run.run_date, workshop.places, products=workshop.products, http=workshop.http)
-        ingested = ingest_step(workshop.spark, config)
-        claim.record("ingest", ingested, changed=bool(ingested["images_stored"] or ingested["images_rejected"]))
-        publish.check_rejected(workshop.places, run)
-        return predict_and_publish(workshop, database, run, claim, steps={"ingest": ingested})
+        report, ingested = ingest_step(workshop.spark, config)
+        claim.record("ingest", report, changed=bool(report["images_stored"] or report["images_rejected"]))
+        publish.check_rejected(ingested, run)
+        return predict_and_publish(workshop, database, run, claim, night_inputs(ingested, report))
 
 
 def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
     """Predict a night that was ingested before, and return a summary; another driver can publish it."""
-    with _ingested_night(workshop, database, run) as claim:
-        step = _predicted(workshop, run, claim)
+    with _ingested_night(workshop, database, run) as (claim, inputs):
+        step = _predicted(workshop, run, claim, inputs)
         claim.end()
         return {"run_id": run.run_id, "release_id": workshop.release.release_id, **step}
 
 
 def publish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
     """Publish a night that was predicted before, and return a summary."""
-    with _ingested_night(workshop, database, run, steps=()) as claim:
-        step = publish_step(workshop, database, run, claim)
+    with _ingested_night(workshop, database, run, steps=()) as (claim, inputs):
+        step = publish_step(workshop, database, run, claim, inputs)
         return {"run_id": run.run_id, "release_id": workshop.release.release_id, **step}
 
 
 def finish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
     """Predict and publish a night that was ingested before, and return the summary of the run."""
-    with _ingested_night(workshop, database, run) as claim:
-        return predict_and_publish(workshop, database, run, claim, steps=ingest_of(workshop, run))
+    with _ingested_night(workshop, database, run) as (claim, inputs):
+        return predict_and_publish(workshop, database, run, claim, inputs)
 
 
 @contextmanager
 def _ingested_night(
     workshop: Workshop, database: ProductDatabase, run: RunConfig, *, steps: Sequence[str] = ("predict",)
-) -> Iterator[Claim]:
-    """Claim a night that an earlier command ingested; record that step's report and start time for the run."""
-    ingested = ingest_of(workshop, run).get("ingest", {})
-    started = datetime.fromisoformat(ingested["started_at_utc"]) if ingested else None
+) -> Iterator[tuple[Claim, RunInputs]]:
+    """Claim a night that an earlier command ingested, and read what that command left in the home.
+
+    The report and the start time of the ingest are recorded for the run.
+    """
+    report = ingest_reports.last(workshop.places, run.run_date)
+    started = datetime.fromisoformat(report["started_at_utc"]) if report else None
     with recorded(database, run, steps=steps, started_at_utc=started) as claim:
-        if ingested:
-            claim.record("ingest", ingested, changed=False)
-        publish.check_rejected(workshop.places, run)
-        yield claim
-
-
-def ingest_of(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
-    """Return the report of a night's ingest under the key `ingest`; empty for a backfill, which does not ingest."""
-    report = ingest_reports.last(workshop.places, run.run_date) if run.kind == "nightly" else {}
-    return {"ingest": report} if report else {}
+        if report:
+            claim.record("ingest", report, changed=False)
+        ingested = partition(workshop.places, run.run_date)
+        publish.check_rejected(ingested, run)
+        yield claim, night_inputs(ingested, report)
 
 
 def predict_and_publish(
-    workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, *, steps: dict[str, Any]
+    workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
 ) -> dict[str, Any]:
     """Predict and publish a claimed run, the steps that nights and backfills share.
 
@@ -190,26 +189,28 @@ def predict_and_publish(
         database: Migrated database.
         run: The run.
         claim: Claim on the run.
-        steps: Reports of earlier steps by name; the reports of these two are added.
+        inputs: What the driver has read of the run.
 
     Returns:
         The summary of the run.
     """
-    steps["predict"] = _predicted(workshop, run, claim)
-    steps["publish"] = publish_step(workshop, database, run, claim)
+    predicted = _predicted(workshop, run, claim, inputs)
+    published = publish_step(workshop, database, run, claim, inputs)
     return {
         "run_id": run.run_id,
         "kind": run.kind,
         "run_date": run.run_date.isoformat(),
         "release_id": workshop.release.release_id,
         "state": "published",
-        **steps,
+        **inputs.steps,
+        "predict": predicted,
+        "publish": published,
     }
 
 
-def _predicted(workshop: Workshop, run: RunConfig, claim: Claim) -> dict[str, Any]:
+def _predicted(workshop: Workshop, run: RunConfig, claim: Claim, inputs: RunInputs) -> dict[str, Any]:
     """Predict a claimed run, and write the report to its row."""
-    step = predict_step(workshop, run)
+    step = predict_step(workshop, run, inputs)
     claim.record("predict", step, changed=step["shards"] > step["shards_skipped"])
     return step
 

@@ -9,24 +9,27 @@ no row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from jobs.dataset.partitions import partition
-from jobs.dataset.shards import check_columns, ingest_date_of, shards, sound, whole_table
+from jobs.dataset.partitions import Partition
+from jobs.dataset.shards import check_columns, ingest_date_of, shards, sound
 from jobs.errors import PREDICT_AGAIN, RunFailed
 from jobs.predict.config import PredictConfig
-from jobs.predict.job import finished, prediction_file
+from jobs.predict.job import finished_report, prediction_file
 from jobs.predict.selection import of_run
 from jobs.releases.records import category_records, decider, manifest_of, release_record
 from jobs.runs.config import RunConfig
-from jobs.storage.places import Place, Places
-from jobs.storage.stores import modified_at, on_disk
+from jobs.runs.inputs import RunInputs
+from jobs.storage.places import Place
+from jobs.storage.stores import modified_at, on_disk, on_disk_once
 from models.release import Release
 from sql.records import (
     PREDICTION_COLUMNS,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from sql.store import ProductDatabase
 
 Batch = list[tuple[Any, ...]]
+Local = Callable[[Place], AbstractContextManager[Path]]
 
 _BATCH_ROWS = 10_000
 
@@ -53,21 +57,23 @@ class RunFiles:
         rejections: Rows of `jobs.dataset.schema.SEEN` with their `ingest_date`, from ingest.
         catalog_rows: Files of the run's dates with changed catalog rows of stored images.
         images: Number of images that the run predicts.
+        failed: Those of the prediction files with an image that the networks could not predict.
     """
 
     predictions: tuple[Place, ...]
     rejections: tuple[Mapping[str, Any], ...]
     catalog_rows: tuple[Place, ...]
     images: int
+    failed: frozenset[Place] = frozenset()
 
 
-def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -> RunFiles:
+def collect(config: PredictConfig, release: Release, inputs: RunInputs) -> RunFiles:
     """Find a run's files and check that none is missing.
 
     Args:
         config: Configuration that the run was predicted with.
         release: Release that must have predicted every file.
-        with_rejections: Whether to include the images that ingest rejected on these dates, as for a night.
+        inputs: What the driver has read of the run; shards that it did not read are read now.
 
     Returns:
         The files.
@@ -75,37 +81,34 @@ def collect(config: PredictConfig, release: Release, *, with_rejections: bool) -
     Raises:
         RunFailed: If a shard is not predicted by this release; the message contains the number and the command to run.
     """
-    every = of_run(config)
-    missing = [chosen for chosen in every if not finished(config, chosen, release.release_id)]
+    every = of_run(config, inputs.selected)
+    reports = [finished_report(config, chosen, release.release_id) for chosen in every]
+    missing = reports.count(None)
     if missing:
         raise RunFailed(
-            f"{len(missing)} of {len(every)} shards of run {config.run_id} are not predicted by release "
+            f"{missing} of {len(every)} shards of run {config.run_id} are not predicted by release "
             f"{release.release_id}; run the same command again, or `shelfwise predict` for its dates first"
         )
-    rejections: list[Mapping[str, Any]] = []
-    for day in config.dates if with_rejections else ():
-        rejections += [{**row, "ingest_date": day} for row in partition(config.places, day).rejections]
     files = tuple(prediction_file(config, chosen.shard) for chosen in every)
-    images = sum(chosen.images for chosen in every)
     return RunFiles(
         predictions=files,
-        rejections=tuple(rejections),
+        rejections=inputs.rejections,
         catalog_rows=tuple(shards(config.places.catalog_rows, config.dates)),
-        images=images,
+        images=sum(chosen.images for chosen in every),
+        failed=frozenset(file for file, report in zip(files, reports, strict=True) if report and report.failed),
     )
 
 
-def check_rejected(places: Places, run: RunConfig) -> None:
+def check_rejected(ingested: Partition, run: RunConfig) -> None:
     """Stop a night if too many of its images were rejected.
 
     Args:
-        places: Directories and stores of the home.
+        ingested: Partition of the night.
         run: The night, with the largest share that may be rejected.
 
     Raises:
         RunFailed: If the share is larger; the message contains the counts by reason and the remedy.
     """
-    ingested = partition(places, run.run_date)
     if ingested.rejected_share <= run.max_rejected:
         return
     rejected, total = len(ingested.rejections), ingested.images + len(ingested.rejections)
@@ -156,41 +159,53 @@ def run(
         seconds=seconds,
         summary=summary,
     )
-    return database.publish(
-        record,
-        predictions=prediction_rows(files),
-        rejections=_rejections(files),
-        products=_product_rows(files) if fill_products else (),
-        categories=category_records(release),
-        release=release_record(release),
-        combine=decider(manifest_of(release)),
-        force=run_config.force,
-        token=token,
-    )
+    with on_disk_once() as copy_of:
+
+        def local(path: Place) -> AbstractContextManager[Path]:
+            """Keep the copy of a file that is read again; the copy of another file is deleted after use."""
+            read_again = fill_products or path in files.failed
+            return nullcontext(copy_of(path)) if read_again else on_disk(path)
+
+        return database.publish(
+            record,
+            predictions=prediction_rows(files, local),
+            rejections=_rejections(files, local),
+            products=_product_rows(files, local) if fill_products else (),
+            categories=category_records(release),
+            release=release_record(release),
+            combine=decider(manifest_of(release)),
+            force=run_config.force,
+            token=token,
+        )
 
 
-def prediction_rows(files: RunFiles) -> Iterator[Batch]:
-    """Stream a run's predictions in batches of rows, with the columns in the order of `PREDICTION_COLUMNS`."""
-    return _rows(files, PREDICTION_COLUMNS, answered_only=True)
+def prediction_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
+    """Stream a run's predictions in batches of rows, with the columns in the order of `PREDICTION_COLUMNS`.
+
+    Args:
+        files: Files of the run.
+        local: Provides the local path of a prediction file within a block.
+    """
+    return _rows(files, PREDICTION_COLUMNS, local, answered_only=True)
 
 
-def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> Iterator[Batch]:
+def _rows(files: RunFiles, columns: Sequence[str], local: Local, *, answered_only: bool) -> Iterator[Batch]:
     """Stream rows of prediction files, at most `_BATCH_ROWS` per batch; `answered_only` skips failed images."""
     wanted = ds.field("reason").is_null() if answered_only else None
     for path in files.predictions:
-        with on_disk(path) as local, sound(path, PREDICT_AGAIN):
-            scanner = ds.dataset(local).scanner(columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS)
+        with local(path) as copy, sound(path, PREDICT_AGAIN):
+            scanner = ds.dataset(copy).scanner(columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS)
             for batch in scanner.to_batches():
                 yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
-def _product_rows(files: RunFiles) -> Iterator[Batch]:
+def _product_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
     """Yield the catalog rows of predicted images, then the changed catalog rows of images stored before."""
-    yield from _rows(files, PRODUCT_COLUMNS, answered_only=False)
+    yield from _rows(files, PRODUCT_COLUMNS, local, answered_only=False)
     for path in files.catalog_rows:
         partition_column = {"ingest_date": ingest_date_of(path)}
-        with on_disk(path) as local, sound(path):
-            rows = ds.dataset(local)
+        with on_disk(path) as copy, sound(path):
+            rows = ds.dataset(copy)
             check_columns(path, [*rows.schema.names, *partition_column], PRODUCT_COLUMNS)
             for batch in rows.scanner(batch_size=_BATCH_ROWS).to_batches():
                 yield [
@@ -198,16 +213,18 @@ def _product_rows(files: RunFiles) -> Iterator[Batch]:
                 ]
 
 
-def _rejections(files: RunFiles) -> Iterator[Batch]:
+def _rejections(files: RunFiles, local: Local) -> Iterator[Batch]:
     """Yield the images that ingest rejected, then those that the networks could not predict."""
     yield [tuple(row[name] for name in REJECTION_COLUMNS) for row in files.rejections]
     for path in files.predictions:
-        with sound(path, PREDICT_AGAIN):
-            failed = whole_table(path, _failed)
-        seen_at_utc = datetime.fromtimestamp(modified_at(path)).astimezone() if failed else None
+        if path not in files.failed:
+            continue
+        with local(path) as copy, sound(path, PREDICT_AGAIN):
+            failed = _failed(copy)
+        seen_at_utc = datetime.fromtimestamp(modified_at(path)).astimezone()
         yield [tuple({**row, "seen_at_utc": seen_at_utc}[name] for name in REJECTION_COLUMNS) for row in failed]
 
 
-def _failed(file: Any) -> list[dict[str, Any]]:
+def _failed(file: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(file, filters=[("reason", "!=", "")]).to_pylist()
     return rows

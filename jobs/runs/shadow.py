@@ -16,9 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.errors import RunFailed, UsageError
+from jobs.predict.selection import of_run
 from jobs.releases import records
 from jobs.runs import config, publish
 from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.inputs import RunInputs
 from jobs.runs.night import predict_config, predict_step
 from models.release import ReleaseError
 from sql.shadow import publish_shadow
@@ -93,8 +95,10 @@ def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatab
     check(champion, challenger)
     release = challenger.release
     shadow_run = replace(run, run_id=config.shadow_run_id(run.run_id, release.release_id))
-    step = predict_step(challenger, shadow_run)
-    files = publish.collect(predict_config(challenger, shadow_run), release, with_rejections=False)
+    predicting = predict_config(challenger, shadow_run)
+    inputs = RunInputs(selected=tuple(of_run(predicting)))
+    step = predict_step(challenger, shadow_run, inputs)
+    files = publish.collect(predicting, release, inputs)
     changed = publish_shadow(
         database,
         run.run_id,

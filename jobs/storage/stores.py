@@ -295,6 +295,29 @@ def on_disk(where: Place) -> Iterator[Path]:
         yield copy
 
 
+@contextmanager
+def on_disk_once() -> Iterator[Callable[[Place], Path]]:
+    """Provide local paths of files that a block reads several times; each file of a store is copied once.
+
+    Yields:
+        Function that returns the local path of a file: the file itself, or its copy. Copies are made when they are
+        first needed and kept until the block ends; TMPDIR must have room for all of them.
+    """
+    copies: dict[Place, Path] = {}
+    with own_directory() as directory:
+
+        def local(where: Place) -> Path:
+            if isinstance(where, Path):
+                return where
+            if where not in copies:
+                copy = directory / f"{len(copies)}-{where.name}"
+                fetch(where, copy)
+                copies[where] = copy
+            return copies[where]
+
+        yield local
+
+
 def check_usable(home: Place) -> None:
     """Check before a run that the store of the home exists and can be listed and written to.
 

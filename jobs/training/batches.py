@@ -12,6 +12,7 @@ import numpy as np
 from jobs.dataset.labels import LabelledImage
 from jobs.dataset.local_copies import kept_copy
 from jobs.dataset.reading import read_labelled
+from jobs.dataset.schema import ImageKey
 from jobs.storage.places import Place, Places
 from models.spec import Images
 from models.training.augmentation import augment
@@ -116,7 +117,7 @@ class DatasetBatches:
                 chosen.append((squares.pop(), labels.pop()))
             return np.stack([square for square, _ in chosen]), np.array([label for _, label in chosen])
 
-        def change(key: tuple[str, int, str], square: Images) -> Images:
+        def change(key: ImageKey, square: Images) -> Images:
             return augment(square, np.random.default_rng(zlib.crc32(f"{seed}/{key}".encode())))
 
         groups = read_labelled(
@@ -143,7 +144,7 @@ class DatasetBatches:
         finally:
             groups.close()
 
-    def _labels(self, images: Sequence[LabelledImage]) -> dict[tuple[str, int, str], int]:
+    def _labels(self, images: Sequence[LabelledImage]) -> dict[ImageKey, int]:
         index = {category_id: number for number, category_id in enumerate(self.category_ids)}
         return {image.key: index[image.category_id] for image in images}
 

@@ -73,7 +73,7 @@ rejected_images = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, comment="Reason, one of a closed list"),
     sa.Column("detail", sa.Text, comment="Details of the reason, one sentence"),
     sa.Column("seen_at_utc", UtcDateTime, nullable=False, comment="When the image was read"),
-    one_of("reason", REJECTION_REASONS, "reason_listed"),
+    one_of("reason", tuple(REJECTION_REASONS), "reason_listed"),
     comment="Images that could not be used, one row per run and product image",
 )
 

@@ -96,7 +96,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "schema": ("errors", "records", "explanations", "engine"),
         "migrations": ("schema",),
         "publishing": ("errors", "records", "engine", "schema"),
-        "catalog_source": ("errors", "explanations", "engine"),
+        "catalog_source": ("errors", "records", "explanations", "engine"),
         "store": ("records", "explanations", "engine", "schema", "publishing"),
         "run_history": ("engine", "schema", "store"),
         "named_queries": ("errors", "lists", "engine", "schema", "store"),

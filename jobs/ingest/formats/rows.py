@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED
+from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED, CATALOG_TEXTS
 from jobs.errors import RunFailed, UsageError
 from jobs.storage.faults import shown
 from jobs.storage.places import Place
@@ -98,7 +98,7 @@ def column_indices(names: Sequence[str], where: str | Place) -> dict[str, int]:
         raise catalog_error(
             where,
             f"has no column {' and no column '.join(missing)}; "
-            f"it needs product_id and image_uri and has {', '.join(names)[:1000] or 'none'}",
+            f"it needs {' and '.join(CATALOG_REQUIRED)} and has {', '.join(names)[:1000] or 'none'}",
         )
     return indices
 
@@ -139,7 +139,7 @@ def as_text(value: Any, name: str, where: str, at: str) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if name in (*CATALOG_REQUIRED, "image_no"):
+    if name not in CATALOG_TEXTS:
         raise catalog_error(where, f"has {at} another {name} than a text or a number; write a row for each image")
     return json.dumps(value, ensure_ascii=False, default=str)
 

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from jobs.dataset.labels import labelled_images
 from jobs.dataset.partitions import Partition, partition
-from jobs.dataset.schema import IMAGES, REJECTION_REASONS, SEEN
+from jobs.dataset.schema import IMAGES, SEEN
 from jobs.dataset.shards import shards
 from jobs.errors import UsageError
 from jobs.ingest import job as ingest
@@ -26,6 +26,7 @@ from jobs.ingest.changes import known_images
 from jobs.ingest.config import IngestConfig
 from jobs.ingest.job import IngestSummary
 from jobs.storage.places import Places
+from sql.records import REJECTION_REASONS
 from tests.conftest import SmallShop, picture
 
 DAY, NEXT_DAY = date(2026, 11, 1), date(2026, 11, 2)

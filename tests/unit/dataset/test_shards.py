@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +17,7 @@ from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import (
     ROW_GROUP_ROWS,
     ShardWriter,
+    columns_of,
     ingest_date_of,
     partition_dates,
     row_count,
@@ -22,6 +26,7 @@ from jobs.dataset.shards import (
     whole_file,
 )
 from jobs.errors import RunFailed
+from jobs.storage.places import Place
 from tests.dataset_rows import image_row
 
 DAY = date(2026, 11, 1)
@@ -36,6 +41,26 @@ def test_a_shard_is_closed_when_its_images_reach_the_size(tmp_path: Path) -> Non
     assert writer.files == len(files) == 4
     assert sorted(pq.read_metadata(path).num_rows for path in files) == [1, 8, 8, 8]
     assert row_count(files) == 25
+
+
+def test_columns_are_read_a_few_files_ahead_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables of a whole dataset would wait in memory, where the caller asks a database about each file."""
+    writer = ShardWriter(tmp_path / f"ingest_date={DAY}", IMAGES, shard_bytes=1)
+    for number in range(40):
+        writer.add(image_row(f"p{number:04d}"))
+    files, opened = shards(tmp_path, [DAY]), []
+
+    def reading(file: Place, read: Callable[[Any], Any]) -> Any:
+        opened.append(file)
+        return read(file)
+
+    monkeypatch.setattr("jobs.dataset.shards.reading", reading)
+    for number, (file, columns) in enumerate(columns_of(files, ["product_id"])):
+        assert file == files[number]
+        assert columns == pq.read_table(file, columns=["product_id"]).to_pydict()
+        time.sleep(0.005)
+        assert len(opened) <= number + 16
+    assert sorted(opened) == files
 
 
 def test_row_groups_are_small_enough_to_hold_in_memory(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs.dataset.schema import REJECTION_REASONS
 from jobs.images.normalise import Rejected, normalise
+from sql.records import REJECTION_REASONS
 from tests.unit.images.pictures import (
     assert_colour,
     encode,

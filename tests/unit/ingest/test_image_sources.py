@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.dataset.schema import REJECTION_REASONS
 from jobs.images.normalise import MAX_SOURCE_BYTES, Rejected
 from jobs.ingest.local_files import read_source, resolve_uri
+from sql.records import REJECTION_REASONS
 
 BASE = Path("/catalog")
 

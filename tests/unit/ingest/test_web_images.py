@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from jobs.dataset.schema import REJECTION_REASONS
 from jobs.images.normalise import Rejected
 from jobs.ingest.config import HttpLimits
 from jobs.ingest.web import WebImages
+from sql.records import REJECTION_REASONS
 from tests.conftest import picture
 from tests.web import (
     Answer,

@@ -13,7 +13,6 @@ import pytest
 
 from jobs.dataset.batches import ImageBatch
 from jobs.dataset.reading import read_shard
-from jobs.dataset.schema import REJECTION_REASONS
 from jobs.errors import RunFailed
 from jobs.predict.config import PredictConfig
 from jobs.predict.inference import BusyClock, Inference, answers
@@ -21,6 +20,7 @@ from jobs.predict.job import predict_shard, prediction_file
 from jobs.storage.places import Places
 from models.serving.faults import DeviceLost, fault_of
 from models.spec import Images, Predictions
+from sql.records import REJECTION_REASONS
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
 
 POISON = 77

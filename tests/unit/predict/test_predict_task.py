@@ -22,6 +22,7 @@ from jobs.predict.job import predict_in_turn, predict_shard, run
 from jobs.predict.networks import ComputeReport, LoadedNetworks, unload_networks
 from jobs.predict.quarantine_helper import HelperReady
 from jobs.predict.reports import PredictSummary, ShardReport
+from jobs.predict.selection import Selected
 from jobs.storage.places import Place, Places
 from models.serving.faults import DeviceLost
 from models.serving.tuning import Tuning
@@ -75,7 +76,7 @@ def attempt(number: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch,
     """Do the task; return how each shard was done: (n)ormally, by (h)elpers, or (e)arlier."""
     for module in (predict, networks):
         monkeypatch.setattr(module, "task_attempt", lambda: number)
-    mine = shards(config.places.images, [DAY])
+    mine = dict.fromkeys(shards(config.places.images, [DAY]), 2)
     reports = list(predict_in_turn(mine, config, RELEASE, None, quarantine_attempt=quarantine_attempt))
     assert [report.images for report in reports] == [2, 2, 2]
     return "".join("e" if one.attempt != number else "n" if one.batch_size else "h" for one in reports)
@@ -102,7 +103,7 @@ def test_a_shard_that_was_in_place_before_its_worker_ended_is_not_done_again(
     [first, *_] = shards(config.places.images, [DAY])
     done = predict_shard(first, ColourPredictor(), RELEASE, config)
     monkeypatch.setattr(predict, "task_attempt", lambda: 1)
-    [report] = predict_in_turn([first], config, RELEASE, None, quarantine_attempt=1)
+    [report] = predict_in_turn({first: 2}, config, RELEASE, None, quarantine_attempt=1)
     assert (report.attempt, report.batch_size) == (0, done.batch_size)
 
 
@@ -133,7 +134,7 @@ def test_waiting_for_a_shards_copy_is_waiting_for_reading(
     monkeypatch.setattr(predict, "on_disk_in_turn", slowly)
     monkeypatch.setattr(predict, "task_attempt", lambda: number)
     mine = shards(config.places.images, [DAY])
-    reports = tuple(predict_in_turn(mine, config, RELEASE, None, quarantine_attempt=1))
+    reports = tuple(predict_in_turn(dict.fromkeys(mine, 2), config, RELEASE, None, quarantine_attempt=1))
     assert all(min(report.reading_seconds, report.waiting_seconds) >= 50 for report in reports)
     told = PredictSummary(3, 0, 6, 9.0, reports).document()["slowest_stage"]
     assert told.endswith("mostly for reading; bring the dataset nearer to the executors")
@@ -153,11 +154,11 @@ def test_a_run_is_told_what_the_one_before_found_by_trying(
 ) -> None:
     known: list[Any] = []
 
-    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: list[Place]) -> list[ShardReport]:
+    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: list[Selected]) -> list[ShardReport]:
         known.append(told.computing.tuned)
         blank = ShardReport("", "colours-1", 2, 0, 0, 0, 0, 0)
         found = replace(blank, device="A device", batch_size=512, precision="mixed_float16", tried=len(known) == 2)
-        return [replace(found, shard=str(each)) for each in todo]
+        return [replace(found, shard=str(each.shard)) for each in todo]
 
     monkeypatch.setattr(predict, "_in_spark", in_spark)
     told = PredictConfig("run-1", (DAY,), config.places, config.release_dir, computing=Computing(tune=True))

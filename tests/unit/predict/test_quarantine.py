@@ -20,6 +20,7 @@ from jobs.predict.job import predict_in_quarantine, predict_shard, prediction_fi
 from jobs.predict.quarantine import Quarantine
 from jobs.predict.quarantine_helper import HelperSetup
 from jobs.predict.reports import ShardReport
+from jobs.predict.selection import of_shard
 from jobs.storage.places import Places
 from tests.deadly import ROOT, helper, write_deadly
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
@@ -33,7 +34,7 @@ def config(tmp_path: Path) -> PredictConfig:
 def apart(config: PredictConfig, shard: Path, program: str) -> tuple[ShardReport, list[dict[str, Any]], int]:
     """Predict a shard in quarantine; return its report, its rows, and how many processes ended."""
     with Quarantine(HelperSetup(config, config.release_dir, RELEASE), program) as ward:
-        report = predict_in_quarantine(shard, ward, RELEASE, config, shard)
+        report = predict_in_quarantine(of_shard(config, shard), ward, RELEASE, config, shard)
         deaths = ward.deaths
     return report, pq.read_table(prediction_file(config, shard)).to_pylist(), deaths
 
@@ -128,6 +129,7 @@ from jobs.predict.config import PredictConfig
 from jobs.storage.places import Places
 from jobs.predict.quarantine import Quarantine
 from jobs.predict.quarantine_helper import HelperSetup
+from jobs.predict.selection import of_shard
 from tests.deadly import helper
 from tests.unit.predict.test_predict_loop import RELEASE
 shard = Path({str(shard)!r})

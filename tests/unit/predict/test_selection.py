@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jobs.dataset.reading import read_shard
+from jobs.errors import RunFailed
 from jobs.predict import selection
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import finished, predict_shard, prediction_file
@@ -60,6 +61,13 @@ def test_without_a_database_all_is_missing_and_nothing_has_a_category(tmp_path: 
         chosen = selection.choose(None, config, "colours-1", **options)
         assert sum(one.images for one in chosen) == images
     assert shard.exists()
+
+
+def test_a_damaged_shard_stops_the_choice_with_a_remedy(tmp_path: Path) -> None:
+    config, shard = config_of(tmp_path), write_images(Places(tmp_path), 10)
+    shard.write_bytes(shard.read_bytes()[:-50])
+    with pytest.raises(RunFailed, match=f"{shard.name} cannot be read .*; delete that file and ingest its date again"):
+        selection.choose(None, config, "colours-1", only_missing=True)
 
 
 @pytest.mark.parametrize(

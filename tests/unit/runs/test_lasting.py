@@ -29,6 +29,7 @@ from jobs.releases import aliases as releases
 from jobs.releases.lookup import find_release, lasting_name
 from jobs.runs import night as nightly
 from jobs.runs.config import RunConfig
+from jobs.runs.inputs import RunInputs
 from jobs.settings import Settings
 from jobs.spark import executors
 from jobs.spark import session as spark
@@ -191,7 +192,7 @@ def test_a_gpu_that_is_asked_for_is_asked_of_spark_and_of_the_task(
         cores.append(task_cpus)
         return nullcontext()
 
-    def run(open_session: Any, config: PredictConfig, _release: object) -> Any:
+    def run(open_session: Any, config: PredictConfig, _release: object, **_: object) -> Any:
         asked.append(config.computing.gpu)
         with open_session():
             return PredictSummary(0, 0, 0, 0.0, ())
@@ -200,6 +201,6 @@ def test_a_gpu_that_is_asked_for_is_asked_of_spark_and_of_the_task(
     monkeypatch.setattr(nightly, "spark_progress", lambda *_: nullcontext())
     monkeypatch.setattr(predict, "run", run)
     workshop = workshop_of(Settings(), OPTIONS)
-    nightly.predict_step(workshop, RunConfig("r", "nightly", DAY, dates=(DAY,)))
+    nightly.predict_step(workshop, RunConfig("r", "nightly", DAY, dates=(DAY,)), RunInputs())
     assert asked == [gpu == "1"] * 2
     assert cores == [3], "a task owns all cores of its executor, to decode for its GPU"

@@ -143,6 +143,17 @@ def test_shards_in_a_store_are_those_on_disk(home: UPath, tmp_path: Path, scratc
     assert not list(scratch.iterdir()), "no copy stays behind"
 
 
+def test_a_file_that_is_read_twice_is_copied_once(home: UPath, tmp_path: Path, scratch: Path) -> None:
+    there, here = written(home, 2), written(tmp_path, 1)
+    with stores.on_disk_once() as local:
+        copied = [local(file) for file in there]
+        assert [path.read_bytes() for path in copied] == [stores.read_bytes(file) for file in there]
+        stores.delete(there[0])
+        assert [local(file) for file in there] == copied, "the store is not asked again"
+        assert local(here[0]) == here[0]
+    assert not list(scratch.iterdir()), "no copy stays behind"
+
+
 def test_a_file_that_is_not_finished_never_appears(home: UPath, scratch: Path) -> None:
     with pytest.raises(RuntimeError, match="half"), whole_file(home / "a.parquet", IMAGES):
         raise RuntimeError("half")

@@ -1,0 +1,58 @@
+"""The pictures of a report: found in the dataset, each file opened once, and what is damaged is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.dataset.shards import ROW_GROUP_ROWS
+from jobs.report.pictures import FoundImages, find_images, pictures
+from jobs.storage.places import Places
+from tests.unit.predict.test_predict_loop import DAY, write_images
+
+GROUPS = 3
+PRODUCTS = [f"p{number:04d}" for number in range(GROUPS * ROW_GROUP_ROWS)]
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Path:
+    """A file of three row groups."""
+    return write_images(Places(tmp_path), len(PRODUCTS))
+
+
+def found(tmp_path: Path) -> FoundImages:
+    return find_images(Places(tmp_path), [DAY], PRODUCTS, newest=DAY)
+
+
+def test_a_file_is_opened_once_for_its_pictures(tmp_path: Path, shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = found(tmp_path)
+    opened: list[Path] = []
+    open_file = Path.open
+
+    def counting(path: Path, *args: Any, **options: Any) -> Any:
+        opened.append(path)
+        return open_file(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", counting)
+    chosen = PRODUCTS[:: ROW_GROUP_ROWS // 2]
+    made = pictures(search, chosen, budget_bytes=10**6)
+    assert list(made) == chosen
+    assert made["p0000"] != made["p0032"], "another colour"
+    assert opened == [shard]
+
+
+def test_a_damaged_row_group_costs_its_own_pictures_alone(
+    tmp_path: Path, shard: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    search = found(tmp_path)
+    metadata = pq.read_metadata(shard).row_group(1)
+    [jpeg] = [metadata.column(i) for i in range(metadata.num_columns) if metadata.column(i).path_in_schema == "jpeg"]
+    start = jpeg.dictionary_page_offset or jpeg.data_page_offset
+    content = shard.read_bytes()
+    shard.write_bytes(content[:start] + bytes([255]) * 40 + content[start + 40 :])
+    made = pictures(search, PRODUCTS, budget_bytes=10**7)
+    assert list(made) == [*PRODUCTS[:ROW_GROUP_ROWS], *PRODUCTS[2 * ROW_GROUP_ROWS :]]
+    assert f"row group 1 of {shard} cannot be read" in caplog.text
