@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from jobs.dataset.petastorm_compat import petastorm
 from jobs.dataset.schema import KEY_COLUMNS
@@ -159,7 +160,7 @@ def url_of(path: Path) -> str:
 
 
 class TimedFiles:
-    """File system that opens the quoted paths of `url_of` and measures the time of each read."""
+    """File system that opens the quoted paths of `url_of`, measures the time of each read, and reads a footer once."""
 
     def __init__(self, measured: Callable[[float], None]) -> None:
         """Create the file system.
@@ -167,29 +168,42 @@ class TimedFiles:
         Args:
             measured: Function called with the seconds of each read.
         """
-        self._measured = measured
+        self.measured = measured
+        self._footers: dict[str, pq.FileMetaData] = {}
+        self._lock = Lock()
 
-    def open(self, path: str, mode: str = "rb") -> io.FileIO:
+    def open(self, path: str, mode: str = "rb") -> _TimedFile:
         """Open a local file for reading.
 
         Args:
             path: Quoted path of the file.
             mode: Always `rb`; Petastorm may pass it.
         """
-        return _TimedFile(os.fsdecode(unquote_to_bytes(path)), self._measured)
+        return _TimedFile(os.fsdecode(unquote_to_bytes(path)), self)
+
+    def footer(self, path: str) -> pq.FileMetaData:
+        """Return the footer of a file: Petastorm asks for it once for each row group."""
+        with self._lock:
+            if path not in self._footers:
+                self._footers[path] = pq.read_metadata(path)
+            return self._footers[path]
 
 
 class _TimedFile(io.FileIO):
-    def __init__(self, path: str, measured: Callable[[float], None]) -> None:
+    def __init__(self, path: str, files: TimedFiles) -> None:
         super().__init__(path, "rb")
-        self._measured = measured
+        self._path, self._files = path, files
+
+    @property
+    def footer(self) -> pq.FileMetaData:
+        return self._files.footer(self._path)
 
     def read(self, size: int | None = -1) -> Any:
         started = time.perf_counter()
         try:
             return super().read(-1 if size is None else size)
         finally:
-            self._measured(time.perf_counter() - started)
+            self._files.measured(time.perf_counter() - started)
 
     def __del__(self) -> None:  # Petastorm does not close its files; the garbage collector would warn
         self.close()

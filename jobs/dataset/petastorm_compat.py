@@ -56,9 +56,9 @@ class RowGroup:
     partition_keys: Sequence[Any] = ()
 
     def get_metadata(self) -> pq.FileMetaData:
-        """Read the footer of the file."""
+        """Return the footer of the file, which its file system may have read before."""
         with self.open_file_func(self.path) as source:
-            return pq.read_metadata(source)
+            return source.footer
 
     def read(self, columns: Collection[str] | None = None, partitions: None = None) -> pa.Table:
         """Read columns of the row group.
@@ -70,9 +70,18 @@ class RowGroup:
         Returns:
             The columns in the order of the file.
         """
-        with self.open_file_func(self.path) as source, pq.ParquetFile(source) as file:
+        with self.open_file_func(self.path) as source, parquet_file(source) as file:
             names = [name for name in file.schema_arrow.names if columns is None or name in columns]
             return file.read(names) if self.row_group is None else file.read_row_group(self.row_group, names)
+
+
+def parquet_file(source: Any) -> pq.ParquetFile:
+    """Open a Parquet file without reading its footer again; replaces pyarrow's class in Petastorm's worker.
+
+    Args:
+        source: Open file of a file system, with its `footer`.
+    """
+    return pq.ParquetFile(source, metadata=source.footer)
 
 
 class FileList:
@@ -80,7 +89,7 @@ class FileList:
 
     Attributes:
         paths: Paths of the files.
-        fs: File system with a method `open(path)`.
+        fs: File system with a method `open(path)`; its files have an attribute `footer`.
         pieces: One piece for each file.
     """
 
@@ -184,5 +193,6 @@ def _adapted() -> Any:
     for module in users:
         module.pq = parquet  # type: ignore[attr-defined]
     importlib.import_module("petastorm.unischema").np = _Overlay(np, unicode_=np.str_, string_=np.bytes_)  # type: ignore[attr-defined]
-    importlib.import_module("petastorm.arrow_reader_worker").convert_arrow_table_to_numpy_dict = to_numpy  # type: ignore[attr-defined]
+    worker: Any = importlib.import_module("petastorm.arrow_reader_worker")
+    worker.convert_arrow_table_to_numpy_dict, worker.ParquetFile = to_numpy, parquet_file
     return package

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,13 @@ def read_shard(
     clock: ReaderClock | None = None,
     wanted: Set[ImageKey] | None = None,
     original: Place | None = None,
-    part: tuple[int, int] = (0, 1),
 ) -> Generator[ImageBatch, None, None]:
     """Read one dataset file in batches, decoded by worker threads.
 
     Args:
         shard: Local Parquet file with the columns of `jobs.dataset.schema.IMAGES`.
         side_px: Side of the square images, in pixels.
-        batch_size: Images per batch; row groups are split or joined to this size, only the last batches may be smaller.
+        batch_size: Images per batch; only the last batch may be smaller.
         workers: Number of decoding threads.
         clock: Counts the seconds spent reading and decoding.
         wanted: Keys of the images to decode and yield; None yields all.
@@ -52,25 +51,79 @@ def read_shard(
     Raises:
         RunFailed: If the file is damaged, or was written by another version; the message names the remedy.
     """
-    timer = clock or ReaderClock()
-    held: list[ImageBatch] = []
-    blocks, named = Blocks(), original or shard
+    groups = read_groups(shard, side_px=side_px, workers=workers, clock=clock, wanted=wanted, original=original)
+    with closing(groups):
+        yield from in_batches(groups, batch_size)
+
+
+def read_groups(
+    shard: Path,
+    *,
+    side_px: int,
+    workers: int,
+    clock: ReaderClock | None = None,
+    wanted: Set[ImageKey] | None = None,
+    original: Place | None = None,
+    part: tuple[int, int] = (0, 1),
+) -> Generator[ImageBatch, None, None]:
+    """Read the row groups of one dataset file, decoded by worker threads.
+
+    Args:
+        shard: Local Parquet file with the columns of `jobs.dataset.schema.IMAGES`.
+        side_px: Side of the square images, in pixels.
+        workers: Number of decoding threads.
+        clock: Counts the seconds spent reading and decoding.
+        wanted: Keys of the images to decode and yield; None yields all.
+        original: File that the shard is a copy of, for error messages.
+        part: Which of how many equal parts of the row groups to read: (1, 4) is the second of four.
+
+    Yields:
+        One batch for each row group with wanted images, in no particular order.
+
+    Raises:
+        RunFailed: If the file is damaged, or was written by another version; the message names the remedy.
+    """
+    timer, blocks, named = clock or ReaderClock(), Blocks(), original or shard
     transform = _decoding(side_px, timer, blocks, wanted)
     with sound(named), closing(_row_groups(shard, transform, workers, timer, named, part)) as groups:
         for group in groups:
             images = blocks.take(group)
-            if not len(images):
-                continue
-            columns = {name: getattr(group, name) for name in KEY_COLUMNS}
-            held.append(ImageBatch(images, columns, group.error))
-            if sum(map(len, held)) < batch_size:
-                continue
-            joined = _joined(held)
-            whole = len(joined) if batch_size <= len(group.error) else len(joined) - len(joined) % batch_size
-            yield from (_part(joined, start, start + batch_size) for start in range(0, whole, batch_size))
-            held = [_part(joined, whole, len(joined))] if whole < len(joined) else []
-        if held:
-            yield _joined(held)
+            if len(images):
+                yield ImageBatch(images, {name: getattr(group, name) for name in KEY_COLUMNS}, group.error)
+
+
+def in_batches(groups: Iterable[ImageBatch], batch_size: int) -> Iterator[ImageBatch]:
+    """Copy decoded row groups into batches of one size.
+
+    Args:
+        groups: Row groups; the images of one may be overwritten when the next one is asked for.
+        batch_size: Images per batch; only the last batch may be smaller.
+    """
+    images, held, filled = None, list[ImageBatch](), 0
+    for group in groups:
+        start = 0
+        while start < len(group):
+            if images is None:
+                images = np.empty((batch_size, *group.images.shape[1:]), np.uint8)
+            count = min(batch_size - filled, len(group) - start)
+            images[filled : filled + count] = group.images[start : start + count]
+            held.append(_rows(group, start, start + count))
+            filled, start = filled + count, start + count
+            if filled == batch_size:
+                yield _batch(images, held)
+                images, held, filled = None, [], 0
+    if images is not None:
+        yield _batch(images[:filled], held)
+
+
+def _rows(group: ImageBatch, start: int, end: int) -> ImageBatch:
+    columns = {name: values[start:end] for name, values in group.columns.items()}
+    return ImageBatch(group.images[:0], columns, group.errors[start:end])
+
+
+def _batch(images: Images, parts: Sequence[ImageBatch]) -> ImageBatch:
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in KEY_COLUMNS}
+    return ImageBatch(images, columns, np.concatenate([part.errors for part in parts]))
 
 
 def _row_groups(
@@ -83,21 +136,6 @@ def _row_groups(
     finally:  # Petastorm's own context manager prints to stdout on exit
         reader.stop()
         reader.join()
-
-
-def _part(batch: ImageBatch, start: int, end: int) -> ImageBatch:
-    columns = {name: values[start:end] for name, values in batch.columns.items()}
-    return ImageBatch(batch.images[start:end], columns, batch.errors[start:end])
-
-
-def _joined(parts: Sequence[ImageBatch]) -> ImageBatch:
-    if len(parts) == 1:
-        return parts[0]
-    return ImageBatch(
-        images=np.concatenate([part.images for part in parts]),
-        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in KEY_COLUMNS},
-        errors=np.concatenate([part.errors for part in parts]),
-    )
 
 
 def _decoding(side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[ImageKey] | None) -> Any:

@@ -49,6 +49,8 @@ from models.spec import Predictor
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from jobs.dataset.reader_processes import ReaderProcesses
+
 log = logging.getLogger(__name__)
 
 
@@ -167,7 +169,9 @@ def predict_in_turn(
                     networks = loaded_networks(config, path, distributed)
                     fitted = networks.config_for_device(config)
                     on = replace(networks.compute_report(), copying_seconds=copying_seconds)
-                    yield predict_shard(chosen, networks.inference, networks.release, fitted, on=on, path=path)
+                    yield predict_shard(
+                        chosen, networks.inference, networks.release, fitted, on=on, path=path, readers=networks.readers
+                    )
                 else:
                     unload_networks(may_end=attempt == quarantine_attempt)
                     if quarantine is None:
@@ -187,6 +191,7 @@ def predict_shard(
     *,
     on: ComputeReport = ComputeReport(),  # noqa: B008 - frozen
     path: Path | None = None,
+    readers: ReaderProcesses | None = None,
 ) -> ShardReport:
     """Read a shard, predict it and write its prediction file; works with and without Spark.
 
@@ -198,6 +203,7 @@ def predict_shard(
         config: Configuration with batch size, decoding threads and the run's directory.
         on: Device and precision, for the report.
         path: Copy of the shard on this machine; None if the shard itself is on this machine.
+        readers: Processes that read and decode; None reads in threads of this process.
 
     Returns:
         The report of the shard.
@@ -211,16 +217,13 @@ def predict_shard(
 
     inference = predictor if isinstance(predictor, Inference) else Inference(predictor)
     chosen = shard if isinstance(shard, Selected) else of_shard(config, shard)
-    reading, clock = ReaderClock(), BusyClock()
-    batches = read_shard(
-        path or Path(str(chosen.shard)),
-        side_px=inference.decode_px,
-        batch_size=config.batch_size,
-        workers=config.decode_workers,
-        clock=reading,
-        wanted=chosen.keys,
-        original=chosen.shard,
-    )
+    reading, clock, local = ReaderClock(), BusyClock(), path or Path(str(chosen.shard))
+    what: dict[str, Any] = {"batch_size": config.batch_size, "clock": reading}
+    what |= {"wanted": chosen.keys, "original": chosen.shard}
+    if readers and readers.alive:
+        batches = readers.read_shard(local, **what)
+    else:
+        batches = read_shard(local, side_px=inference.decode_px, workers=config.decode_workers, **what)
     with closing(batches):
         answered = answers(batches, inference, in_flight=on.in_flight, clock=clock)
         rows = [row for batch, answer in answered for row in rows_of(batch, answer, release)]

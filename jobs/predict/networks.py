@@ -28,11 +28,14 @@ from models.serving.faults import DeviceLost
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from jobs.dataset.reader_processes import ReaderProcesses
     from models.serving.tuning import Tuning
 
 log = logging.getLogger(__name__)
 
 _DEVICE_LOST_EXIT = 75
+_CORES_FOR_PROCESSES = 4
+"""Fewest cores of a task on an accelerator whose images are decoded in processes of their own."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class LoadedNetworks:
         cache_key: Directory and settings that the networks were built from; equal settings reuse them.
         loading_seconds: Time to build the networks.
         tried: Whether this process measured the tuning, on enough images to remember it.
+        readers: Processes that read and decode for an accelerator; None reads in threads of this process.
     """
 
     release: Release
@@ -81,6 +85,7 @@ class LoadedNetworks:
     cache_key: tuple[Any, ...]
     loading_seconds: float
     tried: bool = False
+    readers: ReaderProcesses | None = None
 
     def config_for_device(self, config: PredictConfig) -> PredictConfig:
         """Return the configuration with this device's batch size; on an accelerator all cores of the task decode."""
@@ -138,6 +143,8 @@ def loaded_networks(config: PredictConfig, shard: Path, distributed: Release | N
     directory = prepare_process(config, distributed)
     cache_key = (directory, config.computing, config.batch_size)
     if not _loaded or _loaded[0].cache_key != cache_key:
+        if _loaded and _loaded[0].readers:
+            _loaded[0].readers.close()
         _loaded[:] = [replace(load_networks(config, shard, directory, distributed), cache_key=cache_key)]
     return _loaded[0]
 
@@ -158,6 +165,8 @@ def unload_networks(*, may_end: bool) -> None:
         raise DeviceLost("the networks of this process would take the memory from the one that looks at the images")
     from models.serving.devices import forget_networks
 
+    if _loaded[0].readers:
+        _loaded[0].readers.close()
     _loaded.clear()
     forget_networks()
 
@@ -215,11 +224,20 @@ def _build_on_device(config: PredictConfig, shard: Path | None, release: Release
             f"a GPU was demanded and {socket.gethostname()} offers none to Keras's backend; start executors from an "
             "image with CUDA, or unset SHELFWISE_GPU"
         )
+    readers = _reader_processes(release.decode_px) if target.accelerator and shard else None
     fitted = fit_to_device(config, shard, release, directory, target)
     tuning = fitted.tuning
     log.info("on %s: batches of %s images, in %s", target.name, tuning.batch_size, tuning.precision)
     inference = Inference(fitted.predictor)
-    return LoadedNetworks(release, inference, target.name, target.accelerator, tuning, (), 0.0, tried=fitted.tried)
+    return LoadedNetworks(release, inference, target.name, target.accelerator, tuning, (), 0.0, fitted.tried, readers)
+
+
+def _reader_processes(side_px: int) -> ReaderProcesses | None:
+    """Start the processes that decode for an accelerator: one for two cores; None if the task has few cores."""
+    from jobs.dataset.reader_processes import ReaderProcesses
+
+    cores = task_cores() or 1
+    return ReaderProcesses(cores // 2, side_px=side_px) if cores >= _CORES_FOR_PROCESSES else None
 
 
 @contextmanager

@@ -10,14 +10,8 @@ is rejected for it.
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch, names_of
+from jobs.dataset.helper_process import HelperProcess
 from jobs.dataset.schema import ImageKey, image_keys
 from jobs.dataset.shards import check_columns, sound
 from jobs.errors import RunFailed
@@ -41,7 +36,6 @@ MOST_DEATHS = 50
 
 _STARTS = 2
 _ALONE = 2
-_PATIENCE_SECONDS = 10.0
 
 
 @dataclass
@@ -65,7 +59,7 @@ class Quarantine:
     loading_seconds: float = 0.0
     decoding_seconds: float = 0.0
     predicting_seconds: float = 0.0
-    _helper: _Helper | None = None
+    _helper: HelperProcess | None = None
     _exit_status: str = ""
 
     def __enter__(self) -> Quarantine:
@@ -140,7 +134,7 @@ class Quarantine:
                 )
         return done
 
-    def _start_helper(self) -> _Helper:
+    def _start_helper(self) -> HelperProcess:
         """Start a helper and wait until it has predicted a black image.
 
         Raises:
@@ -148,7 +142,7 @@ class Quarantine:
                 machine has memory and its device is sound.
         """
         for _ in range(_STARTS):
-            self._helper = helper = _Helper.of(self.program)
+            self._helper = helper = HelperProcess.start(self.program)
             ready: HelperReady | None = self._exchange(helper, self.setup)
             if ready:
                 self.ready = ready
@@ -159,7 +153,7 @@ class Quarantine:
             f"({self._exit_status}); see that this machine has memory for it and its device is sound"
         )
 
-    def _exchange(self, helper: _Helper, message: HelperSetup | HelperRequest) -> Any:
+    def _exchange(self, helper: HelperProcess, message: HelperSetup | HelperRequest) -> Any:
         """Send a message to a helper and return its reply, or None if it crashed; raise an exception that it sends."""
         try:
             helper.pipe.send(message)
@@ -176,39 +170,6 @@ class Quarantine:
         if self._helper:
             self._exit_status = self._helper.end()
             self._helper = None
-
-
-@dataclass(frozen=True)
-class _Helper:
-    """A helper process and the task's end of the pipe to it."""
-
-    process: subprocess.Popen[bytes]
-    pipe: Connection
-
-    @classmethod
-    def of(cls, program: str) -> _Helper:
-        ours, theirs = Pipe()
-        path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)  # includes the code that Spark sent
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-X", "faulthandler", "-c", program, str(theirs.fileno())],
-                env={**os.environ, "PYTHONPATH": path},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                start_new_session=True,
-            )
-        return cls(process, ours)
-
-    def end(self) -> str:
-        """Close the pipe, wait until the process ends, kill it if it does not, and return its signal or exit code."""
-        self.pipe.close()
-        try:
-            code = self.process.wait(_PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def _requests(

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -89,21 +89,35 @@ def machine(options: Options) -> None:
 
 
 def reader(options: Options) -> None:
-    """Measure how many images a second the reader decodes when no network computes."""
+    """Measure how many images a second threads and processes decode when no network computes."""
+    from jobs.dataset.petastorm_adapter import ReaderClock
     from jobs.dataset.reading import read_shard
 
     with tempfile.TemporaryDirectory() as scratch:
         shard = _shard(options, Path(scratch))
         for side_px in (224, 299):
-            for workers in sorted({options.workers // 2 or 1, options.workers, options.workers * 2}):
-                if options.in_time("reader", f"{side_px} px, {workers} threads"):
-                    started, used = time.perf_counter(), time.process_time()
-                    for _ in read_shard(shard, side_px=side_px, batch_size=256, workers=workers):
-                        pass
-                    seconds, used = time.perf_counter() - started, time.process_time() - used
-                    rate = round(options.images / seconds, 1)
-                    cpu = round(used / options.images * 1e6, 1)
-                    options.note("reader", side_px=side_px, workers=workers, rate=rate, cpu_us_per_image=cpu)
+            for processes in (False, True):
+                if not options.in_time("reader", f"{side_px} px, processes: {processes}"):
+                    continue
+                readers = _readers(options, side_px) if processes else None
+                if readers:
+                    batches = readers.read_shard(shard, batch_size=256, clock=ReaderClock())
+                else:
+                    batches = read_shard(shard, side_px=side_px, batch_size=256, workers=options.workers)
+                next(batches)  # not timed: the processes import their libraries meanwhile
+                started = time.perf_counter()
+                count = sum(map(len, batches))
+                rate = round(count / (time.perf_counter() - started), 1)
+                options.note("reader", side_px=side_px, processes=processes and bool(readers), rate=rate)
+                if readers:
+                    readers.close()
+
+
+def _readers(options: Options, side_px: int) -> Any:
+    """Start the processes that a predict task on an accelerator uses; None with few cores."""
+    from jobs.dataset.reader_processes import ReaderProcesses
+
+    return ReaderProcesses(options.workers // 2, side_px=side_px) if options.workers >= 4 else None
 
 
 def speed(options: Options, networks: str, precision: str) -> None:
@@ -118,7 +132,10 @@ def speed(options: Options, networks: str, precision: str) -> None:
     from tests.untrained import untrained_release
 
     step = f"speed {networks} {precision}"
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
+        readers = _readers(options, max(ENSEMBLES[networks].values()))
+        if readers:
+            running.enter_context(readers)
         directory = untrained_release(Path(scratch), ENSEMBLES[networks], CATEGORIES, release_id="untrained")
         release = load_release(directory)
         predictor = EnsemblePredictor(release, directory, precision=precision)  # type: ignore[arg-type]
@@ -138,7 +155,9 @@ def speed(options: Options, networks: str, precision: str) -> None:
             rates, stages = [], {}
             for _ in range(options.rounds):
                 started = time.perf_counter()
-                report = predict_shard(shard, predictor, release, config, on=ComputeReport(in_flight=2))
+                report = predict_shard(
+                    shard, predictor, release, config, on=ComputeReport(in_flight=2), readers=readers
+                )
                 rates.append(options.images / (time.perf_counter() - started))
                 names = ("reading", "decoding", "waiting", "predicting", "writing")
                 stages = {name: getattr(report, f"{name}_seconds") for name in names}
@@ -371,7 +390,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=20_000, help="in one round of the predict loop")
     parser.add_argument("--batches", default="256", help="batch sizes, with commas")
     parser.add_argument(
-        "--rounds", type=int, default=3, help="rounds of the predict loop, of which the first is not counted"
+        "--rounds", type=int, default=2, help="rounds of the predict loop, of which the first is not counted"
     )
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="decoding threads")
     parser.add_argument("--seconds", type=float, default=120, help="after which no measurement begins")
