@@ -149,8 +149,10 @@ class ReaderProcesses:
                 helper.pipe.send(_Request(shard, named, wanted, (number, parts)))
                 at_work[helper.pipe] = number
             while at_work:
-                for pipe in wait(list(at_work)):
-                    message = pipe.recv()  # type: ignore[union-attr]
+                for ready in wait(list(at_work)):
+                    number = at_work[ready]
+                    pipe = self._helpers[number].pipe
+                    message = pipe.recv()
                     if isinstance(message, Exception):
                         raise message
                     if isinstance(message, _End):
@@ -159,7 +161,7 @@ class ReaderProcesses:
                         del at_work[pipe]
                         continue
                     rows = len(message.errors)
-                    images = message.images if message.slot is None else self._slots[at_work[pipe]][message.slot, :rows]
+                    images = message.images if message.slot is None else self._slots[number][message.slot, :rows]
                     yield ImageBatch(images, message.columns, message.errors)
                     if message.slot is not None:
                         pipe.send(message.slot)
