@@ -4,5 +4,5 @@ Reads and writes the directories images/, seen/ and catalog_rows/ of the home; e
 `ingest_date=YYYY-MM-DD/` per ingest date.
 
 Others import: batches, file_frames, helper_process, labels, local_copies, partitions, petastorm_adapter,
-reader_processes, reading, schema, shards. .
+reader_processes, reading, schema, shards.
 """
