@@ -14,7 +14,7 @@ from jobs.runs.claim import recorded
 from jobs.runs.config import RunConfig, Workshop
 from jobs.runs.night import predict_and_publish, predict_config
 from jobs.storage.places import Places
-from sql.selection import seconds_per_image
+from sql.run_history import seconds_per_image
 from sql.store import ProductDatabase
 
 
