@@ -37,7 +37,7 @@ _CONVOLUTION, _DEPTHWISE = (2, 3, 1, 0), (2, 3, 0, 1)
 
 
 def fill_b0(model: Any, state: Arrays) -> None:
-    """Copy the weights of Lite0 into an EfficientNetB0; its head is not changed.
+    """Copy the weights of EfficientNet-Lite0 into an EfficientNetB0; its head is not changed.
 
     Args:
         model: Network that `models.networks.efficientnet.B0` built; is changed in place.
@@ -95,7 +95,7 @@ def _placed(model: Any, state: Arrays) -> Iterator[tuple[Any, list[NDArray[np.fl
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, read the .pth file and write the .weights.h5 file."""
+    """Convert the EfficientNet-Lite0 .pth file of the command line to a .weights.h5 file of EfficientNetB0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="the .pth file of Lite0 to read")
     parser.add_argument("--output", type=Path, required=True, help="the .weights.h5 file to write")

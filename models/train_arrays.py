@@ -34,7 +34,7 @@ from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
 
 
 def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str, str]:
-    """Read the .npz file.
+    """Read the decoded arrays to train on from their .npz file.
 
     Args:
         path: File as `shelfwise export-arrays` writes it.
@@ -81,7 +81,7 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tupl
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and train."""
+    """Train one network from an .npz file of arrays, with the options of the command line."""
     options = _options(arguments)
     prepare_environment()
     try:

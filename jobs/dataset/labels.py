@@ -26,7 +26,7 @@ from jobs.dataset.shards import columns_of, ingest_date_of, partition_dates, sha
 from jobs.errors import UsageError
 from jobs.storage.places import Place, Places
 from jobs.wording import counted, leaving_out, listed, quoted, such_as
-from models.answers.decision import ancestors
+from models.answers.taxonomy import ancestors
 
 log = logging.getLogger(__name__)
 

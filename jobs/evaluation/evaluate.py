@@ -24,9 +24,9 @@ from jobs.errors import UsageError
 from jobs.evaluation.measure import EvaluateConfig, Measured, known_to, left_out, measure, named
 from jobs.wording import such_as
 from models.answers.calibration import calibration_error
-from models.answers.decision import ancestors
 from models.answers.levels import Level
 from models.answers.metrics import mcnemar, quality, reliability, risk_coverage
+from models.answers.taxonomy import ancestors
 from models.release import Release, load_release
 from models.spec import Predictor
 

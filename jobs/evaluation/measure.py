@@ -16,9 +16,10 @@ from jobs.errors import UsageError
 from jobs.evaluation.answers import CONFIDENCES, Answered, refuse_none, whole_products
 from jobs.storage.places import Places
 from models.answers.calibration import combine
-from models.answers.decision import Answer, ancestors
+from models.answers.decision import Answer
 from models.answers.levels import Level, build_level, depths, joined
 from models.answers.products import answer_of_product, by_product, distributions
+from models.answers.taxonomy import ancestors
 from models.release import Release
 from models.spec import Predictor, Probabilities
 

@@ -58,11 +58,11 @@ def verify(directory: Path) -> dict[str, Any]:
     with quiet_start():
         import numpy as np
 
-        from models.foreign import made_up_samples
+        from models.foreign import generated_samples
         from models.serving.predictor import EnsemblePredictor
 
         try:
-            answers = EnsemblePredictor(release, directory).predict(made_up_samples(release.decode_px)).confidences
+            answers = EnsemblePredictor(release, directory).predict(generated_samples(release.decode_px)).confidences
         except (ValueError, OSError) as error:  # h5py raises these for a file that is not HDF5
             raise ReleaseError(
                 f"the weights of {directory} do not fit its networks ({error}); copy it again"

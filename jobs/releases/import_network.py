@@ -12,7 +12,7 @@ from jobs.errors import UsageError
 from jobs.releases.lookup import roots
 from jobs.releases.stored import check_new, release_written, share
 from jobs.settings import Settings
-from models.answers.decision import above_others
+from models.answers.taxonomy import above_others
 from models.card import NAME, model_card
 from models.networks.origin import origin_of
 from models.networks.weights import save_weights

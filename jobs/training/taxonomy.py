@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs.dataset.labels import LabelledImage, by_part, check_labels, data_sha256
 from jobs.errors import UsageError
 from jobs.wording import counted, leaving_out, listed, quoted
-from models.answers.decision import above_others
+from models.answers.taxonomy import above_others
 from models.spec import Category
 
 log = logging.getLogger(__name__)

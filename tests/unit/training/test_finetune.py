@@ -27,7 +27,7 @@ from jobs.storage.places import Places
 from jobs.training import finetune
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.selection import Selection
-from models.answers.decision import ancestors
+from models.answers.taxonomy import ancestors
 from models.card import NAME
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError, load_release, save_release
