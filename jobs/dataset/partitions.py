@@ -1,4 +1,4 @@
-"""Summary of one ingest date's partition: the number of usable images, and the rejected ones."""
+"""The partitions of the dataset, one for each ingest date: which exist, how many usable images, which rejected ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.dataset.shards import check_columns, row_count, shards, sound, whole_table
-from jobs.storage.places import Places
-from jobs.storage.stores import reading
+from jobs.storage.places import Place, Places
+from jobs.storage.stores import children, reading
 
 SEEN_TAKEN = (
     "product_id",
@@ -51,6 +51,19 @@ class Partition:
         for row in self.rejections:
             counts[row["reason"]] = counts.get(row["reason"], 0) + 1
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def partition_dates(root: Place, first: date, last: date) -> list[date]:
+    """List the ingest dates that have a partition, from `first` to `last` inclusive."""
+    dates = []
+    for path in children(root, "ingest_date=*"):
+        try:
+            day = date.fromisoformat(path.name.removeprefix("ingest_date="))
+        except ValueError:
+            continue
+        if first <= day <= last and children(path, "part-*.parquet"):
+            dates.append(day)
+    return sorted(dates)
 
 
 def partition(places: Places, day: date) -> Partition:

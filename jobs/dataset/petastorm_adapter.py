@@ -24,7 +24,7 @@ _QUEUE_ROW_GROUPS = 3
 
 @dataclass
 class ReaderClock:
-    """Counts the seconds that a reader's threads spend reading and decoding, summed over the threads."""
+    """Counts the seconds that Petastorm's threads spend reading and decoding, summed over the threads."""
 
     decoding_seconds: float = 0.0
     reading_seconds: float = 0.0
@@ -115,7 +115,7 @@ def _end_only_when_all_is_handed_out(reader: Any) -> None:
 
 
 def url_of(path: Path) -> str:
-    """Return the URL of a local file with every special character but the slash quoted; `timed_files` reads it."""
+    """Return the URL under which Petastorm opens a local file, with special characters quoted."""
     return f"file://{quote(os.fsencode(path.absolute()))}"
 
 
@@ -124,7 +124,7 @@ def _path_of(name: Any) -> Path:
 
 
 def timed_files(count: Callable[[float], None]) -> Any:
-    """Return a local file system that measures the time of each read.
+    """Return the local file system that Petastorm reads from, which measures the time of each read.
 
     It has pyarrow's old interface, which Petastorm needs. Petastorm passes it the quoted paths of `url_of`.
 

@@ -21,7 +21,7 @@ from jobs.ingest.formats.folders import folder_rows
 from jobs.ingest.formats.json_lines import read_json
 from jobs.ingest.formats.parquet import parquet_schema, read_parquet
 from jobs.ingest.formats.rows import TEXTS, Batches, catalog_error, in_batches, read_errors_explained
-from jobs.spark.faults import explained
+from jobs.spark.faults import spark_errors_explained
 from jobs.storage.places import Place
 from jobs.storage.stores import children, is_dir, is_file, on_disk, place, reading, uri
 
@@ -68,7 +68,7 @@ def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource |
             or the rows to correct.
         RunFailed: If the store, the disk or the shop's database becomes unavailable while it is read.
     """
-    with explained():
+    with spark_errors_explained():
         frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _from_files(spark, place(catalog))
         checked = _normalised(frame).persist()
         _check(checked, catalog)

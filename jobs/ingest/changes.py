@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.dataset.file_frames import frame_of_files
+from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_ROWS, IMAGES, SEEN
-from jobs.dataset.shards import check_columns, ingest_date_of, partition_dates, shards, sound
+from jobs.dataset.shards import check_columns, ingest_date_of, shards, sound
 from jobs.ingest.sources import file_status, is_remote
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import reading

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.dataset.batches import ImageBatch, names_of
+from jobs.dataset.batches import ImageBatch, key_columns_of
 from jobs.dataset.shards import check_columns, sound
 from jobs.errors import RunFailed
 from jobs.predict.inference import Answer
@@ -218,7 +218,7 @@ def _requests(
     with sound(shard), pq.ParquetFile(path) as file:
         check_columns(shard, file.schema_arrow.names)
         for group in range(file.num_row_groups):
-            names = names_of(file, group)
+            names = key_columns_of(file, group)
             keys = zip(names["product_id"], names["image_no"], names["image_sha256"], strict=True)
             rows = [row for row, key in enumerate(keys) if wanted is None or key in wanted]
             for start in range(0, len(rows), size):

@@ -21,7 +21,7 @@ from jobs.predict.reports import ShardReport
 from jobs.storage.faults import StoreError
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import put, read_bytes, uri
-from jobs.storage.temporary import own_directory
+from jobs.storage.temporary import temporary_directory
 from models.whole_files import write_whole
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def _write(target: Place, text: str) -> None:
     if isinstance(target, Path):
         write_whole(target, text)
         return
-    with own_directory() as directory:
+    with temporary_directory() as directory:
         written = directory / target.name
         write_whole(written, text)
         put(written, target)

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.errors import RunFailed, UsageError
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import children, fetch, is_file, put, read_bytes
-from jobs.storage.temporary import own_directory
+from jobs.storage.temporary import temporary_directory
 from models.release import MANIFEST, Release, ReleaseError, ReleaseExists, load_release
 
 
@@ -133,7 +133,7 @@ def stored_releases(places: Places) -> list[Place]:
 
 
 def _fetch_whole(where: Place, manifest: bytes, target: Path) -> None:
-    with own_directory(target.parents[1]) as scratch:
+    with temporary_directory(target.parents[1]) as scratch:
         half = scratch / target.name
         half.mkdir()
         for path in children(where, "*"):

@@ -6,7 +6,8 @@ from collections import Counter
 from datetime import date
 from typing import Any
 
-from jobs.dataset.shards import ingest_date_of, partition_dates
+from jobs.dataset.partitions import partition_dates
+from jobs.dataset.shards import ingest_date_of
 from jobs.errors import UsageError
 from jobs.predict import job as predict
 from jobs.predict import selection

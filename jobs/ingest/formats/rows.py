@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED
 from jobs.errors import RunFailed, UsageError
-from jobs.storage.faults import shown
+from jobs.storage.faults import masked
 from jobs.storage.places import Place
 
 BATCH_ROWS = 10_000
@@ -38,7 +38,7 @@ Batches = Iterator[pa.RecordBatch]
 
 def catalog_error(where: str | Place, what: str) -> UsageError:
     """Return the error to raise for a faulty catalog: one line of printable characters, whatever its name holds."""
-    sentence = f"catalog {shown(where)} {what}"
+    sentence = f"catalog {masked(where)} {what}"
     return UsageError("".join(character if character.isprintable() else "?" for character in sentence))
 
 
@@ -67,7 +67,7 @@ def read_errors_explained(where: str | Place) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         if number not in (None, errno.EINVAL):
             raise RunFailed(
-                f"catalog {shown(where)} cannot be read ({os.strerror(number)}); see to its disk and run the same again"
+                f"catalog {masked(where)} cannot be read ({os.strerror(number)}); see to its disk and run the same again"
             ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise catalog_error(where, f"cannot be read ({reason}); write it again") from error

@@ -163,7 +163,8 @@ def test_copies_are_gone_with_the_command(places: Places, tmp_path: Path) -> Non
 def test_copies_of_a_command_that_is_ended_are_removed_by_the_next(places: Places) -> None:
     program = (
         "import os, signal, sys\nfrom jobs.settings import Settings\nfrom jobs.dataset.local_copies import kept_copy\n"
-        "from jobs.dataset.shards import partition_dates, shards\n"
+        "from jobs.dataset.partitions import partition_dates\n"
+        "from jobs.dataset.shards import shards\n"
         "from datetime import date\nplaces = Settings().places\n"
         "every = shards(places.images, partition_dates(places.images, date.min, date.max))\n"
         "print(kept_copy(every[int(sys.argv[1])], places).parent.name)\n"
