@@ -135,12 +135,12 @@ def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> Ru
 
 def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
     """Return the objects that every step of a run needs; the release is loaded and verified."""
-    from jobs.releases.lookup import in_use, lasting_name
+    from jobs.releases.lookup import lasting_name, release_directory
     from jobs.runs.config import Workshop
     from jobs.storage.stores import check_usable
 
     check_usable(settings.places.home)
-    release_dir = in_use(settings, options["release"])
+    release_dir = release_directory(settings, options["release"])
     release = load_release(release_dir)
     return Workshop(
         places=settings.places,

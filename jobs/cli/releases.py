@@ -46,9 +46,9 @@ def list_(as_json: bool) -> None:
     Example:
       shelfwise release list
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import inspection
 
-    rows = list(releases.listed(Settings()))
+    rows = list(inspection.listed(Settings()))
     if as_json:
         output.summary({"releases": rows}, as_json)
         return
@@ -66,9 +66,9 @@ def show(name: str | None, as_json: bool) -> None:
     Example:
       shelfwise release show champion
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import inspection
 
-    output.summary(releases.shown(Settings(), name), as_json)
+    output.summary(inspection.details(Settings(), name), as_json)
 
 
 @release.command()
@@ -81,10 +81,9 @@ def verify(name: str | None, as_json: bool) -> None:
     Example:
       shelfwise release verify shop-2
     """
-    from jobs.releases import aliases as releases
-    from jobs.releases import lookup
+    from jobs.releases import inspection, lookup
 
-    output.summary(releases.verify(lookup.in_use(Settings(), name)), as_json)
+    output.summary(inspection.verify(lookup.release_directory(Settings(), name)), as_json)
 
 
 @release.command("import")
@@ -132,7 +131,7 @@ def import_(as_json: bool, **options: Any) -> None:
       shelfwise release import b0.keras --release-id b0-1 --input-px 224 --classes names.txt --taxonomy-version shop-1
     """
     from jobs.releases import import_network
-    from jobs.releases.lookup import check_release_id
+    from jobs.releases.new_releases import check_release_id
 
     check_release_id(options["release_id"])
     output.summary(import_network.import_(Settings(), import_network.Import(**options)), as_json)
@@ -174,16 +173,16 @@ def calibrate(
     Example:
       shelfwise release calibrate b0-1 --release-id b0-2 --part train
     """
-    from jobs.evaluation.measure import EvaluateConfig
+    from jobs.evaluation.config import EvaluateConfig
     from jobs.releases import lookup
     from jobs.releases.calibrate import Calibration, Promise, recalibrate
-    from jobs.releases.lookup import check_release_id
+    from jobs.releases.new_releases import check_release_id
     from jobs.releases.stored import share
 
     check_release_id(release_id)
     settings = Settings()
     calibration = Calibration(
-        source=lookup.in_use(settings, name),
+        source=lookup.release_directory(settings, name),
         target=lookup.roots(settings)[0] / release_id,
         part=part,
         reading=EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, **options),
@@ -206,10 +205,10 @@ def promote(name: str, alias: str, as_json: bool) -> None:
     Example:
       shelfwise release promote shop-2 --alias challenger
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import aliases
 
     settings = Settings()
-    output.summary(releases.promote(settings, database_of(settings), name, alias), as_json)
+    output.summary(aliases.promote(settings, database_of(settings), name, alias), as_json)
 
 
 @release.command()
@@ -221,9 +220,9 @@ def demote(as_json: bool) -> None:
     Example:
       shelfwise release demote
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import aliases
 
-    output.summary(releases.demote(database_of(Settings())), as_json)
+    output.summary(aliases.demote(database_of(Settings())), as_json)
 
 
 @release.command()
@@ -235,7 +234,7 @@ def rollback(as_json: bool) -> None:
     Example:
       shelfwise release rollback
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import aliases
 
     settings = Settings()
-    output.summary(releases.rollback(settings, database_of(settings)), as_json)
+    output.summary(aliases.rollback(settings, database_of(settings)), as_json)

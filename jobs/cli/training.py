@@ -151,16 +151,16 @@ def evaluate(
       shelfwise evaluate --compare shop-1 shop-2 --output /tmp/comparison
     """
     from jobs.evaluation import evaluate as evaluation
+    from jobs.evaluation.config import EvaluateConfig
     from jobs.evaluation.evaluate import load_predictor
-    from jobs.evaluation.measure import EvaluateConfig
     from jobs.evaluation.page import write
-    from jobs.releases.lookup import in_use
+    from jobs.releases.lookup import release_directory
     from models.release import load_release
 
     if release and compare:
         raise UsageError("--compare names both releases itself; leave --release out")
     settings = Settings()
-    directories = [in_use(settings, name).absolute() for name in compare or (release,)]
+    directories = [release_directory(settings, name).absolute() for name in compare or (release,)]
     part, why = (
         (part, "") if part else evaluation.usual_part([load_release(release_dir) for release_dir in directories])
     )

@@ -67,7 +67,8 @@ def read_errors_explained(where: str | Place) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         if number not in (None, errno.EINVAL):
             raise RunFailed(
-                f"catalog {masked(where)} cannot be read ({os.strerror(number)}); see to its disk and run the same again"
+                f"catalog {masked(where)} cannot be read ({os.strerror(number)}); see to its disk and "
+                "run the same again"
             ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise catalog_error(where, f"cannot be read ({reason}); write it again") from error

@@ -24,9 +24,10 @@ from jobs.dataset.labels import PARTS, labelled_images, part_of
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter, shards
 from jobs.errors import RunFailed
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import figures
-from jobs.evaluation.measure import EvaluateConfig, measure
 from jobs.evaluation.page import worst_mistakes
+from jobs.evaluation.product_predictions import measure
 from jobs.storage.places import Places
 from jobs.storage.stores import place
 from jobs.training.batches import DatasetBatches

@@ -24,7 +24,8 @@ from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter, row_count, shards, whole_file
 from jobs.errors import RunFailed, UsageError
-from jobs.releases.stored import check_new, local_release, share, stored_releases
+from jobs.releases.new_releases import check_new
+from jobs.releases.stored import local_release, share, stored_releases
 from jobs.storage import faults as store_faults
 from jobs.storage import stores, temporary
 from jobs.storage.faults import StoreDenied, StoreError

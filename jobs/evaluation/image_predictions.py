@@ -1,4 +1,4 @@
-"""Predictions of the networks for labelled images, which are read and decoded as in predict."""
+"""Predictions of the networks for labelled images, one by one: read, decoded and predicted as in predict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HELD_BYTES = 2**30
 
 
 class Reading(Protocol):
-    """Settings for reading images."""
+    """Interface of a configuration's settings for reading the labelled images to predict."""
 
     @property
     def places(self) -> Places:
@@ -45,7 +45,7 @@ class Reading(Protocol):
 
 @dataclass(frozen=True)
 class Answered:
-    """Some images and their predictions, in the same order.
+    """Some labelled images and the predictions for each, in the same order.
 
     Attributes:
         images: Images that could be decoded.
@@ -74,7 +74,7 @@ class Answered:
 
 
 def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Reading) -> Iterator[Answered]:
-    """Predict images in batches, each image once, in the order of the dataset's files.
+    """Predict labelled images batch by batch, each image once, in the order of the dataset's files.
 
     Args:
         predictor: Predictor of the release.
@@ -128,7 +128,7 @@ def _predicted(predictor: Predictor, squares: Images) -> Predictions:
 def answered(
     predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, without: Set[str] = frozenset()
 ) -> Answered:
-    """Predict images, in order of product_id and image_no.
+    """Predict labelled images, and return them in order of product_id and image_no.
 
     Args:
         predictor: Predictor of the release.
@@ -162,7 +162,7 @@ def answered(
 def whole_products(
     predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, row_bytes: int
 ) -> Iterator[Answered]:
-    """Predict images in parts that contain all images of their products, in order of product_id.
+    """Predict labelled images part by part; a part contains all images of its products, in order of product_id.
 
     The images of a product can be in several dataset files. For each part, the files with its images are read again,
     which takes little time compared with the networks. A part is as large as `HELD_BYTES` allows, and has at least one
@@ -191,7 +191,7 @@ def whole_products(
 
 
 def refuse_none(count: int, images: Sequence[LabelledImage]) -> None:
-    """Raise RunFailed if none of the images could be decoded.
+    """Raise RunFailed if none of the labelled images to predict could be decoded.
 
     Args:
         count: Number of decoded images.
