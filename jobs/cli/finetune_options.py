@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -> FinetuneConfig:
-    """Return the configuration of a finetune run.
+    """Build the configuration of a finetune run from its command's options.
 
     Args:
         settings: Settings of this process.
@@ -72,7 +72,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
 
 
 def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
-    """Return the selection of labelled products that a command's options describe."""
+    """Build the selection of labelled products from the options of finetune or export-arrays."""
     return Selection(
         settings.places,
         options["taxonomy"],

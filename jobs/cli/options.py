@@ -1,4 +1,4 @@
-"""Options that several commands share, and the objects that the commands build from them."""
+"""Options that several commands share, and the settings, run, release and database that they are turned into."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.errors import UsageError
-from jobs.runs.config import RunConfig, nightly_run_id
+from jobs.runs.config import RunConfig
+from jobs.runs.run_ids import nightly_run_id
 from jobs.settings import Settings
 from models.release import load_release
 
@@ -22,7 +23,7 @@ Command = Callable[..., Any]
 
 
 class Date(click.ParamType[date]):
-    """A calendar date, YYYY-MM-DD, not after tomorrow.
+    """Type of an option: a calendar date, YYYY-MM-DD, not after tomorrow.
 
     A mistyped year would count as newer than every later night, so dates in the future are refused.
     """
@@ -41,7 +42,7 @@ class Date(click.ParamType[date]):
 
 
 class NumberRange(click.FloatRange):
-    """A finite number within limits; `nan`, which would pass every limit, and `inf` are refused."""
+    """Type of an option: a finite number within limits; `nan`, which passes every limit, and `inf` are refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Parse and check a number."""
@@ -52,14 +53,14 @@ class NumberRange(click.FloatRange):
 
 
 def json_option(command: Command) -> Command:
-    """Add `--json`."""
+    """Add the option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document on stdout.")(
         command
     )
 
 
 def release_option(command: Command) -> Command:
-    """Add `--release`."""
+    """Add the option `--release`."""
     text = (
         "Release to use: its directory, id or alias. "
         "By default the first of: SHELFWISE_RELEASE_DIR, the champion, the release that is shipped with shelfwise."
@@ -73,13 +74,13 @@ def run_options(command: Command) -> Command:
 
 
 def master_option(command: Command) -> Command:
-    """Add `--master`."""
+    """Add the option `--master`."""
     text = "Spark master: local[4], spark://HOST:7077, yarn or k8s://...; by default SHELFWISE_MASTER."
     return click.option("--master", metavar="URL", help=text)(command)
 
 
 def settings_of(options: dict[str, Any]) -> Settings:
-    """Return the settings; `--master` takes precedence over SHELFWISE_MASTER.
+    """Build the settings from a command's options; `--master` takes precedence over SHELFWISE_MASTER.
 
     Args:
         options: Parsed options of the command, by parameter name.
@@ -122,7 +123,7 @@ rejected_option = click.option(
 
 
 def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> RunConfig:
-    """Return the configuration of a nightly run; the ingest date is its only date.
+    """Build the configuration of a night from a command's options; the ingest date is its only date.
 
     Args:
         options: Parsed options of the command, by parameter name.
@@ -134,7 +135,7 @@ def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> Ru
 
 
 def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
-    """Return the objects that every step of a run needs; the release is loaded and verified."""
+    """Build what every step of a run needs from a command's options; the release is loaded and verified."""
     from jobs.releases.lookup import lasting_name, release_directory
     from jobs.runs.config import Workshop
     from jobs.storage.stores import check_usable
@@ -156,7 +157,7 @@ def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
 
 
 def database_of(settings: Settings) -> ProductDatabase:
-    """Open the product database and check its schema.
+    """Open the product database for a command, and check its schema.
 
     The tables of the embedded default database are created if it has none. Any other database is changed only by
     `shelfwise db upgrade`.
@@ -171,7 +172,7 @@ def database_of(settings: Settings) -> ProductDatabase:
 
 
 def run_row(database: ProductDatabase, run_id: str) -> dict[str, Any]:
-    """Return the database row of a run, by column name.
+    """Return the database row of the run that a command's option or argument names, by column name.
 
     Raises:
         UsageError: If there is no such run; the message lists the latest runs.

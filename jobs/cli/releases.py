@@ -60,7 +60,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name", metavar="RELEASE", required=False)
 @json_option
 def show(name: str | None, as_json: bool) -> None:
-    """Show the metadata of a release. Without a name, of the release in use.
+    """Show the metadata of a RELEASE. Without a name, of the release in use.
 
     \b
     Example:
@@ -75,7 +75,7 @@ def show(name: str | None, as_json: bool) -> None:
 @click.argument("name", metavar="RELEASE", required=False)
 @json_option
 def verify(name: str | None, as_json: bool) -> None:
-    """Check a release: release.json is valid, the weights match its checksums, and the networks predict.
+    """Check a RELEASE: release.json is valid, the weights match its checksums, and the networks predict.
 
     \b
     Example:
@@ -162,7 +162,7 @@ def calibrate(
     floor: float,
     **options: Any,
 ) -> None:
-    """Fit the thresholds from which a release's answers are published automatically.
+    """Fit the thresholds from which a RELEASE's answers are published automatically, as a new --release-id.
 
     Makes a new release of the same networks. The share of each network in the answer, the temperature and the
     thresholds are fitted on labelled products and measured on the part `test`. A release that was trained elsewhere, on
@@ -199,7 +199,7 @@ def calibrate(
 @_alias_option
 @json_option
 def promote(name: str, alias: str, as_json: bool) -> None:
-    """Make a release the champion, whose answers are published, or the challenger, which is tried in shadow runs.
+    """Make a RELEASE the champion, whose answers are published, or the challenger, which is tried in shadow runs.
 
     \b
     Example:
@@ -228,7 +228,7 @@ def demote(as_json: bool) -> None:
 @release.command()
 @json_option
 def rollback(as_json: bool) -> None:
-    """Make the previous champion the champion again.
+    """Make the previous champion the champion again. Run twice, it goes back by two champions.
 
     \b
     Example:

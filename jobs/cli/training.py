@@ -38,7 +38,7 @@ def _training_set_options(command: Any) -> Any:
 
 
 def promise_options(command: Any) -> Any:
-    """Add `--target-precision` and `--floor`, for which thresholds are fitted."""
+    """Add the options `--target-precision` and `--floor`, for which finetune and calibrate fit thresholds."""
     target = click.option(
         "--target-precision",
         type=NumberRange(0.5, 1, max_open=True),
@@ -75,7 +75,7 @@ def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 
 
 def dataset_options(command: Any) -> Any:
-    """Add the options that select the ingested products to read, and `--batch-size` and `--decode-workers`."""
+    """Add the options that select the ingested products to train or evaluate on, and how they are read."""
     first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first of the dataset.")
     last = click.option(
         "--to", "last", type=Date(), help="Last ingest date, included; by default the last of the dataset."
@@ -138,7 +138,7 @@ def evaluate(
     last: date | None,
     **options: Any,
 ) -> None:
-    """Measure a release on labelled products.
+    """Measure a release, or --compare two releases, on labelled products.
 
     Writes evaluation.json and evaluation.html. Labelled products are the ingested products that have a category in the
     catalog. A tenth of them, by a hash of product_id, is the part test. Finetune and calibrate never train or fit on
@@ -256,7 +256,7 @@ def evaluate(
 @dataset_options
 @json_option
 def finetune(as_json: bool, **options: Any) -> None:
-    """Train a release on labelled products.
+    """Train a new release --release-id on labelled products.
 
     Trains on the ingested products that have a category in the catalog, and makes a calibrated release. If the command
     is stopped at any time, the same command resumes after the last finished epoch. The dots in a category_id form the
@@ -289,7 +289,7 @@ def finetune(as_json: bool, **options: Any) -> None:
 @dataset_options
 @json_option
 def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:
-    """Write labelled products as arrays to train elsewhere.
+    """Write labelled products to --output as arrays to train elsewhere.
 
     `python -P -m models.train_arrays` trains from the file on any Keras backend, without Spark.
 

@@ -42,7 +42,7 @@ RUN_IDS = ("demo-night-1", "demo-night-2")
 
 @dataclass(frozen=True)
 class DemoReport:
-    """Result of the demo.
+    """Result of the demo's two nights.
 
     Attributes:
         home: Home of the demo; set `SHELFWISE_HOME` to it for further queries.
@@ -63,7 +63,7 @@ class DemoReport:
 
 
 def run(settings: Settings, *, products: int) -> DemoReport:
-    """Run the demo in an embedded database, also if another database is configured.
+    """Run the two nights of the demo in an embedded database, also if another database is configured.
 
     Args:
         settings: Settings of the home and of Spark.
@@ -177,7 +177,7 @@ def _accuracy(database: ProductDatabase, shop: Shop) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write Fashion-MNIST's test articles as a catalog; return the exit code."""
+    """Write Fashion-MNIST's test articles as a catalog, without running the demo; return the exit code."""
     parser = argparse.ArgumentParser(description="Write Fashion-MNIST's 10,000 test articles as a catalog.")
     parser.add_argument(
         "directory", type=Path, help="directory to write catalog.csv and images/ to; it must not contain images/ yet"

@@ -38,7 +38,7 @@ _USER_INFO = r"(?i)^(\s*(?:https?|ftps?):[\\/]*)[^/?#]*@|^(\s*[a-z][a-z0-9+.-]*:
 
 
 def base_directory(catalog: str) -> Place:
-    """Return the directory to which a catalog's relative image_uris are relative.
+    """Return the directory to which the relative image_uris of a catalog are relative.
 
     It is the catalog's own directory; for the `products` table it is the current working directory.
     """
@@ -52,7 +52,7 @@ def base_directory(catalog: str) -> Place:
 
 
 def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource | None = None) -> DataFrame:
-    """Read and check a catalog.
+    """Read a catalog of any form to a Spark DataFrame, and check its rows.
 
     Args:
         spark: The Spark session.

@@ -45,7 +45,7 @@ _PATIENCE_SECONDS = 10.0
 
 @dataclass
 class Quarantine:
-    """Predicts the images of shards in a helper process, which is restarted after a crash; a context manager.
+    """Predicts suspect images of shards in a helper process, which is restarted after a crash; a context manager.
 
     Attributes:
         setup: First message to each helper.

@@ -34,7 +34,7 @@ _CHUNK = 5_000
 
 @dataclass(frozen=True)
 class Selected:
-    """The images of one shard that a run predicts.
+    """The images of one shard that a run predicts: all, or those that a selection chose.
 
     Attributes:
         shard: File of the dataset.
@@ -62,7 +62,7 @@ def choose(
     category: str = "",
     only_missing: bool = False,
 ) -> list[Selected]:
-    """Select the images that a run predicts.
+    """Select the images that a run predicts: all of its partitions', or those that a backfill's options choose.
 
     Args:
         database: Migrated database; None if there is none yet: then no product has a category or a prediction.
@@ -101,7 +101,7 @@ def write(config: PredictConfig, selected: list[Selected]) -> None:
 
 
 def of_shard(config: PredictConfig, shard: Place) -> Selected:
-    """Return the images of a shard that a run predicts; read the selection file if the run selects images."""
+    """Return the selected images of a shard that a run predicts; read from the selection file if there is one."""
     if not config.selects:
         return Selected(shard, row_count([shard]))
     table = whole_table(config.places.selections(config.run_id) / _name(shard), _keys)
@@ -110,7 +110,7 @@ def of_shard(config: PredictConfig, shard: Place) -> Selected:
 
 
 def of_run(config: PredictConfig) -> list[Selected]:
-    """Return the images that a run predicts, by shard, in order of date and name."""
+    """Return the selected images that a run predicts, by shard, in order of date and name."""
     every = shards(config.places.images, config.dates)
     if config.selects:
         chosen = config.places.selections(config.run_id)

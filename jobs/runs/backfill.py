@@ -20,7 +20,7 @@ from sql.store import ProductDatabase
 
 
 def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict and publish older partitions; no source image is read.
+    """Run a backfill: predict and publish older partitions; no source image is read.
 
     Args:
         workshop: Places, Spark settings and release.
@@ -87,7 +87,7 @@ def _chosen(workshop: Workshop, database: ProductDatabase | None, run: RunConfig
 
 
 def backfill_dates(places: Places, first: date, last: date) -> tuple[date, ...]:
-    """Return the ingest dates in a range that have a partition.
+    """Return the ingest dates of a backfill: those in a range that have a partition.
 
     Args:
         places: Directories and stores of the home.
