@@ -31,11 +31,11 @@ FORMAT = 1
 
 
 class ReleaseError(ValueError):
-    """A release directory is incomplete, altered, or not a release."""
+    """Raised when a release directory is incomplete, altered, or not a release."""
 
 
 class ReleaseExists(FileExistsError):
-    """The directory to which a release is to be written already exists."""
+    """Raised when the directory to which a release is to be written already exists."""
 
 
 @dataclass(frozen=True)

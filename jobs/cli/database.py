@@ -124,7 +124,7 @@ def db() -> None:
 )
 @json_option
 def upgrade(set_aside: bool, as_json: bool) -> None:
-    """Create the tables and views, or bring them to this version of shelfwise. Rows are kept.
+    """Create the tables and views, or bring them to this version; rows are kept. Look also at --set-aside.
 
     \b
     Example:
@@ -240,7 +240,7 @@ def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> N
 @click.option("--by", "decided_by", metavar="NAME", help="Who decides; needed for a .csv or .jsonl file.")
 @json_option
 def import_(file: Path, decided_by: str | None, as_json: bool) -> None:
-    """Import decisions from a .csv or .jsonl file with product_id, category_id and, optionally, why. All or none.
+    """Import decisions from a .csv or .jsonl FILE with product_id, category_id and, optionally, why. All or none.
 
     FILE may also be an SQLite database of another version of shelfwise: its decisions keep who decided and when.
 
@@ -275,7 +275,7 @@ def review() -> None:
 @_why_option
 @json_option
 def accept(product_ids: tuple[str, ...], decided_by: str, why: str | None, as_json: bool) -> None:
-    """Accept the predicted categories of these products as a person's answers.
+    """Accept the predicted categories of these PRODUCT_IDS as answers of the person --by.
 
     \b
     Example:

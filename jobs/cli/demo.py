@@ -32,7 +32,7 @@ _REJECTION_COLUMNS = ("product_id", "reason", "detail")
 @click.option("--clear", is_flag=True, help="Remove the files and rows of an earlier demo, and do nothing else.")
 @json_option
 def demo(products: int, clear: bool, as_json: bool) -> None:
-    """Categorise real articles over two nights. Some change in between. Needs no data of your own.
+    """Categorise real articles over two nights, between which some change. Needs no data of your own; see --clear.
 
     \b
     Example:

@@ -40,7 +40,7 @@ def release() -> None:
 @release.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List all available releases, and which of them are champion and challenger.
+    """Print all available releases, and which of them are champion and challenger.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name", metavar="RELEASE", required=False)
 @json_option
 def show(name: str | None, as_json: bool) -> None:
-    """Show the metadata of a RELEASE. Without a name, of the release in use.
+    """Print the metadata of a RELEASE; without a name, of the release in use.
 
     \b
     Example:

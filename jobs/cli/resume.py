@@ -58,7 +58,7 @@ def arguments(context: click.Context, pinned: dict[str, str]) -> list[str]:
 
 
 def call_again(root: click.Command, run_id: str, call: object, *, as_json: bool) -> None:
-    """Resume a run: execute its recorded command line again.
+    """Execute the recorded command line of a run again, to resume the run.
 
     Args:
         root: The click command `shelfwise`.

@@ -253,7 +253,7 @@ def runs() -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most runs to list.")
 @json_option
 def list_(state: str | None, limit: int, as_json: bool) -> None:
-    """List the latest runs, newest first. A run whose driver died stays `running` until it is resumed.
+    """Print the latest runs, newest first. A run whose driver died stays `running` until it is resumed.
 
     \b
     Example:
@@ -272,7 +272,7 @@ def list_(state: str | None, limit: int, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN_ID")
 @json_option
 def show(run_id: str, as_json: bool) -> None:
-    """Show a run's command and results: counts, seconds of each stage, devices, the slowest stage.
+    """Print a run's command and results: counts, seconds of each stage, devices, the slowest stage.
 
     \b
     Example:

@@ -56,7 +56,7 @@ def decode_frame(frame: Any, side_px: int) -> None:
 
 
 def key_columns_of(file: pq.ParquetFile, group: int) -> dict[str, NDArray[Any]]:
-    """Read the key columns of a shard's row group as arrays, without its images."""
+    """Read only the key columns of a batch's row group, as arrays, and no image."""
     frame = file.read_row_group(group, columns=list(KEY_COLUMNS)).to_pandas()
     _fill(frame)
     return {name: frame[name].to_numpy() for name in KEY_COLUMNS}

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 from jobs.dataset.labels import LabelledImage, labelled_images
 from jobs.errors import UsageError
 from jobs.storage.places import Places
+
+
+class Reading(Protocol):
+    """Interface of a configuration with the settings for reading labelled images."""
+
+    @property
+    def places(self) -> Places:
+        """Directories and stores of the home."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images per call of the networks."""
+
+    @property
+    def decode_workers(self) -> int:
+        """Threads that decode images while the networks compute."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def figures(measured: Measured, release: Release) -> dict[str, Any]:
 
 
 def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float | int | None]]:
-    """Compute for each decision (published, suggested, left open) the number, share and precision of the products.
+    """Compute of the evaluated products the number, share and precision by decision: published, suggested, left open.
 
     A suggested inner node is correct if the product's label is below it.
     """

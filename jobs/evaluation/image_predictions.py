@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from jobs.dataset.labels import LabelledImage
 from jobs.dataset.local_copies import kept_copy
 from jobs.errors import RunFailed
-from jobs.storage.places import Place, Places
+from jobs.evaluation.config import Reading
+from jobs.storage.places import Place
 from models.serving.faults import fault_of
 from models.spec import Images, Predictions, Predictor, Probabilities
 
@@ -25,22 +26,6 @@ CONFIDENCES = ""
 
 HELD_BYTES = 2**30
 """Most bytes of predictions that `whole_products` keeps in memory, while it collects all images of some products."""
-
-
-class Reading(Protocol):
-    """Interface of a configuration's settings for reading the labelled images to predict."""
-
-    @property
-    def places(self) -> Places:
-        """Directories and stores of the home."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images per call of the networks."""
-
-    @property
-    def decode_workers(self) -> int:
-        """Threads that decode images while the networks compute."""
 
 
 @dataclass(frozen=True)

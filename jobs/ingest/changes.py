@@ -38,7 +38,7 @@ _SPARK_TYPES = {pa.int32(): "int", pa.bool_(): "boolean", pa.string(): "string"}
 
 
 def next_ingest_no(places: Places, day: date) -> int:
-    """Return the number of a date's next ingest: one more than the highest ingest_no in its Parquet footers, or 1."""
+    """Number the ingest of the changed rows: one more than the highest ingest_no in the date's Parquet files, or 1."""
     files = (file for root in (places.images, places.seen, places.catalog_rows) for file in shards(root, [day]))
     return 1 + max((_highest_ingest_no(file) for file in files), default=0)
 
@@ -179,7 +179,7 @@ def _same_link(row: Mapping[str, Any]) -> bool:
 
 
 def spread_over_tasks(rows: DataFrame, tasks: int, *, tasks_per_host: int) -> DataFrame:
-    """Repartition rows so that at most `tasks_per_host` tasks have rows of the same web server."""
+    """Spread the changed rows over tasks; at most `tasks_per_host` tasks have rows of the same web server."""
     from pyspark.sql import functions as f
 
     host = f.lower(f.regexp_extract("image_uri", r"(?i)^\s*https?://([^/?#]*)", 1))

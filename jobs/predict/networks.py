@@ -164,7 +164,7 @@ def unload_networks(*, may_end: bool) -> None:
 
 
 def prepare_process(config: PredictConfig, distributed: Release | None) -> Path:
-    """Bind this process, and the processes that it starts, to the GPU and cores of its Spark task.
+    """Bind this process, before it loads networks, and those that it starts, to the GPU and cores of its Spark task.
 
     Args:
         config: Configuration of the job.
@@ -225,7 +225,7 @@ def _build_on_device(config: PredictConfig, shard: Path | None, release: Release
 
 @contextmanager
 def clean_worker() -> Iterator[None]:
-    """End a predict task's process if its networks lose the device; Spark then retries the task in a new process."""
+    """End the process of the loaded networks if they lose the device; Spark then retries the task in a new one."""
     try:
         yield
     except DeviceLost as error:

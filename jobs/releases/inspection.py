@@ -17,7 +17,7 @@ from models.release import MANIFEST, ReleaseError, load_release
 
 
 def listed(settings: Settings) -> Iterator[dict[str, Any]]:
-    """List the existing releases, one row each; for a damaged release, `state` contains the error."""
+    """Inspect all existing releases, and yield one row each; for a damaged release, `state` contains the error."""
     names = {release_id: alias for alias, release_id in current_aliases(settings).items()}
     here = [path.parent for root in roots(settings) for path in sorted(root.glob(f"[!.]*/{MANIFEST}"))]
     stored = stored_releases(settings.places)
@@ -38,7 +38,7 @@ def listed(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def details(settings: Settings, name: str | None) -> Mapping[str, Any]:
-    """Return the details of a release; `release` is the name or path that finds it on other machines too."""
+    """Return the details of one release; `release` is the name or path that finds it on other machines too."""
     directory = release_directory(settings, name)
     release = load_release(directory)
     names = [alias for alias, release_id in current_aliases(settings).items() if release_id == release.release_id]

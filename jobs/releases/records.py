@@ -28,7 +28,7 @@ def release_record(release: Release) -> ReleaseRecord:
 
 
 def decider(manifest: Mapping[str, Any]) -> Combine:
-    """Return the rule in a release's stored manifest: a function that decides a product by its images' predictions.
+    """Turn the manifest that the database keeps of a release into a function that decides a product by its images.
 
     Args:
         manifest: Manifest of the release that predicted, from `manifest_of` or the table `releases`.

@@ -174,7 +174,7 @@ def _ingested_night(
 
 
 def ingest_of(workshop: Workshop, run: RunConfig) -> dict[str, Any]:
-    """Return the report of a night's ingest under the key `ingest`; empty for a backfill, which does not ingest."""
+    """Return the report of a night's ingest step, under the key `ingest`; empty for a backfill, without such a step."""
     report = ingest_reports.last(workshop.places, run.run_date) if run.kind == "nightly" else {}
     return {"ingest": report} if report else {}
 

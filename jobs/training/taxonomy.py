@@ -92,7 +92,7 @@ def read_taxonomy(path: Path) -> tuple[Category, ...]:
 
 
 def small_categories(images: Sequence[LabelledImage], at_least: int) -> dict[str, int]:
-    """Return the labels with fewer than `at_least` products, in order, with their number of products."""
+    """Return the categories of a training with fewer than `at_least` products, in order, with that number."""
     products: dict[str, set[str]] = defaultdict(set)
     for image in images:
         products[image.category_id].add(image.product_id)

@@ -64,7 +64,7 @@ def half_precision(architecture: str) -> str | None:
 
 
 def forget_networks() -> None:
-    """Free the memory that Keras and its backend still keep of networks that are no longer referenced."""
+    """Free the device memory that Keras and its backend still keep of networks that are no longer referenced."""
     import keras
 
     keras.utils.clear_session(free_memory=True)

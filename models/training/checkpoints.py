@@ -132,7 +132,7 @@ def alone(work_dir: Path) -> Iterator[None]:
 
 
 class AnotherTask(ValueError):
-    """The checkpoint belongs to a different training: other data, categories, network or seed."""
+    """Raised when a checkpoint belongs to a different training: other data, categories, network or seed."""
 
 
 def own_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:

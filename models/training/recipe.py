@@ -28,7 +28,7 @@ Watch = Callable[[int, int, int, dict[str, float]], None]
 
 
 class TrainingFailed(RuntimeError):
-    """The training cannot continue; the message names what is kept and what to change."""
+    """Raised when a training cannot continue; the message names what is kept and what to change."""
 
 
 class TrainingData(Protocol):
