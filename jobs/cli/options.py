@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,6 +78,76 @@ def master_option(command: Command) -> Command:
     """Add the option `--master`."""
     text = "Spark master: local[4], spark://HOST:7077, yarn or k8s://...; by default SHELFWISE_MASTER."
     return click.option("--master", metavar="URL", help=text)(command)
+
+
+def promise_options(command: Command) -> Command:
+    """Add the options `--target-precision` and `--floor`, for which finetune and calibrate fit thresholds."""
+    target = click.option(
+        "--target-precision",
+        type=NumberRange(0.5, 1, max_open=True),
+        default=0.95,
+        show_default=True,
+        help="Share of automatically published answers that must be right.",
+    )
+    floor = click.option(
+        "--floor",
+        type=NumberRange(0, 1),
+        default=0.2,
+        show_default=True,
+        help="Lowest confidence of an answer; below it the product's category is unknown.",
+    )
+    return target(floor(command))
+
+
+def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Replace each @FILE by the lines of the file."""
+    categories: list[str] = []
+    for value in values:
+        if not value.startswith("@"):
+            categories.append(value)
+            continue
+        try:
+            lines = Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise UsageError(
+                f"--leave-out {value} cannot be read ({why}); name a text file of one category a line"
+            ) from error
+        categories += [line.strip() for line in lines if line.strip()]
+    return tuple(categories)
+
+
+def dataset_options(command: Command) -> Command:
+    """Add the options that select the ingested products to train or evaluate on, and how they are read."""
+    first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first of the dataset.")
+    last = click.option(
+        "--to", "last", type=Date(), help="Last ingest date, included; by default the last of the dataset."
+    )
+    left_out = click.option(
+        "--leave-out",
+        metavar="CATEGORY|@FILE",
+        multiple=True,
+        callback=_with_files,
+        help="Category to exclude, with everything below it, or @FILE with one category per line. Repeatable.",
+    )
+    batch = click.option(
+        "--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True, help="Images per batch."
+    )
+    workers = click.option(
+        "--decode-workers",
+        type=click.IntRange(1, 64),
+        default=2,
+        show_default=True,
+        help="Threads that decode images.",
+    )
+    return first(last(left_out(batch(workers(command)))))
+
+
+known_only_option = click.option(
+    "--known-only",
+    is_flag=True,
+    help="Leave out products whose category is not in the release's taxonomy, and count them.",
+)
 
 
 def settings_of(options: dict[str, Any]) -> Settings:

@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from jobs.cli import output
-from jobs.cli.options import database_of, json_option
-from jobs.cli.training import dataset_options, known_only_option, promise_options
+from jobs.cli.options import database_of, dataset_options, json_option, known_only_option, promise_options
 from jobs.dataset.labels import PARTS
 from jobs.settings import Settings
 from models.spec import PREPROCESSING
@@ -121,7 +120,7 @@ def verify(name: str | None, as_json: bool) -> None:
 )
 @json_option
 def import_(as_json: bool, **options: Any) -> None:
-    """Make a release of a .keras file: an EfficientNet B0 to B7 or an Xception of keras.applications.
+    """Make the release --release-id of a .keras file: an EfficientNet B0 to B7 or an Xception of keras.applications.
 
     The release's predictions are compared with those of the original file. Until the release is calibrated, all of its
     answers go to review.

@@ -115,7 +115,7 @@ def _shares(free: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, bins: int = 15) -> float:
-    """Return the expected calibration error over bins with an equal number of examples.
+    """Return the expected calibration error of confidences, over bins with an equal number of examples.
 
     Args:
         confidences: Confidence of the best category of each example, in [0, 1], (examples,).

@@ -105,7 +105,7 @@ def column_indices(names: Sequence[str], where: str | Place) -> dict[str, int]:
 
 
 def in_batches(rows: Iterable[Row]) -> Batches:
-    """Gather a catalog's rows of text into record batches.
+    """Gather the rows of a catalog in any text format into record batches.
 
     Args:
         rows: Rows with values in the order of `CATALOG_COLUMNS`.
