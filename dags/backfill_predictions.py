@@ -23,7 +23,7 @@ CHOICES = [CATEGORY, *FLAGS]
 
 @task
 def deal(plan: dict[str, Any], lane: int, choices: list[str], params: Any = None) -> list[dict[str, Any]]:
-    """Distribute the dates of the plan over the lanes; return the Spark steps of one lane, none on a dry run.
+    """Distribute the dates of a backfill over the DAG's lanes; return the Spark steps of one lane, none on a dry run.
 
     Lanes count from 0; those from `parallelism` on get no dates. Empty `choices` are left out.
     """

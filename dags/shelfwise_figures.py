@@ -7,7 +7,7 @@ from typing import Any
 
 
 def figures_of(evaluation: Any) -> str:
-    """Return the metrics of two releases as Markdown.
+    """Return the metrics of two releases as Markdown, for the Airflow page on which a person decides.
 
     Args:
         evaluation: JSON output of `shelfwise evaluate --compare`, with `comparison`, `part` and `leave_out`.

@@ -73,7 +73,7 @@ def tell_failure(context: Any) -> None:
 
 
 def tell_delay(context: Any) -> None:
-    """Send an alert that a night is later than its deadline."""
+    """Send an alert that the DAG run of a night is later than its deadline."""
     run = context["dag_run"]
     send_alert(
         f"{run['dag_id']} of {run['dag_run_id']} is late: it was to be done by {context['deadline']['deadline_time']}"
@@ -104,13 +104,13 @@ def night_of(dag_run: Any) -> str:
 
 
 def catalog_of(params: Any, dag_run: Any) -> str:
-    """Return the catalog of a night: from the form, else from the variable, else the table `products`."""
+    """Return the catalog of a DAG run: from the form, else from the variable, else the table `products`."""
     catalog = params.get("catalog") or Variable.get("shelfwise_catalog", default="products")
     return str(catalog).replace("{{ ds }}", night_of(dag_run))
 
 
 def wants_shadow(params: Any) -> bool:
-    """Return whether to predict with the challenger too; runs in a task that occupies no slot of the pool `gpu`."""
+    """Return, in a DAG's task that occupies no slot of the pool `gpu`, whether to predict with the challenger too."""
     wanted = params["shadow"] or str(Variable.get("shelfwise_shadow", default="")).strip().lower() == "true"
     if not wanted:
         log.info("no challenger is asked: `shadow` of the form is off, and the variable shelfwise_shadow is not `true`")
@@ -208,7 +208,7 @@ class LocalStep(BaseOperator):
 
 
 def run_summary(run_id: str) -> dict[str, Any] | None:
-    """Return the main columns of a run's row in the product database; None if it has no row."""
+    """Return, for a DAG's task, the main columns of a run's row in the product database; None if it has no row."""
     command = ["shelfwise", "query", "run_summary", "--param", f"run_id={run_id}", "--format", "json"]
     with job_environment():
         done = subprocess.run(command, capture_output=True, text=True)
@@ -223,7 +223,7 @@ def run_summary(run_id: str) -> dict[str, Any] | None:
 
 @contextmanager
 def job_environment() -> Iterator[dict[str, str]]:
-    """Set PATH, settings and database URL for processes started in the block; restore the environment afterwards."""
+    """Set PATH, settings and database URL for the processes of a DAG's task; restore the environment afterwards."""
     changes = dict(Variable.get("shelfwise_settings", default={}, deserialize_json=True))
     if any(not name.startswith("SHELFWISE_") or name == "SHELFWISE_DATABASE_URL" for name in changes):
         raise AirflowFailException(

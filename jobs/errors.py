@@ -6,11 +6,11 @@ from models.spec import MAX_NAME_CHARACTERS, is_name
 
 
 class UsageError(ValueError):
-    """Raised when a command, setting or input is wrong; the message names the correction, and the exit code is 2."""
+    """Error of the user: a command, setting or input is wrong; the message names the correction, the exit code is 2."""
 
 
 def check_name(what: str, name: str) -> None:
-    """Raise UsageError if a name could lead out of its directory when it is used in a path.
+    """Raise UsageError if a run_id or release_id could lead out of its directory when it is used in a path.
 
     Args:
         what: Kind of the name for the message: `run id`, `--release-id`.
@@ -22,7 +22,7 @@ def check_name(what: str, name: str) -> None:
 
 
 class RunFailed(RuntimeError):
-    """Raised when a run cannot be finished and publishes nothing; the message names the cause, the exit code is 1."""
+    """Error of a run that cannot be finished and publishes nothing; the message names the cause, the exit code is 1."""
 
 
 INGEST_AGAIN = "delete that file and ingest its date again, which writes anew what was in it"

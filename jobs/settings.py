@@ -20,7 +20,7 @@ _CLONE = Path(__file__).resolve().parents[1]
 
 
 def default_home() -> Path:
-    """Return the default home: `.shelfwise` in the clone, or in the working directory if there is no clone."""
+    """Return the default of SHELFWISE_HOME: `.shelfwise` in the clone, or in the working directory without one."""
     return (_CLONE if (_CLONE / "pyproject.toml").is_file() else Path.cwd()) / ".shelfwise"
 
 

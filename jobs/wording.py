@@ -1,4 +1,4 @@
-"""Format labels and products for messages: quoted, shortened, and only the first few of many."""
+"""Put lists of labels and products into messages: quoted, shortened, and only the first few of many."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ _SHORT.maxstring = 50
 
 
 def quoted(name: str) -> str:
-    """Return a name in quotation marks; the middle of a very long name is left out."""
+    """Quote a label for a message; the middle of a very long one is left out."""
     return _SHORT.repr(name)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first few names, joined by commas, and the number of the others."""
+    """List the first few labels for a message, joined by commas, and the number of the others."""
     shown = _first_few(names, _MOST_CHARACTERS)
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
 def counted(names: Sequence[str], counts: Mapping[str, int]) -> str:
-    """Return the first few names with their counts: `'a' (3), 'b' (1) and 1,248 more`."""
+    """List the first few labels with their counts for a message: `'a' (3), 'b' (1) and 1,248 more`."""
     return listed([f"{quoted(name)} ({counts[name]:,})" for name in names])
 
 
 def such_as(labels: Iterable[str]) -> str:
-    """Return the first few labels as examples: `such as cold.blue, cold.green`."""
+    """Give the first few labels as examples in a message: `such as cold.blue, cold.green`."""
     names = [quoted(label)[1:-1] for label in sorted(labels)]
     return f"such as {', '.join(_first_few(names, _MOST_CHARACTERS * 2 // 3))}"
 
 
 def leaving_out(labels: Sequence[str]) -> str:
-    """Return the option that leaves out these labels, for a remedy in a message.
+    """Word the option that leaves out some labels, for a remedy in a message.
 
     A label is written into the option only if it is shown in full, because the user copies it.
     """

@@ -1,4 +1,4 @@
-"""Calibrate a release on held-out data: fit the shares of its networks, its temperature and its thresholds.
+"""Return a calibrated copy of a release: fit the shares of its networks, its temperature and its thresholds.
 
 Works on arrays; reads and writes no files.
 """
@@ -28,7 +28,7 @@ def calibrated(
     target: float = TARGET_PRECISION,
     floor: float = FLOOR,
 ) -> Release:
-    """Fit shares, temperature and thresholds of a release on held-out products.
+    """Return a calibrated copy of a release, with shares, temperature and thresholds fitted to arrays of softmaxes.
 
     Shares and temperature are fitted on images, because serving applies them to images. Thresholds are fitted on
     products, because they decide which products are published.

@@ -54,7 +54,7 @@ CATEGORIES = (
 
 @dataclass(frozen=True)
 class Articles:
-    """One of the two official parts of the data set.
+    """One of the two official parts of Fashion-MNIST: its pictures and their labels.
 
     Attributes:
         images: uint8 (count, 28, 28), grey, 0-255.
@@ -68,7 +68,7 @@ class Articles:
 
 
 def load(part: str, *, cache_dir: Path) -> Articles:
-    """Return one official part; download it if no local source has it.
+    """Load one official part of Fashion-MNIST; download it if no local source has it.
 
     Args:
         part: `train` (60,000 articles) or `t10k` (the 10,000 test articles).
@@ -189,7 +189,7 @@ def _from_keras(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def squares(part: str, *, cache_dir: Path) -> tuple[Images, NDArray[np.uint8], str]:
-    """Load a part in the form that serving decodes: every article was encoded as JPEG once.
+    """Load a part of Fashion-MNIST in the form that serving decodes: every article was encoded as JPEG once.
 
     Args:
         part: `train` or `t10k`.

@@ -52,7 +52,7 @@ _FAMILY_LAYER = {"efficientnet": "stem_conv", "xception": "block14_sepconv2"}
 
 @dataclass(frozen=True)
 class ForeignNetwork:
-    """A `.keras` file, with the properties that it does not contain itself.
+    """A foreign network: its `.keras` file, with the properties that the file does not contain.
 
     Attributes:
         path: Path of the `.keras` file.
@@ -88,7 +88,7 @@ def rebuild(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[Net
     refuse_code(foreign.path)
     original = _loaded(foreign)
     name, rebuilt = _rebuilt(original, foreign)
-    squares = made_up_samples(foreign.input_px) if samples is None else samples
+    squares = generated_samples(foreign.input_px) if samples is None else samples
     squares = np.stack([to_square(square, foreign.input_px) for square in squares])
     spec = NetworkSpec(name, foreign.input_px, f"{name}.weights.h5", "", 1.0, foreign.preprocessing)
     expected = np.asarray(original(network_input(squares, spec), training=False), np.float64)
@@ -120,7 +120,7 @@ def rebuild(foreign: ForeignNetwork, samples: Images | None = None) -> tuple[Net
 
 
 def refuse_code(path: Path) -> None:
-    """Refuse a file that is not a `.keras` archive, or that would run or need foreign code.
+    """Refuse a foreign file that is not a `.keras` archive, or that would run or need foreign code.
 
     Args:
         path: File to check; nothing in it is executed.
@@ -155,8 +155,12 @@ def refuse_code(path: Path) -> None:
             )
 
 
-def made_up_samples(side_px: int) -> Images:
-    """Return smooth, varied images, uint8 (SAMPLES, side_px, side_px, 3); the same at every call."""
+def generated_samples(side_px: int) -> Images:
+    """Generate images on which to compare a foreign network with its copy; the same at every call.
+
+    Returns:
+        Smooth, varied images, uint8 (SAMPLES, side_px, side_px, 3), RGB, 0-255.
+    """
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (SAMPLES, 5, 5, 3), np.uint8)
     return np.stack([to_square(picture, side_px) for picture in coarse])

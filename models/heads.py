@@ -20,11 +20,11 @@ _ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax")
 
 
 class ForeignHead(ValueError):
-    """The head is not an affine function of the features; the message names the layer that is not."""
+    """Raised when a foreign network's head is not an affine function of the features; the message names the layer."""
 
 
 def head_of(model: Any) -> list[Any]:
-    """Return the layers behind the backbone of a keras.Model, nested or flat, in order; empty without a backbone."""
+    """Return a foreign network's head: the layers behind the backbone, in order; empty without a backbone."""
     layers = list(every_layer(model))
     names = [layer.name for layer in layers]
     end = next((names.index(name) for name in _BACKBONE_ENDS if name in names), len(names))
@@ -32,7 +32,7 @@ def head_of(model: Any) -> list[Any]:
 
 
 def folded(head: Sequence[Any], *, features: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fold a head into one Dense layer. Layers without weights count as the identity, unless they are activations.
+    """Fold a foreign head into one Dense layer. Layers without weights count as the identity, except activations.
 
     Args:
         head: Layers of the head, in order; activations behind the last layer with weights are ignored.
@@ -70,7 +70,7 @@ def folded(head: Sequence[Any], *, features: int) -> tuple[NDArray[np.float32], 
 
 
 def described(layer: Any) -> str:
-    """Describe a layer for a message: `Dense 'hidden' (relu)`."""
+    """Describe a layer of a foreign head for a message: `Dense 'hidden' (relu)`."""
     activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
     return f"{type(layer).__name__} {layer.name!r}" + (f" ({activation})" if activation != "linear" else "")
 

@@ -39,7 +39,7 @@ _CONVOLUTION, _DEPTHWISE = (2, 3, 1, 0), (2, 3, 0, 1)
 
 
 def fill_b0(model: Any, state: Arrays) -> None:
-    """Copy the weights of Lite0 into an EfficientNetB0; its head is not changed.
+    """Copy the weights of EfficientNet-Lite0 into an EfficientNetB0; its head is not changed.
 
     Args:
         model: Network that `models.networks.efficientnet.B0` built; is changed in place.

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.answers.decision import Policy, above_others, inner_nodes
+from models.answers.decision import Policy
+from models.answers.taxonomy import above_others, inner_nodes
 from models.networks.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec, is_name
 
@@ -30,16 +31,16 @@ FORMAT = 1
 
 
 class ReleaseError(ValueError):
-    """A release directory is incomplete, altered, or not a release."""
+    """Raised when a release directory is incomplete, altered, or not a release."""
 
 
 class ReleaseExists(FileExistsError):
-    """The directory to which a release shall be written already exists."""
+    """Raised when the directory to which a release is to be written already exists."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """Content of release.json.
+    """Content of release.json: a release's networks, categories, thresholds and metrics.
 
     Attributes:
         release_id: Name of the release, also in the database.
@@ -83,7 +84,7 @@ class Release:
 
 
 def load_release(directory: Path) -> Release:
-    """Read and verify a release.
+    """Read a release from its directory and verify it.
 
     Args:
         directory: Directory with release.json and every weights file that it names.
@@ -124,7 +125,7 @@ def save_release(
     weights: Mapping[str, Path],
     documents: Mapping[str, str | bytes] | None = None,
 ) -> None:
-    """Write a release completely or not at all.
+    """Write a release to a new directory, completely or not at all.
 
     Args:
         release: Release to write; the `weights_sha256` of its networks must match the files in `weights`.
@@ -169,7 +170,7 @@ def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file, without reading it into memory at once."""
+    """Return the hexadecimal SHA-256 by which a release identifies a file, which is read in parts."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -35,7 +35,7 @@ def is_name(name: object) -> bool:
 
 @dataclass(frozen=True)
 class Category:
-    """A leaf of the taxonomy.
+    """Shared type of a category, a leaf of the taxonomy.
 
     Attributes:
         category_id: Stable id with dots, `apparel.tops.t-shirt`; stored in the database.
@@ -48,7 +48,7 @@ class Category:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One network of a release: its architecture, square input and weights file.
+    """Shared type of a release's network: its architecture, square input and weights file.
 
     Attributes:
         architecture: A key of `models.networks.registry.ARCHITECTURES`; also the network's name in the database.
@@ -69,7 +69,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Output of the networks for one batch.
+    """Shared type of the networks' output for one batch.
 
     Attributes:
         confidences: Calibrated distribution of the ensemble, float32 (batch, categories).
@@ -81,7 +81,7 @@ class Predictions:
 
 
 class Predictor(Protocol):
-    """Interface between jobs and networks: any object with these two members can serve."""
+    """Shared interface between jobs and networks: any object with these two members can serve."""
 
     @property
     def decode_px(self) -> int:

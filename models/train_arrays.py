@@ -62,7 +62,7 @@ class Setup:
 
 
 def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tuple[str, ...], str, str]:
-    """Read the .npz file.
+    """Read the decoded arrays to train on from their .npz file.
 
     Args:
         path: File as `shelfwise export-arrays` writes it.
@@ -163,7 +163,7 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tupl
 @click.option("--mixed-precision", is_flag=True, help="Compute in half precision if that is faster.")
 @click.option("--seed", type=SEED, default=7, show_default=True, help="Seed of all random numbers.")
 def main(**options: Any) -> None:
-    """Train; exit with 2 if the options contradict each other, and with 1 if the training fails."""
+    """Train one network from an .npz file; exit with 2 if options contradict each other, with 1 if it fails."""
     setup = _setup(options)
     prepare_environment()
     try:

@@ -30,7 +30,7 @@ _DESCRIPTORS = re.compile(r"/dev/fd|/proc/[^/]+(/task/\d+)?/fd")
 
 @contextmanager
 def in_place_of(target: Path) -> Iterator[Path]:
-    """Yield a temporary file that replaces the target if the block ends without an exception.
+    """Yield a temporary file that replaces the target file as a whole, if the block ends without an exception.
 
     A regular file is replaced in one step and keeps its mode and owner. A symbolic link is kept; the file to which it
     leads is replaced. The temporary file is hidden, in the same directory, and used by this writer only. A target that
@@ -68,7 +68,7 @@ def in_place_of(target: Path) -> Iterator[Path]:
 
 
 def write_whole(target: Path, content: str | bytes | memoryview) -> int:
-    """Write a file as `in_place_of` does.
+    """Write a whole file, or none, as `in_place_of` does.
 
     Args:
         target: File to write.
@@ -82,7 +82,7 @@ def write_whole(target: Path, content: str | bytes | memoryview) -> int:
 
 
 def destination(target: Path) -> Path | int:
-    """Resolve the symbolic links of a path to the file that will be written.
+    """Resolve the symbolic links of a path to the file that is written as a whole.
 
     Args:
         target: Path that the user gave.
@@ -107,7 +107,7 @@ def destination(target: Path) -> Path | int:
 
 
 def remove_left_behind(target: Path) -> None:
-    """Remove temporary files of killed writers of a target. No other process may be writing the target meanwhile."""
+    """Remove the temporary files of killed writers of a target file. Nobody else may be writing it meanwhile."""
     pattern = re.compile(rf"{re.escape(_stem(target))}\.[0-9a-f]{{32}}\.tmp")
     for scratch in target.parent.glob(".*.tmp"):
         if pattern.fullmatch(scratch.name):

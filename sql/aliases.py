@@ -9,14 +9,14 @@ from sqlalchemy.engine import Connection
 
 from sql.engine import reading, writing
 from sql.errors import UnknownNameError
-from sql.publishing.taxonomy import promote_release, register_release
+from sql.publishing.releases import promote_release, register_release
 from sql.records import ReleaseRecord
 from sql.schema.releases import ALIASES, release_aliases, releases
 from sql.store import ProductDatabase
 
 
 def aliases(database: ProductDatabase) -> dict[str, str]:
-    """Return the release_id of each alias that is set."""
+    """Query which release has each of the aliases champion and challenger, as release_id by alias."""
     database.check()
     with reading(database.engine) as connection:
         current = {alias: _current(connection, alias) for alias in ALIASES}
@@ -26,7 +26,7 @@ def aliases(database: ProductDatabase) -> dict[str, str]:
 def set_alias(
     database: ProductDatabase, alias: str, release: ReleaseRecord, *, changed_by: str, at_utc: datetime
 ) -> bool:
-    """Point an alias to a release.
+    """Record in the database that an alias points to a release.
 
     A new champion's answers win against those of every release promoted earlier. A challenger that becomes champion is
     no longer challenger.
@@ -51,7 +51,7 @@ def set_alias(
 
 
 def clear_challenger(database: ProductDatabase, *, changed_by: str, at_utc: datetime) -> str | None:
-    """Take the alias challenger away.
+    """Record in the database that no release has the alias challenger any more.
 
     Returns:
         The release_id of the former challenger; None if there was none, and then nothing is written.
@@ -73,7 +73,7 @@ def former_champion(database: ProductDatabase) -> str | None:
 
 
 def roll_back(database: ProductDatabase, *, changed_by: str, at_utc: datetime) -> str:
-    """Make the previous champion champion again; a second call goes one more step back.
+    """Record that the champion before the present one is champion again; a second call goes one more step back.
 
     Returns:
         The release_id of the champion from now on.
@@ -137,7 +137,7 @@ def _check_alias(alias: str) -> None:
 
 
 def registered(database: ProductDatabase) -> dict[str, tuple[datetime, datetime | None]]:
-    """Return for each release when it was registered, and when it last became champion."""
+    """Query, for a list of releases, when each was registered and when it last became champion."""
     database.check()
     with reading(database.engine) as connection:
         rows = connection.execute(sa.select(releases))

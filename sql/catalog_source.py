@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import NoSuchTableError
 
-from sql.engine import explained, make_reading_engine
+from sql.engine import make_reading_engine
 from sql.errors import DatabaseError
-from sql.explanations import describe
+from sql.explanations import database_errors_explained, describe
 from sql.records import CATALOG_COLUMNS, CATALOG_REQUIRED
 
 FETCH_ROWS = 10_000
@@ -24,7 +24,7 @@ FETCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class ProductMapping:
-    """Table and columns in which a shop keeps its products.
+    """Names of the table and columns in which a shop's own database keeps its products.
 
     Attributes:
         table: Table or view, with its schema where it needs one: `products`, `shop.article_images`.
@@ -46,7 +46,7 @@ class ProductMapping:
 
 @dataclass(frozen=True)
 class KeyRange:
-    """Products after `low`, up to and including `high`, in the sort order of their database; None is no bound.
+    """Range of a shop's product keys to read: after `low`, up to and including `high`; None is no bound.
 
     Rows without a key are in the range without `low`, at whichever end the database sorts them.
     """
@@ -56,7 +56,7 @@ class KeyRange:
 
 
 class CatalogSource:
-    """A mapped product table of one database; create one in each process that reads."""
+    """Reader of a shop's mapped product table as a catalog; create one in each process that reads."""
 
     def __init__(self, url: str, mapping: ProductMapping) -> None:
         """Check the mapping against the database.
@@ -82,7 +82,7 @@ class CatalogSource:
         if parts < 1:
             raise ValueError(f"{parts} parts: expected at least 1.")
         key = self._columns["product_id"]
-        with explained(self._engine), self._engine.connect() as connection:
+        with database_errors_explained(self._engine), self._engine.connect() as connection:
             rows = connection.execute(sa.select(sa.func.count(key))).scalar_one()
             step = -(-rows // parts) or 1
             place = sa.func.row_number().over(order_by=key).label("place")
@@ -107,7 +107,7 @@ class CatalogSource:
         if key_range.high is not None:
             upto = key <= key_range.high
             statement = statement.where(upto if key_range.low is not None else sa.or_(upto, key.is_(None)))
-        with explained(self._engine), self._engine.connect() as connection:
+        with database_errors_explained(self._engine), self._engine.connect() as connection:
             for row in connection.execute(statement.execution_options(yield_per=FETCH_ROWS)):
                 yield tuple(row)
 
@@ -130,7 +130,7 @@ class CatalogSource:
 
 def _reflect(engine: Engine, mapping: ProductMapping) -> sa.Table:
     schema, _, name = mapping.table.rpartition(".")
-    with explained(engine), engine.connect() as connection:
+    with database_errors_explained(engine), engine.connect() as connection:
         try:
             return sa.Table(name, sa.MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False)
         except NoSuchTableError as error:

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from sql.named_queries import NamedQuery, list_queries
-from sql.schema import migrate
 from sql.schema.tables import metadata
+from sql.schema.views import view_definitions
 
 PAGE = Path(__file__).parent / "README.md"
 
@@ -35,11 +35,11 @@ not enforced row by row (older servers than 18 go without): a publish checks its
 
 
 def render() -> str:
-    """Return the content of the page, in Markdown."""
+    """Return the page that documents the database, sql/README.md, in Markdown."""
     parts = [_OPENING, "## Tables and what they refer to\n", "```mermaid", *_picture(), "```\n"]
     for table in sorted(metadata.tables.values(), key=lambda table: table.name):
         parts += [*_table(table), ""]
-    views = migrate.view_definitions()
+    views = view_definitions()
     queries = {query.name: query for query in list_queries()}
     parts += ["## Views\n", "`shelfwise query NAME` runs them too, in the order given.\n"]
     parts += ["| view | what for | one row is | order |", "| --- | --- | --- | --- |"]

@@ -1,4 +1,4 @@
-"""Build engines from database URLs, open transactions, and turn database errors into one sentence each."""
+"""Build engines from database URLs, and open read and write transactions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from sql.errors import DatabaseError
-from sql.explanations import describe, explain
+from sql.explanations import database_errors_explained, describe
 
 BUSY_TIMEOUT_SECONDS = 60.0
 """Time that SQLite waits for another writer; PostgreSQL's writers wait for a lock without a limit."""
@@ -50,7 +50,7 @@ _WRITER_LOCK = 0x5E1F_015E
 
 
 def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> Engine:
-    """Build an engine without connecting.
+    """Build an engine from the URL of a product database, without connecting.
 
     Args:
         url: `sqlite:///path` or `postgresql://...`.
@@ -97,7 +97,7 @@ def make_reading_engine(url: str) -> Engine:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a read transaction with one consistent snapshot; it is rolled back at the end."""
-    with explained(engine), engine.connect() as connection:
+    with database_errors_explained(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
@@ -105,13 +105,13 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine, *, exclusive: bool = True) -> Iterator[Connection]:
-    """Open a transaction that commits at the end.
+    """Open a write transaction that takes the writers' lock and commits at the end.
 
     Args:
         engine: Engine of a migrated database.
         exclusive: Take the writers' lock before the first statement; SQLite always does.
     """
-    with explained(engine), engine.connect() as connection:
+    with database_errors_explained(engine), engine.connect() as connection:
         connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         with connection.begin():
             if exclusive:
@@ -126,7 +126,7 @@ def lock_writers(connection: Connection) -> None:
 
 
 def tune(connection: Connection) -> None:
-    """Set PostgreSQL's memory and planner settings for a transaction that writes millions of rows."""
+    """Set PostgreSQL's memory and planner settings for one transaction that writes millions of rows."""
     # Only one writer at a time uses this memory. Statistics of temporary tables need only small samples.
     for setting in ("work_mem = '256MB'", "temp_buffers = '256MB'", "default_statistics_target = 10", "jit = off"):
         connection.exec_driver_sql(f"SET LOCAL {setting}")
@@ -139,17 +139,6 @@ def tune(connection: Connection) -> None:
             NULL;
         END $$
     """)
-
-
-@contextmanager
-def explained(engine: Engine) -> Iterator[None]:
-    """Convert errors of the database drivers to a DatabaseError of one sentence; other exceptions pass unchanged."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise DatabaseError(explain(engine.url, error.orig or error)) from error
-    except (psycopg.Error, sqlite3.Error) as error:
-        raise DatabaseError(explain(engine.url, error)) from error
 
 
 def _parse(url: str) -> URL:

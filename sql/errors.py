@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class DatabaseError(RuntimeError):
-    """The product database failed or refused a call; the message never contains a password."""
+    """Raised when the product database failed or refused a call; the message never contains a password."""
 
 
 class SupersededError(DatabaseError):
-    """Another driver has taken over this run; nothing of this attempt was written."""
+    """Raised when another driver has taken over this run; nothing of this attempt was written."""
 
 
 class UnknownNameError(DatabaseError):
-    """A query, parameter, product, category or alias is not in the database."""
+    """Raised when a query, parameter, product, category or alias is not in the database."""

@@ -1,28 +1,43 @@
-"""Turn database errors into one sentence: which database, what is wrong, what to do."""
+"""Turn database errors into one sentence: which database, what is wrong, what to do; and name databases in messages."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import DBAPIError
+
+from sql.errors import DatabaseError
 
 _NAMED = 5
 """Highest number of unknown names that a message lists."""
 
 
 def describe(url: URL) -> str:
-    """Return a database's name and place for messages, without its password."""
+    """Return a database's kind, name and place for a message, from its URL without the password."""
     if url.get_backend_name() == "sqlite":
         return f"SQLite database {url.database}"
     place = f"{url.host or 'the default host'}{f':{url.port}' if url.port else ''}"
     return f"PostgreSQL database {url.database or '(default)'} at {place}"
 
 
+@contextmanager
+def database_errors_explained(engine: Engine) -> Iterator[None]:
+    """Convert database drivers' errors to a DatabaseError of one sentence; other exceptions pass unchanged."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise DatabaseError(explain(engine.url, error.orig or error)) from error
+    except (psycopg.Error, sqlite3.Error) as error:
+        raise DatabaseError(explain(engine.url, error)) from error
+
+
 def explain(url: URL, error: BaseException) -> str:
-    """Return what went wrong and what to do, in one sentence without a password."""
+    """Explain a database error: what went wrong and what to do, in one sentence without a password."""
     place = describe(url)
     if isinstance(error, sqlite3.Error):
         return _explain_sqlite(place, error)
@@ -74,6 +89,6 @@ def _first_line(error: BaseException, url: URL) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first few names, quoted, and how many more there are."""
+    """Return the first few unknown names for a database error's message, quoted, and how many more there are."""
     rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(repr(name) for name in names[:_NAMED]) + rest

@@ -34,7 +34,7 @@ ORDER BY override_id
 
 
 def is_database(file: Path) -> bool:
-    """Return whether a file is an SQLite database, by its first bytes.
+    """Return whether a file to import decisions from is an SQLite database, by its first bytes.
 
     Raises:
         OSError: The file cannot be read.
@@ -44,7 +44,7 @@ def is_database(file: Path) -> bool:
 
 
 def read_former_decisions(file: Path) -> list[Override]:
-    """Read the decisions that stand in a database, with who decided and when.
+    """Read the decisions of people from a former database, with who decided and when.
 
     Args:
         file: An SQLite database of any shelfwise version; it is not changed.

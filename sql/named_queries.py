@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sql.engine import reading
 from sql.errors import UnknownNameError
 from sql.lists import list_value, with_lists
-from sql.schema import migrate
 from sql.schema.tables import metadata
+from sql.schema.views import view_definitions
 from sql.store import ProductDatabase
 
 QUERIES = Path(__file__).parent / "queries"
@@ -32,7 +32,7 @@ _JSON_COLUMNS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a query.
+    """A parameter of a named query.
 
     Attributes:
         name: Name of the bind parameter in the statement.
@@ -51,7 +51,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A query with a name.
+    """A query of `queries/` or a view, with its name, purpose, parameters and SQL.
 
     Attributes:
         name: File name without `.sql`, or name of the view.
@@ -70,19 +70,19 @@ class NamedQuery:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """Column names and an iterator of rows; the connection is closed after the last row, or by `rows.close()`."""
+    """Result of a named query: column names and an iterator of rows, whose end closes the connection."""
 
     columns: tuple[str, ...]
     rows: Iterator[tuple[Any, ...]]
 
 
 def list_queries() -> tuple[NamedQuery, ...]:
-    """Return all queries and views, sorted by name."""
+    """Return all named queries and views, sorted by name."""
     return tuple(_queries()[name] for name in sorted(_queries()))
 
 
 def find_query(name: str) -> NamedQuery:
-    """Return a query by its name.
+    """Return a named query by its name.
 
     Raises:
         UnknownNameError: There is no such query; the message lists all names.
@@ -96,7 +96,7 @@ def find_query(name: str) -> NamedQuery:
 def run_query(
     database: ProductDatabase, name: str, params: Mapping[str, Any] | None = None, limit: int | None = None
 ) -> QueryResult:
-    """Run a query by its name.
+    """Run a named query with values for its parameters.
 
     Args:
         database: Migrated.
@@ -126,7 +126,7 @@ def run_query(
 def prepare(
     query: NamedQuery, values: Mapping[str, Any], dialect: str, limit: int | None = None
 ) -> tuple[sa.TextClause, dict[str, Any]]:
-    """Return the statement of a query for an engine, and the values to bind.
+    """Return the SQL statement of a named query for an engine, and the values to bind.
 
     Args:
         query: A query from `find_query`.
@@ -211,7 +211,7 @@ def _queries() -> dict[str, NamedQuery]:
     files = {path.stem: path.read_text(encoding="utf-8") for path in QUERIES.glob("*.sql")}
     return {
         **{name: _parse(name, text, view=False) for name, text in files.items()},
-        **{name: _parse(name, text, view=True) for name, text in migrate.view_definitions().items()},
+        **{name: _parse(name, text, view=True) for name, text in view_definitions().items()},
     }
 
 

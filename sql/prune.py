@@ -17,7 +17,7 @@ ROWS_PER_TRANSACTION = 20_000
 
 @dataclass(frozen=True)
 class PruneCounts:
-    """Result of a prune.
+    """Numbers of rows that a prune deleted.
 
     Attributes:
         kept_runs: Runs whose history is kept whole, the latest first.
@@ -77,7 +77,7 @@ WHERE (run_id, product_id, image_no) IN (
 def prune(
     database: ProductDatabase, *, keep_runs: int, products_per_transaction: int = PRODUCTS_PER_TRANSACTION
 ) -> PruneCounts:
-    """Delete predictions and rejections of all but the latest published runs.
+    """Delete the predictions and rejections of all but the latest published runs, in small transactions.
 
     Args:
         database: Migrated.

@@ -68,7 +68,7 @@ Rows = Sequence[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Decision:
-    """One answer for one product.
+    """Record of the answer that `Combine` computes for one product: category, confidence and status.
 
     Attributes:
         category_id: A leaf of the taxonomy; None only with status `unknown`.
@@ -87,7 +87,7 @@ Combine = Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]
 
 @dataclass(frozen=True)
 class CategoryRecord:
-    """A leaf of the taxonomy: `apparel.tops.t-shirt`, `Apparel > Tops > T-shirt`."""
+    """Record of a category that a job hands to the database: `apparel.tops.t-shirt`, `Apparel > Tops > T-shirt`."""
 
     category_id: str
     category_path: str
@@ -95,7 +95,7 @@ class CategoryRecord:
 
 @dataclass(frozen=True)
 class ReleaseRecord:
-    """The release that made a run's predictions.
+    """Record of a release that a job hands to the database: its name, taxonomy version and manifest.
 
     Attributes:
         release_id: Name of the release.
@@ -110,7 +110,7 @@ class ReleaseRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run, as stored in its row of `runs`.
+    """Record of a run that a job hands to the database, with the values of its row in `runs`.
 
     Attributes:
         run_id: Name of the run, `nightly-2026-11-01`; a rerun has the same.
@@ -138,7 +138,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class PublishCounts:
-    """Result of one publish, in numbers.
+    """Record of what one publish wrote, which a job gets back: numbers of rows by kind.
 
     Attributes:
         images: Predicted images of the run; each image content of a product counts once.

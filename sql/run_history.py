@@ -1,4 +1,4 @@
-"""Read the rows of `runs`: one by its id, or the latest."""
+"""Read the rows of `runs`: one by its id, the latest, and how long an image took in them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from sql.store import ProductDatabase
 
 LISTED = ("run_id", "kind", "run_date", "state", "release_id", "started_at_utc", "finished_at_utc", "error")
 
+RUNS_OF_AN_ESTIMATE = 5
+"""Number of latest runs whose duration is averaged."""
+
 
 def find_run(database: ProductDatabase, run_id: str) -> dict[str, Any] | None:
-    """Return a run's row as a dictionary by column name.
+    """Return a run's row in `runs` as a dictionary by column name.
 
     Args:
         database: Migrated.
@@ -34,7 +37,7 @@ def find_run(database: ProductDatabase, run_id: str) -> dict[str, Any] | None:
 
 
 def list_runs(database: ProductDatabase, *, state: str | None = None, limit: int = 20) -> list[tuple[Any, ...]]:
-    """Return the columns `LISTED` of the latest runs, the latest first.
+    """Return the columns `LISTED` of the latest rows in `runs`, the latest first.
 
     Args:
         database: Migrated.
@@ -47,3 +50,17 @@ def list_runs(database: ProductDatabase, *, state: str | None = None, limit: int
         query = query.where(runs.c.state == state)
     with reading(database.engine) as connection:
         return [tuple(row) for row in connection.execute(query.limit(limit))]
+
+
+def seconds_per_image(database: ProductDatabase, release_id: str) -> float | None:
+    """Average the seconds per image over a release's latest runs, with Spark's start; None without any run."""
+    newest_first = (
+        sa.select(runs.c.summary)
+        .where(runs.c.release_id == release_id, runs.c.state == "published")
+        .order_by(runs.c.started_at_utc.desc())
+        .limit(RUNS_OF_AN_ESTIMATE)
+    )
+    with reading(database.engine) as connection:
+        steps = [summary.get("predict") or {} for summary in connection.execute(newest_first).scalars()]
+    images = sum(step.get("images", 0) for step in steps)
+    return sum(step.get("seconds", 0.0) for step in steps) / images if images else None

@@ -1,4 +1,4 @@
-"""Queries of a backfill before it predicts: products of a category, images already answered, seconds per image."""
+"""Queries by which a backfill selects its images: products of a category, and images that a release has answered."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from sql.engine import reading
 from sql.errors import UnknownNameError
 from sql.explanations import listed
 from sql.lists import list_value, with_lists
-from sql.publishing.taxonomy import older_releases
+from sql.publishing.releases import older_releases
 from sql.schema.releases import categories
-from sql.schema.runs import runs
 from sql.store import ProductDatabase
-
-RUNS_OF_AN_ESTIMATE = 5
-"""Number of latest runs whose duration is averaged."""
 
 _UNDER = """
 SELECT product_id
@@ -45,7 +41,7 @@ WHERE
 
 
 def products_under(database: ProductDatabase, category_id: str, product_ids: Iterable[str]) -> set[str]:
-    """Return which of the given products are in a category or below it now, by a run's or a person's answer.
+    """Select, for a backfill, the products that are in a category or below it now, by a run's or a person's answer.
 
     Args:
         database: Migrated.
@@ -58,7 +54,7 @@ def products_under(database: ProductDatabase, category_id: str, product_ids: Ite
 
 
 def answered_images(database: ProductDatabase, release_id: str, product_ids: Iterable[str]) -> set[tuple[str, str]]:
-    """Return the images of the given products that a release has answered, as (product_id, image_sha256).
+    """Select the images that a backfill can skip, as (product_id, image_sha256): the release has answered them.
 
     Images of a product whose current answer is an older release's are not included: this release answered them as
     challenger only.
@@ -76,7 +72,7 @@ def answered_images(database: ProductDatabase, release_id: str, product_ids: Ite
 
 
 def refuse_unknown_category(database: ProductDatabase, category_id: str) -> None:
-    """Raise UnknownNameError with the nearest names, if the taxonomy does not have this leaf or inner node."""
+    """Raise UnknownNameError with the nearest names, if a backfill's category is not in the taxonomy."""
     with reading(database.engine) as connection:
         known = list(connection.execute(sa.select(categories.c.category_id)).scalars())
     if category_id not in known:
@@ -85,20 +81,6 @@ def refuse_unknown_category(database: ProductDatabase, category_id: str) -> None
         raise UnknownNameError(
             f"The taxonomy does not have {category_id!r}{hint}: see `shelfwise query taxonomy` for all."
         )
-
-
-def seconds_per_image(database: ProductDatabase, release_id: str) -> float | None:
-    """Return the seconds per predicted image in a release's latest runs, with Spark's start; None without any run."""
-    newest_first = (
-        sa.select(runs.c.summary)
-        .where(runs.c.release_id == release_id, runs.c.state == "published")
-        .order_by(runs.c.started_at_utc.desc())
-        .limit(RUNS_OF_AN_ESTIMATE)
-    )
-    with reading(database.engine) as connection:
-        steps = [summary.get("predict") or {} for summary in connection.execute(newest_first).scalars()]
-    images = sum(step.get("images", 0) for step in steps)
-    return sum(step.get("seconds", 0.0) for step in steps) / images if images else None
 
 
 def _with_keys(connection: Connection, statement: str, product_ids: Iterable[str]) -> tuple[sa.TextClause, str]:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from sql.engine import explained, lock_writers
+from sql.engine import lock_writers
 from sql.errors import DatabaseError
-from sql.publishing import history
-from sql.publishing import taxonomy as catalog
-from sql.publishing.staging import stage
+from sql.explanations import database_errors_explained
+from sql.publishing import history, releases, taxonomy
+from sql.publishing.staging import count_staged, stage
 from sql.records import CategoryRecord, ReleaseRecord, Rows
 from sql.schema.runs import runs
 from sql.store import ProductDatabase
@@ -26,7 +26,7 @@ def publish_shadow(
     release: ReleaseRecord,
     at_utc: datetime | None = None,
 ) -> int:
-    """Add a challenger's predictions for a published run to the history; current answers do not change.
+    """Publish a shadow run: add a challenger's predictions to the history; current answers do not change.
 
     Args:
         database: Migrated.
@@ -45,17 +45,17 @@ def publish_shadow(
     database.check()
     moment = at_utc or datetime.now(UTC)
     engine = database.engine
-    with explained(engine), engine.connect() as connection:
+    with database_errors_explained(engine), engine.connect() as connection:
         connection.begin()
         stage(connection, "staged_predictions", predictions)
         if engine.dialect.name == "sqlite":
             connection.commit()  # temporary tables are in a separate file; the write lock is held for the merge alone
             connection.execution_options(sqlite_begin="BEGIN IMMEDIATE").begin()
         lock_writers(connection)
-        catalog.register_release(connection, release, moment)
-        catalog.merge_categories(connection, categories, release, rename=False)
-        history.count_staged(connection)
-        catalog.refuse_unknown_categories(connection, "staged_counts", release.release_id)
+        releases.register_release(connection, release, moment)
+        taxonomy.merge_categories(connection, categories, release, rename=False)
+        count_staged(connection)
+        taxonomy.refuse_unknown_categories(connection, "staged_counts", release.release_id)
         if connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run_id)).scalar() != "published":
             raise DatabaseError(f"Run {run_id!r} is not published: publish the champion's answers first.")
         _, changed = history.merge_predictions(connection, run_id, release.release_id, moment)

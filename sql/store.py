@@ -13,13 +13,13 @@ from sql.engine import BUSY_TIMEOUT_SECONDS, make_engine, writing
 from sql.explanations import describe
 from sql.publishing import leases, run_rows
 from sql.publishing.publish import Publication, publish
-from sql.publishing.taxonomy import promote_release, register_release
+from sql.publishing.releases import promote_release, register_release
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
 from sql.schema import migrate
 
 
 def open_database(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> ProductDatabase:
-    """Open a product database; it connects when first used.
+    """Open the product database at a URL; it connects when first used.
 
     Args:
         url: `sqlite:///path` or `postgresql://user@host:5432/database`.
@@ -32,7 +32,7 @@ def open_database(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECOND
 
 
 class ProductDatabase:
-    """A database of products, categories, runs and answers.
+    """The product database: its methods create or check the schema, claim runs and publish them.
 
     Attributes:
         engine: SQLAlchemy engine, for reading only; use the methods to write answers.
@@ -52,7 +52,7 @@ class ProductDatabase:
 
     def replace(self) -> Path | None:
         """Copy an SQLite database of another version to a new file, create a new one, and return the copy if any."""
-        return migrate.make_anew(self.engine)
+        return migrate.upgrade_or_set_aside(self.engine)
 
     def make(self) -> None:
         """Create tables and views in a new SQLite database; a database with any table is left as it is."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from jobs.dataset.schema import CATALOG_ROWS, IMAGES
 from jobs.dataset.shards import ShardWriter
-from jobs.evaluation.measure import EvaluateConfig
+from jobs.evaluation.config import EvaluateConfig
 from jobs.storage.places import Places
 from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions

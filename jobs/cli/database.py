@@ -69,7 +69,7 @@ def query(
 
 
 def write_rows(result: QueryResult, form: str | None, target: Path | None) -> None:
-    """Print a query result or write it to a file.
+    """Print the result of the query command, or write it to the file of --output.
 
     A regular file is replaced atomically. A pipe or device is written to directly.
 
@@ -96,7 +96,7 @@ def write_rows(result: QueryResult, form: str | None, target: Path | None) -> No
 
 @contextmanager
 def refused_values_explained() -> Iterator[None]:
-    """Raise UsageError for a value that the database layer refuses."""
+    """Raise UsageError for a command's value that the database layer refuses."""
     try:
         yield
     except UnicodeEncodeError as error:
@@ -124,7 +124,7 @@ def db() -> None:
 )
 @json_option
 def upgrade(set_aside: bool, as_json: bool) -> None:
-    """Create the tables and views, or bring them to this version. Rows are kept.
+    """Create the tables and views, or bring them to this version; rows are kept. Look also at --set-aside.
 
     \b
     Example:
@@ -169,7 +169,7 @@ def check(as_json: bool) -> None:
 )
 @json_option
 def prune(keep_runs: int, as_json: bool) -> None:
-    """Delete old history in small transactions. Current and manual answers are kept; readers are never blocked.
+    """Delete all history but that of the latest --keep-runs runs. Current and manual answers stay; readers never wait.
 
     \b
     Example:
@@ -201,7 +201,7 @@ def override() -> None:
 @_why_option
 @json_option
 def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
-    """Set the category of a product.
+    """Set the category of a product by hand, in the name of the person --by.
 
     \b
     Example:
@@ -221,7 +221,7 @@ def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as
 @_why_option
 @json_option
 def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
-    """Remove a person's category of a product. Its answer is again the newest prediction.
+    """Remove the category that a person gave to a PRODUCT_ID. Its answer is again the newest prediction.
 
     \b
     Example:
@@ -240,7 +240,7 @@ def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> N
 @click.option("--by", "decided_by", metavar="NAME", help="Who decides; needed for a .csv or .jsonl file.")
 @json_option
 def import_(file: Path, decided_by: str | None, as_json: bool) -> None:
-    """Import decisions from a .csv or .jsonl file with product_id, category_id and, optionally, why. All or none.
+    """Import decisions from a .csv or .jsonl FILE with product_id, category_id and, optionally, why. All or none.
 
     FILE may also be an SQLite database of another version of shelfwise: its decisions keep who decided and when.
 
@@ -275,7 +275,7 @@ def review() -> None:
 @_why_option
 @json_option
 def accept(product_ids: tuple[str, ...], decided_by: str, why: str | None, as_json: bool) -> None:
-    """Accept the predicted categories of these products as a person's answers.
+    """Accept the predicted categories of these PRODUCT_IDS as answers of the person --by.
 
     \b
     Example:

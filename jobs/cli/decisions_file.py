@@ -16,7 +16,7 @@ _REQUIRED = ("product_id", "category_id")
 
 
 def read_decisions(file: Path, decided_by: str | None) -> list[Override]:
-    """Read decisions, one for each product.
+    """Read the file of `override import`: decisions, one for each product.
 
     Args:
         file: A .csv file with a header or a .jsonl file, with product_id, category_id and, optionally, why; or an

@@ -1,4 +1,4 @@
-"""Print the report of the demo, as text and tables or as JSON."""
+"""The command that runs the demo, and the report that it prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.cli import output
+from jobs.cli.options import json_option
 from jobs.cli.output import line, table
+from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.demo.nights import DemoReport
@@ -18,8 +21,35 @@ _ANSWER_COLUMNS = ("product_id", "category_path", "confidence", "status", "inges
 _REJECTION_COLUMNS = ("product_id", "reason", "detail")
 
 
+@click.command()
+@click.option(
+    "--products",
+    type=click.IntRange(20, 10_000),
+    default=2000,
+    show_default=True,
+    help="Products in the catalog of the first night.",
+)
+@click.option("--clear", is_flag=True, help="Remove the files and rows of an earlier demo, and do nothing else.")
+@json_option
+def demo(products: int, clear: bool, as_json: bool) -> None:
+    """Categorise real articles over two nights, between which some change. Needs no data of your own; see --clear.
+
+    \b
+    Example:
+      shelfwise demo
+    """
+    from jobs.demo import nights as demonstration
+
+    settings = Settings()
+    if clear:
+        demonstration.clear(settings.places)
+        output.summary({"home": str(settings.places.local_home), "state": "without the demo"}, as_json)
+        return
+    show(demonstration.run(settings, products=products), as_json)
+
+
 def show(report: DemoReport, as_json: bool) -> None:
-    """Print the demo's report, as one JSON document or as text and tables."""
+    """Print what the demo command reports, as one JSON document or as text and tables."""
     if as_json:
         click.echo(json.dumps(asdict(report), default=str))
         return

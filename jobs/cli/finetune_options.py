@@ -10,7 +10,8 @@ from typing import Any
 
 from jobs.errors import UsageError
 from jobs.releases.calibrate import Promise
-from jobs.releases.lookup import ALIASES, check_release_id, in_use
+from jobs.releases.lookup import release_directory
+from jobs.releases.new_releases import ALIASES, check_release_id
 from jobs.settings import Settings
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.selection import Selection
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -> FinetuneConfig:
-    """Return the configuration of a finetune run.
+    """Build the configuration of a finetune run from its command's options.
 
     Args:
         settings: Settings of this process.
@@ -50,7 +51,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
         start = starts[name]
         alias = start if start in ALIASES else ""
         if start not in (IMAGENET, NOTHING) and not start.endswith(".h5"):
-            start = str(in_use(settings, start).absolute())
+            start = str(release_directory(settings, start).absolute())
         of_network = {"unfreeze_from": blocks[name], "train_norms": start == NOTHING}
         if start == NOTHING:
             of_network["head_epochs"] = 0
@@ -71,7 +72,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
 
 
 def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
-    """Return the selection of labelled products that a command's options describe."""
+    """Build the selection of labelled products from the options of finetune or export-arrays."""
     return Selection(
         settings.places,
         options["taxonomy"],

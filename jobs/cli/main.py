@@ -14,6 +14,7 @@ import click
 from pydantic import ValidationError
 
 from jobs.cli import database as cli_database
+from jobs.cli import demo as cli_demo
 from jobs.cli import output
 from jobs.cli import releases as cli_releases
 from jobs.cli import report as cli_report
@@ -47,7 +48,7 @@ def main_group() -> None:
 
 
 for command in (
-    cli_runs.demo,
+    cli_demo.demo,
     cli_runs.nightly,
     cli_runs.backfill,
     cli_runs.ingest,

@@ -1,15 +1,17 @@
-"""Options that several commands share, and the objects that the commands build from them."""
+"""Options that several commands share, and the settings, run, release and database that they are turned into."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.errors import UsageError
-from jobs.runs.config import RunConfig, nightly_run_id
+from jobs.runs.config import RunConfig
+from jobs.runs.run_ids import nightly_run_id
 from jobs.settings import Settings
 from models.options import NumberRange
 from models.release import load_release
@@ -22,7 +24,7 @@ Command = Callable[..., Any]
 
 
 class Date(click.ParamType[date]):
-    """A calendar date, YYYY-MM-DD, not after tomorrow.
+    """Type of an option: a calendar date, YYYY-MM-DD, not after tomorrow.
 
     A mistyped year would count as newer than every later night, so dates in the future are refused.
     """
@@ -41,14 +43,14 @@ class Date(click.ParamType[date]):
 
 
 def json_option(command: Command) -> Command:
-    """Add `--json`."""
+    """Add the option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document on stdout.")(
         command
     )
 
 
 def release_option(command: Command) -> Command:
-    """Add `--release`."""
+    """Add the option `--release`."""
     text = (
         "Release to use: its directory, id or alias. "
         "By default the first of: SHELFWISE_RELEASE_DIR, the champion, the release that is shipped with shelfwise."
@@ -62,13 +64,83 @@ def run_options(command: Command) -> Command:
 
 
 def master_option(command: Command) -> Command:
-    """Add `--master`."""
+    """Add the option `--master`."""
     text = "Spark master: local[4], spark://HOST:7077, yarn or k8s://...; by default SHELFWISE_MASTER."
     return click.option("--master", metavar="URL", help=text)(command)
 
 
+def promise_options(command: Command) -> Command:
+    """Add the options `--target-precision` and `--floor`, for which finetune and calibrate fit thresholds."""
+    target = click.option(
+        "--target-precision",
+        type=NumberRange(0.5, 1, max_open=True),
+        default=0.95,
+        show_default=True,
+        help="Share of automatically published answers that must be right.",
+    )
+    floor = click.option(
+        "--floor",
+        type=NumberRange(0, 1),
+        default=0.2,
+        show_default=True,
+        help="Lowest confidence of an answer; below it the product's category is unknown.",
+    )
+    return target(floor(command))
+
+
+def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Replace each @FILE by the lines of the file."""
+    categories: list[str] = []
+    for value in values:
+        if not value.startswith("@"):
+            categories.append(value)
+            continue
+        try:
+            lines = Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise UsageError(
+                f"--leave-out {value} cannot be read ({why}); name a text file of one category a line"
+            ) from error
+        categories += [line.strip() for line in lines if line.strip()]
+    return tuple(categories)
+
+
+def dataset_options(command: Command) -> Command:
+    """Add the options that select the ingested products to train or evaluate on, and how they are read."""
+    first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first of the dataset.")
+    last = click.option(
+        "--to", "last", type=Date(), help="Last ingest date, included; by default the last of the dataset."
+    )
+    left_out = click.option(
+        "--leave-out",
+        metavar="CATEGORY|@FILE",
+        multiple=True,
+        callback=_with_files,
+        help="Category to exclude, with everything below it, or @FILE with one category per line. Repeatable.",
+    )
+    batch = click.option(
+        "--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True, help="Images per batch."
+    )
+    workers = click.option(
+        "--decode-workers",
+        type=click.IntRange(1, 64),
+        default=2,
+        show_default=True,
+        help="Threads that decode images.",
+    )
+    return first(last(left_out(batch(workers(command)))))
+
+
+known_only_option = click.option(
+    "--known-only",
+    is_flag=True,
+    help="Leave out products whose category is not in the release's taxonomy, and count them.",
+)
+
+
 def settings_of(options: dict[str, Any]) -> Settings:
-    """Return the settings; `--master` takes precedence over SHELFWISE_MASTER.
+    """Build the settings from a command's options; `--master` takes precedence over SHELFWISE_MASTER.
 
     Args:
         options: Parsed options of the command, by parameter name.
@@ -116,7 +188,7 @@ def step_options(command: Command) -> Command:
 
 
 def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> RunConfig:
-    """Return the configuration of a nightly run; the ingest date is its only date.
+    """Build the configuration of a night from a command's options; the ingest date is its only date.
 
     Args:
         options: Parsed options of the command, by parameter name.
@@ -128,13 +200,13 @@ def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> Ru
 
 
 def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
-    """Return the objects that every step of a run needs; the release is loaded and verified."""
-    from jobs.releases.lookup import in_use, lasting_name
+    """Build what every step of a run needs from a command's options; the release is loaded and verified."""
+    from jobs.releases.lookup import lasting_name, release_directory
     from jobs.runs.config import Workshop
     from jobs.storage.stores import check_usable
 
     check_usable(settings.places.home)
-    release_dir = in_use(settings, options["release"])
+    release_dir = release_directory(settings, options["release"])
     release = load_release(release_dir)
     return Workshop(
         places=settings.places,
@@ -150,7 +222,7 @@ def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
 
 
 def database_of(settings: Settings) -> ProductDatabase:
-    """Open the product database and check its schema.
+    """Open the product database for a command, and check its schema.
 
     The tables of the embedded default database are created if it has none. Any other database is changed only by
     `shelfwise db upgrade`.
@@ -165,7 +237,7 @@ def database_of(settings: Settings) -> ProductDatabase:
 
 
 def run_row(database: ProductDatabase, run_id: str) -> dict[str, Any]:
-    """Return the database row of a run, by column name.
+    """Return the database row of the run that a command's option or argument names, by column name.
 
     Raises:
         UsageError: If there is no such run; the message lists the latest runs.

@@ -35,7 +35,7 @@ def configure_logging() -> None:
 
 
 def summary(document: Mapping[str, Any], as_json: bool) -> None:
-    """Print a summary, as one JSON document or as lines of `name: value`."""
+    """Print the summary of a command, as one JSON document or as lines of `name: value`."""
     if as_json:
         click.echo(json.dumps(document, default=_plain))
         return
@@ -44,7 +44,7 @@ def summary(document: Mapping[str, Any], as_json: bool) -> None:
 
 
 def rows(result: Any, form: str | None, target: Path | None = None) -> None:
-    """Print a query's result, or write it to a file.
+    """Print a query's result rows, or write them to a file.
 
     Args:
         result: Query result with `columns` and `rows`.
@@ -117,7 +117,7 @@ def table(
     title: str | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Print a table.
+    """Print a table on the terminal.
 
     Values may come from a catalog, which is not trusted: they are never interpreted as markup or terminal commands.
 
@@ -136,7 +136,7 @@ def table(
 
 
 def line(text: str) -> None:
-    """Print one line of a report."""
+    """Print one line of a command's report."""
     _console().print(escape(_printable(text)), highlight=False, soft_wrap=True)
 
 

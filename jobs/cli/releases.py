@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from jobs.cli import output
-from jobs.cli.options import database_of, json_option
-from jobs.cli.training import dataset_options, known_only_option, promise_options
+from jobs.cli.options import database_of, dataset_options, json_option, known_only_option, promise_options
 from jobs.dataset.labels import PARTS
 from jobs.settings import Settings
 from models.spec import PREPROCESSING
@@ -40,15 +39,15 @@ def release() -> None:
 @release.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List all available releases, and which of them are champion and challenger.
+    """Print all available releases, and which of them are champion and challenger.
 
     \b
     Example:
       shelfwise release list
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import inspection
 
-    rows = list(releases.listed(Settings()))
+    rows = list(inspection.listed(Settings()))
     if as_json:
         output.summary({"releases": rows}, as_json)
         return
@@ -60,31 +59,30 @@ def list_(as_json: bool) -> None:
 @click.argument("name", metavar="RELEASE", required=False)
 @json_option
 def show(name: str | None, as_json: bool) -> None:
-    """Show the metadata of a release. Without a name, of the release in use.
+    """Print the metadata of a RELEASE; without a name, of the release in use.
 
     \b
     Example:
       shelfwise release show champion
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import inspection
 
-    output.summary(releases.shown(Settings(), name), as_json)
+    output.summary(inspection.details(Settings(), name), as_json)
 
 
 @release.command()
 @click.argument("name", metavar="RELEASE", required=False)
 @json_option
 def verify(name: str | None, as_json: bool) -> None:
-    """Check a release: release.json is valid, the weights match its checksums, and the networks predict.
+    """Check a RELEASE: release.json is valid, the weights match its checksums, and the networks predict.
 
     \b
     Example:
       shelfwise release verify shop-2
     """
-    from jobs.releases import aliases as releases
-    from jobs.releases import lookup
+    from jobs.releases import inspection, lookup
 
-    output.summary(releases.verify(lookup.in_use(Settings(), name)), as_json)
+    output.summary(inspection.verify(lookup.release_directory(Settings(), name)), as_json)
 
 
 @release.command("import")
@@ -122,7 +120,7 @@ def verify(name: str | None, as_json: bool) -> None:
 )
 @json_option
 def import_(as_json: bool, **options: Any) -> None:
-    """Make a release of a .keras file: an EfficientNet B0 to B7 or an Xception of keras.applications.
+    """Make the release --release-id of a .keras file: an EfficientNet B0 to B7 or an Xception of keras.applications.
 
     The release's predictions are compared with those of the original file. Until the release is calibrated, all of its
     answers go to review.
@@ -132,7 +130,7 @@ def import_(as_json: bool, **options: Any) -> None:
       shelfwise release import b0.keras --release-id b0-1 --input-px 224 --classes names.txt --taxonomy-version shop-1
     """
     from jobs.releases import import_network
-    from jobs.releases.lookup import check_release_id
+    from jobs.releases.new_releases import check_release_id
 
     check_release_id(options["release_id"])
     output.summary(import_network.import_(Settings(), import_network.Import(**options)), as_json)
@@ -163,7 +161,7 @@ def calibrate(
     floor: float,
     **options: Any,
 ) -> None:
-    """Fit the thresholds from which a release's answers are published automatically.
+    """Fit the thresholds from which a RELEASE's answers are published automatically, as a new --release-id.
 
     Makes a new release of the same networks. The share of each network in the answer, the temperature and the
     thresholds are fitted on labelled products and measured on the part `test`. A release that was trained elsewhere, on
@@ -174,16 +172,16 @@ def calibrate(
     Example:
       shelfwise release calibrate b0-1 --release-id b0-2 --part train
     """
-    from jobs.evaluation.measure import EvaluateConfig
+    from jobs.evaluation.config import EvaluateConfig
     from jobs.releases import lookup
     from jobs.releases.calibrate import Calibration, Promise, recalibrate
-    from jobs.releases.lookup import check_release_id
+    from jobs.releases.new_releases import check_release_id
     from jobs.releases.stored import share
 
     check_release_id(release_id)
     settings = Settings()
     calibration = Calibration(
-        source=lookup.in_use(settings, name),
+        source=lookup.release_directory(settings, name),
         target=lookup.roots(settings)[0] / release_id,
         part=part,
         reading=EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, **options),
@@ -200,16 +198,16 @@ def calibrate(
 @_alias_option
 @json_option
 def promote(name: str, alias: str, as_json: bool) -> None:
-    """Make a release the champion, whose answers are published, or the challenger, which is tried in shadow runs.
+    """Make a RELEASE the champion, whose answers are published, or the challenger, which is tried in shadow runs.
 
     \b
     Example:
       shelfwise release promote shop-2 --alias challenger
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import aliases
 
     settings = Settings()
-    output.summary(releases.promote(settings, database_of(settings), name, alias), as_json)
+    output.summary(aliases.promote(settings, database_of(settings), name, alias), as_json)
 
 
 @release.command()
@@ -221,21 +219,21 @@ def demote(as_json: bool) -> None:
     Example:
       shelfwise release demote
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import aliases
 
-    output.summary(releases.demote(database_of(Settings())), as_json)
+    output.summary(aliases.demote(database_of(Settings())), as_json)
 
 
 @release.command()
 @json_option
 def rollback(as_json: bool) -> None:
-    """Make the previous champion the champion again.
+    """Make the previous champion the champion again. Run twice, it goes back by two champions.
 
     \b
     Example:
       shelfwise release rollback
     """
-    from jobs.releases import aliases as releases
+    from jobs.releases import aliases
 
     settings = Settings()
-    output.summary(releases.rollback(settings, database_of(settings)), as_json)
+    output.summary(aliases.rollback(settings, database_of(settings)), as_json)

@@ -22,7 +22,7 @@ from jobs.settings import Settings
 )
 @json_option
 def report(run_id: str, target: Path | None, as_json: bool) -> None:
-    """Write an HTML page about a run of any kind and state. One file that needs no other files and no server.
+    """Write an HTML page about the run --run-id, of any kind and state. The file needs no other file and no server.
 
     \b
     Example:

@@ -23,7 +23,7 @@ _NOT_RECORDED = ("as_json",)
 
 
 def resumable(run: RunConfig, workshop: Workshop) -> RunConfig:
-    """Return a run's configuration with the current command line recorded in it.
+    """Return a run's configuration with the current command line recorded in it, by which the run is resumed.
 
     Values that could mean something else later are written out: the run_id, the release in use (another may become
     champion meanwhile) and the absolute path of the catalog.
@@ -37,7 +37,7 @@ def resumable(run: RunConfig, workshop: Workshop) -> RunConfig:
 
 
 def arguments(context: click.Context, pinned: dict[str, str]) -> list[str]:
-    """Return the arguments that repeat a command: `["nightly", "--run-date", "2026-11-01", ...]`.
+    """Return the arguments with which a command line is resumed: `["nightly", "--run-date", "2026-11-01", ...]`.
 
     Args:
         context: Click context of the command, whose parameters are all options.
@@ -58,7 +58,7 @@ def arguments(context: click.Context, pinned: dict[str, str]) -> list[str]:
 
 
 def call_again(root: click.Command, run_id: str, call: object, *, as_json: bool) -> None:
-    """Execute the recorded command line of a run again.
+    """Execute the recorded command line of a run again, to resume the run.
 
     Args:
         root: The click command `shelfwise`.

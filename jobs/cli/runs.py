@@ -1,4 +1,4 @@
-"""The commands that run jobs (nights, their single steps, backfills, the demo), and that list and resume runs."""
+"""The commands that run jobs (nights, their single steps, backfills), and that list and resume runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli import demo as demo_output
 from jobs.cli import output
 from jobs.cli.options import (
     Date,
@@ -29,7 +28,8 @@ from jobs.cli.options import (
 )
 from jobs.cli.resume import FINISH_NIGHT, resumable
 from jobs.ingest.config import IngestConfig
-from jobs.runs.config import RunConfig, backfill_run_id
+from jobs.runs.config import RunConfig
+from jobs.runs.run_ids import backfill_run_id
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 )
 @run_options
 def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_json: bool, **options: Any) -> None:
-    """Ingest, predict and publish one night.
+    """Ingest, predict and publish the night of --run-date.
 
     \b
     Example:
@@ -83,7 +83,7 @@ def backfill(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Predict and publish older partitions again. Reads the stored dataset and no source image.
+    """Predict and publish the partitions --from to --to again. Reads the stored dataset and no source image.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def backfill(
 @master_option
 @json_option
 def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
-    """Store a catalog's new and changed images. Each is read, verified and normalised first.
+    """Store the new and changed images of --catalog. Each is read, verified and normalised first.
 
     \b
     Example:
@@ -144,7 +144,7 @@ def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
 @click.command()
 @step_options
 def predict(**options: Any) -> None:
-    """Predict a night's ingested images. Finished shards are skipped.
+    """Predict the ingested images of the night of --run-date. Finished shards are skipped.
 
     \b
     Example:
@@ -158,7 +158,7 @@ def predict(**options: Any) -> None:
 @click.command()
 @step_options
 def publish(**options: Any) -> None:
-    """Publish a night. Writes its predictions and rejections to the product database in one transaction.
+    """Publish the night of --run-date: write predictions and rejections to the product database, in one transaction.
 
     \b
     Example:
@@ -172,7 +172,7 @@ def publish(**options: Any) -> None:
 @click.command(name=FINISH_NIGHT, hidden=True)
 @step_options
 def finish_night(**options: Any) -> None:
-    """Predict and publish a night that was ingested. `shelfwise runs resume` calls it for a night of separate steps.
+    """Predict and publish the ingested night of --run-date. `shelfwise runs resume` calls it for separate steps.
 
     \b
     Example:
@@ -198,7 +198,7 @@ def _step(step: Callable[[Workshop, ProductDatabase, RunConfig], dict[str, Any]]
 @master_option
 @json_option
 def shadow(run_date: date, as_json: bool, **options: Any) -> None:
-    """Predict a published night with the challenger. Published answers never change, even if this fails.
+    """Predict the published night of --run-date with the challenger. Published answers stay, even if this fails.
 
     \b
     Example:
@@ -227,33 +227,6 @@ def _challenge(
     return try_challenger(champion, challenger, database, run)
 
 
-@click.command()
-@click.option(
-    "--products",
-    type=click.IntRange(20, 10_000),
-    default=2000,
-    show_default=True,
-    help="Products in the catalog of the first night.",
-)
-@click.option("--clear", is_flag=True, help="Remove the files and rows of an earlier demo, and do nothing else.")
-@json_option
-def demo(products: int, clear: bool, as_json: bool) -> None:
-    """Categorise real articles over two nights. Some change in between. Needs no data of your own.
-
-    \b
-    Example:
-      shelfwise demo
-    """
-    from jobs.demo import nights as demonstration
-
-    settings = Settings()
-    if clear:
-        demonstration.clear(settings.places)
-        output.summary({"home": str(settings.places.local_home), "state": "without the demo"}, as_json)
-        return
-    demo_output.show(demonstration.run(settings, products=products), as_json)
-
-
 @click.group()
 def runs() -> None:
     """List and show runs, and resume one that stopped.
@@ -270,7 +243,7 @@ def runs() -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most runs to list.")
 @json_option
 def list_(state: str | None, limit: int, as_json: bool) -> None:
-    """List the latest runs, newest first. A run whose driver died stays `running` until it is resumed.
+    """Print the latest runs, newest first. A run whose driver died stays `running` until it is resumed.
 
     \b
     Example:
@@ -289,7 +262,7 @@ def list_(state: str | None, limit: int, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN_ID")
 @json_option
 def show(run_id: str, as_json: bool) -> None:
-    """Show a run's command and results: counts, seconds of each stage, devices, the slowest stage.
+    """Print a run's command and results: counts, seconds of each stage, devices, the slowest stage.
 
     \b
     Example:

@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from jobs.cli import output
-from jobs.cli.options import Date, json_option
+from jobs.cli.options import dataset_options, json_option, known_only_option, promise_options
 from jobs.dataset.labels import PARTS
 from jobs.errors import UsageError
 from jobs.settings import Settings
 from jobs.training.taxonomy import MIN_PRODUCTS
 from jobs.wording import listed
-from models.options import RATE, SHARE, NumberRange
+from models.options import RATE, SHARE
 
 _COMPARED = ["reason", "left_out", "accuracy", "automatic", "calibration_error", "only_first", "only_second", "p_value"]
 _PER_NETWORK = "VALUE applies to all networks, NETWORK=VALUE to one. Repeatable."
@@ -36,76 +36,6 @@ def _training_set_options(command: Any) -> Any:
         help="Leave out categories with fewer labelled products. By default such a category is an error.",
     )
     return file(name(enough(command)))
-
-
-def promise_options(command: Any) -> Any:
-    """Add `--target-precision` and `--floor`, for which thresholds are fitted."""
-    target = click.option(
-        "--target-precision",
-        type=NumberRange(0.5, 1, max_open=True),
-        default=0.95,
-        show_default=True,
-        help="Share of automatically published answers that must be right.",
-    )
-    floor = click.option(
-        "--floor",
-        type=NumberRange(0, 1),
-        default=0.2,
-        show_default=True,
-        help="Lowest confidence of an answer; below it the product's category is unknown.",
-    )
-    return target(floor(command))
-
-
-def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Replace each @FILE by the lines of the file."""
-    categories: list[str] = []
-    for value in values:
-        if not value.startswith("@"):
-            categories.append(value)
-            continue
-        try:
-            lines = Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise UsageError(
-                f"--leave-out {value} cannot be read ({why}); name a text file of one category a line"
-            ) from error
-        categories += [line.strip() for line in lines if line.strip()]
-    return tuple(categories)
-
-
-def dataset_options(command: Any) -> Any:
-    """Add the options that select the ingested products to read, and `--batch-size` and `--decode-workers`."""
-    first = click.option("--from", "first", type=Date(), help="First ingest date; by default the first of the dataset.")
-    last = click.option(
-        "--to", "last", type=Date(), help="Last ingest date, included; by default the last of the dataset."
-    )
-    left_out = click.option(
-        "--leave-out",
-        metavar="CATEGORY|@FILE",
-        multiple=True,
-        callback=_with_files,
-        help="Category to exclude, with everything below it, or @FILE with one category per line. Repeatable.",
-    )
-    batch = click.option(
-        "--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True, help="Images per batch."
-    )
-    workers = click.option(
-        "--decode-workers",
-        type=click.IntRange(1, 64),
-        default=2,
-        show_default=True,
-        help="Threads that decode images.",
-    )
-    return first(last(left_out(batch(workers(command)))))
-
-
-known_only_option = click.option(
-    "--known-only",
-    is_flag=True,
-    help="Leave out products whose category is not in the release's taxonomy, and count them.",
-)
 
 
 @click.command()
@@ -139,7 +69,7 @@ def evaluate(
     last: date | None,
     **options: Any,
 ) -> None:
-    """Measure a release on labelled products.
+    """Measure a release, or --compare two releases, on labelled products.
 
     Writes evaluation.json and evaluation.html. Labelled products are the ingested products that have a category in the
     catalog. A tenth of them, by a hash of product_id, is the part test. Finetune and calibrate never train or fit on
@@ -152,16 +82,16 @@ def evaluate(
       shelfwise evaluate --compare shop-1 shop-2 --output /tmp/comparison
     """
     from jobs.evaluation import evaluate as evaluation
+    from jobs.evaluation.config import EvaluateConfig
     from jobs.evaluation.evaluate import load_predictor
-    from jobs.evaluation.measure import EvaluateConfig
     from jobs.evaluation.page import write
-    from jobs.releases.lookup import in_use
+    from jobs.releases.lookup import release_directory
     from models.release import load_release
 
     if release and compare:
         raise UsageError("--compare names both releases itself; leave --release out")
     settings = Settings()
-    directories = [in_use(settings, name).absolute() for name in compare or (release,)]
+    directories = [release_directory(settings, name).absolute() for name in compare or (release,)]
     part, why = (
         (part, "") if part else evaluation.usual_part([load_release(release_dir) for release_dir in directories])
     )
@@ -255,7 +185,7 @@ def evaluate(
 @dataset_options
 @json_option
 def finetune(as_json: bool, **options: Any) -> None:
-    """Train a release on labelled products.
+    """Train a new release --release-id on labelled products.
 
     Trains on the ingested products that have a category in the catalog, and makes a calibrated release. If the command
     is stopped at any time, the same command resumes after the last finished epoch. The dots in a category_id form the
@@ -288,7 +218,7 @@ def finetune(as_json: bool, **options: Any) -> None:
 @dataset_options
 @json_option
 def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:
-    """Write labelled products as arrays to train elsewhere.
+    """Write labelled products to --output as arrays to train elsewhere.
 
     `python -P -m models.train_arrays` trains from the file on any Keras backend, without Spark.
 

@@ -18,7 +18,7 @@ from models.spec import Images
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """A batch of decoded images of a shard.
+    """A batch of decoded images of a shard, with their key columns.
 
     Attributes:
         images: uint8 (batch, side_px, side_px, 3), RGB, 0-255; black where `errors` has a text.
@@ -35,7 +35,7 @@ class ImageBatch:
 
 
 def decode_frame(frame: Any, side_px: int) -> Images:
-    """Decode the column `jpeg` of a data frame, and replace it by the column `error`.
+    """Decode the JPEGs of a batch's data frame; `error` replaces `jpeg`, and what does not decode becomes black.
 
     Args:
         frame: pandas DataFrame of a shard's rows with `KEY_COLUMNS`; a missing optional text becomes an empty string.
@@ -57,15 +57,15 @@ def decode_frame(frame: Any, side_px: int) -> Images:
     return images
 
 
-def names_of(file: pq.ParquetFile, group: int) -> dict[str, NDArray[Any]]:
-    """Return the values of `KEY_COLUMNS` of a shard's row group, without reading its images."""
+def key_columns_of(file: pq.ParquetFile, group: int) -> dict[str, NDArray[Any]]:
+    """Read only the key columns of a batch's row group, as arrays, and no image."""
     frame = file.read_row_group(group, columns=list(KEY_COLUMNS)).to_pandas()
     _fill(frame)
     return {name: frame[name].to_numpy() for name in KEY_COLUMNS}
 
 
 def batch_of(file: pq.ParquetFile, group: int, rows: Sequence[int], side_px: int) -> ImageBatch:
-    """Read and decode a few rows of a shard in the calling thread.
+    """Read a few rows of a shard as a batch of decoded images, in the calling thread.
 
     Args:
         file: Open shard.

@@ -28,7 +28,7 @@ def frame_of_files(
     *,
     tasks: int | None = None,
 ) -> DataFrame:
-    """Return a DataFrame whose rows Spark tasks read from files.
+    """Return a Spark DataFrame whose rows tasks read from files by a Python function.
 
     Args:
         spark: Spark session.

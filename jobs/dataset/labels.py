@@ -22,12 +22,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import CATALOG_KEY, ImageKey
-from jobs.dataset.shards import columns_of, ingest_date_of, partition_dates, shards
+from jobs.dataset.shards import columns_of, ingest_date_of, shards
 from jobs.errors import UsageError
 from jobs.storage.places import Place, Places
 from jobs.wording import counted, leaving_out, listed, quoted, such_as
-from models.answers.decision import ancestors
+from models.answers.taxonomy import ancestors
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ over validation over train."""
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image whose product has a category in the catalog.
+    """A labelled image: its product has a category in the catalog.
 
     Attributes:
         product_id: Identifier of the product.
@@ -76,7 +77,7 @@ class LabelledImage:
 
 
 def part_of(product_id: str) -> str:
-    """Return a product's part by a hash of its id: 10 % are `test`, 10 % `validation`, the rest `train`."""
+    """Return a labelled product's part by a hash of its id: 10 % are `test`, 10 % `validation`, the rest `train`."""
     digest = hashlib.sha256(product_id.encode()).digest()
     return _TENTHS.get(int.from_bytes(digest[:8], "big") % 10, "train")
 
@@ -149,7 +150,7 @@ def labelled_images(
 
 
 def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
-    """Group images by part, and log how many are excluded because another part owns their picture.
+    """Group labelled images by part, and log how many are excluded because another part owns their picture.
 
     Variants of a product often share a photograph. The photograph belongs to the part of the product that had it first
     and is excluded from the other parts. So a picture used in training never measures a release, even if a variant
@@ -184,7 +185,7 @@ def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> di
 def check_labels(
     images: Iterable[LabelledImage], category_ids: Sequence[str], *, taxonomy: str, or_known_only: bool = False
 ) -> None:
-    """Refuse labels that are not leaves of a taxonomy.
+    """Refuse labelled images whose labels are not leaves of a taxonomy.
 
     Args:
         images: Labelled images.
@@ -221,7 +222,7 @@ def check_labels(
 
 
 def data_sha256(images: Iterable[LabelledImage]) -> str:
-    """Return the SHA-256 of the keys and labels of images, in their order."""
+    """Return the SHA-256 that identifies labelled images: that of their keys and labels, in their order."""
     digest = hashlib.sha256()
     for image in images:
         digest.update(repr((*image.key, image.category_id)).encode())
@@ -229,7 +230,7 @@ def data_sha256(images: Iterable[LabelledImage]) -> str:
 
 
 def dataset_files(places: Places, first: date = date.min, last: date = date.max) -> list[str]:
-    """Return the names of all files with images or labels, such as `images/ingest_date=D/part-....parquet`."""
+    """Return the names of all dataset files with images or labels: `images/ingest_date=D/part-....parquet`."""
     files = (file for root in (places.images, places.catalog_rows) for file in _files(root, first, last, None))
     return [_name_of(file) for file in files]
 

@@ -17,7 +17,7 @@ from upath import UPath
 
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import fetch
-from jobs.storage.temporary import own_directory
+from jobs.storage.temporary import temporary_directory
 
 _ROUNDS = 2
 _SHARDS_A_TASK = 8
@@ -26,7 +26,7 @@ atexit.register(_KEPT.close)
 
 
 def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path, float], None, None]:
-    """Yield shards one after the other as local files.
+    """Yield shards one after the other as local files; one in a store is copied, and the next meanwhile.
 
     The next shard is copied while the caller processes the current one, and a copy is deleted after its turn. So a
     process has never more than two copies on disk.
@@ -42,7 +42,7 @@ def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path, flo
     if len(local) == len(shards):
         yield from zip(local, local, repeat(0.0))
         return
-    with own_directory() as directory, ThreadPoolExecutor(1, "copy") as copier:
+    with temporary_directory() as directory, ThreadPoolExecutor(1, "copy") as copier:
         copies = [copier.submit(_copied, shard, directory) for shard in shards[:1]]
         for number, shard in enumerate(shards):
             started = time.perf_counter()
@@ -55,7 +55,7 @@ def on_disk_in_turn(shards: Sequence[Place]) -> Generator[tuple[Place, Path, flo
 
 
 def tasks_for(shards: Sequence[Place], at_once: int) -> int:
-    """Return the number of Spark tasks for some shards: one per local shard, fewer for shards that must be copied.
+    """Return the number of Spark tasks for some shards: one per local shard, fewer for shards that must be copied here.
 
     A task with several shards of a store copies the next one while it predicts the current one.
 
@@ -90,7 +90,7 @@ def kept_copy(shard: Place, places: Places) -> Path:
 
 @cache
 def _kept(parent: Path) -> Path:
-    return _KEPT.enter_context(own_directory(parent))
+    return _KEPT.enter_context(temporary_directory(parent))
 
 
 def _copied(shard: Place, directory: Path) -> Path:

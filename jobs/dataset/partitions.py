@@ -1,4 +1,4 @@
-"""Summary of one ingest date's partition: the number of usable images, and the rejected ones."""
+"""The partitions of the dataset, one for each ingest date: which exist, how many usable images, which rejected ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from jobs.dataset.schema import CATALOG_KEY, SEEN
 from jobs.dataset.shards import check_columns, shard_rows, shards, sound, whole_table
 from jobs.storage.places import Place, Places
+from jobs.storage.stores import children
 from sql.records import REJECTION_COLUMNS
 
 SEEN_TAKEN = (*(name for name in REJECTION_COLUMNS if name in SEEN.names), "outcome")
@@ -48,6 +49,19 @@ class Partition:
         for row in self.rejections:
             counts[row["reason"]] = counts.get(row["reason"], 0) + 1
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def partition_dates(root: Place, first: date, last: date) -> list[date]:
+    """List the ingest dates that have a partition, from `first` to `last` inclusive."""
+    dates = []
+    for path in children(root, "ingest_date=*"):
+        try:
+            day = date.fromisoformat(path.name.removeprefix("ingest_date="))
+        except ValueError:
+            continue
+        if first <= day <= last and children(path, "part-*.parquet"):
+            dates.append(day)
+    return sorted(dates)
 
 
 def partition(places: Places, day: date) -> Partition:

@@ -28,7 +28,7 @@ _QUEUE_ROW_GROUPS = 3
 
 @dataclass
 class ReaderClock:
-    """Counts the seconds that a reader's threads spend reading and decoding, summed over the threads."""
+    """Counts the seconds that Petastorm's threads spend reading and decoding, summed over the threads."""
 
     decoding_seconds: float = 0.0
     reading_seconds: float = 0.0
@@ -155,7 +155,7 @@ def _end_only_when_all_is_handed_out(reader: Any) -> None:
 
 
 def url_of(path: Path) -> str:
-    """Return the URL of a local file with every special character but the slash quoted; `TimedFiles` reads it."""
+    """Return the URL under which Petastorm opens a local file, with special characters quoted."""
     return f"file://{quote(os.fsencode(path.absolute()))}"
 
 

@@ -34,7 +34,7 @@ def read_shard(
     wanted: Set[ImageKey] | None = None,
     original: Place | None = None,
 ) -> Generator[ImageBatch, None, None]:
-    """Read one dataset file in batches, decoded by worker threads.
+    """Read a shard in batches of images, decoded by a reader's worker threads.
 
     Args:
         shard: Local Parquet file with the columns of `jobs.dataset.schema.IMAGES`.
@@ -166,7 +166,7 @@ def read_labelled(
     change: Callable[[ImageKey, Images], Images] | None = None,
     shuffle_seed: int | None = None,
 ) -> Generator[tuple[Images, NDArray[np.int64]], None, None]:
-    """Read the labelled images of some dataset files, decoded and augmented by worker threads.
+    """Read the labelled images of some dataset files, decoded and augmented by a reader's worker threads.
 
     Args:
         files: Maps each local Parquet file with the columns of `jobs.dataset.schema.IMAGES` to the file that it is a

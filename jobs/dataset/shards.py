@@ -28,7 +28,7 @@ from jobs.errors import INGEST_AGAIN, RunFailed
 from jobs.storage.faults import disk_full
 from jobs.storage.places import Place
 from jobs.storage.stores import children, is_remote, put, read_bytes, reading
-from jobs.storage.temporary import own_directory
+from jobs.storage.temporary import temporary_directory
 from models.whole_files import in_place_of
 
 T = TypeVar("T")
@@ -72,13 +72,13 @@ def _placed(target: Place) -> Iterator[Path]:
         with in_place_of(target) as scratch:
             yield scratch
         return
-    with own_directory() as directory:
+    with temporary_directory() as directory:
         yield directory / target.name
         put(directory / target.name, target)
 
 
 class ShardWriter:
-    """Collects rows into shards of bounded size; a full shard is written at once."""
+    """Writes rows to shards of bounded size, each as soon as it is full."""
 
     def __init__(self, directory: Place, schema: pa.Schema, *, shard_bytes: int) -> None:
         """Create a writer without writing anything.
@@ -118,21 +118,8 @@ class ShardWriter:
 
 
 def shards(root: Place, dates: Sequence[date]) -> list[Place]:
-    """List the dataset files of some ingest dates, in order of date and name."""
+    """List the shards of some ingest dates, in order of date and name."""
     return [path for day in sorted(dates) for path in children(root / f"ingest_date={day}", "part-*.parquet")]
-
-
-def partition_dates(root: Place, first: date, last: date) -> list[date]:
-    """List the ingest dates that have a partition, from `first` to `last` inclusive."""
-    dates = []
-    for path in children(root, "ingest_date=*"):
-        try:
-            day = date.fromisoformat(path.name.removeprefix("ingest_date="))
-        except ValueError:
-            continue
-        if first <= day <= last and children(path, "part-*.parquet"):
-            dates.append(day)
-    return sorted(dates)
 
 
 def ingest_date_of(shard: Place) -> date:
@@ -142,7 +129,7 @@ def ingest_date_of(shard: Place) -> date:
 
 @contextmanager
 def sound(file: Place, remedy: str = INGEST_AGAIN) -> Iterator[None]:
-    """Replace pyarrow's exceptions about a damaged file by one RunFailed with a clear message.
+    """Replace pyarrow's exceptions about a damaged Parquet file by one RunFailed with a clear message.
 
     Args:
         file: File named in the message: the original, also while a copy of it is read.
@@ -178,12 +165,12 @@ def _reason(error: Exception) -> str:
 
 
 def whole_table(where: Place, read: Callable[[Any], T]) -> T:
-    """Read a small file with a function; a file in a store is fetched whole, in one request."""
+    """Read a small Parquet file with a function; a file in a store is fetched whole, in one request."""
     return read(io.BytesIO(read_bytes(where))) if is_remote(where) else read(where)
 
 
 def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[Place, dict[str, list[Any]]]]:
-    """Read some columns of dataset files, without a local copy; several files at once, because a store is slow.
+    """Read some columns of shards, without a local copy; several files at once, because a store is slow.
 
     Args:
         files: Dataset files, local or in a store.
@@ -213,7 +200,7 @@ def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[P
 
 
 def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*KEY_COLUMNS, "jpeg")) -> None:
-    """Refuse a dataset file that another version wrote.
+    """Refuse a shard that another version wrote, by its columns.
 
     Args:
         shard: File named in the message.
@@ -231,7 +218,7 @@ def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*
 
 
 def row_count(files: Sequence[Place]) -> int:
-    """Count the images of dataset files; only their footers are read.
+    """Count the images of shards; only their footers are read.
 
     Raises:
         RunFailed: If a file is damaged, or was written by another version; the message names the remedy.

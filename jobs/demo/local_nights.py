@@ -22,12 +22,12 @@ OTHERS = ("SHELFWISE_DATABASE_URL", "SHELFWISE_RELEASE_DIR", "AIRFLOW_CONN_SHELF
 
 
 def named_catalog(catalog: str) -> str:
-    """Return the name of a catalog that is valid in every working directory: a path becomes absolute."""
+    """Name a catalog for a local Airflow so that it is found from every directory: a path becomes absolute."""
     return catalog if catalog == PRODUCTS_TABLE or scheme_of(catalog) else str(Path(catalog).expanduser().absolute())
 
 
 def example_catalog(usual: Path) -> Path:
-    """Write the example's catalog; each start adds 20 articles, so that a backfill finds images of each night.
+    """Write the example's catalog for a local Airflow; each start adds 20 articles, so every night has new images.
 
     Args:
         usual: Directory of SHELFWISE_HOME.
@@ -50,7 +50,7 @@ def example_catalog(usual: Path) -> Path:
 
 
 def example_environment(environment: Mapping[str, str], usual: Path) -> dict[str, str]:
-    """Return an environment in which nightly runs write to the example's home, and not to the user's own database.
+    """Make the environment of a local Airflow's example: its own home, and not the user's own database.
 
     Args:
         environment: Environment variables of the user.

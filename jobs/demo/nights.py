@@ -43,7 +43,7 @@ RUN_IDS = ("demo-night-1", "demo-night-2")
 
 @dataclass(frozen=True)
 class DemoReport:
-    """Result of the demo.
+    """Result of the demo's two nights.
 
     Attributes:
         home: Home of the demo; set `SHELFWISE_HOME` to it for further queries.
@@ -64,7 +64,7 @@ class DemoReport:
 
 
 def run(settings: Settings, *, products: int) -> DemoReport:
-    """Run the demo in an embedded database, also if another database is configured.
+    """Run the two nights of the demo in an embedded database, also if another database is configured.
 
     Args:
         settings: Settings of the home and of Spark.

@@ -17,7 +17,7 @@ _COLUMNS = ("product_id", "image_uri", "title", "category")
 
 
 class Shop:
-    """Catalog of articles, PNG files and a CSV file, that changes between two nights."""
+    """The demo's shop: a catalog of articles, PNG files and a CSV file, that changes between two nights."""
 
     def __init__(self, directory: Path, articles: fashion_mnist.Articles) -> None:
         """Create an empty shop.

@@ -1,4 +1,4 @@
-"""Evaluate a release on labelled products, or compare two releases.
+"""The job that evaluates a release on labelled products, or compares two releases, and computes all figures.
 
     shelfwise evaluate --part test
     shelfwise evaluate --compare shop-1 shop-2
@@ -21,12 +21,13 @@ import numpy as np
 
 from jobs.dataset.labels import LabelledImage, data_sha256
 from jobs.errors import UsageError
-from jobs.evaluation.measure import EvaluateConfig, Measured, known_to, left_out, measure, named
+from jobs.evaluation.config import EvaluateConfig
+from jobs.evaluation.product_predictions import Measured, known_to, left_out, measure, named
 from jobs.wording import such_as
 from models.answers.calibration import calibration_error
-from models.answers.decision import ancestors
 from models.answers.levels import Level
 from models.answers.metrics import mcnemar, quality, reliability, risk_coverage
+from models.answers.taxonomy import ancestors
 from models.release import Release, load_release
 from models.spec import Predictor
 
@@ -36,7 +37,7 @@ Load = Callable[[Path], tuple[Predictor, Release, float]]
 
 
 def figures(measured: Measured, release: Release) -> dict[str, Any]:
-    """Return all figures of a release as a JSON document."""
+    """Compute all figures of an evaluated release, as a JSON document."""
     return {
         "release_id": release.release_id,
         "taxonomy_version": release.taxonomy_version,
@@ -50,7 +51,7 @@ def figures(measured: Measured, release: Release) -> dict[str, Any]:
 
 
 def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float | int | None]]:
-    """Return number, share and precision of the products by decision: published, suggested or left open.
+    """Compute of the evaluated products the number, share and precision by decision: published, suggested, left open.
 
     A suggested inner node is correct if the product's label is below it.
     """
@@ -72,7 +73,7 @@ def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float
 
 
 def compare(first: Measured, second: Measured, releases: tuple[Release, Release]) -> dict[str, Any]:
-    """Compare two releases on the same products, in total and by category, with McNemar's test of significance.
+    """Compare two evaluated releases on the same products, in total and by category, with McNemar's test.
 
     Each release has predicted among all its categories; the labels are categories that both releases have.
 
@@ -104,7 +105,7 @@ def compare(first: Measured, second: Measured, releases: tuple[Release, Release]
 
 
 def sides(measured: Sequence[Measured], releases: Sequence[Release]) -> dict[str, dict[str, Any]]:
-    """Return the main figures for a choice between releases, each by release_id."""
+    """Compute the main figures for a choice between two evaluated releases, each by release_id."""
     by_figure: dict[str, dict[str, Any]] = {"accuracy": {}, "automatic": {}, "calibration_error": {}}
     for each, release in zip(measured, releases, strict=True):
         name, auto = release.release_id, decisions(each, release)["auto"]
@@ -115,7 +116,7 @@ def sides(measured: Sequence[Measured], releases: Sequence[Release]) -> dict[str
 
 
 def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[dict[str, Any], Measured, Release]:
-    """Measure one release, or two releases on the products whose category both know.
+    """Evaluate one release, or compare two releases on the products whose category both know.
 
     If no product has a category that both releases know, only the second release is measured.
 
@@ -160,7 +161,7 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
 
 
 def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
-    """Build a release's networks in float32, outside Spark; return predictor, release and the seconds to build them."""
+    """Load a release to evaluate, in float32: return predictor, release and the seconds to build the networks."""
     from models.serving.environment import prepare_environment, quiet_start
 
     prepare_environment()
@@ -174,7 +175,7 @@ def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
 
 
 def usual_part(releases: Sequence[Release]) -> tuple[str, str]:
-    """Return the default part to measure releases on, and the reason if it is not `all`.
+    """Return the part that an evaluation measures on by default, and the reason if it is not `all`.
 
     Figures are too good on products that a network was trained on or a temperature was fitted to.
     """

@@ -1,4 +1,4 @@
-"""Output files of an evaluation: a JSON document, and a self-contained HTML page."""
+"""The page of an evaluation: a self-contained HTML file, and the same figures as a JSON document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobs.dataset.labels import LabelledImage
 from jobs.dataset.local_copies import kept_copy
 from jobs.dataset.shards import sound
 from jobs.errors import RunFailed
-from jobs.evaluation.measure import Measured
+from jobs.evaluation.product_predictions import Measured
 from jobs.pages import html as pages
 from jobs.pages.charts import svg_chart
 from jobs.storage.places import Places
@@ -34,7 +34,7 @@ THUMBNAIL_PX = 160
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrongly predicted product, for the page.
+    """A wrongly predicted product, for the page of an evaluation.
 
     Attributes:
         product_id: Identifier of the product.
@@ -54,7 +54,7 @@ class Mistake:
 def write(
     directory: Path, document: Mapping[str, Any], measured: Measured, release: Release, places: Places
 ) -> tuple[Path, Path]:
-    """Write evaluation.json and evaluation.html, each atomically.
+    """Write the page of an evaluation, evaluation.html, and evaluation.json, each atomically.
 
     Args:
         directory: Output directory; created if it does not exist. Existing files of these names are replaced.
@@ -82,7 +82,7 @@ def write(
 
 
 def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
-    """Return the HTML page; names of products and categories are escaped."""
+    """Render the HTML page of an evaluation; names of products and categories are escaped."""
     levels = document["levels"]
     facts = {
         "document": document,
@@ -139,7 +139,7 @@ def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:
 
 
 def worst_mistakes(measured: Measured, release: Release, places: Places, *, count: int = MISTAKES) -> list[Mistake]:
-    """Return the wrong predictions with the highest confidence, at most `count`."""
+    """Select for the page the wrong predictions with the highest confidence, at most `count`."""
     ids = [category.category_id for category in release.categories]
     order = [i for i in np.argsort(-measured.confidences, kind="stable") if not measured.hits[i]][:count]
     return [

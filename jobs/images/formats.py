@@ -12,7 +12,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Content:
-    """Recognised format of a file.
+    """Format of a file, recognised by its first bytes.
 
     Attributes:
         name: Name for messages: `JPEG`, `HTML`.
@@ -74,7 +74,7 @@ _COMPILED = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), content) for 
 
 
 def recognise(data: bytes) -> Content:
-    """Recognise the format of a file.
+    """Recognise the format of a file by its first bytes.
 
     Args:
         data: Content of the whole file.
@@ -93,7 +93,7 @@ def recognise(data: bytes) -> Content:
 
 
 def ends_early(content: Content, data: bytes) -> bool:
-    """Return whether an image that failed to decode is truncated.
+    """Return whether an image that failed to decode is truncated, by the structure of its format.
 
     A truncated image is more probably a broken transfer than a damaged original.
 

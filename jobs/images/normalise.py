@@ -38,7 +38,7 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class Rejected(Exception):
-    """Raised for an image that cannot be used.
+    """Raised for a source image that cannot be normalised; has the reason.
 
     Attributes:
         reason: One of `sql.records.REJECTION_REASONS`.
@@ -55,7 +55,7 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class NormalisedImage:
-    """An image as the dataset stores it.
+    """A normalised image, as the dataset stores it.
 
     Attributes:
         jpeg: JPEG file content: RGB, upright, without metadata, with a short side of at most 320 px.
@@ -69,7 +69,7 @@ class NormalisedImage:
 
 
 def normalise(data: bytes) -> NormalisedImage:
-    """Decode an image of any accepted format and encode it in the single form that networks read.
+    """Normalise a source image: decode any accepted format, and encode it in the single form that networks read.
 
     The image is turned upright by its EXIF orientation and converted to sRGB. Transparency becomes white. Of an
     animation the first frame is used. 16-bit and floating-point values are scaled to 8 bits. The short side is reduced

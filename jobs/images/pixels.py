@@ -25,7 +25,7 @@ _TRANSPOSE = {
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """Return the image with 8 bits per channel, in mode L, RGB or CMYK, or in RGBA if it has transparency."""
+    """Convert a decoded image to 8 bits per channel, in mode L, RGB or CMYK, or in RGBA if it has transparency."""
     if image.mode.startswith("I") or image.mode == "F":
         return _grey_from_wide(image)
     if image.has_transparency_data:
@@ -79,7 +79,7 @@ def _numbers(band: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def shrink(image: Image.Image, short_side_px: int) -> Image.Image:
-    """Return the image with its short side reduced to `short_side_px`; return a smaller image unchanged."""
+    """Shrink a decoded image to a short side of `short_side_px`; a smaller image stays unchanged."""
     scale = short_side_px / min(image.size)
     if scale >= 1:
         return image
@@ -88,7 +88,7 @@ def shrink(image: Image.Image, short_side_px: int) -> Image.Image:
 
 
 def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return the image in sRGB colours, mode RGB, with transparency on white.
+    """Convert a decoded image to sRGB colours, mode RGB, with transparency on white.
 
     Args:
         image: Image in mode L, RGB, CMYK or RGBA.
@@ -121,7 +121,7 @@ def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform 
 
 
 def upright(small: Image.Image, source: Image.Image) -> Image.Image:
-    """Return the image turned upright by the EXIF orientation of its source.
+    """Turn a decoded image upright by the EXIF orientation of its source.
 
     Args:
         small: Image to turn.

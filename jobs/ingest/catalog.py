@@ -22,7 +22,7 @@ from jobs.ingest.formats.folders import folder_rows
 from jobs.ingest.formats.json_lines import read_json
 from jobs.ingest.formats.parquet import parquet_schema, read_parquet
 from jobs.ingest.formats.rows import TEXTS, Batches, catalog_error, in_batches, read_errors_explained
-from jobs.spark.faults import explained
+from jobs.spark.faults import spark_errors_explained
 from jobs.storage.places import Place
 from jobs.storage.stores import children, is_dir, is_file, on_disk, place, reading, uri
 
@@ -39,7 +39,7 @@ _USER_INFO = r"(?i)^(\s*(?:https?|ftps?):[\\/]*)[^/?#]*@|^(\s*[a-z][a-z0-9+.-]*:
 
 
 def base_directory(catalog: str) -> Place:
-    """Return the directory to which a catalog's relative image_uris are relative.
+    """Return the directory to which the relative image_uris of a catalog are relative.
 
     It is the catalog's own directory; for the `products` table it is the current working directory.
     """
@@ -53,7 +53,7 @@ def base_directory(catalog: str) -> Place:
 
 
 def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource | None = None) -> DataFrame:
-    """Read and check a catalog.
+    """Read a catalog of any form to a Spark DataFrame, and check its rows.
 
     Args:
         spark: The Spark session.
@@ -69,7 +69,7 @@ def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource |
             or the rows to correct.
         RunFailed: If the store, the disk or the shop's database becomes unavailable while it is read.
     """
-    with explained():
+    with spark_errors_explained():
         frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _from_files(spark, place(catalog))
         checked = _normalised(frame).persist()
         _check(checked, catalog)

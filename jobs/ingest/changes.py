@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.dataset.file_frames import frame_of_files
+from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_ROWS, CATALOG_TEXTS, IMAGES, SEEN
-from jobs.dataset.shards import check_columns, ingest_date_of, partition_dates, shards, sound
+from jobs.dataset.shards import check_columns, ingest_date_of, shards, sound
 from jobs.ingest.sources import file_status, is_remote
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import reading
@@ -37,7 +38,7 @@ _SPARK_TYPES = {pa.int32(): "int", pa.bool_(): "boolean", pa.string(): "string"}
 
 
 def next_ingest_no(places: Places, day: date) -> int:
-    """Return the number of a date's next ingest: one more than the highest ingest_no in its Parquet footers, or 1."""
+    """Number the ingest of the changed rows: one more than the highest ingest_no in the date's Parquet files, or 1."""
     files = (file for root in (places.images, places.seen, places.catalog_rows) for file in shards(root, [day]))
     return 1 + max((_highest_ingest_no(file) for file in files), default=0)
 
@@ -178,7 +179,7 @@ def _same_link(row: Mapping[str, Any]) -> bool:
 
 
 def spread_over_tasks(rows: DataFrame, tasks: int, *, tasks_per_host: int) -> DataFrame:
-    """Repartition rows so that at most `tasks_per_host` tasks have rows of the same web server."""
+    """Spread the changed rows over tasks; at most `tasks_per_host` tasks have rows of the same web server."""
     from pyspark.sql import functions as f
 
     host = f.lower(f.regexp_extract("image_uri", r"(?i)^\s*https?://([^/?#]*)", 1))

@@ -14,7 +14,7 @@ from jobs.storage.places import Places
 
 @dataclass(frozen=True)
 class ProductSource:
-    """The database table that the catalog `products` reads: the product database's own table, or a shop's.
+    """Configuration of the catalog `products`: the table that it reads, of the product database or of a shop.
 
     Attributes:
         url: SQLAlchemy URL of the database; never shown, since it may hold a password.
@@ -31,7 +31,7 @@ class ProductSource:
 
 @dataclass(frozen=True)
 class HttpLimits:
-    """Limits for fetching images from web servers.
+    """Configuration of the limits for fetching images from web servers.
 
     Attributes:
         per_host: Most concurrent requests to one host, over all tasks of the run.
@@ -75,7 +75,7 @@ class HttpLimits:
 
 @dataclass(frozen=True)
 class IngestConfig:
-    """Configuration of one ingest.
+    """Configuration of one ingest: its catalog, date and dataset.
 
     Attributes:
         catalog: Path or URI of a directory or of a CSV, JSON Lines or Parquet file, or `products` for a database table.

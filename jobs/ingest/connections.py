@@ -26,7 +26,7 @@ DEADLINE: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 
 class DeadlinePassed(TimeoutError):
-    """Raised when a request passes its total time limit, even though bytes were still arriving."""
+    """Raised when a connection passes the deadline of its request, even though bytes were still arriving."""
 
 
 class _TimedFile(io.RawIOBase):

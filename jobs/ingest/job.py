@@ -1,4 +1,4 @@
-"""Add the new and changed images of a catalog to the dataset.
+"""The ingest job: add the new and changed images of a catalog to the dataset.
 
     shelfwise ingest --catalog shop.csv --run-date 2026-11-01
 
@@ -41,7 +41,7 @@ _TASK_REPORT = "files long, stored long, unchanged long, rejected long, source_b
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """Counts of one ingest.
+    """Counts of one ingest job: rows, stored, unchanged and rejected images, seconds.
 
     Attributes:
         catalog_rows: Images in the catalog.
@@ -62,7 +62,7 @@ class IngestSummary:
 
 
 def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
-    """Ingest a catalog.
+    """Run the ingest job: read the catalog, select the changed rows, and store their images in Spark tasks.
 
     Args:
         spark: Spark session in which each task uses one core.
@@ -121,7 +121,7 @@ def _task(config: IngestConfig, tasks_per_host: int, ingest_no: int) -> Any:
 def read_and_store(
     rows: Iterator[Mapping[str, Any]], config: IngestConfig, *, base: Place, tasks_per_host: int = 1, ingest_no: int = 1
 ) -> dict[str, int]:
-    """Read, verify, normalise and write images; works the same with and without Spark.
+    """Ingest some rows in a task: read, verify, normalise and write their images; works without Spark too.
 
     Args:
         rows: Catalog rows, as `changed_rows` returns them.

@@ -12,7 +12,7 @@ from jobs.storage.file_uris import path_of_file_uri
 
 
 def resolve_uri(image_uri: str, base_dir: Path) -> Path:
-    """Return the local path of a catalog's image_uri.
+    """Return the path of the local file that a catalog's image_uri names.
 
     Args:
         image_uri: A path, used literally, or a percent-encoded file:// URI.
@@ -51,7 +51,7 @@ def resolve_uri(image_uri: str, base_dir: Path) -> Path:
 
 
 def read_source(path: Path, *, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
-    """Read all bytes of a source image.
+    """Read all bytes of a source image from a local file.
 
     Args:
         path: Path of the image, as `resolve_uri` returns it.

@@ -21,11 +21,11 @@ PIECE_BYTES = 2**16
 
 
 class Deferred(Exception):
-    """Raised when a large image must not be fetched before its turn, because enough large ones are in memory."""
+    """Raised when a large image must not be fetched ahead of its turn, because enough large ones are in memory."""
 
 
 class Ticket:
-    """Permission to keep one image in memory before its turn; a large image takes one of the few slots for these."""
+    """Permission to fetch an image ahead of its turn and keep it in memory; a large one takes one of few slots."""
 
     def __init__(self, room: threading.Semaphore) -> None:
         self._room = room
@@ -65,7 +65,7 @@ _TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
 
 
 def take_room(size: int) -> None:
-    """Take a slot for an image that is being read, if it is large.
+    """Take a slot for an image that is being fetched ahead of its turn, if it is large.
 
     Args:
         size: Size of the image in bytes, as far as it is known by now.
@@ -79,7 +79,7 @@ def take_room(size: int) -> None:
 
 
 def read_body(response: urllib3.BaseHTTPResponse, *, max_bytes: int) -> bytes:
-    """Read the body of a web server's response.
+    """Read the body of an image's response piece by piece, within the memory limits.
 
     Args:
         response: Response whose body has not been read.
@@ -106,6 +106,6 @@ def read_body(response: urllib3.BaseHTTPResponse, *, max_bytes: int) -> bytes:
 
 
 def promised_bytes(headers: Mapping[str, str]) -> int | None:
-    """Return the length in bytes that a response announces; None if it announces none."""
+    """Return the length in bytes that a response announces before its body is read; None if it announces none."""
     value = headers.get("Content-Length", "")
     return int(value) if value.isdecimal() and len(value) < 20 else None

@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def keep(places: Places, day: date, report: Mapping[str, Any]) -> None:
-    """Write the report of an ingest; it replaces an earlier report of the same date."""
+    """Write the report of an ingest to the home; it replaces an earlier report of the same date."""
     write_bytes(_file(places, day), json.dumps(report).encode())
 
 
 def last(places: Places, day: date) -> dict[str, Any]:
-    """Return the report of the last ingest of a date; empty if there is none or it is damaged."""
+    """Read the report of the last ingest of a date from the home; empty if there is none or it is damaged."""
     where = _file(places, day)
     if not is_file(where):
         return {}

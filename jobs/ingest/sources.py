@@ -38,7 +38,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """Result of reading one source image.
+    """Result of reading one source, local or remote: its bytes or the rejection, and its version.
 
     Attributes:
         size_bytes: Size of the source in bytes; None if it is unknown.
@@ -56,7 +56,7 @@ class Source:
 
 
 def in_store(image_uri: str, base: Place, trusted: Sequence[Place] = ()) -> UPath | None:
-    """Return an image's path in an object store; None if it is not in an object store.
+    """Return the path in an object store that an image_uri names; None if it names none.
 
     Args:
         image_uri: The image_uri of the catalog.
@@ -89,13 +89,13 @@ def _namenode(where: str | Place) -> tuple[object, ...] | None:
 
 
 def is_remote(image_uri: str, base: Place) -> bool:
-    """Return whether an image is on another machine, so that only a request there can show whether it has changed."""
+    """Return whether the source of an image_uri is on another machine, where only a request shows if it has changed."""
     relative = not isinstance(base, Path) and _ABSOLUTE.match(image_uri) is None
     return relative or _WEB.match(image_uri) is not None or bool(scheme_of(image_uri))
 
 
 def file_status(image_uri: str, base: Place) -> Source:
-    """Return the size and modification time of a local file; both None if the file cannot be accessed."""
+    """Return a local source's size and modification time, without reading it; both None if it cannot be accessed."""
     try:
         status = resolve_uri(image_uri, _local_base(base)).stat()
     except (Rejected, OSError, ValueError):
@@ -109,7 +109,7 @@ def _local_base(base: Place) -> Path:
 
 
 class SourceReader:
-    """Reads the images of catalog rows, with threads for those on other machines."""
+    """Reads the sources of catalog rows, with threads for those on other machines."""
 
     def __init__(self, base: Place, limits: HttpLimits, *, home: Place | None = None, tasks: int = 1) -> None:
         """Set up the reader; it connects to nothing yet.

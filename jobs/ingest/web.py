@@ -36,7 +36,7 @@ _MAX_VERSION_CHARS = 256
 
 @dataclass(frozen=True)
 class WebImage:
-    """Response of a web server to the request for an image.
+    """A web server's response to the request for an image.
 
     Attributes:
         data: Bytes of the image, at least one; None if the image has not changed.
@@ -70,7 +70,7 @@ class _Host:
 
 
 class WebImages:
-    """Fetches images; used by several threads at once."""
+    """Fetches images from web servers, with limits and retries; used by several threads at once."""
 
     def __init__(self, limits: HttpLimits, *, per_host: int | None = None, max_bytes: int = MAX_SOURCE_BYTES) -> None:
         """Set up the connection pools; connect to nothing yet.

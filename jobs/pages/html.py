@@ -23,7 +23,7 @@ _WEBP_QUALITY = 80
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """Return an HTML page.
+    """Render an HTML page from a template, with all values escaped.
 
     Args:
         template: Name of a file in `templates/`.
@@ -48,7 +48,7 @@ def _source(name: str) -> str:
 
 
 def thumbnail(jpeg: bytes, *, longest_px: int) -> str:
-    """Return a thumbnail of a stored image for a page.
+    """Return a thumbnail of a stored image for an HTML page, as a data: URI.
 
     Args:
         jpeg: JPEG bytes from the dataset.
@@ -68,13 +68,13 @@ def thumbnail(jpeg: bytes, *, longest_px: int) -> str:
 
 
 def clip(text: object, longest: int = LONGEST_TEXT) -> str:
-    """Clip a text to at most `longest` characters, with an ellipsis at the end of a clipped text."""
+    """Clip a text of an HTML page to `longest` characters, with an ellipsis at the end of a clipped text."""
     whole = "" if text is None else str(text)
     return whole if len(whole) <= longest else f"{whole[: longest - 1]}…"
 
 
 def percent(share: float | None) -> str:
-    """Format a share in [0, 1] as a percentage: 4.2%, 96%; a share below 1 is never rounded to 100%."""
+    """Format a share in [0, 1] for a page as 4.2% or 96%; a share below 1 is never rounded to 100%."""
     if share is None:
         return UNKNOWN
     whole = share * 100
@@ -86,12 +86,12 @@ def percent(share: float | None) -> str:
 
 
 def signed_points(difference: float) -> str:
-    """Format a difference of two shares in percentage points, with its sign."""
+    """Format a difference of two shares for a page in percentage points, with its sign."""
     return f"{'+' if difference >= 0 else '−'}{abs(difference) * 100:.1f} points"  # noqa: RUF001 - a minus sign
 
 
 def duration(seconds: float | None) -> str:
-    """Format seconds as a duration: 4.2 s, 1 min 27 s, 3 h 05 min."""
+    """Format seconds for a page: 4.2 s, 1 min 27 s, 3 h 05 min."""
     if seconds is None:
         return UNKNOWN
     if seconds < 10:

@@ -15,7 +15,7 @@ DEFAULT_BATCH = 32
 
 @dataclass(frozen=True)
 class Computing:
-    """Device, precision and batch size settings of the networks.
+    """Configuration of how predict computes: device, precision and batch size.
 
     Attributes:
         gpu: Whether each task requires a GPU; if False, a task uses the device that it finds.

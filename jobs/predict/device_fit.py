@@ -33,7 +33,7 @@ With fewer, a comparison could miss by chance a difference that affects one imag
 
 @dataclass(frozen=True)
 class DeviceFit:
-    """A release's networks with the precision and batch size chosen for a device.
+    """A release's networks fitted to a device: with the precision and batch size chosen for it.
 
     Attributes:
         predictor: The networks, built in that precision.

@@ -32,7 +32,7 @@ _DETAIL_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Answer:
-    """Predictions and errors of the networks for a batch.
+    """Result of inference on a batch: the networks' predictions, and an error for each image that has none.
 
     Attributes:
         predictions: One row per image; zeros where `errors` has a text. None if no image could be predicted.
@@ -44,7 +44,7 @@ class Answer:
 
 
 class BusyClock:
-    """Measures the seconds in which at least one call is running, and the seconds in which no call is running."""
+    """Measures in how many seconds at least one call of the inference loop is running, and in how many none is."""
 
     def __init__(self) -> None:
         """Start the clock with no call running."""
@@ -71,7 +71,7 @@ class BusyClock:
 
 
 class Inference:
-    """Wraps a predictor to survive failed batches: it finds the batch size that fits and the images that fail."""
+    """Makes inference survive failed batches: finds the batch size that fits the memory, and the images that fail."""
 
     def __init__(self, predictor: Predictor) -> None:
         """Wrap a predictor.
@@ -147,7 +147,7 @@ class Inference:
 def answers(
     batches: Iterable[ImageBatch], inference: Inference, *, in_flight: int, clock: BusyClock
 ) -> Iterator[tuple[ImageBatch, Answer]]:
-    """Predict batches in worker threads, while the caller reads ahead and processes finished batches.
+    """Run the inference loop: predict batches in worker threads, while the caller reads ahead and writes.
 
     Args:
         batches: Decoded batches from the reader.

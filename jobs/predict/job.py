@@ -1,4 +1,4 @@
-"""Predict the images of some shards with a release, and write one prediction file per shard.
+"""The predict job: predict the images of some shards with a release, and write one prediction file per shard.
 
     shelfwise predict --run-date 2026-11-01
 
@@ -32,7 +32,6 @@ from jobs.predict.networks import (
     distribute,
     loaded_networks,
     prepare_process,
-    task_attempt,
     unload_networks,
 )
 from jobs.predict.quarantine import Quarantine
@@ -41,6 +40,7 @@ from jobs.predict.reports import PredictSummary, ShardReport, read_report, with_
 from jobs.predict.rows import rows_of
 from jobs.predict.selection import Selected, of_run, of_shard
 from jobs.spark.session import tasks_at_once
+from jobs.spark.task import task_attempt
 from jobs.storage.places import Place
 from jobs.storage.stores import place, uri
 from models.release import Release
@@ -68,7 +68,7 @@ def finished_report(config: PredictConfig, chosen: Selected, release_id: str) ->
 
 
 def finished(config: PredictConfig, chosen: Selected, release_id: str) -> bool:
-    """Return whether the prediction file of a shard exists, from this release and for the same selected images."""
+    """Return whether a shard has its prediction file, from this release and for the same selected images."""
     return finished_report(config, chosen, release_id) is not None
 
 
@@ -79,7 +79,7 @@ def run(
     *,
     known: Iterable[Selected] = (),
 ) -> PredictSummary:
-    """Predict the shards of a run that are not finished.
+    """Run the predict job: predict the unfinished shards of a run in Spark tasks, and add up their reports.
 
     Args:
         open_session: Opens a Spark session whose tasks own all cores of their executor, as a context manager; it is
@@ -139,7 +139,7 @@ def predict_in_turn(
     *,
     quarantine_attempt: int,
 ) -> Iterator[ShardReport]:
-    """Predict the shards of one task, one after the other.
+    """Predict the shards of one Spark task, one after the other.
 
     Args:
         images: Maps each shard of this task to its number of selected images.

@@ -22,6 +22,7 @@ from jobs.predict.config import PredictConfig
 from jobs.predict.device_fit import fit_to_device
 from jobs.predict.inference import Inference
 from jobs.spark.session import is_cluster
+from jobs.spark.task import task_attempt, task_cores, task_gpu
 from models.release import MANIFEST, Release, ReleaseError, load_release
 from models.serving.faults import DeviceLost
 
@@ -40,7 +41,7 @@ _CORES_FOR_PROCESSES = 4
 
 @dataclass(frozen=True)
 class ComputeReport:
-    """Device, precision and start-up cost of the process that predicts a shard, for the shard's report.
+    """Report on the networks loaded in a process: their device, precision and start-up cost.
 
     Attributes:
         device: Name of the device that computes.
@@ -110,7 +111,7 @@ _loaded: list[LoadedNetworks] = []
 
 
 def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Release | None:
-    """Send a release's files to every executor of a cluster; in local mode tasks read the original files.
+    """Send the files of a release's networks to every executor; in local mode tasks read the original files.
 
     Args:
         spark: Spark session.
@@ -128,7 +129,7 @@ def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Rele
 
 
 def loaded_networks(config: PredictConfig, shard: Path, distributed: Release | None) -> LoadedNetworks:
-    """Return this process's networks; build them if they are not loaded, or if the release or its settings differ.
+    """Return this process's loaded networks; build them if there are none, or of another release or settings.
 
     Args:
         config: Release directory, device and batch size.
@@ -172,7 +173,7 @@ def unload_networks(*, may_end: bool) -> None:
 
 
 def prepare_process(config: PredictConfig, distributed: Release | None) -> Path:
-    """Bind this process, and the processes that it starts, to the GPU and cores of its Spark task.
+    """Bind this process, before it loads networks, and those that it starts, to the GPU and cores of its Spark task.
 
     Args:
         config: Configuration of the job.
@@ -242,37 +243,12 @@ def _reader_processes(side_px: int) -> ReaderProcesses | None:
 
 @contextmanager
 def clean_worker() -> Iterator[None]:
-    """End the process if the block raises DeviceLost; Spark then retries the task in a new process."""
+    """End the process of the loaded networks if they lose the device; Spark then retries the task in a new one."""
     try:
         yield
     except DeviceLost as error:
         print(f"shelfwise: the device is lost to this process, which ends: {error}", file=sys.stderr, flush=True)
         os._exit(_DEVICE_LOST_EXIT)
-
-
-def task_gpu() -> str | None:
-    """Return the address of the GPU that Spark assigned to this task; None without a GPU or outside a task."""
-    context = _task()
-    gpu = context.resources().get("gpu") if context else None
-    return gpu.addresses[0] if gpu else None
-
-
-def task_cores() -> int | None:
-    """Return the number of cores that Spark assigned to this task; None outside a task."""
-    context = _task()
-    return int(context.cpus()) if context else None
-
-
-def task_attempt() -> int:
-    """Return the number of this task's attempt, from 0: how many attempts Spark has made before."""
-    context = _task()
-    return int(context.attemptNumber()) if context else 0
-
-
-def _task() -> Any:
-    from pyspark import TaskContext
-
-    return TaskContext.get()
 
 
 def _distributed_directory() -> Path:

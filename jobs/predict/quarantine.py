@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.dataset.batches import ImageBatch, names_of
+from jobs.dataset.batches import ImageBatch, key_columns_of
 from jobs.dataset.helper_process import HelperProcess
 from jobs.dataset.schema import ImageKey, image_keys
 from jobs.dataset.shards import check_columns, sound
@@ -40,7 +40,7 @@ _ALONE = 2
 
 @dataclass
 class Quarantine:
-    """Predicts the images of shards in a helper process, which is restarted after a crash; a context manager.
+    """Predicts suspect images of shards in a helper process, which is restarted after a crash; a context manager.
 
     Attributes:
         setup: First message to each helper.
@@ -180,7 +180,7 @@ def _requests(
     with sound(shard), pq.ParquetFile(path) as file:
         check_columns(shard, file.schema_arrow.names)
         for group in range(file.num_row_groups):
-            names = names_of(file, group)
+            names = key_columns_of(file, group)
             rows = [row for row, key in enumerate(image_keys(names)) if wanted is None or key in wanted]
             for start in range(0, len(rows), size):
                 requests.append((HelperRequest(shard, path, group, tuple(rows[start : start + size])), names))

@@ -29,7 +29,7 @@ from models.release import Release, ReleaseError
 
 @dataclass(frozen=True)
 class HelperSetup:
-    """First message to a helper: the release to load and the settings to load it with.
+    """First message to a quarantine helper: the release to load and the settings to load it with.
 
     Attributes:
         config: Configuration of the job; it contains device, precision and batch size settings.
@@ -44,7 +44,7 @@ class HelperSetup:
 
 @dataclass(frozen=True)
 class HelperReady:
-    """First message of a helper, sent when its networks have predicted a black image.
+    """First message of a quarantine helper, sent when its networks have predicted a black image.
 
     Attributes:
         device: Name of the device that computes.
@@ -59,7 +59,7 @@ class HelperReady:
 
 @dataclass(frozen=True)
 class HelperRequest:
-    """Request to predict some images of one row group of a shard.
+    """Message to a quarantine helper: predict some images of one row group of a shard.
 
     Attributes:
         shard: File of the dataset, for errors.
@@ -76,7 +76,7 @@ class HelperRequest:
 
 @dataclass(frozen=True)
 class HelperAnswer:
-    """Reply to a request; `columns` and `errors` are those of `ImageBatch`.
+    """Message of a quarantine helper: the reply to a request; `columns` and `errors` are those of `ImageBatch`.
 
     Attributes:
         columns: Key columns of the images, each as long as the request.
@@ -94,7 +94,7 @@ class HelperAnswer:
 
 
 def serve(descriptor: int) -> None:
-    """Run the helper process: build the networks, then answer requests until the task closes the pipe.
+    """Run the quarantine helper: build the networks, then answer requests until the task closes the pipe.
 
     Args:
         descriptor: File descriptor of this process's end of the pipe.

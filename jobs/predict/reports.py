@@ -21,7 +21,7 @@ _KEEPS_UP = 0.1
 
 @dataclass(frozen=True)
 class ShardReport:
-    """Images, time per stage and device of one predicted shard.
+    """Report on one predicted shard: images, time per stage and device.
 
     Attributes:
         shard: Path or URI of the dataset file.
@@ -71,7 +71,7 @@ class ShardReport:
 
 @dataclass(frozen=True)
 class PredictSummary:
-    """Result of one predict job.
+    """Report of one predict job: the totals of its shards.
 
     Attributes:
         shards: Shards of the run's partitions that have an image to predict.
@@ -120,7 +120,7 @@ class PredictSummary:
 
 
 def slowest_stage(seconds: Mapping[str, float]) -> str:
-    """Describe the stage that took most of the time, and how to make it faster.
+    """Describe which stage of a predict job's reports took most of the time, and how to make it faster.
 
     Args:
         seconds: Seconds by stage, from `PredictSummary.seconds_by_stage`.

@@ -20,7 +20,7 @@ _NUMBERS = ("image_no", "ingest_no")
 
 
 def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dict[str, Any]]:
-    """Convert a batch's predictions to rows of `PREDICTIONS`, without `ingest_date`.
+    """Convert a batch's predictions to rows of the prediction file, without `ingest_date`.
 
     Args:
         batch: Decoded images with their key columns.

@@ -30,7 +30,7 @@ _CHUNK = 5_000
 
 @dataclass(frozen=True)
 class Selected:
-    """The images of one shard that a run predicts.
+    """The images of one shard that a run predicts: all, or those that a selection chose.
 
     Attributes:
         shard: File of the dataset.
@@ -58,7 +58,7 @@ def choose(
     category: str = "",
     only_missing: bool = False,
 ) -> list[Selected]:
-    """Select the images that a run predicts; only the keys of images are read, also from a store.
+    """Select the images that a run predicts: all of its partitions', or those that a backfill's options choose.
 
     Args:
         database: Migrated database; None if there is none yet: then no product has a category or a prediction.
@@ -104,7 +104,7 @@ def write(config: PredictConfig, selected: list[Selected]) -> None:
 
 
 def of_shard(config: PredictConfig, shard: Place, images: int | None = None) -> Selected:
-    """Return the images of a shard that a run predicts.
+    """Return the selected images of a shard that a run predicts.
 
     Args:
         config: Configuration of the job; the selection file is read if the run selects images.
@@ -119,7 +119,7 @@ def of_shard(config: PredictConfig, shard: Place, images: int | None = None) -> 
 
 
 def of_run(config: PredictConfig, known: Iterable[Selected] = ()) -> list[Selected]:
-    """Return the images that a run predicts, by shard, in order of date and name.
+    """Return the selected images that a run predicts, by shard, in order of date and name.
 
     Args:
         config: Configuration of the job.

@@ -21,7 +21,7 @@ from jobs.predict.reports import ShardReport
 from jobs.storage.faults import StoreError
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import put, read_bytes, uri
-from jobs.storage.temporary import own_directory
+from jobs.storage.temporary import temporary_directory
 from models.whole_files import write_whole
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _NAME = "tuning.json"
 
 
 def known(places: Places, release_id: str) -> dict[str, tuple[int, str]]:
-    """Return (batch size, precision) by device name for a release; empty if the file has none or cannot be read."""
+    """Read (batch size, precision) by device name for a release from tuning.json; empty if it cannot be read."""
     try:
         by_device = _read(places).get(release_id, {})
     except (OSError, StoreError):
@@ -39,7 +39,7 @@ def known(places: Places, release_id: str) -> dict[str, tuple[int, str]]:
 
 
 def remember(places: Places, release_id: str, reports: Iterable[ShardReport]) -> None:
-    """Save the batch size and precision that a run measured.
+    """Save the batch size and precision that a run measured to tuning.json.
 
     A file lock orders the writes of runs on one machine or on a shared disk. An object store has no locks: if two
     machines write at the same moment, one result is lost, and that machine measures again in its next run.
@@ -105,7 +105,7 @@ def _write(target: Place, text: str) -> None:
     if isinstance(target, Path):
         write_whole(target, text)
         return
-    with own_directory() as directory:
+    with temporary_directory() as directory:
         written = directory / target.name
         write_whole(written, text)
         put(written, target)

@@ -1,4 +1,4 @@
-"""Calibration of trained networks: fits ensemble weights, temperature and thresholds, and measures the release."""
+"""Calibrate a release on labelled images of the dataset, and measure it on others."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from typing import Any
 
 from jobs.dataset.labels import LabelledImage, check_labels, data_sha256
 from jobs.errors import UsageError
-from jobs.evaluation.answers import CONFIDENCES, answered, refuse_none
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import figures
-from jobs.evaluation.measure import EvaluateConfig, known_to, left_out, measure, named
-from jobs.releases.stored import check_new, release_written
+from jobs.evaluation.image_predictions import CONFIDENCES, answered, refuse_none
+from jobs.evaluation.product_predictions import known_to, left_out, measure, named
+from jobs.releases.new_releases import check_new, release_written
 from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
 from models.card import NAME, model_card
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Promise:
-    """What a calibrated release promises: the precision of its thresholds, and the confidence below which it is silent.
+    """Precision and floor that calibration is to reach: what the published answers of the release promise.
 
     Attributes:
         target_precision: Precision of the automatically published products, for each category, in (0, 1).
@@ -50,7 +51,7 @@ def finished_release(
     promise: Promise,
     scratch: Path,
 ) -> tuple[Release, dict[str, str | bytes]]:
-    """Fit ensemble weights, temperature and thresholds on some labelled images, and measure the release on others.
+    """Calibrate a trained draft of a release on some labelled images, and measure it on others.
 
     Args:
         draft: Release with the hashes of the weights; its ensemble weights, temperature, thresholds and metrics are
@@ -95,7 +96,7 @@ def finished_release(
 def warn_of_categories_without_threshold(
     fitted_on: Sequence[LabelledImage], category_ids: Sequence[str], promise: Promise
 ) -> None:
-    """Log a warning if some categories have too few validation products to be published automatically.
+    """Log a warning if calibration will find too few products of some categories to publish them automatically.
 
     It is called before a long training, as such categories get no threshold at the end of it.
 
@@ -120,7 +121,7 @@ def warn_of_categories_without_threshold(
 
 
 def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | None]:
-    """Return the figures of the test part that release.json and the model card contain."""
+    """Return the figures of a calibrated release's test part for release.json and the model card."""
     leaf, auto = document["levels"][0], document["decisions"]["auto"]
     return {
         "test_products": document["products"],
@@ -153,7 +154,7 @@ def _images(release: Release, reading: EvaluateConfig) -> tuple[list[LabelledIma
 
 @dataclass(frozen=True)
 class Calibration:
-    """Configuration of a new calibration of a release.
+    """Configuration of a new calibration of an existing release.
 
     Attributes:
         source: Directory of the release to calibrate.
@@ -173,7 +174,7 @@ class Calibration:
 
 
 def recalibrate(config: Calibration) -> dict[str, Any]:
-    """Make a release of the same networks, with ensemble weights, temperature and thresholds fitted again.
+    """Calibrate an existing release again: make a release of the same networks with newly fitted thresholds.
 
     Returns:
         The release_id, the directory and the metrics of the new release.

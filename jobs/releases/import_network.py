@@ -10,9 +10,10 @@ from typing import Any
 
 from jobs.errors import UsageError
 from jobs.releases.lookup import roots
-from jobs.releases.stored import check_new, release_written, share
+from jobs.releases.new_releases import check_new, release_written
+from jobs.releases.stored import share
 from jobs.settings import Settings
-from models.answers.decision import above_others
+from models.answers.taxonomy import above_others
 from models.card import NAME, model_card
 from models.networks.origin import origin_of
 from models.networks.weights import save_weights
@@ -23,7 +24,7 @@ from models.spec import Category
 
 @dataclass(frozen=True)
 class Import:
-    """Configuration of an import.
+    """Configuration of an import: the `.keras` file, its class names and its input.
 
     Attributes:
         path: Path of the `.keras` file.
@@ -48,7 +49,7 @@ class Import:
 
 
 def import_(settings: Settings, config: Import) -> dict[str, Any]:
-    """Make a release of a network that was trained elsewhere; it publishes nothing automatically until calibrated.
+    """Import a network that was trained elsewhere: make a release, which publishes nothing until it is calibrated.
 
     Returns:
         The release_id, the architecture and the directory of the new release.
@@ -97,7 +98,7 @@ def import_(settings: Settings, config: Import) -> dict[str, Any]:
 
 
 def class_names(path: Path) -> tuple[Category, ...]:
-    """Read the class names of a network, in the order of its outputs.
+    """Read the class names of a network to import, in the order of its outputs.
 
     Raises:
         UsageError: If the file cannot be read, or a name is duplicate or an inner node; the message names the remedy.

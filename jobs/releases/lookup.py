@@ -5,30 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from jobs.errors import UsageError, check_name
+from jobs.errors import UsageError
+from jobs.releases.new_releases import ALIASES
 from jobs.releases.stored import copies, local_release, stored_releases
 from jobs.settings import Settings
 from jobs.storage.stores import is_file, is_remote, place, scheme_of, uri
 from models.release import MANIFEST, SHIPPED
 
-ALIASES = ("champion", "challenger")
-"""Names that can point to any release; therefore a release itself must not have such a name."""
-
-
-def check_release_id(name: str) -> None:
-    """Refuse a name for a new release that would be a path outside its directory, or that is an alias."""
-    check_name("--release-id", name)
-    if name in ALIASES:
-        raise UsageError(f"--release-id {name} is an alias, which stands for the release that has it; choose a name")
-
 
 def roots(settings: Settings) -> tuple[Path, Path]:
-    """Return the directories that contain releases: releases/ of the home, and that of the shipped release."""
+    """Return the directories in which releases are searched: releases/ of the home, and that of the shipped release."""
     return settings.places.local_home / "releases", SHIPPED.parent
 
 
-def in_use(settings: Settings, name: str | None) -> Path:
-    """Return the directory of the release that a command uses.
+def release_directory(settings: Settings, name: str | None) -> Path:
+    """Find the directory of the release that a command uses: by name, alias or the default.
 
     Args:
         settings: Settings with the home and the default release.
@@ -47,7 +38,7 @@ def in_use(settings: Settings, name: str | None) -> Path:
 
 
 def find_release(settings: Settings, name: str | None) -> Path:
-    """Return the directory of a release, given by path or release_id.
+    """Find the directory of a release by path, URI or release_id; aliases are not followed.
 
     Args:
         settings: Settings with the home and the default release.
@@ -73,7 +64,7 @@ def find_release(settings: Settings, name: str | None) -> Path:
 
 
 def release_named(settings: Settings, release_id: str) -> Path:
-    """Return the directory of a release by release_id: one under releases/ of the home, or the shipped one.
+    """Find the directory of a release by release_id: one under releases/ of the home, or the shipped one.
 
     The working directory does not matter.
 
@@ -94,7 +85,7 @@ def release_named(settings: Settings, release_id: str) -> Path:
 
 
 def lasting_name(settings: Settings, name: str | None, directory: Path) -> str:
-    """Return the name, path or URI that finds a release again later, also without this machine's local copy.
+    """Return the name, path or URI by which a release is found again later, also without this machine's local copy.
 
     Args:
         settings: Settings with the home and the default release.
@@ -117,7 +108,7 @@ def lasting_name(settings: Settings, name: str | None, directory: Path) -> str:
 
 
 def current_aliases(settings: Settings) -> dict[str, str]:
-    """Return the release_id of each alias; empty if the database does not exist yet or was never fully created."""
+    """Look up which release has each alias; empty if the database does not exist yet or was never fully created."""
     from sql.aliases import aliases
     from sql.store import open_database
 

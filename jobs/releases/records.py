@@ -1,4 +1,4 @@
-"""Database records of a release, and the decision rule for products that its stored manifest defines."""
+"""What the database stores of a release: records of the release and its categories, and the rule of its manifest."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from sql.records import (
 
 
 def category_records(release: Release) -> list[CategoryRecord]:
-    """Return the records of a release's categories: leaves and inner nodes."""
+    """Make the database records of a release's categories: leaves and inner nodes."""
     return [CategoryRecord(**asdict(category)) for category in release.nodes]
 
 
 def release_record(release: Release) -> ReleaseRecord:
-    """Return the database record of a release."""
+    """Make the database record of a release."""
     return ReleaseRecord(release.release_id, release.taxonomy_version, manifest_of(release))
 
 
 def decider(manifest: Mapping[str, Any]) -> Combine:
-    """Return the function that combines the predictions of a product's images to one decision.
+    """Turn the manifest that the database keeps of a release into a function that decides a product by its images.
 
     Args:
         manifest: Manifest of the release that predicted, from `manifest_of` or the table `releases`.
@@ -43,7 +43,7 @@ def decider(manifest: Mapping[str, Any]) -> Combine:
 
 
 def manifest_of(release: Release) -> dict[str, Any]:
-    """Return the manifest for the database: release.json without the values that other columns and tables contain."""
+    """Make the manifest that the database stores: release.json without what other columns and tables contain."""
     whole = asdict(release)
     left_out = ("release_id", "taxonomy_version", "categories")
     return {key: value for key, value in whole.items() if key not in left_out}

@@ -1,4 +1,4 @@
-"""Local cache of releases from an object store; each release is fetched once and verified at every use.
+"""Releases in an object store: a local cache, in which each is verified at every use, upload, and listing.
 
 The directory name of a copy is the SHA-256 of its release.json, which contains the SHA-256 of each network's weights.
 So the name identifies the content, and a copy that was altered is detected and fetched again.
@@ -9,42 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.errors import RunFailed, UsageError
+from jobs.releases.new_releases import check_same
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import children, fetch, is_file, put, read_bytes
-from jobs.storage.temporary import own_directory
-from models.release import MANIFEST, Release, ReleaseError, ReleaseExists, load_release
-
-
-@contextmanager
-def release_written(release_id: str, kept: str = "") -> Iterator[None]:
-    """Replace the errors of a block that writes a release by one clear message.
-
-    Args:
-        release_id: Identifier of the release.
-        kept: Sentence on what is not lost, added to the message; empty adds nothing.
-
-    Raises:
-        UsageError: If another process made a release of that name meanwhile.
-        RunFailed: In place of another OSError; then no release exists. Free some space and run the command again.
-    """
-    try:
-        yield
-    except ReleaseExists as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        raise RunFailed(
-            f"release {release_id} could not be written ({error.strerror or error}); free some space and run the same "
-            f"command{kept and f': {kept}'}"
-        ) from error
+from jobs.storage.temporary import temporary_directory
+from models.release import MANIFEST, ReleaseError, load_release
 
 
 def local_release(where: Place, places: Places) -> Path:
-    """Return the local directory of a release; fetch the release first if it is in a store and not in the cache.
+    """Return the local directory of a release; one in a store is fetched into the cache first.
 
     Args:
         where: Path or store location of the release; a local path is returned unchanged.
@@ -68,42 +43,8 @@ def local_release(where: Place, places: Places) -> Path:
 
 
 def copies(places: Places) -> Path:
-    """Return the directory of the local cache."""
+    """Return the directory of the local cache of stored releases."""
     return places.local_home / "release-copies"
-
-
-def check_new(target: Path, places: Places) -> None:
-    """Refuse the name of an existing release, before any work for a new release is done.
-
-    Args:
-        target: Local directory of the new release.
-        places: Directories and stores of the home; its store must not contain a release of that name either.
-
-    Raises:
-        UsageError: If the name is taken; choose another `--release-id`.
-    """
-    shared = places.releases / target.name
-    message = "is there already and a release is never changed; choose another --release-id"
-    if not isinstance(shared, Path) and is_file(shared / MANIFEST):
-        raise UsageError(f"{shared} {message}")
-    if target.exists():
-        remedy = f", or take it to {shared} with `shelfwise release promote {target.name} --alias challenger`"
-        raise UsageError(f"{target} {message}{'' if isinstance(shared, Path) else remedy}")
-
-
-def check_same(where: Place, existing: Release, release: Release) -> None:
-    """Refuse to replace an existing release by a different one of the same name.
-
-    Args:
-        where: Location of the existing release, for the message.
-        existing: Existing release.
-        release: Release to write.
-
-    Raises:
-        UsageError: If the two differ; rename one of them.
-    """
-    if existing != release:
-        raise UsageError(f"{where} is another release of that name; a release is never changed, so rename one of them")
 
 
 def share(directory: Path, places: Places) -> None:
@@ -133,7 +74,7 @@ def stored_releases(places: Places) -> list[Place]:
 
 
 def _fetch_whole(where: Place, manifest: bytes, target: Path) -> None:
-    with own_directory(target.parents[1]) as scratch:
+    with temporary_directory(target.parents[1]) as scratch:
         half = scratch / target.name
         half.mkdir()
         for path in children(where, "*"):

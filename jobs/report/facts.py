@@ -17,7 +17,7 @@ _UNUSUAL_DEVIATIONS, _UNUSUAL_POINTS, _FEWEST = 4.0, 0.03, 30
 
 @dataclass(frozen=True)
 class CategoryShare:
-    """A category's share of a run's images, compared with the reference runs before it.
+    """A category's share of a reported run's images, compared with the reference runs before it.
 
     Attributes:
         category_id: Category; None for images without a category.
@@ -49,7 +49,7 @@ class CategoryShare:
 
 @dataclass(frozen=True)
 class Facts:
-    """The data of a run's report.
+    """All data that a run's report is made of, as the database stores it.
 
     Attributes:
         run: Row of the run: run_id, kind, run_date, release_id, state, counts, seconds, summary, error, started_at_utc
@@ -118,7 +118,7 @@ class Facts:
 
 
 def differs(count: int, total: int, reference_count: int, reference_total: int, *, points: float) -> bool:
-    """Return whether two shares differ significantly, by the two-proportion z-test, and by at least `points`.
+    """Return whether two shares of a report differ significantly: two-proportion z-test, and by at least `points`.
 
     Args:
         count: Number of cases.
@@ -136,7 +136,7 @@ def differs(count: int, total: int, reference_count: int, reference_total: int, 
 
 
 def mean_confidences(shares: Sequence[CategoryShare]) -> tuple[float | None, float | None]:
-    """Return the mean confidence of the images with a category, of a run and of the reference runs."""
+    """Return the mean confidence of the images with a category, of a reported run and of its reference runs."""
 
     def mean(pairs: list[tuple[float | None, int]]) -> float | None:
         weighted = [(value, images) for value, images in pairs if value is not None and images]

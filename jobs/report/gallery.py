@@ -1,15 +1,38 @@
-"""Selection of the categories and product pictures that a report shows."""
+"""The gallery of a report: which categories and products it shows, and small pictures of these from the dataset.
+
+The search reads only the key columns of at most `FILES` dataset files, newest dates first. Then the few row groups with
+the selected images are read, and the images are encoded again as thumbnails within a byte budget.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from upath import UPath
+
+from jobs.dataset.schema import CATALOG_KEY
+from jobs.dataset.shards import shards
+from jobs.pages.html import thumbnail
 from jobs.report.facts import CategoryShare, Facts
-from jobs.report.pictures import FoundImages, Picture, examples, find_images, pictures
 from jobs.storage.places import Places
+from sql.named_queries import run_query
 from sql.store import ProductDatabase
+
+log = logging.getLogger(__name__)
+
+FILES = 256
+"""Most dataset files that are searched; with 64 MB each they contain half a million photographs."""
+
+SAMPLE = 20_000
+"""Most products from which the examples of the categories are selected."""
 
 PICTURE_BYTES = 2_200_000
 """Bytes of all pictures of a page, so that the page stays below 3 MB: its texts are limited in number and length."""
@@ -17,26 +40,66 @@ PICTURE_BYTES = 2_200_000
 CATEGORIES = 40
 _FEW_CATEGORIES, _EXAMPLES_OF_FEW, _EXAMPLES_OF_MANY = 16, 8, 5
 
+LONGEST_PX = 144
+_COLUMNS = [*CATALOG_KEY, "title"]
+_ASK = 1000
+
+
+@dataclass(frozen=True)
+class ImageLocation:
+    """Where the search for a report's pictures found an image: file, row group and row; with its number and title."""
+
+    file: Path | UPath
+    group: int
+    row: int
+    image_no: int
+    title: str
+
+
+@dataclass
+class FoundImages:
+    """Result of the search for a report's pictures in the dataset.
+
+    Attributes:
+        places: Maps product_id to the location of its first image.
+        sample: Products of the newest date, in the order of the dataset.
+        files: Number of dataset files of the given dates.
+        files_read: Number of these files that were searched.
+    """
+
+    places: dict[str, ImageLocation] = field(default_factory=dict)
+    sample: list[str] = field(default_factory=list)
+    files: int = 0
+    files_read: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Picture of a product in a report: a thumbnail as a data: URI, and the catalog's title, which may be empty."""
+
+    uri: str
+    title: str
+
 
 @dataclass(frozen=True)
 class Gallery:
-    """Categories and product pictures of a page.
+    """The gallery of a report: categories and product pictures.
 
     Attributes:
         shares: Categories to show.
         examples: Maps category_id to products of this category that have a picture.
         pictures: Maps product_id to its picture.
-        found: Result of the search in the dataset, with the number of files that were searched.
+        search: Result of the search in the dataset, with the number of files that were searched.
     """
 
     shares: Sequence[CategoryShare]
     examples: Mapping[str, Sequence[Mapping[str, Any]]]
     pictures: Mapping[str, Picture]
-    found: FoundImages
+    search: FoundImages
 
 
 def build_gallery(database: ProductDatabase, places: Places, facts: Facts) -> Gallery:
-    """Select the categories and products to show, and make the pictures of the products."""
+    """Select the categories and products that a report shows, and make the pictures of the products."""
     shown = _shown(facts)
     highlights = [*facts.moved, *facts.least_certain]
     wanted = list(dict.fromkeys(row["product_id"] for row in highlights))
@@ -62,3 +125,142 @@ def _shown(facts: Facts) -> list[CategoryShare]:
     largest = [share for share in facts.shares if share not in unusual and (share.images or not facts.images)]
     chosen = [*unusual, *largest[: CATEGORIES - len(unusual)]]
     return sorted(chosen, key=lambda share: (-share.images, -share.reference_images, share.category_id or ""))
+
+
+def find_images(places: Places, dates: Iterable[date], wanted: Collection[str], *, newest: date) -> FoundImages:
+    """Find the images of products to picture in a report, and a sample of one date's products, in the dataset.
+
+    Args:
+        places: Directories and stores of the home.
+        dates: Ingest dates to search; the newest are searched first.
+        wanted: product_id of the products to find.
+        newest: Date whose products are sampled.
+
+    Returns:
+        The locations and the sample; both are empty if the images are no longer on disk.
+    """
+    found, missing = FoundImages(), set(wanted)
+    every = [file for day in sorted(set(dates), reverse=True) for file in shards(places.images, [day])]
+    found.files = len(every)
+    for file in every[:FILES]:
+        sampling = file.parent.name == f"ingest_date={newest}" and len(found.sample) < SAMPLE
+        if not missing and not sampling:
+            continue
+        found.files_read += 1
+        for product_id, place in _keys(file, None if sampling else missing):
+            earlier = found.places.get(product_id)
+            if earlier is None and sampling:
+                found.sample.append(product_id)
+            if earlier is None or place.image_no < earlier.image_no:
+                found.places[product_id] = place
+        missing -= found.places.keys()
+    return found
+
+
+def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[str, ImageLocation]]:
+    """Yield product and location of each image, or of `wanted` products only; an unreadable file is skipped."""
+    try:
+        with file.open("rb") as source, pq.ParquetFile(source) as parquet:
+            sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+            table = parquet.read(columns=_COLUMNS)
+    except (OSError, pa.ArrowException) as error:
+        log.warning("report: %s cannot be read (%s); its images are left out", file, error)
+        return
+    at = [(group, row) for group, size in enumerate(sizes) for row in range(size)]
+    if wanted is not None:
+        mask = pc.is_in(table.column("product_id"), value_set=pa.array(sorted(wanted), pa.string()))
+        at = [place for place, chosen in zip(at, mask.to_pylist(), strict=True) if chosen]
+        table = table.filter(mask)
+    columns = (table.column(name).to_pylist() for name in _COLUMNS)
+    for (group, row), product_id, image_no, title in zip(at, *columns, strict=True):
+        yield product_id, ImageLocation(file, group, row, image_no, title or "")
+
+
+def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) -> dict[str, Picture]:
+    """Make the thumbnails of the products that a report shows.
+
+    Args:
+        found: Result of the search.
+        products: product_id of the products, the most important first.
+        budget_bytes: Size of all data: URIs together; once it is used up, further products get no picture.
+
+    Returns:
+        Maps product_id to its picture.
+    """
+    chosen = [product_id for product_id in dict.fromkeys(products) if product_id in found.places]
+    rows: dict[Path | UPath, dict[int, dict[str, int]]] = {}
+    for product_id in chosen:
+        place = found.places[product_id]
+        rows.setdefault(place.file, {}).setdefault(place.group, {})[product_id] = place.row
+    made: dict[str, Picture] = {}
+    for file, groups in rows.items():
+        for product_id, jpeg in _images(file, groups):
+            uri = thumbnail(jpeg, longest_px=LONGEST_PX)
+            if uri:
+                made[product_id] = Picture(uri, found.places[product_id].title)
+    within: dict[str, Picture] = {}
+    for product_id in chosen:
+        picture = made.get(product_id)
+        if picture is None:
+            continue
+        budget_bytes -= len(picture.uri)
+        if budget_bytes < 0:
+            break
+        within[product_id] = picture
+    return within
+
+
+def _images(file: Path | UPath, groups: Mapping[int, Mapping[str, int]]) -> Iterator[tuple[str, bytes]]:
+    """Yield the stored image of each product; what cannot be read is skipped.
+
+    Args:
+        file: File of the dataset; opened once.
+        groups: Maps the number of a row group to its rows by product_id.
+    """
+    try:
+        with file.open("rb") as source, pq.ParquetFile(source) as parquet:
+            for group, rows in groups.items():
+                yield from _images_of_group(file, parquet, group, rows)
+    except (OSError, pa.ArrowException) as error:
+        log.warning("report: %s cannot be read (%s); its images are left out", file, error)
+
+
+def _images_of_group(
+    file: Path | UPath, parquet: pq.ParquetFile, group: int, rows: Mapping[str, int]
+) -> list[tuple[str, bytes]]:
+    try:
+        column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
+        return [(product_id, column[row].as_py()) for product_id, row in rows.items()]
+    except (OSError, IndexError, pa.ArrowException) as error:
+        log.warning("report: row group %s of %s cannot be read (%s); its images are left out", group, file, error)
+        return []
+
+
+def examples(
+    database: ProductDatabase, sample: Sequence[str], categories: Sequence[str], *, each: int
+) -> Mapping[str, list[dict[str, Any]]]:
+    """Select the products that a report shows as examples of each category, by their present category.
+
+    Args:
+        database: Product database; at most the products of the sample are queried, by their key.
+        sample: product_id of the products to select from.
+        categories: category_id of the categories that need examples.
+        each: Most examples per category.
+
+    Returns:
+        Maps category_id to rows of the query `current_of_products`.
+    """
+    chosen: dict[str, list[dict[str, Any]]] = {category_id: [] for category_id in categories}
+    lacking = set(categories)
+    for start in range(0, len(sample), _ASK):
+        if not lacking:
+            break
+        result = run_query(database, "current_of_products", {"product_ids": list(sample[start : start + _ASK])})
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        order = {product_id: place for place, product_id in enumerate(sample[start : start + _ASK])}
+        for row in sorted(rows, key=lambda row: order[row["product_id"]]):
+            if row["category_id"] in lacking:
+                chosen[row["category_id"]].append(row)
+                if len(chosen[row["category_id"]]) == each:
+                    lacking.discard(row["category_id"])
+    return chosen

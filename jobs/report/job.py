@@ -1,4 +1,4 @@
-"""The report of a run: an HTML page for people, and the same figures as a JSON document.
+"""The job that reports on a run: an HTML page for people, and the same figures as a JSON document.
 
     shelfwise report --run-id nightly-2026-11-01
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def write(database: ProductDatabase, places: Places, run_id: str, target: Path | None = None) -> dict[str, Any]:
-    """Write the report of a run.
+    """Load the facts of a run, render its report and write the HTML file; return the figures.
 
     Args:
         database: Migrated database.
@@ -58,7 +58,7 @@ def write(database: ProductDatabase, places: Places, run_id: str, target: Path |
 
 
 def figures(facts: Facts) -> dict[str, Any]:
-    """Return the figures of a run as a JSON document."""
+    """Return the figures of a run's report as a JSON document, for the command that writes the report."""
     run, verdict = facts.run, assess_run(facts)
     return {
         "run_id": run["run_id"],

@@ -36,7 +36,7 @@ _ICONS = {
 
 
 def render(facts: Facts, gallery: Gallery, *, made_at_utc: datetime) -> str:
-    """Return the HTML page.
+    """Render the HTML page of a run's report.
 
     Args:
         facts: Data of the run.
@@ -79,7 +79,7 @@ def render(facts: Facts, gallery: Gallery, *, made_at_utc: datetime) -> str:
 
 
 def tiles(facts: Facts) -> list[dict[str, str]]:
-    """Return the four main figures at the top of the page, each with name, number and an explaining note."""
+    """Compute the four main figures at the top of a report's page, each with name, number and an explaining note."""
     ingest: Mapping[str, Any] = facts.run["summary"].get("ingest") or {}
     counts, statuses = facts.run["counts"], facts.statuses or {}
     products = sum(statuses.values())
@@ -109,7 +109,7 @@ def tiles(facts: Facts) -> list[dict[str, str]]:
 
 
 def parts(facts: Facts) -> list[dict[str, Any]]:
-    """Return the number of the run's products by status; empty if the run has no products."""
+    """Compute for a report's page the run's products by status; empty if the run has no products."""
     statuses = facts.statuses or {}
     if not sum(statuses.values()):
         return []
@@ -117,7 +117,7 @@ def parts(facts: Facts) -> list[dict[str, Any]]:
 
 
 def stages(facts: Facts) -> list[dict[str, Any]]:
-    """Return the seconds of each step and of the time between steps, each with its ratio to the longest."""
+    """Compute for a report's page the seconds of each step and between steps, with their ratio to the longest."""
     seconds = {str(name): float(value) for name, value in facts.run["seconds"].items()}
     bars = [(_STEP_NAMES.get(name, name), value) for name, value in seconds.items()]
     whole = facts.took_seconds
@@ -128,7 +128,7 @@ def stages(facts: Facts) -> list[dict[str, Any]]:
 
 
 def inside(predict: Mapping[str, Any]) -> str:
-    """Describe in sentences how the predict tasks spent their time, and which stage was the slowest."""
+    """Describe on a report's page how the predict tasks spent their time, and which stage was the slowest."""
     spent = {name: predict[key] for key, name in _INSIDE.items() if (predict.get(key) or 0) >= 0.05}
     if not spent:
         return ""
@@ -140,7 +140,7 @@ def inside(predict: Mapping[str, Any]) -> str:
 
 
 def split_path(share: CategoryShare) -> tuple[str, str]:
-    """Split the name of a category into the names of its parents and its own name."""
+    """Split the name of a category on a report's page into the names of its parents and its own name."""
     parents, _, leaf = (share.category_path or "").rpartition(" > ")
     return parents.replace(" > ", " › "), leaf  # noqa: RUF001 - a typographic arrow
 

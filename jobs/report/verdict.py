@@ -19,7 +19,7 @@ _MANY_MOVED, _MANY_MOVED_SHARE = 20, 0.25
 
 @dataclass(frozen=True)
 class Task:
-    """A recommended action.
+    """An action that a verdict recommends.
 
     Attributes:
         text: Reason for the action, one sentence.
@@ -32,7 +32,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a run.
+    """The verdict on a run: how it went, what is unusual, and what to do.
 
     Attributes:
         level: `good`, `quiet` (nothing was new), `look` (published, but something is unusual), `running` or `failed`.
@@ -50,7 +50,7 @@ class Verdict:
 
 
 def assess_run(facts: Facts) -> Verdict:
-    """Return the verdict on a run: its level, the main figures, unusual observations and recommended actions."""
+    """Reach the verdict on a run: its level, the main figures, unusual observations and recommended actions."""
     noun = facts.noun
     if facts.run["state"] == "failed":
         sentence = "Nothing was published: the categories are those of before."

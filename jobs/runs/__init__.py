@@ -2,5 +2,5 @@
 
 Calls ingest, predict and publish in order; writes the product database in one transaction per run.
 
-Others import: backfill, config, night, shadow.
+Others import: backfill, config, night, run_ids, shadow.
 """

@@ -6,7 +6,8 @@ from collections import Counter
 from datetime import date
 from typing import Any
 
-from jobs.dataset.shards import ingest_date_of, partition_dates
+from jobs.dataset.partitions import partition_dates
+from jobs.dataset.shards import ingest_date_of
 from jobs.errors import UsageError
 from jobs.predict import job as predict
 from jobs.predict import selection
@@ -15,12 +16,12 @@ from jobs.runs.config import RunConfig, Workshop
 from jobs.runs.inputs import RunInputs
 from jobs.runs.night import predict_and_publish, predict_config
 from jobs.storage.places import Places
-from sql.selection import seconds_per_image
+from sql.run_history import seconds_per_image
 from sql.store import ProductDatabase
 
 
 def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict and publish older partitions; no source image is read.
+    """Run a backfill: predict and publish older partitions; no source image is read.
 
     Args:
         workshop: Places, Spark settings and release.
@@ -87,7 +88,7 @@ def _chosen(workshop: Workshop, database: ProductDatabase | None, run: RunConfig
 
 
 def backfill_dates(places: Places, first: date, last: date) -> tuple[date, ...]:
-    """Return the ingest dates in a range that have a partition.
+    """Return the ingest dates of a backfill: those in a range that have a partition.
 
     Args:
         places: Directories and stores of the home.

@@ -1,8 +1,7 @@
-"""Configuration of a run: its identifier, kind and dates, and the resources that its steps share."""
+"""Configuration of a run: its kind, dates and options, and the resources that its steps share."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -12,12 +11,11 @@ from jobs.ingest.config import HttpLimits, ProductSource
 from jobs.spark.config import SparkConfig
 from jobs.storage.places import Places
 from models.release import Release
-from models.spec import MAX_NAME_CHARACTERS
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Identifier, dates and options of a run.
+    """Configuration of a run: its identifier, kind, dates and options.
 
     Attributes:
         run_id: Identifier of the run; a rerun has the same.
@@ -54,33 +52,9 @@ class RunConfig:
             raise UsageError(f"--max-rejected is a share between 0 and 1, received {self.max_rejected}")
 
 
-def nightly_run_id(run_date: date) -> str:
-    """Return the run_id of a night, such as `nightly-2026-11-01`; a rerun has the same."""
-    return f"nightly-{run_date}"
-
-
-def backfill_run_id(first: date, last: date, release_id: str, *, category: str = "", only_missing: bool = False) -> str:
-    """Return the run_id of a backfill, made of its dates, release and selection."""
-    parts = ["backfill", str(first), str(last), release_id, *([category] if category else [])]
-    name = "-".join([*parts, "missing"] if only_missing else parts)
-    return name if len(name) <= MAX_NAME_CHARACTERS else _with_digest(name, name)
-
-
-def shadow_run_id(run_id: str, release_id: str) -> str:
-    """Return the run_id of a challenger's shadow run, unique for the run and the challenger."""
-    # The digest makes it unique: both names may contain dots, and a user may name a run `night.shadow.shop-2`.
-    return _with_digest(f"{run_id}.shadow.{release_id}", run_id, release_id)
-
-
-def _with_digest(name: str, *of: str) -> str:
-    """Shorten a name and append a digest of the values `of`, which identify it."""
-    digest = hashlib.sha256("\0".join(of).encode()).hexdigest()[:16]
-    return f"{name[: MAX_NAME_CHARACTERS - len(digest) - 1]}-{digest}"
-
-
 @dataclass(frozen=True)
 class Workshop:
-    """Resources and settings that the steps of a run share.
+    """Configuration and resources that all steps of a run share: home, Spark, release, limits.
 
     Attributes:
         places: Directories and stores of the home.

@@ -61,7 +61,7 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[s
 
 
 def predict_step(workshop: Workshop, run: RunConfig, inputs: RunInputs) -> dict[str, Any]:
-    """Run the predict step of a run in a Spark session of its own and return its report."""
+    """Run the predict step of a night or another run in a Spark session of its own, and return its report."""
     spark_config = workshop.spark
     cores = cores_of_a_task(master_of(spark_config), spark_config.executor_cores)
     config = predict_config(workshop, run)
@@ -91,7 +91,7 @@ def predict_step(workshop: Workshop, run: RunConfig, inputs: RunInputs) -> dict[
 def publish_step(
     workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
 ) -> dict[str, Any]:
-    """Publish a run and return the step's report."""
+    """Run the publish step of a night or another run, and return its report."""
     started = time.perf_counter()
     release = workshop.release
     files = publish.collect(predict_config(workshop, run), release, inputs)
@@ -117,7 +117,7 @@ def publish_step(
 
 
 def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: RunConfig) -> dict[str, Any]:
-    """Ingest, predict and publish one night.
+    """Run all steps of a night (ingest, predict, publish) under one claim, and return the summary of the run.
 
     Args:
         workshop: Places, Spark settings and release.
@@ -141,7 +141,7 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
 
 
 def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict a night that was ingested before, and return a summary; another driver can publish it."""
+    """Run only the predict step of a night, and return a summary; another driver can publish the night."""
     with _ingested_night(workshop, database, run) as (claim, inputs):
         step = _predicted(workshop, run, claim, inputs)
         claim.end()
@@ -149,14 +149,14 @@ def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig)
 
 
 def publish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Publish a night that was predicted before, and return a summary."""
+    """Run only the publish step of a night, and return a summary."""
     with _ingested_night(workshop, database, run, steps=()) as (claim, inputs):
         step = publish_step(workshop, database, run, claim, inputs)
         return {"run_id": run.run_id, "release_id": workshop.release.release_id, **step}
 
 
 def finish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict and publish a night that was ingested before, and return the summary of the run."""
+    """Run the steps of a night after its ingest (predict, publish), and return the summary of the run."""
     with _ingested_night(workshop, database, run) as (claim, inputs):
         return predict_and_publish(workshop, database, run, claim, inputs)
 
@@ -182,7 +182,7 @@ def _ingested_night(
 def predict_and_publish(
     workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
 ) -> dict[str, Any]:
-    """Predict and publish a claimed run, the steps that nights and backfills share.
+    """Run the steps predict and publish of a claimed run, which nights and backfills share.
 
     Args:
         workshop: Places, Spark settings and release.

@@ -1,4 +1,4 @@
-"""Write a run's predictions and rejections to the product database, in one transaction.
+"""Publish a run's files: stream its predictions and rejections to the product database, in one transaction.
 
     shelfwise publish --run-date 2026-11-01
 
@@ -50,7 +50,7 @@ _BATCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of a run, complete and predicted by one release.
+    """The files of a run to publish, complete and predicted by one release.
 
     Attributes:
         predictions: Prediction files, one per shard.
@@ -68,7 +68,7 @@ class RunFiles:
 
 
 def collect(config: PredictConfig, release: Release, inputs: RunInputs) -> RunFiles:
-    """Find a run's files and check that none is missing.
+    """Find the files of a run to publish, and check that none is missing.
 
     Args:
         config: Configuration that the run was predicted with.
@@ -100,7 +100,7 @@ def collect(config: PredictConfig, release: Release, inputs: RunInputs) -> RunFi
 
 
 def check_rejected(ingested: Partition, run: RunConfig) -> None:
-    """Stop a night if too many of its images were rejected.
+    """Refuse a night, before it is published, if too many of its images were rejected.
 
     Args:
         ingested: Partition of the night.
@@ -132,7 +132,7 @@ def run(
     fill_products: bool = True,
     token: str | None = None,
 ) -> PublishCounts:
-    """Publish a run.
+    """Publish a run from its prediction files to the product database.
 
     Args:
         database: Migrated database.
@@ -180,7 +180,7 @@ def run(
 
 
 def prediction_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
-    """Stream a run's predictions in batches of rows, with the columns in the order of `PREDICTION_COLUMNS`.
+    """Stream a run's prediction files to publish, in batches of rows, with the columns of `PREDICTION_COLUMNS`.
 
     Args:
         files: Files of the run.

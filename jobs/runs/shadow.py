@@ -18,10 +18,11 @@ from typing import Any
 from jobs.errors import RunFailed, UsageError
 from jobs.predict.selection import of_run
 from jobs.releases import records
-from jobs.runs import config, publish
+from jobs.runs import publish
 from jobs.runs.config import RunConfig, Workshop
 from jobs.runs.inputs import RunInputs
 from jobs.runs.night import predict_config, predict_step
+from jobs.runs.run_ids import shadow_run_id
 from models.release import ReleaseError
 from sql.shadow import publish_shadow
 from sql.store import ProductDatabase
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
-    """Return the name or path of the release that published a night, even if another release is champion now.
+    """Return, for a shadow run, the release that published the night, even if another is champion now.
 
     Args:
         row: Database row of the run with the night's run_id.
@@ -57,7 +58,7 @@ def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
 def try_challenger(
     champion: Workshop, challenger: Callable[[], Workshop], database: ProductDatabase, run: RunConfig
 ) -> dict[str, Any]:
-    """Predict a published run with the challenger; return a failure as a report instead of raising it.
+    """Do a shadow run with the challenger of a published run; return a failure as a report instead of raising it.
 
     Args:
         champion: Resources of the release that published the run.
@@ -81,7 +82,7 @@ def try_challenger(
 
 
 def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-    """Predict a published run with the challenger, and write its predictions to the history.
+    """Do a shadow run: predict a published run with the challenger, and write the predictions to the history.
 
     Args:
         champion: Resources of the release that published the run.
@@ -94,7 +95,7 @@ def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatab
     """
     check(champion, challenger)
     release = challenger.release
-    shadow_run = replace(run, run_id=config.shadow_run_id(run.run_id, release.release_id))
+    shadow_run = replace(run, run_id=shadow_run_id(run.run_id, release.release_id))
     predicting = predict_config(challenger, shadow_run)
     inputs = RunInputs(selected=tuple(of_run(predicting)))
     step = predict_step(challenger, shadow_run, inputs)
@@ -111,7 +112,7 @@ def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatab
 
 
 def check(champion: Workshop, challenger: Workshop) -> None:
-    """Refuse a challenger that cannot be compared with the champion, before it predicts.
+    """Refuse a shadow run whose challenger cannot be compared with the champion, before it predicts.
 
     Raises:
         UsageError: If it is the champion itself, or has another taxonomy or other categories.

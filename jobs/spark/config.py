@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SparkConfig:
-    """Configuration of a Spark session.
+    """Configuration of a Spark session: its master, memory and directories.
 
     Attributes:
         master: Master URL: `local[N]`, `spark://…` or another one.

@@ -41,7 +41,7 @@ def ship_code(spark: SparkSession, archive: Path) -> None:
 
 
 def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> Inspection:
-    """Run a first task that inspects its executor, and check the result.
+    """Run a first task on a cluster that inspects its executor, and check the result.
 
     Args:
         spark: Spark session on a cluster.
@@ -92,7 +92,7 @@ def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> Inspec
 
 
 def check_executor(inspection: Inspection, marker: str | None) -> Inspection:
-    """Raise RunFailed unless an executor has all packages and access to the shared directory.
+    """Raise RunFailed unless the inspected executor has all packages and access to the shared directory.
 
     Args:
         inspection: Result of `inspect_executor`.

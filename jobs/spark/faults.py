@@ -49,7 +49,7 @@ _KNOWN = (
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def spark_errors_explained() -> Iterator[None]:
     """Replace Spark's exceptions by errors of one sentence; the full text goes to the log at level DEBUG.
 
     Raises:

@@ -19,7 +19,7 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class Inspection:
-    """Result of inspecting an executor.
+    """What a task found on its executor: host, Python, missing packages, and whether it sees the driver's files.
 
     Attributes:
         host: Name of the executor's machine.
@@ -35,7 +35,7 @@ class Inspection:
 
 
 def inspect_executor(marker: str | None) -> Inspection:
-    """Inspect the executor on which this function runs.
+    """Find out, in a task, what its executor has: Python, packages, and access to the driver's files.
 
     Args:
         marker: Path of a file that the driver has just made in `SHELFWISE_HOME`; None if the home is in a store.

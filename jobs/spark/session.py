@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import RunFailed
 from jobs.spark.config import SparkConfig
-from jobs.spark.faults import check_reachable, explained
+from jobs.spark.faults import check_reachable, spark_errors_explained
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -60,7 +60,7 @@ def spark_session(
         check_reachable(
             master
         )  # inside a pod, Kubernetes has another address than for the machine that submitted the job
-    with explained():
+    with spark_errors_explained():
         session = _start(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
         try:
             if cluster:
@@ -98,7 +98,7 @@ def _wait_for_executors(session: SparkSession) -> None:
 
 
 def tasks_at_once(session: SparkSession) -> int:
-    """Return how many tasks can run at a time, including the executors that dynamic allocation may add."""
+    """Return how many tasks a session runs at a time, including on executors that dynamic allocation may add."""
     cores = session.sparkContext.defaultParallelism
     if session.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
         most = session.conf.get("spark.dynamicAllocation.maxExecutors", "0")
@@ -184,12 +184,12 @@ def _submitted_property(key: str) -> str | None:
 
 
 def is_cluster(master: str) -> bool:
-    """Return whether tasks run in separate executor processes, not in the driver's process."""
+    """Return whether a session's tasks run in separate executor processes, not in the driver's process."""
     return re.fullmatch(r"local(\[.*\])?", master) is None
 
 
 def cores_of_a_task(master: str, executor_cores: int = 0) -> int:
-    """Return the number of cores for a predict task: all cores of the machine, or of one executor.
+    """Return the number of cores for a predict task in a session: all cores of the machine, or of one executor.
 
     Args:
         master: Master URL, as `master_of` returns it.
@@ -205,7 +205,7 @@ def cores_of_a_task(master: str, executor_cores: int = 0) -> int:
 
 
 def check_java() -> None:
-    """Raise RunFailed with the command that installs Java, unless the Java that Spark would start is 17 or 21."""
+    """Raise RunFailed with the command that installs Java, unless Spark would start Java 17 or 21."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     remedy = "install one, on Debian or Ubuntu with `sudo apt-get install openjdk-17-jre-headless`"

@@ -66,15 +66,15 @@ class StoreError(RunFailed):
 
 
 class StoreDenied(StoreError):
-    """Raised when the credentials lack the permission for a request."""
+    """Raised when the credentials for a store lack the permission for a request."""
 
 
 class StoreRefused(StoreError):
-    """Raised when the store refuses a request and a retry would not help; `refusal` of the cause gives the reason."""
+    """Raised when a store refuses a request and a retry would not help; `refusal` of the cause gives the reason."""
 
 
 class StaleCredentials(StoreError):
-    """Raised when the store does not accept the credentials, for example because they have expired.
+    """Raised when a store does not accept the credentials, for example because they have expired.
 
     Attributes:
         certain: Whether the credentials are invalid for every bucket. An unknown key or token is not certain: the store
@@ -88,7 +88,7 @@ class StaleCredentials(StoreError):
 
 
 class NoCredentials(StoreError):
-    """Raised when the store's library found no credentials."""
+    """Raised when a store's library found no credentials."""
 
 
 def with_retries(where: UPath, done: str, action: Callable[[], T]) -> T:
@@ -125,19 +125,19 @@ def with_retries(where: UPath, done: str, action: Callable[[], T]) -> T:
         code = _response_status(error)[1]
         if code in _STALE_CODES:
             raise StaleCredentials(
-                f"{shown(where)} could not be {done}: the store knows the credentials that were found no more "
+                f"{masked(where)} could not be {done}: the store knows the credentials that were found no more "
                 f"({code}); renew them and run the same again, what is finished is kept",
                 certain=_STALE_CODES[code],
             ) from error
         if isinstance(error, PermissionError):
             raise StoreDenied(
-                f"{shown(where)} may not be {done}: the credentials that were found have no right to; grant reading, "
+                f"{masked(where)} may not be {done}: the credentials that were found have no right to; grant reading, "
                 "writing and listing there"
             ) from error
         if "Credential" in type(error).__name__:
             kind = NoCredentials if type(error).__name__ == "NoCredentialsError" else StoreError
             raise kind(
-                f"{shown(where)} cannot be {done} without credentials; set AWS_ACCESS_KEY_ID and "
+                f"{masked(where)} cannot be {done} without credentials; set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or what the store's library reads, or give this machine a role"
             ) from error
         if isinstance(error, OSError) and error.errno in _FULL:
@@ -145,18 +145,18 @@ def with_retries(where: UPath, done: str, action: Callable[[], T]) -> T:
         refused = refusal(error)
         if refused:
             raise StoreRefused(
-                f"{shown(where)} could not be {done}: the store refuses it ({refused}); see that its name and region "
+                f"{masked(where)} could not be {done}: the store refuses it ({refused}); see that its name and region "
                 "are right"
             ) from error
         waited = time.monotonic() - started
         raise StoreError(
-            f"{shown(where)} could not be {done} for {waited:.0f} s ({type(error).__name__}); see that the store "
+            f"{masked(where)} could not be {done} for {waited:.0f} s ({type(error).__name__}); see that the store "
             "answers and run the same again, what is finished is kept"
         ) from error
 
 
 def refusal(error: BaseException | None) -> str | None:
-    """Return in one word why a retry will not help; None if the failure may pass or does not come from a store."""
+    """Return in one word why a store refused, so that no retry helps; None if the failure may pass."""
     if _WRONG_REQUESTS & {kind.__name__ for kind in type(error).__mro__}:
         return type(error).__name__
     status, code = _response_status(error)
@@ -193,15 +193,15 @@ def disk_full(where: str) -> StoreError:
 
 
 def missing_bucket(where: UPath) -> StoreError:
-    """Return the error to raise when the bucket to write to does not exist."""
+    """Return the error to raise when the bucket of a store to write to does not exist."""
     bucket = where.path.partition("/")[0]
     return StoreError(
         f"there is no bucket {where.protocol}://{bucket}; make it, or correct its name in the call or setting"
     )
 
 
-def shown(where: str | Place) -> str:
-    """Return a path or URI for messages: without user info, and at most 300 characters long."""
+def masked(where: str | Place) -> str:
+    """Return the path or URI of a failure for a message: user info masked, and at most 300 characters long."""
     return re.sub(r"://[^/]*@", "://***@", str(where))[:300]
 
 

@@ -20,10 +20,10 @@ from typing import Any, TypeGuard, TypeVar
 from upath import UPath
 
 from jobs.errors import UsageError
-from jobs.storage.faults import lacks_reason, missing_bucket, shown, with_retries
+from jobs.storage.faults import lacks_reason, masked, missing_bucket, with_retries
 from jobs.storage.file_uris import path_of_file_uri
 from jobs.storage.places import Place
-from jobs.storage.temporary import own_directory
+from jobs.storage.temporary import temporary_directory
 from models.whole_files import write_whole
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def scheme_of(text: str) -> str:
 
 
 def place(text: str | Place) -> Place:
-    """Return the local path or the path in a store for a path or URI.
+    """Turn the text of a path or URI into a local path or a path in a store.
 
     Raises:
         UsageError: If the URI has an unknown scheme or names another machine's file, or the package for its store is
@@ -75,15 +75,15 @@ def place(text: str | Place) -> Place:
         try:
             return Path(path_of_file_uri(text))
         except ValueError as error:
-            raise UsageError(f"{shown(text)} is no place: {error}") from error
+            raise UsageError(f"{masked(text)} is no place: {error}") from error
     if match is None:
         return Path(text)
     scheme = scheme_of(text)
     if not scheme:
-        raise UsageError(f"{shown(text)} is of an unknown kind; expected a path or one of {', '.join(PACKAGES)}://")
+        raise UsageError(f"{masked(text)} is of an unknown kind; expected a path or one of {', '.join(PACKAGES)}://")
     rest = text.strip()[match.end() :]
     if not rest.strip("/") or ("@" in rest.partition("/")[0] and scheme == "s3") or "::" in rest:
-        raise UsageError(f"{shown(text)} names no bucket; write it as {scheme}://bucket/path")
+        raise UsageError(f"{masked(text)} names no bucket; write it as {scheme}://bucket/path")
     try:
         path: UPath = UPath(f"{scheme}://{rest.rstrip('/')}", **_OPTIONS.get(scheme, {}))
         if scheme == "hdfs":  # the first use connects
@@ -112,7 +112,7 @@ def _hadoop_filesystem(where: UPath) -> Any:
 
 
 def uri(where: Place) -> str:
-    """Return the text from which `place` restores this place on any machine.
+    """Return the text of a path in a store, or of a local one, from which `place` restores it on any machine.
 
     It includes the HDFS namenode and the Azure account, which `str` of a UPath leaves out.
     """
@@ -128,12 +128,12 @@ def uri(where: Place) -> str:
 
 
 def is_remote(where: Place) -> TypeGuard[UPath]:
-    """Return whether a place is in an object store."""
+    """Return whether a path is in an object store."""
     return not isinstance(where, Path)
 
 
 def children(directory: Place, pattern: str) -> list[Place]:
-    """List the direct entries of a directory whose names match a pattern such as `part-*.parquet`.
+    """List the entries of a directory, local or in a store, whose names match a pattern such as `part-*.parquet`.
 
     Args:
         directory: Directory to list; it need not exist.
@@ -166,12 +166,12 @@ def listed(root: UPath, folder: str) -> list[dict[str, Any]]:
 
 
 def is_file(where: Place) -> bool:
-    """Return whether a path or a place in an object store is an existing file."""
+    """Return whether a path, local or in a store, is an existing file."""
     return with_retries(where, "looked at", lambda: bool(where.is_file())) if is_remote(where) else where.is_file()
 
 
 def is_dir(where: Place) -> bool:
-    """Return whether a path is a directory, or a place in an object store has any file below it."""
+    """Return whether a local path is a directory, or a path in a store has any file below it."""
     return with_retries(where, "looked at", lambda: bool(where.is_dir())) if is_remote(where) else where.is_dir()
 
 
@@ -190,12 +190,12 @@ def information(where: UPath) -> dict[str, Any]:
 
 
 def modified_at(where: Place) -> float:
-    """Return the modification time of a file, in seconds since 1970."""
+    """Return the modification time of a file, local or in a store, in seconds since 1970."""
     return float(with_retries(where, "looked at", where.stat).st_mtime) if is_remote(where) else where.stat().st_mtime
 
 
 def read_bytes(where: Place) -> bytes:
-    """Return the content of a file."""
+    """Read the whole content of a file, local or in a store."""
     return (
         with_retries(where, "read", lambda: bytes(where.fs.cat_file(where.path)))
         if is_remote(where)
@@ -204,18 +204,18 @@ def read_bytes(where: Place) -> bytes:
 
 
 def write_bytes(where: Place, content: bytes) -> None:
-    """Write a small file atomically."""
+    """Write a small file atomically, local or in a store."""
     if isinstance(where, Path):
         write_whole(where, content)
         return
-    with own_directory() as directory:
+    with temporary_directory() as directory:
         scratch = directory / where.name
         scratch.write_bytes(content)
         put(scratch, where)
 
 
 def reading(where: Place, read: Callable[[Any], T]) -> T:
-    """Call a function that reads parts of a file, without copying a file of a store to this machine.
+    """Open a file, local or in a store, for a function that reads parts of it; nothing is copied to this machine.
 
     Args:
         where: File to read.
@@ -273,7 +273,7 @@ def _put_whole(source: Path, target: UPath) -> None:
 
 
 def delete(where: Place) -> None:
-    """Remove a file if it exists."""
+    """Delete a file, local or in a store, if it exists."""
     if not is_remote(where):
         where.unlink(missing_ok=True)
         return
@@ -285,11 +285,11 @@ def delete(where: Place) -> None:
 
 @contextmanager
 def on_disk(where: Place) -> Iterator[Path]:
-    """Provide a local path of a file within a block: the file itself, or a temporary copy of a file in a store."""
+    """Provide a local path of a file within a block: the file itself, or a temporary copy of one in a store."""
     if isinstance(where, Path):
         yield where
         return
-    with own_directory() as directory:
+    with temporary_directory() as directory:
         copy = directory / where.name
         fetch(where, copy)
         yield copy
@@ -304,7 +304,7 @@ def on_disk_once() -> Iterator[Callable[[Place], Path]]:
         first needed and kept until the block ends; TMPDIR must have room for all of them.
     """
     copies: dict[Place, Path] = {}
-    with own_directory() as directory:
+    with temporary_directory() as directory:
 
         def local(where: Place) -> Path:
             if isinstance(where, Path):

@@ -19,8 +19,8 @@ _LOCK = ".in-use"
 
 
 @contextmanager
-def own_directory(under: Path | None = None) -> Iterator[Path]:
-    """Make a directory that exists within a block.
+def temporary_directory(under: Path | None = None) -> Iterator[Path]:
+    """Make a temporary directory that exists within a block.
 
     Args:
         under: Parent directory. Files that are moved out of the temporary directory need a parent on the target's disk.
@@ -38,7 +38,7 @@ def own_directory(under: Path | None = None) -> Iterator[Path]:
 
 
 def remove_left_behind(parent: Path) -> None:
-    """Remove the directories of killed processes: those whose lock is not held."""
+    """Remove the temporary directories of killed processes: those whose lock is not held."""
     for directory in parent.glob(f"{_PREFIX}*"):
         try:
             descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)

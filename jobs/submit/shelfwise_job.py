@@ -1,4 +1,4 @@
-"""Entry point for spark-submit.
+"""File to give to spark-submit: it starts the command line.
 
     spark-submit jobs/submit/shelfwise_job.py nightly --catalog shop.csv --run-date 2026-11-01
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def locked_directory() -> str:
-    """Make a directory that the next run removes if this process is killed, as in jobs.storage.temporary."""
+    """Make the directory for the code that spark-submit brought; the next run removes it if this process is killed."""
     while True:
         directory = tempfile.mkdtemp(prefix="shelfwise-code-")
         lock = Path(directory, ".in-use")
@@ -27,7 +27,7 @@ def locked_directory() -> str:
 
 
 def unpack_wheel() -> None:
-    """Unpack the wheel of --py-files, if there is one: migrations, queries and page templates must be files."""
+    """Unpack spark-submit's wheel of --py-files, if any: migrations, queries and page templates must be files."""
     for wheel in [path for path in sys.path if zipfile.is_zipfile(path)]:
         with zipfile.ZipFile(wheel) as archive:
             if "jobs/cli/main.py" not in archive.namelist():

@@ -27,7 +27,7 @@ BATCHES_FIRST = 8
 
 @dataclass(frozen=True)
 class DatasetBatches:
-    """The training and held-out images of a dataset; a `models.training.recipe.TrainingData`.
+    """Training data streamed from the dataset: training and held-out batches of its labelled images.
 
     Attributes:
         training: Images to train on.

@@ -28,7 +28,7 @@ from models.whole_files import in_place_of
 
 @dataclass(frozen=True)
 class ArraysConfig:
-    """Configuration of an export.
+    """Configuration of an export of labelled products as arrays.
 
     Attributes:
         selection: Labelled products to export.
@@ -46,7 +46,7 @@ class ArraysConfig:
 
 
 def run(config: ArraysConfig) -> dict[str, Any]:
-    """Write the arrays of the parts `train` and `validation`, split as in finetune; the part `test` is not exported.
+    """Export the parts `train` and `validation` as arrays, split as in finetune; `test` is not exported.
 
     Returns:
         Paths of the files, the taxonomy version, and the numbers of categories and images.

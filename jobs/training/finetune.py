@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import RunFailed, UsageError
-from jobs.evaluation.measure import EvaluateConfig
+from jobs.evaluation.config import EvaluateConfig
 from jobs.pages.charts import loss_curves
 from jobs.releases.calibrate import Promise, finished_release, warn_of_categories_without_threshold
-from jobs.releases.stored import check_new, release_written, share
+from jobs.releases.new_releases import check_new, release_written
+from jobs.releases.stored import share
 from jobs.storage.places import Places
 from jobs.training.batches import DatasetBatches
-from jobs.training.selection import Begun, Selection, TrainingSet, begin, begun_with, training_set
+from jobs.training.selection import Selection, TrainingSet, training_set
+from jobs.training.training_record import TrainingRecord, read_record, write_record
 from models.networks.weights import save_half
 from models.program import program_version
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
@@ -39,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """Training plan of one network of the new release.
+    """Plan for fine-tuning one network of the new release: its input, start weights and recipe.
 
     Attributes:
         architecture: Key of `models.networks.registry.ARCHITECTURES`.
@@ -96,7 +98,7 @@ class FinetuneConfig:
 
 
 def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict[str, Any]:
-    """Train networks, calibrate and measure them, and write the release.
+    """Fine-tune networks, calibrate and measure them, and write the new release.
 
     Args:
         config: Configuration of the job.
@@ -115,7 +117,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         share(config.target, config.places)
         return _summary(config, release)
     check_new(config.target, config.places)
-    begun = begun_with(config.work_dir, config.places)
+    begun = read_record(config.work_dir, config.places)
     if begun:
         config = replace(config, networks=tuple(_as_begun(plan, begun) for plan in config.networks))
     learned_from = training_set(config.selection, begun)
@@ -130,7 +132,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     try:
         with alone(config.work_dir), release_written(config.release_id, kept):
             starts = {plan.architecture: plan.start for plan in config.networks}
-            begin(config.work_dir, Begun(learned_from.files, starts))
+            write_record(config.work_dir, TrainingRecord(learned_from.files, starts))
             trained = _all_trained(config, to_train, watch)
             seconds = round(time.monotonic() - started)
             release = _released(config, trained, learned_from, seconds)
@@ -161,7 +163,7 @@ def _made(config: FinetuneConfig) -> Release | None:
     return release if {network.weights_sha256 for network in release.networks} <= trained else None
 
 
-def _as_begun(plan: NetworkPlan, begun: Begun) -> NetworkPlan:
+def _as_begun(plan: NetworkPlan, begun: TrainingRecord) -> NetworkPlan:
     """Return the plan with the start weights that its alias stood for when the training began."""
     return replace(plan, start=begun.starts.get(plan.architecture, plan.start)) if plan.alias else plan
 

@@ -6,43 +6,26 @@ training.
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from jobs.dataset.labels import PARTS, LabelledImage, data_sha256, dataset_files, labelled_images
+from jobs.dataset.labels import PARTS, LabelledImage, by_part, data_sha256, dataset_files, labelled_images
 from jobs.errors import UsageError
 from jobs.storage.places import Places
-from jobs.training.taxonomy import split, taxonomy_of, with_products
+from jobs.training.taxonomy import small_categories, taxonomy_of
+from jobs.training.training_record import TrainingRecord
+from jobs.wording import leaving_out, listed, quoted
 from models.spec import Category
-from models.training.recipe import CHECKPOINT
-from models.whole_files import write_whole
 
 log = logging.getLogger(__name__)
-
-BEGUN = "begun.json"
-"""File in a training's work directory that records the dataset files and start weights of the training."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """Dataset files and start weights of a training; a resumed training uses the same.
-
-    Attributes:
-        files: Names of the dataset files that the training reads. Files before its first date are needed to find the
-            part that owns a picture.
-        starts: Maps each architecture to the weights that it started from.
-    """
-
-    files: tuple[str, ...]
-    starts: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Labelled products to train on, and their taxonomy.
+    """Selection of labelled products to train on, and their taxonomy: dates, categories to leave out, smallest number.
 
     Attributes:
         places: Directories and stores of the home.
@@ -65,7 +48,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Labelled images by part, and their categories.
+    """The selected labelled images by part, and their categories.
 
     Attributes:
         sides: Maps each of `PARTS` to its images.
@@ -90,8 +73,8 @@ class TrainingSet:
         return data_sha256([image for part in PARTS for image in self.sides[part]])
 
 
-def training_set(selection: Selection, begun: Begun | None = None) -> TrainingSet:
-    """List the labelled images of each part, and their categories.
+def training_set(selection: Selection, begun: TrainingRecord | None = None) -> TrainingSet:
+    """Select the labelled images of each part to train on, and list their categories.
 
     Args:
         selection: Labelled products to train on.
@@ -114,39 +97,61 @@ def training_set(selection: Selection, begun: Begun | None = None) -> TrainingSe
         files=frozenset(files),
     )
     if selection.min_products:
-        images = with_products(images, selection.min_products)
+        images = without_small_categories(images, selection.min_products)
     categories, version = taxonomy_of(images, file=selection.taxonomy, name=selection.taxonomy_version)
     return TrainingSet(split(images), categories, version, tuple(files))
 
 
-def begin(work_dir: Path, begun: Begun) -> None:
-    """Write the record of a new training, atomically; a training that has finished an epoch keeps its record."""
-    if not _has_trained(work_dir):
-        write_whole(work_dir / BEGUN, json.dumps(asdict(begun), indent=1))
+def without_small_categories(images: Sequence[LabelledImage], at_least: int) -> list[LabelledImage]:
+    """Leave categories with too few products out of the selection; those of child categories do not count.
 
+    Args:
+        images: Labelled images.
+        at_least: Smallest number of products of a category.
 
-def begun_with(work_dir: Path, places: Places) -> Begun | None:
-    """Return the record of the training in a directory; None if it has not finished an epoch yet.
+    Returns:
+        The images of the other categories.
 
     Raises:
-        UsageError: If the record is damaged, or one of its files is no longer in the home; the message names the
-            remedy.
+        UsageError: If no category has enough products; label more, or give a lower number.
     """
-    note = work_dir / BEGUN
-    if not note.exists() or not _has_trained(work_dir):
-        return None
-    try:
-        begun = Begun(**json.loads(note.read_text(encoding="utf-8")))
-        names = frozenset(begun.files)
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{note} is damaged ({error}); delete {work_dir} to begin again") from error
-    if gone := sorted(names - set(dataset_files(places))):
+    few = small_categories(images, at_least)
+    kept = [image for image in images if image.category_id not in few]
+    if not kept:
+        largest = max(few, key=lambda label: few[label])
         raise UsageError(
-            f"{gone[0]}, with which the training in {work_dir} was begun, is no longer in the home; bring it back, or "
-            "delete that directory to begin again"
+            f"no category has the {at_least:,} products of --min-products, the largest, {quoted(largest)}, has "
+            f"{few[largest]:,}; label more products, or give a lower number"
         )
-    return begun
+    if few:
+        log.info(
+            "%s categories with fewer than %s products are left out, and so their %s products",
+            len(few),
+            at_least,
+            sum(few.values()),
+        )
+    return kept
 
 
-def _has_trained(work_dir: Path) -> bool:
-    return any(work_dir.glob(f"*/{CHECKPOINT}"))
+def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
+    """Split the selected images into the parts train, validation and test; no picture is in two parts.
+
+    Raises:
+        UsageError: If a part has no image, or a category has no training image; the message names the remedy.
+    """
+    sides = by_part(images)
+    for part, images_of_part in sides.items():
+        if not images_of_part:
+            raise UsageError(
+                f"no product with a picture of its own falls into the part {part!r}, a share by chance; label "
+                "more products"
+            )
+    if lost := sorted({image.category_id for image in images} - {image.category_id for image in sides["train"]}):
+        message = f"category {quoted(lost[0])} has"
+        if len(lost) > 1:
+            message = f"{len(lost):,} categories ({listed([quoted(label) for label in lost])}) have"
+        raise UsageError(
+            f"{message} no picture to learn from that does not measure too; label more products with pictures of their "
+            f"own, or leave out what has none with {leaving_out(lost)}"
+        )
+    return sides

@@ -1,20 +1,17 @@
-"""Categories of a training, and the split of labelled products into the parts train, validation and test."""
+"""The categories that a training learns: from a taxonomy file or from the labels, with enough products each."""
 
 from __future__ import annotations
 
 import csv
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.dataset.labels import LabelledImage, by_part, check_labels, data_sha256
+from jobs.dataset.labels import LabelledImage, check_labels, data_sha256
 from jobs.errors import UsageError
 from jobs.wording import counted, leaving_out, listed, quoted
-from models.answers.decision import above_others
+from models.answers.taxonomy import above_others
 from models.spec import Category
-
-log = logging.getLogger(__name__)
 
 MIN_PRODUCTS = 10
 
@@ -47,7 +44,7 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
         raise UsageError(
             f"all labelled products are {quoted(labels[0])}; at least two categories are needed to learn from"
         )
-    if few := _fewer(images, MIN_PRODUCTS):
+    if few := small_categories(images, MIN_PRODUCTS):
         names = list(few)
         message = f"category {quoted(names[0])} has {few[names[0]]} products and at least {MIN_PRODUCTS} are needed"
         if len(few) > 1:
@@ -60,39 +57,8 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
     return categories, name or f"labels-{digest[:8]}"
 
 
-def with_products(images: Sequence[LabelledImage], at_least: int) -> list[LabelledImage]:
-    """Exclude categories with too few products, and log their number; products of child categories do not count.
-
-    Args:
-        images: Labelled images.
-        at_least: Smallest number of products of a category.
-
-    Returns:
-        The images of the other categories.
-
-    Raises:
-        UsageError: If no category has enough products; label more, or give a lower number.
-    """
-    few = _fewer(images, at_least)
-    kept = [image for image in images if image.category_id not in few]
-    if not kept:
-        largest = max(few, key=lambda label: few[label])
-        raise UsageError(
-            f"no category has the {at_least:,} products of --min-products, the largest, {quoted(largest)}, has "
-            f"{few[largest]:,}; label more products, or give a lower number"
-        )
-    if few:
-        log.info(
-            "%s categories with fewer than %s products are left out, and so their %s products",
-            len(few),
-            at_least,
-            sum(few.values()),
-        )
-    return kept
-
-
 def read_taxonomy(path: Path) -> tuple[Category, ...]:
-    """Read the leaves of a CSV file with the columns category_id and category_path.
+    """Read the leaves of a taxonomy file, a CSV file with the columns category_id and category_path.
 
     The file may contain inner nodes, as a shop's export of its taxonomy does. A category with another one below it is
     an inner node, also if products are labelled with it.
@@ -125,32 +91,8 @@ def read_taxonomy(path: Path) -> tuple[Category, ...]:
     return tuple(sorted(leaves, key=lambda category: category.category_id))
 
 
-def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
-    """Split labelled images into parts with `by_part`; no picture is in two parts.
-
-    Raises:
-        UsageError: If a part has no image, or a category has no training image; the message names the remedy.
-    """
-    sides = by_part(images)
-    for part, images_of_part in sides.items():
-        if not images_of_part:
-            raise UsageError(
-                f"no product with a picture of its own falls into the part {part!r}, a share by chance; label "
-                "more products"
-            )
-    if lost := sorted({image.category_id for image in images} - {image.category_id for image in sides["train"]}):
-        message = f"category {quoted(lost[0])} has"
-        if len(lost) > 1:
-            message = f"{len(lost):,} categories ({listed([quoted(label) for label in lost])}) have"
-        raise UsageError(
-            f"{message} no picture to learn from that does not measure too; label more products with pictures of their "
-            f"own, or leave out what has none with {leaving_out(lost)}"
-        )
-    return sides
-
-
-def _fewer(images: Sequence[LabelledImage], at_least: int) -> dict[str, int]:
-    """Return the labels with fewer than `at_least` products, in order, with their number of products."""
+def small_categories(images: Sequence[LabelledImage], at_least: int) -> dict[str, int]:
+    """Return the categories of a training with fewer than `at_least` products, in order, with that number."""
     products: dict[str, set[str]] = defaultdict(set)
     for image in images:
         products[image.category_id].add(image.product_id)

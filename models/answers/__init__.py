@@ -2,5 +2,5 @@
 
 Works on NumPy arrays only: reads and writes no files, and needs neither Keras nor a GPU.
 
-Others import: calibration, decision, levels, metrics, products, thresholds.
+Others import: calibration, decision, levels, metrics, products, taxonomy, thresholds.
 """

@@ -39,7 +39,7 @@ _ROWS = 1024
 def combine(
     by_network: Mapping[str, Probabilities], *, weights: Mapping[str, float], temperature: float
 ) -> Probabilities:
-    """Average the softmaxes of the networks and apply the temperature.
+    """Combine the networks' softmaxes into one calibrated distribution: a weighted mean with the temperature applied.
 
     Args:
         by_network: Softmax of each network, by architecture name, float32 (batch, categories).
@@ -59,7 +59,7 @@ def combine(
 def fit_ensemble(
     by_network: Mapping[str, Probabilities], labels: NDArray[np.integer[Any]]
 ) -> tuple[dict[str, float], float]:
-    """Fit the networks' shares and one temperature together on held-out data (maximum a posteriori).
+    """Fit the networks' shares and one calibration temperature together on held-out data (maximum a posteriori).
 
     Minimises the log-loss, summed over the examples, plus a penalty that does not grow with their number. The penalty
     is a Gaussian prior: log T has mean 0 and standard deviation `TEMPERATURE_SPREAD`; the logarithms of the shares are
@@ -98,7 +98,7 @@ def fit_ensemble(
 
 
 def rounded(shares: Sequence[float]) -> list[float]:
-    """Round shares to six digits so that they still sum to 1.
+    """Round the networks' shares to six digits so that they still sum to 1.
 
     The largest share takes the rounding difference, so that no share becomes negative.
     """
@@ -115,7 +115,7 @@ def _shares(free: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.bool_], *, bins: int = 15) -> float:
-    """Return the expected calibration error over bins with an equal number of examples.
+    """Return the expected calibration error of confidences, over bins with an equal number of examples.
 
     Args:
         confidences: Confidence of the best category of each example, in [0, 1], (examples,).
@@ -129,25 +129,6 @@ def calibration_error(confidences: NDArray[np.floating[Any]], hits: NDArray[np.b
     parts = [part for part in np.array_split(order, bins) if len(part)]
     gaps = [abs(hits[part].mean() - confidences[part].mean()) * len(part) for part in parts]
     return float(sum(gaps) / max(len(confidences), 1))
-
-
-def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Combine the stored answers of several images of one product: the mean confidence of each category.
-
-    Args:
-        tops: For each image the confidences of its best categories, by category_id; other categories count as 0.
-
-    Returns:
-        Mean confidence by category_id, the highest first. Ties are in order of category_id, so that the order of the
-        images does not matter.
-    """
-    confidences: dict[str, list[float]] = {}
-    for top in tops:
-        for category_id, confidence in top.items():
-            confidences.setdefault(category_id, []).append(confidence)
-    # The last digit of a plain sum depends on the order of the images, and it can decide a tie.
-    means = {category_id: math.fsum(parts) / len(tops) for category_id, parts in confidences.items()}
-    return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _slices(count: int) -> Iterator[slice]:

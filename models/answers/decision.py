@@ -7,10 +7,10 @@ this module, so that an evaluation measures exactly what is published. Reads and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from models.spec import Category
+from models.answers.taxonomy import ancestors
 
 AUTO_THRESHOLD = 0.8
 """Lowest confidence at which a leaf is published without review, if the release has no threshold for it."""
@@ -24,7 +24,7 @@ Both use the same rounding, so that a stored confidence always explains its stat
 
 @dataclass(frozen=True)
 class Policy:
-    """Thresholds of a release: when an answer is published, suggested or left unknown.
+    """Thresholds by which a release decides that an answer is published, suggested or left unknown.
 
     Attributes:
         thresholds: Lowest confidence by category_id. A leaf at or above its threshold is `auto`. An inner node of the
@@ -44,7 +44,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Answer:
-    """The category and status that were decided for an image or a product.
+    """A decision: the category and status of an image or a product.
 
     Attributes:
         category_id: A leaf, or with status `review` possibly an inner node; None with status `unknown`.
@@ -91,36 +91,7 @@ def decide(confidences: Mapping[str, float], policy: Policy) -> Answer:
     return Answer(leaf, confidence, "review")
 
 
-def ancestors(category_id: str) -> list[str]:
-    """Return the inner nodes above a category, deepest first: for `a.b.c` they are `a.b` and `a`."""
-    parts = category_id.split(".")
-    return [".".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
-
-
-def above_others(category_ids: Iterable[str]) -> list[str]:
-    """Return, sorted, the ids that are inner nodes above other ids of the same set, and so cannot be leaves."""
-    every = set(category_ids)
-    return sorted(every & {node for category_id in every for node in ancestors(category_id)})
-
-
 def sum_below(confidences: Mapping[str, float], node: str) -> float:
-    """Return the summed probability of the leaves below an inner node, at most 1, rounded to `DIGITS`."""
+    """Return the confidence of an inner node in a decision: the sum of its leaves, at most 1, rounded to `DIGITS`."""
     inside = math.fsum(value for category_id, value in confidences.items() if category_id.startswith(f"{node}."))
     return round(min(inside, 1.0), DIGITS)
-
-
-def inner_nodes(categories: Iterable[Category]) -> tuple[Category, ...]:
-    """Return the inner nodes of a taxonomy, in order of category_id.
-
-    The readable path of a node is the beginning of the path of its first leaf. If that path and its category_id differ
-    in depth, the path is made of the parts of the node's id instead.
-    """
-    nodes: dict[str, Category] = {}
-    for category in categories:
-        names = category.category_path.split(" > ")
-        fits = len(names) == category.category_id.count(".") + 1
-        for node in ancestors(category.category_id):
-            depth = node.count(".") + 1
-            path = " > ".join(names[:depth]) if fits else node.replace(".", " > ")
-            nodes.setdefault(node, Category(node, path))
-    return tuple(nodes[node] for node in sorted(nodes))

@@ -23,7 +23,7 @@ RANKS = 3
 
 @dataclass(frozen=True)
 class Level:
-    """Labels and answers of some examples at one depth of the taxonomy; all arrays are (examples,).
+    """Labels and answers of some examples at one level (depth) of the taxonomy; all arrays are (examples,).
 
     Attributes:
         depth: Depth in the taxonomy, from 1; that of the deepest leaves stands for all leaves.
@@ -54,18 +54,18 @@ class Level:
 
 
 def depths(category_ids: Sequence[str]) -> list[int]:
-    """Return the depths of a taxonomy, from the deepest leaves up to 1."""
+    """Return the depths of a taxonomy that are measured, one level each: from the deepest leaves up to 1."""
     deepest = max(category_id.count(".") for category_id in category_ids) + 1
     return [deepest, *range(deepest - 1, 0, -1)]
 
 
 def level_names(category_ids: Sequence[str], depth: int) -> list[str]:
-    """Return the node of each category at a depth: `a.b` for `a.b.c` at 2; a less deep category is its own node."""
+    """Return each category's node at a level: `a.b` for `a.b.c` at depth 2; a less deep category is its own node."""
     return [".".join(category_id.split(".")[:depth]) for category_id in category_ids]
 
 
 def fold(rows: Probabilities, labels: Labels, names: Sequence[str]) -> tuple[Probabilities, Labels, list[str]]:
-    """Sum columns that have the same name.
+    """Fold a distribution to a level of the taxonomy: sum the columns whose categories have the same node there.
 
     Args:
         rows: Probabilities, (examples, columns).
@@ -84,7 +84,7 @@ def fold(rows: Probabilities, labels: Labels, names: Sequence[str]) -> tuple[Pro
 
 
 def among_first(rows: Probabilities, labels: Labels, *, count: int = RANKS) -> NDArray[np.bool_]:
-    """Return whether the true column is among the columns with the highest probabilities.
+    """Reduce distributions to whether the true column is among those with the highest probabilities.
 
     Of columns with equal probability the first ranks higher, as with argmax.
 
@@ -110,7 +110,7 @@ def build_level(
     raw: Probabilities,
     by_network: Mapping[str, Probabilities],
 ) -> Level:
-    """Reduce distributions over all categories to the answers at one depth.
+    """Reduce distributions over all categories to the answers at one level of the taxonomy.
 
     Args:
         category_ids: The category_id of each column.

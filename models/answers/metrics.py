@@ -19,7 +19,7 @@ EXACT_DIFFERENCES = 5_000
 
 
 def quality(level: Level) -> dict[str, Any]:
-    """Compute accuracy, F1 and confusion of the answers at one depth of the taxonomy.
+    """Compute the metrics accuracy, F1 and confusion of the answers at one depth of the taxonomy.
 
     Args:
         level: Labels and answers of the examples at that depth.

@@ -7,13 +7,13 @@ and calibration all call this module, so that an evaluation measures exactly wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.answers.calibration import combine_images
 from models.answers.decision import DIGITS, Answer, Policy, decide
 
 TOP_K = 5
@@ -24,7 +24,7 @@ Top = Sequence[tuple[str, float]]
 
 
 def best(ids: Sequence[str], row: NDArray[np.floating[Any]], *, count: int = TOP_K) -> list[tuple[str, float]]:
-    """Return the best categories of an image in the form in which they are stored.
+    """Return the best categories of an image, in the form in which they are stored and combined by product.
 
     Args:
         ids: The category_id of each column.
@@ -38,8 +38,27 @@ def best(ids: Sequence[str], row: NDArray[np.floating[Any]], *, count: int = TOP
     return [(ids[place], round(float(row[place]), DIGITS)) for place in order]
 
 
+def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Combine the stored answers of several images of one product: the mean confidence of each category.
+
+    Args:
+        tops: For each image the confidences of its best categories, by category_id; other categories count as 0.
+
+    Returns:
+        Mean confidence by category_id, the highest first. Ties are in order of category_id, so that the order of the
+        images does not matter.
+    """
+    confidences: dict[str, list[float]] = {}
+    for top in tops:
+        for category_id, confidence in top.items():
+            confidences.setdefault(category_id, []).append(confidence)
+    # The last digit of a plain sum depends on the order of the images, and it can decide a tie.
+    means = {category_id: math.fsum(parts) / len(tops) for category_id, parts in confidences.items()}
+    return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
+
+
 def answer_of_image(ids: Sequence[str], row: NDArray[np.floating[Any]], policy: Policy) -> Answer:
-    """Decide for one image by its whole distribution, (categories,)."""
+    """Decide for one image, and so for a product with one image, by its whole distribution, (categories,)."""
     return decide(dict(zip(ids, row.tolist(), strict=True)), policy)
 
 
@@ -58,7 +77,7 @@ def answer_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]], polic
 def by_product(
     rows: NDArray[np.floating[Any]], products: NDArray[np.integer[Any]]
 ) -> Iterator[NDArray[np.floating[Any]]]:
-    """Yield the rows of each product, (images, categories).
+    """Split the confidences of all images by product; yield (images, categories) of each.
 
     Args:
         rows: Confidences of all images, (images, categories), in order of product index.
@@ -69,7 +88,7 @@ def by_product(
 
 
 def distribution_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return the distribution by which `answer_of_product` decides, (categories,).
+    """Return the distribution over its images by which a product is decided, (categories,).
 
     With several images its sum may be below 1, because only the best categories of each image count.
     """
@@ -82,7 +101,7 @@ def distribution_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]])
 def distributions(
     ids: Sequence[str], rows: NDArray[np.floating[Any]], products: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """Return `distribution_of_product` of each product, (products, categories).
+    """Return the distribution of each product over its images, (products, categories).
 
     Args:
         ids: The category_id of each column.

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.answers.decision import DIGITS, ancestors
+from models.answers.decision import DIGITS
+from models.answers.taxonomy import ancestors
 from models.spec import Probabilities
 
 TARGET_PRECISION = 0.95
@@ -30,7 +31,7 @@ Below it four of five suggestions are wrong, and checking one costs a person mor
 
 
 def precision_bound(hits: Any, total: Any, *, certainty: float = CERTAINTY) -> Any:
-    """Return a lower bound of a precision: the one-sided Clopper-Pearson interval (1934, Biometrika 26, 404-413).
+    """Return a lower bound of a precision for a threshold, by Clopper and Pearson (1934, Biometrika 26, 404-413).
 
     Args:
         hits: Number of right examples; a number or an array.

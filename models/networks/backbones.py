@@ -18,11 +18,11 @@ HEAD = "logits"
 
 
 class ForeignWeights(ValueError):
-    """The weights are of another architecture or shape than the network that shall receive them."""
+    """Raised when weights to copy are of another architecture or shape than the network that shall receive them."""
 
 
 def weighted_layers(model: Any) -> Iterator[Any]:
-    """Yield the layers that have weights, in order, including those of nested models."""
+    """Yield the layers whose weights a copy of a backbone takes: all with weights, in order, also of nested models."""
     yield from (layer for layer in every_layer(model) if layer.weights)
 
 
@@ -127,7 +127,7 @@ def _fold_rescaling(source: Any, target: Any) -> None:
 
 
 def every_layer(model: Any) -> Iterator[Any]:
-    """Yield all layers in order; a nested model is replaced by its own layers."""
+    """Yield all layers of a network in order; a backbone that is a nested model is replaced by its own layers."""
     for layer in model.layers:
         if getattr(layer, "layers", None):
             yield from every_layer(layer)

@@ -27,7 +27,7 @@ RANGES: dict[str, Callable[[Any], Any] | None] = {
 
 
 def decode_square(jpeg: bytes, side_px: int, *, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """Decode a JPEG and stretch it to a square.
+    """Decode a JPEG for a network's input and stretch it to a square.
 
     Args:
         jpeg: Content of a JPEG file as ingest stores it: RGB, upright.
@@ -51,7 +51,7 @@ def decode_square(jpeg: bytes, side_px: int, *, out: NDArray[np.uint8] | None = 
 
 
 def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Stretch an image to a square: bilinear, or by area averaging if a side shrinks to less than half.
+    """Stretch an input image to a square: bilinear, or by area averaging if a side shrinks to less than half.
 
     Area averaging takes seven times as long as bilinear, and looks different only where bilinear would skip pixels.
 

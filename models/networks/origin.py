@@ -21,7 +21,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def add_origin(archive: IO[bytes], origin: Mapping[str, Any]) -> None:
-    """Add the training metadata to a .keras archive.
+    """Add the origin of a network, its training metadata, to a .keras archive.
 
     Args:
         archive: The archive, open for reading and writing.
@@ -32,7 +32,7 @@ def add_origin(archive: IO[bytes], origin: Mapping[str, Any]) -> None:
 
 
 def origin_of(path: Path) -> dict[str, Any]:
-    """Read the training metadata of a .keras file.
+    """Read the origin of a network, its training metadata, from a .keras file.
 
     Args:
         path: A `.keras` file from any source. Nothing but a count and a hash is accepted from its metadata.

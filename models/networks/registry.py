@@ -37,7 +37,7 @@ INPUT_PX = {
 
 
 class Architecture(Protocol):
-    """Interface of the modules and objects in `ARCHITECTURES`."""
+    """Interface of an architecture in the registry: build a network or its backbone, and preprocess its input."""
 
     def build(self, *, input_px: int, categories: int, dropout: float = 0.0) -> Any:
         """Return an untrained keras.Model from (batch, input_px, input_px, 3) to logits (batch, categories)."""
@@ -50,7 +50,7 @@ class Architecture(Protocol):
 
 
 def architecture(name: str) -> Architecture:
-    """Return an architecture by its name.
+    """Look up an architecture in the registry by its name.
 
     Args:
         name: A key of `ARCHITECTURES`.

@@ -106,7 +106,7 @@ def save_half(model: Any, directory: Path) -> Path:
 
 
 def refresh(network: Any) -> None:
-    """Make Normalization layers use weights that were set after building, because they keep copies as constants."""
+    """Make a network use weights that were set after building: its Normalization layers keep copies as constants."""
     import keras
 
     for layer in network.layers:

@@ -26,7 +26,7 @@ def build(*, input_px: int, categories: int, dropout: float = 0.0) -> keras.Mode
 
 
 def backbone(*, input_px: int, weights: str | None = None) -> keras.Model:
-    """Build the network without its head, up to the pooled features.
+    """Build Xception without its head, up to the pooled features.
 
     Args:
         input_px: Side of the square input, at least 71 px.

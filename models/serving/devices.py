@@ -23,7 +23,7 @@ because their swish and squeeze-and-excitation have no fast bfloat16 kernels. Bo
 
 @dataclass(frozen=True)
 class Device:
-    """The device on which a process computes.
+    """The device, processor or accelerator, on which this process computes.
 
     Attributes:
         name: Product name, such as `NVIDIA H200`; the name of a processor starts with `CPU, `.
@@ -64,7 +64,7 @@ def half_precision(architecture: str) -> str | None:
 
 
 def forget_networks() -> None:
-    """Free the memory that Keras and its backend still keep of networks that are no longer referenced."""
+    """Free the device memory that Keras and its backend still keep of networks that are no longer referenced."""
     import keras
 
     keras.utils.clear_session(free_memory=True)

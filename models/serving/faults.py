@@ -28,11 +28,11 @@ _DEVICE = re.compile(
 
 
 class DeviceLost(RuntimeError):
-    """The accelerator no longer works in this process. At best a new process can use it."""
+    """Raised for a fault of the accelerator: it no longer works in this process. At best a new process can use it."""
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Classify an error of a predict call.
+    """Classify the fault of a predict call from its error.
 
     Args:
         error: The exception that the backend raised.

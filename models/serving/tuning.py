@@ -36,7 +36,7 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Tuning:
-    """Measured settings of a release on a device.
+    """Result of tuning a release on a device: batch size and precision.
 
     Attributes:
         batch_size: Images in one call of the networks.
@@ -54,7 +54,7 @@ def find_batch_size(
     largest: int = LARGEST_BATCH,
     clock: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """Double the batch size until it is no longer faster or the device runs out of memory.
+    """Measure the fastest batch size: double it until it gains nothing or the device runs out of memory.
 
     Args:
         predictor: Predictor of the release on the device that will serve.
@@ -89,12 +89,12 @@ def find_batch_size(
 
 
 def agreement(first: Predictions, second: Predictions) -> float:
-    """Return the share of images for which two predictors choose the same best category, in [0, 1]."""
+    """Measure, to tune the precision, for what share of images two predictors choose the same category, in [0, 1]."""
     return float(np.mean(first.confidences.argmax(axis=1) == second.confidences.argmax(axis=1)))
 
 
 def agrees(half: Predictor, full: Predictor, images: Images, *, batch_size: int = SMALLEST_BATCH) -> bool:
-    """Return whether half precision may replace full precision.
+    """Return whether half precision may replace full precision on this device, because their answers agree.
 
     Args:
         half: Predictor of the release in mixed_float16.

@@ -21,7 +21,7 @@ Change = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Arrays:
-    """Labelled squares in memory; a `models.training.recipe.TrainingData`.
+    """Training data in memory: arrays of labelled squares; a `models.training.recipe.TrainingData`.
 
     Attributes:
         squares: Training images, uint8 (count, side, side, 3), RGB, 0-255; any side.
@@ -73,7 +73,7 @@ class Arrays:
 
 
 def enlarged(squares: Any, side_px: int) -> Images:
-    """Resize squares as serving does and stack them.
+    """Resize an array of squares to a training batch, as serving resizes them.
 
     Args:
         squares: Squares, each uint8 (side, side, 3).

@@ -26,7 +26,7 @@ LIGHT_SHIFT_PX = 1
 
 
 def augment(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror half of the images, crop to at least 80 % of each side, and change the brightness by up to 15 %.
+    """Augment: mirror half of the images, crop to at least 80 % of a side, change the brightness by up to 15 %.
 
     Args:
         square: uint8 (side_px, side_px, 3), RGB, 0-255; is not changed.
@@ -46,7 +46,7 @@ def augment(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[n
 
 
 def augment_article(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror half of the images, shift each by up to 3 px over black, and erase a grey rectangle in 30 % of them.
+    """Augment: mirror half of the images, shift by up to 3 px over black, erase a grey rectangle in 30 % of them.
 
     For small articles on a black background that fill their square: cropping would remove the details that distinguish
     them. Covering a rectangle of up to a fifth of the area is random erasing (Zhong et al., 2017, arXiv:1708.04896).
@@ -71,7 +71,7 @@ def augment_article(square: NDArray[np.uint8], random: np.random.Generator) -> N
 
 
 def augment_article_lightly(square: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror half of the images and shift each by up to 1 px over black.
+    """Augment lightly: mirror half of the images and shift each by up to 1 px over black.
 
     For the last epochs of a network that is as accurate on augmented articles as on unchanged ones: it then learns from
     images as serving will give them (He et al., 2019, arXiv:1909.09148, refine on clean data after augmented data).

@@ -1,4 +1,4 @@
-"""Save and load the checkpoint of a training: one file after every epoch, complete or not there at all.
+"""Save and load the checkpoint of a training after every epoch, and lock the work directory that contains it.
 
 Reads and writes `checkpoint.npz` in the work directory of a task, and locks that directory.
 """
@@ -29,7 +29,7 @@ LONGEST_SHOWN = 100
 
 @dataclass
 class Progress:
-    """Progress of a training, as its checkpoint stores it.
+    """What a checkpoint stores beside the weights: the finished epochs, their losses and the recipes used.
 
     Attributes:
         task: `Task.description` of the training.
@@ -51,7 +51,7 @@ class Progress:
     finished: bool = False
     recipes: list[dict[str, Any]] = field(default_factory=list)
 
-    def note(self, recipe: Recipe) -> None:
+    def add_recipe(self, recipe: Recipe) -> None:
         """Record the recipe of the next epoch if it differs from the last recorded one."""
         used = asdict(recipe)
         if not self.recipes or self.recipes[-1]["recipe"] != used:
@@ -76,7 +76,7 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """State of a training between two epochs.
+    """Checkpoint of a training: its state between two epochs.
 
     Attributes:
         progress: Finished epochs, their history and recipes.
@@ -101,7 +101,7 @@ class Checkpoint:
 
 @contextmanager
 def alone(work_dir: Path) -> Iterator[None]:
-    """Lock the work directory of a training against other processes on this machine while the block runs.
+    """Lock a training's work directory, with its checkpoint, against other processes on this machine.
 
     The locked file is beside the directory, because the directory may be removed meanwhile. The operating system
     releases the lock when the process ends, even if it is killed.
@@ -132,7 +132,7 @@ def alone(work_dir: Path) -> Iterator[None]:
 
 
 class AnotherTask(ValueError):
-    """The checkpoint belongs to a different task: other data, categories, network or seed."""
+    """Raised when a checkpoint belongs to a different training: other data, categories, network or seed."""
 
 
 def own_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:
@@ -165,7 +165,7 @@ def own_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:
 
 
 def load(path: Path) -> Checkpoint | None:
-    """Read the checkpoint at a path; return None if there is none.
+    """Read the checkpoint in a file; return None if there is none.
 
     Raises:
         ValueError: If it cannot be read; delete it to train from the start.

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def start_backend() -> None:
-    """Initialise the backend and its accelerators now, so that the caller can hide their messages on stderr."""
+    """Start the backend and accelerators that the training loop will use, while the caller hides their messages."""
     keras.ops.zeros(1)
 
 
@@ -44,7 +44,7 @@ def train(
     watch: Watch | None = None,
     saved: Saved | None = None,
 ) -> tuple[Any, Progress]:
-    """Train a network; resume from its checkpoint if there is one.
+    """Train a network epoch by epoch, from its start weights or from its checkpoint.
 
     Args:
         task: Network, categories, number of images and work directory.
@@ -163,7 +163,7 @@ def _epochs(
                     f"the {name} of {task.network.architecture} became {loss} in epoch {number}; lower the learning "
                     f"rate{' of the head' if head else ''} and run the same command: {_kept(progress.epochs, task)}"
                 )
-        progress.note(recipe)
+        progress.add_recipe(recipe)
         progress.history.append(figures)
         progress.epochs, progress.head_epochs = number, progress.head_epochs + head
         if figures["val_loss"] < progress.best_loss:

@@ -15,7 +15,7 @@ from models.training.recipe import Recipe, Task
 
 
 class NetworkInput(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
-    """`models.networks.inputs.network_input` as the first layer, so that training prepares input as serving does."""
+    """First layer of a training's compiled network, which prepares the input as serving does."""
 
     def __init__(self, network: NetworkSpec) -> None:
         """Make the layer for one network."""
@@ -28,7 +28,7 @@ class NetworkInput(keras.layers.Layer):  # type: ignore[misc]  # keras ships no 
 
 
 def compiled(task: Task, recipe: Recipe, network: Any, steps: int, *, head: bool) -> Any:
-    """Freeze the layers that the phase does not train, and compile the network behind its input.
+    """Compile the network for a phase: freeze the layers that it does not train, and put the input layer before it.
 
     Args:
         task: Network and side of the squares.
@@ -76,7 +76,7 @@ def learning_rate(recipe: Recipe, steps: int) -> Any:
 
 
 def first_trained(network: Any, name: str) -> int:
-    """Return the index of the first layer with a name, or of the first layer of a block.
+    """Return the index of the first layer that a phase trains, given the name of a layer or a block.
 
     Args:
         network: Keras model.
@@ -99,7 +99,7 @@ def first_trained(network: Any, name: str) -> int:
 
 
 def weights_by_category(counts: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the weight of an image of each category in the loss.
+    """Return the weight of an image of each category in the training loss.
 
     Args:
         counts: Number of training images of each category.

@@ -28,11 +28,11 @@ Watch = Callable[[int, int, int, dict[str, float]], None]
 
 
 class TrainingFailed(RuntimeError):
-    """The training cannot continue; the message names what is kept and what to change."""
+    """Raised when a training cannot continue; the message names what is kept and what to change."""
 
 
 class TrainingData(Protocol):
-    """Source of labelled squares of one side length, in batches."""
+    """Interface of the data of a training: batches of labelled squares of one side length."""
 
     @property
     def steps(self) -> int:
@@ -50,7 +50,7 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """Recipe of a training: epochs, learning rates, which layers are trained, and regularisation.
 
     Attributes:
         head_epochs: Epochs that train only the head; all other layers are frozen.

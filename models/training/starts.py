@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence[str], taxonomy_version: str) -> None:
-    """Fill a new network with the weights from which its training starts.
+    """Load the weights from which a training starts into a new network.
 
     Args:
         model: Network that `Architecture.build` returned; is changed in place.
@@ -51,7 +51,7 @@ def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence
 
 
 def range_of(start: str, architecture_name: str) -> str:
-    """Return the range of pixel values for which the start's weights were trained.
+    """Return the range of pixel values for which a training's start weights were trained.
 
     Args:
         start: Start of the training, as for `fill`; may also be a weights file inside a release's directory.

@@ -35,7 +35,7 @@ _OLD = ("category_id", "confidence", "status")
 
 @dataclass(frozen=True)
 class Rule:
-    """Which current answers a release may replace: those on equally new images, unless a newer release gave them.
+    """Rule which current answers new ones may replace: those on equally new images, unless a newer release gave them.
 
     Attributes:
         release_id: The release that answers.
@@ -185,7 +185,7 @@ def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> in
 
 
 def remove(connection: Connection, product_id: str) -> None:
-    """Delete the answer of a product that a person decided on."""
+    """Delete the current answer of a product, which a person decided on, and take it out of the totals."""
     table, total = product_categories, category_totals
     gone = connection.execute(table.delete().where(table.c.product_id == product_id).returning(table.c.category_id))
     same = (total.c.category_id == gone.scalar_one(), total.c.status == "manual")

@@ -90,7 +90,7 @@ _SEVERAL_IMAGES = """
 
 
 def derive(connection: Connection, products: str, rule: changes.Rule, combine: Combine) -> int:
-    """Fill `answer_changes` from the merged history.
+    """Derive each product's answer from its current images of one release, and add it to `answer_changes`.
 
     Args:
         connection: In a transaction that holds the writers' lock.

@@ -72,7 +72,7 @@ _KEEP_LEAST_CERTAIN = sa.text(
 
 
 def record(connection: Connection, run: RunRecord, *, again: bool) -> RunRecord:
-    """Write the run's highlights from `answer_changes`.
+    """Write the run's highlights: its counts by status, histograms of confidence, and products to look at.
 
     Args:
         connection: In the publishing transaction, after the answers were written.

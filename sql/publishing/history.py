@@ -7,15 +7,13 @@ ran twice) one is merged. A row that would not change is not written and not loc
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.types import TypeEngine
 
-from sql.publishing.staging import create_temporary
+from sql.publishing.staging import count_staged
 from sql.records import PREDICTION_COLUMNS
-from sql.schema.columns import UtcDateTime, key_text
+from sql.schema.columns import UtcDateTime
 
 _VALUES = tuple(name for name in PREDICTION_COLUMNS if name not in ("product_id", "image_sha256"))
 
@@ -41,14 +39,6 @@ WHERE {row} IN (
 _DUPLICATES_POSSIBLE = sa.text(
     "SELECT count(*) > count(DISTINCT hashtextextended(product_id || image_sha256, 0)) FROM staged_predictions"
 )
-
-_COUNT = sa.text("""
-INSERT INTO staged_counts (category_id, product_id, image_count, confidence_sum_e9)
-SELECT
-    category_id, min(product_id), count(*), coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0)
-FROM staged_predictions
-GROUP BY category_id
-""")
 
 _CHANGED = """
 (staged.ingest_date, staged.ingest_no) > (stored.ingest_date, stored.ingest_no)
@@ -154,16 +144,8 @@ WHERE
 """)
 
 
-def count_staged(connection: Connection) -> None:
-    """Fill the temporary table `staged_counts`, one row per category of `staged_predictions`."""
-    types: dict[str, TypeEngine[Any]] = {"category_id": key_text(), "product_id": key_text()}
-    numbers: dict[str, TypeEngine[Any]] = {"image_count": sa.BigInteger(), "confidence_sum_e9": sa.BigInteger()}
-    create_temporary(connection, "staged_counts", {**types, **numbers})
-    connection.execute(_COUNT)
-
-
 def merge_predictions(connection: Connection, run_id: str, release_id: str, moment: datetime) -> tuple[int, int]:
-    """Merge `staged_predictions`: of duplicates the newest; a stored row of a newer ingest stays.
+    """Merge `staged_predictions` into the history: of duplicates the newest; a stored row of a newer ingest stays.
 
     Returns:
         Number of images of the run, and number of rows added or changed.
@@ -194,7 +176,7 @@ def _staged(connection: Connection) -> int:
 
 
 def merge_rejections(connection: Connection, run_id: str) -> tuple[int, int]:
-    """Replace the run's rejections by `staged_rejections`. Return the number of images, and of rows changed."""
+    """Replace the run's rejections in the history by `staged_rejections`. Return images, and rows changed."""
     connection.execute(_REPLACED_REJECTIONS)
     dropped = connection.execute(_DROPPED_REJECTIONS, {"run_id": run_id}).rowcount
     written = connection.execute(_REJECTIONS, {"run_id": run_id}).rowcount

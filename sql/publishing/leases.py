@@ -30,7 +30,7 @@ ON CONFLICT (run_id) DO NOTHING
 
 @dataclass(frozen=True)
 class Taken:
-    """A lease that this driver has taken.
+    """A lease on a run that this driver has taken.
 
     Attributes:
         token: Secret that `hold` and publishing need.
@@ -58,7 +58,7 @@ def take(connection: Connection, run_id: str) -> Taken:
 
 
 def hold(connection: Connection, run_id: str, token: str | None) -> None:
-    """Lock the lease until the end of the transaction.
+    """Lock a run's lease until the end of the transaction.
 
     Args:
         connection: In a transaction.
@@ -85,7 +85,7 @@ def held_by(connection: Connection, run_id: str, token: str) -> bool:
 
 
 def give_back(connection: Connection, run_id: str) -> None:
-    """Delete the lease that this transaction holds."""
+    """Delete the lease on a run that this transaction holds."""
     connection.execute(run_leases.delete().where(run_leases.c.run_id == run_id))
 
 

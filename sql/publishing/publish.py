@@ -12,17 +12,17 @@ from datetime import UTC, datetime
 
 from sqlalchemy.engine import Connection, Engine
 
-from sql.engine import explained, lock_writers, tune
+from sql.engine import lock_writers, tune
+from sql.explanations import database_errors_explained
 from sql.publishing import answer_changes as changes
-from sql.publishing import answers, highlights, history, leases, run_rows
-from sql.publishing import taxonomy as catalog
-from sql.publishing.staging import stage
+from sql.publishing import answers, highlights, history, leases, products, releases, run_rows, taxonomy
+from sql.publishing.staging import count_staged, stage
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
 
 
 @dataclass(frozen=True)
 class Publication:
-    """The input of one publish; the fields are the arguments of `ProductDatabase.publish`."""
+    """Everything that one publish merges: the run, its rows by kind, its release and how images are combined."""
 
     run: RunRecord
     predictions: Iterable[Rows]
@@ -35,7 +35,7 @@ class Publication:
 
 
 def publish(engine: Engine, publication: Publication, token: str | None = None) -> PublishCounts:
-    """Write a run in one transaction; the same run again changes no row.
+    """Merge a run into the database in one transaction; publishing the same run again changes no row.
 
     Args:
         engine: Of a migrated database.
@@ -47,7 +47,7 @@ def publish(engine: Engine, publication: Publication, token: str | None = None) 
         DatabaseError: Nothing was written; the message says why and what to do.
     """
     run_id = publication.run.run_id
-    with explained(engine), engine.connect() as connection:
+    with database_errors_explained(engine), engine.connect() as connection:
         connection.begin()
         if engine.dialect.name == "postgresql":
             # Locked before the long part, so that a second driver waits instead of doing the same work.
@@ -75,10 +75,10 @@ def _stage(connection: Connection, publication: Publication) -> None:
 def _merge(connection: Connection, publication: Publication) -> PublishCounts:
     run, release = publication.run, publication.release
     moment = run.finished_at_utc or datetime.now(UTC)
-    catalog.register_release(connection, release, moment)
-    catalog.merge_categories(connection, publication.categories, release)
-    history.count_staged(connection)
-    catalog.refuse_unknown_categories(connection, "staged_counts", release.release_id)
+    releases.register_release(connection, release, moment)
+    taxonomy.merge_categories(connection, publication.categories, release)
+    count_staged(connection)
+    taxonomy.refuse_unknown_categories(connection, "staged_counts", release.release_id)
     published = run_rows.begin(connection, run, "published", moment)
     images, images_changed = history.merge_predictions(connection, run.run_id, release.release_id, moment)
     product_count, products_changed = _merge_answers(connection, publication, moment)
@@ -90,7 +90,7 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
         products_changed=products_changed,
         rejections=rejections,
         rejections_changed=rejections_changed,
-        catalog_rows_changed=catalog.merge_products(connection),
+        catalog_rows_changed=products.merge_products(connection),
     )
     if counts.changed or not published:
         run_rows.finish(connection, highlights.record(connection, run, again=published), moment)
@@ -99,7 +99,7 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
 
 def _merge_answers(connection: Connection, publication: Publication, moment: datetime) -> tuple[int, int]:
     release_id = publication.release.release_id
-    newer = () if publication.force else tuple(catalog.newer_releases(connection, release_id))
+    newer = () if publication.force else tuple(releases.newer_releases(connection, release_id))
     rule = changes.Rule(release_id, newer)
     answered = answers.derive(connection, "staged_predictions", rule, publication.combine)
     return answered, changes.apply(connection, moment)

@@ -33,7 +33,7 @@ GROUP BY category_id
 
 
 def begin(connection: Connection, run: RunRecord, state: str, moment: datetime) -> bool:
-    """Insert the run's row if there is none. Return whether the run was published before."""
+    """Insert the run's row in `runs` if there is none. Return whether the run was published before."""
     stored = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run.run_id)).scalar()
     if stored is None:
         connection.execute(runs.insert().values(run_id=run.run_id, **_values(connection, run, state, moment)))
@@ -41,7 +41,7 @@ def begin(connection: Connection, run: RunRecord, state: str, moment: datetime) 
 
 
 def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
-    """Mark the run published, and write its counts per category from `staged_counts` and `category_totals`."""
+    """Mark the run's row published, and write its counts per category from `staged_counts` and `category_totals`."""
     _write(connection, run, _values(connection, run, "published", moment))
     connection.execute(run_category_counts.delete().where(run_category_counts.c.run_id == run.run_id))
     connection.execute(_COUNTS, {"run_id": run.run_id})
@@ -50,7 +50,7 @@ def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
 def start(
     connection: Connection, run: RunRecord, steps: Sequence[str] = (), earlier: Mapping[str, str] | None = None
 ) -> None:
-    """Mark the run as running, unless it is published.
+    """Mark the run's row as running, unless the run is published.
 
     Args:
         connection: In a transaction that holds the run's lease.
@@ -74,13 +74,13 @@ def record_step(connection: Connection, run_id: str, step: str, report: Mapping[
 
 
 def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -> None:
-    """Mark the run as failed, unless it is published."""
+    """Mark the run's row as failed, unless the run is published."""
     if not begin(connection, run, "failed", moment):
         _write(connection, run, {**_values(connection, run, "failed", moment), "error": error})
 
 
 def withdraw(connection: Connection, run_id: str) -> None:
-    """Delete the row of a run that has not done anything."""
+    """Delete the row in `runs` of a run that has not done anything."""
     connection.execute(runs.delete().where(runs.c.run_id == run_id, runs.c.state == "running"))
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from sql.errors import DatabaseError
 from sql.records import PREDICTION_COLUMNS, PRODUCT_COLUMNS, REJECTION_COLUMNS, Rows
+from sql.schema.columns import key_text
 from sql.schema.products import category_predictions, products
 from sql.schema.runs import rejected_images
 
@@ -31,9 +32,17 @@ STAGED = {
 }
 """Maps the name of each temporary table to its columns in order, with their types."""
 
+_COUNT = sa.text("""
+INSERT INTO staged_counts (category_id, product_id, image_count, confidence_sum_e9)
+SELECT
+    category_id, min(product_id), count(*), coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0)
+FROM staged_predictions
+GROUP BY category_id
+""")
+
 
 def create_temporary(connection: Connection, name: str, columns: dict[str, TypeEngine[Any]]) -> None:
-    """Create an empty temporary table; an existing one of that name is dropped."""
+    """Create an empty temporary table to stage rows in; an existing one of that name is dropped."""
     dialect = connection.dialect
     listed = ", ".join(f"{column} {type_.compile(dialect)}" for column, type_ in columns.items())
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
@@ -41,7 +50,7 @@ def create_temporary(connection: Connection, name: str, columns: dict[str, TypeE
 
 
 def stage(connection: Connection, name: str, batches: Iterable[Rows]) -> None:
-    """Create one of the `STAGED` tables and load batches of tuples into it.
+    """Create one of the temporary tables `STAGED` and load batches of tuples into it.
 
     Args:
         connection: In a transaction.
@@ -60,6 +69,14 @@ def stage(connection: Connection, name: str, batches: Iterable[Rows]) -> None:
     else:
         _insert(connection, name, list(types.values()), checked)
     analyze(connection, name)
+
+
+def count_staged(connection: Connection) -> None:
+    """Count the staged predictions by category into the temporary table `staged_counts`."""
+    types: dict[str, TypeEngine[Any]] = {"category_id": key_text(), "product_id": key_text()}
+    numbers: dict[str, TypeEngine[Any]] = {"image_count": sa.BigInteger(), "confidence_sum_e9": sa.BigInteger()}
+    create_temporary(connection, "staged_counts", {**types, **numbers})
+    connection.execute(_COUNT)
 
 
 def analyze(connection: Connection, name: str) -> None:

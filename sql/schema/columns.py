@@ -20,7 +20,7 @@ metadata = sa.MetaData(
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """A time with a time zone, stored in UTC; SQLite has no time zones and stores it as text without one."""
+    """Column type of a time with a time zone, stored in UTC; in SQLite it is text without a time zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -40,7 +40,7 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
 
 def key_text() -> sa.types.TypeEngine[str]:
-    """Return the type of every identifier: text sorted by bytes, the same on both engines and fastest on PostgreSQL."""
+    """Return the column type of every identifier: text sorted by bytes, the same on SQLite and PostgreSQL."""
     return sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 

@@ -20,19 +20,19 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.schema import SetColumnComment, SetTableComment
 
-from sql.engine import explained, lock_writers, make_parent_directory
+from sql.engine import lock_writers, make_parent_directory
 from sql.errors import DatabaseError
-from sql.explanations import describe
+from sql.explanations import database_errors_explained, describe
 from sql.schema import set_aside
 from sql.schema.tables import metadata
+from sql.schema.views import view_comment, view_definitions
 
 VERSION_TABLE = "shelfwise_version"
-VIEWS = Path(__file__).parents[1] / "views"
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 def upgrade(engine: Engine) -> None:
-    """Create the tables and views of this program; existing tables and rows stay.
+    """Migrate a database: create this program's tables and views; existing tables and rows stay.
 
     Raises:
         DatabaseError: The database cannot be written, or another version of shelfwise made it.
@@ -42,8 +42,8 @@ def upgrade(engine: Engine) -> None:
         _upgrade(engine, connection)
 
 
-def make_anew(engine: Engine) -> Path | None:
-    """Copy an SQLite database that another version of shelfwise made to a new file, and make a new one in its place.
+def upgrade_or_set_aside(engine: Engine) -> Path | None:
+    """Migrate a database; one of SQLite that another version made is set aside, and a new one takes its place.
 
     The copy, the removal of the old tables and the new tables happen under one writers' lock. The removal and the new
     tables are one transaction, so a process that is killed leaves the old database as it was. A database of this
@@ -90,12 +90,12 @@ def is_new(engine: Engine) -> bool:
     """
     if not _sqlite_file_exists(engine):
         return True
-    with explained(engine), engine.connect() as connection:
+    with database_errors_explained(engine), engine.connect() as connection:
         return not _tables(connection)
 
 
 def check(engine: Engine) -> None:
-    """Check that the database has this program's schema.
+    """Check that a database is migrated to this program's schema.
 
     Raises:
         DatabaseError: It is not migrated, or another version of shelfwise made it, or it cannot be reached; the message
@@ -103,20 +103,15 @@ def check(engine: Engine) -> None:
     """
     if engine.url.get_backend_name() == "sqlite" and not _sqlite_file_exists(engine):
         raise DatabaseError(f"{describe(engine.url)} does not exist yet: run `shelfwise db upgrade`.")
-    with explained(engine), engine.connect() as connection:
+    with database_errors_explained(engine), engine.connect() as connection:
         _refuse_other_version(engine, connection)
         if _current(connection) != head():
             raise DatabaseError(f"{describe(engine.url)} is not migrated: run `shelfwise db upgrade`.")
 
 
 def head() -> str:
-    """Return the revision of this program's schema."""
+    """Return the Alembic revision of this program's schema."""
     return str(_scripts().get_current_head())
-
-
-def view_definitions() -> dict[str, str]:
-    """Return the SELECT of each view by its name, comments included."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(VIEWS.glob("*.sql"))}
 
 
 def _tables(connection: Connection) -> list[str]:
@@ -134,7 +129,7 @@ def _upgrade(engine: Engine, connection: Connection) -> None:
 
 @contextmanager
 def _schema_change(engine: Engine) -> Iterator[Connection]:
-    with explained(engine), engine.connect() as connection:
+    with database_errors_explained(engine), engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             # A table that is rebuilt or dropped would delete the rows that refer to it. SQLite ignores this pragma
             # inside a transaction.
@@ -149,11 +144,6 @@ def _schema_change(engine: Engine) -> Iterator[Connection]:
                         f"{describe(engine.url)} was left as it is: the change breaks {len(broken)} references, the "
                         f"first in table {broken[0][0]}; restore the rows it refers to."
                     )
-
-
-def view_comment(definition: str) -> str:
-    """Return the purpose in a view's header comment."""
-    return definition.splitlines()[0].removeprefix("-- Purpose:").strip()
 
 
 def _set_comments(connection: Connection) -> None:

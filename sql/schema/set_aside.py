@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 
 def copy(connection: Connection) -> Path:
-    """Copy a whole database, its write-ahead log included, to a new file in the same directory.
+    """Set a database aside: copy all of it, its write-ahead log included, to a new file in the same directory.
 
     Args:
         connection: Holds SQLite's write lock and has written nothing yet.
@@ -49,7 +49,7 @@ def copy(connection: Connection) -> Path:
 
 
 def drop_everything(connection: Connection) -> None:
-    """Drop all views and tables of an SQLite database, in the transaction of `connection`."""
+    """Drop all views and tables of a database that was set aside, in the transaction of `connection`."""
     quote = connection.dialect.identifier_preparer.quote_identifier
     for kind in ("view", "table"):
         names = connection.exec_driver_sql(

@@ -24,7 +24,7 @@ FIND_GPUS = ROOT / "jobs" / "cluster" / "find_gpus.sh"
 
 def occupy(numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
     """Do what a predict task does before it imports its backend, and hold the GPU for a while."""
-    from jobs.predict.networks import task_gpu
+    from jobs.spark.task import task_gpu
     from models.serving.environment import prepare_environment
 
     started = time.time()

@@ -14,8 +14,8 @@ import click
 import pytest
 
 from jobs.cli import main as cli
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import run
-from jobs.evaluation.measure import EvaluateConfig
 from jobs.storage.places import Places
 from models.release import Release
 from models.spec import Category

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from sql.errors import UnknownNameError
-from sql.selection import answered_images, products_under, refuse_unknown_category, seconds_per_image
+from sql.selection import answered_images, products_under, refuse_unknown_category
 from sql.store import ProductDatabase
 from tests.sql.runs import (
     BOOT,
-    CATEGORIES,
     NEWER_RELEASE,
     OUTLET,
     RELEASE,
     SHIRT,
     T_SHIRT,
-    combine,
     prediction,
     publish,
-    run_record,
     sha,
 )
 
@@ -78,20 +73,3 @@ def test_an_unknown_category_names_its_neighbours(tagged: ProductDatabase) -> No
 def test_before_the_first_run_there_is_no_category(database: ProductDatabase) -> None:
     with pytest.raises(UnknownNameError, match="none before the first run"):
         refuse_unknown_category(database, SHIRT)
-
-
-def test_an_estimate_comes_from_the_release_s_last_runs(database: ProductDatabase) -> None:
-    assert seconds_per_image(database, RELEASE.release_id) is None
-    for night, images in enumerate([1_000_000, 10, 20, 30, 0, 40]):  # the first is too old to count
-        run = run_record(night)
-        database.publish(
-            replace(run, summary={"predict": {"images": images, "seconds": 5.0}}),
-            predictions=[[prediction(f"p{night}", night=night)]],
-            rejections=(),
-            products=(),
-            categories=CATEGORIES,
-            release=RELEASE,
-            combine=combine,
-        )
-    assert seconds_per_image(database, RELEASE.release_id) == pytest.approx(25 / 100)
-    assert seconds_per_image(database, NEWER_RELEASE.release_id) is None

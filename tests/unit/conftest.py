@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.evaluation.measure import EvaluateConfig
+from jobs.evaluation.config import EvaluateConfig
 from tests.labelled import measuring
 
 

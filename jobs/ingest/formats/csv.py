@@ -13,7 +13,7 @@ _CLOSE = "close each quotation mark, and double those inside of a value"
 
 
 def read_csv(path: Path, where: str) -> Batches:
-    """Read a CSV file in batches of rows; an empty value becomes None.
+    """Read a catalog's CSV file in batches of rows; an empty value becomes None.
 
     Args:
         path: Local path of the file, or of its local copy.

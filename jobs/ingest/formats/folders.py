@@ -15,7 +15,7 @@ from jobs.storage.stores import listed
 
 
 def folder_rows(root: Place) -> Iterator[Row]:
-    """List the files of a directory as catalog rows.
+    """List the files below a directory of category folders as catalog rows.
 
     The path of folders is the category, joined by dots. The file name without its suffix is the product_id.
 
@@ -46,7 +46,7 @@ def _walk_disk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def walk_store(root: UPath) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk a directory of an object store, top down, as `os.walk` does on a disk.
+    """Walk the category folders of an object store, top down, as `os.walk` does on a disk.
 
     A folder that the caller removes from the list of subfolders is not visited.
 

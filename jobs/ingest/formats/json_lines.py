@@ -14,7 +14,7 @@ _MAX_CACHED_LAYOUTS = 1000
 
 
 def read_json(path: Path, where: str) -> Batches:
-    """Read JSON Lines in batches of rows; a line may also hold a list of objects.
+    """Read a catalog's JSON Lines in batches of rows; a line may also hold a list of objects.
 
     Numbers become text exactly as they are written in the file.
 

@@ -22,7 +22,7 @@ from jobs.ingest.formats.rows import (
 
 
 def parquet_schema(file: Any) -> pa.Schema:
-    """Return the types in which to read the catalog's columns: floats, decimals, dates, times as they are, else text.
+    """Return the types in which to read a Parquet catalog: floats, decimals, dates, times as they are, else text.
 
     Args:
         file: Path of the Parquet file, or the opened file.
@@ -46,7 +46,7 @@ def _spark_type(kind: pa.DataType) -> pa.DataType:
 
 
 def read_parquet(path: Path, where: str, schema: pa.Schema = TEXTS) -> Batches:
-    """Read a Parquet file in batches of rows; an optional column that the file lacks becomes null.
+    """Read a catalog's Parquet file in batches of rows; an optional column that it lacks becomes null.
 
     Args:
         path: Local path of the file, or of its local copy.

@@ -1,4 +1,4 @@
-"""Shared parts of the catalog readers of all file formats: batches of rows, column names, error messages.
+"""What the readers of all catalog formats share: batches of rows, column names, values as text, error messages.
 
 A reader takes the local path of a file and the file's name for error messages. It yields record batches with the
 columns of `CATALOG_COLUMNS`. It keeps one batch of rows in memory, never the whole file. Its errors name the line to
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED, CATALOG_TEXTS
 from jobs.errors import RunFailed, UsageError
-from jobs.storage.faults import shown
+from jobs.storage.faults import masked
 from jobs.storage.places import Place
 
 BATCH_ROWS = 10_000
@@ -37,14 +37,14 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def catalog_error(where: str | Place, what: str) -> UsageError:
-    """Return the error to raise for a faulty catalog: one line of printable characters, whatever its name holds."""
-    sentence = f"catalog {shown(where)} {what}"
+    """Return the error for a faulty row or file of any catalog format: one line of printable characters."""
+    sentence = f"catalog {masked(where)} {what}"
     return UsageError("".join(character if character.isprintable() else "?" for character in sentence))
 
 
 @contextmanager
 def read_errors_explained(where: str | Place) -> Iterator[None]:
-    """Replace the exceptions of reading a file by errors of one sentence.
+    """Replace the exceptions of reading a catalog file of any format by errors of one sentence.
 
     Raises:
         UsageError: If the file is damaged or missing, or this user has no permission to read it.
@@ -67,14 +67,15 @@ def read_errors_explained(where: str | Place) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         if number not in (None, errno.EINVAL):
             raise RunFailed(
-                f"catalog {shown(where)} cannot be read ({os.strerror(number)}); see to its disk and run the same again"
+                f"catalog {masked(where)} cannot be read ({os.strerror(number)}); see to its disk and "
+                "run the same again"
             ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise catalog_error(where, f"cannot be read ({reason}); write it again") from error
 
 
 def column_indices(names: Sequence[str], where: str | Place) -> dict[str, int]:
-    """Find the catalog's columns among the columns of a file.
+    """Find the catalog's columns among the columns of a file of any format.
 
     Args:
         names: Column names of the file. Upper and lower case are the same; spaces around a name are ignored.
@@ -104,7 +105,7 @@ def column_indices(names: Sequence[str], where: str | Place) -> dict[str, int]:
 
 
 def in_batches(rows: Iterable[Row]) -> Batches:
-    """Gather rows of text into record batches.
+    """Gather the rows of a catalog in any text format into record batches.
 
     Args:
         rows: Rows with values in the order of `CATALOG_COLUMNS`.
@@ -115,7 +116,7 @@ def in_batches(rows: Iterable[Row]) -> Batches:
 
 
 def text_array(values: Row) -> pa.Array:
-    """Return values as a column of strings; a character that UTF-8 cannot encode becomes a question mark."""
+    """Make a column of strings for a batch of rows; what UTF-8 cannot encode becomes a question mark."""
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:  # file names are arbitrary bytes, and JSON can hold half of a surrogate pair
@@ -124,7 +125,7 @@ def text_array(values: Row) -> pa.Array:
 
 
 def as_text(value: Any, name: str, where: str, at: str) -> str | None:
-    """Return a value of a format with several types as text; a list or dictionary becomes JSON.
+    """Convert a value of a row to text, from a format with several types; a list or dictionary becomes JSON.
 
     Args:
         value: Text, boolean, list, dictionary or None.
@@ -145,7 +146,7 @@ def as_text(value: Any, name: str, where: str, at: str) -> str | None:
 
 
 def lines(path: Path, where: str) -> Iterator[str]:
-    r"""Yield the lines of a text file, each ending in `\n` whatever line ending the file uses.
+    r"""Yield the lines of a catalog's text file, each ending in `\n` whatever line ending the file uses.
 
     Args:
         path: File in UTF-8, with or without a byte order mark; compressed with gzip if its name ends in `.gz`.

@@ -20,7 +20,7 @@ from jobs.errors import RunFailed, UsageError
 from jobs.ingest import catalog
 from jobs.ingest.catalog import base_directory, read_catalog
 from jobs.ingest.config import ProductSource
-from jobs.spark.faults import explained
+from jobs.spark.faults import spark_errors_explained
 from jobs.storage.faults import StoreError
 from jobs.storage.places import Place
 from sql.errors import DatabaseError
@@ -251,7 +251,7 @@ def test_a_store_that_goes_away_is_no_fault_of_the_call(spark: SparkSession, tmp
         yield from ()
         raise StoreError(f"{where} could not be read for 180 s (ReadTimeout); see that the store answers")
 
-    with pytest.raises(RunFailed, match=r"^/.*/c.csv could not be read for 180 s"), explained():
+    with pytest.raises(RunFailed, match=r"^/.*/c.csv could not be read for 180 s"), spark_errors_explained():
         catalog._frame(spark, [tmp_path / "c.csv"], away).collect()
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import Pool
 
 from jobs.cli.options import database_of
-from jobs.releases.lookup import current_aliases, in_use
+from jobs.releases.lookup import current_aliases, release_directory
 from jobs.settings import Settings
 from models.release import SHIPPED
 from sql.errors import DatabaseError
@@ -35,7 +35,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def first_command(settings: Settings) -> Callable[[], object]:
     """Return what every command does first that asks the database."""
-    return lambda: (in_use(settings, None), database_of(settings))
+    return lambda: (release_directory(settings, None), database_of(settings))
 
 
 def at_statement(number: int, then: Callable[[], object], work: Callable[[], object]) -> None:
@@ -80,7 +80,7 @@ def test_a_first_night_that_is_killed_at_any_step_does_not_block_the_home(settin
         child = start(lambda step=step, home=home: at_statement(step, kill_itself, first_command(home)))  # type: ignore[misc]
         child.join()
         assert child.exitcode == SIGKILLED, step
-        assert in_use(home, None) == SHIPPED
+        assert release_directory(home, None) == SHIPPED
         database_of(home).check()
 
 

@@ -10,8 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from sql.errors import DatabaseError
-from sql.schema.migrate import view_definitions
 from sql.schema.tables import metadata
+from sql.schema.views import view_definitions
 from sql.store import ProductDatabase, open_database
 from tests.sql.runs import dump, of_another_version, prediction, publish, rejection
 

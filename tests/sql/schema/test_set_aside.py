@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobs.cli.options import database_of
-from jobs.releases.lookup import in_use
+from jobs.releases.lookup import release_directory
 from jobs.settings import Settings
 from sql.errors import DatabaseError
 from sql.overrides import Override, set_overrides
@@ -42,7 +42,7 @@ def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_every_command_names_the_remedy(settings: Settings) -> None:
-    for command in (lambda: database_of(settings), lambda: in_use(settings, None)):
+    for command in (lambda: database_of(settings), lambda: release_directory(settings, None)):
         with pytest.raises(DatabaseError, match="`shelfwise db upgrade --set-aside`"):
             command()
 

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.dataset.labels import PARTS, LabelledImage, by_part, check_labels, labelled_images, part_of
 from jobs.errors import UsageError
-from jobs.evaluation.measure import EvaluateConfig
+from jobs.evaluation.config import EvaluateConfig
 from jobs.storage.places import Places
 from tests.labelled import BLUE, DAY, GREEN, RED, relabel, write_labelled
 from tests.unit.evaluation.test_evaluate import measured_on

@@ -24,9 +24,10 @@ from jobs.dataset.labels import PARTS, labelled_images, part_of
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter, shards
 from jobs.errors import RunFailed
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import figures
-from jobs.evaluation.measure import EvaluateConfig, measure
 from jobs.evaluation.page import worst_mistakes
+from jobs.evaluation.product_predictions import measure
 from jobs.storage.places import Places
 from jobs.storage.stores import place
 from jobs.training.batches import DatasetBatches
@@ -163,7 +164,8 @@ def test_copies_are_gone_with_the_command(places: Places, tmp_path: Path) -> Non
 def test_copies_of_a_command_that_is_ended_are_removed_by_the_next(places: Places) -> None:
     program = (
         "import os, signal, sys\nfrom jobs.settings import Settings\nfrom jobs.dataset.local_copies import kept_copy\n"
-        "from jobs.dataset.shards import partition_dates, shards\n"
+        "from jobs.dataset.partitions import partition_dates\n"
+        "from jobs.dataset.shards import shards\n"
         "from datetime import date\nplaces = Settings().places\n"
         "every = shards(places.images, partition_dates(places.images, date.min, date.max))\n"
         "print(kept_copy(every[int(sys.argv[1])], places).parent.name)\n"

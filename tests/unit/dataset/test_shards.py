@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import (
     ROW_GROUP_ROWS,
     ShardWriter,
     columns_of,
     ingest_date_of,
-    partition_dates,
     row_count,
     shards,
     sound,

@@ -15,9 +15,10 @@ import pytest
 
 from jobs.dataset.labels import LabelledImage, by_part, dataset_files, labelled_images
 from jobs.errors import RunFailed
-from jobs.evaluation.measure import EvaluateConfig
+from jobs.evaluation.config import EvaluateConfig
 from jobs.storage.places import Places
-from jobs.training.selection import Begun, Selection, training_set
+from jobs.training.selection import Selection, training_set
+from jobs.training.training_record import TrainingRecord
 from tests.labelled import BLUE, DAY, GREEN, RED, relabel, write_labelled
 
 NIGHT_2, NIGHT_3 = DAY + timedelta(days=1), DAY + timedelta(days=2)
@@ -134,7 +135,7 @@ def test_a_training_that_goes_on_keeps_to_what_it_began_with(first: date, chosen
     picture = before.sides["train"][0].image_sha256
     for day in (EARLIER, DAY, NIGHT_2, NIGHT_3):
         give(chosen.places, "a8", day, content=picture)
-    after = training_set(chosen, Begun(before.files, {}))
+    after = training_set(chosen, TrainingRecord(before.files, {}))
     assert (after.sides, after.data_sha256, after.files) == (before.sides, before.data_sha256, before.files)
     assert picture not in pictures(training_set(chosen).sides["train"])
 

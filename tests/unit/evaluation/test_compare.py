@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from jobs.errors import UsageError
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import compare, run
-from jobs.evaluation.measure import EvaluateConfig, measure
 from jobs.evaluation.page import write
+from jobs.evaluation.product_predictions import measure
 from models.release import Release
 from models.spec import Category, Images, Predictions
 from tests.labelled import BLUE, COLOURS, GREEN, RED, ColourPredictor, measuring, write_labelled

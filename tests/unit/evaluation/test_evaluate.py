@@ -12,10 +12,11 @@ import pytest
 
 from jobs.cli.training import _short
 from jobs.errors import RunFailed, UsageError
-from jobs.evaluation.answers import Answered
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import decisions, run, usual_part
-from jobs.evaluation.measure import EvaluateConfig, Measured, combine_images, measure
+from jobs.evaluation.image_predictions import Answered
 from jobs.evaluation.page import _matrix, worst_mistakes, write
+from jobs.evaluation.product_predictions import Measured, combined_by_product, measure
 from models.answers.calibration import combine
 from models.release import Release
 from models.spec import Category, Images, Predictions
@@ -132,7 +133,7 @@ def test_before_and_after_differ_by_the_temperature_alone(config: EvaluateConfig
     parts = {"efficientnetb0": rows[0], "xception": rows[1]}
     for temperature, same in ((1.0, True), (0.5, False)):
         answered = combine(parts, weights=dict.fromkeys(parts, 0.5), temperature=temperature)
-        found = combine_images(release, Answered(images, {**parts, "": answered}))
+        found = combined_by_product(release, Answered(images, {**parts, "": answered}))
         assert np.allclose(found.raw, found.confidences, atol=1e-5) == same
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import run
-from jobs.evaluation.measure import EvaluateConfig
 from jobs.evaluation.page import write
 from jobs.storage.places import Places
 from models.release import Release

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models import foreign
-from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, rebuild, refuse_code
+from models.foreign import TOLERANCE, ForeignNetwork, generated_samples, rebuild, refuse_code
 from models.networks.backbones import ForeignWeights, copy_backbone, every_layer
 from models.networks.inputs import network_input
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
@@ -38,7 +38,7 @@ def trained(model: Any, side_px: int, *, sees: Range) -> Any:
     for norm in norms:
         norm.momentum = 0.0  # one batch in training replaces the statistics
     body = next((layer for layer in model.layers if getattr(layer, "layers", None)), model)
-    body(sees[0] + (sees[1] - sees[0]) * made_up_samples(side_px).astype(np.float32) / 255, training=True)
+    body(sees[0] + (sees[1] - sees[0]) * generated_samples(side_px).astype(np.float32) / 255, training=True)
     for norm in norms:
         norm.momentum = 0.99
     return model
@@ -113,7 +113,7 @@ def test_a_foreign_network_says_what_it_said(
     spec, rebuilt = rebuild(ForeignNetwork(path, side_px, CATEGORIES, preprocessing, ends_in))
     assert (spec.architecture, spec.preprocessing, spec.input_px) == (architecture_name, found, side_px)
 
-    squares = made_up_samples(side_px)[::-1]
+    squares = generated_samples(side_px)[::-1]
     ranges = {"0-1": squares / 255.0, "-1-1": squares / 127.5 - 1, "0-255": squares, "own": squares}
     expected = original(np.asarray(ranges[preprocessing], np.float32), training=False)
     expected = keras.ops.softmax(expected) if ends_in == "logits" else expected
@@ -219,7 +219,7 @@ def test_rounding_of_half_precision_is_no_difference(tmp_path: Path) -> None:
     finally:
         keras.config.set_dtype_policy("float32")
     spec, rebuilt = rebuild(ForeignNetwork(tmp_path / "theirs.keras", 32, CATEGORIES))
-    squares = made_up_samples(32)
+    squares = generated_samples(32)
     halves = np.asarray(original(np.asarray(squares, np.float32), training=False), np.float32)
     answers = np.asarray(keras.ops.softmax(rebuilt(network_input(squares, spec), training=False)))
     assert np.abs(halves - answers).max() > TOLERANCE, "in float16 it rounds, or this says nothing"

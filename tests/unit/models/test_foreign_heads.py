@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models import foreign
-from models.foreign import TOLERANCE, ForeignNetwork, made_up_samples, rebuild
+from models.foreign import TOLERANCE, ForeignNetwork, generated_samples, rebuild
 from models.heads import ForeignHead, folded, head_of
 from models.networks import registry
 from models.networks.inputs import network_input
@@ -108,7 +108,7 @@ def test_what_stands_before_the_outputs_is_folded_into_them(head: Head, kind: st
     original = saved(path, head, kind=kind, flat=flat)
     spec, rebuilt = rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES))
     assert spec.architecture.endswith(kind)
-    squares = made_up_samples(SIDE_PX)[::-1]
+    squares = generated_samples(SIDE_PX)[::-1]
     expected = np.asarray(original(squares.astype(np.float32), training=False))
     assert np.ptp(expected, axis=0).max() > 0.01, "the samples must be told apart, or this says nothing"
     answers = np.asarray(keras.ops.softmax(rebuilt(network_input(squares, spec), training=False)))

@@ -13,7 +13,8 @@ from jobs.predict import selection
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import finished, predict_shard, prediction_file
 from jobs.predict.selection import Selected, of_run, of_shard
-from jobs.runs.config import RunConfig, backfill_run_id
+from jobs.runs.config import RunConfig
+from jobs.runs.run_ids import backfill_run_id
 from jobs.storage.places import Places
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
 

@@ -12,7 +12,7 @@ import keras
 import pytest
 
 from jobs.errors import RunFailed, UsageError
-from jobs.evaluation.measure import EvaluateConfig
+from jobs.evaluation.config import EvaluateConfig
 from jobs.releases import import_network, lookup
 from jobs.releases.calibrate import Calibration, recalibrate
 from jobs.releases.import_network import Import

@@ -11,8 +11,9 @@ import pytest
 
 from jobs.errors import UsageError
 from jobs.releases import aliases as releases
-from jobs.releases import lookup
-from jobs.releases.lookup import check_release_id, find_release
+from jobs.releases import inspection, lookup
+from jobs.releases.lookup import find_release
+from jobs.releases.new_releases import check_release_id
 from jobs.settings import Settings
 from models.card import NAME
 from models.networks.registry import ARCHITECTURES, architecture
@@ -63,7 +64,7 @@ def make(settings: Settings, tmp_path: Path) -> Make:
 def test_the_champion_is_in_use_until_something_else_is_named(
     settings: Settings, database: ProductDatabase, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert lookup.in_use(settings, None) == SHIPPED
+    assert lookup.release_directory(settings, None) == SHIPPED
     one, two = make("one"), make("two")
     assert releases.promote(settings, database, "one", "champion") == {
         "alias": "champion",
@@ -71,16 +72,16 @@ def test_the_champion_is_in_use_until_something_else_is_named(
         "changed": True,
     }
     releases.promote(settings, database, "two", "challenger")
-    assert lookup.in_use(settings, None) == one
-    assert lookup.in_use(settings, "challenger") == two
-    assert lookup.in_use(settings, "two") == two
+    assert lookup.release_directory(settings, None) == one
+    assert lookup.release_directory(settings, "challenger") == two
+    assert lookup.release_directory(settings, "two") == two
     monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(two))
-    assert lookup.in_use(Settings(), None) == two
+    assert lookup.release_directory(Settings(), None) == two
 
 
 def test_an_alias_that_stands_for_nothing_is_a_sentence(settings: Settings) -> None:
     with pytest.raises(UsageError, match="no release is challenger; promote one"):
-        lookup.in_use(settings, "challenger")
+        lookup.release_directory(settings, "challenger")
     assert not settings.places.home.exists(), "asking makes no database"
 
 
@@ -103,7 +104,7 @@ def test_a_folder_of_photographs_hides_no_release(
     Path("clothing", MANIFEST).write_text("{")
     assert find_release(settings, named) == Path("clothing"), "what calls itself a release was meant"
     assert releases.rollback(settings, database)["release_id"] == "clothing"
-    assert lookup.in_use(settings, None) == lookup.in_use(settings, "champion") == clothing
+    assert lookup.release_directory(settings, None) == lookup.release_directory(settings, "champion") == clothing
 
 
 def test_the_champion_is_no_challenger(settings: Settings, database: ProductDatabase, make: Make) -> None:
@@ -178,7 +179,7 @@ def test_a_release_from_elsewhere_is_taken_in_whole(
     elsewhere = make("far", place=tmp_path / "elsewhere")
     releases.promote(settings, database, str(elsewhere), "champion")
     shutil.rmtree(elsewhere)
-    found = lookup.in_use(settings, None)
+    found = lookup.release_directory(settings, None)
     assert load_release(found).release_id == "far"
     assert (found / NAME).read_text() == "a card"
 
@@ -197,26 +198,26 @@ def test_the_list_names_the_broken_ones(settings: Settings, database: ProductDat
     broken = make("two")
     releases.promote(settings, database, "one", "champion")
     (broken / "w.weights.h5").write_bytes(b"altered")
-    rows = {row["release_id"]: row for row in releases.listed(settings)}
+    rows = {row["release_id"]: row for row in inspection.listed(settings)}
     assert (rows["one"]["alias"], rows["one"]["state"], rows["one"]["test_accuracy"]) == ("champion", "sound", 0.5)
     assert "was altered" in rows["two"]["state"]
 
 
 def test_verify_runs_the_networks(make: Make) -> None:
     place = make("one")
-    assert releases.verify(place)["state"] == "sound"
+    assert inspection.verify(place)["state"] == "sound"
     (place / "w.weights.h5").write_bytes(b"altered")
     with pytest.raises(ReleaseError, match="was altered"):
-        releases.verify(place)
+        inspection.verify(place)
     document = json.loads((place / MANIFEST).read_text())
     document["networks"][0]["weights_sha256"] = sha256_of(place / "w.weights.h5")
     (place / MANIFEST).write_text(json.dumps(document))
     with pytest.raises(ReleaseError, match=r"the weights of .*one do not fit its networks .*; copy it again"):
-        releases.verify(place)
+        inspection.verify(place)
 
 
 def test_show_says_who_it_is(settings: Settings, database: ProductDatabase, make: Make) -> None:
     make("one")
     releases.promote(settings, database, "one", "champion")
-    shown = releases.shown(settings, "champion")
+    shown = inspection.details(settings, "champion")
     assert (shown["release_id"], shown["aliases"], shown["categories"]) == ("one", "champion", 3)

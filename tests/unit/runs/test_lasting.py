@@ -25,7 +25,7 @@ from jobs.cli.runs import nightly as nightly_command
 from jobs.predict import job as predict
 from jobs.predict.config import PredictConfig
 from jobs.predict.reports import PredictSummary
-from jobs.releases import aliases as releases
+from jobs.releases import inspection
 from jobs.releases.lookup import find_release, lasting_name
 from jobs.runs import night as nightly
 from jobs.runs.config import RunConfig
@@ -71,7 +71,7 @@ def test_a_run_goes_on_with_its_release_where_no_copy_of_it_is(tiny_release: Pat
     own = stored(tiny_release, bucket / "home" / "releases" / tiny_release.name)
     in_store = settings(tmp_path, bucket / "home")
     assert pinned(in_store, tiny_release.name) == own
-    assert releases.shown(in_store, tiny_release.name)["release"] == own
+    assert inspection.details(in_store, tiny_release.name)["release"] == own
     made_here = in_store.places.local_home / "releases" / tiny_release.name
     made_here.parent.mkdir(parents=True)
     made_here.symlink_to(tiny_release)

@@ -13,7 +13,8 @@ import pytest
 from jobs.cli import main as cli
 from jobs.errors import RunFailed, UsageError
 from jobs.ingest.config import ProductSource
-from jobs.runs.config import RunConfig, Workshop, shadow_run_id
+from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.run_ids import shadow_run_id
 from jobs.runs.shadow import check, publisher, try_challenger
 from jobs.settings import Settings
 from jobs.spark.config import SparkConfig

@@ -15,7 +15,7 @@ from jobs.errors import RunFailed, UsageError
 from jobs.spark import session as spark
 from jobs.spark.config import SparkConfig
 from jobs.spark.executors import check_executor
-from jobs.spark.faults import check_reachable, explained, sentence
+from jobs.spark.faults import check_reachable, sentence, spark_errors_explained
 from jobs.spark.probe import inspect_executor
 from jobs.spark.session import cores_of_a_task, is_cluster
 from jobs.storage.faults import StoreDenied, StoreError
@@ -134,7 +134,7 @@ def test_a_call_that_was_written_down_is_the_same_call(command: click.Command, g
 def test_a_wrong_call_that_a_task_finds_is_no_failed_run_and_the_other_way_round(
     said: str, kind: type[Exception]
 ) -> None:
-    with pytest.raises(kind, match=r"^c.csv has no JSON in line 3$"), explained():
+    with pytest.raises(kind, match=r"^c.csv has no JSON in line 3$"), spark_errors_explained():
         raise PySparkException(TRACE.format(said))
 
 

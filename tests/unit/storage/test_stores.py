@@ -20,10 +20,12 @@ import pytest
 from upath import UPath
 
 from jobs.dataset import local_copies as shard_copies
+from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import IMAGES
-from jobs.dataset.shards import ShardWriter, partition_dates, row_count, shards, whole_file
+from jobs.dataset.shards import ShardWriter, row_count, shards, whole_file
 from jobs.errors import RunFailed, UsageError
-from jobs.releases.stored import check_new, local_release, share, stored_releases
+from jobs.releases.new_releases import check_new
+from jobs.releases.stored import local_release, share, stored_releases
 from jobs.storage import faults as store_faults
 from jobs.storage import stores, temporary
 from jobs.storage.faults import StoreDenied, StoreError
@@ -183,15 +185,15 @@ def copies(scratch: Path) -> int:
 def test_what_a_killed_process_copied_is_removed_by_the_next(scratch: Path, under: bool) -> None:
     parent = scratch / "release-copies" if under else None
     program = (
-        "import os, tempfile\nfrom jobs.storage.temporary import own_directory\n"
+        "import os, tempfile\nfrom jobs.storage.temporary import temporary_directory\n"
         f"tempfile.tempdir = {str(scratch)!r}\nfrom pathlib import Path, PosixPath\n"
-        f"with own_directory({parent!r}) as directory:\n"
+        f"with temporary_directory({parent!r}) as directory:\n"
         "    (directory / 'copy').write_bytes(b'1')\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3]).returncode == -9
     assert len(list(scratch.rglob("copy"))) == 1
-    with temporary.own_directory(parent) as mine:
+    with temporary.temporary_directory(parent) as mine:
         assert not list(scratch.rglob("copy"))
         (mine / "mine").touch()
         temporary.remove_left_behind(mine.parent)

@@ -18,8 +18,8 @@ from upath import UPath
 from jobs.cli.main import main_group
 from jobs.dataset.labels import part_of
 from jobs.errors import UsageError
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import load_predictor
-from jobs.evaluation.measure import EvaluateConfig
 from jobs.releases.calibrate import Calibration, Promise, recalibrate
 from jobs.releases.stored import stored_releases
 from jobs.storage.faults import StoreError
@@ -27,7 +27,7 @@ from jobs.storage.places import Places
 from jobs.training import finetune
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.selection import Selection
-from models.answers.decision import ancestors
+from models.answers.taxonomy import ancestors
 from models.card import NAME
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError, load_release, save_release

@@ -17,7 +17,8 @@ from jobs.releases.calibrate import Promise, warn_of_categories_without_threshol
 from jobs.storage.places import Places
 from jobs.training import finetune
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
-from jobs.training.selection import BEGUN, Begun, Selection, begin, training_set
+from jobs.training.selection import Selection, training_set
+from jobs.training.training_record import RECORD, TrainingRecord, write_record
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.networks.weights import save_weights
 from models.release import Release, ReleaseError, load_release, save_release, sha256_of
@@ -236,12 +237,12 @@ def test_a_file_that_a_training_was_begun_with_is_missed(tmp_path: Path) -> None
     places = Places(tmp_path)
     write_labelled(places, PRODUCTS)
     work = config(tmp_path).work_dir
-    begin(work, Begun(("images/ingest_date=2026-01-01/part-gone.parquet", *dataset_files(places)), {}))
+    write_record(work, TrainingRecord(("images/ingest_date=2026-01-01/part-gone.parquet", *dataset_files(places)), {}))
     (work / "xception").mkdir()
     (work / "xception" / CHECKPOINT).touch()
     with pytest.raises(UsageError, match=r"part-gone.parquet, with which the training in .*colours-2 was begun, is no"):
         finetune.run(config(tmp_path), watch=silent)
-    (work / BEGUN).write_text("3")
+    (work / RECORD).write_text("3")
     with pytest.raises(UsageError, match=r"begun.json is damaged \(.*\); delete .*colours-2 to begin again"):
         finetune.run(config(tmp_path), watch=silent)
 

@@ -14,8 +14,8 @@ from jobs.cli.main import main_group
 from jobs.dataset.labels import LabelledImage, labelled_images, part_of
 from jobs.errors import UsageError
 from jobs.storage.places import Places
-from jobs.training.selection import Selection, training_set
-from jobs.training.taxonomy import read_taxonomy, split, taxonomy_of
+from jobs.training.selection import Selection, split, training_set
+from jobs.training.taxonomy import read_taxonomy, taxonomy_of
 from models.release import SHIPPED
 from tests.labelled import BLUE, GREEN, LEAVES, RED, write_labelled
 
@@ -149,7 +149,7 @@ def test_what_has_too_few_products_is_left_out_before_it_is_checked(
     counts = {BLUE: 30, GREEN: 11, RED: 30, "cold": 9, "hats": 2}
     products = [(f"{label}-{number}", label, [0, 1]) for label, count in counts.items() for number in range(count)]
     write_labelled(Places(tmp_path), products)
-    caplog.set_level(logging.INFO, "jobs.training.taxonomy")
+    caplog.set_level(logging.INFO, "jobs.training.selection")
     plain = Selection(Places(tmp_path))
     for taxonomy in (None, file):
         with pytest.raises(UsageError, match="labelled 'cold', which is"):

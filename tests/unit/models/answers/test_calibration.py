@@ -1,4 +1,4 @@
-"""Mixture, temperature, calibration error and several images: against numbers worked out by hand, and as laws."""
+"""Mixture, temperature, and calibration error: against numbers worked out by hand, and as laws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from models.answers.calibration import (
     calibration_error,
     combine,
-    combine_images,
     fit_ensemble,
     rounded,
 )
@@ -244,34 +243,3 @@ class TestCalibrationError:
     def test_lies_between_0_and_1(self, examples: list[tuple[float, bool]], bins: int) -> None:
         confidences, hits = (np.array(column) for column in zip(*examples, strict=True))
         assert 0 <= calibration_error(confidences, hits, bins=bins) <= 1
-
-
-class TestCombineImages:
-    def test_by_hand(self) -> None:
-        combined = combine_images([{"shirt": 0.5, "coat": 0.25}, {"coat": 1.0}])
-        assert list(combined.items()) == [("coat", 0.625), ("shirt", 0.25)]
-
-    def test_ties_are_in_order_of_the_name(self) -> None:
-        assert list(combine_images([{"b": 0.5}, {"a": 0.5}])) == ["a", "b"]
-
-    def test_no_images_say_nothing(self) -> None:
-        assert combine_images([]) == {}
-
-    def test_three_images_that_tie_only_without_rounding_errors(self) -> None:
-        """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in floating point, and once decided a product's category."""
-        images = [{"a": 0.1, "b": 0.3}, {"a": 0.2, "b": 0.2}, {"a": 0.3, "b": 0.1}]
-        assert list(combine_images(images)) == ["a", "b"]
-        assert list(combine_images(images[::-1])) == ["a", "b"]
-
-    @given(
-        st.lists(st.dictionaries(st.sampled_from("abcd"), st.floats(0, 1), max_size=4), min_size=1, max_size=6),
-        st.data(),
-    )
-    def test_the_order_of_the_images_does_not_matter(self, images: list[dict[str, float]], data: Any) -> None:
-        shuffled = data.draw(st.permutations(images))
-        combined = combine_images(images)
-        assert list(combine_images(shuffled).items()) == list(combined.items())
-        assert list(combined.values()) == sorted(combined.values(), reverse=True)
-        assert math.fsum(combined.values()) == pytest.approx(
-            math.fsum(math.fsum(image.values()) for image in images) / len(images)
-        )

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.answers.decision import AUTO_THRESHOLD, Answer, Policy, ancestors, decide, inner_nodes
-from models.spec import Category
+from models.answers.decision import AUTO_THRESHOLD, Answer, Policy, decide
 
 SHIRT, PULLOVER, TROUSERS, SNEAKER = (
     "apparel.tops.shirt",
@@ -83,18 +82,3 @@ def test_laws(values: list[float], thresholds: dict[str, float | None], floor: f
     else:
         assert answer == Answer(None, None, "unknown")
         assert round(best, 6) < floor
-
-
-def test_ancestors_are_the_deepest_first() -> None:
-    assert ancestors(SHIRT) == ["apparel.tops", "apparel"]
-    assert ancestors("shoes") == []
-
-
-def test_inner_nodes_have_the_readable_beginnings_of_their_leaves() -> None:
-    leaves = (Category(SHIRT, "Apparel > Tops > Shirt"), Category(SNEAKER, "Sneakers"), Category("hat", "Hat"))
-    assert inner_nodes(leaves) == (
-        Category("apparel", "Apparel"),
-        Category("apparel.tops", "Apparel > Tops"),
-        Category("footwear", "footwear"),
-        Category("footwear.closed", "footwear > closed"),
-    )

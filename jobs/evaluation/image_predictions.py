@@ -1,4 +1,4 @@
-"""Predictions of the networks for labelled images, which are read and decoded as in predict."""
+"""Predictions of the networks for labelled images, one by one: read, decoded and predicted as in predict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,8 @@ from jobs.dataset.labels import LabelledImage
 from jobs.dataset.local_copies import kept_copy
 from jobs.dataset.schema import ImageKey, image_keys
 from jobs.errors import RunFailed
-from jobs.storage.places import Place, Places
+from jobs.evaluation.config import Reading
+from jobs.storage.places import Place
 from models.serving.faults import fault_of
 from models.spec import Images, Predictions, Predictor, Probabilities
 
@@ -26,25 +26,9 @@ HELD_BYTES = 2**30
 """Most bytes of predictions that `whole_products` keeps in memory, while it collects all images of some products."""
 
 
-class Reading(Protocol):
-    """Settings for reading images."""
-
-    @property
-    def places(self) -> Places:
-        """Directories and stores of the home."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images per call of the networks."""
-
-    @property
-    def decode_workers(self) -> int:
-        """Threads that decode images while the networks compute."""
-
-
 @dataclass(frozen=True)
 class Answered:
-    """Some images and their predictions, in the same order.
+    """Some labelled images and the predictions for each, in the same order.
 
     Attributes:
         images: Images that could be decoded.
@@ -73,7 +57,7 @@ class Answered:
 
 
 def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Reading) -> Iterator[Answered]:
-    """Predict images in batches, each image once, in the order of the dataset's files.
+    """Predict labelled images batch by batch, each image once, in the order of the dataset's files.
 
     Args:
         predictor: Predictor of the release.
@@ -128,7 +112,7 @@ def _predicted(predictor: Predictor, squares: Images) -> Predictions:
 def answered(
     predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, without: Set[str] = frozenset()
 ) -> Answered:
-    """Predict images, in order of product_id and image_no.
+    """Predict labelled images, and return them in order of product_id and image_no.
 
     Args:
         predictor: Predictor of the release.
@@ -162,7 +146,7 @@ def answered(
 def whole_products(
     predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, row_bytes: int
 ) -> Iterator[Answered]:
-    """Predict images in parts that contain all images of their products, in order of product_id.
+    """Predict labelled images part by part; a part contains all images of its products, in order of product_id.
 
     The images of a product can be in several dataset files. For each part, the files with its images are read again,
     which takes little time compared with the networks. A part is as large as `HELD_BYTES` allows, and has at least one
@@ -191,7 +175,7 @@ def whole_products(
 
 
 def refuse_none(count: int, images: Sequence[LabelledImage]) -> None:
-    """Raise RunFailed if none of the images could be decoded.
+    """Raise RunFailed if none of the labelled images to predict could be decoded.
 
     Args:
         count: Number of decoded images.

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.dataset.shards import ROW_GROUP_ROWS
-from jobs.report.pictures import FoundImages, find_images, pictures
+from jobs.report.gallery import FoundImages, find_images, pictures
 from jobs.storage.places import Places
 from tests.unit.predict.test_predict_loop import DAY, write_images
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from jobs.cli.database import override
 from jobs.dataset.labels import labelled_images
 from jobs.dataset.shards import shards
-from jobs.evaluation.measure import EvaluateConfig, measure
+from jobs.evaluation.config import EvaluateConfig
+from jobs.evaluation.product_predictions import measure
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import predict_shard, prediction_file
 from jobs.releases import aliases as releases

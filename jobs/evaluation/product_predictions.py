@@ -1,24 +1,23 @@
-"""Measurement of a release on labelled products, with the reader, networks and decision rule of predict and publish."""
+"""Predictions of a release for labelled products, combined from those for their images as in publish."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.dataset.labels import LabelledImage, check_labels, labelled_images
-from jobs.errors import UsageError
-from jobs.evaluation.answers import CONFIDENCES, Answered, refuse_none, whole_products
-from jobs.storage.places import Places
+from jobs.dataset.labels import LabelledImage, check_labels
+from jobs.evaluation.config import EvaluateConfig
+from jobs.evaluation.image_predictions import CONFIDENCES, Answered, refuse_none, whole_products
 from models.answers.calibration import combine
-from models.answers.decision import Answer, ancestors
+from models.answers.decision import Answer
 from models.answers.levels import Level, build_level, depths, joined
 from models.answers.products import answer_of_product, by_product, distributions
+from models.answers.taxonomy import ancestors
 from models.release import Release
 from models.spec import Predictor, Probabilities
 
@@ -29,58 +28,8 @@ TOGETHER = 256
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
-    """Products to measure on, and settings for reading their images.
-
-    Attributes:
-        places: Directories and stores of the home.
-        first: First ingest date.
-        last: Last ingest date, included.
-        leave_out: Categories to exclude, with everything below them.
-        part: `train`, `validation` or `test`; None means all products.
-        part_reason: Reason for the part if it was selected by default; empty if the user gave it.
-        known_only: Whether to exclude products whose category the release does not know; if False, they are refused.
-        batch_size: Images per call of the networks.
-        decode_workers: Threads that decode images while the networks compute.
-    """
-
-    places: Places
-    first: date = date.min
-    last: date = date.max
-    leave_out: tuple[str, ...] = ()
-    part: str | None = None
-    part_reason: str = ""
-    known_only: bool = False
-    batch_size: int = 32
-    decode_workers: int = 2
-
-    def selection(self) -> dict[str, Any]:
-        """Return the selection of products as a JSON document; a date that was not given is None."""
-        return {
-            "part": self.part or "all",
-            "part_reason": self.part_reason,
-            "leave_out": list(self.leave_out),
-            "first": self.first.isoformat() if self.first != date.min else None,
-            "last": self.last.isoformat() if self.last != date.max else None,
-        }
-
-    def images(self) -> list[LabelledImage]:
-        """List the labelled images to measure on.
-
-        Raises:
-            UsageError: If there is none; measure another part, or use `--part all`.
-        """
-        images = labelled_images(
-            self.places, first=self.first, last=self.last, part=self.part, leave_out=self.leave_out
-        )
-        if not images:
-            raise UsageError(f"no labelled product is in the part {self.part!r}; measure another part, or --part all")
-        return images
-
-
-@dataclass(frozen=True)
 class Measured:
-    """Predictions of a release for labelled products, in order of product_id; all figures are computed from them.
+    """Predictions for all labelled products, in order of product_id, from which an evaluation computes its figures.
 
     Attributes:
         product_ids: Identifiers of the products.
@@ -112,7 +61,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class ProductPredictions:
-    """Predictions of some products, combined from their images as in publish.
+    """Predictions for some labelled products, combined from those for their images as in publish.
 
     Attributes:
         first_images: First image of each product.
@@ -134,7 +83,7 @@ class ProductPredictions:
 def known_to(
     releases: Sequence[Release], images: Sequence[LabelledImage], *, or_above: bool = False
 ) -> list[LabelledImage]:
-    """Return the images of products whose category is known to all of the releases.
+    """Keep the images of labelled products whose category all of the releases know.
 
     Args:
         releases: Releases that must know the category.
@@ -148,7 +97,7 @@ def known_to(
 
 
 def left_out(images: Sequence[LabelledImage], asked: Sequence[LabelledImage]) -> dict[str, Any]:
-    """Count the excluded products and list their most frequent categories.
+    """Count the labelled products of unknown categories, and list the most frequent of these categories.
 
     Args:
         images: All labelled images.
@@ -165,14 +114,14 @@ def left_out(images: Sequence[LabelledImage], asked: Sequence[LabelledImage]) ->
 
 
 def named(release: Release) -> str:
-    """Return the name of a release with its taxonomy, for messages."""
+    """Name a release and its taxonomy, for a message about labelled products that do not fit."""
     return f"release {release.release_id} (taxonomy {release.taxonomy_version})"
 
 
 def measure(
     predictor: Predictor, release: Release, images: Sequence[LabelledImage], config: EvaluateConfig
 ) -> Measured:
-    """Predict labelled images and combine them by product, as in publish.
+    """Predict labelled products: predict their images and combine these by product, as in publish.
 
     Args:
         predictor: Predictor of the release.
@@ -199,7 +148,7 @@ def measure(
         failed += part.failed
         count += len(part.images)
         for piece in _pieces(part):
-            combined = combine_images(release, piece)
+            combined = combined_by_product(release, piece)
             firsts += combined.first_images
             best.append((combined.labels, combined.confidences.argmax(axis=1), combined.confidences.max(axis=1)))
             levels.append(
@@ -245,8 +194,8 @@ def _pieces(part: Answered) -> Iterator[Answered]:
             begin = start
 
 
-def combine_images(release: Release, answered: Answered) -> ProductPredictions:
-    """Combine the predictions of images to predictions of products.
+def combined_by_product(release: Release, answered: Answered) -> ProductPredictions:
+    """Combine the predictions for labelled images to predictions for their products.
 
     Args:
         release: Release that predicted the images.

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import jobs.evaluation.measure
+import jobs.evaluation.product_predictions
 from jobs.errors import RunFailed
-from jobs.evaluation import answers as labelled_answers
-from jobs.evaluation.answers import CONFIDENCES, answered, whole_products
+from jobs.evaluation import image_predictions
+from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import figures
-from jobs.evaluation.measure import EvaluateConfig, measure
+from jobs.evaluation.image_predictions import CONFIDENCES, answered, whole_products
+from jobs.evaluation.product_predictions import measure
 from jobs.storage.places import Places
 from models.spec import Category, Images, Predictions
 from tests.labelled import BLUE, COLOURS, GREEN, LEAVES, RED, ColourPredictor, write_labelled
@@ -65,7 +66,7 @@ def test_products_come_whole_wherever_their_images_lie(
     places: Places, held: int, expected: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However little is held, though never less than a product."""
-    monkeypatch.setattr(labelled_answers, "HELD_BYTES", held * ROW_BYTES)
+    monkeypatch.setattr(image_predictions, "HELD_BYTES", held * ROW_BYTES)
     config = EvaluateConfig(places, batch_size=2)
     parts = list(whole_products(ColourPredictor(), config.images()[::-1], config, row_bytes=ROW_BYTES))
     assert [sorted({image.product_id for image in part.images}) for part in parts if part.images] == expected
@@ -83,8 +84,8 @@ def test_what_is_measured_does_not_depend_on_how_it_is_cut(
 ) -> None:
     config = EvaluateConfig(places, batch_size=2)
     whole = measure(ColourPredictor(), COLOURS, config.images(), config)
-    monkeypatch.setattr(labelled_answers, "HELD_BYTES", held * ROW_BYTES)
-    monkeypatch.setattr(jobs.evaluation.measure, "TOGETHER", together)
+    monkeypatch.setattr(image_predictions, "HELD_BYTES", held * ROW_BYTES)
+    monkeypatch.setattr(jobs.evaluation.product_predictions, "TOGETHER", together)
     cut = measure(ColourPredictor(), COLOURS, config.images(), config)
     assert cut.product_ids == ("p1", "p2", "p3")
     assert figures(cut, COLOURS) == figures(whole, COLOURS)
@@ -135,8 +136,8 @@ def test_a_batch_that_does_not_fit_the_memory_is_a_sentence(places: Places) -> N
 def test_memory_does_not_grow_with_the_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product has an image in each of two files."""
     row_bytes = 3 * 4 * CATEGORIES
-    monkeypatch.setattr(labelled_answers, "HELD_BYTES", 64 * row_bytes)
-    monkeypatch.setattr(jobs.evaluation.measure, "TOGETHER", 16)
+    monkeypatch.setattr(image_predictions, "HELD_BYTES", 64 * row_bytes)
+    monkeypatch.setattr(jobs.evaluation.product_predictions, "TOGETHER", 16)
     places = Places(tmp_path)
     names = [f"p{number:04d}" for number in range(300)]
     write_labelled(places, [(name, "c0001", [0, 1]) for name in names])

@@ -1,0 +1,23 @@
+"""The inner nodes above categories."""
+
+from __future__ import annotations
+
+from models.answers.taxonomy import ancestors, inner_nodes
+from models.spec import Category
+
+SHIRT, SNEAKER = "apparel.tops.shirt", "footwear.closed.sneaker"
+
+
+def test_ancestors_are_the_deepest_first() -> None:
+    assert ancestors(SHIRT) == ["apparel.tops", "apparel"]
+    assert ancestors("shoes") == []
+
+
+def test_inner_nodes_have_the_readable_beginnings_of_their_leaves() -> None:
+    leaves = (Category(SHIRT, "Apparel > Tops > Shirt"), Category(SNEAKER, "Sneakers"), Category("hat", "Hat"))
+    assert inner_nodes(leaves) == (
+        Category("apparel", "Apparel"),
+        Category("apparel.tops", "Apparel > Tops"),
+        Category("footwear", "footwear"),
+        Category("footwear.closed", "footwear > closed"),
+    )
