@@ -185,7 +185,7 @@ def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> di
 def check_labels(
     images: Iterable[LabelledImage], category_ids: Sequence[str], *, taxonomy: str, or_known_only: bool = False
 ) -> None:
-    """Refuse labelled images whose labels are not leaves of a taxonomy.
+    """Check that the labels of a dataset's labelled images are leaves of a taxonomy; refuse others.
 
     Args:
         images: Labelled images.

@@ -51,7 +51,7 @@ def resolve_uri(image_uri: str, base_dir: Path) -> Path:
 
 
 def read_source(path: Path, *, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
-    """Read all bytes of a source image from a local file.
+    """Read all bytes of a source image that is a local path or a `file://` URI.
 
     Args:
         path: Path of the image, as `resolve_uri` returns it.

@@ -67,7 +67,7 @@ def rollback(settings: Settings, database: ProductDatabase) -> dict[str, Any]:
 
 
 def demote(database: ProductDatabase) -> dict[str, Any]:
-    """Take the alias `challenger` from its release; return that release, or None."""
+    """Demote the challenger: remove the alias that `promote` gave; return the release that had it, or None."""
     from sql.aliases import clear_challenger
 
     release_id = clear_challenger(database, changed_by=getpass.getuser(), at_utc=datetime.now(UTC))

@@ -121,7 +121,7 @@ def warn_of_categories_without_threshold(
 
 
 def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | None]:
-    """Return the figures of a calibrated release's test part for release.json and the model card."""
+    """Measure a newly calibrated release on its test part; return the figures for release.json and the model card."""
     leaf, auto = document["levels"][0], document["decisions"]["auto"]
     return {
         "test_products": document["products"],

@@ -118,7 +118,7 @@ class Facts:
 
 
 def differs(count: int, total: int, reference_count: int, reference_total: int, *, points: float) -> bool:
-    """Return whether two shares of a report differ significantly: two-proportion z-test, and by at least `points`.
+    """Return whether a category's shares in two runs differ significantly (two-proportion z-test) and by `points`.
 
     Args:
         count: Number of cases.

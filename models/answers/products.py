@@ -58,7 +58,7 @@ def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def answer_of_image(ids: Sequence[str], row: NDArray[np.floating[Any]], policy: Policy) -> Answer:
-    """Decide for one image, and so for a product with one image, by its whole distribution, (categories,)."""
+    """Return the answer for a product with one image, from the whole distribution of that image, (categories,)."""
     return decide(dict(zip(ids, row.tolist(), strict=True)), policy)
 
 

@@ -247,18 +247,21 @@ def compare(options: Options) -> None:
     from models.serving.predictor import EnsemblePredictor
 
     backend = keras.backend.backend()
-    with np.load(options.out / "answers.npz") as file:
-        theirs = file["float32"]
-    predictor = EnsemblePredictor(load_release(SHIPPED), SHIPPED)
-    images = _articles(options, predictor.decode_px)[0][: len(theirs)]
-    parts = [predictor.predict(images[start : start + 256]).confidences for start in range(0, len(images), 256)]
-    options.note("compare answers", backend=backend, images=len(images), **_difference(np.concatenate(parts), theirs))
-    with np.load(options.out / "trained.npz") as file:
-        squares, logits = file["squares"], file["logits"]
-    model = architecture("efficientnetb0").build(input_px=224, categories=logits.shape[1])
-    model.load_weights(options.out / TRAINED)
-    ours = keras.ops.convert_to_numpy(model(squares.astype(np.float32), training=False))
-    options.note("compare training", backend=backend, largest_difference=float(np.abs(ours - logits).max()))
+    if (options.out / "answers.npz").exists():
+        with np.load(options.out / "answers.npz") as file:
+            theirs = file["float32"]
+        predictor = EnsemblePredictor(load_release(SHIPPED), SHIPPED)
+        images = _articles(options, predictor.decode_px)[0][: len(theirs)]
+        parts = [predictor.predict(images[start : start + 256]).confidences for start in range(0, len(images), 256)]
+        figures = _difference(np.concatenate(parts), theirs)
+        options.note("compare answers", backend=backend, images=len(images), **figures)
+    if (options.out / "trained.npz").exists():
+        with np.load(options.out / "trained.npz") as file:
+            squares, logits = file["squares"], file["logits"]
+        model = architecture("efficientnetb0").build(input_px=224, categories=logits.shape[1])
+        model.load_weights(options.out / TRAINED)
+        ours = keras.ops.convert_to_numpy(model(squares.astype(np.float32), training=False))
+        options.note("compare training", backend=backend, largest_difference=float(np.abs(ours - logits).max()))
 
 
 def table(options: Options) -> None:

@@ -22,7 +22,6 @@ fi
 export PYTHONPATH="$PWD:$site/packages" PYTHONUNBUFFERED=1 KERAS_BACKEND="${KERAS_BACKEND:-jax}"
 # What one step has compiled, the next step loads.
 export JAX_COMPILATION_CACHE_DIR="$site/compiled" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
-failed=
 for step in ${*:-machine b0-half agreement reader both-half b0-full training tests both-full table}; do
     echo "== $step, $(date +%T)"
     if [ "$step" = tests ]; then
@@ -30,5 +29,6 @@ for step in ${*:-machine b0-half agreement reader both-half b0-full training tes
     else
         "$python" -m tests.benchmarks.on_device "$step" --kit "$kit" --out "$out" --images "${SHELFWISE_IMAGES:-20000}" \
             --batches "${SHELFWISE_BATCHES:-256,1024}" --seconds "${SHELFWISE_STEP_SECONDS:-90}"
-    fi || failed="$failed $step"
+    fi || echo "$step" >> "$site/failed"
 done 2>&1 | tee "$out/log.txt"
+[ ! -e "$site/failed" ] || { echo "failed: $(tr '\n' ' ' < "$site/failed")"; exit 1; }
