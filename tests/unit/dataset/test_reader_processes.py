@@ -97,10 +97,11 @@ def test_a_row_group_that_is_larger_than_a_slot_travels_by_the_pipe(readers: Rea
     assert len(contents(readers.read_shard(shard, batch_size=32, clock=ReaderClock()))) == 200
 
 
-def test_a_damaged_shard_is_one_sentence(own: ReaderProcesses, places: Places, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_footer", [False, True])
+def test_a_damaged_shard_is_one_sentence(of_footer: bool, own: ReaderProcesses, places: Places, tmp_path: Path) -> None:
     shard = write_images(places, 200)
-    data = shard.read_bytes()
-    shard.write_bytes(data[:200] + b"\0" * (len(data) // 2) + data[200 + len(data) // 2 :])
+    data, half = shard.read_bytes(), shard.stat().st_size // 2
+    shard.write_bytes(data[:-50] if of_footer else data[:200] + b"\0" * half + data[200 + half :])
     batches = own.read_shard(shard, batch_size=32, clock=ReaderClock(), original=tmp_path / "the original")
     with pytest.raises(RunFailed, match=r"the original cannot be read .*; delete that file"):
         list(batches)

@@ -1,0 +1,76 @@
+"""What Petastorm is given in place of names that pyarrow and NumPy have removed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.dataset import petastorm_compat
+from jobs.dataset.petastorm_adapter import TimedFiles
+from jobs.dataset.petastorm_compat import FileList, RowGroup, petastorm, to_numpy
+from jobs.errors import RunFailed
+
+
+@pytest.fixture
+def not_adapted() -> Iterator[None]:
+    petastorm_compat._adapted.cache_clear()
+    yield
+    petastorm_compat._adapted.cache_clear()
+
+
+@pytest.mark.usefixtures("not_adapted")
+def test_another_version_of_petastorm_is_one_sentence_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(petastorm(), "__version__", "0.14.0")
+    petastorm_compat._adapted.cache_clear()
+    with pytest.raises(RunFailed, match=r"expected Petastorm 0\.13\.1, found 0\.14\.0; install petastorm==0\.13\.1"):
+        petastorm()
+
+
+def test_only_petastorm_sees_the_replacements() -> None:
+    assert petastorm() is petastorm()
+    assert sys.modules["petastorm.reader"].pq.ParquetDataset is FileList  # type: ignore[attr-defined]
+    assert pq.ParquetDataset is not FileList
+    assert not hasattr(np, "unicode_") or np.__version__.startswith("1.")
+
+
+def test_a_directory_or_a_filter_is_refused() -> None:
+    for arguments, named in ((("some/directory",), {}), ((["a.parquet"],), {"filters": [("a", "=", 1)]})):
+        with pytest.raises(NotImplementedError, match="a list of files without filters"):
+            FileList(*arguments, SimpleNamespace(open=None), **named)  # type: ignore[arg-type]
+
+
+def test_a_row_group_is_read_with_the_footer_that_its_files_have_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2, 3], "b": ["x", "y", "z"]}), tmp_path / "f.parquet", row_group_size=2)
+    files = TimedFiles(lambda seconds: None)
+    path = str(tmp_path / "f.parquet")
+    group = RowGroup(path, files.open, 1)
+    assert group.get_metadata() is files.footer(path)
+    assert group.read(["b"]).to_pydict() == {"b": ["z"]}
+    assert RowGroup(path, files.open).read().num_rows == 3
+
+
+def test_a_table_becomes_arrays_of_plain_types() -> None:
+    images = np.arange(24, dtype=np.uint8).reshape(2, 12)
+    table = pa.table({"text": ["a", None], "number": [1, 2], "image": pa.array(list(images), pa.list_(pa.uint8()))})
+    shapes = {"text": (), "number": (), "image": (2, 2, 3)}
+    schema = SimpleNamespace(fields={name: SimpleNamespace(shape=shape) for name, shape in shapes.items()})
+    arrays = to_numpy(table.filter(pa.array([True, False])), schema)
+    assert arrays["text"].dtype.kind == "U"
+    assert arrays["number"].tolist() == [1]
+    np.testing.assert_array_equal(arrays["image"], images[:1].reshape(1, 2, 2, 3))
+    two = to_numpy(pa.concat_tables([table.slice(0, 1), table.slice(1)]), schema)  # two chunks a column
+    np.testing.assert_array_equal(two["image"], images.reshape(2, 2, 2, 3))
+
+
+def test_lists_of_several_lengths_are_refused() -> None:
+    table = pa.table({"image": pa.array([[1, 2], [3]], pa.list_(pa.uint8()))})
+    schema = SimpleNamespace(fields={"image": SimpleNamespace(shape=(2,))})
+    with pytest.raises(RuntimeError, match="expected lists of one length"):
+        to_numpy(table, schema)
