@@ -35,7 +35,7 @@ def test_another_version_of_petastorm_is_one_sentence_with_both_versions(monkeyp
 
 def test_only_petastorm_sees_the_replacements() -> None:
     assert petastorm() is petastorm()
-    assert sys.modules["petastorm.reader"].pq.ParquetDataset is FileList  # type: ignore[attr-defined]
+    assert sys.modules["petastorm.reader"].pq.ParquetDataset is FileList
     assert pq.ParquetDataset is not FileList
     assert not hasattr(np, "unicode_") or np.__version__.startswith("1.")
 
