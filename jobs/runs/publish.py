@@ -160,7 +160,7 @@ def run(
         record,
         predictions=prediction_rows(files),
         rejections=_rejections(files),
-        products=_product_rows(files) if fill_products else (),
+        products=product_rows(files) if fill_products else (),
         categories=category_records(release),
         release=release_record(release),
         combine=decider(manifest_of(release)),
@@ -184,7 +184,7 @@ def _rows(files: RunFiles, columns: Sequence[str], *, answered_only: bool) -> It
                 yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
-def _product_rows(files: RunFiles) -> Iterator[Batch]:
+def product_rows(files: RunFiles) -> Iterator[Batch]:
     """Yield the catalog rows of predicted images, then the changed catalog rows of images stored before."""
     yield from _rows(files, PRODUCT_COLUMNS, answered_only=False)
     for path in files.catalog_rows:
