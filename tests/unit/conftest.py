@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -25,8 +24,8 @@ def config(tmp_path: Path) -> EvaluateConfig:
 def fake_spark(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeSpark]:
     """Return the maker of the session that jobs will open; their waiting passes on its clock alone."""
 
-    def made(*arguments: Any, **properties: str) -> FakeSpark:
-        spark = FakeSpark(*arguments, **properties)
+    def made(cores: Sequence[tuple[float, int]] = ((0, 8),)) -> FakeSpark:
+        spark = FakeSpark(cores)
 
         def sleep(seconds: float) -> None:
             spark.now += seconds
