@@ -2,5 +2,5 @@
 
 Reads images/ and a release. Writes evaluation.json and evaluation.html to the directory given by `--output`.
 
-Others import: answers, evaluate, measure, page.
+Others import: answers, evaluate, markdown, measure, page.
 """
