@@ -8,10 +8,10 @@ ALWAYS := s/ ; python_full_version < '3.13' and \(sys_platform == 'darwin' or sy
 ALWAYS_TOO := s/ and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo airflow test lint check format lock clean
+.PHONY: help venv demo airflow test lint check check-all format lock clean
 
 help: ## Show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 venv:
 	@.ci/venv
@@ -31,6 +31,9 @@ lint: venv ## Check format, style and types
 	@$(BIN)/mypy
 
 check: lint test ## Run what CI runs: lint, then the tests
+
+check-all: export SHELFWISE_TEST_ALL := 1
+check-all: check ## Run the same, where tests go farther in what they leave to chance
 
 format: venv ## Put the code into the common format
 	@$(BIN)/ruff format .

@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
-from shelfwise_steps import DEFAULTS, MACROS, NAME, PERSON, LocalStep
+from shelfwise_steps import DEFAULTS, NAME, PERSON, LocalStep
 
 RELEASE = "{{ params.release_id }}"
+IN_USE = "{{ ti.xcom_pull('in_use').release }}"
+IN_USE_ID = "{{ ti.xcom_pull('in_use').release_id }}"
 PART = "--part={{ params.part }}{% for it in params.options if it.startswith('--leave-out=') %}\n{{ it }}{% endfor %}"
 
 with DAG(
@@ -33,7 +35,6 @@ with DAG(
         ),
         "part": Param("test", enum=["test", "validation", "all"], description="Products for the comparison."),
     },
-    user_defined_macros=MACROS,
     tags=["shelfwise"],
     doc_md=__doc__,
 ):
@@ -46,14 +47,14 @@ with DAG(
     )
     evaluate = LocalStep(
         task_id="evaluate",
-        arguments=["evaluate", "--compare", "{{ ti.xcom_pull('in_use').release }}", RELEASE, PART],
-        keep=("part", "leave_out", "comparison"),
+        arguments=["evaluate", "--compare", IN_USE, RELEASE, "--format=markdown", PART],
+        text=True,
         pool="gpu",
     )
     approve = ApprovalOperator(
         task_id="approve",
         subject=f"Shall {RELEASE} answer from now on?",
-        body="{{ figures_of(ti.xcom_pull('evaluate')) }}",
+        body=f"{IN_USE_ID} is in use, {RELEASE} is new.\n\n{{{{ ti.xcom_pull('evaluate') }}}}",
         **PERSON,
     )
     promote = LocalStep(task_id="promote", arguments=["release", "promote", RELEASE], retries=1)

@@ -38,7 +38,6 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import Asset, BaseOperator, Connection, Variable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow.sdk.log import mask_secret
-from shelfwise_figures import figures_of
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +120,7 @@ NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 """Schema of the names of releases and categories in a form."""
 
 
-MACROS = {"night_of": night_of, "catalog_of": catalog_of, "figures_of": figures_of}
+MACROS = {"night_of": night_of, "catalog_of": catalog_of}
 
 
 class SparkStep(SparkSubmitOperator):
@@ -161,19 +160,19 @@ class SparkStep(SparkSubmitOperator):
 
 
 class LocalStep(BaseOperator):
-    """Operator that runs a shelfwise command without Spark on the worker, and returns the JSON document that it prints.
+    """Operator that runs a shelfwise command without Spark on the worker, and returns what it prints.
 
-    An argument that renders to several lines becomes several arguments; one that renders to nothing is left out. `keep`
-    names the keys of a long document that the task returns; without it the whole document is returned.
+    That is a JSON document; with `text` the command prints text for people, by its own options. An argument that
+    renders to several lines becomes several arguments; one that renders to nothing is left out.
     """
 
     template_fields: Sequence[str] = ("arguments", "shelfwise_run")
 
     def __init__(
-        self, *, arguments: Sequence[str], shelfwise_run: str = "", keep: Sequence[str] = (), **options: Any
+        self, *, arguments: Sequence[str], shelfwise_run: str = "", text: bool = False, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.arguments, self.shelfwise_run, self.keep = arguments, shelfwise_run, keep
+        self.arguments, self.shelfwise_run, self.text = arguments, shelfwise_run, text
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> Any:
@@ -181,10 +180,10 @@ class LocalStep(BaseOperator):
         return self.run([line for argument in self.arguments for line in str(argument).splitlines()])
 
     def run(self, arguments: Sequence[str]) -> Any:
-        """Run `shelfwise` with these arguments and `--json`, and log its messages and its result."""
+        """Run `shelfwise` with these arguments, and log its messages and its result."""
         last: deque[str] = deque(maxlen=1)
         with job_environment(), tempfile.TemporaryFile("w+", encoding="utf-8") as out:
-            command = ["shelfwise", *arguments, "--json"]
+            command = ["shelfwise", *arguments, *([] if self.text else ["--json"])]
             self.log.info("Running %s", " ".join(command))
             self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
             for line in self._process.stderr or ():
@@ -196,9 +195,8 @@ class LocalStep(BaseOperator):
         if code:
             sentence = last[-1] if last else f"shelfwise ended with {code}"
             raise (AirflowFailException if code == WRONG_CALL else AirflowException)(sentence)
-        answer = json.loads(printed)
-        result = {name: answer[name] for name in self.keep} if self.keep else answer
-        self.log.info("%s", json.dumps(result))
+        result = printed if self.text else json.loads(printed)
+        self.log.info("%s", printed.strip())
         return result
 
     def on_kill(self) -> None:

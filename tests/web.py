@@ -168,6 +168,18 @@ def cut_short(body: bytes) -> Answer:
     return answer
 
 
+def unannounced(body: bytes) -> Answer:
+    """Send a body without its length; it ends with the connection."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
 def promise(size: int) -> Answer:
     """Announce a number of bytes and send none."""
 

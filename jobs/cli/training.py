@@ -19,6 +19,8 @@ from jobs.training.taxonomy import MIN_PRODUCTS
 from jobs.wording import listed
 from models.options import RATE, SHARE
 
+EVALUATION_FORMATS = ("text", "json", "markdown")
+
 _COMPARED = ["reason", "left_out", "accuracy", "automatic", "calibration_error", "only_first", "only_second", "p_value"]
 _PER_NETWORK = "VALUE applies to all networks, NETWORK=VALUE to one. Repeatable."
 
@@ -56,6 +58,12 @@ def _training_set_options(command: Any) -> Any:
     type=click.Path(path_type=Path),
     help="Directory of the two files; by default in SHELFWISE_HOME/evaluations.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(EVALUATION_FORMATS),
+    help="Format of the result; by default lines of text. Markdown has the main figures.",
+)
 @known_only_option
 @dataset_options
 @json_option
@@ -64,6 +72,7 @@ def evaluate(
     compare: tuple[str, str] | None,
     part: str | None,
     directory: Path | None,
+    form: str | None,
     as_json: bool,
     first: date | None,
     last: date | None,
@@ -79,15 +88,18 @@ def evaluate(
     Example:
       shelfwise evaluate --release shop-2
       shelfwise evaluate --part all --leave-out apparel.other
-      shelfwise evaluate --compare shop-1 shop-2 --output /tmp/comparison
+      shelfwise evaluate --compare shop-1 shop-2 --format markdown
     """
     from jobs.evaluation import evaluate as evaluation
     from jobs.evaluation.config import EvaluateConfig
     from jobs.evaluation.evaluate import load_predictor
+    from jobs.evaluation.markdown import markdown
     from jobs.evaluation.page import write
     from jobs.releases.lookup import release_directory
     from models.release import load_release
 
+    if as_json and form not in (None, "json"):
+        raise UsageError(f"--json asks for another format than --format {form}; leave one of them out")
     if release and compare:
         raise UsageError("--compare names both releases itself; leave --release out")
     settings = Settings()
@@ -109,12 +121,14 @@ def evaluate(
         name = "{first}-against-{second}-".format_map(document["comparison"]) + part
     target = directory or settings.places.local_home / "evaluations" / name
     written, page = write(target, document, measured, loaded, settings.places)
-    if as_json:
-        output.summary(document, as_json)
-        return
-    output.summary(_short(document), as_json)
-    for path in (written, page):
-        output.line(str(path))
+    if form == "markdown":
+        click.echo(markdown(document), nl=False)
+    elif as_json or form == "json":
+        output.summary(document, as_json=True)
+    else:
+        output.summary(_short(document), as_json=False)
+        for path in (written, page):
+            output.line(str(path))
 
 
 @click.command()

@@ -2,5 +2,5 @@
 
 Reads images/ and a release. Writes evaluation.json and evaluation.html to the directory given by `--output`.
 
-Others import: config, evaluate, image_predictions, page, product_predictions.
+Others import: config, evaluate, image_predictions, markdown, page, product_predictions.
 """

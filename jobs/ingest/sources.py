@@ -111,7 +111,15 @@ def _local_base(base: Place) -> Path:
 class SourceReader:
     """Reads the sources of catalog rows, with threads for those on other machines."""
 
-    def __init__(self, base: Place, limits: HttpLimits, *, home: Place | None = None, tasks: int = 1) -> None:
+    def __init__(
+        self,
+        base: Place,
+        limits: HttpLimits,
+        *,
+        home: Place | None = None,
+        tasks: int = 1,
+        max_bytes: int = MAX_SOURCE_BYTES,
+    ) -> None:
         """Set up the reader; it connects to nothing yet.
 
         Args:
@@ -120,12 +128,14 @@ class SourceReader:
             home: Home of the run. The stores of the home and of the catalog are trusted: the operator configured them.
             tasks: Readers that may send requests to the same host at a time, over all processes of the run. They share
                 `limits.per_host` evenly.
+            max_bytes: Size limit of an image in bytes; a larger one is rejected.
         """
         self._base = base
         self._trusted = [base] if home is None else [base, home]
         self._threads: ThreadPoolExecutor | None = None
         self._room = threading.BoundedSemaphore(LARGE_AT_ONCE)
-        self._web = WebImages(limits, per_host=max(1, limits.per_host // tasks))
+        self._max_bytes = max_bytes
+        self._web = WebImages(limits, per_host=max(1, limits.per_host // tasks), max_bytes=max_bytes)
 
     def read(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Source]]:
         """Read the images of catalog rows.
@@ -181,7 +191,7 @@ class SourceReader:
     def _read_local(self, image_uri: str) -> Source:
         status = file_status(image_uri, self._base)
         try:
-            data = read_source(resolve_uri(image_uri, _local_base(self._base)))
+            data = read_source(resolve_uri(image_uri, _local_base(self._base)), max_bytes=self._max_bytes)
         except Rejected as rejection:
             return Source(status.size_bytes, status.mtime_ns, rejection=rejection)
         return Source(status.size_bytes, status.mtime_ns, data=data)
@@ -190,7 +200,8 @@ class SourceReader:
         version = row.get("known_source_version")
         try:
             if not _WEB.match(row["image_uri"]):
-                return _from_store(in_store(row["image_uri"], self._base, self._trusted), version, self._trusted)
+                where = in_store(row["image_uri"], self._base, self._trusted)
+                return _from_store(where, version, self._trusted, max_bytes=self._max_bytes)
             image = self._web.fetch(row["image_uri"], known_version=version)
         except Rejected as rejection:
             return Source(rejection=rejection)
@@ -198,7 +209,7 @@ class SourceReader:
         return Source(size, None, image.source_version, image.data)
 
 
-def _from_store(where: UPath | None, known_version: str | None, trusted: Sequence[Place]) -> Source:
+def _from_store(where: UPath | None, known_version: str | None, trusted: Sequence[Place], *, max_bytes: int) -> Source:
     """Read an image from an object store, unless its version there is the known one.
 
     Args:
@@ -206,6 +217,7 @@ def _from_store(where: UPath | None, known_version: str | None, trusted: Sequenc
         known_version: Version of the stored image; None if none is stored.
         trusted: Places that the operator configured. Missing or invalid credentials for these end the run; for other
             stores they reject the image.
+        max_bytes: Size limit of the image in bytes.
 
     Raises:
         Rejected: If the image cannot be read and a retry would not help.
@@ -222,8 +234,8 @@ def _from_store(where: UPath | None, known_version: str | None, trusted: Sequenc
             return Source(size, version=version)
         if information.get("type") == "directory":
             raise Rejected("unreadable", "expected a file, found a directory")
-        if size > MAX_SOURCE_BYTES:
-            raise Rejected("too_large", f"the file has {size:,} bytes, over the limit of {MAX_SOURCE_BYTES:,}")
+        if size > max_bytes:
+            raise Rejected("too_large", f"the file has {size:,} bytes, over the limit of {max_bytes:,}")
         take_room(size)
         data = stores.read_bytes(where)
     except FileNotFoundError as error:

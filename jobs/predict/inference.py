@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -46,11 +46,15 @@ class Answer:
 class BusyClock:
     """Measures in how many seconds at least one call of the inference loop is running, and in how many none is."""
 
-    def __init__(self) -> None:
-        """Start the clock with no call running."""
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        """Start the clock with no call running.
+
+        Args:
+            now: Returns the time in seconds.
+        """
         self.busy_seconds = self.idle_seconds = 0.0
-        self._running = 0
-        self._mark = time.perf_counter()
+        self._running, self._now = 0, now
+        self._mark = now()
         self._lock = Lock()
 
     def __enter__(self) -> None:
@@ -61,7 +65,7 @@ class BusyClock:
 
     def _turn(self, step: int) -> None:
         with self._lock:
-            now = time.perf_counter()
+            now = self._now()
             if self._running:
                 self.busy_seconds += now - self._mark
             else:

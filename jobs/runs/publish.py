@@ -170,7 +170,7 @@ def run(
             record,
             predictions=prediction_rows(files, local),
             rejections=_rejections(files, local),
-            products=_product_rows(files, local) if fill_products else (),
+            products=product_rows(files, local) if fill_products else (),
             categories=category_records(release),
             release=release_record(release),
             combine=decider(manifest_of(release)),
@@ -199,7 +199,7 @@ def _rows(files: RunFiles, columns: Sequence[str], local: Local, *, answered_onl
                 yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
-def _product_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
+def product_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
     """Yield the catalog rows of predicted images, then the changed catalog rows of images stored before."""
     yield from _rows(files, PRODUCT_COLUMNS, local, answered_only=False)
     for path in files.catalog_rows:

@@ -24,6 +24,7 @@ import pytest
 from models.networks.registry import ARCHITECTURES
 from tests.conftest import SmallShop, make_release
 from tests.dags.airflow_api import AirflowApi
+from tests.dags.stand_in import StandIn
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,7 @@ class LocalAirflow:
         home: The SHELFWISE_HOME of its tasks.
         environment: What its processes see.
         process: Of `.ci/local_airflow.py`.
+        jobs: Stands in for what its tasks start, and notes it.
         alerts: What was posted to the connection `shelfwise_alerts`.
     """
 
@@ -95,6 +97,7 @@ class LocalAirflow:
     home: Path
     environment: dict[str, str]
     process: subprocess.Popen[str]
+    jobs: StandIn
     alerts: list[str] = field(default_factory=list)
 
     def cli(self, *arguments: str) -> str:
@@ -206,14 +209,18 @@ def started_airflow(
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator[LocalAirflow]:
-    """What `make airflow` starts for nights that read a catalog each."""
+    """What `make airflow` starts for nights that read a catalog each; only the first night's jobs are real."""
     place = tmp_path_factory.mktemp("airflow")
     home, alerts = place / "home", list[str]()
-    shutil.copytree(release.parent / "tiny-2", home / "releases" / "tiny-2")
-    environment = jobs_environment(home, release)
+    jobs = StandIn(place / "jobs")
+    for word in (NIGHTS[0], f"nightly-{NIGHTS[0]}", f"run_id=nightly-{NIGHTS[0]}"):
+        jobs.order(word, real=True)
+    environment = jobs_environment(home, release) | jobs.environment
+    # How long a supervisor waits for the output of a job whose task was killed; by default 60 s.
+    environment["AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT"] = "5"
     with listener(alerts) as heard_at:
         target = {"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": heard_at, "password": "hook"}
         environment["AIRFLOW_CONN_SHELFWISE_ALERTS"] = json.dumps(target)
         catalogs = make_catalogs(place / "shop")
         with started_airflow(environment, place, "--catalog", catalogs) as (api, process):
-            yield LocalAirflow(api, home, environment, process, alerts)
+            yield LocalAirflow(api, home, environment, process, jobs, alerts)

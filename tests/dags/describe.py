@@ -25,6 +25,7 @@ FORMS: dict[str, dict[str, Any]] = {
     | {"only_missing": True, "force": True, "parallelism": 2},
     "fine_tune_release": {"release_id": "shop-2", "options": OPTIONS},
 }
+EVALUATED = "| release | accuracy |\n| --- | --- |\n| shop-1 | 0.5000 |\n"
 PLAN = {
     "run_id": "backfill-2026-11-01-2026-11-03-shop-2-apparel.tops-missing",
     "release": "/releases/shop-2",
@@ -50,10 +51,10 @@ def shadows(gate: Any) -> list[tuple[bool, str, bool]]:
     return found
 
 
-def question(dag: Any, evaluation: Any) -> str:
+def question(dag: Any) -> str:
     """Return what a person reads who is asked whether a release shall answer."""
-    own, kept = copy.copy(dag.get_task("approve")), dag.get_task("evaluate").keep
-    told = {"evaluate": {name: evaluation[name] for name in kept}}
+    own = copy.copy(dag.get_task("approve"))
+    told = {"in_use": {"release_id": "shop-1"}, "evaluate": EVALUATED}
     context = {"params": FORMS["fine_tune_release"], "ti": SimpleNamespace(xcom_pull=told.get)}
     own.render_template_fields(context, jinja_env=dag.get_template_env())
     return str(own.body)
@@ -116,10 +117,8 @@ def main() -> None:
         one = stats[Path(dag.fileloc).name]
         dags[dag.dag_id] = described(dag, one.warning_num)
     heavy = sorted(name for name in HEAVY if name in sys.modules)
-    evaluations = json.loads(Path(sys.argv[1], "evaluations.json").read_text(encoding="utf-8"))
-    questions = {name: question(bag.dags["fine_tune_release"], one) for name, one in evaluations.items()}
     document = {"errors": bag.import_errors, "heavy": heavy, "seconds": seconds, "files": sorted(stats), "dags": dags}
-    document["questions"] = questions
+    document["question"] = question(bag.dags["fine_tune_release"])
     document["shadows"] = shadows(bag.dags["nightly_tagging"].get_task("with_shadow"))
     Path(sys.argv[1], "dags.json").write_text(json.dumps(document), encoding="utf-8")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,47 +13,22 @@ import click
 import pytest
 
 from jobs.cli import main as cli
-from jobs.evaluation.config import EvaluateConfig
-from jobs.evaluation.evaluate import run
-from jobs.storage.places import Places
-from models.release import Release
-from models.spec import Category
 from tests.dags.conftest import ROOT, jobs_environment
-from tests.labelled import BLUE, COLOURS, GREEN, RED, ColourPredictor, write_labelled
+from tests.dags.describe import EVALUATED
 
 DAG_IDS = ("nightly_tagging", "backfill_predictions", "fine_tune_release")
 PEOPLE = ("approve", "offer_backfill")
 
 
-def evaluations(places: Places) -> dict[str, Any]:
-    """Compare shop-1, which names colours, with a shop-2 that lacks one of them, and with one that has none of them."""
-    labels = [(RED, 0), (GREEN, 2), (BLUE, 2), ("toys.`\nred", 0), ("dull", 0)]
-    labels += [(f"late{number:02d}", 0) for number in range(12)]
-    write_labelled(places, [(f"p{number:02d}", label, [colour]) for number, (label, colour) in enumerate(labels)])
-    found = {}
-    for name, leaves in (("compared", (RED, GREEN, "toys.car")), ("alone", ("toys.`\nred", "toys.car", "toys.kite"))):
-        categories = {"shop-1": COLOURS.categories, "shop-2": tuple(Category(leaf, leaf) for leaf in leaves)}
-
-        def load(place: Path, categories: Any = categories) -> tuple[ColourPredictor, Release, float]:
-            gates = {RED: 0.5} if place.name == "shop-2" else dict.fromkeys((RED, GREEN, BLUE))
-            release = replace(COLOURS, release_id=place.name, categories=categories[place.name], thresholds=gates)
-            return ColourPredictor(), release, 0.0
-
-        config = EvaluateConfig(places, leave_out=("dull",) if name == "alone" else ())
-        found[name] = run([Path("shop-1"), Path("shop-2")], config, load)[0]
-    return found
-
-
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The document of `tests.dags.describe`, with a catalog whose name has the night in it and two evaluations."""
+    """The document of `tests.dags.describe`, with a catalog whose name has the night in it."""
     place = tmp_path_factory.mktemp("described")
     environment = jobs_environment(place, place) | {
         "AIRFLOW_HOME": str(place),
         "PYTHONPATH": str(ROOT),
         "AIRFLOW_VAR_SHELFWISE_CATALOG": "/data/{{ ds }}/shop.csv",
     }
-    (place / "evaluations.json").write_text(json.dumps(evaluations(Places(place / "labelled"))), encoding="utf-8")
     command = [sys.executable, "-m", "tests.dags.describe", str(place)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -130,23 +104,10 @@ def test_what_a_training_leaves_out_its_comparison_leaves_out_too(described: Any
     assert evaluate[-3:] == ["--part=test", "--leave-out=apparel.hats", "--leave-out=toys"]
 
 
-def test_who_approves_reads_what_was_compared(described: Any) -> None:
-    text = described["questions"]["compared"]
-    assert "| shop-1 (in use) | 0.5000 | 0 |\n| shop-2 (new) | 0.5000 | 0 |\n" in text
-    assert "| shop-1 (in use) | 0.0000 | - | 0.5000 |\n| shop-2 (new) | 1.0000 | 0.5000 | 0.5000 |\n" in text
-    assert "comes by chance with probability 1." in text
-    assert "as not both releases know their categories: 15 (`cold.blue`, `toys. red`, `dull`, `late00`" in text
-    assert "Measured without" not in text
-
-
-def test_who_approves_is_asked_also_where_nothing_could_be_compared(described: Any) -> None:
-    text = described["questions"]["alone"]
-    assert "shop-1 (in use)" not in text
-    assert "| shop-2 (new) | 1.0000 | - |" in text
-    assert "There is no comparison: no labelled product has a category that both shop-1 and shop-2 know" in text
-    assert "Measured without `dull`." in text
-    assert "Products left out, as shop-2 does not know their categories: 15 (`warm.red`, `cold.green`, " in text
-    assert "`late06` and 5 more)." in text
+def test_who_approves_reads_which_release_is_new_and_what_was_compared(described: Any) -> None:
+    assert described["question"] == f"shop-1 is in use, shop-2 is new.\n\n{EVALUATED}"
+    [evaluate] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "evaluate"]
+    assert evaluate[1:5] == ["--compare", "/releases/champion", "shop-2", "--format=markdown"]
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
@@ -155,7 +116,8 @@ def test_what_a_task_calls_is_what_the_command_line_takes(described: Any, dag_id
     assert calls
     for words in calls:
         group: click.Command = cli.main_group
-        context, rest = click.Context(cli.main_group), [*words, "--json"]
+        as_text = any(word.startswith("--format=") for word in words)
+        context, rest = click.Context(cli.main_group), [*words, *([] if as_text else ["--json"])]
         while isinstance(group, click.Group):
             assert rest[0] in group.commands, words
             group, rest = group.commands[rest[0]], rest[1:]

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import runpy
 import signal
 import sqlite3
-from datetime import date
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import psutil
 import pytest
 
-from jobs.storage.places import Places
-from sql.store import open_database
-from tests.conftest import CATEGORIES
 from tests.dags.airflow_api import Refused
 from tests.dags.conftest import NEW_EACH_NIGHT, NIGHTS, ROOT, LocalAirflow, expected_rows, until
-from tests.labelled import write_labelled
+from tests.dags.stand_in import Call
 
-pytestmark = pytest.mark.timeout(1500)  # Spark starts a dozen times, and the machine may be busy
+pytestmark = pytest.mark.timeout(900)  # the machine may be busy
 
-CURRENT = "SELECT product_id, ingest_date, run_id FROM product_categories ORDER BY product_id"
 NIGHT, BACKFILL, TRAINING = "nightly_tagging", "backfill_predictions", "fine_tune_release"
 RANGE = {"from": NIGHTS[1], "to": NIGHTS[2]}
 
@@ -34,25 +29,47 @@ def test_no_dag_is_paused_and_none_has_an_error(airflow: LocalAirflow) -> None:
     assert airflow.api.call("GET", "/importErrors")["total_entries"] == 0
 
 
-def test_a_backfill_of_past_nights_leaves_what_they_would_have_left(airflow: LocalAirflow) -> None:
-    dates = ("--from-date", NIGHTS[0], "--to-date", f"{NIGHTS[2]}T12:00:00")
-    airflow.cli("backfill", "create", "--dag-id", NIGHT, *dates)
-    runs = until(lambda: found if len(found := runs_of(airflow, NIGHT)) == 3 else None)
-    assert [airflow.api.wait(NIGHT, run) for run in runs] == ["success"] * 3, airflow.alerts
-    assert airflow.ask(CURRENT) == expected_rows(3)
-
-
 def test_a_night_by_the_rest_api(airflow: LocalAirflow) -> None:
-    run = airflow.api.trigger(NIGHT, logical_date=NIGHTS[3])
+    """The one night whose jobs are real."""
+    run = airflow.api.trigger(NIGHT, logical_date=NIGHTS[0])
     until(lambda: airflow.api.states(NIGHT, run)["predict"] == "running")
     make_late(airflow)
     assert airflow.api.wait(NIGHT, run) == "success", airflow.alerts
-    assert airflow.ask(CURRENT) == expected_rows()
+    assert airflow.ask("SELECT product_id, ingest_date, run_id FROM product_categories ORDER BY 1") == expected_rows(1)
     events = airflow.api.call("GET", "/assets/events?order_by=-timestamp")["asset_events"]
     told = next(event["extra"] for event in events if event["source_run_id"] == run)
-    assert (told["run_id"], told["release_id"]) == (f"nightly-{NIGHTS[3]}", "tiny-1")
+    assert (told["run_id"], told["release_id"]) == (f"nightly-{NIGHTS[0]}", "tiny-1")
     assert told["counts"]["images"] == NEW_EACH_NIGHT
     until(lambda: any("is late" in text for text in airflow.alerts))
+
+
+def test_a_backfill_of_past_nights_does_their_steps_in_order_and_repeats_what_failed(airflow: LocalAirflow) -> None:
+    nights = NIGHTS[1:]
+    airflow.jobs.order("predict", nights[0], codes=(1, 0), says="shelfwise: no executor took a task")
+    dates = ("--from-date", nights[0], "--to-date", f"{nights[-1]}T12:00:00")
+    airflow.cli("backfill", "create", "--dag-id", NIGHT, *dates)
+    runs = until(lambda: found if len(found := runs_of(airflow, NIGHT)) == len(NIGHTS) else None)
+    assert [airflow.api.wait(NIGHT, run) for run in runs] == ["success"] * len(NIGHTS), airflow.alerts
+    read = airflow.jobs.calls("ingest")
+    assert [call.arguments[-1] for call in read] == list(nights)
+    assert not any(overlap(*pair) for pair in pairwise(read)), "the pool has one slot"
+    for night in nights:
+        steps = [call for call in airflow.jobs.calls() if night in " ".join(call.arguments)]
+        assert all(earlier.ended and earlier.ended <= later.began for earlier, later in pairwise(steps))
+        called = [call.arguments[0] for call in steps if call.arguments[0] != "query"]
+        again = ["predict"] if night == nights[0] else []
+        assert called == ["ingest", *again, "predict", "publish", "report"]
+        assert [call.by_spark for call in steps if call.arguments[0] == "report"] == [False]
+        assert steps[0].arguments[:3] == ("ingest", "--catalog", f"{airflow.home.parent}/shop/{night}.csv")
+        assert steps[0].settings["SHELFWISE_HOME"] == str(airflow.home)
+    first = airflow.jobs.calls("predict", nights[0])
+    assert [call.code for call in first] == [1, 0]
+    assert first[0].arguments == first[1].arguments
+    assert not any("no executor" in text for text in airflow.alerts), "a failure that a retry mends wakes nobody"
+
+
+def overlap(one: Call, other: Call) -> bool:
+    return one.ended is None or other.began < one.ended
 
 
 def test_a_night_without_a_date_stops_with_one_sentence(airflow: LocalAirflow) -> None:
@@ -60,16 +77,17 @@ def test_a_night_without_a_date_stops_with_one_sentence(airflow: LocalAirflow) -
     assert airflow.api.wait(NIGHT, run) == "failed"
     assert airflow.api.states(NIGHT, run)["ingest"] == "failed"
     until(lambda: any("this run has none; trigger it again with one" in text for text in airflow.alerts))
-    assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
+    assert airflow.ask("SELECT count(*) FROM runs") == [(1,)]
 
 
 def test_a_night_with_a_wrong_call_fails_at_its_first_attempt(airflow: LocalAirflow) -> None:
+    airflow.jobs.order("ingest", "2026-11-05", codes=(2,), says="shelfwise: no catalog at /no/such/shop.csv")
     run = airflow.api.trigger(NIGHT, logical_date="2026-11-05", conf={"catalog": "/no/such/shop.csv"})
     assert airflow.api.wait(NIGHT, run) == "failed"
     (ingest,) = (task for task in airflow.api.tasks(NIGHT, run) if task["task_id"] == "ingest")
     assert (ingest["state"], ingest["try_number"]) == ("failed", 1)
     until(lambda: any("/no/such/shop.csv" in text and "at attempt 1" in text for text in airflow.alerts))
-    assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
+    assert len(airflow.jobs.calls("2026-11-05")) == 1, "no later step has begun"
 
 
 def test_a_catalog_that_is_named_at_a_later_start_replaces_the_one_that_was_there(airflow: LocalAirflow) -> None:
@@ -104,90 +122,105 @@ def test_a_form_that_is_filled_in_wrongly_starts_nothing(airflow: LocalAirflow, 
     assert runs_of(airflow, BACKFILL) == before
 
 
+def plan_of(first: str, last: str, release: str, dates: Sequence[str]) -> dict[str, object]:
+    """Return what `shelfwise backfill --dry-run` prints."""
+    run_id = f"backfill-{first}-{last}-{release}"
+    return {"run_id": run_id, "release": release, "images_by_date": dict.fromkeys(dates, NEW_EACH_NIGHT)}
+
+
 def test_the_first_task_of_a_backfill_checks_the_call(airflow: LocalAirflow) -> None:
-    calls = {
-        "no release 'none-such'": {**RANGE, "release": "none-such"},
-        "no ingested images from 2026-10-01": {"from": "2026-10-01", "to": "2026-10-02"},
-        "is in the future": {"from": NIGHTS[0], "to": "2226-11-01"},
-    }
-    runs = {sentence: airflow.api.trigger(BACKFILL, conf=form) for sentence, form in calls.items()}
-    dry = airflow.api.trigger(BACKFILL, conf={**RANGE, "dry_run": True})
-    for sentence, run in runs.items():
-        assert airflow.api.wait(BACKFILL, run) == "failed"
-        (plan,) = (task for task in airflow.api.tasks(BACKFILL, run) if task["task_id"] == "plan")
-        assert (plan["state"], plan["try_number"]) == ("failed", 1), "a wrong call is not tried again"
-        assert sentence in airflow.api.log(BACKFILL, run, "plan")
+    airflow.jobs.order("--release=none-such", codes=(2,), says="shelfwise: no release 'none-such'")
+    plan = plan_of(NIGHTS[1], NIGHTS[2], "tiny-1", NIGHTS[1:3])
+    airflow.jobs.order("backfill", "--dry-run", "--only-missing", prints=plan)
+    wrong = airflow.api.trigger(BACKFILL, conf={**RANGE, "release": "none-such"})
+    dry = airflow.api.trigger(BACKFILL, conf={**RANGE, "dry_run": True, "only_missing": True})
+    assert airflow.api.wait(BACKFILL, wrong) == "failed"
+    (task,) = (task for task in airflow.api.tasks(BACKFILL, wrong) if task["task_id"] == "plan")
+    assert (task["state"], task["try_number"]) == ("failed", 1), "a wrong call is not tried again"
+    assert "no release 'none-such'" in airflow.api.log(BACKFILL, wrong, "plan")
     assert airflow.api.wait(BACKFILL, dry) == "success"
     path = f"/dags/{BACKFILL}/dagRuns/{dry}/taskInstances/plan/xcomEntries/return_value?deserialize=true"
-    plan = airflow.api.call("GET", path)["value"]
-    assert plan["images_by_date"] == dict.fromkeys(NIGHTS[1:3], NEW_EACH_NIGHT)
-    assert plan["estimated_seconds"] > 0, "the nights, whose steps are tasks, say how long an image took"
-    assert airflow.ask("SELECT count(*) FROM runs") == [(len(NIGHTS),)]
+    assert airflow.api.call("GET", path)["value"] == plan
+    arguments = ("--from", NIGHTS[1], "--to", NIGHTS[2])
+    assert [call.arguments for call in airflow.jobs.calls("backfill")] == [
+        ("backfill", "--dry-run", *arguments, "--release=none-such", "--json"),
+        ("backfill", "--dry-run", *arguments, "--only-missing", "--json"),
+    ], "and nothing else has begun"
 
 
 def test_a_task_that_is_killed_half_way_is_taken_over_by_its_retry(airflow: LocalAirflow) -> None:
-    """The job of the killed task lives on, and wakes up when the retry has published: it must change nothing."""
-    run = airflow.api.trigger(BACKFILL, conf={**RANGE, "release": "tiny-2", "parallelism": 2})
-    first = f"backfill-{NIGHTS[1]}-{NIGHTS[1]}-tiny-2"
-    lease = f"SELECT holder FROM run_leases WHERE run_id = '{first}'"
-    driver = int(until(lambda: airflow.ask(lease))[0][0].rpartition(":")[2])
-    (task,) = (one for one in airflow.api.tasks(BACKFILL, run) if one["task_id"] == "lane_1.backfill")
+    """Its job lives on meanwhile; that it changes nothing then is a matter of the run's lease."""
+    dates = NIGHTS[1:4]
+    plan = plan_of(dates[0], dates[-1], "tiny-2", dates)
+    airflow.jobs.order("backfill", "--dry-run", "--release=tiny-2", prints=plan)
+    named = [f"backfill-{date}-{date}-tiny-2" for date in dates]
+    airflow.jobs.order(named[0], held=1)
+    form = {"from": dates[0], "to": dates[-1], "release": "tiny-2", "parallelism": 2}
+    run = airflow.api.trigger(BACKFILL, conf=form)
+    until(lambda: airflow.jobs.calls(named[0]))
+    task = lane(airflow, run, 1, 0)
     os.kill(task["pid"], signal.SIGKILL)
-    until(lambda: task["pid"] not in airflow.processes())
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(driver, signal.SIGSTOP)  # only now: the system ends stopped processes whose group loses its parent
     assert airflow.api.wait(BACKFILL, run) == "success", airflow.alerts
-    (again,) = (one for one in airflow.api.tasks(BACKFILL, run) if one["task_id"] == "lane_1.backfill")
-    assert again["try_number"] == 2
-    released = "SELECT DISTINCT release_id FROM product_categories WHERE ingest_date IN ('2026-11-02', '2026-11-03')"
-    assert airflow.ask(released) == [("tiny-2",)]
-    if state_of(driver) == "T":  # else it was quicker than the kill, or the system ended it: the rows are right anyhow
-        (summary,) = airflow.ask(f"SELECT summary FROM runs WHERE run_id = '{first}'")
-        assert "taken_over" in summary[0]
-        assert f":{driver}" in summary[0]
+    held, again = airflow.jobs.calls(named[0])
+    assert lane(airflow, run, 1, 0)["try_number"] == 2
+    assert (held.ended, again.code) == (None, 0)
+    assert held.arguments == again.arguments
+    assert again.arguments == (
+        *("backfill", "--from", dates[0], "--to", dates[0], "--run-id", named[0], "--release", "tiny-2"),
+    )
+    steps = [call for name in named for call in airflow.jobs.calls(name) if call.ended is not None]
+    assert [call.arguments[6] for call in steps] == named, "each date has a step"
+    assert {lane(airflow, run, *place)["rendered_map_index"] for place in ((1, 0), (1, 1), (2, 0))} == set(named)
+    in_turn = sorted(steps, key=lambda call: call.began)
+    assert not any(overlap(*pair) for pair in pairwise(in_turn)), "the pool has one slot"
+    airflow.jobs.let_go()
+    until(lambda: airflow.jobs.calls(named[0])[0].ended)
 
-    rows = dump(airflow)
-    with contextlib.suppress(ProcessLookupError):  # where the system has ended it, it cannot write either
-        os.kill(driver, signal.SIGCONT)
-    until(lambda: driver not in airflow.processes())
-    assert dump(airflow) == rows, "the first driver wrote nothing more"
+
+def lane(airflow: LocalAirflow, run: str, number: int, index: int) -> dict[str, Any]:
+    """Return a date's task of a backfill: of the lane with this number, from 1, the one with this index, from 0."""
+    tasks = airflow.api.tasks(BACKFILL, run)
+    (found,) = (one for one in tasks if (one["task_id"], one["map_index"]) == (f"lane_{number}.backfill", index))
+    return found
 
 
 def test_a_release_answers_only_after_a_person_has_said_so(airflow: LocalAirflow) -> None:
     """Refused first, then asked again and approved; the second question starts the backfill with the form's dates."""
-    open_database(f"sqlite:///{airflow.home}/shelfwise.db").upgrade()  # the first night does, if there was one
-    labels = [category.category_id for category in CATEGORIES]
-    products = [(f"labelled-{number:02d}", labels[number % 3], [number % 3]) for number in range(45)]
-    write_labelled(Places(airflow.home), products, day=date(2026, 10, 20))
-    options = ["--network=tiny", "--start-from=nothing", "--epochs=1", "--batch-size=16"]
-    options += ["--from=2026-10-20", "--to=2026-10-20", "--taxonomy-version=untrained"]
+    figures = "| release | accuracy |\n| --- | --- |\n| tiny-1 | 0.5000 |\n| tuned-1 | 0.7500 |\n"
+    airflow.jobs.order("release", "show", prints={"release_id": "tiny-1", "release": "/releases/tiny-1"})
+    airflow.jobs.order("evaluate", prints=figures)
+    plan = plan_of("2026-10-20", "2026-10-20", "tuned-1", ["2026-10-20"])
+    airflow.jobs.order("backfill", "--dry-run", "--release=tuned-1", prints=plan)
+    options = ["--network=tiny", "--leave-out=toys"]
     run = airflow.api.trigger(TRAINING, conf={"release_id": "tuned-1", "options": options, "part": "all"})
     question = airflow.asked(TRAINING, run, "approve")
     assert question["subject"] == "Shall tuned-1 answer from now on?"
-    assert re.search(r"\| tiny-1 \(in use\) \| 0\.\d{4} \| \d+ \|\n\| tuned-1 \(new\) \|", question["body"])
-    assert champion(airflow) == []
+    assert question["body"].startswith(f"tiny-1 is in use, tuned-1 is new.\n\n{figures.strip()}")
+    [trained] = airflow.jobs.calls("finetune")
+    assert trained.arguments == ("finetune", "--release-id", "tuned-1", *options, "--json")
+    [compared] = airflow.jobs.calls("evaluate")
+    assert compared.arguments[1:4] == ("--compare", "/releases/tiny-1", "tuned-1")
+    assert compared.arguments[4:] == ("--format=markdown", "--part=all", "--leave-out=toys")
     airflow.api.answer(TRAINING, run, "approve", "Reject")
     assert airflow.api.wait(TRAINING, run) == "success", airflow.alerts
     after = dict.fromkeys(("promote", "offer_backfill", "backfill"), "skipped")
     assert airflow.api.states(TRAINING, run) | after == airflow.api.states(TRAINING, run)
-    assert champion(airflow) == []
+    assert airflow.jobs.calls("promote") == []
 
     airflow.api.clear(TRAINING, run, "approve")
     airflow.asked(TRAINING, run, "approve")
     airflow.api.answer(TRAINING, run, "approve", "Approve")
     airflow.asked(TRAINING, run, "offer_backfill")
-    assert champion(airflow) == [("tuned-1",)]
+    [promoted] = airflow.jobs.calls("promote")
+    assert promoted.arguments == ("release", "promote", "tuned-1", "--json")
     before = runs_of(airflow, BACKFILL)
     airflow.api.answer(TRAINING, run, "offer_backfill", "Approve", **{"from": "2026-10-20", "to": "2026-10-20"})
     assert airflow.api.wait(TRAINING, run) == "success", airflow.alerts
     (started,) = set(runs_of(airflow, BACKFILL)) - set(before)
     assert airflow.api.wait(BACKFILL, started) == "success", airflow.alerts
-    answered = "SELECT run_id, count(*) FROM product_categories WHERE release_id = 'tuned-1' GROUP BY 1"
-    assert airflow.ask(answered) == [("backfill-2026-10-20-2026-10-20-tuned-1", 45)]
-
-
-def champion(airflow: LocalAirflow) -> list[tuple[object, ...]]:
-    return airflow.ask("SELECT release_id FROM release_aliases WHERE alias = 'champion'")
+    [predicted] = airflow.jobs.calls("backfill-2026-10-20-2026-10-20-tuned-1")
+    assert predicted.by_spark
+    assert predicted.arguments[-2:] == ("--release", "tuned-1")
 
 
 def test_it_stops_whole(airflow: LocalAirflow) -> None:
@@ -197,14 +230,6 @@ def test_it_stops_whole(airflow: LocalAirflow) -> None:
     assert airflow.process.wait(timeout=120) == 0
     assert until(lambda: not airflow.processes() or None, seconds=30), airflow.processes()
     assert not [server for server in servers if server.is_running()]
-
-
-def state_of(process: int) -> str:
-    """Return the system's letter for what a process does; empty if there is none."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
 
 
 def runs_of(airflow: LocalAirflow, dag_id: str) -> list[str]:
@@ -219,8 +244,3 @@ def make_late(airflow: LocalAirflow) -> None:
             "UPDATE deadline SET deadline_time = '2026-01-01 00:00:00.000000' WHERE NOT missed"
         )
         assert changed.rowcount == 1
-
-
-def dump(airflow: LocalAirflow) -> dict[str, list[tuple[object, ...]]]:
-    names = ("product_categories", "category_predictions", "runs", "category_changes", "run_category_counts")
-    return {name: sorted(airflow.ask(f'SELECT * FROM "{name}"'), key=repr) for name in names}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,49 @@ class Done:
         return json.loads(self.out)
 
 
-Shelfwise = Callable[..., Done]
+class Shelfwise:
+    """Runs `shelfwise` commands in a home: in this process, or in one that dies at a step of a night."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capfd = monkeypatch, capfd
+
+    def __call__(self, *arguments: object) -> Done:
+        """Run a command and return what it left, whatever that is."""
+        self._monkeypatch.setattr("sys.argv", ["shelfwise", *map(str, arguments)])
+        self._capfd.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        out, err = self._capfd.readouterr()
+        return Done(code, out, err)
+
+    def done(self, *arguments: object) -> Any:
+        """Run a command that must succeed, and return its JSON document."""
+        done = self(*arguments, "--json")
+        assert done.code == 0, done.err
+        return done.json
+
+    def night(self, catalog: object, night: str, *options: object) -> Any:
+        """Run a night that must succeed, and return its JSON document."""
+        return self.done("nightly", "--catalog", catalog, "--run-date", night, *options)
+
+    def killed_at(self, step: str, *arguments: object, cwd: Path | None = None) -> None:
+        """Run a command in a process that dies by SIGKILL when it comes to a step of `jobs.runs.night`."""
+        program = _KILLED.format(step=step, arguments=[str(each) for each in arguments])
+        done = subprocess.run([sys.executable, "-c", program], cwd=cwd, capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+_KILLED = """
+import os, signal, sys
+from jobs.cli import main as cli
+from jobs.runs import night as nightly
+nightly.{step} = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = ["shelfwise", *{arguments!r}]
+cli.main()
+"""
 
 
 @pytest.fixture
@@ -39,19 +83,7 @@ def shelfwise(
     monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(tiny_release))
     monkeypatch.setenv("SHELFWISE_MASTER", "local[2]")
     monkeypatch.setenv("SHELFWISE_DRIVER_MEMORY", "1g")
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr("sys.argv", ["shelfwise", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        out, err = capfd.readouterr()
-        return Done(code, out, err)
-
-    return call
+    return Shelfwise(monkeypatch, capfd)
 
 
 def dump(home: Path) -> dict[str, list[tuple[Any, ...]]]:

@@ -16,9 +16,9 @@ OVER_BOTH = ("backfill", "--from", NIGHT_1, "--to", NIGHT_2, "--json")
 def test_a_backfill_of_a_part(shelfwise: Shelfwise, shop: SmallShop, home: Path, tmp_path: Path) -> None:
     newer = make_release(tmp_path / "newer", architectures={"efficientnetb0": 32}, release_id="tiny-2")
     shop.add_many([f"p{number}" for number in range(6)])
-    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1).code == 0
+    shelfwise.night(shop.catalog, NIGHT_1)
     shop.add_many(["late-1", "late-2"])
-    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2).code == 0
+    shelfwise.night(shop.catalog, NIGHT_2)
     for product_id in ("p1", "late-1"):
         done = shelfwise("override", "set", product_id, "footwear.closed.sneaker", "--by", "a test")
         assert done.code == 0, done.err
@@ -76,7 +76,7 @@ def test_a_photo_replaced_on_the_same_date_answers_and_is_not_missing(
 
 def test_an_unknown_category_stops_before_anything(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
     shop.add_many(["a"])
-    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1).code == 0
+    shelfwise.night(shop.catalog, NIGHT_1)
     before = dump(home)
     done = shelfwise("backfill", "--from", NIGHT_1, "--to", NIGHT_1, "--category", "footwear.closed.sneakers")
     assert done.code == 2

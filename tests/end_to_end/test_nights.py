@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +28,7 @@ def test_two_nights(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
 
     shop.add("p3", seed=1234)
     shop.add("new")
-    second = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2, "--json").json
+    second = shelfwise.night(shop.catalog, NIGHT_2)
     assert (second["ingest"]["images_unchanged"], second["ingest"]["images_stored"]) == (11, 2)
     assert second["predict"]["images"] == 2
     touched = ask(home, "SELECT product_id FROM product_categories WHERE run_id = 'nightly-2026-11-02' ORDER BY 1")
@@ -39,7 +36,7 @@ def test_two_nights(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
     assert ask(home, "SELECT count(*) FROM category_predictions WHERE product_id = 'p3'") == [(2,)]
 
     before = dump(home)
-    again = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2, "--json").json
+    again = shelfwise.night(shop.catalog, NIGHT_2)
     assert again["predict"]["shards_skipped"] == again["predict"]["shards"] > 0
     assert dump(home) == before, "the same night again changes no row"
 
@@ -74,17 +71,9 @@ def test_a_night_killed_before_publish_goes_on_from_its_shards(
     shelfwise: Shelfwise, shop: SmallShop, home: Path
 ) -> None:
     shop.add_many(["a", "b", "c"])
-    program = (
-        "import os, signal, sys\n"
-        "from jobs.cli import main as cli\nfrom jobs.runs import night as nightly\n"
-        "nightly.publish_step = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"sys.argv = ['shelfwise', 'nightly', '--catalog', {shop.catalog!r}, '--run-date', {NIGHT_1!r}]\n"
-        "cli.main()\n"
-    )
-    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    shelfwise.killed_at("publish_step", "nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1)
     assert ask(home, "SELECT count(*) FROM product_categories") == [(0,)]
-    done = shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1, "--json").json
+    done = shelfwise.night(shop.catalog, NIGHT_1)
     assert (done["ingest"]["images_stored"], done["predict"]["images"]) == (0, 0)
     assert ask(home, "SELECT count(*) FROM product_categories") == [(3,)]
 
@@ -93,7 +82,7 @@ def test_too_many_rejections_stop_the_night_and_yesterday_stands(
     shelfwise: Shelfwise, shop: SmallShop, home: Path
 ) -> None:
     shop.add_many(["a", "b", "c"])
-    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1).code == 0
+    shelfwise.night(shop.catalog, NIGHT_1)
     yesterday = dump(home)
     shop.add("a", seed=77)
     for number in range(2):
@@ -121,9 +110,9 @@ def test_a_backfill_with_another_release_reads_no_source_image(
     shelfwise: Shelfwise, shop: SmallShop, home: Path, tiny_pair: Path
 ) -> None:
     shop.add_many(["a", "b"])
-    shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1)
+    shelfwise.night(shop.catalog, NIGHT_1)
     shop.add("c")
-    shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_2)
+    shelfwise.night(shop.catalog, NIGHT_2)
     shutil.rmtree(shop.directory)
     options = ("--from", NIGHT_1, "--to", NIGHT_2, "--release", tiny_pair, "--json")
     plan = shelfwise("backfill", *options, "--dry-run").json
@@ -149,7 +138,7 @@ def test_a_backfill_with_another_release_reads_no_source_image(
 
 def test_the_products_table_is_a_catalog(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:
     shop.add_many(["a", "b"])
-    shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1)
+    shelfwise.night(shop.catalog, NIGHT_1)
     absolute = f"'{shop.directory}/' || image_uri"
     ask(home, f"UPDATE products SET image_uri = {absolute}")
     done = shelfwise("nightly", "--catalog", "products", "--run-date", NIGHT_2, "--json")
@@ -159,7 +148,7 @@ def test_the_products_table_is_a_catalog(shelfwise: Shelfwise, shop: SmallShop, 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="the clothing photographs are not beside this clone")
 def test_real_photographs_are_all_tagged_or_rejected(shelfwise: Shelfwise, home: Path) -> None:
-    done = shelfwise("nightly", "--catalog", PHOTOGRAPHS, "--run-date", NIGHT_1, "--json").json
+    done = shelfwise.night(PHOTOGRAPHS, NIGHT_1)
     files = sum(path.is_file() for path in PHOTOGRAPHS.rglob("*.*"))
     assert done["ingest"]["catalog_rows"] == files
     tagged = ask(home, "SELECT count(*) FROM product_categories")[0][0]
@@ -172,7 +161,7 @@ def test_a_renamed_product_shows_its_new_title_the_next_night(
 ) -> None:
     shop.add_many(["same", "renamed"])
     shop.titles = {"same": "Hat", "renamed": "Sneekers"}
-    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", "2026-11-01").code == 0
+    shelfwise.night(shop.catalog, "2026-11-01")
     answers = ask(home, "SELECT * FROM product_categories")
     shop.titles["renamed"] = "Sneakers"
     for changed in (1, 0):

@@ -22,7 +22,7 @@ def test_a_night_s_report_and_that_of_one_that_failed(
     shop.add_many([f"p{number}" for number in range(20)])
     (shop.directory / "broken.jpg").write_text("<html>", encoding="utf-8")
     shop.rows |= {(f"broken-{number}", 0): "broken.jpg" for number in range(3)}
-    assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1).code == 0
+    shelfwise.night(shop.catalog, NIGHT_1)
     done = shelfwise("report", "--run-id", f"nightly-{NIGHT_1}", "--json")
     assert done.code == 0, done.err
     assert (done.json["images"], done.json["rejected_by_reason"]) == (20, {"not_an_image": 3})

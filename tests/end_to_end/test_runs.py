@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,21 +11,6 @@ from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise, ask, dump
 
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
-KILLED = """
-import os, signal, sys
-from jobs.cli import main as cli
-from jobs.runs import night as nightly
-nightly.{step} = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)
-sys.argv = ["shelfwise", *{arguments!r}]
-cli.main()
-"""
-
-
-def killed_at(step: str, *arguments: object, cwd: Path) -> None:
-    """Call `shelfwise` in a process that dies by SIGKILL when it comes to a step."""
-    program = KILLED.format(step=step, arguments=[str(each) for each in arguments])
-    done = subprocess.run([sys.executable, "-c", program], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def test_a_night_killed_while_it_ingests_is_resumed_from_anywhere(
@@ -36,7 +18,9 @@ def test_a_night_killed_while_it_ingests_is_resumed_from_anywhere(
 ) -> None:
     shop.add_many(["a", "b", "c"])
     name = Path(shop.catalog).name
-    killed_at("ingest_step", "nightly", "--catalog", name, "--run-date", NIGHT_1, "--batch-size", 7, cwd=shop.directory)
+    shelfwise.killed_at(
+        "ingest_step", "nightly", "--catalog", name, "--run-date", NIGHT_1, "--batch-size", 7, cwd=shop.directory
+    )
     [listed] = shelfwise("runs", "list", "--json").json["runs"]
     assert (listed["run_id"], listed["state"]) == (f"nightly-{NIGHT_1}", "running")
     monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(SHIPPED))  # what is the default now is not what the run began with
@@ -64,10 +48,10 @@ def test_a_backfill_killed_before_publish_is_resumed_with_its_options(
     shelfwise: Shelfwise, shop: SmallShop, home: Path, tiny_pair: Path
 ) -> None:
     shop.add_many(["a", "b"])
-    shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1)
+    shelfwise.night(shop.catalog, NIGHT_1)
     category = ask(home, "SELECT category_id FROM product_categories WHERE product_id = 'a'")[0][0]
     options = ("--release", tiny_pair, "--category", category, "--force", "--run-id", "again-1")
-    killed_at("publish_step", "backfill", "--from", NIGHT_1, "--to", NIGHT_1, *options, cwd=home)
+    shelfwise.killed_at("publish_step", "backfill", "--from", NIGHT_1, "--to", NIGHT_1, *options, cwd=home)
     assert ask(home, "SELECT count(*) FROM category_predictions WHERE release_id = 'pair-1'") == [(0,)]
     done = shelfwise("runs", "resume", "again-1", "--json")
     assert done.code == 0, done.err
@@ -92,7 +76,7 @@ def test_a_night_of_separate_steps_is_resumed_to_its_end(
     assert shelfwise("ingest", "--catalog", shop.catalog, "--run-date", NIGHT_1).code == 0
     if command == "publish":
         assert shelfwise("predict", *options).code == 0
-    killed_at(dies_at, command, *options, cwd=home)
+    shelfwise.killed_at(dies_at, command, *options, cwd=home)
     resumed = shelfwise("runs", "resume", f"nightly-{NIGHT_1}", "--json")
     assert resumed.code == 0, resumed.err
     assert (resumed.json["state"], resumed.json["release_id"]) == ("published", "pair-1")

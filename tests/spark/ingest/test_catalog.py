@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
+from jobs.dataset.file_frames import frame_of_files
 from jobs.errors import RunFailed, UsageError
-from jobs.ingest import catalog
 from jobs.ingest.catalog import base_directory, read_catalog
 from jobs.ingest.config import ProductSource
+from jobs.ingest.formats.rows import TEXTS
 from jobs.spark.faults import spark_errors_explained
 from jobs.storage.faults import StoreError
 from jobs.storage.places import Place
@@ -252,7 +254,7 @@ def test_a_store_that_goes_away_is_no_fault_of_the_call(spark: SparkSession, tmp
         raise StoreError(f"{where} could not be read for 180 s (ReadTimeout); see that the store answers")
 
     with pytest.raises(RunFailed, match=r"^/.*/c.csv could not be read for 180 s"), spark_errors_explained():
-        catalog._frame(spark, [tmp_path / "c.csv"], away).collect()
+        frame_of_files(spark, [tmp_path / "c.csv"], away, from_arrow_schema(TEXTS)).collect()
 
 
 def test_two_nights_that_list_at_once_do_not_meet(read: Reader, tmp_path: Path) -> None:

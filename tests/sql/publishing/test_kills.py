@@ -1,4 +1,4 @@
-"""A big run whose driver is killed at twenty random moments ends in the rows of one that nothing happened to."""
+"""A big run whose driver is killed at random moments ends in the rows of one that nothing happened to."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import sqlalchemy as sa
 
 from sql.records import Rows
 from sql.store import ProductDatabase, open_database
+from tests.extent import extent
 from tests.sql import processes, runs
 from tests.sql.runs import BOOT, SHIRT, batches, dump, prediction
 
-KILLS = 20
-ROWS = 100_000
+KILLS = extent(5, of_all=20)
+ROWS = extent(40_000, of_all=100_000)
 BATCH = 5000
 
 Nights = tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
@@ -112,7 +113,7 @@ def counted(url: str) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_twenty_moments_of_a_big_run(
+def test_killed_at_random_moments_of_a_big_run(
     new_url: Callable[[], str], copy_url: Callable[[str], str], nights: Nights, engine_name: str
 ) -> None:
     first, second = nights
@@ -126,6 +127,6 @@ def test_killed_at_twenty_moments_of_a_big_run(
         struck += killed(url, second, 1, *moment(seconds, chosen)) == -9
         assert counted(url) in ((len(first), 1), (len(first) + len(second), 2))
     # Only a kill after the last statement had been sent may come too late.
-    assert struck >= KILLS - 2, f"only {struck} attempts were killed in time"
+    assert struck >= KILLS - max(1, KILLS // 10), f"only {struck} attempts were killed in time"
     publish_big(url, second, 1)
     assert dump(open_database(url)) == dump(open_database(clean))

@@ -41,15 +41,16 @@ def test_what_was_seen_by_another_version(tmp_path: Path, lacking: str) -> None:
 def test_catalog_rows_of_another_version(tmp_path: Path, lacking: str) -> None:
     file = written(tmp_path / "ingest_date=2026-11-01", CATALOG_ROWS, lacking)
     with pytest.raises(RunFailed, match=f"part-1.parquet was written by another version: it lacks {lacking}; delete"):
-        list(publish._product_rows(publish.RunFiles((), (), (file,), 0)))
+        list(publish.product_rows(publish.RunFiles((), (), (file,), 0)))
 
 
 @pytest.mark.parametrize("content", [b"no parquet at all", b"PAR1" + bytes(40) + b"PAR1"])
-def test_a_damaged_catalog_in_a_store(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_catalog_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     (tmp_path / "catalog.parquet").write_bytes(content)
+    monkeypatch.setattr(catalog, "place", UPath)  # takes the scheme of a store on the disk
     nothing: Any = None
     with pytest.raises(UsageError, match=r"catalog .*catalog.parquet cannot be read \(.*\); write it again"):
-        catalog._from_parquet(nothing, [UPath(f"local://{tmp_path}/catalog.parquet")])
+        catalog.read_catalog(nothing, f"local://{tmp_path}/catalog.parquet")
 
 
 @pytest.mark.parametrize(

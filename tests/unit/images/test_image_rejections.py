@@ -15,6 +15,7 @@ from PIL import Image
 
 from jobs.images.normalise import Rejected, normalise
 from sql.records import REJECTION_REASONS
+from tests.extent import extent
 from tests.unit.images.pictures import (
     assert_colour,
     encode,
@@ -173,7 +174,7 @@ def damaged_images(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=extent(500, of_all=1500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(damaged_images(), st.binary(max_size=300)))
 @pytest.mark.filterwarnings("error")
 def test_no_bytes_escape_as_another_error(data: bytes) -> None:

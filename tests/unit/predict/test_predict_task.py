@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -29,6 +30,9 @@ from models.serving.tuning import Tuning
 from tests.dataset_rows import image_row
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
 
+LOADED: list[weakref.ref[Inference]] = []
+"""The networks that `load` has left in this process, as long as something holds them."""
+
 
 def fake_networks(*, accelerator: bool = False) -> LoadedNetworks:
     inference = Inference(ColourPredictor())
@@ -42,7 +46,7 @@ class Ward:
     decoding_seconds = predicting_seconds = loading_seconds = 0.0
 
     def __init__(self, _orders: object) -> None:
-        assert not networks._loaded, "networks of this process hold the device beside the helper's"
+        assert not any(held() for held in LOADED), "networks hold the device beside the helper's"
 
     def __enter__(self) -> Ward:
         return self
@@ -57,7 +61,7 @@ class Ward:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PredictConfig:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictConfig]:
     """Three shards of two images."""
     places = Places(tmp_path / "home")
     for shard in range(3):
@@ -68,8 +72,23 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PredictConfig:
     monkeypatch.setattr(predict, "Quarantine", Ward)
     monkeypatch.setattr(predict, "clean_worker", nullcontext)
     monkeypatch.setattr(predict, "loaded_networks", lambda *_: fake_networks())
-    monkeypatch.setattr(networks, "_loaded", [])
-    return PredictConfig("run-1", (DAY,), places, tmp_path / "release")
+    LOADED.clear()
+    yield PredictConfig("run-1", (DAY,), places, tmp_path / "release")
+    unload_networks(may_end=False)
+
+
+def load(config: PredictConfig, monkeypatch: pytest.MonkeyPatch, *, accelerator: bool = False) -> None:
+    """Leave networks in this process, as a task before does."""
+
+    def load_networks(*_: object) -> LoadedNetworks:
+        found = fake_networks(accelerator=accelerator)
+        LOADED[:] = [weakref.ref(found.inference)]
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "load_networks", load_networks)
+        networks.loaded_networks(config, Path(), None)
+    assert LOADED[0]() is not None
 
 
 def attempt(number: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch, *, quarantine_attempt: int = 1) -> str:
@@ -110,14 +129,14 @@ def test_a_shard_that_was_in_place_before_its_worker_ended_is_not_done_again(
 def test_the_networks_of_a_process_make_room_for_its_helper(
     config: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks._loaded[:] = [fake_networks()]
+    load(config, monkeypatch)
     assert attempt(1, config, monkeypatch) == "hnn"
 
 
 def test_a_process_that_holds_an_accelerators_memory_ends_once_for_its_helper(
     config: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks._loaded[:] = [fake_networks(accelerator=True)]
+    load(config, monkeypatch, accelerator=True)
     with pytest.raises(DeviceLost, match="would take the memory"):
         attempt(1, config, monkeypatch)
     assert attempt(2, config, monkeypatch) == "hhh", "it would end in each attempt otherwise"

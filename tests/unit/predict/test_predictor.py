@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from jobs.dataset.shards import shards
 from jobs.errors import RunFailed
 from jobs.predict import tuning_file
 from jobs.predict.config import Computing, PredictConfig
-from jobs.predict.networks import LoadedNetworks, loaded_networks
+from jobs.predict.job import predict_shard
+from jobs.predict.networks import LoadedNetworks, loaded_networks, unload_networks
 from jobs.predict.reports import PredictSummary, ShardReport, slowest_stage
 from jobs.storage.places import Places
 from models.release import Release, ReleaseError, load_release
@@ -28,8 +30,8 @@ from models.spec import Images, Predictions
 from tests.unit.predict.test_predict_loop import DAY, write_images
 
 
-def answers_of(choices: list[int]) -> Predictions:
-    confidences = np.eye(4, dtype=np.float32)[choices]
+def answers_of(choices: list[int], categories: int = 4) -> Predictions:
+    confidences = np.eye(categories, dtype=np.float32)[choices]
     return Predictions(confidences, {"one": confidences})
 
 
@@ -116,7 +118,7 @@ def test_mixed_precision_computes_in_float16_and_answers_in_float32(tiny_release
 
 
 @pytest.fixture
-def config(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) -> PredictConfig:
+def config(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictConfig]:
     class Light:
         """Stands for the networks, whose building takes its time; `test_mixed_precision` builds them."""
 
@@ -124,15 +126,16 @@ def config(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) 
 
         def __init__(self, release: Release, directory: Path, *, precision: str = "float32") -> None:
             assert (directory / release.networks[0].weights_file).is_file()
+            self.categories = len(release.categories)
 
         def predict(self, images: Images) -> Predictions:
-            return answers_of([0] * len(images))
+            return answers_of([0] * len(images), self.categories)
 
     monkeypatch.setattr("models.serving.predictor.EnsemblePredictor", Light)
-    monkeypatch.setattr("jobs.predict.networks._loaded", [])
     places = Places(tmp_path)
     write_images(places, 40)
-    return PredictConfig("run-1", (DAY,), places, tiny_release)
+    yield PredictConfig("run-1", (DAY,), places, tiny_release)
+    unload_networks(may_end=False)
 
 
 def made(config: PredictConfig) -> LoadedNetworks:
@@ -168,11 +171,10 @@ def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monk
     monkeypatch.setattr("jobs.predict.device_fit.ENOUGH_IMAGES", 40)
     found = accelerated(config)
     assert (found.tuning.batch_size, found.tuning.precision) == (256, "mixed_float16")
+    [shard] = shards(config.places.images, [DAY])
     on = found.compute_report()
-    assert (on.in_flight, on.tried) == (2, True)
-    report = ShardReport(
-        "s", "tiny-1", 40, 0, 0, 0, 0, 0, device=found.device, batch_size=256, precision="mixed_float16", tried=on.tried
-    )
+    assert on.in_flight == 2
+    report = predict_shard(shard, found.inference, found.release, found.config_for_device(config), on=on)
     tuning_file.remember(config.places, "tiny-1", [report])
     known = tuning_file.known(config.places, "tiny-1")
     assert known == {"Fake Accelerator": (256, "mixed_float16")}
@@ -249,11 +251,11 @@ def test_what_arrives_in_an_executor_must_be_what_was_sent(
 ) -> None:
     arrived = tmp_path / "arrived"
     shutil.copytree(tiny_release, arrived)
-    monkeypatch.setattr("jobs.predict.networks._distributed_directory", lambda: arrived)
+    monkeypatch.setattr("pyspark.SparkFiles.getRootDirectory", lambda: str(arrived))
     sent = load_release(tiny_release)
     shard = Path(str(shards(config.places.images, [DAY])[0]))
     assert loaded_networks(config, shard, sent).release == sent
-    monkeypatch.setattr("jobs.predict.networks._loaded", [])
+    unload_networks(may_end=False)
     if fault == "altered":
         weights = arrived / sent.networks[0].weights_file
         weights.write_bytes(weights.read_bytes()[:-1] + b"?")

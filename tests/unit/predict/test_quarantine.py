@@ -125,6 +125,7 @@ def test_a_helper_ends_with_its_task(config: PredictConfig, tmp_path: Path) -> N
 import time
 from datetime import date
 from pathlib import Path
+from psutil import Process
 from jobs.predict.config import PredictConfig
 from jobs.storage.places import Places
 from jobs.predict.quarantine import Quarantine
@@ -135,7 +136,7 @@ from tests.unit.predict.test_predict_loop import RELEASE
 shard = Path({str(shard)!r})
 config = PredictConfig("run-1", (date(2026, 11, 1),), Places(Path({str(tmp_path)!r})), Path("release"), batch_size=4)
 ward = Quarantine(HelperSetup(config, Path("release"), RELEASE), helper())
-print(len(next(ward.answers(shard, shard))[0]), ward._helper.process.pid, flush=True)
+print(len(next(ward.answers(shard, shard))[0]), Process().children()[0].pid, flush=True)
 time.sleep(600)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

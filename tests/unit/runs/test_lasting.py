@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -31,11 +31,11 @@ from jobs.runs import night as nightly
 from jobs.runs.config import RunConfig
 from jobs.runs.inputs import RunInputs
 from jobs.settings import Settings
-from jobs.spark import executors
-from jobs.spark import session as spark
 from jobs.spark.config import SparkConfig
+from jobs.spark.session import spark_session
 from jobs.storage.file_uris import path_of_file_uri
 from models.release import MANIFEST, SHIPPED
+from tests.unit.fake_spark import FakeSpark
 from tests.unit.predict.test_predict_loop import DAY
 
 ROOT = Path(__file__).parents[3]
@@ -143,20 +143,15 @@ def test_other_faults_keep_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
-def test_the_code_that_was_sent_is_gone_with_its_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[str] = []
-    context = SimpleNamespace(addPyFile=sent.append)
-    session = SimpleNamespace(conf=SimpleNamespace(get=lambda *_: ""), sparkContext=context, stop=lambda: None)
-    monkeypatch.setattr(spark, "check_java", lambda: None)
-    monkeypatch.setattr(spark, "_start", lambda *_: session)
-    monkeypatch.setattr(spark, "_set_shuffle_partitions", lambda *_: None)
-    monkeypatch.setattr(executors, "first_task", lambda *_, **__: None)
+def test_the_code_that_was_sent_is_gone_with_its_session(tmp_path: Path, fake_spark: Callable[..., FakeSpark]) -> None:
     scratch = tmp_path / "home #1"
     scratch.mkdir()
-    with spark.spark_session(SparkConfig("local-cluster[1,1,1024]", "1g", scratch), name="test"):
-        assert sent[0].startswith("file:///")
-        assert "#" not in sent[0], "Spark would take what follows for another name of the file"
-        assert zipfile.is_zipfile(path_of_file_uri(sent[0]))
+    spark = fake_spark()
+    with spark_session(SparkConfig("local-cluster[1,1,1024]", "1g", scratch), name="test"):
+        [sent] = spark.code
+        assert sent.startswith("file:///")
+        assert "#" not in sent, "Spark would take what follows for another name of the file"
+        assert zipfile.is_zipfile(path_of_file_uri(sent))
     assert not list(scratch.iterdir())
 
 
@@ -179,28 +174,25 @@ def test_the_code_that_a_killed_process_unpacked_is_removed_by_the_next(tmp_path
 
 @pytest.mark.parametrize("gpu", ["0", "1"])
 def test_a_gpu_that_is_asked_for_is_asked_of_spark_and_of_the_task(
-    gpu: str, tiny_release: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    gpu: str, tiny_release: Path, home: Path, monkeypatch: pytest.MonkeyPatch, fake_spark: Callable[..., FakeSpark]
 ) -> None:
     monkeypatch.setenv("SHELFWISE_GPU", gpu)
     monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(tiny_release))
-    monkeypatch.setenv("SHELFWISE_MASTER", "local[3]")
-    asked: list[bool] = []
-    cores: list[int] = []
+    monkeypatch.setenv("SHELFWISE_MASTER", "local-cluster[1,3,1024]")
+    demanded: list[bool] = []
 
-    def session(*_: object, gpu: bool, task_cpus: int, **__: object) -> Any:
-        asked.append(gpu)
-        cores.append(task_cpus)
-        return nullcontext()
-
-    def run(open_session: Any, config: PredictConfig, _release: object, **_: object) -> Any:
-        asked.append(config.computing.gpu)
+    def run(open_session: Any, config: PredictConfig, _release: object, **_: object) -> PredictSummary:
+        """Stand for the job, which would start tasks."""
+        demanded.append(config.computing.gpu)
         with open_session():
             return PredictSummary(0, 0, 0, 0.0, ())
 
-    monkeypatch.setattr(nightly, "spark_session", session)
+    spark = fake_spark()
     monkeypatch.setattr(nightly, "spark_progress", lambda *_: nullcontext())
     monkeypatch.setattr(predict, "run", run)
     workshop = workshop_of(Settings(), OPTIONS)
     nightly.predict_step(workshop, RunConfig("r", "nightly", DAY, dates=(DAY,)), RunInputs())
-    assert asked == [gpu == "1"] * 2
-    assert cores == [3], "a task owns all cores of its executor, to decode for its GPU"
+    assert demanded == [gpu == "1"]
+    assert [spark.properties[f"spark.{of}.resource.gpu.amount"] for of in ("executor", "task")] == [gpu, gpu]
+    cores = [spark.properties["spark.executor.cores"], spark.properties["spark.task.cpus"]]
+    assert cores == ["3", "3"], "a task owns all cores of its executor, to decode for its GPU"

@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from jobs.spark import session as spark
 from jobs.spark.config import SparkConfig
-from jobs.spark.session import tasks_at_once
+from jobs.spark.session import MOST_GATHERING_SECONDS, spark_session, tasks_at_once
+from tests.unit.fake_spark import FakeSpark
+
+CLUSTER = "local-cluster[3,4,1024]"
+PARTITIONS = "spark.sql.shuffle.partitions"
 
 
-class Growing:
-    """A session whose executors come one after the other."""
-
-    def __init__(self, cores: list[tuple[float, int]], **conf: str) -> None:
-        self.started = time.monotonic()
-        self.cores = cores
-        self.conf: Any = SimpleNamespace(get=conf.get, set=conf.__setitem__)
-        self.told = conf
-
-    @property
-    def sparkContext(self) -> Any:
-        gone = time.monotonic() - self.started
-        return SimpleNamespace(defaultParallelism=[count for at, count in self.cores if gone >= at][-1])
+def opened(spark: FakeSpark, tmp_path: Path, **properties: str) -> FakeSpark:
+    with spark_session(SparkConfig(CLUSTER, "1g", tmp_path, properties=properties), name="test"):
+        return spark
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spark, "GATHERING_SECONDS", 0.4)
-    monkeypatch.setattr(spark, "MOST_GATHERING_SECONDS", 2.0)
+def test_work_waits_for_executors_that_come_shortly_after_the_first(
+    fake_spark: Callable[..., FakeSpark], tmp_path: Path
+) -> None:
+    spark = opened(fake_spark([(0, 2), (0.8, 4), (1.7, 12), (60, 100)]), tmp_path)
+    assert spark.properties[PARTITIONS] == "24"
 
 
-def test_work_waits_for_executors_that_come_shortly_after_the_first() -> None:
-    session: Any = Growing([(0, 2), (0.2, 4), (0.5, 12)])
-    spark._set_shuffle_partitions(session, SparkConfig("spark://a:1", "1g", Path("scratch")))
-    assert session.told["spark.sql.shuffle.partitions"] == "24"
+def test_executors_that_never_stop_coming_are_not_waited_for(
+    fake_spark: Callable[..., FakeSpark], tmp_path: Path
+) -> None:
+    spark = opened(fake_spark([(number / 2, number + 1) for number in range(1000)]), tmp_path)
+    assert MOST_GATHERING_SECONDS <= spark.now < MOST_GATHERING_SECONDS + 1
+    assert 2 * 2 * MOST_GATHERING_SECONDS <= int(spark.properties[PARTITIONS]) <= 2 * (2 * MOST_GATHERING_SECONDS + 2)
 
 
-def test_executors_that_never_stop_coming_are_not_waited_for() -> None:
-    session: Any = Growing([(number / 10, number + 1) for number in range(100)])
-    started = time.monotonic()
-    spark._set_shuffle_partitions(session, SparkConfig("spark://a:1", "1g", Path("scratch")))
-    assert time.monotonic() - started < 3.0
+def test_partitions_that_someone_chose_stay(fake_spark: Callable[..., FakeSpark], tmp_path: Path) -> None:
+    assert opened(fake_spark(), tmp_path, **{PARTITIONS: "7"}).properties[PARTITIONS] == "7"
 
 
 @pytest.mark.parametrize(
@@ -63,5 +55,5 @@ def test_executors_that_never_stop_coming_are_not_waited_for() -> None:
     ],
 )
 def test_tasks_that_can_run_at_the_same_time(conf: dict[str, str], tasks: int) -> None:
-    session: Any = Growing([(0, 8)], **conf)
+    session: Any = FakeSpark([(0, 8)], **conf)
     assert tasks_at_once(session) == tasks

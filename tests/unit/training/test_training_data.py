@@ -132,7 +132,7 @@ def test_no_reader_ends_before_its_rows(images: list[LabelledImage], monkeypatch
 
     monkeypatch.setattr(ThreadPool, "all_workers_done", slowly)
     monkeypatch.setattr(ConcurrentVentilator, "_ventilate", late)
-    files = data(images)._files(images)
+    files = {Path(str(image.shard)): image.shard for image in images}
     labels = {image.key: 0 for image in images}
     for seed in (None, 1, 2, 3):
         found = read_labelled(files, labels, side_px=16, workers=2, shuffle_seed=seed)
@@ -152,7 +152,7 @@ def test_every_way_out_of_a_shard_gives_the_same_squares(tmp_path: Path) -> None
         writer.add(row)
     writer.flush()
     found = labelled_images(places)
-    [shard] = data(found)._files(found)
+    [shard] = {Path(str(image.shard)) for image in found}
     numbers = {image.key: number for number, image in enumerate(found)}
     served = {
         str(product_id): square

@@ -1,0 +1,17 @@
+"""How far a test goes in what it leaves to chance: less far in `make check`, farther in `make check-all`."""
+
+from __future__ import annotations
+
+import os
+
+ALL = os.environ.get("SHELFWISE_TEST_ALL") == "1"
+
+
+def extent(usual: int, *, of_all: int) -> int:
+    """Return how many repetitions, inputs or rows a test takes that draws its moments or inputs at random.
+
+    Args:
+        usual: Number in the usual run; enough that each promise is tested.
+        of_all: Number where `SHELFWISE_TEST_ALL` is 1.
+    """
+    return of_all if ALL else usual
