@@ -144,9 +144,10 @@ def loaded_networks(config: PredictConfig, shard: Path, distributed: Release | N
     directory = prepare_process(config, distributed)
     cache_key = (directory, config.computing, config.batch_size)
     if not _loaded or _loaded[0].cache_key != cache_key:
-        if _loaded and _loaded[0].readers:
-            _loaded[0].readers.close()
-        _loaded[:] = [replace(load_networks(config, shard, directory, distributed), cache_key=cache_key)]
+        _forget_loaded()
+        built = load_networks(config, shard, directory, distributed)
+        readers = _reader_processes(built.release.decode_px) if built.accelerator else None
+        _loaded[:] = [replace(built, cache_key=cache_key, readers=readers)]
     return _loaded[0]
 
 
@@ -166,10 +167,16 @@ def unload_networks(*, may_end: bool) -> None:
         raise DeviceLost("the networks of this process would take the memory from the one that looks at the images")
     from models.serving.devices import forget_networks
 
-    if _loaded[0].readers:
-        _loaded[0].readers.close()
-    _loaded.clear()
+    _forget_loaded()
     forget_networks()
+
+
+def _forget_loaded() -> None:
+    """Forget the networks of this process, and end the processes that decode for them."""
+    for networks in _loaded:
+        if networks.readers:
+            networks.readers.close()
+    _loaded.clear()
 
 
 def prepare_process(config: PredictConfig, distributed: Release | None) -> Path:
@@ -225,12 +232,11 @@ def _build_on_device(config: PredictConfig, shard: Path | None, release: Release
             f"a GPU was demanded and {socket.gethostname()} offers none to Keras's backend; start executors from an "
             "image with CUDA, or unset SHELFWISE_GPU"
         )
-    readers = _reader_processes(release.decode_px) if target.accelerator and shard else None
     fitted = fit_to_device(config, shard, release, directory, target)
     tuning = fitted.tuning
     log.info("on %s: batches of %s images, in %s", target.name, tuning.batch_size, tuning.precision)
     inference = Inference(fitted.predictor)
-    return LoadedNetworks(release, inference, target.name, target.accelerator, tuning, (), 0.0, fitted.tried, readers)
+    return LoadedNetworks(release, inference, target.name, target.accelerator, tuning, (), 0.0, tried=fitted.tried)
 
 
 def _reader_processes(side_px: int) -> ReaderProcesses | None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,7 +19,6 @@ from jobs.dataset.petastorm_adapter import ReaderClock
 from jobs.dataset.reader_processes import ReaderProcesses
 from jobs.dataset.reading import read_shard
 from jobs.errors import RunFailed
-from jobs.predict import networks
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import predict_shard, prediction_file
 from jobs.storage.places import Places
@@ -161,19 +159,3 @@ def test_a_shard_is_predicted_as_from_threads(readers: ReaderProcesses, places: 
         assert (report.images, report.failed) == (300, 0)
         files.append(pq.read_table(prediction_file(config, shard)))
     assert files[0].equals(files[1])
-
-
-@pytest.mark.parametrize(("cores", "processes"), [(None, 0), (2, 0), (4, 2), (9, 4)])
-def test_a_task_has_one_process_for_two_cores(
-    cores: int | None, processes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = children()
-    monkeypatch.setattr(networks, "task_cores", lambda: cores)
-    readers = networks._reader_processes(32)
-    assert len(children() - before) == processes
-    if readers:
-        readers.close()
-    deadline = time.monotonic() + 30
-    while children() != before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert children() == before

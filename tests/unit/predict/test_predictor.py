@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import psutil
 import pytest
 from upath import UPath
 
@@ -142,7 +143,7 @@ def made(config: PredictConfig) -> LoadedNetworks:
     return loaded_networks(config, Path(str(shards(config.places.images, [DAY])[0])), None)
 
 
-def test_a_station_is_built_once_and_tells_its_loading_once(config: PredictConfig) -> None:
+def test_networks_are_built_once_and_report_their_loading_once(config: PredictConfig) -> None:
     first = made(config)
     assert first.device.startswith("CPU, ")
     assert (first.tuning.batch_size, first.tuning.precision) == (32, "float32")
@@ -184,6 +185,36 @@ def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monk
     again = accelerated(config, tuned=known)
     assert (again.tuning.batch_size, again.tuning.precision) == (256, "mixed_float16")
     assert not again.compute_report().tried
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(4, 2), (9, 4)])
+def test_processes_decode_for_an_accelerator_and_end_with_its_networks(
+    cores: int, processes: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.serving.devices.device", lambda: Device("Fake Accelerator", True))
+    monkeypatch.setattr("jobs.predict.networks.task_cores", lambda: cores)
+    before = len(psutil.Process().children())
+    found = accelerated(config, tune=False, precision="float32")
+    assert found.readers is not None
+    assert found.readers.alive
+    assert len(psutil.Process().children()) - before == processes
+    [shard] = shards(config.places.images, [DAY])
+    report = predict_shard(
+        shard, found.inference, found.release, config, on=found.compute_report(), readers=found.readers
+    )
+    assert (report.images, report.failed) == (40, 0)
+    unload_networks(may_end=False)
+    assert not found.readers.alive
+    assert len(psutil.Process().children()) == before
+
+
+@pytest.mark.parametrize(("accelerator", "cores"), [(False, 16), (True, 3)])
+def test_threads_decode_for_a_processor_and_where_cores_are_few(
+    accelerator: bool, cores: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.serving.devices.device", lambda: Device("A device", accelerator))
+    monkeypatch.setattr("jobs.predict.networks.task_cores", lambda: cores)
+    assert made(replace(config, computing=Computing(precision="float32"))).readers is None
 
 
 @pytest.mark.parametrize(
