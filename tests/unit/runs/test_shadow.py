@@ -13,7 +13,7 @@ import pytest
 from jobs.cli import main as cli
 from jobs.errors import RunFailed, UsageError
 from jobs.ingest.config import ProductSource
-from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.run_ids import shadow_run_id
 from jobs.runs.shadow import check, publisher, try_challenger
 from jobs.settings import Settings
@@ -47,9 +47,9 @@ def test_a_shadow_never_writes_where_another_run_does() -> None:
         replace(NIGHT, run_id=name)  # which refuses what is no name
 
 
-def workshop(tmp_path: Path, release: Release) -> Workshop:
+def context(tmp_path: Path, release: Release) -> RunContext:
     spark = SparkConfig("local[1]", "1g", tmp_path)
-    return Workshop(Places(tmp_path), spark, release, tmp_path, ProductSource("", "", {}))
+    return RunContext(Places(tmp_path), spark, release, tmp_path, ProductSource("", "", {}))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def workshop(tmp_path: Path, release: Release) -> Workshop:
 )
 def test_who_cannot_be_compared_is_refused(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=sentence):
-        check(workshop(tmp_path, RELEASE), workshop(tmp_path, replace(RELEASE, **changes)))
+        check(context(tmp_path, RELEASE), context(tmp_path, replace(RELEASE, **changes)))
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_who_cannot_be_compared_is_refused(changes: dict[str, Any], sentence: st
 def test_a_challenger_that_cannot_be_tried_is_told_in_a_sentence(
     found: Release | Exception, sentence: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def challenger() -> Workshop:
+    def challenger() -> RunContext:
         if isinstance(found, Exception):
             raise found
-        return workshop(tmp_path, found)
+        return context(tmp_path, found)
 
-    champion, database = workshop(tmp_path, RELEASE), open_database(f"sqlite:///{tmp_path}/s.db")
+    champion, database = context(tmp_path, RELEASE), open_database(f"sqlite:///{tmp_path}/s.db")
     done = try_challenger(champion, challenger, database, RunConfig("night", "nightly", DAY))
     assert done["state"] == "failed"
     assert sentence in done["reason"]
