@@ -33,7 +33,7 @@ from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError, load_release, save_release
 from models.spec import NetworkSpec
 from models.training.recipe import NOTHING, Recipe
-from models.training.starts import fill
+from models.training.starts import load_start_weights
 from tests import tiny_network
 from tests.labelled import BLUE, GREEN, LEAVES, RED, jpeg_of, write_labelled
 
@@ -201,13 +201,13 @@ def test_another_release_can_be_started_from(made: Any) -> None:
     network = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0)
     model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
     version = load_release(place).taxonomy_version
-    fill(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version=version)
+    load_start_weights(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version=version)
     trained = architecture(tiny_network.NAME).build(input_px=16, categories=3)
     trained.load_weights(place / "tiny.weights.h5")
     for one, other in zip(model.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ReleaseError, match=r"under taxonomy labels-.* labelled under shop-9"):
-        fill(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version="shop-9")
+        load_start_weights(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version="shop-9")
 
 
 def test_a_network_goes_on_in_the_range_that_it_was_trained_in(made: Any, tmp_path: Path) -> None:
@@ -224,7 +224,9 @@ def test_a_network_goes_on_in_the_range_that_it_was_trained_in(made: Any, tmp_pa
     model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
     network, version = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0), release.taxonomy_version
     with pytest.raises(ReleaseError, match="trained on values in the range '0-1' and this one takes 'own'"):
-        fill(model, network, str(tmp_path / "theirs"), category_ids=sorted(LEAVES), taxonomy_version=version)
+        load_start_weights(
+            model, network, str(tmp_path / "theirs"), category_ids=sorted(LEAVES), taxonomy_version=version
+        )
 
 
 def test_a_release_that_did_not_reach_the_store_is_taken_there_by_the_same_command(
