@@ -219,7 +219,7 @@ def test_a_plan_reads_the_keys_of_the_images_and_no_picture(world: World, uses: 
     assert 0 < uses.ranged_bytes < 2**20, "of 8 MiB"
 
 
-def test_a_shard_that_came_after_the_partition_was_read_is_not_passed_over(world: World) -> None:
+def test_a_shard_written_after_the_partition_was_read_is_noticed(world: World) -> None:
     """Another ingest of the date may end while a night is predicted: publishing must not leave its images out."""
     places, context = world.context.places, world.context
     inputs = night_inputs(partition(places, DAY), REPORT)

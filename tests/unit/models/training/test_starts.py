@@ -45,7 +45,7 @@ def test_imagenet_weights_of_a_file_are_scaled_as_keras_scales_those_that_it_dow
 
 
 @pytest.mark.parametrize(("name", "side_px"), [("efficientnetb0", 32), ("xception", 71)])
-def test_a_start_from_imagenet_sees_what_keras_own_network_sees(
+def test_a_start_from_imagenet_gives_the_same_features_as_keras(
     name: str, side_px: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The download is played: a file of other weights, in which EfficientNet's variance is keras's deviations."""
@@ -69,7 +69,7 @@ def test_a_start_from_imagenet_sees_what_keras_own_network_sees(
     np.testing.assert_allclose(np.array(ours(images)), seen, rtol=1e-3, atol=1e-6 * np.abs(seen).max())
 
 
-def test_a_download_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_gives_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> str:
         raise Exception("URL fetch failure")
 
@@ -81,7 +81,7 @@ def test_a_download_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
         )
 
 
-def test_a_release_may_have_its_categories_in_another_order_but_not_others(tmp_path: Path) -> None:
+def test_a_start_release_may_have_another_order_of_categories_but_not_other_categories(tmp_path: Path) -> None:
     """A catalog's labels are sorted; what somebody imported has the order of its classes."""
     keras.utils.set_random_seed(5)
     tiny = architecture(tiny_network.NAME)
@@ -120,7 +120,7 @@ def test_a_backbone_comes_from_files_with_and_without_a_head(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["shape", "text", "absent"])
-def test_weights_that_do_not_fit_are_a_sentence(kind: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_weights_that_do_not_fit_give_one_sentence(kind: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     path = tmp_path / "theirs.weights.h5"
     if kind == "shape":
         inputs = keras.Input((16, 16, 3))
@@ -139,7 +139,7 @@ def test_weights_that_do_not_fit_are_a_sentence(kind: str, tmp_path: Path, recwa
         np.testing.assert_array_equal(one, other)
 
 
-def test_one_file_of_a_release_is_of_the_range_that_the_release_tells(tmp_path: Path) -> None:
+def test_a_weights_file_of_a_release_has_the_value_range_of_the_release(tmp_path: Path) -> None:
     model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
     model.save_weights(tmp_path / "tiny.weights.h5")
     network = NetworkSpec(tiny_network.NAME, 16, "tiny.weights.h5", sha256_of(tmp_path / "tiny.weights.h5"), 1.0, "0-1")
