@@ -1,9 +1,9 @@
-"""### Predict earlier dates again, with another release or where answers are missing.
+"""### Predict earlier dates again, with another release or only where answers are missing.
 
-Start it by hand, with the form. The first task checks the parameters and reports the number of images and the estimated
-seconds; with `dry_run` nothing else happens. Then one task per date predicts and publishes, at most `parallelism` tasks
-at once and never more than the pool `gpu` allows. Source images are not read again. Decisions of people are kept.
-Finished dates are skipped, so that starting the same form again does only the rest.
+Trigger it with the form. The first task checks the parameters and reports the number of images and the estimated
+seconds. With `dry_run` nothing else happens. Otherwise one task per date predicts and publishes: at most `parallelism`
+tasks at once, and never more than the pool `gpu` allows. Source images are not read again. People's decisions are
+kept. Finished dates are skipped, so a second run with the same form does only the rest.
 
 For a night that never ran, use `airflow backfill create --dag-id nightly_tagging --from-date A --to-date B`
 """
@@ -52,7 +52,7 @@ with DAG(
     params={
         "from": Param(type="string", format="date", description="First ingest date."),
         "to": Param(type="string", format="date", description="Last ingest date, included."),
-        "release": Param(None, type=["null", "string"], **NAME, description="Id or alias; empty: as the nights."),
+        "release": Param(None, type=["null", "string"], **NAME, description="Id or alias; empty: as for nights."),
         "category": Param(None, type=["null", "string"], **NAME, description="Only products now in or below it."),
         "only_missing": Param(False, type="boolean", description="Only images without an answer of this release."),
         "force": Param(False, type="boolean", description="Replace answers of newer releases too, not of people."),

@@ -1,10 +1,11 @@
 """### Train a release on the ingested products that have a category, and let a person decide whether to use it.
 
-`finetune >> evaluate` compares it with the release in use, on test products on which neither was trained. Then the run
-waits for a person: the metrics are shown under *Required Actions*, and an approval makes the release champion. A second
-question offers to predict earlier dates again with it; only an approval starts the DAG `backfill_predictions`.
+`finetune >> evaluate` trains the release and compares it with the release in use, on test products on which neither was
+trained. Then the run waits for a person. *Required Actions* shows the metrics, and an approval makes the new release
+champion. A second question offers to predict earlier dates again with it; an approval starts the DAG
+`backfill_predictions`.
 
-A training that was stopped resumes after its last finished epoch when the task is run again.
+If a training was stopped, run the task again: it resumes after the last finished epoch.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -1,9 +1,9 @@
 """### Tag the new and changed products of the catalog, every night.
 
-`ingest >> predict >> publish >> report`, and `shadow` if it is switched on; all but the report run by spark-submit. The
-night is the run's logical date, never the current date: `airflow backfill create` gives missed nights the same result.
+The tasks are `ingest >> predict >> publish >> report`, and `shadow` if it is switched on. The night is the run's
+logical date, never the current date, so `airflow backfill create` gives missed nights the same result.
 
-A task that failed or was killed is run again and keeps the finished part. Readers of the product database see the last
+A task that failed or was killed is retried and keeps its finished files. Readers of the product database see the last
 night or this one, never a part of it. `shelfwise_steps.py` begins with the list of connections, variables and pools.
 """
 

@@ -32,7 +32,7 @@ from models.options import HELP, RATE, SEED, SHARE
 from models.serving.environment import prepare_environment
 from models.spec import NetworkSpec
 from models.training.arrays import Arrays
-from models.training.checkpoints import AnotherTask, alone
+from models.training.checkpoints import AnotherTask, locked
 from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
 
 
@@ -44,7 +44,7 @@ class Setup:
         arrays: The .npz file to read.
         network: Name of the architecture.
         input_px: Side of the square input, in pixels.
-        start_from: Start weights; see `models.training.starts.fill`.
+        start_from: Start weights; see `models.training.starts.load_start_weights`.
         work_dir: Directory for the checkpoint.
         output: The .keras or .weights.h5 file to write.
         batch_size: Images in one step.
@@ -167,7 +167,7 @@ def main(**options: Any) -> None:
     setup = _setup(options)
     prepare_environment()
     try:
-        with alone(setup.work_dir):
+        with locked(setup.work_dir):
             best = _run(setup)
     except AnotherTask as error:
         raise click.ClickException(f"{error}, or choose another --work-dir") from error
@@ -204,7 +204,7 @@ def _setup(options: Mapping[str, Any]) -> Setup:
 def _run(setup: Setup) -> str:
     """Train the network and save it; return a text with the metrics of the best epoch."""
     from models.training.loop import train  # imports Keras, so only after `main` has set the environment
-    from models.training.starts import fill, range_of
+    from models.training.starts import load_start_weights, range_of
 
     data, ids, version, exported_from = read_arrays(setup.arrays, batch_size=setup.batch_size, seed=setup.recipe.seed)
     side_px = data.squares.shape[1]
@@ -229,7 +229,7 @@ def _run(setup: Setup) -> str:
     )
 
     def start(model: Any) -> None:
-        fill(model, network, setup.start_from, category_ids=ids, taxonomy_version=version)
+        load_start_weights(model, network, setup.start_from, category_ids=ids, taxonomy_version=version)
 
     def watch(epoch: int, step: int, steps: int, figures: dict[str, float]) -> None:
         if step == steps:

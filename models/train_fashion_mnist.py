@@ -49,9 +49,9 @@ from models.serving.predictor import EnsemblePredictor
 from models.spec import Images, NetworkSpec
 from models.training.arrays import Arrays, enlarged
 from models.training.augmentation import augment_article, augment_article_lightly
-from models.training.checkpoints import AnotherTask, alone
+from models.training.checkpoints import AnotherTask, locked
 from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
-from models.training.starts import fill, range_of
+from models.training.starts import load_start_weights, range_of
 
 log = logging.getLogger("models.train_fashion_mnist")
 
@@ -278,14 +278,14 @@ def _network(name: str, data: Arrays, options: Options) -> tuple[NetworkSpec, Pa
     )
 
     def begin(model: Any) -> None:
-        fill(model, network, start, category_ids=ids, taxonomy_version=TAXONOMY)
+        load_start_weights(model, network, start, category_ids=ids, taxonomy_version=TAXONOMY)
 
     def watch(epoch: int, step: int, steps: int, values: dict[str, float]) -> None:
         if step % 100 == 0 or step == steps:
             log.info("%s, epoch %s of %s, step %s of %s: %s", name, epoch, recipe.epochs, step, steps, values)
 
     data = replace(data, batch_size=plan.batch_size, change=AUGMENTATIONS[task.augmentation])
-    with alone(task.work_dir):
+    with locked(task.work_dir):
         model, progress = train(task, recipe, data, start=begin, watch=watch)
         if kept:
             before = architecture(name).build(input_px=plan.input_px, categories=len(ids))

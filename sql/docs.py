@@ -21,30 +21,35 @@ PAGE = Path(__file__).parent / "README.md"
 
 _OPENING = """# The product database
 
-This page is written by `python -m sql.docs` from the comments in `sql/schema/`, `sql/views/` and `sql/queries/`; on
-PostgreSQL the same comments are in the database (`\\d+`). Names of columns are those of catalog, dataset and prediction
-files. `_utc` columns are times in UTC, `_e9` columns are whole billionths, JSON columns have the type json.
+`python -m sql.docs` writes this page from the comments in `sql/schema/`, `sql/views/` and `sql/queries/`. On PostgreSQL
+the same comments are in the database (`\\d+`). Columns have the same names as in the catalog, the dataset and the
+prediction files. `_utc` columns are times in UTC. `_e9` columns are integers in billionths. JSON columns have the type
+json.
 
-Three rules decide which answer a product has, in this order: a person's decision wins against every release; the answer
-on the newest image wins; the answer of the release that became champion last wins (or, if none ever did, of the release
-that was registered last).
+Three rules decide which answer of a product is current, in this order:
 
-On PostgreSQL the references of the two big tables, `category_predictions` and `product_categories`, are declared but
-not enforced row by row (older servers than 18 go without): a publish checks its categories all at once.
+1. A person's decision wins over every release.
+2. The answer on the newest image wins.
+3. The answer of the release that became champion last wins. If none was ever champion, the release that was registered
+   last wins.
+
+The foreign keys of the two big tables, `category_predictions` and `product_categories`, are not enforced row by row on
+PostgreSQL: version 18 declares them, and older servers do not have them. A publish checks all its categories at once
+instead.
 """
 
 
 def render() -> str:
     """Return the page that documents the database, sql/README.md, in Markdown."""
-    parts = [_OPENING, "## Tables and what they refer to\n", "```mermaid", *_picture(), "```\n"]
+    parts = [_OPENING, "## Tables and their foreign keys\n", "```mermaid", *_picture(), "```\n"]
     for table in sorted(metadata.tables.values(), key=lambda table: table.name):
         parts += [*_table(table), ""]
     views = view_definitions()
     queries = {query.name: query for query in list_queries()}
-    parts += ["## Views\n", "`shelfwise query NAME` runs them too, in the order given.\n"]
+    parts += ["## Views\n", "`shelfwise query NAME` runs a view too, sorted in the given order.\n"]
     parts += ["| view | what for | one row is | order |", "| --- | --- | --- | --- |"]
     parts += [_view(queries[name]) for name in views]
-    parts += ["", "## Queries\n", "`shelfwise query NAME` runs them, `--explain` shows their SQL.\n"]
+    parts += ["", "## Queries\n", "`shelfwise query NAME` runs a query; `--explain` shows its SQL.\n"]
     parts += ["| query | what for | one row is | parameters |", "| --- | --- | --- | --- |"]
     parts += [_query(query) for name, query in queries.items() if name not in views]
     return "\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from models.options import NumberRange
 from models.release import load_release
 
 if TYPE_CHECKING:
-    from jobs.runs.config import Workshop
+    from jobs.runs.config import RunContext
     from sql.store import ProductDatabase
 
 Command = Callable[..., Any]
@@ -199,16 +199,16 @@ def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> Ru
     return RunConfig(run_id=run_id, kind="nightly", run_date=run_date, dates=(run_date,), max_rejected=max_rejected)
 
 
-def workshop_of(settings: Settings, options: dict[str, Any]) -> Workshop:
+def context_of(settings: Settings, options: dict[str, Any]) -> RunContext:
     """Build what every step of a run needs from a command's options; the release is loaded and verified."""
     from jobs.releases.lookup import lasting_name, release_directory
-    from jobs.runs.config import Workshop
+    from jobs.runs.config import RunContext
     from jobs.storage.stores import check_usable
 
     check_usable(settings.places.home)
     release_dir = release_directory(settings, options["release"])
     release = load_release(release_dir)
-    return Workshop(
+    return RunContext(
         places=settings.places,
         spark=settings.spark,
         release=release,

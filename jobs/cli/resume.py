@@ -13,7 +13,7 @@ from jobs.ingest.catalog import PRODUCTS_TABLE
 from jobs.runs.config import RunConfig
 
 if TYPE_CHECKING:
-    from jobs.runs.config import Workshop
+    from jobs.runs.config import RunContext
 
 FINISH_NIGHT = "finish-night"
 """Command that resumes a night whose steps are called as separate commands; it takes the same options as a step."""
@@ -22,18 +22,18 @@ STEPS = ("predict", "publish")
 _NOT_RECORDED = ("as_json",)
 
 
-def resumable(run: RunConfig, workshop: Workshop) -> RunConfig:
+def resumable(run: RunConfig, context: RunContext) -> RunConfig:
     """Return a run's configuration with the current command line recorded in it, by which the run is resumed.
 
     Values that could mean something else later are written out: the run_id, the release in use (another may become
     champion meanwhile) and the absolute path of the catalog.
     """
-    context = click.get_current_context()
-    pinned = {"run_id": run.run_id, "release": workshop.release_name or str(workshop.release_dir)}
-    catalog = context.params.get("catalog")
+    command = click.get_current_context()
+    pinned = {"run_id": run.run_id, "release": context.release_name or str(context.release_dir)}
+    catalog = command.params.get("catalog")
     if catalog and catalog != PRODUCTS_TABLE and Path(catalog).exists():
         pinned["catalog"] = str(Path(catalog).absolute())
-    return replace(run, call=tuple(arguments(context, pinned)))
+    return replace(run, call=tuple(arguments(command, pinned)))
 
 
 def arguments(context: click.Context, pinned: dict[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from jobs.cli.options import (
     Date,
     batch_option,
     catalog_option,
+    context_of,
     database_of,
     date_option,
     json_option,
@@ -24,7 +25,6 @@ from jobs.cli.options import (
     run_row,
     settings_of,
     step_options,
-    workshop_of,
 )
 from jobs.cli.resume import FINISH_NIGHT, resumable
 from jobs.ingest.config import IngestConfig
@@ -33,7 +33,7 @@ from jobs.runs.run_ids import backfill_run_id
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.runs.config import Workshop
+    from jobs.runs.config import RunContext
     from sql.store import ProductDatabase
 
 
@@ -55,11 +55,11 @@ def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_
     from jobs.runs import night as nights
 
     settings = settings_of(options)
-    run, workshop = night_of(options, run_date, max_rejected), workshop_of(settings, options)
+    run, context = night_of(options, run_date, max_rejected), context_of(settings, options)
     database = database_of(settings)
-    done = nights.nightly(workshop, database, catalog, resumable(run, workshop))
+    done = nights.nightly(context, database, catalog, resumable(run, context))
     if shadow:
-        done["shadow"] = _challenge(settings, options, workshop, database, run)
+        done["shadow"] = _challenge(settings, options, context, database, run)
     output.summary(done, as_json)
 
 
@@ -95,9 +95,9 @@ def backfill(
 
     settings = settings_of(options)
     dates = backfills.backfill_dates(settings.places, first, last)
-    workshop = workshop_of(settings, options)
+    context = context_of(settings, options)
     run_id = options["run_id"] or backfill_run_id(
-        first, last, workshop.release.release_id, category=category, only_missing=only_missing
+        first, last, context.release.release_id, category=category, only_missing=only_missing
     )
     run = RunConfig(
         run_id=run_id,
@@ -111,9 +111,9 @@ def backfill(
     if dry_run:
         has_database = settings.database_url or not open_database(settings.url).is_new()
         database = database_of(settings) if has_database else None  # a dry run must not create the tables
-        output.summary(backfills.backfill_plan(workshop, database, run), as_json)
+        output.summary(backfills.backfill_plan(context, database, run), as_json)
     else:
-        output.summary(backfills.backfill(workshop, database_of(settings), resumable(run, workshop)), as_json)
+        output.summary(backfills.backfill(context, database_of(settings), resumable(run, context)), as_json)
 
 
 @click.command()
@@ -183,12 +183,12 @@ def finish_night(**options: Any) -> None:
     _step(nights.finish_night, options)
 
 
-def _step(step: Callable[[Workshop, ProductDatabase, RunConfig], dict[str, Any]], options: dict[str, Any]) -> None:
+def _step(step: Callable[[RunContext, ProductDatabase, RunConfig], dict[str, Any]], options: dict[str, Any]) -> None:
     """Run a step of an ingested night and print its summary; the run remembers the command that is being executed."""
     settings = settings_of(options)
     run = night_of(options, options["run_date"], options["max_rejected"])
-    workshop = workshop_of(settings, options)
-    output.summary(step(workshop, database_of(settings), resumable(run, workshop)), options["as_json"])
+    context = context_of(settings, options)
+    output.summary(step(context, database_of(settings), resumable(run, context)), options["as_json"])
 
 
 @click.command()
@@ -210,19 +210,19 @@ def shadow(run_date: date, as_json: bool, **options: Any) -> None:
     run = night_of(options, run_date, max_rejected=1.0)  # the share was checked before the night was published
     database = database_of(settings)
     row = run_row(database, run.run_id)
-    champion = workshop_of(settings, {**options, "release": publisher(row, run)})
+    champion = context_of(settings, {**options, "release": publisher(row, run)})
     done = _challenge(settings, options, champion, database, run)
     output.summary({"run_id": run.run_id, "champion": row["release_id"], **done}, as_json)
 
 
 def _challenge(
-    settings: Settings, options: dict[str, Any], champion: Workshop, database: ProductDatabase, run: RunConfig
+    settings: Settings, options: dict[str, Any], champion: RunContext, database: ProductDatabase, run: RunConfig
 ) -> dict[str, Any]:
     """Predict a night with the challenger after the champion has published it."""
     from jobs.runs.shadow import try_challenger
 
-    def challenger() -> Workshop:
-        return workshop_of(settings, {**options, "release": "challenger"})
+    def challenger() -> RunContext:
+        return context_of(settings, {**options, "release": "challenger"})
 
     return try_challenger(champion, challenger, database, run)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jobs.dataset.schema import CATALOG_KEY, SEEN
-from jobs.dataset.shards import check_columns, shard_rows, shards, sound, whole_table
+from jobs.dataset.shards import check_columns, read_errors_explained, shard_rows, shards, whole_table
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import children
 from sql.records import REJECTION_COLUMNS
@@ -79,7 +79,7 @@ def partition(places: Places, day: date) -> Partition:
     """
     rejected: dict[tuple[str, int], dict[str, Any]] = {}
     for path in shards(places.seen, [day]):
-        with sound(path):
+        with read_errors_explained(path):
             seen = whole_table(path, pq.read_table)
         check_columns(path, seen.column_names, SEEN_TAKEN)
         for row in seen.to_pylist():

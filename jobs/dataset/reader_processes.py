@@ -27,7 +27,7 @@ from jobs.dataset.helper_process import HelperProcess
 from jobs.dataset.petastorm_adapter import ReaderClock
 from jobs.dataset.reading import in_batches, read_groups
 from jobs.dataset.schema import ImageKey
-from jobs.dataset.shards import ROW_GROUP_ROWS, sound
+from jobs.dataset.shards import ROW_GROUP_ROWS, read_errors_explained
 from jobs.errors import RunFailed
 from jobs.storage.places import Place
 from models.spec import Images
@@ -135,7 +135,7 @@ class ReaderProcesses:
             RunFailed: If the file is damaged, or a process ended; the message names the remedy.
         """
         named = original or shard
-        with sound(named), closing(self._groups(shard, clock, wanted, named)) as groups:
+        with read_errors_explained(named), closing(self._groups(shard, clock, wanted, named)) as groups:
             yield from in_batches(groups, batch_size)
 
     def _groups(

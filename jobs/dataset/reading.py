@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from jobs.dataset.batches import ImageBatch, decode_frame
 from jobs.dataset.petastorm_adapter import Blocks, ReaderClock, open_reader, transform_of
 from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, ImageKey, image_keys
-from jobs.dataset.shards import check_columns, sound
+from jobs.dataset.shards import check_columns, read_errors_explained
 from jobs.storage.places import Place
 from models.networks.inputs import decode_square
 from models.spec import Images
@@ -85,7 +85,7 @@ def read_groups(
     """
     timer, blocks, named = clock or ReaderClock(), Blocks(), original or shard
     transform = _decoding(side_px, timer, blocks, wanted)
-    with sound(named), closing(_row_groups(shard, transform, workers, timer, named, part)) as groups:
+    with read_errors_explained(named), closing(_row_groups(shard, transform, workers, timer, named, part)) as groups:
         for group in groups:
             images = blocks.take(group)
             if len(images):
@@ -210,7 +210,7 @@ def read_labelled(
 def _name_the_damaged(files: Mapping[Path, Place], columns: Sequence[str]) -> None:
     """Read the files again, one by one, to raise an error that names the damaged one: Petastorm's error does not."""
     for path, original in files.items():
-        with sound(original), pq.ParquetFile(path) as file:
+        with read_errors_explained(original), pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 file.read_row_group(group, columns=list(columns))
 

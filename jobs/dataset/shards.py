@@ -128,7 +128,7 @@ def ingest_date_of(shard: Place) -> date:
 
 
 @contextmanager
-def sound(file: Place, remedy: str = INGEST_AGAIN) -> Iterator[None]:
+def read_errors_explained(file: Place, remedy: str = INGEST_AGAIN) -> Iterator[None]:
     """Replace pyarrow's exceptions about a damaged Parquet file by one RunFailed with a clear message.
 
     Args:
@@ -184,7 +184,7 @@ def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[P
     """
 
     def read(file: Place) -> pa.Table:
-        with sound(file):
+        with read_errors_explained(file):
             return reading(file, lambda opened: pq.read_table(opened, columns=list(names)))
 
     with ThreadPoolExecutor(_FILES_AT_ONCE, "columns") as readers:
@@ -245,7 +245,7 @@ def shard_rows(shard: Place, columns: Sequence[str] = ()) -> tuple[int, pa.Table
             table = opened.read(columns=list(columns)) if columns else pa.table({})
             return opened.metadata.num_rows, opened.schema_arrow.names, table
 
-    with sound(shard):
+    with read_errors_explained(shard):
         count, names, table = reading(shard, read)
     check_columns(shard, names)
     return count, table

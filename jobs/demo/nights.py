@@ -26,7 +26,7 @@ import click
 
 from jobs.demo.shop import Shop
 from jobs.errors import RunFailed
-from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.night import nightly
 from jobs.settings import Settings
 from jobs.spark.session import check_java
@@ -84,7 +84,7 @@ def run(settings: Settings, *, products: int) -> DemoReport:
         raise RunFailed(str(error)) from error
     shop = Shop(home / "demo" / "catalog", articles)
     demo_settings = settings.model_copy(update={"home": home, "database_url": ""})
-    workshop = Workshop(
+    context = RunContext(
         demo_settings.places, demo_settings.spark, load_release(SHIPPED), SHIPPED, demo_settings.products
     )
     database = open_database(demo_settings.url)
@@ -97,7 +97,7 @@ def run(settings: Settings, *, products: int) -> DemoReport:
             shop.change(products)
         started = time.perf_counter()
         config = RunConfig(run_id=run_id, kind="nightly", run_date=night, dates=(night,))
-        summaries.append(nightly(workshop, database, str(shop.directory / "catalog.csv"), config))
+        summaries.append(nightly(context, database, str(shop.directory / "catalog.csv"), config))
         seconds.append(round(time.perf_counter() - started, 1))
     return DemoReport(
         home=home,

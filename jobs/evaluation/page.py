@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from jobs.dataset.labels import LabelledImage
 from jobs.dataset.local_copies import kept_copy
-from jobs.dataset.shards import sound
+from jobs.dataset.shards import read_errors_explained
 from jobs.errors import RunFailed
 from jobs.evaluation.product_predictions import Measured
 from jobs.pages import html as pages
@@ -158,6 +158,6 @@ def _thumbnail(image: LabelledImage, places: Places) -> str:
     """Read an image from its shard, as ingest stored it, and return a thumbnail as a data: URI."""
     columns = ["image_no", "jpeg"]
     wanted = [("product_id", "=", image.product_id), ("image_sha256", "=", image.image_sha256)]
-    with sound(image.shard):
+    with read_errors_explained(image.shard):
         rows = pq.read_table(kept_copy(image.shard, places), columns=columns, filters=wanted).to_pylist()
     return pages.thumbnail(rows[0]["jpeg"], longest_px=THUMBNAIL_PX) if rows else ""

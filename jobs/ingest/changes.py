@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from jobs.dataset.file_frames import frame_of_files
 from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_ROWS, CATALOG_TEXTS, IMAGES, SEEN
-from jobs.dataset.shards import check_columns, ingest_date_of, shards, sound
+from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, shards
 from jobs.ingest.sources import file_status, is_remote
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import reading
@@ -44,7 +44,7 @@ def next_ingest_no(places: Places, day: date) -> int:
 
 
 def _highest_ingest_no(file: Place) -> int:
-    with sound(file):
+    with read_errors_explained(file):
         footer = reading(file, pq.read_metadata)
     check_columns(file, footer.schema.names, ["ingest_no"])
     column = footer.schema.names.index("ingest_no")
@@ -112,7 +112,7 @@ def _reader(schema: pa.Schema) -> Callable[[Place], Iterator[pa.RecordBatch]]:
     stored = schema.remove(len(names))
 
     def read(shard: Place) -> Iterator[pa.RecordBatch]:
-        with sound(shard):
+        with read_errors_explained(shard):
             table = reading(shard, lambda file: pq.read_table(file, columns=names, schema=stored))
         day = pa.array([ingest_date_of(shard).isoformat()] * len(table), pa.string())
         yield from table.append_column("ingest_date", day).cast(schema).to_batches()

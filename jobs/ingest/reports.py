@@ -19,12 +19,12 @@ from jobs.storage.stores import is_file, read_bytes, write_bytes
 log = logging.getLogger(__name__)
 
 
-def keep(places: Places, day: date, report: Mapping[str, Any]) -> None:
+def keep_report(places: Places, day: date, report: Mapping[str, Any]) -> None:
     """Write the report of an ingest to the home; it replaces an earlier report of the same date."""
     write_bytes(_file(places, day), json.dumps(report).encode())
 
 
-def last(places: Places, day: date) -> dict[str, Any]:
+def last_report(places: Places, day: date) -> dict[str, Any]:
     """Read the report of the last ingest of a date from the home; empty if there is none or it is damaged."""
     where = _file(places, day)
     if not is_file(where):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from jobs.dataset.batches import ImageBatch, key_columns_of
 from jobs.dataset.helper_process import HelperProcess
 from jobs.dataset.schema import ImageKey, image_keys
-from jobs.dataset.shards import check_columns, sound
+from jobs.dataset.shards import check_columns, read_errors_explained
 from jobs.errors import RunFailed
 from jobs.predict.inference import Answer
 from jobs.predict.quarantine_helper import HelperAnswer, HelperReady, HelperRequest, HelperSetup
@@ -177,7 +177,7 @@ def _requests(
 ) -> list[tuple[HelperRequest, dict[str, NDArray[Any]]]]:
     """Split a shard into requests of at most `size` images of one row group, each with the group's key columns."""
     requests = []
-    with sound(shard), pq.ParquetFile(path) as file:
+    with read_errors_explained(shard), pq.ParquetFile(path) as file:
         check_columns(shard, file.schema_arrow.names)
         for group in range(file.num_row_groups):
             names = key_columns_of(file, group)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.batches import batch_of
-from jobs.dataset.shards import sound
+from jobs.dataset.shards import read_errors_explained
 from jobs.errors import RunFailed
 from jobs.predict.config import PredictConfig
 from jobs.predict.inference import Answer
@@ -128,7 +128,7 @@ def _answer_all(pipe: Connection) -> None:
     while True:
         request = pipe.recv()
         started = time.perf_counter()
-        with sound(request.shard), pq.ParquetFile(request.path) as file:
+        with read_errors_explained(request.shard), pq.ParquetFile(request.path) as file:
             batch = batch_of(file, request.group, request.rows, side_px)
         decoded = time.perf_counter()
         answer = networks.inference.answer(batch.images)

@@ -12,7 +12,7 @@ from jobs.errors import UsageError
 from jobs.predict import job as predict
 from jobs.predict import selection
 from jobs.runs.claim import recorded
-from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.inputs import RunInputs
 from jobs.runs.night import predict_and_publish, predict_config
 from jobs.storage.places import Places
@@ -20,30 +20,30 @@ from sql.run_history import seconds_per_image
 from sql.store import ProductDatabase
 
 
-def backfill(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+def backfill(context: RunContext, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
     """Run a backfill: predict and publish older partitions; no source image is read.
 
     Args:
-        workshop: Places, Spark settings and release.
+        context: Places, Spark settings and release.
         database: Migrated database.
         run: The run; its dates are those of the partitions.
 
     Returns:
         The summary of the run.
     """
-    config = predict_config(workshop, run)
-    chosen = _chosen(workshop, database, run)
+    config = predict_config(context, run)
+    chosen = _chosen(context, database, run)
     with recorded(database, run, steps=("predict",)) as claim:
         if run.selects:
             selection.write(config, chosen)
-        return predict_and_publish(workshop, database, run, claim, RunInputs(selected=tuple(chosen)))
+        return predict_and_publish(context, database, run, claim, RunInputs(selected=tuple(chosen)))
 
 
-def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: RunConfig) -> dict[str, Any]:
+def backfill_plan(context: RunContext, database: ProductDatabase | None, run: RunConfig) -> dict[str, Any]:
     """Return what a backfill would do, without doing it (dry run).
 
     Args:
-        workshop: Places and release.
+        context: Places and release.
         database: Migrated database; None if nothing was ever published.
         run: The run, with the dates and the selection of the backfill.
 
@@ -52,9 +52,9 @@ def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: Run
         from the release's last runs; None if it has no earlier run. `release` is the name or path that finds the
         release on other machines too.
     """
-    release_id = workshop.release.release_id
-    config = predict_config(workshop, run)
-    every = _chosen(workshop, database, run)
+    release_id = context.release.release_id
+    config = predict_config(context, run)
+    every = _chosen(context, database, run)
     todo = [chosen for chosen in every if not predict.finished(config, chosen, release_id)]
     images_to_predict = sum(chosen.images for chosen in todo)
     seconds_each = seconds_per_image(database, release_id) if database else None
@@ -64,7 +64,7 @@ def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: Run
     return {
         "run_id": run.run_id,
         "release_id": release_id,
-        "release": workshop.release_name or str(workshop.release_dir),
+        "release": context.release_name or str(context.release_dir),
         "dry_run": True,
         "dates": [day.isoformat() for day in run.dates],
         "shards": len(every),
@@ -76,12 +76,12 @@ def backfill_plan(workshop: Workshop, database: ProductDatabase | None, run: Run
     }
 
 
-def _chosen(workshop: Workshop, database: ProductDatabase | None, run: RunConfig) -> list[selection.Selected]:
+def _chosen(context: RunContext, database: ProductDatabase | None, run: RunConfig) -> list[selection.Selected]:
     """Return the images that a backfill predicts, by shard of its dates."""
     return selection.choose(
         database,
-        predict_config(workshop, run),
-        workshop.release.release_id,
+        predict_config(context, run),
+        context.release.release_id,
         category=run.category,
         only_missing=run.only_missing,
     )

@@ -53,7 +53,7 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class RunContext:
     """Configuration and resources that all steps of a run share: home, Spark, release, limits.
 
     Attributes:

@@ -21,7 +21,7 @@ from jobs.predict import job as predict
 from jobs.predict.config import DEFAULT_BATCH, Computing, PredictConfig
 from jobs.runs import publish
 from jobs.runs.claim import Claim, recorded
-from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.spark.config import SparkConfig
 from jobs.spark.progress import spark_progress
@@ -56,15 +56,15 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[s
         "partition_rejected": len(ingested.rejections),
         "rejected_by_reason": ingested.rejected_by_reason(),
     }
-    ingest_reports.keep(config.places, config.ingest_date, report)
+    ingest_reports.keep_report(config.places, config.ingest_date, report)
     return report, ingested
 
 
-def predict_step(workshop: Workshop, run: RunConfig, inputs: RunInputs) -> dict[str, Any]:
+def predict_step(context: RunContext, run: RunConfig, inputs: RunInputs) -> dict[str, Any]:
     """Run the predict step of a night or another run in a Spark session of its own, and return its report."""
-    spark_config = workshop.spark
+    spark_config = context.spark
     cores = cores_of_a_task(master_of(spark_config), spark_config.executor_cores)
-    config = predict_config(workshop, run)
+    config = predict_config(context, run)
 
     @contextmanager
     def open_session() -> Iterator[Any]:
@@ -72,7 +72,7 @@ def predict_step(workshop: Workshop, run: RunConfig, inputs: RunInputs) -> dict[
         with session as spark, spark_progress(spark, "predict"):
             yield spark
 
-    done = predict.run(open_session, config, workshop.release, known=inputs.selected)
+    done = predict.run(open_session, config, context.release, known=inputs.selected)
     document = done.document()
     log.info(
         "predict: %s shards, %s done before, %s images, %s images/s (waited %.1f s, predicted %.1f s, wrote %.1f s)",
@@ -89,12 +89,12 @@ def predict_step(workshop: Workshop, run: RunConfig, inputs: RunInputs) -> dict[
 
 
 def publish_step(
-    workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
+    context: RunContext, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
 ) -> dict[str, Any]:
     """Run the publish step of a night or another run, and return its report."""
     started = time.perf_counter()
-    release = workshop.release
-    files = publish.collect(predict_config(workshop, run), release, inputs)
+    release = context.release
+    files = publish.collect(predict_config(context, run), release, inputs)
     counts = publish.run(
         database,
         files,
@@ -103,7 +103,7 @@ def publish_step(
         started_at_utc=claim.started_at_utc,
         seconds={name: step["seconds"] for name, step in inputs.steps.items()},
         summary=inputs.steps,
-        fill_products=workshop.products.own,
+        fill_products=context.products.own,
         token=claim.token,
     )
     log.info(
@@ -116,11 +116,11 @@ def publish_step(
     return {**asdict(counts), "seconds": round(time.perf_counter() - started, 3)}
 
 
-def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: RunConfig) -> dict[str, Any]:
+def nightly(context: RunContext, database: ProductDatabase, catalog: str, run: RunConfig) -> dict[str, Any]:
     """Run all steps of a night (ingest, predict, publish) under one claim, and return the summary of the run.
 
     Args:
-        workshop: Places, Spark settings and release.
+        context: Places, Spark settings and release.
         database: Migrated database.
         catalog: Path of a directory or a file, or `products`.
         run: The night; its only date is the ingest date.
@@ -133,59 +133,59 @@ def nightly(workshop: Workshop, database: ProductDatabase, catalog: str, run: Ru
         RunFailed: If too many images were rejected; then nothing was published.
     """
     with recorded(database, run, steps=("ingest", "predict")) as claim:
-        config = IngestConfig(catalog, run.run_date, workshop.places, products=workshop.products, http=workshop.http)
-        report, ingested = ingest_step(workshop.spark, config)
+        config = IngestConfig(catalog, run.run_date, context.places, products=context.products, http=context.http)
+        report, ingested = ingest_step(context.spark, config)
         claim.record("ingest", report, changed=bool(report["images_stored"] or report["images_rejected"]))
         publish.check_rejected(ingested, run)
-        return predict_and_publish(workshop, database, run, claim, night_inputs(ingested, report))
+        return predict_and_publish(context, database, run, claim, night_inputs(ingested, report))
 
 
-def predict_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+def predict_night(context: RunContext, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
     """Run only the predict step of a night, and return a summary; another driver can publish the night."""
-    with _ingested_night(workshop, database, run) as (claim, inputs):
-        step = _predicted(workshop, run, claim, inputs)
+    with _ingested_night(context, database, run) as (claim, inputs):
+        step = _predicted(context, run, claim, inputs)
         claim.end()
-        return {"run_id": run.run_id, "release_id": workshop.release.release_id, **step}
+        return {"run_id": run.run_id, "release_id": context.release.release_id, **step}
 
 
-def publish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+def publish_night(context: RunContext, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
     """Run only the publish step of a night, and return a summary."""
-    with _ingested_night(workshop, database, run, steps=()) as (claim, inputs):
-        step = publish_step(workshop, database, run, claim, inputs)
-        return {"run_id": run.run_id, "release_id": workshop.release.release_id, **step}
+    with _ingested_night(context, database, run, steps=()) as (claim, inputs):
+        step = publish_step(context, database, run, claim, inputs)
+        return {"run_id": run.run_id, "release_id": context.release.release_id, **step}
 
 
-def finish_night(workshop: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+def finish_night(context: RunContext, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
     """Run the steps of a night after its ingest (predict, publish), and return the summary of the run."""
-    with _ingested_night(workshop, database, run) as (claim, inputs):
-        return predict_and_publish(workshop, database, run, claim, inputs)
+    with _ingested_night(context, database, run) as (claim, inputs):
+        return predict_and_publish(context, database, run, claim, inputs)
 
 
 @contextmanager
 def _ingested_night(
-    workshop: Workshop, database: ProductDatabase, run: RunConfig, *, steps: Sequence[str] = ("predict",)
+    context: RunContext, database: ProductDatabase, run: RunConfig, *, steps: Sequence[str] = ("predict",)
 ) -> Iterator[tuple[Claim, RunInputs]]:
     """Claim a night that an earlier command ingested, and read what that command left in the home.
 
     The report and the start time of the ingest are recorded for the run.
     """
-    report = ingest_reports.last(workshop.places, run.run_date)
+    report = ingest_reports.last_report(context.places, run.run_date)
     started = datetime.fromisoformat(report["started_at_utc"]) if report else None
     with recorded(database, run, steps=steps, started_at_utc=started) as claim:
         if report:
             claim.record("ingest", report, changed=False)
-        ingested = partition(workshop.places, run.run_date)
+        ingested = partition(context.places, run.run_date)
         publish.check_rejected(ingested, run)
         yield claim, night_inputs(ingested, report)
 
 
 def predict_and_publish(
-    workshop: Workshop, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
+    context: RunContext, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
 ) -> dict[str, Any]:
     """Run the steps predict and publish of a claimed run, which nights and backfills share.
 
     Args:
-        workshop: Places, Spark settings and release.
+        context: Places, Spark settings and release.
         database: Migrated database.
         run: The run.
         claim: Claim on the run.
@@ -194,13 +194,13 @@ def predict_and_publish(
     Returns:
         The summary of the run.
     """
-    predicted = _predicted(workshop, run, claim, inputs)
-    published = publish_step(workshop, database, run, claim, inputs)
+    predicted = _predicted(context, run, claim, inputs)
+    published = publish_step(context, database, run, claim, inputs)
     return {
         "run_id": run.run_id,
         "kind": run.kind,
         "run_date": run.run_date.isoformat(),
-        "release_id": workshop.release.release_id,
+        "release_id": context.release.release_id,
         "state": "published",
         **inputs.steps,
         "predict": predicted,
@@ -208,21 +208,21 @@ def predict_and_publish(
     }
 
 
-def _predicted(workshop: Workshop, run: RunConfig, claim: Claim, inputs: RunInputs) -> dict[str, Any]:
+def _predicted(context: RunContext, run: RunConfig, claim: Claim, inputs: RunInputs) -> dict[str, Any]:
     """Predict a claimed run, and write the report to its row."""
-    step = predict_step(workshop, run, inputs)
+    step = predict_step(context, run, inputs)
     claim.record("predict", step, changed=step["shards"] > step["shards_skipped"])
     return step
 
 
-def predict_config(workshop: Workshop, run: RunConfig) -> PredictConfig:
+def predict_config(context: RunContext, run: RunConfig) -> PredictConfig:
     """Return the predict configuration of a run; publish uses the same one to find the prediction files."""
     return PredictConfig(
         run_id=run.run_id,
         dates=run.dates,
-        places=workshop.places,
-        release_dir=workshop.release_dir.absolute(),
-        batch_size=workshop.batch_size or DEFAULT_BATCH,
-        computing=Computing(workshop.spark.gpu, workshop.precision, tune=workshop.batch_size is None),
+        places=context.places,
+        release_dir=context.release_dir.absolute(),
+        batch_size=context.batch_size or DEFAULT_BATCH,
+        computing=Computing(context.spark.gpu, context.precision, tune=context.batch_size is None),
         selects=run.selects,
     )

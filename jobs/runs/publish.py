@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from jobs.dataset.partitions import Partition
-from jobs.dataset.shards import check_columns, ingest_date_of, shards, sound
+from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, shards
 from jobs.errors import PREDICT_AGAIN, RunFailed
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import finished_report, prediction_file
@@ -193,7 +193,7 @@ def _rows(files: RunFiles, columns: Sequence[str], local: Local, *, answered_onl
     """Stream rows of prediction files, at most `_BATCH_ROWS` per batch; `answered_only` skips failed images."""
     wanted = ds.field("reason").is_null() if answered_only else None
     for path in files.predictions:
-        with local(path) as copy, sound(path, PREDICT_AGAIN):
+        with local(path) as copy, read_errors_explained(path, PREDICT_AGAIN):
             scanner = ds.dataset(copy).scanner(columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS)
             for batch in scanner.to_batches():
                 yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
@@ -204,7 +204,7 @@ def product_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
     yield from _rows(files, PRODUCT_COLUMNS, local, answered_only=False)
     for path in files.catalog_rows:
         partition_column = {"ingest_date": ingest_date_of(path)}
-        with on_disk(path) as copy, sound(path):
+        with on_disk(path) as copy, read_errors_explained(path):
             rows = ds.dataset(copy)
             check_columns(path, [*rows.schema.names, *partition_column], PRODUCT_COLUMNS)
             for batch in rows.scanner(batch_size=_BATCH_ROWS).to_batches():
@@ -219,7 +219,7 @@ def _rejections(files: RunFiles, local: Local) -> Iterator[Batch]:
     for path in files.predictions:
         if path not in files.failed:
             continue
-        with local(path) as copy, sound(path, PREDICT_AGAIN):
+        with local(path) as copy, read_errors_explained(path, PREDICT_AGAIN):
             failed = _failed(copy)
         seen_at_utc = datetime.fromtimestamp(modified_at(path)).astimezone()
         yield [tuple({**row, "seen_at_utc": seen_at_utc}[name] for name in REJECTION_COLUMNS) for row in failed]

@@ -19,7 +19,7 @@ from jobs.errors import RunFailed, UsageError
 from jobs.predict.selection import of_run
 from jobs.releases import records
 from jobs.runs import publish
-from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.inputs import RunInputs
 from jobs.runs.night import predict_config, predict_step
 from jobs.runs.run_ids import shadow_run_id
@@ -56,7 +56,7 @@ def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
 
 
 def try_challenger(
-    champion: Workshop, challenger: Callable[[], Workshop], database: ProductDatabase, run: RunConfig
+    champion: RunContext, challenger: Callable[[], RunContext], database: ProductDatabase, run: RunConfig
 ) -> dict[str, Any]:
     """Do a shadow run with the challenger of a published run; return a failure as a report instead of raising it.
 
@@ -81,7 +81,9 @@ def try_challenger(
         return {"state": "failed", "reason": reason}
 
 
-def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+def shadow_step(
+    champion: RunContext, challenger: RunContext, database: ProductDatabase, run: RunConfig
+) -> dict[str, Any]:
     """Do a shadow run: predict a published run with the challenger, and write the predictions to the history.
 
     Args:
@@ -111,7 +113,7 @@ def shadow_step(champion: Workshop, challenger: Workshop, database: ProductDatab
     return {"release_id": release.release_id, "images_changed": changed, **step}
 
 
-def check(champion: Workshop, challenger: Workshop) -> None:
+def check(champion: RunContext, challenger: RunContext) -> None:
     """Refuse a shadow run whose challenger cannot be compared with the champion, before it predicts.
 
     Raises:

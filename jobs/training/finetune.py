@@ -33,7 +33,7 @@ from models.program import program_version
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
 from models.serving.environment import prepare_environment, quiet_start
 from models.spec import NetworkSpec
-from models.training.checkpoints import AnotherTask, alone
+from models.training.checkpoints import AnotherTask, locked
 from models.training.recipe import CHECKPOINT, Recipe, Task, TrainingFailed, Watch
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class NetworkPlan:
     Attributes:
         architecture: Key of `models.networks.registry.ARCHITECTURES`.
         input_px: Side of the network's square input, in pixels.
-        start: Weights to start from; see `models.training.starts.fill`.
+        start: Weights to start from; see `models.training.starts.load_start_weights`.
         recipe: Training recipe: epochs, learning rates and so on.
         alias: Alias that `start` was resolved from, or empty. When the training is resumed, the alias may belong to
             another release.
@@ -130,7 +130,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     to_train = [_to_train(config, plan, learned_from) for plan in config.networks]
     kept = f"what was trained is kept in {config.work_dir}"
     try:
-        with alone(config.work_dir), release_written(config.release_id, kept):
+        with locked(config.work_dir), release_written(config.release_id, kept):
             starts = {plan.architecture: plan.start for plan in config.networks}
             write_record(config.work_dir, TrainingRecord(learned_from.files, starts))
             trained = _all_trained(config, to_train, watch)
@@ -230,10 +230,12 @@ def _refuse_early(config: FinetuneConfig, tasks: Sequence[Task]) -> None:
 
 def _start(plan: NetworkPlan, task: Task) -> Callable[[Any], None]:
     """Return the function that fills a new network with its start weights."""
-    from models.training.starts import fill
+    from models.training.starts import load_start_weights
 
     ids, version = task.category_ids, task.taxonomy_version
-    return partial(fill, network=task.network, start=plan.start, category_ids=ids, taxonomy_version=version)
+    return partial(
+        load_start_weights, network=task.network, start=plan.start, category_ids=ids, taxonomy_version=version
+    )
 
 
 def _trained(

@@ -94,13 +94,13 @@ class Checkpoint:
         """Replace the former checkpoint in one step; if the disk is full, the former one is kept."""
         parts = {"weights": self.weights, "best": self.best, "optimizer": self.optimizer}
         arrays = {f"{name}{i}": array for name, part in parts.items() for i, array in enumerate(part)}
-        remove_left_behind(path)  # of a training that was killed while writing; `alone` keeps other writers out
+        remove_left_behind(path)  # of a training that was killed while writing; `locked` keeps other writers out
         with in_place_of(path) as scratch, scratch.open("wb") as file:
             np.savez(file, progress=np.array(json.dumps(asdict(self.progress))), **arrays)
 
 
 @contextmanager
-def alone(work_dir: Path) -> Iterator[None]:
+def locked(work_dir: Path) -> Iterator[None]:
     """Lock a training's work directory, with its checkpoint, against other processes on this machine.
 
     The locked file is beside the directory, because the directory may be removed meanwhile. The operating system
@@ -118,10 +118,10 @@ def alone(work_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # If they differ, another process has removed the file and made a new one since this one opened it.
-            locked = os.path.samestat(os.fstat(lock.fileno()), path.stat())
+            held = os.path.samestat(os.fstat(lock.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
-            locked = False
-        if not locked:
+            held = False
+        if not held:
             raise TrainingFailed(
                 f"another process trains in {work_dir}; stop it or wait until it ends, and run the same command"
             )

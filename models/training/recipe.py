@@ -102,7 +102,7 @@ class Task:
         counts: Number of training images of each category.
         work_dir: Directory for the checkpoint.
         data_sha256: Hexadecimal SHA-256 that identifies the labelled images.
-        start: Weights from which the training starts; see `models.training.starts.fill`.
+        start: Weights from which the training starts; see `models.training.starts.load_start_weights`.
         category_ids: The category_id of each output.
         taxonomy_version: Version of the taxonomy of these categories.
         augmentation: Name of the augmentation of training images, if there are several.

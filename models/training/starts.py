@@ -22,7 +22,9 @@ IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
 log = logging.getLogger(__name__)
 
 
-def fill(model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence[str], taxonomy_version: str) -> None:
+def load_start_weights(
+    model: Any, network: NetworkSpec, start: str, *, category_ids: Sequence[str], taxonomy_version: str
+) -> None:
     """Load the weights from which a training starts into a new network.
 
     Args:
@@ -54,7 +56,7 @@ def range_of(start: str, architecture_name: str) -> str:
     """Return the range of pixel values for which a training's start weights were trained.
 
     Args:
-        start: Start of the training, as for `fill`; may also be a weights file inside a release's directory.
+        start: Start of the training, as for `load_start_weights`, or a weights file inside a release's directory.
         architecture_name: Name of the network's architecture.
 
     Returns:

@@ -1,4 +1,4 @@
--- Purpose: products of each category now, how many of them need no person, and what the last run changed.
+-- Purpose: how many products each category has now, the share that needs no person, and the change by the last run.
 -- Grain: one row per category that has products, or had some before the last published run.
 WITH ranked_runs AS (
     SELECT run_id, row_number() OVER (ORDER BY finished_at_utc DESC, run_id DESC) AS place

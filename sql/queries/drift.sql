@@ -1,5 +1,5 @@
 -- Purpose: how the shares of the categories and the mean confidence differ between two runs' images.
--- Parameter: run_id (text) The run in question.
+-- Parameter: run_id (text) The run to examine.
 -- Parameter: reference_run_id (text) The run to compare with.
 -- Grain: one row per category of either run.
 WITH sized AS (

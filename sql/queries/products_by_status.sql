@@ -1,4 +1,4 @@
--- Purpose: how many products need no person, wait for one, have no answer or were decided by one; reads running totals.
+-- Purpose: how many products have each status: auto, review, unknown or manual (decided by a person); reads running totals.
 -- Grain: one row per status that occurs.
 SELECT
     status,

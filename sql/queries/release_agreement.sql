@@ -1,5 +1,5 @@
 -- Purpose: where two releases answer the same images differently, such as challenger and champion.
--- Parameter: release_id (text) The release whose categories are listed, as the champion.
+-- Parameter: release_id (text) The release whose categories are listed, such as the champion.
 -- Parameter: other_release_id (text) The release that it is compared with.
 -- Grain: one row per category of the first release's answers.
 WITH paired AS (

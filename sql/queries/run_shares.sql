@@ -1,4 +1,4 @@
--- Purpose: how a run's images are spread over the categories, beside the published runs of its kind before it.
+-- Purpose: how a run's images are distributed over the categories, compared with earlier published runs of its kind.
 -- Parameter: run_id (text) The run.
 -- Parameter: reference_runs (integer, default 7) Number of earlier runs that it is compared with, taken together.
 -- Grain: one row per category of any of these runs.

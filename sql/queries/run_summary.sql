@@ -1,4 +1,4 @@
--- Purpose: what a run did, or all runs, the latest first.
+-- Purpose: what one run or every run did, the latest first.
 -- Parameter: run_id (text, optional) Only this run.
 -- Grain: one row per run.
 SELECT

@@ -1,4 +1,4 @@
--- Purpose: a run and those of its kind before it, the latest first: their counts and durations.
+-- Purpose: a run and the earlier runs of its kind, the latest first, with counts and durations.
 -- Parameter: run_id (text) The run.
 -- Grain: one row per run.
 SELECT

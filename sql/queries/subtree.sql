@@ -1,4 +1,4 @@
--- Purpose: every product in a category or below it; the next page starts after the last row of this one.
+-- Purpose: every product in a category or below it, in pages; each page starts after the last row of the page before.
 -- Parameter: category_id (text) A category or an inner node of the taxonomy, as in apparel.tops.
 -- Parameter: after_category_id (text, default ) Category of the last row seen.
 -- Parameter: after_product_id (text, default ) Product of the last row seen.

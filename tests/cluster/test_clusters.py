@@ -78,7 +78,7 @@ def test_a_night_is_the_same_on_every_master(
     assert_same(predictions(night_on(master, tmp_path, catalog, tiny_release)[0]), expected)
 
 
-def test_a_standalone_cluster_gives_the_same_with_one_copy_of_the_release_an_executor(
+def test_a_standalone_cluster_gives_the_same_answers_with_one_copy_of_the_release_per_executor(
     catalog: str, tiny_release: Path, expected: list[dict[str, object]], cluster: Standalone, tmp_path: Path
 ) -> None:
     places, done = night_on(cluster.url, tmp_path, catalog, tiny_release)
@@ -92,7 +92,7 @@ def test_a_standalone_cluster_gives_the_same_with_one_copy_of_the_release_an_exe
     assert (again.shards_skipped, again.images) == (done.shards, 0), "a finished shard is never computed again"
 
 
-def test_weights_that_arrive_altered_are_refused(
+def test_weights_altered_on_the_way_are_refused(
     places: Places, tiny_release: Path, cluster: Standalone, tmp_path: Path
 ) -> None:
     write_shards(places, shards=1, images=4)
@@ -138,7 +138,7 @@ def test_a_straggler_does_not_hold_up_a_run_that_speculates(
     assert sorted(str(row["product_id"]) for row in rows) == [f"p{number:05d}" for number in range(60)]
 
 
-def test_a_master_that_is_not_there_is_one_sentence_at_once(places: Places) -> None:
+def test_a_missing_master_gives_one_sentence_at_once(places: Places) -> None:
     started = time.monotonic()
     with (
         pytest.raises(RunFailed, match=r"no Spark master can be reached .*; start it, or correct --master"),
@@ -155,7 +155,7 @@ def test_a_master_that_is_not_there_is_one_sentence_at_once(places: Places) -> N
         (f"{sys.base_prefix}/bin/python3", "lacks .*keras.*; start executors from the image or environment"),
     ],
 )
-def test_executors_that_lack_something_are_one_sentence(
+def test_executors_that_lack_something_give_one_sentence(
     places: Places, cluster: Standalone, monkeypatch: pytest.MonkeyPatch, python: str, sentence: str
 ) -> None:
     monkeypatch.setenv("PYSPARK_PYTHON", python)
@@ -163,7 +163,7 @@ def test_executors_that_lack_something_are_one_sentence(
         pass
 
 
-def test_executors_without_java_are_one_sentence(places: Places, cluster: Standalone) -> None:
+def test_executors_without_java_give_one_sentence(places: Places, cluster: Standalone) -> None:
     config = replace(spark_config(places, cluster.url), properties={"spark.executorEnv.JAVA_HOME": "/nowhere"})
     with (
         pytest.raises(RunFailed, match=r"no executor could be started, as when a machine has no Java 17 or 21"),
@@ -172,7 +172,7 @@ def test_executors_without_java_are_one_sentence(places: Places, cluster: Standa
         pass
 
 
-def test_a_gpu_that_no_worker_has_is_waited_for_no_longer_than_told(places: Places, cluster: Standalone) -> None:
+def test_waiting_for_a_missing_gpu_ends_at_the_time_limit(places: Places, cluster: Standalone) -> None:
     started = time.monotonic()
     config = spark_config(places, cluster.url, wait_seconds=8)
     with (

@@ -38,7 +38,7 @@ def test_an_undisturbed_night_predicts_each_shard_once(calm: Outcome) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_loses_nothing(
+def test_a_night_with_a_fault_loses_no_rows_and_doubles_none(
     field: Field, calm: Outcome, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nights_under_fire, "AWAY_SECONDS", 10.0)

@@ -36,7 +36,7 @@ def occupy(numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
         yield {"number": number, "address": address, "visible": visible, "from": started, "to": time.time()}
 
 
-def test_each_task_sees_its_own_gpu_and_never_two_one(
+def test_each_task_sees_its_own_gpu_and_no_two_tasks_share_one(
     places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the machine's scheduler leaves visible: an index into it would give other GPUs than those that Spark means.
@@ -63,19 +63,19 @@ def in_new_process(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_address_is_never_an_index_into_what_is_visible() -> None:
+def test_a_gpu_address_is_never_an_index_into_the_visible_gpus() -> None:
     code = "import os; from models.serving.environment import prepare_environment as p; p('1')\n"
     code += "print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['CUDA_DEVICE_ORDER'])"
     assert in_new_process(code, CUDA_VISIBLE_DEVICES="2,3") == "1 PCI_BUS_ID"
 
 
-def test_without_a_gpu_of_its_own_a_task_leaves_what_is_visible() -> None:
+def test_a_task_without_its_own_gpu_does_not_change_the_visible_gpus() -> None:
     code = "import os; from models.serving.environment import prepare_environment as p; p(None)\n"
     code += "print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['TF_FORCE_GPU_ALLOW_GROWTH'])"
     assert in_new_process(code, CUDA_VISIBLE_DEVICES="2,3") == "2,3 true"
 
 
-def test_a_process_that_computes_on_one_gpu_takes_no_task_for_another() -> None:
+def test_a_process_with_one_gpu_takes_no_task_for_another_gpu() -> None:
     code = """
 import sys, types
 from models.serving.environment import prepare_environment
@@ -110,7 +110,7 @@ def three_gpus(tmp_path: Path) -> str:
         ("", ""),
     ],
 )
-def test_the_discovery_script_names_what_is_visible(three_gpus: str, visible: str | None, addresses: str) -> None:
+def test_the_discovery_script_lists_the_visible_gpus(three_gpus: str, visible: str | None, addresses: str) -> None:
     environment = {**os.environ, "PATH": three_gpus} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
     if visible is None:
         environment.pop("CUDA_VISIBLE_DEVICES", None)

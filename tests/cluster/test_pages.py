@@ -39,7 +39,9 @@ def submit_line(page: str) -> list[str]:
         ("standalone.md", "spark://spark.example:7077", ["executorMemory 8g", "executorCores 8"]),
     ],
 )
-def test_spark_understands_the_line(page: str, master: str, parsed: list[str], tmp_path: Path) -> None:
+def test_spark_parses_the_spark_submit_line_of_each_page(
+    page: str, master: str, parsed: list[str], tmp_path: Path
+) -> None:
     line = [str(SPARK_HOME / "bin" / "spark-submit"), "--verbose", *submit_line(page)[1:]]
     environment = {**os.environ, "SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
     environment["HADOOP_CONF_DIR"] = str(tmp_path)

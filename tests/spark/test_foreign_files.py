@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("names", [MODULES, PACKAGES], ids=["modules", "packages"])
-def test_a_night_begun_beside_files_that_are_called_as_libraries_runs_none_of_them(
+def test_a_night_runs_no_file_of_its_directory_with_the_name_of_a_library(
     names: tuple[str, ...], shop: SmallShop, tiny_release: Path, tmp_path: Path
 ) -> None:
     shop.add_many(["p1", "p2"])
@@ -43,13 +43,13 @@ def test_a_night_begun_beside_files_that_are_called_as_libraries_runs_none_of_th
 @pytest.mark.parametrize(
     "module", ["models.train_arrays", "models.train_fashion_mnist", "models.lite0", "jobs.demo.nights"]
 )
-def test_the_page_of_a_module_shows_how_no_such_file_is_run(module: str) -> None:
+def test_the_docstring_of_a_program_shows_the_call_with_safe_path(module: str) -> None:
     page = importlib.import_module(module).__doc__ or ""
     assert f"python -P -m {module} " in page
     assert f"python -m {module} " not in page
 
 
-def test_a_module_that_is_called_so_runs_none_of_them(tmp_path: Path) -> None:
+def test_a_program_called_with_safe_path_runs_no_such_file(tmp_path: Path) -> None:
     directory = in_the_way(tmp_path / "project", MODULES + PACKAGES)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-P", "-m", "models.train_arrays", "--help"]
@@ -58,7 +58,7 @@ def test_a_module_that_is_called_so_runs_none_of_them(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.split()[0]) == (0, "Usage:"), done.stderr
 
 
-def test_a_helper_of_the_quarantine_runs_no_file_that_is_called_as_a_library(
+def test_a_helper_of_the_quarantine_runs_no_file_with_the_name_of_a_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = in_the_way(tmp_path / "project", MODULES)

@@ -50,7 +50,7 @@ def test_a_new_database_has_no_champion(database: ProductDatabase) -> None:
         roll_back(database, changed_by="ann", at_utc=NOW)
 
 
-def test_rolling_back_goes_step_by_step(database: ProductDatabase) -> None:
+def test_each_rollback_returns_to_the_champion_before(database: ProductDatabase) -> None:
     promote(database, RELEASE, NEWER_RELEASE, THIRD)
     assert aliases(database) == {"champion": "release-3"}
     assert roll_back(database, changed_by="bob", at_utc=NOW + timedelta(days=1)) == "release-2"
@@ -78,7 +78,7 @@ def test_a_former_champion_that_was_promoted_again_is_rolled_back_to_the_one_bef
         rolled_back(database, 1)
 
 
-def test_promoting_the_champion_before_is_no_rollback(database: ProductDatabase) -> None:
+def test_promoting_the_previous_champion_is_not_a_rollback(database: ProductDatabase) -> None:
     """Only by the empty row between can the history tell the two apart."""
     promote(database, RELEASE, NEWER_RELEASE, RELEASE)
     assert aliases(database) == {"champion": "release-1"}
@@ -93,7 +93,7 @@ def test_promoting_the_champion_before_is_no_rollback(database: ProductDatabase)
     ]
 
 
-def test_a_challenger_that_is_taken_away_stays_in_the_history(database: ProductDatabase) -> None:
+def test_a_demoted_challenger_stays_in_the_history(database: ProductDatabase) -> None:
     promote(database, RELEASE, alias="challenger")
     assert clear_challenger(database, changed_by="bob", at_utc=NOW) == "release-1"
     assert aliases(database) == {}
@@ -110,7 +110,7 @@ def test_promoting_the_champion_again_changes_nothing(database: ProductDatabase)
     assert dump(database) == before
 
 
-def test_a_challenger_that_wins_is_challenger_no_more(database: ProductDatabase) -> None:
+def test_a_promoted_challenger_is_no_longer_challenger(database: ProductDatabase) -> None:
     promote(database, RELEASE)
     promote(database, NEWER_RELEASE, alias="challenger")
     assert aliases(database) == {"champion": "release-1", "challenger": "release-2"}
@@ -118,19 +118,19 @@ def test_a_challenger_that_wins_is_challenger_no_more(database: ProductDatabase)
     assert aliases(database) == {"champion": "release-2"}
 
 
-def test_only_a_champions_answers_come_first(database: ProductDatabase) -> None:
+def test_only_a_champion_gets_a_promotion_time(database: ProductDatabase) -> None:
     promote(database, RELEASE, alias="challenger")
     assert registered(database)["release-1"][1] is None
     promote(database, RELEASE)
     assert registered(database)["release-1"][1] == NOW
 
 
-def test_an_unknown_alias_is_a_sentence(database: ProductDatabase) -> None:
+def test_an_unknown_alias_gives_one_sentence(database: ProductDatabase) -> None:
     with pytest.raises(UnknownNameError, match="expected champion or challenger"):
         promote(database, RELEASE, alias="winner")
 
 
-def test_a_shadow_changes_the_history_and_nothing_that_readers_see(database: ProductDatabase) -> None:
+def test_a_shadow_changes_only_the_history(database: ProductDatabase) -> None:
     publish(database, [prediction("p"), prediction("q", BOOT)], run_id="night")
     before = dump(database)
     rows = [prediction("p", T_SHIRT, 0.7), prediction("q", BOOT, 0.95)]
@@ -149,7 +149,7 @@ def test_a_shadow_changes_the_history_and_nothing_that_readers_see(database: Pro
     assert answer(database, "p")["category_id"] == BOOT, "the champion goes on answering"
 
 
-def test_a_shadow_stays_hidden_though_nobody_was_promoted(database: ProductDatabase) -> None:
+def test_a_shadow_stays_hidden_without_a_champion(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)], run_id="night")
     renamed = [replace(category, category_path=f"Renamed > {category.category_id}") for category in CATEGORIES]
     shadow = [[prediction("p", T_SHIRT)]]

@@ -41,7 +41,7 @@ def shop_url(empty_url: str) -> str:
 
 
 @pytest.mark.parametrize("parts", [1, 7, 16])
-def test_the_parts_together_are_the_table(shop_url: str, parts: int) -> None:
+def test_the_parts_contain_every_row_of_the_table_once(shop_url: str, parts: int) -> None:
     source = CatalogSource(shop_url, MAPPING)
     ranges = source.key_ranges(parts)
     assert 1 <= len(ranges) <= parts
@@ -80,7 +80,7 @@ def read_in_parts(url: str, parts: int) -> list[str | None]:
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 4, 7, 50])
 @pytest.mark.parametrize("empty", [1, 3, 40])
-def test_rows_without_a_key_come_once_each_in_whatever_parts(empty_url: str, parts: int, empty: int) -> None:
+def test_each_row_without_a_key_is_read_once(empty_url: str, parts: int, empty: int) -> None:
     """SQLite sorts NULL before all keys and PostgreSQL after them; the catalog's check must see these rows."""
     keys = [None] * empty + [f"p{number % 9}" for number in range(20)]
     table(empty_url, "CREATE TABLE goods (product_id TEXT, image_uri TEXT)", keys)
@@ -94,7 +94,9 @@ def test_a_table_with_no_key_at_all_is_read(empty_url: str, parts: int) -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5, 9, 200])
-def test_keys_that_their_database_takes_for_equal_come_once_each(empty_url: str, engine_name: str, parts: int) -> None:
+def test_keys_that_the_database_compares_as_equal_are_read_once_each(
+    empty_url: str, engine_name: str, parts: int
+) -> None:
     """NOCASE holds A and a for the same and sorts them together; CHAR so holds what differs in spaces at its end."""
     type_name = {"sqlite": "TEXT COLLATE NOCASE", "postgresql": "CHAR(6)"}[engine_name]
     letters = ["a", "A", "b", "B", "é", "É", "e", "-", "a-", "A-b", "Z", "_", "ß", "ss", "10", "9"]
@@ -104,7 +106,7 @@ def test_keys_that_their_database_takes_for_equal_come_once_each(empty_url: str,
     assert sorted(read_in_parts(empty_url, parts), key=repr) == sorted(expected, key=repr)
 
 
-def test_an_image_no_that_is_no_whole_number_is_passed_on_as_it_is(empty_url: str) -> None:
+def test_an_image_no_that_is_not_an_integer_is_read_unchanged(empty_url: str) -> None:
     """Cast by the database, 1.5 became 1 or 2, and on SQLite a word became 0."""
     table(empty_url, "CREATE TABLE goods (product_id TEXT, image_uri TEXT, image_no TEXT)", ["p"] * 3)
     from sql.engine import make_engine
@@ -117,7 +119,7 @@ def test_an_image_no_that_is_no_whole_number_is_passed_on_as_it_is(empty_url: st
     assert found == {"0.jpg": "1.5", "1.jpg": "x", "2.jpg": "0"}
 
 
-def test_a_view_without_optional_columns(shop_url: str) -> None:
+def test_a_view_without_optional_columns_is_read(shop_url: str) -> None:
     source = CatalogSource(shop_url, ProductMapping("on_sale"))
     (whole,) = source.key_ranges(1)
     assert whole == KeyRange(None, None)
@@ -126,7 +128,7 @@ def test_a_view_without_optional_columns(shop_url: str) -> None:
     assert rows[0] == ("1", "0", "file:///1-0.jpg", None, None, None)
 
 
-def test_it_cannot_write(shop_url: str) -> None:
+def test_the_connection_cannot_write(shop_url: str) -> None:
     tried = 0
 
     def write(connection: sa.Connection) -> None:

@@ -6,7 +6,7 @@ from sql import docs
 from sql.schema.tables import metadata
 
 
-def test_the_page_is_what_the_schema_says() -> None:
+def test_the_page_is_up_to_date() -> None:
     assert docs.PAGE.read_text(encoding="utf-8") == docs.render(), "run `python -m sql.docs`"
 
 

@@ -67,13 +67,13 @@ def test_an_older_sqlite_is_refused_in_one_sentence(tmp_path: Path, monkeypatch:
         open_database(f"sqlite:///{tmp_path}/shelfwise.db")
 
 
-def test_a_driver_that_is_gone_loses_its_transaction(server: Server) -> None:
+def test_the_transaction_of_a_lost_driver_is_rolled_back(server: Server) -> None:
     with open_database(server.database_url("postgres")).engine.connect() as connection:
         assert connection.execute(sa.text("SHOW idle_in_transaction_session_timeout")).scalar() == "30min"
         assert connection.execute(sa.text("SHOW timezone")).scalar() == "UTC"
 
 
-def test_what_the_url_says_of_the_session_holds(server: Server) -> None:
+def test_session_settings_in_the_url_are_kept(server: Server) -> None:
     url = server.url.set(drivername="postgresql", database="postgres")
     given = {"options": "-c idle_in_transaction_session_timeout=5min", "application_name": "night"}
     database = open_database(url.update_query_dict(given).render_as_string(hide_password=False))

@@ -41,9 +41,7 @@ def edit(path: Path, statement: str) -> None:
         connection.executescript(statement)
 
 
-def test_the_decisions_that_stand_are_taken_over_with_their_person_and_time(
-    database: ProductDatabase, old: Path
-) -> None:
+def test_current_decisions_are_imported_with_their_person_and_time(database: ProductDatabase, old: Path) -> None:
     publish(database, [prediction(name, SHIRT) for name in "pqrs"])
     assert set_overrides(database, read_decisions(old, None)) == 2
     taken = {row[1]: (row[3], row[4], row[5], row[9]) for row in dump(database)["overrides"]}
@@ -56,7 +54,7 @@ def test_the_decisions_that_stand_are_taken_over_with_their_person_and_time(
     assert set_overrides(database, read_decisions(old, None)) == 0
 
 
-def test_a_product_that_the_new_database_does_not_have_refuses_all(database: ProductDatabase, old: Path) -> None:
+def test_a_product_missing_in_the_new_database_refuses_the_whole_import(database: ProductDatabase, old: Path) -> None:
     publish(database, [prediction("p", SHIRT)])
     before = dump(database)
     with pytest.raises(UnknownNameError, match="does not know 'r'"):
@@ -97,13 +95,13 @@ def test_hostile_content_is_refused(old: Path, statement: str, message: str) -> 
         "UPDATE overrides SET why = CAST(x'ff' AS TEXT)",
     ],
 )
-def test_a_database_that_cannot_be_read_is_a_sentence(old: Path, statement: str) -> None:
+def test_a_database_that_cannot_be_read_gives_one_sentence(old: Path, statement: str) -> None:
     edit(old, statement)
     with pytest.raises(DatabaseError, match=r"old\.db"):
         read_former_decisions(old)
 
 
-def test_text_of_people_comes_over_as_data(database: ProductDatabase, old: Path) -> None:
+def test_text_of_people_is_imported_unchanged(database: ProductDatabase, old: Path) -> None:
     publish(database, [prediction(name, SHIRT) for name in "pqrs"])
     nasty = "'); DELETE FROM overrides; -- \" \\ \t\n :p %s"
     with closing(sqlite3.connect(old)) as connection, connection:
@@ -112,7 +110,7 @@ def test_text_of_people_comes_over_as_data(database: ProductDatabase, old: Path)
     assert {row[4:6] for row in dump(database)["overrides"]} == {(nasty, nasty)}
 
 
-def test_who_decided_is_named_once(old: Path, tmp_path: Path) -> None:
+def test_the_person_comes_from_the_file_or_the_option_but_not_both(old: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="leave --by out"):
         read_decisions(old, "ada")
     file = tmp_path / "decisions.csv"
@@ -122,7 +120,7 @@ def test_who_decided_is_named_once(old: Path, tmp_path: Path) -> None:
     assert read_decisions(file, "ada") == [Override("p", "x", None, "ada")]
 
 
-def test_a_damaged_database_is_a_sentence(old: Path) -> None:
+def test_a_damaged_database_gives_one_sentence(old: Path) -> None:
     old.write_bytes(old.read_bytes()[:5000])
     with pytest.raises(DatabaseError, match=r"old\.db"):
         read_former_decisions(old)

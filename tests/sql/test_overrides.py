@@ -32,7 +32,7 @@ def totals(database: ProductDatabase) -> dict[tuple[str, str], tuple[int, int, i
     return {(row[0], row[1]): row[2:] for row in dump(database)["category_totals"]}
 
 
-def test_a_manual_answer_survives_runs_and_stands_in_the_history(database: ProductDatabase) -> None:
+def test_a_manual_answer_survives_runs_and_is_in_the_history(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT), prediction("q", SHIRT)])
     assert set_overrides(database, [Override("p", BOOT, "it has laces")], decided_by="maria") == 1
     publish(database, [prediction("p", T_SHIRT, content="B", night=1)], night=1, force=True)
@@ -45,7 +45,7 @@ def test_a_manual_answer_survives_runs_and_stands_in_the_history(database: Produ
     assert totals(database) == counted(database)
 
 
-def test_the_same_decision_again_is_none(database: ProductDatabase) -> None:
+def test_repeating_a_decision_adds_no_row(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     set_overrides(database, [Override("p", BOOT)], decided_by="maria")
     before = dump(database)
@@ -62,7 +62,7 @@ def test_a_product_of_the_catalog_without_any_answer_can_be_decided(database: Pr
     assert totals(database) == counted(database)
 
 
-def test_clear_gives_the_newest_prediction_back(database: ProductDatabase) -> None:
+def test_clear_restores_the_newest_prediction(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT, 0.9)])
     set_overrides(database, [Override("p", BOOT)], decided_by="maria")
     publish(database, [prediction("p", T_SHIRT, 0.7, content="B", night=1, status="review")], night=1)
@@ -75,7 +75,7 @@ def test_clear_gives_the_newest_prediction_back(database: ProductDatabase) -> No
     assert totals(database) == counted(database)
 
 
-def test_clear_takes_the_release_that_a_run_would(database: ProductDatabase) -> None:
+def test_clear_uses_the_same_release_as_a_run(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     publish(database, [prediction("p", T_SHIRT)], release=NEWER_RELEASE, run_id="backfill", night=1)
     set_overrides(database, [Override("p", BOOT)], decided_by="maria")
@@ -102,7 +102,7 @@ def test_accept_takes_the_suggestion(database: ProductDatabase) -> None:
     ],
     ids=["product", "category", "twice", "injection"],
 )
-def test_a_decision_that_cannot_be_meant_is_refused_whole(
+def test_an_invalid_decision_refuses_the_whole_list(
     database: ProductDatabase, decisions: list[Override], message: str
 ) -> None:
     publish(database, [prediction("p", SHIRT)])
@@ -123,7 +123,7 @@ def test_more_suggestions_than_an_engine_takes_parameters_are_accepted_at_once(d
     assert answer(database, "p69999")["status"] == "manual"
 
 
-def test_what_is_missing_is_said(database: ProductDatabase) -> None:
+def test_a_missing_decision_suggestion_or_person_is_refused(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     with pytest.raises(UnknownNameError, match="No person decided on product 'p'"):
         clear_override(database, "p", decided_by="maria", combine_by=combine_by)
@@ -133,7 +133,7 @@ def test_what_is_missing_is_said(database: ProductDatabase) -> None:
         set_overrides(database, [Override("p", BOOT)], decided_by=" ")
 
 
-def test_text_of_people_comes_back_as_data(database: ProductDatabase) -> None:
+def test_text_of_people_is_stored_unchanged(database: ProductDatabase) -> None:
     nasty = "'); DELETE FROM overrides; -- \" \\ \t\n :p %s"
     publish(database, [prediction(nasty, SHIRT)])
     set_overrides(database, [Override(nasty, BOOT, nasty)], decided_by=nasty)
@@ -141,7 +141,7 @@ def test_text_of_people_comes_back_as_data(database: ProductDatabase) -> None:
     assert (decision[1], decision[4], decision[5]) == (nasty, nasty, nasty)
 
 
-def test_totals_follow_every_way_of_writing(database: ProductDatabase) -> None:
+def test_totals_stay_right_after_every_kind_of_write(database: ProductDatabase) -> None:
     def rows(night: int, confidence: float, **extra: Any) -> list[tuple[Any, ...]]:
         where = (SHIRT, T_SHIRT, BOOT, None)
         return [

@@ -67,7 +67,7 @@ def test_of_two_contents_of_a_date_the_one_ingested_later_stays(
     assert answer(database, "p")["category_id"] == BOOT
 
 
-def test_answers_of_a_replaced_release_go_and_its_successor_s_stay(database: ProductDatabase) -> None:
+def test_answers_of_a_replaced_release_are_deleted_and_those_of_its_successor_stay(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     publish(database, [prediction("p", BOOT)], night=1, release=NEWER_RELEASE, run_id="backfill")
     publish(database, [prediction("q", BOOT, night=2)], night=2, release=NEWER_RELEASE)
@@ -93,7 +93,7 @@ def test_a_rerun_after_pruning_does_not_bring_old_answers_back(nights: ProductDa
     assert dump(nights)["product_categories"] == before
 
 
-def test_an_empty_database_and_a_bad_number(database: ProductDatabase) -> None:
+def test_pruning_an_empty_database_deletes_nothing_and_a_bad_number_is_refused(database: ProductDatabase) -> None:
     assert prune(database, keep_runs=1).predictions == 0
     with pytest.raises(ValueError, match="expected at least 1"):
         prune(database, keep_runs=0)

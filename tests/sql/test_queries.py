@@ -93,7 +93,7 @@ def test_both_engines_give_dates_moments_and_json_as_python_values(shop: Product
     assert latest["by_network"] == {"xception": [T_SHIRT, 0.8], "efficientnet": [T_SHIRT, 0.8]}
 
 
-def test_a_product_s_history_says_why_it_moved(shop: ProductDatabase) -> None:
+def test_history_and_changes_show_how_a_product_moved(shop: ProductDatabase) -> None:
     assert [row["category_id"] for row in rows_of(shop, "product_history", {"product_id": "p"})] == [T_SHIRT, SHIRT]
     (moved,) = rows_of(shop, "category_changes")
     assert (moved["product_id"], moved["previous_category_id"], moved["category_id"]) == ("p", SHIRT, T_SHIRT)
@@ -123,7 +123,7 @@ def test_disagreements_are_of_current_images_only(shop: ProductDatabase) -> None
 
 
 @pytest.mark.parametrize(("first", "second"), [("A", "B"), ("B", "A")])
-def test_of_two_contents_of_a_date_only_the_later_one_can_disagree(
+def test_of_two_contents_of_a_date_only_the_later_one_is_a_disagreement(
     database: ProductDatabase, first: str, second: str
 ) -> None:
     publish(database, [prediction("p", SHIRT, content=first, other=BOOT)])
@@ -194,7 +194,7 @@ def test_a_backfill_of_a_newer_release_moves_answers(shop: ProductDatabase) -> N
 
 
 @pytest.mark.parametrize("nasty", ["'; DROP TABLE runs; --", "' OR '1'='1", "%", "\\", ":run_id", "é日本"])
-def test_what_a_person_types_is_data(shop: ProductDatabase, nasty: str) -> None:
+def test_typed_parameters_are_never_run_as_sql(shop: ProductDatabase, nasty: str) -> None:
     assert rows_of(shop, "product_history", {"product_id": nasty}) == []
     assert rows_of(shop, "run_summary", {"run_id": nasty}) == []
     assert rows_of(shop, "subtree", {"category_id": nasty}) == []
@@ -202,7 +202,7 @@ def test_what_a_person_types_is_data(shop: ProductDatabase, nasty: str) -> None:
     assert len(rows_of(shop, "run_summary")) == 2
 
 
-def test_names_that_do_not_exist_are_answered_with_those_that_do(shop: ProductDatabase) -> None:
+def test_the_error_for_an_unknown_name_lists_the_existing_ones(shop: ProductDatabase) -> None:
     with pytest.raises(UnknownNameError, match=r"no query 'sales': expected one of .*category_counts"):
         run_query(shop, "sales", {}, None)
     with pytest.raises(UnknownNameError, match="no parameter 'product': expected product_id"):

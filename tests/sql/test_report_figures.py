@@ -88,7 +88,7 @@ def test_a_run_keeps_what_moved_and_what_was_least_certain(nights: ProductDataba
     assert [row[0] for row in highlights(nights, TWO, "least_certain")] == ["s", "q"]
 
 
-def test_later_nights_and_prune_leave_an_older_run_s_story(nights: ProductDatabase) -> None:
+def test_later_nights_and_prune_do_not_change_the_figures_of_an_older_run(nights: ProductDatabase) -> None:
     from sql.prune import prune
 
     before = highlights(nights, TWO, "moved")
@@ -98,7 +98,7 @@ def test_later_nights_and_prune_leave_an_older_run_s_story(nights: ProductDataba
     assert highlights(nights, THREE, "moved") == [("p", T_SHIRT, BOOT)]
 
 
-def test_the_same_night_again_with_one_more_image_still_tells_what_moved(nights: ProductDatabase) -> None:
+def test_repeating_a_night_with_one_more_image_keeps_the_moved_products(nights: ProductDatabase) -> None:
     before = dump(nights)
     again = [
         prediction("p", T_SHIRT, 0.85, content="B", night=1),
@@ -117,7 +117,7 @@ def test_the_same_night_again_with_one_more_image_still_tells_what_moved(nights:
     assert (counts["moved"], counts["first_answered"], counts["auto"]) == (3, 1, 4)
 
 
-def test_a_night_that_moves_everything_keeps_some_dozens(database: ProductDatabase) -> None:
+def test_a_night_that_moves_everything_stores_at_most_48_highlights(database: ProductDatabase) -> None:
     many = [f"p{number:03d}" for number in range(100)]
     publish(database, [prediction(one, SHIRT, 0.9) for one in many])
     doubts = [
@@ -130,7 +130,7 @@ def test_a_night_that_moves_everything_keeps_some_dozens(database: ProductDataba
     assert run_row(database, TWO)["counts"]["moved"] == 100
 
 
-def test_shares_beside_the_runs_before(nights: ProductDatabase) -> None:
+def test_shares_are_compared_with_earlier_runs(nights: ProductDatabase) -> None:
     publish(nights, [prediction("p", SHIRT, 0.5, content="C", night=2, status="review")], night=2)
     found = {row["category_id"]: row for row in rows_of(nights, "run_shares", run_id=THREE)}
     assert (found[SHIRT]["share"], found[SHIRT]["image_count"], found[SHIRT]["reference_image_count"]) == (1.0, 1, 3)

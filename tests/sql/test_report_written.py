@@ -50,7 +50,7 @@ def test_the_figures_of_a_night(nights: Nights) -> None:
     assert done["pictures"] == 2, "of a and b; d has no category and is not in review"
 
 
-def test_an_older_night_s_report_tells_the_same_after_the_next_one(nights: Nights) -> None:
+def test_the_report_of_an_older_night_does_not_change_after_the_next_one(nights: Nights) -> None:
     run_id = nights.night([Answer("a", SNEAKER, 0.85)], number=1)
     before = write(nights.database, nights.places, run_id)
     nights.night([Answer("a", SHIRT, 0.9), Answer("c", SHIRT, 0.9)], number=2)
@@ -59,7 +59,7 @@ def test_an_older_night_s_report_tells_the_same_after_the_next_one(nights: Night
     assert {**after, **now} == {**before, **now}
 
 
-def test_no_such_run_names_those_that_are_there(nights: Nights, tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_run_lists_existing_runs(nights: Nights, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run 'nightly-2020-01-01'; the latest are nightly-2026-11-01"):
         write(nights.database, nights.places, "nightly-2020-01-01")
     with pytest.raises(UsageError, match="letters, digits"):

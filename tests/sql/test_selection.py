@@ -41,21 +41,21 @@ def tagged(database: ProductDatabase) -> ProductDatabase:
         ("%", set()),
     ],
 )
-def test_a_category_takes_what_is_below_it(tagged: ProductDatabase, category_id: str, expected: set[str]) -> None:
+def test_a_category_includes_everything_below_it(tagged: ProductDatabase, category_id: str, expected: set[str]) -> None:
     asked = ["shirt", "t-shirt", "outlet", "boot", HOSTILE, "unheard of"]
     assert products_under(tagged, category_id, asked) == expected
 
 
-def test_only_the_products_asked_for_are_named(tagged: ProductDatabase) -> None:
+def test_only_requested_products_are_returned(tagged: ProductDatabase) -> None:
     assert products_under(tagged, "apparel", ["boot", "outlet"]) == {"outlet"}
     assert products_under(tagged, "apparel", []) == set()
 
 
-def test_ten_thousand_products_are_one_question(tagged: ProductDatabase) -> None:
+def test_forty_thousand_products_fit_into_one_query(tagged: ProductDatabase) -> None:
     assert products_under(tagged, SHIRT, (f"p{n}" for n in range(40_000))) == set()
 
 
-def test_an_image_is_answered_by_one_release_only(tagged: ProductDatabase) -> None:
+def test_answered_images_are_those_of_the_given_release(tagged: ProductDatabase) -> None:
     publish(tagged, [prediction("shirt", SHIRT, content="new", night=1)], night=1, release=NEWER_RELEASE)
     assert answered_images(tagged, RELEASE.release_id, ["shirt", "boot"]) == {
         ("shirt", sha("shirt/A")),

@@ -128,7 +128,7 @@ def top(name: str) -> str:
     return name.partition(".")[0]
 
 
-def test_there_is_something_to_read() -> None:
+def test_the_files_to_check_are_found() -> None:
     assert all(modules(folder) for folder in ("jobs", "models", "sql"))
     assert imports_by_name("petastorm", ROOT / PETASTORM)
 
@@ -185,7 +185,7 @@ def test_a_package_imports_only_those_below_it(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", ["jobs", "models", "sql"])
-def test_the_table_of_packages_is_that_of_the_folder_and_has_no_circle(folder: str) -> None:
+def test_the_table_of_packages_lists_the_folders_and_has_no_cycle(folder: str) -> None:
     rooms = {name_of(path).split(".")[1] for path in modules(folder) if path != ROOT / folder / "__init__.py"}
     assert rooms == BELOW[folder].keys()
     placed: set[str] = set()
@@ -203,7 +203,7 @@ def test_every_folder_of_modules_is_a_package(folder: str) -> None:
     assert [path for path in folders if not (path / "__init__.py").is_file()] == []
 
 
-def test_of_a_package_others_import_only_the_modules_that_it_lists() -> None:
+def test_other_packages_import_only_the_modules_that_a_package_lists() -> None:
     every = [path for folder in FOLDERS for path in modules(folder)]
     for package in {path.parent for path in every if path.name == "__init__.py" and path.parent.parent.parent == ROOT}:
         here = name_of(package / "__init__.py").removesuffix(".__init__")
@@ -215,7 +215,7 @@ def test_of_a_package_others_import_only_the_modules_that_it_lists() -> None:
         assert taken == listed, f"{here}/__init__.py lists {sorted(listed)}; others import {sorted(taken)}"
 
 
-def test_only_what_asks_for_a_device_names_a_backend() -> None:
+def test_only_modules_that_choose_a_device_import_a_backend() -> None:
     """The networks and their training are written for Keras, whichever backend it runs on."""
     backends = {"tensorflow", "jax", "torch"}
     importers = {path.name for path in modules("models") if backends & {top(name) for name in imports(path)}}
@@ -241,7 +241,7 @@ def test_a_dag_file_is_short() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_module_reads_in_one_sitting(folder: str) -> None:
+def test_a_module_has_at_most_400_lines(folder: str) -> None:
     for path in modules(folder):
         lines = len(path.read_text(encoding="utf-8").splitlines())
         assert lines <= MAX_LINES, f"{path.relative_to(ROOT)} has {lines} lines, over {MAX_LINES}; split it by noun"

@@ -161,13 +161,11 @@ class TestWhatIsMissing:
     def test_the_python_that_was_asked_for_is_the_only_one_looked_at(self, good_machine: Machine) -> None:
         assert_refused(good_machine, f"{NEEDS_PYTHON} found none at PYTHON=/no/python", PYTHON="/no/python")
 
-    def test_both_are_told_at_once(self, machine: Machine) -> None:
+    def test_missing_java_and_python_are_reported_at_once(self, machine: Machine) -> None:
         assert_refused(machine, f"{NEEDS_JAVA} found none", f"{NEEDS_PYTHON} found none")
 
 
-def test_files_of_the_working_directory_that_are_called_as_libraries_are_not_run(
-    machine: Machine, tmp_path: Path
-) -> None:
+def test_files_with_names_of_libraries_in_the_working_directory_are_not_run(machine: Machine, tmp_path: Path) -> None:
     machine.java("17.0.1")
     directory = in_the_way(tmp_path / "project", MODULES)
     real = {"PYTHON": sys.executable, "PIP_NO_INDEX": "1"}  # what its pip is asked for fails in the end
@@ -182,7 +180,7 @@ class TestWhatIsInstalled:
 
     @pytest.mark.parametrize("version", ["17.0.15", "21.0.2", "21-ea"])
     @pytest.mark.parametrize(("name", "python"), [("python3.12", "3.12"), ("python3.11", "3.11"), ("python3", "3.11")])
-    def test_a_fresh_clone(self, version: str, name: str, python: str, machine: Machine) -> None:
+    def test_a_fresh_clone_installs_everything(self, version: str, name: str, python: str, machine: Machine) -> None:
         machine.java(version)
         machine.python(name, python)
         done = machine.run()
@@ -203,18 +201,18 @@ class TestWhatIsInstalled:
         machine.python("python3.11", "3.11")
         assert machine.actions() == self.EVERYTHING
 
-    def test_nothing_the_second_time(self, good_machine: Machine) -> None:
+    def test_a_second_call_installs_nothing(self, good_machine: Machine) -> None:
         good_machine.actions()
         assert good_machine.actions() == []
         assert good_machine.run().stdout == ""
 
-    def test_everything_again_after_other_requirements(self, good_machine: Machine) -> None:
+    def test_changed_requirements_install_everything_again(self, good_machine: Machine) -> None:
         good_machine.actions()
         (good_machine.clone / "requirements.txt").write_text("click==8.5.2\n")
         assert good_machine.actions() == self.EVERYTHING
         assert good_machine.actions() == []
 
-    def test_only_the_clone_again_after_another_pyproject(self, good_machine: Machine) -> None:
+    def test_a_changed_pyproject_installs_only_the_clone_again(self, good_machine: Machine) -> None:
         good_machine.actions()
         (good_machine.clone / "pyproject.toml").write_text("[project]\nname = 'x'\n")
         assert good_machine.actions() == ["clone"]
@@ -228,14 +226,14 @@ class TestWhatIsInstalled:
         assert machine.actions() == []
         assert machine.actions(PYTHON=str(machine.bin / "python3.12")) == self.EVERYTHING
 
-    def test_everything_again_after_the_python_has_gone(self, good_machine: Machine) -> None:
+    def test_a_removed_python_installs_everything_again(self, good_machine: Machine) -> None:
         good_machine.actions()
         good_machine.python("python3.11", "3.11")
         (good_machine.bin / "python3.12").unlink()
         (good_machine.clone / ".venv" / "bin" / "python").unlink()
         assert good_machine.actions() == self.EVERYTHING
 
-    def test_everything_again_after_the_clone_has_moved(self, good_machine: Machine, tmp_path: Path) -> None:
+    def test_a_moved_clone_installs_everything_again(self, good_machine: Machine, tmp_path: Path) -> None:
         good_machine.actions()
         moved = Machine(clone=good_machine.clone.rename(tmp_path / "moved"), bin=good_machine.bin)
         assert moved.actions() == self.EVERYTHING

@@ -19,7 +19,7 @@ def page_of(directory: Path, content: str) -> str:
     return path.as_uri()
 
 
-def test_a_sound_page_gives_no_complaint(browser: Browser, tmp_path: Path) -> None:
+def test_a_valid_page_gives_no_findings(browser: Browser, tmp_path: Path) -> None:
     with open_page(browser, page_of(tmp_path, "<p id=one>text</p><script>document.title = 'run'</script>")) as (
         page,
         seen,
@@ -46,7 +46,7 @@ def test_fonts_and_their_cache_lie_beside_the_browser_and_not_where_a_test_happe
     assert not Path("fonts-cache").exists()
 
 
-def test_what_is_wrong_is_seen(browser: Browser, tmp_path: Path) -> None:
+def test_each_fault_of_a_page_is_found(browser: Browser, tmp_path: Path) -> None:
     content = (
         "<img src='missing.png'><img src='data:image/png;base64,AAAA'><div style='width: 500px'>wide</div>"
         "<script>console.error('said'); throw new Error('thrown')</script><link rel=stylesheet href='http://127.0.0.1:9/a.css'>"
@@ -66,9 +66,7 @@ def test_an_archive_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> Non
         verify(tmp_path / "chromium.tgz")
 
 
-def test_without_any_way_to_a_browser_one_sentence_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_browser_one_sentence_gives_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SETTING, raising=False)
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(RuntimeError, match=f"npm.*is not on PATH; set {SETTING} to the path of a Chromium"):

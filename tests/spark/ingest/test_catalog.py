@@ -77,7 +77,9 @@ ODD_NAMES = (
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_exactly_the_named_file_is_read_whatever_its_name_holds(read: Reader, tmp_path: Path, name: str) -> None:
+def test_exactly_the_named_file_is_read_with_any_characters_in_its_name(
+    read: Reader, tmp_path: Path, name: str
+) -> None:
     """Spark takes a path as a pattern, refuses a colon, and leaves hidden names out."""
     root = tmp_path / f"home of {name}"
     root.mkdir()
@@ -116,7 +118,7 @@ def test_a_file_uri_is_decoded(read: Reader, tmp_path: Path) -> None:
         read(f"file://other{tmp_path}/a%20b%25.csv")
 
 
-def test_files_of_a_directory_may_differ_in_what_they_need_not_have(read: Reader, tmp_path: Path) -> None:
+def test_files_of_a_directory_may_differ_in_optional_columns(read: Reader, tmp_path: Path) -> None:
     first, second = {"product_id": 1, "image_uri": "a.jpg"}, {"image_uri": "b.jpg", "product_id": "p2", "title": "hat"}
     pq.write_table(pa.Table.from_pylist([first]), tmp_path / "a.parquet")
     pq.write_table(pa.Table.from_pylist([second]), tmp_path / "b.parquet")
@@ -234,7 +236,7 @@ def test_a_shop_s_rows_without_a_key_are_refused_as_a_file_s_are(read: Reader, t
         read("products", products=ProductSource(f"sqlite:///{tmp_path}/shop.db"))  # type: ignore[call-arg]
 
 
-def test_a_shop_s_database_that_goes_away_is_no_fault_of_the_call(read: Reader, tmp_path: Path) -> None:
+def test_a_shop_database_that_becomes_unavailable_is_not_a_wrong_call(read: Reader, tmp_path: Path) -> None:
     """The ranges are cut; then a value that no database can read stops the tasks, as would a server that stops."""
     with sqlite3.connect(tmp_path / "shop.db") as connection:
         connection.execute("CREATE TABLE goods (product_id TEXT, image_uri TEXT)")
@@ -248,7 +250,7 @@ def test_a_shop_s_database_that_goes_away_is_no_fault_of_the_call(read: Reader, 
         read("products", products=ProductSource(f"sqlite:///{tmp_path}/shop.db"))  # type: ignore[call-arg]
 
 
-def test_a_store_that_goes_away_is_no_fault_of_the_call(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_store_that_becomes_unavailable_is_not_a_wrong_call(spark: SparkSession, tmp_path: Path) -> None:
     def away(where: Place) -> Iterator[pa.RecordBatch]:
         yield from ()
         raise StoreError(f"{where} could not be read for 180 s (ReadTimeout); see that the store answers")
@@ -257,7 +259,7 @@ def test_a_store_that_goes_away_is_no_fault_of_the_call(spark: SparkSession, tmp
         frame_of_files(spark, [tmp_path / "c.csv"], away, from_arrow_schema(TEXTS)).collect()
 
 
-def test_two_nights_that_list_at_once_do_not_meet(read: Reader, tmp_path: Path) -> None:
+def test_two_nights_that_list_at_the_same_time_do_not_mix_their_files(read: Reader, tmp_path: Path) -> None:
     """No listing lies where another driver of the same home would write its own."""
     for shop in ("one", "two"):
         (tmp_path / shop / "hats").mkdir(parents=True)

@@ -88,7 +88,7 @@ def test_an_unchanged_catalog_is_not_read_again(run: Ingest, shop: SmallShop, mo
 
 
 @pytest.mark.parametrize("name", ["home[12]", "{a,b}*", "2026-11-01T02:00:00", "_home", ".home", "a\\b%20#"])
-def test_what_is_known_is_found_in_a_home_of_whatever_name(spark: SparkSession, shop: SmallShop, name: str) -> None:
+def test_known_images_are_found_in_a_home_with_any_name(spark: SparkSession, shop: SmallShop, name: str) -> None:
     """Spark takes a path as a pattern, refuses a colon, and leaves hidden names out: the second night would not go."""
     run = Ingest(spark, shop.directory.parent / name)
     shop.add_many(["a", "b"])
@@ -110,7 +110,7 @@ def test_only_what_changed_is_stored_again(run: Ingest, shop: SmallShop) -> None
     assert (again.images_unchanged, again.source_bytes) == (4, 0), "the new time of a touched file is remembered"
 
 
-def test_the_content_decides_when_only_the_time_changed_back(run: Ingest, shop: SmallShop) -> None:
+def test_the_content_decides_if_only_the_modification_time_changed(run: Ingest, shop: SmallShop) -> None:
     path = shop.add("p", seed=1)
     run(shop.catalog)
     before = path.stat().st_mtime_ns
@@ -223,7 +223,7 @@ def test_a_rejected_image_is_reported_once_and_read_again_when_it_changes(run: I
     assert run.images(NEXT_DAY).keys() == {"late"}
 
 
-def test_an_image_mended_on_the_same_date_is_no_rejection_any_more(run: Ingest, shop: SmallShop) -> None:
+def test_an_image_corrected_on_the_same_date_is_no_longer_a_rejection(run: Ingest, shop: SmallShop) -> None:
     shop.add("good")
     shop.rows["late", 0] = "late-0.jpg"
     run(shop.catalog)
@@ -233,7 +233,7 @@ def test_an_image_mended_on_the_same_date_is_no_rejection_any_more(run: Ingest, 
     assert (run.partition().images, run.partition().rejections) == (2, [])
 
 
-def test_the_ingest_number_tells_two_contents_of_a_date_apart_and_no_clock(run: Ingest, shop: SmallShop) -> None:
+def test_the_ingest_no_orders_two_contents_of_a_date_without_a_clock(run: Ingest, shop: SmallShop) -> None:
     hashes = []
     for seed in (1, 2):
         path = shop.add("p", seed=seed)
@@ -277,7 +277,7 @@ def test_a_missed_night_is_compared_with_what_was_known_on_its_date(run: Ingest,
     assert run(shop.catalog, NEXT_DAY).images_stored == 0, "nor does the later night, whose content is still there"
 
 
-def test_a_killed_ingest_is_repeated_without_doubles(run: Ingest, shop: SmallShop) -> None:
+def test_a_killed_ingest_is_repeated_without_duplicates(run: Ingest, shop: SmallShop) -> None:
     shop.add_many([f"p{number}" for number in range(12)])
     run(shop.catalog, shard_bytes=1500)
     whole = shards(run.places.images, [DAY])

@@ -44,7 +44,7 @@ def run(spark: SparkSession, tmp_path: Path) -> WebIngest:
     return WebIngest(spark, tmp_path)
 
 
-def test_unchanged_images_are_not_fetched_again_and_dead_links_are_news_once(run: WebIngest) -> None:
+def test_unchanged_images_are_not_fetched_again_and_dead_links_are_reported_once(run: WebIngest) -> None:
     with web_server() as server:
         links = {name: f"{server.url}/{name}.jpg" for name in ("tagged", "dated", "plain", "changing", "gone")}
         server.answers["/tagged.jpg"] = image(picture(1), etag='"1"')
@@ -69,7 +69,7 @@ def test_unchanged_images_are_not_fetched_again_and_dead_links_are_news_once(run
         assert (third.images_stored, third.images_unchanged) == (2, 3), "another link may be another image"
 
 
-def test_one_server_answers_so_many_requests_at_once_from_all_tasks_together(run: WebIngest) -> None:
+def test_concurrent_requests_to_one_server_are_limited_over_all_tasks(run: WebIngest) -> None:
     with web_server() as server:
         links = {f"p{number:02d}": f"{server.url}/{number}.jpg" for number in range(40)}
         for number in range(40):

@@ -38,7 +38,7 @@ def places(tmp_path: Path) -> Places:
     return found
 
 
-def test_an_image_that_ends_its_process_is_rejected_and_the_run_goes_on(
+def test_an_image_that_crashes_its_process_is_rejected_and_the_run_continues(
     places: Places, tiny_release: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "deadly").mkdir()
@@ -76,7 +76,7 @@ os.replace = killed
 """
 
 
-def test_under_speculation_only_the_third_attempt_suspects_an_image_and_what_is_in_place_stays(
+def test_with_speculation_only_the_third_attempt_rejects_an_image_and_finished_files_stay(
     places: Places, tiny_release: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "deadly").mkdir()
@@ -112,7 +112,7 @@ inference.Inference.__init__ = wrapped
 """
 
 
-def test_a_process_that_lost_its_device_ends_and_a_clean_one_does_its_task(
+def test_a_process_that_lost_its_device_ends_and_a_new_one_does_its_task(
     places: Places, tiny_release: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "sticky").mkdir()

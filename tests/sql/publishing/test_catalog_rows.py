@@ -13,7 +13,7 @@ def titles(database: ProductDatabase) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("turn", [1, -1])
-def test_what_was_heard_last_of_a_night_stands_in_any_order(database: ProductDatabase, turn: int) -> None:
+def test_the_row_with_the_highest_ingest_no_wins_in_any_order(database: ProductDatabase, turn: int) -> None:
     heard = [
         product("p", "read with its image"),
         product("p", "renamed", ingest_no=2),
@@ -37,13 +37,13 @@ def test_a_new_title_needs_no_new_prediction_and_rewrites_nothing_else(database:
         assert after[name] == before[name]
 
 
-def test_a_backfill_of_an_older_night_does_not_bring_the_old_title_back(database: ProductDatabase) -> None:
+def test_a_backfill_of_an_older_night_does_not_restore_the_old_title(database: ProductDatabase) -> None:
     publish(database, night=1, products=[product("p", "renamed", night=1)])
     publish(database, [prediction("p")], run_id="backfill", night=2, products=[product("p", "as it was read")])
     assert titles(database) == {"p": "renamed"}
 
 
-def test_a_backfill_of_what_an_earlier_ingest_of_the_date_read_does_not_bring_the_old_title_back(
+def test_a_backfill_of_an_earlier_ingest_of_the_date_does_not_restore_the_old_title(
     database: ProductDatabase,
 ) -> None:
     publish(database, products=[product("p", "as it was read"), product("p", "renamed", ingest_no=2)])

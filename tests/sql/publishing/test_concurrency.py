@@ -37,7 +37,7 @@ def night(number: int) -> list[tuple[object, ...]]:
     return [prediction(f"p{n}", category, 0.9, content=str(number), night=number) for n in range(PRODUCTS)]
 
 
-def test_two_drivers_of_the_same_run_leave_what_one_leaves(new_url: Callable[[], str]) -> None:
+def test_two_drivers_of_the_same_run_leave_the_same_rows_as_one(new_url: Callable[[], str]) -> None:
     clean, shared = open_database(new_url()), new_url()
     publish(clean, night(0), rejections=[rejection("x")])
 

@@ -61,7 +61,7 @@ def at_statement(database: ProductDatabase, number: int, action: Callable[[sa.Co
             action(connection)
 
 
-def test_a_driver_killed_at_any_statement_leaves_nothing_half(new_url: Callable[[], str]) -> None:
+def test_a_driver_killed_at_any_statement_leaves_no_partial_run(new_url: Callable[[], str]) -> None:
     clean = prepare(open_database(new_url()))
     count = statements_of_a_publish(clean)
     assert count > 20
@@ -82,7 +82,7 @@ def test_a_driver_killed_at_any_statement_leaves_nothing_half(new_url: Callable[
     assert dump(open_database(database_url)) == dump(clean)
 
 
-def test_a_connection_that_is_cut_at_any_statement(new_url: Callable[[], str]) -> None:
+def test_a_connection_lost_at_any_statement_leaves_no_partial_run(new_url: Callable[[], str]) -> None:
     clean = prepare(open_database(new_url()))
     count = statements_of_a_publish(clean)
     database_url = new_url()

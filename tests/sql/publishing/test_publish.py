@@ -50,7 +50,7 @@ def test_the_same_run_again_changes_no_row_at_all(database: ProductDatabase) -> 
     assert not counts.changed
 
 
-def test_a_later_attempt_of_the_same_run_keeps_the_first_one_s_clock(database: ProductDatabase) -> None:
+def test_a_later_attempt_of_the_same_run_keeps_the_times_of_the_first(database: ProductDatabase) -> None:
     publish(database, **a_night())
     before = dump(database)
     database.publish(
@@ -65,7 +65,7 @@ def test_a_later_attempt_of_the_same_run_keeps_the_first_one_s_clock(database: P
     assert dump(database) == before
 
 
-def test_several_images_are_combined_and_one_is_taken_as_it_is(database: ProductDatabase) -> None:
+def test_several_images_are_combined_and_a_single_one_is_used_unchanged(database: ProductDatabase) -> None:
     seen: list[Any] = []
 
     def recording(images: Any) -> Any:
@@ -97,7 +97,7 @@ def test_a_second_image_of_a_later_night_joins_the_first(database: ProductDataba
     assert (found["confidence"], found["image_count"], str(found["ingest_date"])) == (0.85, 2, "2026-11-02")
 
 
-def test_a_key_twice_in_one_run_is_one_row(database: ProductDatabase) -> None:
+def test_a_duplicate_key_in_one_run_becomes_one_row(database: ProductDatabase) -> None:
     counts = publish(
         database, [prediction("p"), prediction("p")], rejections=[rejection("q")] * 2, products=[product("p")] * 2
     )
@@ -115,7 +115,7 @@ def test_content_that_returns_is_current_again(database: ProductDatabase) -> Non
     assert len(dump(database)["category_predictions"]) == 2
 
 
-def test_an_early_run_again_after_its_content_returned_changes_nothing(database: ProductDatabase) -> None:
+def test_repeating_an_early_run_after_its_content_returned_changes_nothing(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT, content="A")])
     publish(database, [prediction("p", BOOT, content="B", night=1)], night=1)
     publish(database, [prediction("p", SHIRT, content="A", night=2)], night=2)
@@ -197,7 +197,7 @@ def test_a_published_run_is_never_turned_into_failed(database: ProductDatabase) 
     assert dump(database) == before
 
 
-def test_text_from_a_catalog_comes_back_as_data(database: ProductDatabase) -> None:
+def test_text_from_a_catalog_is_stored_unchanged(database: ProductDatabase) -> None:
     nasty = "'; DROP TABLE products; -- \" \\ \\N \t\n {} %s :p ${x} é 日本 🛒"
     publish(database, [prediction(nasty)], rejections=[rejection(nasty)], products=[product(nasty, nasty)])
     publish(database, [prediction(nasty)], rejections=[rejection(nasty)], products=[product(nasty, nasty)])

@@ -48,7 +48,7 @@ def test_what_each_step_reported_is_in_the_row_of_the_published_run(database: Pr
     assert row["summary"]["call"] == ["publish"]
 
 
-def test_a_failure_keeps_what_was_reported_before(database: ProductDatabase) -> None:
+def test_a_failure_keeps_the_reports_of_earlier_steps(database: ProductDatabase) -> None:
     database.claim(RUN)
     a_driver_reports(database, "ingest", INGEST)
     fail(database, LATER, "no space left")
@@ -57,7 +57,7 @@ def test_a_failure_keeps_what_was_reported_before(database: ProductDatabase) -> 
     assert (row["summary"]["ingest"], row["seconds"]) == (INGEST, {"ingest": 4.0})
 
 
-def test_a_step_that_begins_again_drops_what_it_reported_before_and_nothing_else(database: ProductDatabase) -> None:
+def test_a_repeated_step_replaces_only_its_own_report(database: ProductDatabase) -> None:
     database.claim(RUN)
     a_driver_reports(database, "ingest", INGEST)
     a_driver_reports(database, "predict", PREDICT)
@@ -66,7 +66,7 @@ def test_a_step_that_begins_again_drops_what_it_reported_before_and_nothing_else
     assert (set(row["summary"]) & {"ingest", "predict"}, row["seconds"]) == ({"ingest"}, {"ingest": 4.0})
 
 
-def test_the_row_of_a_published_run_takes_the_report_of_a_step_only_if_it_changed_anything(
+def test_the_row_of_a_published_run_changes_only_if_a_step_changed_something(
     database: ProductDatabase,
 ) -> None:
     publish(database, [prediction("p")])

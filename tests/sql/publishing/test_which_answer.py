@@ -57,7 +57,7 @@ def test_the_order_of_nights_does_not_matter(database: ProductDatabase, order: t
 
 @pytest.mark.parametrize(("first", "second"), [("A", "B"), ("B", "A")])
 @pytest.mark.parametrize("together", [False, True])
-def test_a_photo_replaced_on_the_same_date_answers_from_then_on(
+def test_a_photo_replaced_on_the_same_date_gives_the_current_answer(
     database: ProductDatabase, first: str, second: str, together: bool
 ) -> None:
     """Whichever of the two contents has the smaller hash, and if both are published at once."""
@@ -71,13 +71,13 @@ def test_a_photo_replaced_on_the_same_date_answers_from_then_on(
     assert not publish(database, [old, new]).changed
 
 
-def test_a_photo_put_back_on_the_same_date_answers_again(database: ProductDatabase) -> None:
+def test_a_photo_put_back_on_the_same_date_gives_the_current_answer(database: ProductDatabase) -> None:
     for content, category, number in (("A", SHIRT, 1), ("B", BOOT, 2), ("A", SHIRT, 3)):
         publish(database, [prediction("p", category, content=content, ingest_no=number)])
     assert (answer(database, "p")["category_id"], answer(database, "p")["ingest_no"]) == (SHIRT, 3)
 
 
-def test_the_photo_of_a_later_ingest_answers_by_whatever_release(database: ProductDatabase) -> None:
+def test_the_photo_of_a_later_ingest_wins_whichever_release_answered(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)], run_id="backfill-2", release=NEWER_RELEASE)
     publish(database, [prediction("p", BOOT, content="B", ingest_no=2)])
     assert (answer(database, "p")["category_id"], answer(database, "p")["release_id"]) == (BOOT, "release-1")
@@ -93,7 +93,7 @@ def test_an_older_release_does_not_overwrite_a_newer_one_unless_asked(database: 
     assert answer(database, "p")["category_id"] == T_SHIRT
 
 
-def test_a_promoted_release_stands_before_one_that_was_never_champion(database: ProductDatabase) -> None:
+def test_a_promoted_release_wins_over_one_that_was_never_champion(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     database.promote_release(runs.RELEASE, at_utc=runs.run_record(1).started_at_utc)
     publish(database, [prediction("p", BOOT)], run_id="backfill-2", release=NEWER_RELEASE, night=2)

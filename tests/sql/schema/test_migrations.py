@@ -54,7 +54,7 @@ def test_upgrade_makes_the_views_and_can_be_repeated_over_data(database: Product
         assert set(sa.inspect(connection).get_view_names()) == VIEWS == set(view_definitions())
 
 
-def test_an_empty_database_is_told_the_command(empty_url: str) -> None:
+def test_the_error_for_an_empty_database_names_the_command(empty_url: str) -> None:
     database = open_database(empty_url)
     with pytest.raises(DatabaseError, match="`shelfwise db upgrade`"):
         database.check()

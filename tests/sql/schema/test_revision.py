@@ -87,7 +87,7 @@ def test_an_edited_operation_is_another_revision() -> None:
     assert revision_of(metadata, edited) != revision_of(metadata, migration) == migrate.head()
 
 
-def test_a_comment_is_no_part_of_the_revision() -> None:
+def test_a_comment_does_not_change_the_revision() -> None:
     """Each upgrade sets the comments anew, so an edited comment needs no new database."""
     edited = sa.MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.sorted_tables:

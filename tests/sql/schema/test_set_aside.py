@@ -82,13 +82,13 @@ def test_a_database_of_this_version_is_not_set_aside(settings: Settings) -> None
     assert len(kept(settings)) == 1
 
 
-def test_two_at_once_set_aside_once(settings: Settings) -> None:
+def test_of_two_simultaneous_calls_one_sets_the_database_aside(settings: Settings) -> None:
     assert together(*[lambda: open_database(settings.url).replace()] * 4) == [0] * 4
     assert len(kept(settings)) == 1
     database_of(settings).check()
 
 
-def test_two_in_one_second_have_two_names(settings: Settings) -> None:
+def test_two_copies_in_one_second_have_different_names(settings: Settings) -> None:
     for _ in range(3):
         database = open_database(settings.url)
         of_another_version(database)

@@ -42,7 +42,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "option", "value"), CASES)
-def test_every_value_of_every_option_of_a_run_comes_back(name: str, option: str, value: Any) -> None:
+def test_every_option_of_a_run_is_recorded_and_parsed_again(name: str, option: str, value: Any) -> None:
     """--max-rejected 0 was once lost, as 0.0 equals False."""
     called = command(name)
     given = [] if value is False else [option] if value is True else [option, str(value)]
@@ -59,7 +59,7 @@ def test_every_value_of_every_option_of_a_run_comes_back(name: str, option: str,
     assert again.params[str(parameter.name)] == value
 
 
-def test_the_steps_of_a_night_and_what_goes_on_with_them_take_the_same_options() -> None:
+def test_the_steps_of_a_night_and_their_resume_command_have_the_same_options() -> None:
     taken = {name: [(option.name, option.opts, option.default) for option in options_of(name)] for name in STEPS}
     expected = [(option.name, option.opts, option.default) for option in options_of(FINISH_NIGHT)]
     assert taken == dict.fromkeys(STEPS, expected)

@@ -25,13 +25,13 @@ def test_an_unknown_label_is_named(config: EvaluateConfig) -> None:
         measured_on(config)
 
 
-def test_a_parent_is_no_label(config: EvaluateConfig) -> None:
+def test_a_label_that_is_a_parent_is_refused(config: EvaluateConfig) -> None:
     write_labelled(config.places, [("p8", "cold", [1])])
     with pytest.raises(UsageError, match=r"'cold', which is not a leaf .* such as cold.blue, cold.green"):
         measured_on(config)
 
 
-def test_many_labels_that_a_release_does_not_know_are_told_at_once(config: EvaluateConfig) -> None:
+def test_all_labels_that_a_release_does_not_know_are_reported_at_once(config: EvaluateConfig) -> None:
     write_labelled(config.places, [(f"q{number}", f"hats.{number % 6}", [0]) for number in range(9)])
     with pytest.raises(UsageError) as told:
         measured_on(config)
@@ -50,7 +50,7 @@ def test_many_labels_that_a_release_does_not_know_are_told_at_once(config: Evalu
 
 @pytest.mark.parametrize("count", [1, 1250])
 @pytest.mark.parametrize("characters", [12, 25, 38, 45, 3000])
-def test_a_refusal_stays_one_sentence_whatever_the_labels(count: int, characters: int, tmp_path: Path) -> None:
+def test_an_error_about_labels_has_at_most_400_characters(count: int, characters: int, tmp_path: Path) -> None:
     names = [f"{number:{'-' if characters < 3000 else chr(0xE000)}>{characters}}" for number in range(count)]
     images = [LabelledImage(f"p{number}", 0, "", name, tmp_path) for number, name in enumerate(names)]
     for leaves in ([f"{name}.leaf" for name in names], [f"other.{name}" for name in names]):
@@ -64,13 +64,13 @@ def test_a_refusal_stays_one_sentence_whatever_the_labels(count: int, characters
     assert len(str(told.value)) <= 400
 
 
-def test_images_without_any_label(tmp_path: Path) -> None:
+def test_images_without_any_label_are_refused(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), [("p1", None, [0]), ("p2", " ", [1])])
     with pytest.raises(UsageError, match="none of 2 ingested images has a category"):
         labelled_images(Places(tmp_path))
 
 
-def test_no_images_at_all(tmp_path: Path) -> None:
+def test_an_empty_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="run `shelfwise ingest`"):
         labelled_images(Places(tmp_path))
 
@@ -79,7 +79,7 @@ def labels_of(places: Places, product_id: str) -> list[str]:
     return [image.category_id for image in labelled_images(places) if image.product_id == product_id]
 
 
-def test_a_product_that_one_ingest_gave_two_labels(config: EvaluateConfig) -> None:
+def test_two_labels_of_a_product_in_one_ingest_are_refused(config: EvaluateConfig) -> None:
     """What an earlier ingest said does not matter any more."""
     write_labelled(config.places, [("p5", GREEN, [0])], day=NIGHT_2, version=1)
     relabel(config.places, {"p5": RED}, day=NIGHT_2, ingest_no=1, image_no=1)
@@ -99,7 +99,7 @@ def test_a_product_that_one_ingest_gave_two_labels(config: EvaluateConfig) -> No
 
 
 @pytest.mark.parametrize("image_no", [0, 1])
-def test_an_image_that_has_left_the_catalog_keeps_no_label_of_its_own(config: EvaluateConfig, image_no: int) -> None:
+def test_an_image_that_left_the_catalog_gets_the_label_of_its_product(config: EvaluateConfig, image_no: int) -> None:
     """Nothing is heard of it any more when its product's label is corrected, or taken away."""
     write_labelled(config.places, [("p7", GREEN, [1, 1])], version=1)
     relabel(config.places, {"p7": RED}, day=NIGHT_2, ingest_no=1, image_no=image_no)
@@ -112,14 +112,14 @@ def test_an_image_that_has_left_the_catalog_keeps_no_label_of_its_own(config: Ev
     assert labels_of(config.places, "p7") == [BLUE, BLUE], "of one date the label counts, not the empty cell"
 
 
-def test_an_image_that_never_had_a_label_says_nothing_of_its_product(config: EvaluateConfig) -> None:
+def test_an_image_without_a_label_does_not_change_its_products_label(config: EvaluateConfig) -> None:
     """A catalog may fill the column in a product's first row alone."""
     write_labelled(config.places, [("p7", GREEN, [1])], version=1)
     relabel(config.places, {"p7": None}, day=NIGHT_2, image_no=1)  # as of a second image, whose title was changed
     assert labels_of(config.places, "p7") == [GREEN]
 
 
-def test_what_is_left_out_is_not_looked_at(config: EvaluateConfig) -> None:
+def test_left_out_categories_are_excluded_with_everything_below_them(config: EvaluateConfig) -> None:
     def left(*names: str) -> list[str]:
         return [image.product_id for image in labelled_images(config.places, leave_out=names)]
 
@@ -193,7 +193,7 @@ def test_a_label_that_was_corrected_in_the_catalog_counts(config: EvaluateConfig
     assert (before["p4"], before["p2"], "p6" in before) == (BLUE, GREEN, False), "what was known by that date"
 
 
-def test_of_two_corrections_the_later_one_counts_and_a_later_content_brings_its_own(config: EvaluateConfig) -> None:
+def test_the_later_of_two_corrections_counts_and_a_later_content_has_its_own_label(config: EvaluateConfig) -> None:
     relabel(config.places, {"p1": GREEN}, ingest_no=18)
     relabel(config.places, {"p1": BLUE, "p3": GREEN}, ingest_no=15)
     write_labelled(config.places, [("p3", RED, [0])], version=20)
@@ -201,7 +201,7 @@ def test_of_two_corrections_the_later_one_counts_and_a_later_content_brings_its_
     assert (labels["p1"], labels["p3"]) == (GREEN, RED)
 
 
-def test_a_product_that_had_two_labels_is_mended_in_the_catalog(config: EvaluateConfig) -> None:
+def test_a_product_with_two_labels_can_be_corrected_in_the_catalog(config: EvaluateConfig) -> None:
     write_labelled(config.places, [("p1", GREEN, [0, 0])], version=1)
     write_labelled(config.places, [("p1", RED, [0])], version=2)
     relabel(config.places, {"p1": GREEN})
@@ -228,7 +228,7 @@ def test_all_images_of_a_product_are_in_one_part(tmp_path: Path) -> None:
     assert not sides["train"] & (sides["validation"] | sides["test"])
 
 
-def test_an_empty_part_is_a_sentence(tmp_path: Path) -> None:
+def test_an_empty_part_gives_one_sentence(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), [("p1", RED, [0])])
     empty = next(part for part in ("validation", "test") if part_of("p1") != part)
     with pytest.raises(UsageError, match="no labelled product is in the part"):

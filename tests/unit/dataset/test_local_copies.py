@@ -95,7 +95,7 @@ def test_labels_are_read_without_the_images(places: Places, monkeypatch: pytest.
     assert not places.scratch.exists()
 
 
-def test_only_what_is_chosen_is_copied_and_read_again_from_the_copy(places: Places, tmp_path: Path) -> None:
+def test_only_chosen_shards_are_copied_and_read_again_from_the_copy(places: Places, tmp_path: Path) -> None:
     images = pickle.loads(pickle.dumps(labelled_images(places, leave_out=["other"])))
     here = Places(tmp_path / "here")
     fill(here)
@@ -125,7 +125,7 @@ def test_only_what_is_chosen_is_copied_and_read_again_from_the_copy(places: Plac
     assert copies(places) == before, "nothing was fetched again"
 
 
-def test_a_damaged_file_is_named_where_it_is_damaged(places: Places) -> None:
+def test_a_damaged_file_is_named_by_its_place_in_the_store(places: Places) -> None:
     """Not its copy, which is gone with the command: to delete that would mend nothing."""
     images = labelled_images(places, last=DAY)
     [shard] = shards(places.images, [DAY])
@@ -150,7 +150,7 @@ def run(places: Places, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_copies_are_gone_with_the_command(places: Places, tmp_path: Path) -> None:
+def test_copies_are_removed_at_the_end_of_the_command(places: Places, tmp_path: Path) -> None:
     words = ("-m", "jobs.cli.main", "export-arrays", "--side-px", "16", "--leave-out", "other", "--output")
     assert {part_of(name) for name, *_ in PRODUCTS} == set(PARTS)
     done = run(places, *words, str(tmp_path / "a.npz"))
@@ -161,7 +161,7 @@ def test_copies_are_gone_with_the_command(places: Places, tmp_path: Path) -> Non
     assert not list(places.scratch.iterdir())
 
 
-def test_copies_of_a_command_that_is_ended_are_removed_by_the_next(places: Places) -> None:
+def test_copies_of_a_killed_command_are_removed_by_the_next_one(places: Places) -> None:
     program = (
         "import os, signal, sys\nfrom jobs.settings import Settings\nfrom jobs.dataset.local_copies import kept_copy\n"
         "from jobs.dataset.partitions import partition_dates\n"

@@ -30,7 +30,7 @@ def written(directory: Path, schema: pa.Schema, lacking: str) -> Path:
 
 
 @pytest.mark.parametrize("lacking", ["outcome", "ingest_no", "detail"])
-def test_what_was_seen_by_another_version(tmp_path: Path, lacking: str) -> None:
+def test_a_seen_file_of_another_version_is_named(tmp_path: Path, lacking: str) -> None:
     places = Places(tmp_path)
     written(places.partition(places.seen, DAY), SEEN, lacking)  # type: ignore[arg-type]
     with pytest.raises(RunFailed, match=f"part-1.parquet was written by another version: it lacks {lacking}; delete"):
@@ -38,14 +38,14 @@ def test_what_was_seen_by_another_version(tmp_path: Path, lacking: str) -> None:
 
 
 @pytest.mark.parametrize("lacking", ["title", "ingest_no"])
-def test_catalog_rows_of_another_version(tmp_path: Path, lacking: str) -> None:
+def test_a_catalog_rows_file_of_another_version_is_named(tmp_path: Path, lacking: str) -> None:
     file = written(tmp_path / "ingest_date=2026-11-01", CATALOG_ROWS, lacking)
     with pytest.raises(RunFailed, match=f"part-1.parquet was written by another version: it lacks {lacking}; delete"):
         list(publish.product_rows(publish.RunFiles((), (), (file,), 0)))
 
 
 @pytest.mark.parametrize("content", [b"no parquet at all", b"PAR1" + bytes(40) + b"PAR1"])
-def test_a_damaged_catalog_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+def test_a_damaged_catalog_in_a_store_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     (tmp_path / "catalog.parquet").write_bytes(content)
     monkeypatch.setattr(catalog, "place", UPath)  # takes the scheme of a store on the disk
     nothing: Any = None
@@ -56,11 +56,11 @@ def test_a_damaged_catalog_in_a_store(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "text", ["[]", "1", '{"r": 1}', '{"r": {"gpu": 1}}', '{"r": {"gpu": ["a", "b"]}}', '{"r": []}']
 )
-def test_what_is_no_tuning_is_measured_anew(tmp_path: Path, text: str) -> None:
+def test_an_invalid_tuning_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "tuning.json").write_text(text)
     assert tuning_file.known(Places(tmp_path), "r") == {}
 
 
-def test_what_was_tuned_is_known(tmp_path: Path) -> None:
+def test_a_stored_tuning_is_read(tmp_path: Path) -> None:
     (tmp_path / "tuning.json").write_text('{"r": {"gpu": [64, "float32"]}}')
     assert tuning_file.known(Places(tmp_path), "r") == {"gpu": (64, "float32")}

@@ -43,7 +43,7 @@ def test_keys_are_plain_values_in_the_order_of_the_rows(columns: Any) -> None:
     assert IMAGE_KEY == ("product_id", "image_no", "image_sha256")
 
 
-def test_the_closed_list_of_reasons_is_what_the_jobs_give() -> None:
+def test_the_list_of_rejection_reasons_is_exactly_what_the_jobs_use() -> None:
     """A reason that is not listed would fail only when a night is published, by the check of the table."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "jobs").rglob("*.py"))
     given = set(re.findall(r'Rejected\(\s*"(\w+)"', code)) | set(re.findall(r'"reason": "(\w+)"', code))

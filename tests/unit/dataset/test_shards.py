@@ -20,9 +20,9 @@ from jobs.dataset.shards import (
     ShardWriter,
     columns_of,
     ingest_date_of,
+    read_errors_explained,
     row_count,
     shards,
-    sound,
     whole_file,
 )
 from jobs.errors import RunFailed
@@ -80,7 +80,7 @@ def test_the_same_rows_written_twice_are_one_file(tmp_path: Path) -> None:
     assert len(shards(tmp_path, [DAY])) == 1
 
 
-def test_a_writer_that_dies_leaves_no_file(tmp_path: Path) -> None:
+def test_a_writer_that_fails_leaves_no_file(tmp_path: Path) -> None:
     schema = pa.schema([("a", pa.int32())])
 
     def dying_writer() -> None:
@@ -120,27 +120,30 @@ def test_partitions_are_found_by_date(tmp_path: Path) -> None:
         (OSError(errno.EIO, "no"), "Input/output error"),
     ],
 )
-def test_healthy_data_is_never_to_be_deleted(tmp_path: Path, error: OSError, words: str) -> None:
+def test_the_remedy_for_an_undamaged_file_is_never_to_delete_it(tmp_path: Path, error: OSError, words: str) -> None:
     expected = rf"part-0 cannot be read \({words}\); .* and run the same again"
-    with pytest.raises(RunFailed, match=expected) as found, sound(tmp_path / "part-0"):
+    with pytest.raises(RunFailed, match=expected) as found, read_errors_explained(tmp_path / "part-0"):
         raise error
     assert "delete" not in str(found.value)
     assert ("see to its disk" in str(found.value)) is (error.errno == errno.EIO)
 
 
-def test_what_the_system_says_of_a_file_is_no_damage_either(tmp_path: Path) -> None:
+def test_an_error_of_the_operating_system_is_not_reported_as_damage(tmp_path: Path) -> None:
     (tmp_path / "part-0").symlink_to("part-0")
     expected = r"Too many levels of symbolic links\); mend that and run the same again"
-    with pytest.raises(RunFailed, match=expected), sound(tmp_path / "part-0"):
+    with pytest.raises(RunFailed, match=expected), read_errors_explained(tmp_path / "part-0"):
         pq.ParquetFile(tmp_path / "part-0")
 
 
-def test_memory_that_ends_while_a_file_is_read_is_not_that_files_fault(tmp_path: Path) -> None:
-    with pytest.raises(pa.ArrowMemoryError), sound(tmp_path / "part-0"):
+def test_too_little_memory_is_not_reported_as_an_error_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(pa.ArrowMemoryError), read_errors_explained(tmp_path / "part-0"):
         pa.allocate_buffer(2**62)
 
 
 @pytest.mark.parametrize("error", [OSError("Couldn't deserialize thrift"), OSError(errno.EINVAL, "no")])
-def test_only_a_damaged_file_is_to_be_deleted(tmp_path: Path, error: OSError) -> None:
-    with pytest.raises(RunFailed, match="delete that file and ingest its date again"), sound(tmp_path / "part-0"):
+def test_the_remedy_for_a_damaged_file_is_to_delete_it(tmp_path: Path, error: OSError) -> None:
+    with (
+        pytest.raises(RunFailed, match="delete that file and ingest its date again"),
+        read_errors_explained(tmp_path / "part-0"),
+    ):
         raise error

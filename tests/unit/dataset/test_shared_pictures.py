@@ -48,7 +48,7 @@ def measured(places: Places, **chosen: Any) -> set[str]:
     return pictures(EvaluateConfig(places, part="test", **chosen).images())
 
 
-def test_whose_product_has_no_label_yet(places: Places) -> None:
+def test_a_picture_whose_owner_has_no_label_yet_is_not_trained_on(places: Places) -> None:
     """It may get one when the training is over."""
     give(places, "p1", DAY)
     give(places, "a1", DAY, label=None)
@@ -58,7 +58,7 @@ def test_whose_product_has_no_label_yet(places: Places) -> None:
     assert learned(places) == {"p2-0-0"}
 
 
-def test_whose_product_is_labelled_no_more(places: Places) -> None:
+def test_a_picture_whose_owner_lost_its_label_is_not_measured_on(places: Places) -> None:
     """What was learned stays learned."""
     give(places, "p1", DAY)
     give(places, "a1", NIGHT_2)
@@ -68,7 +68,9 @@ def test_whose_product_is_labelled_no_more(places: Places) -> None:
 
 
 @pytest.mark.parametrize(("first", "last"), [(NIGHT_2, date.max), (NIGHT_2, NIGHT_2), (NIGHT_3, date.max)])
-def test_whose_product_came_before_the_first_date(first: date, last: date, places: Places) -> None:
+def test_a_picture_whose_owner_came_before_the_first_date_stays_in_its_part(
+    first: date, last: date, places: Places
+) -> None:
     give(places, "a1", DAY)
     for day in (NIGHT_2, NIGHT_3):
         give(places, "p1", day)
@@ -77,7 +79,7 @@ def test_whose_product_came_before_the_first_date(first: date, last: date, place
     assert measured(places) == {"a8-0-0", "shared"}
 
 
-def test_a_measurement_of_later_dates_knows_what_was_learned_before(places: Places) -> None:
+def test_a_measurement_of_later_dates_excludes_pictures_trained_on_before(places: Places) -> None:
     give(places, "p1", DAY)
     write_labelled(places, [("a1", RED, [0])], day=NIGHT_2, version=1)
     write_labelled(places, [("a8", RED, [0])], day=NIGHT_2, content="shared", version=2)
@@ -86,7 +88,7 @@ def test_a_measurement_of_later_dates_knows_what_was_learned_before(places: Plac
     assert "shared" in pictures(EvaluateConfig(places, first=NIGHT_2).images()), "every product drops nothing"
 
 
-def test_whose_product_has_a_newer_picture(places: Places) -> None:
+def test_a_picture_that_its_owner_replaced_stays_in_its_part(places: Places) -> None:
     give(places, "p1", DAY)
     assert learned(places) == {"p2-0-0", "shared"}
     give(places, "p1", NIGHT_2, content="newer")
@@ -95,14 +97,14 @@ def test_whose_product_has_a_newer_picture(places: Places) -> None:
     assert measured(places) == {"a8-0-0"}
 
 
-def test_whose_category_is_left_out(places: Places) -> None:
+def test_a_picture_whose_owner_is_in_a_left_out_category_is_not_trained_on(places: Places) -> None:
     give(places, "p1", DAY)
     give(places, "a1", DAY, label=GREEN)
     assert learned(places, leave_out=[GREEN]) == {"p2-0-0"}
     assert measured(places) == {"a8-0-0", "shared"}
 
 
-def test_a_measurement_that_leaves_a_category_out_knows_what_it_taught(places: Places) -> None:
+def test_a_measurement_excludes_pictures_trained_on_in_a_left_out_category(places: Places) -> None:
     give(places, "p1", DAY, label=GREEN)
     give(places, "a1", NIGHT_2)
     assert learned(places) == {"p2-0-0", "shared"}
@@ -119,7 +121,7 @@ def chosen(tmp_path: Path) -> Selection:
     return Selection(home, min_products=10)
 
 
-def test_whose_category_has_too_few_products(chosen: Selection) -> None:
+def test_a_picture_whose_owner_has_a_category_of_too_few_products_is_not_trained_on(chosen: Selection) -> None:
     found = training_set(chosen)
     assert found.category_ids == (GREEN, RED)
     assert not any("shared" in pictures(side) for side in found.sides.values())
@@ -127,7 +129,7 @@ def test_whose_category_has_too_few_products(chosen: Selection) -> None:
 
 
 @pytest.mark.parametrize("first", [date.min, NIGHT_2])
-def test_a_training_that_goes_on_keeps_to_what_it_began_with(first: date, chosen: Selection) -> None:
+def test_a_resumed_training_keeps_its_pictures(first: date, chosen: Selection) -> None:
     """A missed night that is ingested meanwhile had pictures of its products before, as far as the dataset tells."""
     chosen = replace(chosen, first=first)
     before = training_set(chosen)
@@ -140,7 +142,7 @@ def test_a_training_that_goes_on_keeps_to_what_it_began_with(first: date, chosen
     assert picture not in pictures(training_set(chosen).sides["train"])
 
 
-def test_later_dates_change_nothing(places: Places) -> None:
+def test_later_dates_do_not_change_the_owner_of_a_picture(places: Places) -> None:
     give(places, "p1", DAY)
     before = labelled_images(places)
     for product_id in ("a1", "article-00003"):

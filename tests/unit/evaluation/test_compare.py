@@ -67,7 +67,7 @@ def test_two_releases_are_compared_product_by_product(config: EvaluateConfig) ->
     assert (green["only_first"], green["only_second"]) == (1, 0)
 
 
-def test_a_comparison_is_made_on_what_both_know(config: EvaluateConfig) -> None:
+def test_releases_are_compared_on_the_categories_that_both_know(config: EvaluateConfig) -> None:
     """Products of a category that one of them lacks are left out, also where it is the new one's own."""
     write_labelled(config.places, [("p6", "cold.sky", [2]), ("p7", "warm.late", [0])], version=1)
     document = compared(config, SHOP)
@@ -81,7 +81,7 @@ def test_a_comparison_is_made_on_what_both_know(config: EvaluateConfig) -> None:
     assert "reason" not in pair
 
 
-def test_what_would_be_published_is_told_of_both(config: EvaluateConfig, tmp_path: Path) -> None:
+def test_a_comparison_shows_the_automatic_share_of_both_releases(config: EvaluateConfig, tmp_path: Path) -> None:
     """By the gates of each: of the old one's answers red goes out, of the new one's nothing."""
     old = replace(COLOURS, release_id="old", thresholds={RED: 0.9, GREEN: None, BLUE: None})
     new = replace(COLOURS, release_id="new", thresholds=dict.fromkeys((RED, GREEN, BLUE), 0.95))
@@ -115,12 +115,12 @@ def test_each_release_answers_with_all_its_categories(config: EvaluateConfig) ->
     assert compared(config, SHOP)["comparison"]["accuracy"]["old"] == pytest.approx(3 / 4)
 
 
-def test_the_same_categories_leave_nothing_out(config: EvaluateConfig) -> None:
+def test_releases_with_the_same_categories_leave_no_product_out(config: EvaluateConfig) -> None:
     left_out = compared(config, (BLUE, GREEN, RED))["comparison"]["left_out"]
     assert left_out == {"products": 0, "categories": 0, "named": []}
 
 
-def test_where_nothing_is_common_the_new_release_is_measured_alone(config: EvaluateConfig) -> None:
+def test_without_common_categories_the_new_release_is_measured_alone(config: EvaluateConfig) -> None:
     write_labelled(config.places, [("p6", "toys.car", [0]), ("p7", "toys.doll", [1])], version=1)
     document = compared(config, ("toys.car", "toys.doll", "toys.kite"))
     assert (document["release_id"], document["products"], document["levels"][0]["top1"]) == ("new", 2, 0.5)
@@ -130,7 +130,7 @@ def test_where_nothing_is_common_the_new_release_is_measured_alone(config: Evalu
     assert pair["left_out"] == {"products": 5, "categories": 3, "named": [RED, BLUE, GREEN]}
 
 
-def test_labels_of_another_shop_altogether_are_refused(config: EvaluateConfig) -> None:
+def test_a_release_that_knows_none_of_the_labels_is_refused(config: EvaluateConfig) -> None:
     sentence = r"new \(taxonomy of-new\) was .* none of the 3 labels .* such as cold.blue.*such as toys.a.* --release"
     new = release_of("new", ("toys.a", "toys.b", "toys.c"))
     for call in (
@@ -141,19 +141,19 @@ def test_labels_of_another_shop_altogether_are_refused(config: EvaluateConfig) -
             call()
 
 
-def test_a_label_that_one_release_does_not_know_is_refused_by_hand(config: EvaluateConfig) -> None:
+def test_measuring_one_release_refuses_labels_that_it_does_not_know(config: EvaluateConfig) -> None:
     with pytest.raises(UsageError, match=r"labelled 'cold.blue', which release new .* does not know"):
         run([Path("new")], config, lambda place: (Blind(), release_of("new", SHOP), 0.0))
 
 
-def test_labels_above_the_leaves_are_told_what_is_below(config: EvaluateConfig) -> None:
+def test_the_error_for_a_parent_label_names_a_category_below_it(config: EvaluateConfig) -> None:
     """The products fit, and their labels are not deep enough."""
     deeper = (f"{RED}.dark", f"{GREEN}.dark", f"{BLUE}.dark")
     with pytest.raises(UsageError, match=r"with one of the categories below it, such as cold.blue.dark"):
         compared(config, deeper)
 
 
-def test_the_page_tells_what_was_left_out(config: EvaluateConfig, tmp_path: Path) -> None:
+def test_the_page_shows_which_products_were_left_out(config: EvaluateConfig, tmp_path: Path) -> None:
     many = [(f"q{number:02d}", f"late.<b>{number:02d}", [0]) for number in range(12)]
     write_labelled(config.places, many, version=1)
     measured = measure(ColourPredictor(), COLOURS, EvaluateConfig(config.places, leave_out=("late",)).images(), config)

@@ -31,7 +31,7 @@ def load(directory: Path) -> tuple[ColourPredictor, Release, float]:
     return ColourPredictor(), replace(COLOURS, release_id=directory.name), 0.0
 
 
-def test_a_product_is_what_its_images_say_together(config: EvaluateConfig) -> None:
+def test_a_product_is_answered_from_all_its_images(config: EvaluateConfig) -> None:
     found = measured_on(config)
     assert found.product_ids == ("p1", "p2", "p3", "p4", "p5")
     assert found.labels.tolist() == [0, 1, 2, 2, 0]
@@ -40,7 +40,7 @@ def test_a_product_is_what_its_images_say_together(config: EvaluateConfig) -> No
     assert (found.images, found.failed) == (7, 0)
 
 
-def test_figures_by_hand(config: EvaluateConfig) -> None:
+def test_metrics_match_values_computed_by_hand(config: EvaluateConfig) -> None:
     document, _, _ = run([Path("one")], config, load)
     leaf, group = document["levels"]
     assert (document["products"], document["images"], leaf["leaf"], group["leaf"]) == (5, 7, True, False)
@@ -62,7 +62,7 @@ class Sharpened(ColourPredictor):
         return Predictions(combine(by_network, weights=dict.fromkeys(by_network, 0.5), temperature=0.5), by_network)
 
 
-def test_calibration_of_every_level_by_hand(config: EvaluateConfig) -> None:
+def test_calibration_of_every_level_matches_values_computed_by_hand(config: EvaluateConfig) -> None:
     """Before: p1 is 0.9, p2 and p3 0.475 for a leaf and 0.95 for cold, p4 wrongly 0.9, p5 (0.9 + 0.9 + 0.05) / 3."""
     document, _, _ = run([Path("one")], config, lambda place: (Sharpened(), COLOURS, 0.0))
     leaf, group = document["levels"]
@@ -94,13 +94,13 @@ def test_calibration_of_every_level_by_hand(config: EvaluateConfig) -> None:
         ({"imported_from": "b0.keras", "calibrated_on_part": "train"}, "test"),
     ],
 )
-def test_what_was_fitted_here_is_measured_on_the_rest(training: dict[str, object], part: str) -> None:
+def test_a_release_fitted_on_the_catalog_is_measured_on_the_part_test(training: dict[str, object], part: str) -> None:
     release = replace(COLOURS, training=training)
     assert usual_part([release])[0] == usual_part([COLOURS, release])[0] == part
     assert ("colours-1 may have been fitted" in usual_part([COLOURS, release])[1]) == (part == "test")
 
 
-def test_decisions_are_those_of_serving(config: EvaluateConfig) -> None:
+def test_decisions_are_the_same_as_in_serving(config: EvaluateConfig) -> None:
     policy = replace(COLOURS, thresholds={RED: 0.9, GREEN: None, "cold": 0.9})
     found = decisions(measured_on(config, policy), policy)
     assert found["auto"] == {"products": 2, "share": 2 / 5, "precision": 0.5}  # p1 and, wrongly, p4
@@ -116,7 +116,7 @@ def test_a_newer_content_replaces_the_older_one(config: EvaluateConfig) -> None:
     assert measured_on(before).hits.tolist() == [True, True, False, False, True]
 
 
-def test_a_content_that_came_back_is_measured_once(config: EvaluateConfig) -> None:
+def test_an_image_content_that_returned_is_measured_once(config: EvaluateConfig) -> None:
     """The first night's picture of p1 gave way to another one and is there again: two files hold the same content."""
     write_labelled(config.places, [("p1", RED, [2])], day=date(2026, 11, 2), version=1)
     write_labelled(config.places, [("p1", RED, [0])], day=date(2026, 11, 3), version=0)
@@ -156,7 +156,7 @@ def test_the_page_stands_alone_and_escapes_what_catalogs_say(config: EvaluateCon
     assert json.loads(as_json.read_text(encoding="utf-8"))["comparison"]["p_value"] == 1.0
 
 
-def test_what_was_not_looked_at_is_told(config: EvaluateConfig, tmp_path: Path) -> None:
+def test_the_evaluation_records_left_out_categories_and_dates(config: EvaluateConfig, tmp_path: Path) -> None:
     def told(config: EvaluateConfig) -> tuple[dict[str, object], dict[str, object], str]:
         as_json, page = write(tmp_path, *run([Path("one")], config, load), config.places)
         document = json.loads(as_json.read_text(encoding="utf-8"))
@@ -175,7 +175,9 @@ def test_what_was_not_looked_at_is_told(config: EvaluateConfig, tmp_path: Path) 
     assert "all parts, ingested to 2026-11-01." in told(replace(config, last=DAY))[2]
 
 
-def test_what_a_release_does_not_know_is_left_out_if_asked_to(config: EvaluateConfig, tmp_path: Path) -> None:
+def test_known_only_leaves_out_categories_that_the_release_does_not_know(
+    config: EvaluateConfig, tmp_path: Path
+) -> None:
     """A release of `--min-products` knows fewer categories than the catalog has."""
     write_labelled(config.places, [("p7", "warm.orange", [0]), ("p8", "warm.pink", [0]), ("p9", "warm.pink", [0])])
     with pytest.raises(UsageError, match=r"does not know 2 labels .* give --known-only, or --leave-out @FILE"):
@@ -189,7 +191,9 @@ def test_what_a_release_does_not_know_is_left_out_if_asked_to(config: EvaluateCo
     assert "all parts, without 3 products of 2 categories that the release does not know." in page
 
 
-def test_nothing_is_left_out_of_what_a_release_knows(config: EvaluateConfig, tmp_path: Path) -> None:
+def test_known_only_leaves_out_nothing_if_the_release_knows_all_categories(
+    config: EvaluateConfig, tmp_path: Path
+) -> None:
     plain, asked = (run([Path("one")], one, load)[0] for one in (config, replace(config, known_only=True)))
     assert (plain.pop("left_out"), asked.pop("left_out")["products"]) == (None, 0)
     assert plain == asked
@@ -212,7 +216,7 @@ def test_a_page_of_many_categories_names_the_confusions(config: EvaluateConfig, 
 
 
 @pytest.mark.parametrize(("categories", "shown"), [(60, True), (61, False)])
-def test_a_matrix_has_what_it_is_down_and_what_was_answered_across(categories: int, shown: bool) -> None:
+def test_the_confusion_matrix_has_true_categories_as_rows_and_answers_as_columns(categories: int, shown: bool) -> None:
     names = [f"c{number:02d}" for number in range(categories)]
     level = {
         "categories": [{"category_id": name} for name in names],
@@ -224,20 +228,20 @@ def test_a_matrix_has_what_it_is_down_and_what_was_answered_across(categories: i
         assert (matrix[1][1], matrix[1][59], matrix[59][1], sum(map(sum, matrix))) == (9, 4, 0, 13)
 
 
-def test_known_only_refuses_a_parent_all_the_same(config: EvaluateConfig) -> None:
+def test_known_only_still_refuses_labels_that_are_parents(config: EvaluateConfig) -> None:
     """That label is a mistake in the catalog, and not a category of which the release has not learned."""
     write_labelled(config.places, [("p7", "warm", [0])])
     with pytest.raises(UsageError, match=r"labelled 'warm', which is not a leaf of .* label them with one"):
         run([Path("one")], replace(config, known_only=True), load)
 
 
-def test_known_only_of_nothing_but_parents_says_so(tmp_path: Path) -> None:
+def test_known_only_refuses_parents_also_if_no_label_is_known(tmp_path: Path) -> None:
     config = measuring(tmp_path, [("p1", "warm", [0]), ("p2", "hats", [1])])
     with pytest.raises(UsageError, match=r"labelled 'warm', which is not a leaf of"):
         run([Path("one")], replace(config, known_only=True), load)
 
 
-def test_one_network_agrees_with_nobody(config: EvaluateConfig) -> None:
+def test_a_release_of_one_network_has_no_agreement(config: EvaluateConfig) -> None:
     class Alone(ColourPredictor):
         """Answers by the first network."""
 
@@ -250,14 +254,14 @@ def test_one_network_agrees_with_nobody(config: EvaluateConfig) -> None:
     assert document["levels"][0]["agreement"] is None
 
 
-def test_a_page_that_cannot_be_written_is_a_sentence(config: EvaluateConfig, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_gives_one_sentence(config: EvaluateConfig, tmp_path: Path) -> None:
     document, measured, release = run([Path("one")], config, load)
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(RunFailed, match=r"cannot be written to .*file.* choose another --output"):
         write(tmp_path / "file" / "out", document, measured, release, config.places)
 
 
-def test_the_worst_mistakes_are_the_surest_ones(config: EvaluateConfig) -> None:
+def test_the_worst_mistakes_are_those_with_the_highest_confidence(config: EvaluateConfig) -> None:
     mistakes = worst_mistakes(measured_on(config), COLOURS, config.places, count=1)
     assert [(one.answered, one.labelled) for one in mistakes] == [(GREEN, BLUE)]
     assert mistakes[0].confidence == pytest.approx(0.9)

@@ -62,7 +62,7 @@ def places(tmp_path: Path) -> Places:
         (1, [["p1"], ["p2"], ["p3"]]),
     ],
 )
-def test_products_come_whole_wherever_their_images_lie(
+def test_all_images_of_a_product_are_in_one_part(
     places: Places, held: int, expected: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However little is held, though never less than a product."""
@@ -79,7 +79,7 @@ def test_products_come_whole_wherever_their_images_lie(
 
 @pytest.mark.parametrize("together", [1, 2, 3, 100])
 @pytest.mark.parametrize("held", [1, 5, 100])
-def test_what_is_measured_does_not_depend_on_how_it_is_cut(
+def test_metrics_do_not_depend_on_the_sizes_of_the_parts(
     places: Places, together: int, held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = EvaluateConfig(places, batch_size=2)
@@ -93,7 +93,7 @@ def test_what_is_measured_does_not_depend_on_how_it_is_cut(
     assert [image.image_no for image in cut.first_images] == [1, 0, 0]
 
 
-def test_rows_for_a_fit_are_sorted_and_those_that_fail_are_left_out(places: Places) -> None:
+def test_rows_for_a_fit_are_sorted_and_exclude_images_that_cannot_be_decoded(places: Places) -> None:
     config = EvaluateConfig(places, batch_size=2)
     found = answered(ColourPredictor(), config.images()[::-1], config, without={CONFIDENCES})
     assert list(found.rows) == ["efficientnetb0", "xception"], "in the release's order"
@@ -103,7 +103,7 @@ def test_rows_for_a_fit_are_sorted_and_those_that_fail_are_left_out(places: Plac
     assert found.failed == 2
 
 
-def test_nothing_that_decodes_is_a_sentence(tmp_path: Path) -> None:
+def test_no_decodable_image_gives_one_sentence(tmp_path: Path) -> None:
     places = Places(tmp_path)
     write_labelled(places, [("p1", RED, [-1]), ("p2", GREEN, [-1])])
     config = EvaluateConfig(places)
@@ -123,7 +123,7 @@ def peak() -> Iterator[list[int]]:
         tracemalloc.stop()
 
 
-def test_a_batch_that_does_not_fit_the_memory_is_a_sentence(places: Places) -> None:
+def test_a_batch_that_does_not_fit_into_memory_gives_one_sentence(places: Places) -> None:
     class Full(ColourPredictor):
         def predict(self, images: Images) -> Predictions:
             raise RuntimeError("ResourceExhaustedError: OOM when allocating tensor with shape[32,3]")
@@ -133,7 +133,7 @@ def test_a_batch_that_does_not_fit_the_memory_is_a_sentence(places: Places) -> N
         answered(Full(), images, EvaluateConfig(places))
 
 
-def test_memory_does_not_grow_with_the_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_number_of_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product has an image in each of two files."""
     row_bytes = 3 * 4 * CATEGORIES
     monkeypatch.setattr(image_predictions, "HELD_BYTES", 64 * row_bytes)

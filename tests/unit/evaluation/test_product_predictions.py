@@ -108,14 +108,14 @@ distributions = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4).map(
 
 
 @given(distributions)
-def test_the_distribution_is_the_one_that_is_decided_by(rows: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_the_measured_distribution_is_the_one_that_decides_the_answer(rows: np.ndarray) -> None:  # type: ignore[type-arg]
     row = distribution_of_product(LEAVES, rows)
     answer = answer_of_product(LEAVES, rows, Policy(dict.fromkeys(LEAVES, 0.0)))
     assert answer.confidence == pytest.approx(row.max(), abs=1e-6)
     assert (row > 0).sum() <= TOP_K * len(rows) if len(rows) > 1 else row.sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_what_is_stored_of_an_image() -> None:
+def test_an_image_is_decided_from_its_five_best_categories() -> None:
     row = np.array([0.05, 0.31, 0.02, 0.29, 0.01, 0.2, 0.1, 0.015, 0.005], np.float32)
     assert best(LEAVES, row) == [(LEAVES[i], round(float(row[i]), 6)) for i in (1, 3, 5, 6, 0)]
     policy = replace(RELEASE, thresholds=dict.fromkeys(LEAVES, 0.25)).policy

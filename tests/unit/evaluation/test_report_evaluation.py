@@ -23,7 +23,9 @@ def load(directory: Path) -> tuple[ColourPredictor, Release, float]:
 
 
 @pytest.mark.parametrize("releases", [("one",), ("one", "two")])
-def test_an_evaluation_is_a_sound_page(tmp_path: Path, browser: Browser, releases: tuple[str, ...]) -> None:
+def test_the_page_of_an_evaluation_has_no_errors_in_the_browser(
+    tmp_path: Path, browser: Browser, releases: tuple[str, ...]
+) -> None:
     places = Places(tmp_path / "home")
     products: list[tuple[str, str | None, list[int]]] = [
         ("p1", RED, [0]),

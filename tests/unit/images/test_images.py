@@ -30,7 +30,7 @@ from tests.unit.images.pictures import (
 
 class TestColours:
     @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "MPO"])
-    def test_every_accepted_format(self, form: str) -> None:
+    def test_every_accepted_format_is_decoded(self, form: str) -> None:
         assert_colour(normalise(encode(plain((200, 40, 90)), form)), (200, 40, 90), within=6)
 
     @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ class TestColours:
         ],
         ids=lambda value: value.mode if isinstance(value, Image.Image) else None,
     )
-    def test_what_is_transparent_is_white(self, image: Image.Image, form: str, options: dict[str, Any]) -> None:
+    def test_transparent_pixels_become_white(self, image: Image.Image, form: str, options: dict[str, Any]) -> None:
         assert_colour(normalise(encode(image, form, **options)), WHITE)
 
     def test_half_transparent_black_is_grey_and_what_lies_under_it_does_not_bleed(self) -> None:

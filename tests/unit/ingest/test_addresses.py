@@ -51,20 +51,20 @@ PUBLIC = ["8.8.8.8", "93.184.215.14", "2606:4700::6810:84e5", "::ffff:8.8.8.8", 
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_what_is_not_public_is_refused(address: str) -> None:
+def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address.partition("%")[0]))
     with pytest.raises(AddressRefused, match="not a public address"):
         AddressGuard().check("shop.example", address, 443)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_what_is_public_is_let_through_on_the_ports_of_web_servers(address: str) -> None:
+def test_public_addresses_are_allowed_on_the_ports_of_web_servers(address: str) -> None:
     AddressGuard().check("shop.example", address, 443)
     with pytest.raises(AddressRefused, match="port 22 is none of 80, 443"):
         AddressGuard().check("shop.example", address, 22)
 
 
-def test_a_named_network_is_let_through_on_any_port_in_both_spellings() -> None:
+def test_an_allowed_network_is_allowed_on_any_port_in_both_spellings() -> None:
     guard = HttpLimits(allowed_networks=("10.2.0.0/16", "fd00::/8")).guard
     for address in ("10.2.3.4", "::ffff:10.2.3.4", "fd00::1"):
         guard.check("shop.example", address, 9000)
@@ -74,7 +74,7 @@ def test_a_named_network_is_let_through_on_any_port_in_both_spellings() -> None:
 
 
 @pytest.mark.parametrize("text", ["10.2.0.1/16", "all", "10.2", ""])
-def test_what_is_no_network_is_a_wrong_call(text: str) -> None:
+def test_an_invalid_network_is_a_wrong_call(text: str) -> None:
     with pytest.raises(UsageError, match="SHELFWISE_HTTP_ALLOWED_NETWORKS"):
         HttpLimits(allowed_networks=(text,))
 
@@ -87,7 +87,7 @@ def test_every_spelling_of_this_machine_is_refused_before_a_connection_is_made(h
         assert server.connections == 0
 
 
-def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_with_one_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*_: Any, **__: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("93.184.215.14", "10.0.0.1")]
 
@@ -96,7 +96,7 @@ def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.Mon
         AddressGuard().connect("shop.example", 80, timeout_seconds=2)
 
 
-def test_a_second_dns_answer_is_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_resolved_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first answer is an allowed address and every later one is not: the connection must go to the first."""
     real, answers = socket.getaddrinfo, iter(["127.0.0.1"])
 

@@ -79,7 +79,7 @@ def test_a_row_of_csv_that_does_not_fit_is_refused_with_its_line(
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("name", ["c.csv", "c.csv.GZ", "c.csv.gz"])
-def test_sound_csv_is_read_whatever_its_lines_end_with(tmp_path: Path, name: str, mark: str, end: str) -> None:
+def test_valid_csv_is_read_with_any_line_ending(tmp_path: Path, name: str, mark: str, end: str) -> None:
     text = mark + ' Product_ID ,IMAGE_URI,title,stock\np1,1.jpg,"two\nlines, ""quoted""",9\n\np2,2.jpg,5" disk,\np3,,,1'
     path = tmp_path / name
     data = text.replace("\n", end).encode()
@@ -138,7 +138,7 @@ def test_a_broken_line_of_json_is_refused_with_its_number(tmp_path: Path, line: 
     assert str(caught.value).startswith(f"catalog {tmp_path}/c.jsonl {words}"), str(caught.value)
 
 
-def test_sound_json_is_read_as_it_is_written(tmp_path: Path) -> None:
+def test_valid_json_is_read_unchanged(tmp_path: Path) -> None:
     text = (
         '\ufeff{"product_id": 12345678901234567890, "image_uri": "1.jpg", "title": 1.50, "category": null}\n'
         '{"IMAGE_URI": "2.jpg", "product_id": "p\\ud800", "title": true, "category": {"en": ["Tops"]}}\r\n'
@@ -206,7 +206,9 @@ def test_parquet_files_that_are_no_catalog_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_csv, read_json, read_parquet])
-def test_what_its_user_can_mend_is_a_wrong_call_and_what_a_disk_does_is_not(tmp_path: Path, read: Read) -> None:
+def test_a_catalog_that_its_user_can_correct_is_a_wrong_call_and_a_failing_disk_is_not(
+    tmp_path: Path, read: Read
+) -> None:
     with pytest.raises(UsageError, match="gone; put it back"):
         rows(read, tmp_path / "gone")
     with pytest.raises(UsageError, match="may not be read by this user"), catalog_rows.read_errors_explained("c"):

@@ -66,13 +66,13 @@ class TestResolveUri:
             "red\ud800.jpg",
         ],
     )
-    def test_everything_else_is_refused(self, image_uri: str) -> None:
+    def test_other_kinds_of_uris_are_refused(self, image_uri: str) -> None:
         with pytest.raises(Rejected) as caught:
             resolve_uri(image_uri, BASE)
         assert caught.value.reason == "uri_not_allowed"
 
     @given(st.text())
-    def test_no_text_escapes_as_another_error(self, image_uri: str) -> None:
+    def test_any_text_raises_only_rejected(self, image_uri: str) -> None:
         try:
             read_source(resolve_uri(image_uri, Path("/nowhere/at/all")), max_bytes=10)
         except Rejected as rejected:
@@ -107,7 +107,7 @@ class TestReadSource:
             for path in (tmp_path, tmp_path / "fifo", tmp_path / "socket", Path("/dev/zero")):
                 assert self.read(path) == "unreadable", path
 
-    def test_a_fifo_that_replaces_the_file_after_the_first_look_does_not_hang(
+    def test_a_fifo_that_replaces_the_file_after_the_check_does_not_hang(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "regular").write_bytes(b"1")

@@ -54,19 +54,19 @@ def rejected(image_uri: str, **places: Any) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("code", [301, 307, 400])
-def test_what_a_store_refuses_is_a_rejection_at_once(server: WebServer, code: int) -> None:
+def test_an_image_that_a_store_refuses_is_rejected_at_once(server: WebServer, code: int) -> None:
     server.answers["/b/a.jpg"] = status(code)
     assert rejected("s3://b/a.jpg") == ("unreadable", f"the store refuses it: HTTP {code}")
 
 
 @pytest.mark.parametrize("bucket", ["bad bucket!", "arn:aws:s3:us-west-2:1:accesspoint", "a" * 300])
-def test_what_can_be_no_bucket_is_a_rejection_at_once(server: WebServer, bucket: str) -> None:
+def test_an_impossible_bucket_name_is_rejected_at_once(server: WebServer, bucket: str) -> None:
     assert rejected(f"s3://{bucket}/a.jpg") == ("unreadable", "the store refuses it: ParamValidationError")
     assert not server.asked
 
 
 @pytest.mark.parametrize("answer", [status(503), status(429)], ids=["503", "429"])
-def test_a_store_that_is_busy_is_waited_for_and_ends_the_run_if_it_stays_so(
+def test_a_run_waits_for_a_busy_store_and_ends_if_it_stays_busy(
     server: WebServer, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answers["/b/a.jpg"] = in_turn(*[answer] * 5, image(RED))
@@ -85,7 +85,7 @@ def test_a_store_that_does_not_answer_ends_the_run(server: WebServer, monkeypatc
         read("s3://b/a.jpg")
 
 
-def test_without_credentials_others_images_are_rejections_and_our_own_store_ends_the_run(
+def test_without_credentials_images_of_other_stores_are_rejected_and_the_own_store_ends_the_run(
     server: WebServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -113,7 +113,7 @@ def test_credentials_that_have_expired_end_the_run_and_reject_no_image(
 
 
 @pytest.mark.parametrize(("code", "status_code"), [("InvalidAccessKeyId", 403), ("InvalidToken", 400)])
-def test_a_bucket_of_others_whose_region_knows_no_key_of_ours_ends_no_run(
+def test_a_foreign_bucket_that_does_not_know_the_credentials_does_not_end_the_run(
     server: WebServer, code: str, status_code: int
 ) -> None:
     """A region that an account has not enabled, or another partition, says the same of good credentials."""
@@ -139,7 +139,7 @@ def said_by_s3(code: str, status_code: int) -> Answer:
 
 
 @pytest.mark.parametrize("code", [400, 403])
-def test_an_image_that_nobody_may_read_is_no_word_on_the_credentials(server: WebServer, code: int) -> None:
+def test_a_forbidden_image_is_rejected_and_not_taken_for_wrong_credentials(server: WebServer, code: int) -> None:
     server.answers["/b/a.jpg"] = status(code)
     assert rejected("s3://b/a.jpg")[0] == "unreadable"
 
@@ -154,7 +154,7 @@ def test_an_image_that_nobody_may_read_is_no_word_on_the_credentials(server: Web
         "hdfs:///a.jpg",
     ],
 )
-def test_a_catalog_names_no_namenode_of_its_own(image_uri: str) -> None:
+def test_a_link_to_another_namenode_is_rejected(image_uri: str) -> None:
     for own in ({}, {"base": UPath("s3://shop/catalog")}, {"home": UPath("hdfs://name:8020/shelfwise")}):
         assert rejected(image_uri, **own) == (
             "uri_not_allowed",
@@ -165,7 +165,7 @@ def test_a_catalog_names_no_namenode_of_its_own(image_uri: str) -> None:
 
 
 @pytest.mark.parametrize("image_uri", ["hdfs://name:port/a.jpg", "hdfs://[::1/a.jpg", "hdfs://"])
-def test_a_link_that_is_no_link_is_a_rejection(image_uri: str) -> None:
+def test_an_invalid_link_is_rejected(image_uri: str) -> None:
     assert rejected(image_uri)[0] == "uri_not_allowed"
 
 

@@ -17,7 +17,7 @@ from tests.unit.ingest.test_web_images import HERE, RED
 from tests.web import dripping_headers, image, web_server
 
 
-def test_a_machine_without_the_package_fetches_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_fetched_without_an_installed_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     """An executor has the driver's archive of code, and no installed distribution that would tell a version."""
 
     def absent(name: str) -> Any:
@@ -29,7 +29,7 @@ def test_a_machine_without_the_package_fetches_too(monkeypatch: pytest.MonkeyPat
         assert WebImages(HERE).fetch(f"{server.url}/a.jpg").data == RED
 
 
-def test_a_host_that_drips_is_left_alone_after_five_images() -> None:
+def test_a_host_is_not_asked_again_after_five_slow_images() -> None:
     with web_server() as server:
         server.answers["/a.jpg"] = dripping_headers
         web = WebImages(replace(HERE, total_seconds=0.2))

@@ -89,7 +89,7 @@ def test_the_host_header_names_the_host_and_not_the_address(server: WebServer) -
 
 
 @pytest.mark.parametrize("header", ["etag", "last_modified"])
-def test_what_has_not_changed_is_not_sent_again(server: WebServer, header: str) -> None:
+def test_an_unchanged_image_is_not_sent_again(server: WebServer, header: str) -> None:
     first, second = {"etag": ('"v1"', '"v2"')}.get(header, (formatdate(0, usegmt=True), formatdate(9, usegmt=True)))
     server.answers["/a.jpg"] = image(RED, **{header: first})  # type: ignore[arg-type]
     web = WebImages(HERE)
@@ -101,7 +101,7 @@ def test_what_has_not_changed_is_not_sent_again(server: WebServer, header: str) 
     assert changed.source_version != known
 
 
-def test_a_304_that_nobody_asked_for_is_no_image(server: WebServer) -> None:
+def test_an_unrequested_304_is_rejected(server: WebServer) -> None:
     assert rejected(server, lambda handler: handler.give(b"", 304)).reason == "unreadable"
 
 
@@ -144,7 +144,7 @@ def test_retry_after_is_waited_for_by_every_thread(server: WebServer, asked: str
     assert server.asked == {"/a.jpg": 2, "/b.jpg": 1}
 
 
-def test_a_server_that_wants_an_hour_is_left_alone(server: WebServer) -> None:
+def test_a_retry_after_of_an_hour_is_not_waited_for(server: WebServer) -> None:
     server.answers["/b.jpg"] = image(RED)
     started = time.monotonic()
     assert "3600 s" in rejected(server, status(503, Retry_After="3600")).detail
@@ -175,13 +175,13 @@ def test_a_host_that_fails_again_and_again_is_not_asked_for_the_rest(server: Web
         (promise(10**12), "too_large"),
     ],
 )
-def test_what_cannot_be_used_is_asked_for_once(server: WebServer, answer: Answer, reason: str) -> None:
+def test_an_unusable_image_is_requested_once(server: WebServer, answer: Answer, reason: str) -> None:
     assert rejected(server, answer, max_bytes=1000).reason == reason
     assert server.asked["/a.jpg"] == 1
 
 
 @pytest.mark.parametrize("answer", [endless(seconds=0.1, piece=b"x"), dripping_headers], ids=["body", "headers"])
-def test_a_slow_drip_is_cut_off(server: WebServer, answer: Answer) -> None:
+def test_a_slow_response_is_aborted_at_the_deadline(server: WebServer, answer: Answer) -> None:
     started = time.monotonic()
     refused = rejected(server, answer)
     assert (refused.reason, refused.detail) == ("unreadable", "host 127.0.0.1 had not sent all of it after 1.5 s")
@@ -212,7 +212,7 @@ def test_redirects_are_followed_and_counted(server: WebServer) -> None:
         ("https:///a.jpg", "no host"),
     ],
 )
-def test_a_redirect_leads_nowhere_that_a_link_may_not(server: WebServer, target: str, detail: str) -> None:
+def test_a_redirect_to_a_forbidden_address_is_refused(server: WebServer, target: str, detail: str) -> None:
     with web_server("127.0.0.2", server.server_port) as secret:
         secret.answers["/secret.jpg"] = image(RED)
         refused = rejected(server, status(302, Location=target.format(port=server.server_port)))
@@ -233,14 +233,14 @@ def test_a_redirect_leads_nowhere_that_a_link_may_not(server: WebServer, target:
         (f"http://{'x' * 300}.example/a.jpg", "unreadable"),
     ],
 )
-def test_links_that_lead_nowhere(uri: str, reason: str) -> None:
+def test_broken_links_are_rejected(uri: str, reason: str) -> None:
     with pytest.raises(Rejected) as caught:
         WebImages(replace(HttpLimits(), tries=1)).fetch(uri)
     assert caught.value.reason == reason
     assert "secret" not in caught.value.detail
 
 
-def test_no_proxy_of_the_environment_is_asked(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_not_used(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with web_server() as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
@@ -249,7 +249,7 @@ def test_no_proxy_of_the_environment_is_asked(server: WebServer, monkeypatch: py
         assert proxy.connections == 0
 
 
-def test_connections_are_kept_and_a_host_is_asked_so_often_at_once_and_no_more(server: WebServer) -> None:
+def test_connections_are_reused_and_concurrent_requests_per_host_are_limited(server: WebServer) -> None:
     for number in range(40):
         server.answers[f"/{number}.jpg"] = image(RED, seconds=0.02)
     server.answers["/gone.jpg"] = status(404)
@@ -267,7 +267,7 @@ def test_connections_are_kept_and_a_host_is_asked_so_often_at_once_and_no_more(s
     assert server.connections == 3
 
 
-def test_a_server_without_tls_is_no_https_server(server: WebServer) -> None:
+def test_an_https_link_to_a_server_without_tls_is_rejected(server: WebServer) -> None:
     with pytest.raises(Rejected) as caught:
         WebImages(replace(HERE, tries=1)).fetch(f"https://127.0.0.1:{server.server_port}/a.jpg")
     assert caught.value.reason == "unreadable"

@@ -28,7 +28,7 @@ def card_of(category_id: str, taxonomy: str = "shop-1") -> str:
         "&lt;",
     ],
 )
-def test_a_category_is_one_cell_and_no_markup(name: str) -> None:
+def test_a_category_name_is_escaped_to_one_table_cell(name: str) -> None:
     lines = card_of(name, taxonomy=name).splitlines()
     plain = card_of("plain").splitlines()
     assert len(lines) == len(plain)
@@ -41,7 +41,7 @@ def test_a_category_is_one_cell_and_no_markup(name: str) -> None:
         assert bare.count("`") == expected.count("`")
 
 
-def test_every_epoch_is_told_and_odd_ones_are_cells() -> None:
+def test_the_card_lists_every_epoch_and_escapes_unexpected_values() -> None:
     epoch = {"loss": 0.5, "accuracy": 0.75, "val_loss": 1, "val_accuracy": 0.6251, "seconds": 3.0}
     network = NetworkSpec("xception", 71, "w", "", 1.0)
     categories = (Category("one", "x"), Category("other", "x"))
@@ -54,5 +54,5 @@ def test_every_epoch_is_told_and_odd_ones_are_cells() -> None:
     assert "| seed | 7 |" in lines
 
 
-def test_what_needs_no_escape_stays_as_it_is() -> None:
+def test_plain_text_is_not_escaped() -> None:
     assert "| apparel.tops_of-men (a) | 0.9000 |" in card_of("apparel.tops_of-men (a)")

@@ -114,7 +114,7 @@ def assert_loads(world: World) -> None:
 
 
 class TestOrder:
-    def test_the_named_directory_goes_first(self, world: World) -> None:
+    def test_the_named_directory_is_tried_first(self, world: World) -> None:
         world.name(write_source(world.named))
         write_source(world.debian, flaw="other pixels")
         assert_loads(world)
@@ -127,37 +127,37 @@ class TestOrder:
         with pytest.raises(FileNotFoundError, match=f"SHELFWISE_FASHION_MNIST names {world.named}, which lacks"):
             load("train", cache_dir=world.cache)
 
-    def test_then_the_place_of_the_debian_package(self, world: World) -> None:
+    def test_the_directory_of_the_debian_package_is_tried_second(self, world: World) -> None:
         write_source(world.debian)
         world.offer_apt(source=None)
         assert_loads(world)
         assert world.used == []
 
-    def test_then_the_package_is_fetched_without_root_and_kept(self, world: World, tmp_path: Path) -> None:
+    def test_then_the_debian_package_is_downloaded_without_root_and_cached(self, world: World, tmp_path: Path) -> None:
         world.offer_apt(source=write_source(tmp_path / "package"))
         assert_loads(world)
         assert world.used == [f"download-{DEBIAN_PACKAGE}", f"unpack-{DEBIAN_PACKAGE}_1_all.deb"], "fetched only once"
         assert [path.name for path in world.cache.iterdir()] == ["fashion-mnist"]
 
-    def test_a_machine_without_package_lists_fetches_its_own_without_root(self, world: World, tmp_path: Path) -> None:
+    def test_without_package_lists_they_are_downloaded_without_root(self, world: World, tmp_path: Path) -> None:
         world.offer_apt(source=write_source(tmp_path / "package"), needs_own_lists=True)
         assert_loads(world)
         assert [use.split("-")[0] for use in world.used] == ["download", "update", "download", "unpack"]
         assert [path.name for path in world.cache.iterdir()] == ["fashion-mnist"]
 
-    def test_then_keras(self, world: World) -> None:
+    def test_keras_is_tried_last(self, world: World) -> None:
         world.offer_keras({part: articles(part) for part in COUNTS})
         assert_loads(world)
         assert set(world.used) == {"keras"}
 
     @pytest.mark.parametrize("status", [100, 0])
-    def test_keras_also_where_apt_fails_or_brings_something_else(self, status: int, world: World) -> None:
+    def test_keras_is_tried_if_apt_fails_or_gives_another_package(self, status: int, world: World) -> None:
         world.offer_apt(source=None, status=status)
         world.offer_keras({part: articles(part) for part in COUNTS})
         assert_loads(world)
         assert list(world.cache.iterdir()) == [], "nothing half-fetched stays"
 
-    def test_no_source_at_all_is_told_with_what_to_do(self, world: World) -> None:
+    def test_without_any_source_the_error_gives_the_remedy(self, world: World) -> None:
         with pytest.raises(
             FileNotFoundError, match=f"install Debian's package {DEBIAN_PACKAGE}, or set SHELFWISE_FASH"
         ):
@@ -165,23 +165,23 @@ class TestOrder:
 
 
 class TestOtherPixels:
-    def test_of_a_directory(self, world: World) -> None:
+    def test_other_pixels_in_a_directory_are_refused(self, world: World) -> None:
         write_source(world.debian, flaw="other pixels")
         with pytest.raises(ValueError, match=rf"train part in {world.debian} is not the published one \(SHA-256"):
             load("train", cache_dir=world.cache)
 
-    def test_of_keras(self, world: World) -> None:
+    def test_other_pixels_from_keras_are_refused(self, world: World) -> None:
         world.offer_keras({part: (np.invert(articles(part)[0]), articles(part)[1]) for part in COUNTS})
         with pytest.raises(ValueError, match="in the Keras cache is not the published one"):
             load("t10k", cache_dir=world.cache)
 
-    def test_of_the_right_pixels_with_other_labels(self, world: World) -> None:
+    def test_other_labels_with_the_right_pixels_are_refused(self, world: World) -> None:
         world.offer_keras({part: (articles(part)[0], articles(part)[1][::-1].copy()) for part in COUNTS})
         with pytest.raises(ValueError, match="is not the published one"):
             load("t10k", cache_dir=world.cache)
 
     @pytest.mark.parametrize("flaw", ["too few pixels", "cut off", "not gzip"])
-    def test_damaged_files_are_a_sentence_that_names_their_directory(self, flaw: str, world: World) -> None:
+    def test_damaged_files_give_one_sentence_that_names_their_directory(self, flaw: str, world: World) -> None:
         write_source(world.debian, flaw=flaw)
         with pytest.raises(ValueError, match=f"{world.debian} .*; fetch them again"):
             load("train", cache_dir=world.cache)

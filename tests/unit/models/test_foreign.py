@@ -105,7 +105,7 @@ def as_imagenet_builds_it(side_px: int) -> Any:
         ),
     ],
 )
-def test_a_foreign_network_says_what_it_said(
+def test_a_rebuilt_network_gives_the_same_answers(
     make: Any, side_px: int, preprocessing: str, ends_in: str, architecture_name: str, found: str, tmp_path: Path
 ) -> None:
     original, path = make(), tmp_path / "theirs.keras"
@@ -139,7 +139,7 @@ def doubled(values: Any) -> Any:
         (lambda: keras.layers.Activation(doubled), "holds the custom object 'function' of builtins"),
     ],
 )
-def test_code_of_others_is_refused_before_it_is_built(layer: Any, sentence: str, tmp_path: Path) -> None:
+def test_a_file_with_code_is_refused_before_the_network_is_built(layer: Any, sentence: str, tmp_path: Path) -> None:
     inputs = keras.Input((32, 32, 3))
     path = tmp_path / "theirs.keras"
     keras.Model(inputs, layer()(inputs)).save(path)
@@ -166,7 +166,7 @@ def test_a_file_of_another_name_is_refused(tmp_path: Path) -> None:
         refuse_code(path)
 
 
-def test_a_network_that_says_the_same_of_all_samples_proves_nothing(tmp_path: Path) -> None:
+def test_a_network_with_the_same_answer_for_all_samples_is_refused(tmp_path: Path) -> None:
     original, path = nested("EfficientNetB0", 32), tmp_path / "theirs.keras"
     kernel, bias = original.get_layer("predictions").get_weights()
     original.get_layer("predictions").set_weights([kernel * 0, bias])
@@ -175,9 +175,7 @@ def test_a_network_that_says_the_same_of_all_samples_proves_nothing(tmp_path: Pa
         rebuild(ForeignNetwork(path, 32, CATEGORIES))
 
 
-def test_the_nearest_range_is_taken_and_not_the_first_that_would_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_value_range_with_the_closest_answers_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, path = nested("Xception", 71, inside="rescaling", sees=CENTRED), tmp_path / "theirs.keras"
     original.save(path)
     monkeypatch.setattr(foreign, "TOLERANCE", 1.0)
@@ -185,7 +183,7 @@ def test_the_nearest_range_is_taken_and_not_the_first_that_would_do(
     assert spec.preprocessing == "own"
 
 
-def test_a_function_of_keras_in_the_place_of_a_layer_is_refused(tmp_path: Path) -> None:
+def test_a_keras_function_instead_of_a_layer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "theirs.keras"
     hostile = {"module": "keras.utils", "class_name": "get_file", "config": {"origin": "http://example.org"}}
     with zipfile.ZipFile(path, "w") as archive:
@@ -202,7 +200,9 @@ def test_a_function_of_keras_in_the_place_of_a_layer_is_refused(tmp_path: Path) 
         ({"ends_in": "logits"}, "answers differently"),
     ],
 )
-def test_what_is_told_wrongly_is_a_sentence(change: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+def test_wrong_input_size_or_categories_give_one_sentence(
+    change: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
     path = tmp_path / "theirs.keras"
     nested("EfficientNetB0", 32).save(path)
     told = {"path": path, "input_px": 32, "categories": CATEGORIES, **change}
@@ -210,7 +210,7 @@ def test_what_is_told_wrongly_is_a_sentence(change: dict[str, Any], sentence: st
         rebuild(ForeignNetwork(**told))
 
 
-def test_rounding_of_half_precision_is_no_difference(tmp_path: Path) -> None:
+def test_rounding_in_half_precision_does_not_count_as_a_difference(tmp_path: Path) -> None:
     """A network that was trained in float16 is compared as it computes in float32."""
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -226,7 +226,7 @@ def test_rounding_of_half_precision_is_no_difference(tmp_path: Path) -> None:
     assert np.median(np.abs(halves - answers)) < 0.05
 
 
-def test_an_input_smaller_than_the_architecture_takes_is_a_sentence(tmp_path: Path) -> None:
+def test_an_input_smaller_than_the_architecture_allows_gives_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "theirs.keras"
     body = keras.applications.Xception(include_top=False, weights=None, input_shape=(None, None, 3), pooling="avg")
     keras.Model(body.input, keras.layers.Dense(CATEGORIES, "softmax")(body.output)).save(path)
@@ -235,7 +235,7 @@ def test_an_input_smaller_than_the_architecture_takes_is_a_sentence(tmp_path: Pa
 
 
 @pytest.mark.parametrize("inputs", [[(32, 32)], [(32, 32, 1, 3)], [(32, 32, 3), (4,)]])
-def test_a_network_that_takes_no_image_is_a_sentence(inputs: list[tuple[int, ...]], tmp_path: Path) -> None:
+def test_a_network_without_an_image_input_gives_one_sentence(inputs: list[tuple[int, ...]], tmp_path: Path) -> None:
     path = tmp_path / "theirs.keras"
     given = [keras.Input(shape) for shape in inputs]
     flat = [keras.layers.Flatten()(one) for one in given]
@@ -252,7 +252,7 @@ def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
         rebuild(ForeignNetwork(path, 32, CATEGORIES))
 
 
-def test_what_is_no_keras_file_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_keras_file_gives_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes.keras").write_text("hello")
     for name, described in (("list", "[]"), ("deep", "[" * 100_000)):
         with zipfile.ZipFile(tmp_path / f"{name}.keras", "w") as archive:
@@ -279,14 +279,14 @@ def test_weights_of_another_size_do_not_fit() -> None:
         copy_backbone(backbone("Xception", 71), target)
 
 
-def test_every_architecture_is_there_and_takes_its_smallest_input() -> None:
+def test_every_architecture_accepts_its_smallest_input() -> None:
     assert set(ARCHITECTURES) == set(INPUT_PX)
     for name in ("efficientnetb0", "xception"):
         model = architecture(name).build(input_px=INPUT_PX[name][0], categories=2)
         assert model.output_shape == (None, 2)
 
 
-def test_every_efficientnet_is_the_one_that_it_is_called() -> None:
+def test_every_efficientnet_has_the_size_and_input_of_its_name() -> None:
     """The sides are those of Tan and Le, 2019, arXiv:1905.11946, as keras.applications has them."""
     sides = (224, 240, 260, 300, 380, 456, 528, 600)
     for number, side_px in enumerate(sides):

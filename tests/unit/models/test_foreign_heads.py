@@ -103,7 +103,9 @@ def several(features: Any) -> Any:
         (several, "small", False),
     ],
 )
-def test_what_stands_before_the_outputs_is_folded_into_them(head: Head, kind: str, flat: bool, tmp_path: Path) -> None:
+def test_layers_before_the_last_dense_layer_are_folded_into_it(
+    head: Head, kind: str, flat: bool, tmp_path: Path
+) -> None:
     path = tmp_path / "theirs.keras"
     original = saved(path, head, kind=kind, flat=flat)
     spec, rebuilt = rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES))
@@ -144,13 +146,13 @@ def both_poolings(features: Any) -> Any:
         (both_poolings, r"\(Dense 'pred' \(softmax\) takes 24 values where there are 12\)"),
     ],
 )
-def test_what_cannot_be_folded_is_named(head: Head, sentence: str, tmp_path: Path) -> None:
+def test_a_layer_that_cannot_be_folded_is_named(head: Head, sentence: str, tmp_path: Path) -> None:
     saved(tmp_path / "theirs.keras", head)
     with pytest.raises(ReleaseError, match=rf"theirs.keras is efficientnet-small with a head of .*{sentence}"):
         rebuild(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
 
 
-def test_a_head_that_goes_another_way_is_told_when_the_answers_differ(tmp_path: Path) -> None:
+def test_the_error_for_different_answers_names_the_layers_of_the_head(tmp_path: Path) -> None:
     def largest(features: Any) -> Any:
         return layers.Dense(CATEGORIES, "softmax")(layers.GlobalMaxPooling2D(name="largest")(features))
 
@@ -159,7 +161,7 @@ def test_a_head_that_goes_another_way_is_told_when_the_answers_differ(tmp_path: 
         rebuild(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
 
 
-def test_a_backbone_that_is_another_says_in_what(tmp_path: Path) -> None:
+def test_the_error_for_another_backbone_names_the_difference(tmp_path: Path) -> None:
     inputs = keras.Input((SIDE_PX, SIDE_PX, 3))
     features = SMALL.backbone(input_px=SIDE_PX)(layers.Conv2D(3, 1, name="before")(inputs))
     keras.Model(inputs, tutorial(features)).save(tmp_path / "theirs.keras")
@@ -169,7 +171,7 @@ def test_a_backbone_that_is_another_says_in_what(tmp_path: Path) -> None:
         rebuild(ForeignNetwork(tmp_path / "theirs.keras", SIDE_PX, CATEGORIES))
 
 
-def test_a_head_without_dense_layer_is_none() -> None:
+def test_a_head_without_a_dense_layer_is_refused() -> None:
     pooled = keras.Sequential([keras.Input((3,)), layers.Dropout(0.1), layers.Softmax()])
     with pytest.raises(ForeignHead, match="there is no Dense layer in it"):
         folded(pooled.layers, features=3)

@@ -43,7 +43,7 @@ def b0() -> Any:
     return architecture("efficientnetb0").build(input_px=32, categories=3)
 
 
-def test_every_convolution_and_norm_has_its_place(lite0: Arrays, b0: Any) -> None:
+def test_every_convolution_and_norm_is_copied_to_its_layer(lite0: Arrays, b0: Any) -> None:
     head = b0.get_layer("logits").get_weights()
     fill_b0(b0, lite0)
     place = b0.get_layer("block3b_dwconv").get_weights()[0]
@@ -78,13 +78,13 @@ def test_gates_start_nearly_open_and_inputs_are_scaled_as_lite0s(lite0: Arrays, 
         ({"_bn1.bias": np.zeros(7, np.float32)}, r"for top_bn are of shapes .*\(7,\).*, expected \[\(1280,\), "),
     ],
 )
-def test_another_networks_weights_are_a_sentence(lite0: Arrays, b0: Any, altered: Any, sentence: str) -> None:
+def test_weights_of_another_network_give_one_sentence(lite0: Arrays, b0: Any, altered: Any, sentence: str) -> None:
     state = {name: array for name, array in {**lite0, **altered}.items() if array is not None}
     with pytest.raises(ValueError, match=sentence):
         fill_b0(b0, state)
 
 
-def test_without_pytorch_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pytorch_the_error_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert exit_code(main, ["lite0.pth", "--output", "lite0.weights.h5"]) == 2
     assert "needs PyTorch; pip install torch" in capsys.readouterr().err

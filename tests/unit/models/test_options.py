@@ -43,7 +43,7 @@ def test_numbers_outside_of_their_range_are_refused(kind: click.ParamType[Any], 
             read(kind, word)
 
 
-def test_a_value_is_for_all_networks_or_for_one_and_the_last_holds() -> None:
+def test_a_value_applies_to_all_networks_or_to_one_and_the_last_one_wins() -> None:
     values = read(click.IntRange(1), "12", "two=3", "7", "two=4")
     assert values == (("", 12), ("two", 3), ("", 7), ("two", 4))
     assert [value_of(values, name, 0) for name in NETWORKS] == [7, 4]
@@ -77,7 +77,7 @@ def test_a_path_may_contain_an_equals_sign() -> None:
         (["--network", "inception"], "'--network': 'inception' is not one of 'efficientnetb0', "),
     ],
 )
-def test_training_from_arrays_refuses_them(
+def test_train_arrays_refuses_impossible_numbers(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--arrays", str(tmp_path / "a.npz"), "--work-dir", str(tmp_path / "work"), "--output", "a.keras"]
@@ -106,7 +106,7 @@ def test_training_from_arrays_refuses_them(
         (["--limit", "-5"], "'--limit': -5 is not in the range x>=0."),
     ],
 )
-def test_training_on_articles_refuses_them(
+def test_train_fashion_mnist_refuses_impossible_numbers(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--work-dir", str(tmp_path / "work"), "--output", str(tmp_path / "out"), "--release-id", "a-1"]

@@ -66,7 +66,7 @@ def edit(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
     manifest.write_text(json.dumps(document))
 
 
-def test_what_was_saved_is_what_is_loaded(release: Release, saved: Path, weights: dict[str, Path]) -> None:
+def test_a_loaded_release_equals_the_saved_one(release: Release, saved: Path, weights: dict[str, Path]) -> None:
     loaded = load_release(saved)
     assert loaded == release
     assert loaded.decode_px == 71
@@ -84,7 +84,7 @@ def test_a_release_may_be_copied_elsewhere(release: Release, saved: Path, tmp_pa
 
 
 class TestRefused:
-    def test_no_directory_and_no_manifest(self, tmp_path: Path) -> None:
+    def test_a_missing_directory_or_manifest_is_refused(self, tmp_path: Path) -> None:
         for directory in (tmp_path / "nowhere", tmp_path):
             with pytest.raises(ReleaseError, match=f"no release at {directory}: expected release.json"):
                 load_release(directory)
@@ -111,7 +111,7 @@ class TestRefused:
             load_release(saved)
 
     @pytest.mark.parametrize("name", ["../e.weights.h5", "/etc/passwd", "sub/e.weights.h5", "..", ".", ""])
-    def test_weights_outside_the_directory(self, name: str, saved: Path) -> None:
+    def test_weights_outside_the_directory_are_refused(self, name: str, saved: Path) -> None:
         shutil.copy(saved / "e.weights.h5", saved.parent)
         edit(saved, lambda document: document["networks"][0].update(weights_file=name))
         with pytest.raises(ReleaseError, match="leaves the release's directory"):
@@ -152,7 +152,7 @@ class TestRefused:
             (lambda document: document.update(training="long"), "its training are not an object"),
         ],
     )
-    def test_a_manifest_that_says_something_else(
+    def test_a_manifest_with_wrong_values_is_refused(
         self, change: Callable[[dict[str, Any]], None], says: str, saved: Path
     ) -> None:
         edit(saved, change)
@@ -160,7 +160,7 @@ class TestRefused:
             load_release(saved)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\ud800".encode("utf-8", "surrogatepass")])
-    def test_a_manifest_that_is_none(self, text: str | bytes, saved: Path) -> None:
+    def test_a_manifest_that_is_not_a_json_object_is_refused(self, text: str | bytes, saved: Path) -> None:
         (saved / MANIFEST).write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ReleaseError, match=r"release\.json is not a release manifest"):
             load_release(saved)
@@ -174,7 +174,7 @@ class TestSaving:
         assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
         assert list(saved.parent.iterdir()) == [saved]
 
-    def test_weights_that_are_not_those_of_the_manifest_leave_nothing(
+    def test_saving_weights_that_differ_from_the_manifest_leaves_no_files(
         self, release: Release, weights: dict[str, Path], tmp_path: Path
     ) -> None:
         weights["xception"].write_bytes(b"other")
@@ -182,7 +182,7 @@ class TestSaving:
             save_release(release, tmp_path / "releases" / "autumn-1", weights=weights)
         assert list((tmp_path / "releases").iterdir()) == []
 
-    def test_an_interruption_leaves_nothing(
+    def test_an_interrupted_save_leaves_no_files(
         self, release: Release, weights: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         copyfile = shutil.copyfile
@@ -199,7 +199,7 @@ class TestSaving:
         assert copied, "the first file was there already"
         assert list((tmp_path / "releases").iterdir()) == []
 
-    def test_a_save_that_was_killed_does_not_stand_in_the_way_of_the_next(
+    def test_a_killed_save_does_not_block_the_next_one(
         self, release: Release, weights: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """In a container the process number is the same each time, so it did not make a name of one's own."""
@@ -216,7 +216,7 @@ class TestSaving:
 
 
 class TestFloat16:
-    def test_float32_is_halved_and_the_rest_is_kept(self, tmp_path: Path) -> None:
+    def test_float32_becomes_float16_and_other_types_are_kept(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "full.h5", "w") as file:
             file.create_dataset("layers/dense/vars/0", data=np.array([[0.1, -2.5]], np.float32))
             file.create_dataset("seed", data=np.array([1, 4_000_000_000], np.uint32))

@@ -49,7 +49,7 @@ def write(path: Path, **left_out: None) -> Path:
     return path
 
 
-def test_its_weights_are_those_of_the_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_trained_weights_fit_the_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays, output = write(tmp_path / "a.npz"), tmp_path / "out.weights.h5"
     words = ["--network", "tiny", "--input-px", "16", "--epochs", "2", "--learning-rate", "0.02", "--batch-size", "8"]
     place = ["--arrays", str(arrays), "--work-dir", str(tmp_path / "work"), "--output", str(output)]
@@ -71,7 +71,7 @@ def test_its_weights_are_those_of_the_architecture(tmp_path: Path, capsys: pytes
         ({"squares": np.zeros((0, 16, 16, 3), np.uint8), "labels": np.zeros(0, int)}, "at least one"),
     ],
 )
-def test_arrays_that_cannot_be_learned_from_are_a_sentence(
+def test_arrays_that_cannot_be_trained_on_give_one_sentence(
     change: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     with np.load(write(tmp_path / "a.npz")) as held:
@@ -80,7 +80,7 @@ def test_arrays_that_cannot_be_learned_from_are_a_sentence(
         read_arrays(tmp_path / "b.npz", batch_size=8, seed=1)
 
 
-def test_squares_of_another_side_than_the_input_are_a_sentence(
+def test_squares_of_another_size_than_the_input_give_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Serving makes the input of the image itself, in one step; of a larger square it would be another input."""
@@ -98,7 +98,7 @@ def test_squares_of_another_side_than_the_input_are_a_sentence(
         (["--epochs", "0"], "with 0 epochs nothing is trained"),
     ],
 )
-def test_epochs_that_would_train_otherwise_than_told_are_refused(
+def test_contradicting_epoch_options_are_refused(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--arrays", "a.npz", "--work-dir", str(tmp_path), "--output", "a.keras"]
@@ -106,7 +106,7 @@ def test_epochs_that_would_train_otherwise_than_told_are_refused(
     assert sentence in capsys.readouterr().err
 
 
-def test_what_does_not_fit_the_memory_goes_on_with_smaller_batches(
+def test_a_training_that_does_not_fit_into_memory_resumes_with_smaller_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = Arrays.batches
@@ -131,7 +131,7 @@ def test_what_does_not_fit_the_memory_goes_on_with_smaller_batches(
     assert re.findall(r"epoch (\d):", capsys.readouterr().err) == ["3"]
 
 
-def test_another_error_of_a_training_is_not_said_to_be_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_a_training_are_not_reported_as_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def batches(self: Arrays, epoch: int) -> Iterator[Batch]:
         raise ZeroDivisionError("division by zero")
 
@@ -141,12 +141,12 @@ def test_another_error_of_a_training_is_not_said_to_be_memory(tmp_path: Path, mo
         exit_code(main, [*words, "--work-dir", str(tmp_path / "work"), "--output", str(tmp_path / "a.keras")])
 
 
-def test_a_missing_array_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_array_gives_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lacks held_out_squares, uint8, with a label each"):
         read_arrays(write(tmp_path / "a.npz", held_out_labels=None), batch_size=8, seed=1)
 
 
-def test_what_the_dataset_exports_can_be_trained_from(tmp_path: Path) -> None:
+def test_a_network_can_be_trained_from_exported_arrays(tmp_path: Path) -> None:
     """From ingested products to arrays, to a whole network in one file that any Keras loads."""
     products = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
     write_labelled(Places(tmp_path), [*products, ("product-broken", RED, [-1])])
@@ -175,7 +175,7 @@ def test_what_the_dataset_exports_can_be_trained_from(tmp_path: Path) -> None:
     assert (answers == labels).mean() > 0.9
 
 
-def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_cannot_be_written_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     products = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
     write_labelled(Places(tmp_path), products)
 
@@ -190,7 +190,7 @@ def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeyp
         arrays_file.run(ArraysConfig(Selection(Places(tmp_path)), tmp_path / "out" / "colours.zip", 16))
 
 
-def test_no_file_is_written_through_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_written_through_a_memory_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk that is SIGBUS, which ends the process without a word."""
     modes: list[str] = []
 
@@ -206,7 +206,7 @@ def test_no_file_is_written_through_a_mapping(tmp_path: Path, monkeypatch: pytes
     assert modes == ["r", "r"]
 
 
-def test_decoded_squares_that_cannot_be_written_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_squares_that_cannot_be_written_leave_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     products = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
     write_labelled(Places(tmp_path), products)
     opened, target = Path.open, tmp_path / "out"
@@ -224,7 +224,7 @@ def test_decoded_squares_that_cannot_be_written_leave_nothing(tmp_path: Path, mo
     assert list(target.iterdir()) == []
 
 
-def test_a_file_that_holds_no_arrays_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_arrays_gives_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.npz").write_text("no arrays")
     words = ["--network", "tiny", "--input-px", "16", "--work-dir", str(tmp_path), "--output", "a.keras"]
     assert exit_code(main, [*words, "--arrays", str(tmp_path / "a.npz")]) == 1
@@ -233,7 +233,7 @@ def test_a_file_that_holds_no_arrays_is_a_sentence(tmp_path: Path, capsys: pytes
     assert "Error: --output a.onnx must end in .keras or .weights.h5\n" in capsys.readouterr().err
 
 
-def test_no_spark_and_no_tensorflow_is_imported_for_it() -> None:
+def test_train_arrays_imports_neither_spark_nor_tensorflow() -> None:
     absent = "pyspark petastorm tensorflow pyarrow pandas sqlalchemy pydantic rich"
     modules = "models.train_arrays, models.train_fashion_mnist, "
     modules += "models.training.loop, models.training.phases, models.training.starts"

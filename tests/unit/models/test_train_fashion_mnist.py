@@ -59,7 +59,7 @@ def call(place: Path, release_id: str, *words: str) -> object:
     return exit_code(main, [*where, "--release-id", release_id, *words])
 
 
-def test_a_release_is_made_and_another_goes_on_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_is_trained_and_another_one_starts_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["train_fashion_mnist.py", "--work-dir", "my work", "--seed", "7"])
     assert call(tmp_path, "a-1", "--label-smoothing", "0.05") == 0
     first = load_release(tmp_path / "a-1")
@@ -89,7 +89,7 @@ def test_a_release_is_made_and_another_goes_on_from_it(tmp_path: Path, monkeypat
     assert held.progress.epochs == 3
 
 
-def test_a_network_goes_on_in_the_range_that_it_was_trained_in(tmp_path: Path) -> None:
+def test_a_network_keeps_the_value_range_of_its_start(tmp_path: Path) -> None:
     assert call(tmp_path, "r-1", "--epochs", "1") == 0
     first = load_release(tmp_path / "r-1")
     theirs = tuple(replace(one, preprocessing="0-1") for one in first.networks)
@@ -111,7 +111,7 @@ def test_the_same_command_trains_no_epoch_again(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "work-b-1" / "two" / CHECKPOINT).stat().st_mtime_ns == before
 
 
-def test_networks_are_trained_beside_each_other_but_none_twice(
+def test_different_networks_can_be_trained_at_once_but_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(tmp_path, "p-1", "--epochs", "1") == 0
@@ -133,7 +133,7 @@ def test_networks_are_trained_beside_each_other_but_none_twice(
     assert f"another process trains in {tmp_path / 'work' / 'one'}" in capsys.readouterr().err
 
 
-def test_each_network_is_fed_as_it_was_asked_for(
+def test_each_network_gets_the_batch_size_and_augmentation_given_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fed: dict[int, set[str]] = {}
@@ -153,7 +153,7 @@ def test_each_network_is_fed_as_it_was_asked_for(
     assert "begun with another augmentation (light, now full); delete" in capsys.readouterr().err
 
 
-def test_the_start_is_averaged_in_and_the_checkpoint_stays_as_it_is(tmp_path: Path) -> None:
+def test_start_share_averages_the_weights_and_does_not_change_the_checkpoint(tmp_path: Path) -> None:
     assert call(tmp_path, "s-1", "--epochs", "1") == 0
     start = ["--start-from", str(tmp_path / "s-1"), "--epochs", "1", "--work-dir", str(tmp_path / "work")]
     for name, share in (("s-2", "0"), ("s-3", "0.25"), ("s-4", "0")):
@@ -172,17 +172,19 @@ def test_the_start_is_averaged_in_and_the_checkpoint_stays_as_it_is(tmp_path: Pa
     assert load_release(tmp_path / "s-3").training["two_start_share"] == 0.25
 
 
-def test_a_share_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_start_share_without_start_weights_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(tmp_path, "t-1", "--start-share", "0.5") == 2
     assert "one starts from nothing, of which no share can be averaged in" in capsys.readouterr().err
     assert not (tmp_path / "work-t-1").exists()
 
 
-def test_an_augmentation_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_augmentation_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(tmp_path, "m-1", "--augmentation", "two=strong") == 2
     assert "Invalid value for '--augmentation': 'strong' is not one of 'full', 'light'." in capsys.readouterr().err
 
 
-def test_what_is_not_trained_needs_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_that_is_not_trained_needs_a_start_release(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(tmp_path, "c-1", "--network", "one") == 2
     assert "two is not trained, so --start-from must name a release that has it" in capsys.readouterr().err

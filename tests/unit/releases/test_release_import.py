@@ -51,7 +51,7 @@ def told(tmp_path: Path, **changes: Any) -> Import:
     return Import(**{**values, **changes})
 
 
-def test_a_release_is_made_and_publishes_nothing_uncalibrated(settings: Settings, tmp_path: Path) -> None:
+def test_an_imported_release_publishes_nothing_until_it_is_calibrated(settings: Settings, tmp_path: Path) -> None:
     done = import_network.import_(settings, told(tmp_path))
     release = load_release(Path(done["release_dir"]))
     assert release.categories == (Category("a.one", "A > One"), Category("a.two", "a > two"), Category("b", "b"))
@@ -68,9 +68,7 @@ def test_a_release_is_made_and_publishes_nothing_uncalibrated(settings: Settings
         import_network.import_(settings, told(tmp_path))
 
 
-def test_a_network_that_learned_from_exported_products_is_not_calibrated_on_them(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_a_network_trained_on_exported_products_is_not_calibrated_on_them(settings: Settings, tmp_path: Path) -> None:
     theirs = told(tmp_path)
     with theirs.path.open("r+b") as file:
         add_origin(file, {"train_images": 70, "data_sha256": "0" * 64, "imported_from": "no matter"})
@@ -86,13 +84,13 @@ def test_a_network_that_learned_from_exported_products_is_not_calibrated_on_them
     "entry",
     ["[]", "{", '{"train_images": 7}', " " * 5000, json.dumps({"train_images": 7, "data_sha256": "<script>"})],
 )
-def test_what_a_file_of_anybody_says_of_its_training_may_be_anything(entry: str, tmp_path: Path) -> None:
+def test_an_invalid_training_record_in_a_keras_file_is_ignored(entry: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
         archive.writestr("shelfwise.json", entry)
     assert origin_of(tmp_path / "a.keras") == {}
 
 
-def test_the_comparison_is_made_on_the_samples_that_are_given(settings: Settings, tmp_path: Path) -> None:
+def test_the_given_samples_are_used_for_the_comparison(settings: Settings, tmp_path: Path) -> None:
     theirs = told(tmp_path, samples=tmp_path / "samples")
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "notes.txt").write_text("no image")
@@ -107,7 +105,7 @@ def test_the_comparison_is_made_on_the_samples_that_are_given(settings: Settings
     assert import_network.import_(settings, theirs)["release_id"] == "theirs-1"
 
 
-def test_places_that_cannot_be_read_or_written_are_sentences(settings: Settings, tmp_path: Path) -> None:
+def test_paths_that_cannot_be_read_or_written_give_one_sentence(settings: Settings, tmp_path: Path) -> None:
     theirs = told(tmp_path, samples=tmp_path / "absent")
     with pytest.raises(UsageError, match=r"--samples .*absent cannot be read \(No such file or directory\)"):
         import_network.import_(settings, theirs)
@@ -117,7 +115,7 @@ def test_places_that_cannot_be_read_or_written_are_sentences(settings: Settings,
         import_network.import_(settings, replace(theirs, samples=None))
 
 
-def test_what_is_refused_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_a_refused_import_leaves_no_files(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "four.txt").write_text("a\nb\nc\nd\n")
     with pytest.raises(ReleaseError, match="3 categories apart and 4 are named"):
         import_network.import_(settings, told(tmp_path, categories=tmp_path / "four.txt"))
@@ -125,13 +123,13 @@ def test_what_is_refused_leaves_nothing(settings: Settings, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["a\na\nb\n", "one\n", ""])
-def test_class_names_that_cannot_be(text: str, tmp_path: Path) -> None:
+def test_invalid_class_names_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(UsageError, match="give at least 2, each once"):
         import_network.class_names(tmp_path / "classes.txt")
 
 
-def test_a_class_above_another_one_is_no_leaf(tmp_path: Path) -> None:
+def test_a_class_that_is_the_parent_of_another_is_refused(tmp_path: Path) -> None:
     """Publishing would name it twice, as a leaf and as the node above one, and fail every night."""
     (tmp_path / "classes.txt").write_text("b\napparel.shirt.polo\napparel\n")
     with pytest.raises(UsageError, match=r"'apparel' and 'apparel.shirt.polo' .* such as 'apparel.other'"):

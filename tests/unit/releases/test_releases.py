@@ -61,7 +61,7 @@ def make(settings: Settings, tmp_path: Path) -> Make:
     return made
 
 
-def test_the_champion_is_in_use_until_something_else_is_named(
+def test_the_champion_is_used_unless_another_release_is_named(
     settings: Settings, database: ProductDatabase, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert lookup.release_directory(settings, None) == SHIPPED
@@ -79,14 +79,14 @@ def test_the_champion_is_in_use_until_something_else_is_named(
     assert lookup.release_directory(Settings(), None) == two
 
 
-def test_an_alias_that_stands_for_nothing_is_a_sentence(settings: Settings) -> None:
+def test_an_alias_without_a_release_gives_one_sentence(settings: Settings) -> None:
     with pytest.raises(UsageError, match="no release is challenger; promote one"):
         lookup.release_directory(settings, "challenger")
     assert not settings.places.home.exists(), "asking makes no database"
 
 
 @pytest.mark.parametrize("named", ["clothing", "./clothing", "clothing/"])
-def test_a_folder_of_photographs_hides_no_release(
+def test_a_directory_without_a_release_does_not_hide_the_release_of_its_name(
     named: str,
     settings: Settings,
     database: ProductDatabase,
@@ -107,7 +107,7 @@ def test_a_folder_of_photographs_hides_no_release(
     assert lookup.release_directory(settings, None) == lookup.release_directory(settings, "champion") == clothing
 
 
-def test_the_champion_is_no_challenger(settings: Settings, database: ProductDatabase, make: Make) -> None:
+def test_the_champion_cannot_become_challenger(settings: Settings, database: ProductDatabase, make: Make) -> None:
     make("one")
     releases.promote(settings, database, "one", "champion")
     with pytest.raises(UsageError, match="release one is the champion; promote another one as challenger"):
@@ -115,7 +115,7 @@ def test_the_champion_is_no_challenger(settings: Settings, database: ProductData
     assert lookup.current_aliases(settings) == {"champion": "one"}
 
 
-def test_a_challenger_is_taken_away(settings: Settings, database: ProductDatabase, make: Make) -> None:
+def test_demote_removes_the_challenger(settings: Settings, database: ProductDatabase, make: Make) -> None:
     make("one")
     releases.promote(settings, database, "one", "challenger")
     assert releases.demote(database) == {"alias": "challenger", "release_id": "one", "changed": True}
@@ -123,7 +123,9 @@ def test_a_challenger_is_taken_away(settings: Settings, database: ProductDatabas
     assert releases.demote(database) == {"alias": "challenger", "release_id": None, "changed": False}
 
 
-def test_the_challenger_is_promoted_by_that_name(settings: Settings, database: ProductDatabase, make: Make) -> None:
+def test_promote_challenger_promotes_the_release_with_that_alias(
+    settings: Settings, database: ProductDatabase, make: Make
+) -> None:
     for name in ("one", "two"):
         make(name)
     releases.promote(settings, database, "one", "champion")
@@ -133,12 +135,12 @@ def test_the_challenger_is_promoted_by_that_name(settings: Settings, database: P
 
 
 @pytest.mark.parametrize("name", ["champion", "challenger"])
-def test_an_alias_is_no_name_of_a_release(name: str) -> None:
+def test_an_alias_is_refused_as_the_name_of_a_release(name: str) -> None:
     with pytest.raises(UsageError, match=f"--release-id {name} is an alias"):
         check_release_id(name)
 
 
-def test_a_release_that_would_leave_its_directory_is_not_taken_in(
+def test_a_release_id_that_leaves_the_releases_directory_is_refused(
     settings: Settings, database: ProductDatabase, make: Make, tmp_path: Path
 ) -> None:
     """What is promoted from a download is copied to a directory of its release_id."""
@@ -173,7 +175,7 @@ def test_a_rollback_to_a_release_whose_files_are_gone_changes_nothing(
     assert lookup.current_aliases(settings) == {"champion": "two"}
 
 
-def test_a_release_from_elsewhere_is_taken_in_whole(
+def test_promoting_a_release_from_elsewhere_copies_it_into_the_home(
     settings: Settings, database: ProductDatabase, make: Make, tmp_path: Path
 ) -> None:
     elsewhere = make("far", place=tmp_path / "elsewhere")
@@ -193,7 +195,7 @@ def test_another_release_of_the_same_name_is_refused(
     assert lookup.current_aliases(settings) == {}
 
 
-def test_the_list_names_the_broken_ones(settings: Settings, database: ProductDatabase, make: Make) -> None:
+def test_the_list_shows_broken_releases(settings: Settings, database: ProductDatabase, make: Make) -> None:
     make("one")
     broken = make("two")
     releases.promote(settings, database, "one", "champion")
@@ -216,7 +218,9 @@ def test_verify_runs_the_networks(make: Make) -> None:
         inspection.verify(place)
 
 
-def test_show_says_who_it_is(settings: Settings, database: ProductDatabase, make: Make) -> None:
+def test_show_gives_release_id_aliases_and_categories(
+    settings: Settings, database: ProductDatabase, make: Make
+) -> None:
     make("one")
     releases.promote(settings, database, "one", "champion")
     shown = inspection.details(settings, "champion")

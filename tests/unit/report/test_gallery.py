@@ -44,7 +44,7 @@ def test_a_file_is_opened_once_for_its_pictures(tmp_path: Path, shard: Path, mon
     assert opened == [shard]
 
 
-def test_a_damaged_row_group_costs_its_own_pictures_alone(
+def test_a_damaged_row_group_loses_only_its_own_pictures(
     tmp_path: Path, shard: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     search = found(tmp_path)

@@ -98,7 +98,7 @@ def links_of(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("place", ["product_id", "title", "path", "rejection", "error"])
-def test_what_a_catalog_says_is_text(tmp_path: Path, browser: Browser, place: str) -> None:
+def test_text_from_a_catalog_is_escaped(tmp_path: Path, browser: Browser, place: str) -> None:
     says = {"product_id": "p", "title": "t", "path": "A > B", "rejection": "d", "error": "e", place: HOSTILE}
     nights = nights_in(tmp_path, {SHIRT: says["path"], SNEAKER: "C > D"})
     nights.night([Answer(says["product_id"], SNEAKER)])

@@ -23,7 +23,7 @@ from tests.conftest import picture
         ((0, 0, 0, 0), False),
     ],
 )
-def test_a_share_is_unusual_when_neither_chance_nor_size_explains_it(
+def test_a_share_is_unusual_only_if_the_change_is_significant_and_large(
     counts: tuple[int, int, int, int], unusual: bool
 ) -> None:
     assert differs(*counts, points=0.03) is unusual
@@ -41,7 +41,7 @@ def test_a_share_is_unusual_when_neither_chance_nor_size_explains_it(
         (0.996, "99.6%"),
     ],
 )
-def test_a_share_never_says_all_or_nothing_of_some(share: float, text: str) -> None:
+def test_a_share_is_never_rounded_to_0_or_100_percent(share: float, text: str) -> None:
     assert percent(share) == text
 
 

@@ -20,7 +20,7 @@ from upath import UPath
 
 from jobs.cli import main as cli
 from jobs.cli import resume as calls
-from jobs.cli.options import workshop_of
+from jobs.cli.options import context_of
 from jobs.cli.runs import nightly as nightly_command
 from jobs.predict import job as predict
 from jobs.predict.config import PredictConfig
@@ -56,10 +56,10 @@ def stored(release: Path, target: UPath) -> str:
 
 def pinned(found: Settings, release: str | None) -> str:
     """Return the release that a night of these settings would go on with."""
-    workshop = workshop_of(found, {**OPTIONS, "release": release})
+    context = context_of(found, {**OPTIONS, "release": release})
     given = ["--catalog", "products", "--run-date", str(DAY)]
     with nightly_command.make_context("nightly", given):
-        call = calls.resumable(RunConfig("r", "nightly", DAY), workshop).call
+        call = calls.resumable(RunConfig("r", "nightly", DAY), context).call
     return call[call.index("--release") + 1]
 
 
@@ -190,8 +190,8 @@ def test_a_gpu_that_is_asked_for_is_asked_of_spark_and_of_the_task(
     spark = fake_spark()
     monkeypatch.setattr(nightly, "spark_progress", lambda *_: nullcontext())
     monkeypatch.setattr(predict, "run", run)
-    workshop = workshop_of(Settings(), OPTIONS)
-    nightly.predict_step(workshop, RunConfig("r", "nightly", DAY, dates=(DAY,)), RunInputs())
+    context = context_of(Settings(), OPTIONS)
+    nightly.predict_step(context, RunConfig("r", "nightly", DAY, dates=(DAY,)), RunInputs())
     assert demanded == [gpu == "1"]
     assert [spark.properties[f"spark.{of}.resource.gpu.amount"] for of in ("executor", "task")] == [gpu, gpu]
     cores = [spark.properties["spark.executor.cores"], spark.properties["spark.task.cpus"]]

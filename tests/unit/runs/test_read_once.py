@@ -28,7 +28,7 @@ from jobs.predict.selection import Selected
 from jobs.runs import backfill as backfills
 from jobs.runs import night as nights
 from jobs.runs import publish
-from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.inputs import night_inputs
 from jobs.runs.shadow import shadow_step
 from jobs.spark.config import SparkConfig
@@ -103,7 +103,7 @@ def uses(monkeypatch: pytest.MonkeyPatch) -> Uses:
 class World:
     """A home in a store with an ingested night, and its database."""
 
-    workshop: Workshop
+    context: RunContext
     database: ProductDatabase
 
 
@@ -121,7 +121,7 @@ def world(s3: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, monke
     rejected = {"outcome": "rejected", "reason": "empty", "detail": "the file has no bytes"}
     write(places, places.seen, SEEN, [{**image_row("p9"), **rejected}])
     write(places, places.catalog_rows, CATALOG_ROWS, [image_row("p8", title="New title")])
-    ingest_reports.keep(places, DAY, REPORT)
+    ingest_reports.keep_report(places, DAY, REPORT)
     database = open_database(f"sqlite:///{tmp_path}/shop.db")
     database.upgrade()
     monkeypatch.setattr(predict, "_in_spark", in_this_process)
@@ -132,7 +132,7 @@ def world(s3: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, monke
     monkeypatch.setattr(nights, "spark_progress", lambda *_: nullcontext())
     monkeypatch.setattr(ingest, "run", lambda *_: ingest.IngestSummary(14, 0, SHARDS * IMAGES_A_SHARD, 1, 1000, 1.0))
     spark = SparkConfig("local[1]", "1g", tmp_path)
-    return World(Workshop(places, spark, RELEASE, tmp_path, ProductSource("", own=True)), database)
+    return World(RunContext(places, spark, RELEASE, tmp_path, ProductSource("", own=True)), database)
 
 
 def write(places: Places, root: Place, schema: Any, rows: Sequence[dict[str, Any]]) -> None:
@@ -148,11 +148,11 @@ def in_this_process(_spark: object, config: Any, release: Release, todo: Sequenc
 
 
 def nightly(world: World) -> dict[str, Any]:
-    return nights.nightly(world.workshop, world.database, "shop.csv", NIGHT)
+    return nights.nightly(world.context, world.database, "shop.csv", NIGHT)
 
 
 def finish_night(world: World) -> dict[str, Any]:
-    return nights.finish_night(world.workshop, world.database, NIGHT)
+    return nights.finish_night(world.context, world.database, NIGHT)
 
 
 @pytest.mark.parametrize(("command", "reports_read"), [(nightly, []), (finish_night, [1])])
@@ -173,11 +173,11 @@ def test_a_night_reads_each_file_once(
 
 
 def test_the_steps_of_a_night_that_are_commands_read_each_file_once(world: World, uses: Uses) -> None:
-    nights.predict_night(world.workshop, world.database, NIGHT)
+    nights.predict_night(world.context, world.database, NIGHT)
     assert uses.of("read", "images") == [2] * SHARDS
     assert (uses.of("read", "seen"), uses.of("read", "ingests")) == ([1], [1])
     uses.counts.clear()
-    assert nights.publish_night(world.workshop, world.database, NIGHT)["images"] == 11
+    assert nights.publish_night(world.context, world.database, NIGHT)["images"] == 11
     assert uses.of("read", "images") == EACH_SHARD
     assert (uses.of("read", "seen"), uses.of("read", "ingests")) == ([1], [1])
     assert uses.copied("predictions") == EACH_SHARD
@@ -187,7 +187,7 @@ def test_the_steps_of_a_night_that_are_commands_read_each_file_once(world: World
 @pytest.mark.parametrize(("only_missing", "selections"), [(False, []), (True, EACH_SHARD)])
 def test_a_backfill_reads_each_file_once(world: World, uses: Uses, only_missing: bool, selections: list[int]) -> None:
     run = RunConfig("backfill", "backfill", DAY, dates=(DAY,), only_missing=only_missing)
-    assert backfills.backfill(world.workshop, world.database, run)["publish"]["images"] == 11
+    assert backfills.backfill(world.context, world.database, run)["publish"]["images"] == 11
     assert uses.of("read", "images") == [2] * SHARDS
     assert uses.of("read", "selections") == selections, "a task reads the keys; the driver has selected them"
     assert uses.copied("predictions") == EACH_SHARD
@@ -198,34 +198,34 @@ def test_a_challenger_reads_each_file_once(world: World, uses: Uses) -> None:
     nightly(world)
     uses.counts.clear()
     uses.copies.clear()
-    challenger = replace(world.workshop, release=replace(RELEASE, release_id="colours-2"))
+    challenger = replace(world.context, release=replace(RELEASE, release_id="colours-2"))
     world_networks = replace(fake_networks(), release=challenger.release)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict, "loaded_networks", lambda *_: world_networks)
-        assert shadow_step(world.workshop, challenger, world.database, NIGHT)["images"] == 12
+        assert shadow_step(world.context, challenger, world.database, NIGHT)["images"] == 12
     assert uses.of("read", "images") == [2] * SHARDS
     assert uses.copied("predictions") == EACH_SHARD
 
 
 def test_a_plan_reads_the_keys_of_the_images_and_no_picture(world: World, uses: Uses) -> None:
     """A dry run copied whole shards."""
-    places = world.workshop.places
+    places = world.context.places
     noise = np.random.default_rng(0).bytes(2**20)
     write(places, places.images, IMAGES, [image_row(f"p7{i}", jpeg=noise) for i in range(8)])
     run = RunConfig("backfill", "backfill", DAY, dates=(DAY,), only_missing=True)
-    plan = backfills.backfill_plan(world.workshop, world.database, run)
+    plan = backfills.backfill_plan(world.context, world.database, run)
     assert plan["images_to_predict"] == 20
     assert uses.copied("images") == []
     assert 0 < uses.ranged_bytes < 2**20, "of 8 MiB"
 
 
-def test_a_shard_that_came_after_the_partition_was_read_is_not_passed_over(world: World) -> None:
+def test_a_shard_written_after_the_partition_was_read_is_noticed(world: World) -> None:
     """Another ingest of the date may end while a night is predicted: publishing must not leave its images out."""
-    places, workshop = world.workshop.places, world.workshop
+    places, context = world.context.places, world.context
     inputs = night_inputs(partition(places, DAY), REPORT)
-    nights.predict_step(workshop, NIGHT, inputs)
+    nights.predict_step(context, NIGHT, inputs)
     write(places, places.images, IMAGES, [image_row("p700", jpeg=colour_jpeg(0))])
     with pytest.raises(RunFailed, match="1 of 4 shards of run night are not predicted by release colours-1"):
-        publish.collect(nights.predict_config(workshop, NIGHT), RELEASE, inputs)
-    nights.predict_step(workshop, NIGHT, inputs)
-    assert publish.collect(nights.predict_config(workshop, NIGHT), RELEASE, inputs).images == 13
+        publish.collect(nights.predict_config(context, NIGHT), RELEASE, inputs)
+    nights.predict_step(context, NIGHT, inputs)
+    assert publish.collect(nights.predict_config(context, NIGHT), RELEASE, inputs).images == 13

@@ -13,7 +13,7 @@ import pytest
 from jobs.cli import main as cli
 from jobs.errors import RunFailed, UsageError
 from jobs.ingest.config import ProductSource
-from jobs.runs.config import RunConfig, Workshop
+from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.run_ids import shadow_run_id
 from jobs.runs.shadow import check, publisher, try_challenger
 from jobs.settings import Settings
@@ -28,7 +28,7 @@ from tests.report_nights import Answer, Nights
 from tests.unit.predict.test_predict_loop import DAY, RELEASE
 
 
-def test_a_shadow_never_writes_where_another_run_does() -> None:
+def test_the_run_id_of_a_shadow_differs_from_every_other_run() -> None:
     """Its name was cut at 128 characters: of a run with so long a name, it was the champion's own."""
     long, longer = "n" * MAX_NAME_CHARACTERS, "n" * (MAX_NAME_CHARACTERS - 1)
     tried = [
@@ -47,9 +47,9 @@ def test_a_shadow_never_writes_where_another_run_does() -> None:
         replace(NIGHT, run_id=name)  # which refuses what is no name
 
 
-def workshop(tmp_path: Path, release: Release) -> Workshop:
+def context(tmp_path: Path, release: Release) -> RunContext:
     spark = SparkConfig("local[1]", "1g", tmp_path)
-    return Workshop(Places(tmp_path), spark, release, tmp_path, ProductSource("", "", {}))
+    return RunContext(Places(tmp_path), spark, release, tmp_path, ProductSource("", "", {}))
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,11 @@ def workshop(tmp_path: Path, release: Release) -> Workshop:
         ),
     ],
 )
-def test_who_cannot_be_compared_is_refused(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+def test_a_challenger_that_cannot_be_compared_is_refused(
+    changes: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=sentence):
-        check(workshop(tmp_path, RELEASE), workshop(tmp_path, replace(RELEASE, **changes)))
+        check(context(tmp_path, RELEASE), context(tmp_path, replace(RELEASE, **changes)))
 
 
 @pytest.mark.parametrize(
@@ -77,15 +79,15 @@ def test_who_cannot_be_compared_is_refused(changes: dict[str, Any], sentence: st
         (replace(RELEASE, release_id="old", taxonomy_version="old"), "only releases of the same categories"),
     ],
 )
-def test_a_challenger_that_cannot_be_tried_is_told_in_a_sentence(
+def test_the_error_of_a_challenger_is_reported_in_one_sentence(
     found: Release | Exception, sentence: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def challenger() -> Workshop:
+    def challenger() -> RunContext:
         if isinstance(found, Exception):
             raise found
-        return workshop(tmp_path, found)
+        return context(tmp_path, found)
 
-    champion, database = workshop(tmp_path, RELEASE), open_database(f"sqlite:///{tmp_path}/s.db")
+    champion, database = context(tmp_path, RELEASE), open_database(f"sqlite:///{tmp_path}/s.db")
     done = try_challenger(champion, challenger, database, RunConfig("night", "nightly", DAY))
     assert done["state"] == "failed"
     assert sentence in done["reason"]
@@ -99,7 +101,7 @@ NIGHT = RunConfig("nightly-2026-11-01", "nightly", DAY, dates=(DAY,))
 ROW = {"kind": "nightly", "run_date": DAY, "state": "published", "release_id": "old", "summary": {}}
 
 
-def test_the_release_of_a_night_is_found_by_what_its_run_was_called_with() -> None:
+def test_the_release_of_a_night_is_found_from_its_recorded_command_line() -> None:
     assert publisher(ROW, NIGHT) == "old"
     call = ["publish", "--run-date", str(DAY), "--release", "s3://shop/releases/old"]
     assert publisher({**ROW, "summary": {"call": call}}, NIGHT) == "s3://shop/releases/old"
@@ -114,12 +116,14 @@ def test_the_release_of_a_night_is_found_by_what_its_run_was_called_with() -> No
         ({"run_date": date(2026, 10, 31)}, UsageError, "is the nightly run of 2026-10-31 and not the night 2026-11-01"),
     ],
 )
-def test_what_is_no_published_night_is_refused(changes: dict[str, Any], error: type[Exception], sentence: str) -> None:
+def test_a_night_that_is_not_published_is_refused(
+    changes: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
     with pytest.raises(error, match=sentence):
         publisher({**ROW, **changes}, NIGHT)
 
 
-def test_a_night_is_compared_with_who_published_it_and_stays_whatever_becomes_of_the_challenger(
+def test_the_challenger_is_compared_with_the_publishing_release_and_cannot_change_the_night(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def shadow() -> Any:

@@ -60,12 +60,12 @@ TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py",
         ("", "Spark gave up: no reason was given"),
     ],
 )
-def test_what_spark_says_is_one_sentence(text: str, words: str) -> None:
+def test_errors_of_spark_become_one_sentence(text: str, words: str) -> None:
     assert words in sentence(text)
     assert "\n" not in sentence(text)
 
 
-def test_a_yarn_without_its_configuration_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yarn_without_its_configuration_gives_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
     monkeypatch.delenv("YARN_CONF_DIR", raising=False)
     with pytest.raises(RunFailed, match="HADOOP_CONF_DIR, which is not set"):
@@ -109,7 +109,7 @@ def test_a_predict_task_owns_a_machine_or_an_executor(master: str, cluster: bool
         ),
     ],
 )
-def test_a_call_that_was_written_down_is_the_same_call(command: click.Command, given: list[str]) -> None:
+def test_a_recorded_command_line_parses_to_the_same_options(command: click.Command, given: list[str]) -> None:
     context = command.make_context(str(command.name), list(given))
     said = arguments(context, {"run_id": "run-1", "release": "/releases/one"})
     assert said[0] == command.name
@@ -131,21 +131,19 @@ def test_a_call_that_was_written_down_is_the_same_call(command: click.Command, g
         ),
     ],
 )
-def test_a_wrong_call_that_a_task_finds_is_no_failed_run_and_the_other_way_round(
-    said: str, kind: type[Exception]
-) -> None:
+def test_errors_of_a_task_keep_their_class_as_wrong_call_or_failed_run(said: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=r"^c.csv has no JSON in line 3$"), spark_errors_explained():
         raise PySparkException(TRACE.format(said))
 
 
 @pytest.mark.parametrize("error", [DatabaseError, RunFailed, StoreError, StoreDenied, TrainingFailed])
-def test_what_a_task_of_ours_raises_is_told_in_its_own_words(error: type[Exception]) -> None:
+def test_the_message_of_our_own_task_errors_is_kept(error: type[Exception]) -> None:
     raised = f"Traceback (most recent call last):\n  File ...\n{error.__module__}.{error.__name__}: the store is away\n"
     assert sentence(f"Job aborted: {raised}\n\tat org.apache.spark") == "the store is away"
 
 
 @pytest.mark.parametrize("call", [None, [], "nightly", {}])
-def test_a_run_that_does_not_say_how_it_was_called_is_not_resumed(call: object) -> None:
+def test_a_run_without_a_recorded_command_line_is_not_resumed(call: object) -> None:
     with pytest.raises(UsageError, match="run r does not say how it was called"):
         call_again(nightly, "r", call, as_json=False)
 

@@ -100,7 +100,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
 
 
 @pytest.mark.parametrize("file", ["weights", "network", "half"])
-def test_a_file_of_weights_that_does_not_fit_is_the_disk_s_error(said: Said, file: str) -> None:
+def test_weights_that_do_not_fit_on_the_disk_raise_its_error(said: Said, file: str) -> None:
     told, _, place = said
     kind, sentence = told[file]
     assert kind == "OSError"

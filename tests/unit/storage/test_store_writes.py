@@ -21,7 +21,7 @@ from jobs.storage.stores import place
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_no_room_for_a_copy_is_one_sentence_at_once(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_disk_space_for_a_copy_gives_one_sentence_at_once(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(code, os.strerror(code), "/tmp/copy")
 
@@ -73,7 +73,7 @@ def test_a_file_of_hdfs_is_never_seen_half_written(tmp_path: Path) -> None:
     assert all(name == target.name or name.startswith(".") for name in Hdfs.seen)
 
 
-def test_what_is_named_by_its_content_is_never_taken_away_for_the_same_again(
+def test_a_file_named_by_its_content_is_not_replaced_by_an_equal_one(
     tmp_path: Path, hdfs: type[Hdfs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two attempts at a task the later one may be killed at any moment; what the earlier one put there stays."""
@@ -93,7 +93,7 @@ def test_what_is_named_by_its_content_is_never_taken_away_for_the_same_again(
     assert all("/.part-1.parquet." in path for path in removed)
 
 
-def test_a_full_disk_of_an_executor_is_one_sentence() -> None:
+def test_a_full_disk_of_an_executor_gives_one_sentence() -> None:
     for code in (errno.ENOSPC, errno.EDQUOT):
         said = sentence(f"java.io.IOException: {os.strerror(code)}")
         assert said.startswith("a disk that this run writes to is full")

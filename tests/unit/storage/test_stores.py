@@ -76,7 +76,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         ("s3://shop/100%20 #1?.jpg", "s3://shop/100%20 #1?.jpg"),
     ],
 )
-def test_what_a_text_points_to(text: str, found: str) -> None:
+def test_a_text_becomes_a_path_or_a_store_uri(text: str, found: str) -> None:
     assert str(place(text)) == found
     assert isinstance(place(text), UPath) == found.startswith("s3://")
     assert place(pickle.loads(pickle.dumps(place(text)))) == place(text)
@@ -95,7 +95,7 @@ def test_what_a_text_points_to(text: str, found: str) -> None:
         "abfs://shop@account.dfs.core.windows.net/home",
     ],
 )
-def test_a_place_travels_as_text(text: str) -> None:
+def test_a_place_becomes_text_and_a_place_again(text: str) -> None:
     """A task on another machine finds the same place by it: of the same namenode, of the same account."""
     where = place(text) if text.startswith(("/", "s3")) else UPath(text)
     assert uri(where) == text
@@ -118,7 +118,7 @@ def test_a_place_travels_as_text(text: str) -> None:
         ("abfs://container/a", "pip install adlfs"),
     ],
 )
-def test_what_is_no_place_is_a_wrong_call(text: str, sentence: str) -> None:
+def test_an_invalid_place_is_a_wrong_call(text: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence) as caught:
         place(text)
     assert "secret" not in str(caught.value)
@@ -201,7 +201,7 @@ def test_what_a_killed_process_copied_is_removed_by_the_next(scratch: Path, unde
     assert not list((parent or scratch).iterdir())
 
 
-def test_a_store_that_is_away_for_a_while_is_waited_for(s3: ObjectStore, home: UPath) -> None:
+def test_a_run_waits_for_a_store_that_is_unavailable_for_a_while(s3: ObjectStore, home: UPath) -> None:
     written(home, 1)
     s3.stop()
     back = threading.Timer(2, s3.start)
@@ -230,7 +230,7 @@ def test_a_damaged_file_in_a_store_is_not_tried_again(home: UPath, damage: str) 
     assert time.monotonic() - started < 30, "a store that is away is waited for much longer"
 
 
-def test_a_store_that_stays_away_is_one_sentence(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_stays_unavailable_gives_one_sentence(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     gone = place("s3://elsewhere/home")
     assert isinstance(gone, UPath)
@@ -239,7 +239,7 @@ def test_a_store_that_stays_away_is_one_sentence(impatient: None, monkeypatch: p
         check_usable(gone)
 
 
-def test_a_missing_bucket_and_missing_rights_are_one_sentence(s3: ObjectStore, home: UPath) -> None:
+def test_a_missing_bucket_and_missing_rights_give_one_sentence(s3: ObjectStore, home: UPath) -> None:
     with pytest.raises(StoreError, match="there is no bucket s3://nowhere; make it"):
         check_usable(place("s3://nowhere/home"))
     with (
@@ -255,7 +255,7 @@ def test_a_missing_bucket_and_missing_rights_are_one_sentence(s3: ObjectStore, h
     check_usable(home)
 
 
-def test_a_full_disk_is_one_sentence_and_nothing_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_gives_one_sentence_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -283,7 +283,7 @@ class TestReleases:
         assert local_release(stored, places) == copy
         assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == before, "not fetched again"
 
-    def test_a_name_stands_for_one_release(self, places: Places, tiny_release: Path, tmp_path: Path) -> None:
+    def test_a_store_has_one_release_of_each_name(self, places: Places, tiny_release: Path, tmp_path: Path) -> None:
         check_new(tmp_path / tiny_release.name, places)
         with pytest.raises(UsageError, match=r"with `shelfwise release promote \S+ --alias challenger`$"):
             check_new(tiny_release, places)
@@ -317,6 +317,6 @@ class TestReleases:
             local_release(stored, places)
         assert not any(path.name == MANIFEST for path in places.local_home.rglob("*")), "no half copy stays"
 
-    def test_no_release_is_one_sentence(self, places: Places) -> None:
+    def test_a_missing_release_gives_one_sentence(self, places: Places) -> None:
         with pytest.raises(ReleaseError, match=r"no release at s3://shop/.*/none"):
             local_release(places.home / "none", places)

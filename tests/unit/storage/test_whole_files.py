@@ -79,7 +79,7 @@ def test_a_query_is_written_into_a_pipe_in_every_form(tmp_path: Path, form: str)
 
 
 @pytest.mark.parametrize("links", [1, 2])
-def test_a_symbolic_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path, links: int) -> None:
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path, links: int) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     file = tmp_path / "there" / "page.html"
@@ -97,7 +97,7 @@ def test_a_symbolic_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path, 
     assert (link.is_symlink(), file.read_text()) == (True, "product_id,confidence\np1,0.5\n")
 
 
-def test_a_link_to_nothing_makes_the_file_that_it_names(tmp_path: Path) -> None:
+def test_a_dangling_link_creates_its_target(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     write_whole(tmp_path / "link", PAGE)
     assert ((tmp_path / "link").is_symlink(), (tmp_path / "file").read_text()) == (True, PAGE)
@@ -113,7 +113,7 @@ def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("directory", ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd", "/proc/{}/fd"])
-def test_what_is_open_is_written_into_where_it_stands(tmp_path: Path, directory: str) -> None:
+def test_an_open_descriptor_is_written_at_its_position(tmp_path: Path, directory: str) -> None:
     """As with `--output /dev/stdout >> file`: what is in the file stays, and what comes next comes behind it."""
     directory = directory.format(os.getpid())
     with (tmp_path / "log").open("wb") as log:
@@ -136,7 +136,7 @@ def test_the_standard_streams_are_always_written_into() -> None:
     assert destination(Path("/dev/../proc/self/../self/fd/1")) == 1
 
 
-def test_what_another_process_has_open_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_that_another_process_has_open_is_not_replaced(tmp_path: Path) -> None:
     """It would be the file that is open there."""
     with (tmp_path / "log").open("wb") as log:
         log.write(b"a long line that was there before")
@@ -150,7 +150,7 @@ def test_what_another_process_has_open_is_not_replaced(tmp_path: Path) -> None:
     assert ((tmp_path / "log").read_text(), (tmp_path / "log").stat().st_ino) == (PAGE, before)
 
 
-def test_a_descriptor_that_is_not_open_is_a_sentence() -> None:
+def test_a_closed_descriptor_gives_one_sentence() -> None:
     with pytest.raises(UsageError, match=r"/dev/fd/999 cannot be written \(Bad file descriptor\)"):
         write_rows(rows(), "csv", Path("/dev/fd/999"))
 
@@ -181,7 +181,7 @@ def test_a_new_file_has_the_mode_of_the_umask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe", "nothing"])
-def test_a_failure_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
+def test_a_failed_write_keeps_the_former_file(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"
     if kind == "file":
         target.write_text("old")
@@ -217,13 +217,13 @@ def test_two_writers_at_once_do_not_mix_their_bytes(tmp_path: Path) -> None:
     assert names(tmp_path) == ["page.html"]
 
 
-def test_a_name_as_long_as_the_disk_takes_can_be_written(tmp_path: Path) -> None:
+def test_a_file_name_of_maximal_length_can_be_written(tmp_path: Path) -> None:
     target = tmp_path / ("\N{SNOWMAN}" * 83 + ".html")
     write_whole(target, PAGE)
     assert names(tmp_path) == [target.name]
 
 
-def test_what_a_killed_writer_left_is_known_and_removed(tmp_path: Path) -> None:
+def test_the_scratch_file_of_a_killed_writer_is_removed(tmp_path: Path) -> None:
     write_whole(tmp_path / "a.npz", "old")
     for name in (".b.npz." + "0" * 32 + ".tmp", ".a.npz.tmp", ".mine.tmp"):
         (tmp_path / name).touch()

@@ -33,7 +33,7 @@ from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import ReleaseError, load_release, save_release
 from models.spec import NetworkSpec
 from models.training.recipe import NOTHING, Recipe
-from models.training.starts import fill
+from models.training.starts import load_start_weights
 from tests import tiny_network
 from tests.labelled import BLUE, GREEN, LEAVES, RED, jpeg_of, write_labelled
 
@@ -69,7 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     return home, finetune.run(config(home, promise=Promise(0.9, 0.1)), watch=silent)
 
 
-def test_the_release_knows_what_it_was_shown(made: Any) -> None:
+def test_the_release_classifies_its_training_colours(made: Any) -> None:
     home, summary = made
     predictor, release, _ = load_predictor(home / "releases" / "colours-2")
     assert [category.category_id for category in release.categories] == sorted(LEAVES)
@@ -86,7 +86,7 @@ def architecture_square(channel: int, side_px: int = 16) -> Any:
     return decode_square(jpeg_of(channel), side_px)
 
 
-def test_the_bundle_tells_its_making(made: Any) -> None:
+def test_the_release_records_how_it_was_trained(made: Any) -> None:
     home, _ = made
     place = home / "releases" / "colours-2"
     release = load_release(place)
@@ -110,13 +110,13 @@ def test_the_bundle_tells_its_making(made: Any) -> None:
     assert list((home / "training").iterdir()) == [], "the checkpoints have done their work"
 
 
-def test_a_release_is_never_made_again(made: Any) -> None:
+def test_an_existing_release_is_not_trained_again(made: Any) -> None:
     home, _ = made
     with pytest.raises(UsageError, match="never changed; choose another --release-id"):
         finetune.run(config(home), watch=silent)
 
 
-def test_a_release_is_calibrated_anew_for_other_promises(made: Any, tmp_path: Path) -> None:
+def test_a_release_can_be_calibrated_again_for_another_precision(made: Any, tmp_path: Path) -> None:
     """An imported one: the same weights; shares, temperature and thresholds of the labelled products."""
     home, _ = made
     source, target = tmp_path / "imported", tmp_path / "releases" / "colours-3"
@@ -139,7 +139,7 @@ def test_a_release_is_calibrated_anew_for_other_promises(made: Any, tmp_path: Pa
         recalibrate(told)
 
 
-def test_what_a_release_does_not_know_calibrates_it_only_if_left_out(
+def test_calibration_needs_unknown_categories_to_be_left_out(
     made: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     home, _ = made
@@ -160,7 +160,9 @@ def test_what_a_release_does_not_know_calibrates_it_only_if_left_out(
     assert f"of the part validation, {hats} products are left out, of 1 categories that the release" in caplog.text
 
 
-def test_a_tuned_release_is_measured_on_what_it_has_not_learned(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finetuned_release_is_measured_on_products_that_it_was_not_trained_on(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, _ = made
     monkeypatch.setenv("SHELFWISE_HOME", str(home))
     command = ["evaluate", "--release", "colours-2", "--output", str(home / "out")]
@@ -182,7 +184,7 @@ def test_a_tuned_release_is_measured_on_what_it_has_not_learned(made: Any, monke
     shutil.rmtree(home / "out")
 
 
-def test_what_was_learned_from_calibrates_nothing(made: Any, tmp_path: Path) -> None:
+def test_a_release_is_not_calibrated_on_its_training_products(made: Any, tmp_path: Path) -> None:
     """A network is surer of what it has learned: its thresholds would open too early. Nor do its descendants forget."""
     home, _ = made
     target, again = tmp_path / "releases" / "colours-3", tmp_path / "releases" / "colours-4"
@@ -195,22 +197,22 @@ def test_what_was_learned_from_calibrates_nothing(made: Any, tmp_path: Path) -> 
         recalibrate(replace(told, source=target, target=again))
 
 
-def test_another_release_can_be_started_from(made: Any) -> None:
+def test_a_training_can_start_from_a_release(made: Any) -> None:
     home, _ = made
     place = home / "releases" / "colours-2"
     network = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0)
     model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
     version = load_release(place).taxonomy_version
-    fill(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version=version)
+    load_start_weights(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version=version)
     trained = architecture(tiny_network.NAME).build(input_px=16, categories=3)
     trained.load_weights(place / "tiny.weights.h5")
     for one, other in zip(model.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ReleaseError, match=r"under taxonomy labels-.* labelled under shop-9"):
-        fill(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version="shop-9")
+        load_start_weights(model, network, str(place), category_ids=sorted(LEAVES), taxonomy_version="shop-9")
 
 
-def test_a_network_goes_on_in_the_range_that_it_was_trained_in(made: Any, tmp_path: Path) -> None:
+def test_a_network_keeps_the_value_range_of_its_start(made: Any, tmp_path: Path) -> None:
     source = made[0] / "releases" / "colours-2"
     release = load_release(source)
     theirs = replace(
@@ -224,10 +226,12 @@ def test_a_network_goes_on_in_the_range_that_it_was_trained_in(made: Any, tmp_pa
     model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
     network, version = NetworkSpec(tiny_network.NAME, 16, "w", "", 1.0), release.taxonomy_version
     with pytest.raises(ReleaseError, match="trained on values in the range '0-1' and this one takes 'own'"):
-        fill(model, network, str(tmp_path / "theirs"), category_ids=sorted(LEAVES), taxonomy_version=version)
+        load_start_weights(
+            model, network, str(tmp_path / "theirs"), category_ids=sorted(LEAVES), taxonomy_version=version
+        )
 
 
-def test_a_release_that_did_not_reach_the_store_is_taken_there_by_the_same_command(
+def test_the_same_command_uploads_a_release_that_did_not_reach_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = Places(UPath(f"memory://{tmp_path.name}"), tmp_path / "local")

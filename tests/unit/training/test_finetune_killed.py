@@ -45,7 +45,7 @@ def pair(home: Path) -> FinetuneConfig:
     return config(home, networks=tuple(NetworkPlan(name, side_px, NOTHING, recipe) for name, side_px in PAIR.items()))
 
 
-def test_killed_without_warning_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_command_resumes_a_killed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL in the second network's third epoch; the second call begins with that, and ends with a release."""
     write_labelled(Places(tmp_path), PRODUCTS)
     command = [sys.executable, "-c", CHILD, str(tmp_path)]

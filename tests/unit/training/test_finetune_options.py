@@ -44,7 +44,7 @@ def config_of(monkeypatch: pytest.MonkeyPatch, home: Path, *words: str) -> Any:
         (["--head-epochs", "0", "--epochs", "0"], "with 0 epochs, of the head and after it, nothing is trained"),
     ],
 )
-def test_what_would_silently_be_dropped_is_refused(
+def test_options_that_would_have_no_effect_are_refused(
     words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
@@ -54,19 +54,19 @@ def test_what_would_silently_be_dropped_is_refused(
 @pytest.mark.parametrize(
     "words", [["--learning-rate", "nan"], ["--floor", "nan"], ["--target-precision", "nan"], ["--learning-rate", "inf"]]
 )
-def test_what_is_no_number_is_refused(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_and_inf_are_refused(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is within all limits; as a floor it would be noticed when the release is written, after the training."""
     with pytest.raises(click.BadParameter, match=f"'{words[1]}' is not a number"):
         config_of(monkeypatch, tmp_path, *words)
 
 
-def test_the_command_is_told_so_that_it_can_be_typed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recorded_command_is_quoted_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["--leave-out", "Home & Garden"]
     monkeypatch.setattr(sys, "argv", ["/usr/bin/shelfwise", "finetune", *words])
     assert config_of(monkeypatch, tmp_path, *words).command == "shelfwise finetune --leave-out 'Home & Garden'"
 
 
-def test_an_alias_is_a_start_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_from_accepts_an_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHELFWISE_HOME", str(tmp_path))
     database = open_database(Settings().url)
     database.upgrade()
@@ -75,18 +75,20 @@ def test_an_alias_is_a_start_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {plan.start for plan in plans} == {str(SHIPPED)}
 
 
-def test_no_category_counts_more_unless_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_weights_are_off_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With weights, confidences would speak of another catalog than the one that is tagged."""
     plain, weighted = (config_of(monkeypatch, tmp_path, *words).networks for words in ([], ["--class-weights"]))
     assert [plan.recipe.class_weights for plan in (*plain, *weighted)] == [False, False, True, True]
 
 
-def test_what_the_thresholds_shall_hold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_precision_and_floor_are_passed_to_the_thresholds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert config_of(monkeypatch, tmp_path).promise == Promise(0.95, 0.2)
     assert config_of(monkeypatch, tmp_path, "--target-precision", "0.9", "--floor", "0.1").promise == Promise(0.9, 0.1)
 
 
-def test_the_head_is_trained_alone_first_unless_nothing_is_started_from(
+def test_the_head_is_trained_first_unless_the_network_starts_from_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["--start-from", "imagenet", "--start-from", "xception=nothing"]

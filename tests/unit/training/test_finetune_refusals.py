@@ -51,7 +51,7 @@ def test_a_release_under_another_taxonomy_is_not_started_from(tmp_path: Path) ->
     assert not (tmp_path / "training" / "colours-2").exists(), "nothing was trained"
 
 
-def test_a_loss_that_is_no_number_fails_the_run_and_a_lower_rate_goes_on(tmp_path: Path) -> None:
+def test_a_nan_loss_fails_the_run_and_a_lower_learning_rate_resumes_it(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), PRODUCTS)
 
     def plan(rate: float) -> tuple[NetworkPlan, ...]:
@@ -89,14 +89,14 @@ def test_a_damaged_file_fails_the_run_with_its_name(tmp_path: Path) -> None:
         ([(product, None, channels) for product, _, channels in PRODUCTS], "none of 90 ingested images has a category"),
     ],
 )
-def test_products_that_cannot_be_learned_are_a_sentence(products: Any, sentence: str, tmp_path: Path) -> None:
+def test_products_that_cannot_be_trained_on_give_one_sentence(products: Any, sentence: str, tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), products)
     with pytest.raises(UsageError, match=sentence):
         finetune.run(config(tmp_path), watch=silent)
     assert [path.name for path in tmp_path.iterdir()] == ["images"], "nothing was begun"
 
 
-def test_a_label_that_the_taxonomy_does_not_know(tmp_path: Path) -> None:
+def test_a_label_that_the_taxonomy_does_not_contain_is_refused(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), PRODUCTS)
     taxonomy = tmp_path / "taxonomy.csv"
     taxonomy.write_text("category_id,category_path\nwarm.red,Warm > Red\ncold.blue,Cold > Blue\n")
@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_no_half_release(tmp_path: Path, monkeypatch: pytest.
     assert (done["release_id"], seen) == ("colours-2", []), "the same command only finishes"
 
 
-def test_checkpoints_of_another_task_are_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_task_is_not_resumed(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), PRODUCTS)
 
     def stop(name: str) -> Any:
@@ -138,7 +138,7 @@ def test_checkpoints_of_another_task_are_not_gone_on_with(tmp_path: Path) -> Non
         finetune.run(config(tmp_path, leave_out=(RED,)), watch=silent)
 
 
-def test_a_training_goes_on_only_with_the_least_number_of_products_that_it_was_begun_with(tmp_path: Path) -> None:
+def test_a_training_resumes_only_with_the_min_products_of_its_start(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), [*PRODUCTS, *((f"hat-{number}", "hats", [0]) for number in range(15))])
 
     def least(products: int | None) -> FinetuneConfig:
@@ -160,7 +160,7 @@ def test_a_training_goes_on_only_with_the_least_number_of_products_that_it_was_b
     assert len(load_release(Path(done["release_dir"])).categories) == 3
 
 
-def test_what_fails_before_its_first_epoch_can_be_called_again_otherwise(tmp_path: Path) -> None:
+def test_a_training_that_fails_before_its_first_epoch_leaves_no_work_directory(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), PRODUCTS)
     plan = NetworkPlan(tiny_network.NAME, 16, str(tmp_path / "absent.weights.h5"), RECIPE)
     with pytest.raises(UsageError, match=r"nothing at .*absent\.weights\.h5"):
@@ -168,7 +168,7 @@ def test_what_fails_before_its_first_epoch_can_be_called_again_otherwise(tmp_pat
     assert not (tmp_path / "training" / "colours-2").exists()
 
 
-def test_what_a_second_network_starts_from_is_looked_at_before_the_first_is_trained(
+def test_the_start_of_the_second_network_is_checked_before_the_first_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_labelled(Places(tmp_path), PRODUCTS)
@@ -184,7 +184,7 @@ def test_what_a_second_network_starts_from_is_looked_at_before_the_first_is_trai
     assert not (tmp_path / "training" / "colours-2").exists()
 
 
-def test_two_at_once_of_one_name_do_not_meet(tmp_path: Path) -> None:
+def test_a_second_training_of_the_same_name_is_refused_while_one_runs(tmp_path: Path) -> None:
     """A worker that was given up may live on: the later call leaves its files alone, and can be made again."""
     write_labelled(Places(tmp_path), PRODUCTS)
     refused: list[str] = []
@@ -200,7 +200,7 @@ def test_two_at_once_of_one_name_do_not_meet(tmp_path: Path) -> None:
     assert list((tmp_path / "training").iterdir()) == []
 
 
-def test_a_name_that_was_taken_meanwhile_is_a_sentence(tmp_path: Path) -> None:
+def test_a_release_name_taken_during_the_training_gives_one_sentence(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), PRODUCTS)
     other = tmp_path / "releases" / "colours-2"
     with pytest.raises(UsageError, match=r"colours-2 is there already and a release is never changed"):
@@ -208,7 +208,7 @@ def test_a_name_that_was_taken_meanwhile_is_a_sentence(tmp_path: Path) -> None:
     assert list(other.iterdir()) == []
 
 
-def test_a_training_goes_on_with_what_it_was_begun_with(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_resumed_training_uses_the_products_of_its_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A night comes in between, with new products and another label of an old one; both are for the next training."""
     places = Places(tmp_path)
     write_labelled(places, PRODUCTS)
@@ -233,7 +233,7 @@ def test_a_training_goes_on_with_what_it_was_begun_with(tmp_path: Path, caplog: 
     assert len(dataset_files(places)) == len(before) + 1
 
 
-def test_a_file_that_a_training_was_begun_with_is_missed(tmp_path: Path) -> None:
+def test_a_missing_dataset_file_of_a_resumed_training_is_named(tmp_path: Path) -> None:
     places = Places(tmp_path)
     write_labelled(places, PRODUCTS)
     work = config(tmp_path).work_dir
@@ -247,7 +247,7 @@ def test_a_file_that_a_training_was_begun_with_is_missed(tmp_path: Path) -> None
         finetune.run(config(tmp_path), watch=silent)
 
 
-def test_what_will_never_be_published_is_told_before_the_training(
+def test_a_warning_before_the_training_counts_categories_that_can_never_be_published(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_labelled(Places(tmp_path), [("one-red", RED, [0, 1]), ("two-red", RED, [0]), ("one-green", LEAVES[1], [1])])

@@ -60,7 +60,7 @@ def gone_on(told: FinetuneConfig) -> tuple[dict[str, Any], list[int]]:
     return done, sorted(set(seen))
 
 
-def test_what_was_stopped_in_its_first_epoch_begins_anew_with_what_is_there(tmp_path: Path) -> None:
+def test_a_training_stopped_in_its_first_epoch_begins_again_with_the_current_labels(tmp_path: Path) -> None:
     """A process that is killed leaves its note, and labels may be corrected before the next call."""
     with pytest.raises(KeyboardInterrupt):
         stopped(config(tmp_path), in_epoch=2)
@@ -73,14 +73,14 @@ def test_what_was_stopped_in_its_first_epoch_begins_anew_with_what_is_there(tmp_
     assert sum(told[f"{part}_images"] for part in PARTS) == len(PRODUCTS) + len(NIGHT)
 
 
-def test_the_curves_of_every_epoch_are_there_while_it_is_trained(tmp_path: Path) -> None:
+def test_the_learning_curves_are_drawn_during_the_training(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped(config(tmp_path), in_epoch=3)
     curves = config(tmp_path).work_dir / f"{tiny_network.NAME}-curves.png"
     assert curves.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_does_not_fit_the_memory_goes_on_with_smaller_batches(tmp_path: Path) -> None:
+def test_a_training_that_does_not_fit_into_memory_resumes_with_smaller_batches(tmp_path: Path) -> None:
     full = MemoryError("ResourceExhaustedError: OOM when allocating tensor with shape[8,16,16,32]")
     with pytest.raises(
         RunFailed, match=r"tiny with so many images a step does not fit .* smaller --batch-size: the 2 epochs"
@@ -93,12 +93,12 @@ def test_what_does_not_fit_the_memory_goes_on_with_smaller_batches(tmp_path: Pat
     assert load_release(Path(done["release_dir"])).training["batch_size"] == 4
 
 
-def test_another_error_of_a_training_is_not_said_to_be_memory(tmp_path: Path) -> None:
+def test_other_errors_of_a_training_are_not_reported_as_memory(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         stopped(config(tmp_path), in_epoch=1, error=ZeroDivisionError("division by zero"))
 
 
-def test_a_release_that_is_in_place_is_told_by_the_same_command(
+def test_the_same_command_reports_a_release_that_was_finished_before_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process was killed after the release was there, before its checkpoints were gone."""
@@ -114,7 +114,7 @@ def test_a_release_that_is_in_place_is_told_by_the_same_command(
         finetune.run(told, watch=silent)
 
 
-def test_another_release_of_the_name_is_not_taken_for_what_was_trained(tmp_path: Path) -> None:
+def test_an_imported_release_of_the_same_name_is_not_taken_for_the_result_of_the_training(tmp_path: Path) -> None:
     """While a training was stopped, somebody has imported a release of its name."""
     with pytest.raises(KeyboardInterrupt):
         stopped(config(tmp_path), in_epoch=3)
@@ -129,7 +129,7 @@ def test_another_release_of_the_name_is_not_taken_for_what_was_trained(tmp_path:
     assert gone_on(told)[1] == [3, 4]
 
 
-def test_an_alias_means_what_it_meant_when_the_training_began(tmp_path: Path) -> None:
+def test_a_resumed_training_keeps_the_release_that_an_alias_named_at_its_start(tmp_path: Path) -> None:
     """Somebody promotes another release in between; what was begun from the first one goes on."""
     write = [architecture(tiny_network.NAME).build(input_px=16, categories=3) for _ in range(2)]
     for name, model in zip("ab", write, strict=True):
@@ -148,7 +148,9 @@ def test_an_alias_means_what_it_meant_when_the_training_began(tmp_path: Path) ->
     assert load_release(Path(done["release_dir"])).training["tiny_starts_from"].endswith("a.weights.h5")
 
 
-def test_only_what_was_found_by_an_alias_bears_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_records_an_alias_only_if_its_start_was_found_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SHELFWISE_HOME", str(tmp_path))
     settings = Settings()
     made = finetune.run(config(tmp_path), watch=silent)

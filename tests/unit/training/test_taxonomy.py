@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_leaves_of_every_node_are_taught(file: Path, tmp_path: Path) -> None:
+def test_of_a_taxonomy_with_all_nodes_the_leaves_are_trained(file: Path, tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), [(f"p{number}", LEAVES[number % 3], [0]) for number in range(30)])
     categories, _ = taxonomy_of(labelled_images(Places(tmp_path)), file=file, name="")
     assert [(one.category_id, one.category_path) for one in categories] == [
@@ -47,7 +47,7 @@ def test_the_leaves_of_every_node_are_taught(file: Path, tmp_path: Path) -> None
     ]
 
 
-def test_a_parent_is_no_label_though_the_file_lists_it(file: Path, tmp_path: Path) -> None:
+def test_a_label_that_is_a_parent_is_refused_even_if_the_file_lists_it(file: Path, tmp_path: Path) -> None:
     """It would be in the database twice, as a leaf and as the node above one, and every publish would fail."""
     labels = [*LEAVES, "cold"]
     write_labelled(Places(tmp_path), [(f"p{number}", labels[number % 4], [0]) for number in range(80)])
@@ -55,7 +55,7 @@ def test_a_parent_is_no_label_though_the_file_lists_it(file: Path, tmp_path: Pat
         taxonomy_of(labelled_images(Places(tmp_path)), file=file, name="")
 
 
-def test_a_category_that_is_named_twice(file: Path) -> None:
+def test_a_taxonomy_that_names_a_category_twice_is_refused(file: Path) -> None:
     file.write_text(f"{ALL_NODES}cold.blue,Blue\n")
     with pytest.raises(UsageError, match=r"names the category 'cold\.blue' 2 times"):
         read_taxonomy(file)
@@ -82,7 +82,7 @@ def told(home: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
         ("export-arrays", "--output", "shop.npz", "--side-px", "16"),
     ],
 )
-def test_every_command_leaves_categories_out(
+def test_every_command_has_the_option_leave_out(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_labelled(Places(tmp_path), [(f"p{number}", LEAVES[number % 3], [0]) for number in range(30)])
@@ -99,9 +99,7 @@ def test_every_command_leaves_categories_out(
     )
 
 
-def test_a_category_of_too_few_products_can_be_left_out_as_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_remedy_for_categories_with_too_few_products_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     products = [("one", BLUE, [0]), ("two", GREEN, [0]), *((f"p{number}", RED, [0]) for number in range(30))]
     write_labelled(Places(tmp_path), products)
     sentence = told(tmp_path, monkeypatch, *FINETUNE)
@@ -125,7 +123,7 @@ def labelled(counts: dict[str, int]) -> list[LabelledImage]:
 
 
 @pytest.mark.parametrize("prefix", ["small.", "\ue000" * 3000])
-def test_a_long_tail_is_one_sentence(prefix: str) -> None:
+def test_many_categories_with_too_few_products_give_one_sentence(prefix: str) -> None:
     images = labelled({"much.red": 10, "much.blue": 10} | {f"{prefix}{number:04d}": 3 for number in range(1250)})
     with pytest.raises(UsageError) as refused:
         taxonomy_of(images, file=None, name="")
@@ -137,12 +135,12 @@ def test_a_long_tail_is_one_sentence(prefix: str) -> None:
         assert ": 'small.0000' (3), 'small.0001' (3), 'small.0002' (3), 'small.0003' (3) and 1,246 more; la" in sentence
 
 
-def test_parents_among_the_labels_are_told_at_once() -> None:
+def test_all_labels_that_are_parents_are_reported_at_once() -> None:
     with pytest.raises(UsageError, match=r"2 categories that are parents of other labels: 'cold', 'warm'; label them"):
         taxonomy_of(labelled(dict.fromkeys(("warm", RED, "cold", BLUE, GREEN), 10)), file=None, name="")
 
 
-def test_what_has_too_few_products_is_left_out_before_it_is_checked(
+def test_min_products_leaves_categories_out_before_labels_are_checked(
     file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Here `cold` is a parent with 9 products, `hats` is in no taxonomy, and both are no obstacle any more."""
@@ -163,7 +161,9 @@ def test_what_has_too_few_products_is_left_out_before_it_is_checked(
 
 
 @pytest.mark.parametrize("words", [FINETUNE, ("export-arrays", "--output", "shop.npz", "--side-px", "16")])
-def test_a_number_that_no_category_has(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_min_products_above_the_largest_category_is_refused(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_labelled(Places(tmp_path), [(f"p{number}", LEAVES[number % 3 % 2], [0]) for number in range(30)])
     sentence = told(tmp_path, monkeypatch, *words, "--min-products", "1000")
     assert sentence.startswith("no category has the 1,000 products of --min-products, the largest, 'warm.red', has 20")
@@ -171,7 +171,7 @@ def test_a_number_that_no_category_has(words: tuple[str, ...], tmp_path: Path, m
         CliRunner().invoke(main_group, [*words, "--min-products", "9"], catch_exceptions=False, standalone_mode=False)
 
 
-def test_no_picture_is_in_two_parts_and_each_category_has_one_to_learn_from(tmp_path: Path) -> None:
+def test_no_picture_is_in_two_parts_and_each_category_needs_a_training_picture(tmp_path: Path) -> None:
     places, names = Places(tmp_path), [f"p{number}" for number in range(60)]
     write_labelled(places, [(name, RED, [0]) for name in names])
     alone = split(labelled_images(places))
@@ -188,7 +188,7 @@ def test_no_picture_is_in_two_parts_and_each_category_has_one_to_learn_from(tmp_
         split(labelled_images(places))
 
 
-def test_a_part_that_has_none_is_a_sentence(tmp_path: Path) -> None:
+def test_an_empty_part_gives_one_sentence(tmp_path: Path) -> None:
     """By chance, or as a part that measures has all its pictures."""
     places, held_out = Places(tmp_path), ["a1", "a8", "article-00003"]
     assert {part_of(name) for name in held_out} == {"test", "validation"}

@@ -76,7 +76,7 @@ def test_the_first_steps_wait_for_few_images(images: list[LabelledImage], monkey
     assert len(read_by_then) == len(images) // 4
 
 
-def test_another_epoch_has_another_order_and_other_changes(images: list[LabelledImage]) -> None:
+def test_each_epoch_has_another_order_and_other_augmentations(images: list[LabelledImage]) -> None:
     one, other = (np.concatenate([squares for squares, _ in data(images).batches(epoch)]) for epoch in (0, 1))
     assert not np.array_equal(one, other)
     plain = np.concatenate([squares for squares, _ in data(images, augmented=False).batches(0)])
@@ -84,7 +84,7 @@ def test_another_epoch_has_another_order_and_other_changes(images: list[Labelled
     assert len(np.unique(one.reshape(len(one), -1), axis=0)) > 50
 
 
-def test_a_content_that_came_back_is_given_once(images: list[LabelledImage], tmp_path: Path) -> None:
+def test_an_image_content_that_returned_is_given_once(images: list[LabelledImage], tmp_path: Path) -> None:
     """Two files hold the same image, one of an earlier day; in between it was another one."""
     places, days = Places(tmp_path), [DAY + timedelta(days=1), DAY + timedelta(days=2)]
     products = [(f"p0-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(40)]
@@ -100,7 +100,7 @@ def test_a_content_that_came_back_is_given_once(images: list[LabelledImage], tmp
     assert (done["images"], done["held_out_images"]) == (parts["train"], parts["validation"])
 
 
-def test_what_is_held_out_comes_as_it_is(images: list[LabelledImage]) -> None:
+def test_held_out_images_are_not_augmented(images: list[LabelledImage]) -> None:
     found = list(data(images).held_out())
     labels = np.concatenate([labels for _, labels in found])
     assert len(labels) == 49, "one of the fifty no longer decodes"
@@ -114,7 +114,9 @@ def test_fewer_images_than_a_batch_are_one_batch(images: list[LabelledImage]) ->
     assert [len(labels) for _, labels in few.batches(0)] == [5]
 
 
-def test_no_reader_ends_before_its_rows(images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_does_not_end_before_all_its_rows_are_read(
+    images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Petastorm asked in an order that let a reader end with nothing, about once in ten times."""
     from petastorm.workers_pool.thread_pool import ThreadPool
     from petastorm.workers_pool.ventilator import ConcurrentVentilator
@@ -141,7 +143,7 @@ def test_no_reader_ends_before_its_rows(images: list[LabelledImage], monkeypatch
     assert sum(len(batch) for batch in read_shard(shard, side_px=16, batch_size=32, workers=2)) in (1, 70)
 
 
-def test_every_way_out_of_a_shard_gives_the_same_squares(tmp_path: Path) -> None:
+def test_training_serving_and_export_decode_a_shard_to_the_same_squares(tmp_path: Path) -> None:
     """Training, serving, the quarantine's helper and the arrays for elsewhere: one function behind all of them."""
     places, random = Places(tmp_path), np.random.default_rng(4)
     writer = ShardWriter(places.partition(places.images, DAY), IMAGES, shard_bytes=10**9)

@@ -42,7 +42,7 @@ def softmaxes(draw: st.DrawFn, *, networks: int = 1) -> list[Rows]:
 
 
 class TestCombine:
-    def test_by_hand(self) -> None:
+    def test_matches_values_computed_by_hand(self) -> None:
         by_network = {"a": np.array([[0.9, 0.1]], np.float32), "b": np.array([[0.5, 0.5]], np.float32)}
         mean = combine(by_network, weights={"a": 0.75, "b": 0.25}, temperature=1.0)
         assert mean.dtype == np.float32
@@ -74,7 +74,9 @@ class TestCombine:
         assert (combined[rows, parts[0].argmax(axis=1)] == combined.max(axis=1)).all()
 
     @given(softmaxes(), temperatures, temperatures)
-    def test_a_higher_temperature_is_never_surer(self, parts: list[Rows], one: float, other: float) -> None:
+    def test_a_higher_temperature_never_raises_the_confidence(
+        self, parts: list[Rows], one: float, other: float
+    ) -> None:
         cool, warm = (
             combine({"a": parts[0]}, weights={"a": 1.0}, temperature=temperature).max(axis=1)
             for temperature in sorted((one, other))
@@ -91,7 +93,7 @@ class TestFitTemperature:
         labels = (honest.cumsum(axis=1) < random.random((len(raw), 1))).sum(axis=1).clip(0, 3)
         assert fit_temperature(raw, labels) == pytest.approx(true_temperature, rel=0.06)
 
-    def test_stays_in_its_range_where_much_data_asks_for_more(self) -> None:
+    def test_temperature_stays_in_its_range_however_many_examples(self) -> None:
         always_right = np.array([[0.6, 0.4]] * 100_000, np.float32)
         assert fit_temperature(always_right, np.zeros(100_000, int)) == pytest.approx(0.05, rel=0.7)
         assert fit_temperature(always_right, np.ones(100_000, int)) == pytest.approx(20, rel=0.4)
@@ -124,7 +126,7 @@ class TestFewExamples:
 
     @settings(deadline=None, max_examples=40)
     @given(examples())
-    def test_is_never_worse_on_them_than_no_correction(self, drawn: Any) -> None:
+    def test_the_fit_is_never_worse_than_no_correction_on_its_examples(self, drawn: Any) -> None:
         parts, labels = drawn
         rows = np.arange(len(labels))
 
@@ -145,7 +147,7 @@ class TestFewExamples:
 
     @settings(deadline=None, max_examples=40)
     @given(examples())
-    def test_one_example_never_moves_far(self, drawn: Any) -> None:
+    def test_one_example_changes_the_fit_little(self, drawn: Any) -> None:
         """One log-loss of at most log(1e12) cannot outweigh what is known beforehand, and usually moves by a tenth."""
         parts, labels = drawn
         one = {name: part[:1] for name, part in parts.items()}
@@ -155,7 +157,7 @@ class TestFewExamples:
 
     @settings(deadline=None, max_examples=40)
     @given(examples(), st.integers(2, 50))
-    def test_the_same_examples_many_times_are_believed_more(self, drawn: Any, times: int) -> None:
+    def test_more_examples_change_the_fit_more(self, drawn: Any, times: int) -> None:
         parts, labels = drawn
         rows = np.arange(len(labels))
 
@@ -220,7 +222,7 @@ class TestCalibrationError:
         assert reliability(confidences, hits) == [(0.5, 0.5, 2)] * 15
         assert all(calibration_error(confidences, hits, bins=bins) > 0 for bins in (10, 14, 16, 20))
 
-    def test_by_hand(self) -> None:
+    def test_matches_values_computed_by_hand(self) -> None:
         # Two bins of two: (0.6, 0.7) with one hit, |0.5 - 0.65| = 0.15; (0.9, 1.0) with two hits, |1 - 0.95| = 0.05.
         confidences = np.array([0.9, 0.6, 1.0, 0.7])
         hits = np.array([True, False, True, True])
@@ -231,12 +233,12 @@ class TestCalibrationError:
         assert calibration_error(confidences, hits, bins=4) == pytest.approx(0.25)
         assert calibration_error(confidences, hits, bins=40) == pytest.approx(0.25)
 
-    def test_uneven_bins_weigh_by_their_examples(self) -> None:
+    def test_uneven_bins_are_weighted_by_their_examples(self) -> None:
         # Three examples in two bins are split 2 and 1: (2 * |0.5 - 0.5| + 1 * |0 - 0.9|) / 3.
         found = calibration_error(np.array([0.4, 0.6, 0.9]), np.array([True, False, False]), bins=2)
         assert found == pytest.approx(0.3)
 
-    def test_nothing_to_measure_is_no_error(self) -> None:
+    def test_without_examples_the_error_is_zero(self) -> None:
         assert calibration_error(np.array([]), np.array([], bool)) == 0
 
     @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))

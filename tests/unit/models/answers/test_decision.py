@@ -39,11 +39,11 @@ POLICY = Policy({SHIRT: 0.9, PULLOVER: None, "apparel.tops": 0.95, "apparel": 0.
         ({}, Answer(None, None, "unknown")),
     ],
 )
-def test_by_hand(confidences: dict[str, float], expected: Answer) -> None:
+def test_decisions_match_examples_worked_out_by_hand(confidences: dict[str, float], expected: Answer) -> None:
     assert decide(confidences, POLICY) == expected
 
 
-def test_a_release_without_thresholds_publishes_from_its_default_on_and_leaves_nothing_open() -> None:
+def test_a_release_without_thresholds_uses_the_default_and_has_no_unknown_products() -> None:
     assert decide({SHIRT: 0.8}, Policy()) == Answer(SHIRT, 0.8, "auto")
     assert decide({SHIRT: 0.01}, Policy()) == Answer(SHIRT, 0.01, "review")
 
@@ -53,7 +53,7 @@ def test_a_sibling_that_begins_alike_is_not_below_the_node() -> None:
     assert decide({"apparel.top.shirt": 0.5, "apparel.topshoe.boot": 0.5}, policy).category_id == "apparel.top.shirt"
 
 
-def test_compares_what_is_stored() -> None:
+def test_the_rounded_confidence_is_compared_with_the_threshold() -> None:
     """0.89999999 is stored as 0.9, so it has to be published where 0.9 is asked for."""
     assert decide({SHIRT: 0.89999999}, POLICY) == Answer(SHIRT, 0.9, "auto")
 
@@ -63,7 +63,9 @@ def test_compares_what_is_stored() -> None:
     st.dictionaries(st.sampled_from((*LEAVES, "apparel.tops", "apparel")), st.none() | st.floats(0, 1)),
     st.floats(0, 1),
 )
-def test_laws(values: list[float], thresholds: dict[str, float | None], floor: float) -> None:
+def test_every_decision_obeys_its_thresholds_and_floor(
+    values: list[float], thresholds: dict[str, float | None], floor: float
+) -> None:
     confidences = {leaf: value / math.fsum(values) for leaf, value in zip(LEAVES, values, strict=True)}
     policy = Policy(thresholds, floor)
     answer = decide(confidences, policy)

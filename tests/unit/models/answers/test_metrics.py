@@ -33,7 +33,7 @@ def seen(rows: Probabilities, labels: NDArray[np.integer[Any]], ids: Sequence[st
     return build_level(ids, depth, labels, rows, raw=rows, by_network={"one": rows})
 
 
-def test_quality_by_hand() -> None:
+def test_quality_matches_values_computed_by_hand() -> None:
     found = quality(seen(ROWS, LABELS, IDS))
     assert (found["top1"], found["top3"]) == (0.5, 0.75)
     one, two, three, b = found["categories"]
@@ -50,7 +50,7 @@ def test_quality_by_hand() -> None:
     ]
 
 
-def test_a_tie_is_ranked_as_the_winner_is() -> None:
+def test_ties_are_ranked_in_the_order_that_picks_the_winner() -> None:
     """A true category at 0 beside one at 1.0 was once counted among the first three."""
     certain = np.array([[1.0, 0, 0, 0, 0]] * 5, np.float32)
     assert quality(seen(certain, np.arange(5), list("abcde")))["top3"] == pytest.approx(3 / 5)
@@ -59,7 +59,7 @@ def test_a_tie_is_ranked_as_the_winner_is() -> None:
     assert (found["top1"], found["top3"]) == (pytest.approx(1 / 5), pytest.approx(3 / 5))
 
 
-def test_one_level_up_siblings_are_one() -> None:
+def test_siblings_count_as_one_category_one_level_up() -> None:
     rows, labels, names = fold(ROWS, LABELS, level_names(IDS, 2))
     assert names == ["a.x", "a.y", "b"]
     np.testing.assert_allclose(rows, [[0.9, 0.1, 0], [0.9, 0.1, 0], [0.3, 0.3, 0.4], [0.1, 0.2, 0.7]], atol=1e-6)
@@ -92,7 +92,7 @@ def test_the_first_three_are_those_of_a_stable_sort(examples: list[tuple[list[fl
 
 
 @given(st.integers(1, 7))
-def test_parts_looked_at_one_by_one_are_the_whole(cut: int) -> None:
+def test_metrics_of_parts_add_up_to_those_of_the_whole(cut: int) -> None:
     random = np.random.default_rng(5)
     ids = ["a.x", "a.y", "b.z"]
     rows, raw, other = (random.dirichlet(np.ones(3), 8).astype(np.float32) for _ in range(3))
@@ -110,18 +110,18 @@ def test_parts_looked_at_one_by_one_are_the_whole(cut: int) -> None:
         np.testing.assert_array_equal(found.by_network[name], whole.by_network[name])
 
 
-def test_reliability_by_hand() -> None:
+def test_reliability_matches_values_computed_by_hand() -> None:
     found = reliability(np.array([0.9, 0.6, 1.0, 0.7]), np.array([True, False, True, True]), bins=2)
     np.testing.assert_allclose(found, [(0.65, 0.5, 2), (0.95, 1.0, 2)])
 
 
-def test_risk_coverage_by_hand() -> None:
+def test_risk_coverage_matches_values_computed_by_hand() -> None:
     found = risk_coverage(np.array([0.9, 0.6, 1.0, 0.7]), np.array([True, False, True, False]))
     np.testing.assert_allclose(found, [(1.0, 0.25, 0.0), (0.9, 0.5, 0.0), (0.7, 0.75, 1 / 3), (0.6, 1.0, 0.5)])
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=300))
-def test_the_last_point_of_risk_coverage_lets_everything_through(examples: list[tuple[float, bool]]) -> None:
+def test_the_last_point_of_risk_coverage_has_full_coverage(examples: list[tuple[float, bool]]) -> None:
     confidences, hits = (np.array(column) for column in zip(*examples, strict=True))
     curve = risk_coverage(confidences, hits)
     assert len(curve) <= 100
@@ -134,7 +134,7 @@ def test_the_last_point_of_risk_coverage_lets_everything_through(examples: list[
     # 2 * (C(12,0) + C(12,1) + C(12,2)) / 2^12 = 158 / 4096; no difference at all says nothing.
     [(10, 2, 158 / 4096), (2, 10, 158 / 4096), (5, 5, 1.0), (0, 0, 1.0), (6, 0, 2 / 64)],
 )
-def test_mcnemar_by_hand(only_first: int, only_second: int, p_value: float) -> None:
+def test_mcnemar_matches_values_computed_by_hand(only_first: int, only_second: int, p_value: float) -> None:
     first = np.array([True] * only_first + [False] * only_second + [True] * 7 + [False] * 3)
     second = np.array([False] * only_first + [True] * only_second + [True] * 7 + [False] * 3)
     found = mcnemar(first, second)
@@ -142,7 +142,7 @@ def test_mcnemar_by_hand(only_first: int, only_second: int, p_value: float) -> N
     assert found.p_value == pytest.approx(p_value)
 
 
-def test_mcnemar_of_many_differences_goes_on_as_the_exact_one_left_off() -> None:
+def test_the_normal_approximation_of_mcnemar_continues_the_exact_test() -> None:
     def p_value(differing: int) -> float:
         half = differing // 2 + 60
         first = np.arange(differing) < half
@@ -152,7 +152,7 @@ def test_mcnemar_of_many_differences_goes_on_as_the_exact_one_left_off() -> None
 
 
 @pytest.mark.parametrize(("differing", "exact"), [(4_998, True), (5_000, True), (5_002, False), (40_000, False)])
-def test_mcnemar_of_two_equals_is_no_more_than_certain(differing: int, exact: bool) -> None:
+def test_mcnemar_of_equal_counts_is_at_most_one(differing: int, exact: bool) -> None:
     first = np.arange(differing) < differing // 2
     found = mcnemar(first, ~first)
     assert (found.only_first, found.only_second) == (differing // 2, differing // 2)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.answers.products import combine_images
 
 
-def test_by_hand() -> None:
+def test_a_product_of_several_images_matches_values_computed_by_hand() -> None:
     combined = combine_images([{"shirt": 0.5, "coat": 0.25}, {"coat": 1.0}])
     assert list(combined.items()) == [("coat", 0.625), ("shirt", 0.25)]
 
@@ -21,7 +21,7 @@ def test_ties_are_in_order_of_the_name() -> None:
     assert list(combine_images([{"b": 0.5}, {"a": 0.5}])) == ["a", "b"]
 
 
-def test_no_images_say_nothing() -> None:
+def test_without_images_there_are_no_confidences() -> None:
     assert combine_images([]) == {}
 
 

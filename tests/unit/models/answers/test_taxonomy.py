@@ -13,7 +13,7 @@ def test_ancestors_are_the_deepest_first() -> None:
     assert ancestors("shoes") == []
 
 
-def test_inner_nodes_have_the_readable_beginnings_of_their_leaves() -> None:
+def test_the_path_of_an_inner_node_is_the_beginning_of_its_leaves_paths() -> None:
     leaves = (Category(SHIRT, "Apparel > Tops > Shirt"), Category(SNEAKER, "Sneakers"), Category("hat", "Hat"))
     assert inner_nodes(leaves) == (
         Category("apparel", "Apparel"),

@@ -37,13 +37,13 @@ def test_the_bound_is_below_the_precision_and_grows_with_every_hit(total: int, d
         assert bound < float(precision_bound(hits + 1, total))
 
 
-def test_ten_lucky_examples_do_not_open_the_gate() -> None:
+def test_fewer_than_59_right_answers_give_no_threshold() -> None:
     assert lowest_threshold([0.99] * 10, np.ones(10, bool)) is None
     assert lowest_threshold([0.99] * 58, np.ones(58, bool)) is None
     assert lowest_threshold([0.99] * 59, np.ones(59, bool)) == 0.99
 
 
-def test_the_lowest_confidence_above_which_the_promise_holds() -> None:
+def test_the_threshold_is_the_lowest_confidence_that_keeps_the_precision() -> None:
     # 60 right at 0.9 pass; with ten wrong ones at 0.5 the precision above 0.5 is 60 of 70.
     confidences = [0.9] * 60 + [0.5] * 10
     assert lowest_threshold(confidences, np.array([True] * 60 + [False] * 10)) == 0.9
@@ -55,7 +55,7 @@ def test_equal_confidences_are_taken_together_or_not_at_all() -> None:
     assert lowest_threshold([0.9] * 70, np.array([True] * 59 + [False] * 11)) is None
 
 
-def test_nothing_to_look_at_opens_nothing() -> None:
+def test_without_examples_there_is_no_threshold() -> None:
     assert lowest_threshold([], np.array([], bool)) is None
 
 
@@ -76,7 +76,7 @@ def confusable(count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.i
 LEAVES = ("apparel.tops.shirt", "apparel.tops.pullover", "footwear.sneaker", "bag")
 
 
-def test_what_the_leaves_leave_open_is_offered_one_level_up() -> None:
+def test_an_uncertain_leaf_is_suggested_one_level_up() -> None:
     rows, labels = confusable(3_000, seed=1)
     found = fit_thresholds(rows, labels, LEAVES)
     assert set(found) == {*LEAVES, "apparel.tops", "apparel"}, "a node of one leaf says no more than its leaf"
@@ -89,7 +89,7 @@ def test_what_the_leaves_leave_open_is_offered_one_level_up() -> None:
     assert (answer.category_id, answer.status) == ("apparel.tops", "review")
 
 
-def test_the_promise_holds_on_products_that_chose_no_threshold() -> None:
+def test_the_precision_holds_on_products_that_were_not_used_for_the_fit() -> None:
     broken = 0
     for seed in range(20):
         found = fit_thresholds(*confusable(1_000, seed=seed), LEAVES)
@@ -105,7 +105,7 @@ def test_the_promise_holds_on_products_that_chose_no_threshold() -> None:
     assert broken <= 8, f"{broken} of 80 gates let through less than promised"
 
 
-def test_a_category_that_is_never_predicted_stays_closed() -> None:
+def test_a_category_that_is_never_predicted_has_no_threshold() -> None:
     rows = np.array([[0.9, 0.1, 0, 0]] * 100, np.float32)
     found = fit_thresholds(rows, np.zeros(100, int), LEAVES)
     assert found["bag"] is None
@@ -113,7 +113,7 @@ def test_a_category_that_is_never_predicted_stays_closed() -> None:
 
 
 @given(st.integers(500, 999).map(lambda thousandths: thousandths / 1000))
-def test_as_many_flawless_answers_as_are_needed_open_a_threshold(target: float) -> None:
+def test_the_minimum_number_of_right_answers_gives_a_threshold(target: float) -> None:
     needed = flawless_needed(target)
     assert lowest_threshold([0.9] * needed, np.ones(needed, bool), target=target) == 0.9
     assert lowest_threshold([0.9] * (needed - 1), np.ones(needed - 1, bool), target=target) is None

@@ -51,11 +51,11 @@ class TestDecodeSquare:
             assert np.abs(decoded[row, column] - colour).max() <= 12
 
     @pytest.mark.parametrize("data", [b"", b"<html>", b"\xff\xd8\xff\xe0", encode(plain(RED))[:60]])
-    def test_what_is_no_jpeg_is_a_value_error(self, data: bytes) -> None:
+    def test_bytes_that_are_not_a_jpeg_raise_value_error(self, data: bytes) -> None:
         with pytest.raises(ValueError, match=rf"expected a JPEG, received {len(data)} bytes"):
             decode_square(data, 24)
 
-    def test_a_header_of_four_billion_pixels_is_a_value_error(self) -> None:
+    def test_a_header_of_four_billion_pixels_raises_value_error(self) -> None:
         data = bytearray(encode(plain(RED)))
         frame = data.index(b"\xff\xc0")
         data[frame + 5 : frame + 9] = b"\xff\x00\xff\x00"
@@ -64,7 +64,7 @@ class TestDecodeSquare:
 
     @settings(max_examples=200, deadline=None)
     @given(st.lists(st.tuples(st.integers(2, 600), st.integers(0, 255)), min_size=1, max_size=4))
-    def test_damage_is_a_picture_or_a_value_error(self, changes: list[tuple[int, int]]) -> None:
+    def test_damaged_bytes_give_an_image_or_raise_value_error(self, changes: list[tuple[int, int]]) -> None:
         data = bytearray(encode(plain((10, 200, 30), 16, 16)))
         for at, value in changes:
             data[at % len(data)] = value
@@ -78,7 +78,7 @@ class TestDecodeSquare:
 
 
 class TestToSquare:
-    def test_the_right_size_is_returned_as_it_is(self) -> None:
+    def test_an_image_of_the_right_size_is_returned_unchanged(self) -> None:
         pixels = plain(RED, 24, 24)
         assert to_square(pixels, 24) is pixels
 
@@ -133,7 +133,7 @@ class TestNetworkInput:
             np.testing.assert_allclose(seen, by_opencv, atol=0.01)
         np.testing.assert_allclose((also_small + 1) * 127.5, small, atol=1e-3)
 
-    def test_the_size_that_it_has_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_image_of_the_input_size_is_not_resized(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from keras import ops
 
         def never(*_: Any, **__: Any) -> Any:

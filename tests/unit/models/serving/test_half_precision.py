@@ -22,7 +22,7 @@ from tests.unit.models.training.test_training import FAST, SPEC, Colours, nothin
 __all__ = ["tiny_architecture"]  # a fixture of all tests here
 
 
-def test_mixed_precision_goes_on_with_its_loss_scale_and_leaves_float32(
+def test_mixed_precision_resumes_with_its_loss_scale_and_gives_float32_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "device", lambda: Device("an accelerator", True))
@@ -63,7 +63,7 @@ def test_mixed_precision_without_an_accelerator_is_float32_and_says_so(
         ("fma avx512_bf16", (), None),
     ],
 )
-def test_a_processor_that_multiplies_bfloat16_does_so_for_networks_that_gain(
+def test_a_processor_with_bfloat16_uses_it_for_the_networks_that_gain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, faster: tuple[str, ...], expected: str | None
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: One\nflags\t\t: {flags}\n\nprocessor\t: 1\n")

@@ -12,7 +12,7 @@ import pytest
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import Release, ReleaseError, save_release, sha256_of
 from models.spec import Category, NetworkSpec
-from models.training.starts import fill, range_of
+from models.training.starts import load_start_weights, range_of
 from tests import tiny_network
 from tests.labelled import LEAVES
 
@@ -36,14 +36,16 @@ def test_imagenet_weights_of_a_file_are_scaled_as_keras_scales_those_that_it_dow
         held.set_weights([mean, stored, np.zeros((), held.get_weights()[2].dtype)])
         source.save_weights(tmp_path / f"{number}.weights.h5")
         model = b0.build(input_px=32, categories=2)
-        fill(model, network, str(tmp_path / f"{number}.weights.h5"), category_ids=("a", "b"), taxonomy_version="t")
+        load_start_weights(
+            model, network, str(tmp_path / f"{number}.weights.h5"), category_ids=("a", "b"), taxonomy_version="t"
+        )
         [own] = [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
         pixels = np.full((1, 4, 4, 3), 0.8, np.float32)
         np.testing.assert_allclose(np.array(own(pixels))[0, 0, 0], (0.8 - mean) / expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "side_px"), [("efficientnetb0", 32), ("xception", 71)])
-def test_a_start_from_imagenet_sees_what_keras_own_network_sees(
+def test_a_start_from_imagenet_gives_the_same_features_as_keras(
     name: str, side_px: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The download is played: a file of other weights, in which EfficientNet's variance is keras's deviations."""
@@ -58,7 +60,7 @@ def test_a_start_from_imagenet_sees_what_keras_own_network_sees(
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(tmp_path / "published.weights.h5"))
     theirs = parts.backbone(input_px=side_px, weights="imagenet")
     model = parts.build(input_px=side_px, categories=2)
-    fill(model, network, "imagenet", category_ids=("a", "b"), taxonomy_version="t")
+    load_start_weights(model, network, "imagenet", category_ids=("a", "b"), taxonomy_version="t")
     ours = keras.Model(model.input, model.get_layer("head_dropout").input)
     images = np.random.default_rng(3).uniform(-1, 1, (2, side_px, side_px, 3)).astype(np.float32)
     images = images if name == "xception" else (images + 1) * 127.5
@@ -67,19 +69,19 @@ def test_a_start_from_imagenet_sees_what_keras_own_network_sees(
     np.testing.assert_allclose(np.array(ours(images)), seen, rtol=1e-3, atol=1e-6 * np.abs(seen).max())
 
 
-def test_a_download_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_gives_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> str:
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
     model = architecture("efficientnetb0").build(input_px=32, categories=2)
     with pytest.raises(ReleaseError, match="could not be downloaded; give a local"):
-        fill(
+        load_start_weights(
             model, NetworkSpec("efficientnetb0", 32, "w", "", 1.0), "imagenet", category_ids="ab", taxonomy_version="t"
         )
 
 
-def test_a_release_may_have_its_categories_in_another_order_but_not_others(tmp_path: Path) -> None:
+def test_a_start_release_may_have_another_order_of_categories_but_not_other_categories(tmp_path: Path) -> None:
     """A catalog's labels are sorted; what somebody imported has the order of its classes."""
     keras.utils.set_random_seed(5)
     tiny = architecture(tiny_network.NAME)
@@ -93,15 +95,15 @@ def test_a_release_may_have_its_categories_in_another_order_but_not_others(tmp_p
     save_release(release, tmp_path / "theirs", weights={tiny_network.NAME: tmp_path / "w.weights.h5"})
     start, images = str(tmp_path / "theirs"), np.random.default_rng(5).uniform(-1, 1, (4, 16, 16, 3))
     model = tiny.build(input_px=16, categories=3)
-    fill(model, network, start, category_ids="abc", taxonomy_version="t")
+    load_start_weights(model, network, start, category_ids="abc", taxonomy_version="t")
     theirs, ours = (np.array(one(images.astype(np.float32))) for one in (source, model))
     np.testing.assert_allclose(ours, theirs[:, [1, 2, 0]], rtol=1e-5)
     with pytest.raises(
         ReleaseError, match=r"2 categories .* both call their taxonomy t, such as 'c' of release theirs;"
     ):
-        fill(model, network, start, category_ids="abd", taxonomy_version="t")
+        load_start_weights(model, network, start, category_ids="abd", taxonomy_version="t")
     with pytest.raises(ReleaseError, match="trained under taxonomy t and this catalog is labelled under u"):
-        fill(model, network, start, category_ids="abc", taxonomy_version="u")
+        load_start_weights(model, network, start, category_ids="abc", taxonomy_version="u")
 
 
 def test_a_backbone_comes_from_files_with_and_without_a_head(tmp_path: Path) -> None:
@@ -111,14 +113,14 @@ def test_a_backbone_comes_from_files_with_and_without_a_head(tmp_path: Path) -> 
         path = tmp_path / f"{number}.weights.h5"
         source.save_weights(path)
         model = tiny.build(input_px=16, categories=3)
-        fill(model, network, str(path), category_ids=LEAVES, taxonomy_version="t")
+        load_start_weights(model, network, str(path), category_ids=LEAVES, taxonomy_version="t")
         np.testing.assert_array_equal(
             np.array(model.get_layer("block2a_conv").kernel), np.array(source.get_layer("block2a_conv").kernel)
         )
 
 
 @pytest.mark.parametrize("kind", ["shape", "text", "absent"])
-def test_weights_that_do_not_fit_are_a_sentence(kind: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_weights_that_do_not_fit_give_one_sentence(kind: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     path = tmp_path / "theirs.weights.h5"
     if kind == "shape":
         inputs = keras.Input((16, 16, 3))
@@ -129,13 +131,15 @@ def test_weights_that_do_not_fit_are_a_sentence(kind: str, tmp_path: Path, recwa
     before = model.get_weights()
     recwarn.clear()
     with pytest.raises(ReleaseError, match=r"theirs\.weights\.h5"):
-        fill(model, NetworkSpec("tiny", 16, "w", "", 1.0), str(path), category_ids=LEAVES, taxonomy_version="t")
+        load_start_weights(
+            model, NetworkSpec("tiny", 16, "w", "", 1.0), str(path), category_ids=LEAVES, taxonomy_version="t"
+        )
     assert not recwarn.list, "Keras's lists of layers are for nobody's eyes"
     for one, other in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_one_file_of_a_release_is_of_the_range_that_the_release_tells(tmp_path: Path) -> None:
+def test_a_weights_file_of_a_release_has_the_value_range_of_the_release(tmp_path: Path) -> None:
     model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
     model.save_weights(tmp_path / "tiny.weights.h5")
     network = NetworkSpec(tiny_network.NAME, 16, "tiny.weights.h5", sha256_of(tmp_path / "tiny.weights.h5"), 1.0, "0-1")

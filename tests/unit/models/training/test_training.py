@@ -80,7 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, dict[s
     return model, progress, began, place / "work"
 
 
-def test_every_epoch_leaves_its_figures(finished: Any) -> None:
+def test_the_history_has_the_metrics_of_every_epoch(finished: Any) -> None:
     _, progress, _, _ = finished
     assert (progress.epochs, progress.head_epochs, progress.finished) == (3, 1, True)
     assert [set(entry) for entry in progress.history] == [
@@ -89,14 +89,14 @@ def test_every_epoch_leaves_its_figures(finished: Any) -> None:
     assert progress.best_loss == min(entry["val_loss"] for entry in progress.history)
 
 
-def test_only_what_was_unfrozen_has_moved_and_no_batchnorm_has(finished: Any) -> None:
+def test_only_unfrozen_layers_are_trained_and_no_batchnorm(finished: Any) -> None:
     model, _, began, _ = finished
     after = {weight.path: np.array(weight) for weight in model.weights}
     moved = {path.split("/")[0] for path, value in began.items() if not np.array_equal(value, after[path])}
     assert moved == {"block2a_conv", "logits"}, "block2a_bn is BatchNorm, and everything before it is frozen"
 
 
-def test_a_network_from_nothing_learns_its_batchnorm_too(tmp_path: Path) -> None:
+def test_a_network_from_random_weights_trains_its_batchnorm_too(tmp_path: Path) -> None:
     fresh = replace(FAST, head_epochs=0, epochs=1, unfreeze_from="", train_norms=True)
     model, _ = train(task(tmp_path), fresh, Colours(), start=nothing)
     assert np.abs(np.array(model.get_layer("block1a_bn").moving_mean)).max() > 0
@@ -112,7 +112,7 @@ def test_a_finished_training_is_not_trained_again(finished: Any) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_goes_on_after_the_last_epoch_with_its_optimizer(tmp_path: Path) -> None:
+def test_a_resumed_training_gives_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     """Stopped after two epochs of three and started again, it does what an unbroken training does."""
     dropping = replace(FAST, dropout=0.4)
     unbroken, progress = train(task(tmp_path / "a"), dropping, Colours(), start=nothing)
@@ -140,7 +140,7 @@ def test_goes_on_after_the_last_epoch_with_its_optimizer(tmp_path: Path) -> None
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_a_loss_that_is_no_number_keeps_the_epochs_before(tmp_path: Path) -> None:
+def test_a_nan_loss_keeps_the_finished_epochs(tmp_path: Path) -> None:
     wild = replace(FAST, head_epochs=1, epochs=3, learning_rate=1e30)
     with pytest.raises(TrainingFailed, match=r"tiny became .* in epoch \d; lower the learning rate"):
         train(task(tmp_path), wild, Colours(), start=nothing)
@@ -150,7 +150,7 @@ def test_a_loss_that_is_no_number_keeps_the_epochs_before(tmp_path: Path) -> Non
     assert all(np.isfinite(value).all() for value in held.weights)
 
 
-def test_a_full_disk_keeps_the_epochs_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_finished_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(task(tmp_path), replace(FAST, epochs=0), Colours(), start=nothing)
 
     def full(*_: Any, **__: Any) -> None:
@@ -168,14 +168,14 @@ def test_a_full_disk_keeps_the_epochs_before(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in (tmp_path / "work").iterdir()] == [CHECKPOINT]
 
 
-def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_gives_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / CHECKPOINT).write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"is damaged .* delete it"):
         train(task(tmp_path), FAST, Colours(), start=nothing)
 
 
-def test_an_unknown_block_is_a_sentence(tmp_path: Path) -> None:
+def test_an_unknown_block_gives_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no layer or block 'block9z'; expected one of block1a, "):
         train(task(tmp_path), replace(FAST, unfreeze_from="block9z"), Colours(), start=nothing)
 
@@ -213,7 +213,7 @@ def test_training_evaluation_and_serving_see_the_same_input(tmp_path: Path) -> N
     np.testing.assert_allclose(answered, np.asarray(in_training), atol=1e-5)
 
 
-def test_light_changes_move_by_a_pixel_and_mirror() -> None:
+def test_light_augmentation_mirrors_and_moves_by_at_most_a_pixel() -> None:
     """All eighteen that there are, and nothing else: what was in the picture is in it but for a pixel at the rim."""
     square = np.random.default_rng(4).integers(1, 256, (12, 12, 3), np.uint8)
     found = {augment_article_lightly(square, np.random.default_rng(seed)).tobytes() for seed in range(300)}
@@ -225,7 +225,7 @@ def test_light_changes_move_by_a_pixel_and_mirror() -> None:
 
 
 @pytest.mark.parametrize("change", [augment, augment_article, augment_article_lightly])
-def test_augmentation_keeps_shape_and_kind_and_repeats_itself(change: Any) -> None:
+def test_augmentation_keeps_shape_and_type_and_is_reproducible(change: Any) -> None:
     square = decode_square(jpeg_of(0, shade=120), 40)
     square[:, :8] = 200  # something to be seen moving
     before = square.copy()

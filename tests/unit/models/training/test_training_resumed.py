@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_after_a_loss_that_is_no_number_the_head_goes_on_with_another_rate(tmp_path: Path) -> None:
+def test_after_a_nan_loss_the_head_resumes_with_another_learning_rate(tmp_path: Path) -> None:
     """The optimizer that goes on holds the rate that was too high, as a variable."""
     two = replace(FAST, head_epochs=2, epochs=0)
 
@@ -61,7 +61,7 @@ def test_after_a_loss_that_is_no_number_the_head_goes_on_with_another_rate(tmp_p
     assert '"head_learning_rate": 0.0001,' in told["recipe"]
 
 
-def test_a_held_out_loss_that_is_no_number_is_named(tmp_path: Path) -> None:
+def test_a_nan_held_out_loss_is_named(tmp_path: Path) -> None:
     class Jump(Colours):
         """Its one step leaves weights that are no numbers, after a loss that is one."""
 
@@ -94,7 +94,7 @@ def test_a_checkpoint_of_another_task_is_refused(place: Path, change: dict[str, 
     assert (place / "work" / CHECKPOINT).read_bytes() == before
 
 
-def test_smaller_batches_go_on_at_the_same_place_of_the_schedule(tmp_path: Path) -> None:
+def test_smaller_batches_resume_at_the_same_point_of_the_schedule(tmp_path: Path) -> None:
     """An epoch has more steps then; the learning rate is that of the epoch, not of the steps that were counted."""
 
     class Smaller(Colours):
@@ -115,14 +115,14 @@ def test_smaller_batches_go_on_at_the_same_place_of_the_schedule(tmp_path: Path)
     assert (held.progress.epochs, int(held.optimizer[0])) == (4, 3 * Smaller.steps)
 
 
-def test_a_start_is_known_by_its_content(tmp_path: Path) -> None:
+def test_start_weights_are_identified_by_their_content(tmp_path: Path) -> None:
     for name, content in (("a.h5", b"one"), ("b.h5", b"one"), ("c.h5", b"other")):
         (tmp_path / name).write_bytes(content)
     a, b, c = (task(tmp_path, start=str(tmp_path / f"{name}.h5")).description(FAST)["start"] for name in "abc")
     assert a == b != c
 
 
-def test_a_finished_training_goes_on_when_more_epochs_are_asked_for(tmp_path: Path) -> None:
+def test_a_finished_training_continues_when_more_epochs_are_given(tmp_path: Path) -> None:
     train(task(tmp_path), FAST, Colours(), start=nothing)
     data = Colours()
     _, progress = train(task(tmp_path), replace(FAST, epochs=3), data, start=pytest.fail)
@@ -130,7 +130,7 @@ def test_a_finished_training_goes_on_when_more_epochs_are_asked_for(tmp_path: Pa
     assert [used["from_epoch"] for used in progress.recipes] == [1, 4]
 
 
-def test_a_checkpoint_without_its_task_is_damaged(tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_task_is_reported_as_damaged(tmp_path: Path) -> None:
     train(task(tmp_path), FAST, Colours(), start=nothing)
     path = tmp_path / "work" / CHECKPOINT
     with np.load(path) as held:
@@ -142,7 +142,7 @@ def test_a_checkpoint_without_its_task_is_damaged(tmp_path: Path) -> None:
         train(task(tmp_path), FAST, Colours(), start=pytest.fail)
 
 
-def test_the_head_phase_moves_the_head_alone(tmp_path: Path) -> None:
+def test_the_head_phase_trains_only_the_head(tmp_path: Path) -> None:
     began: dict[str, Any] = {}
 
     def start(model: Any) -> None:
@@ -155,9 +155,7 @@ def test_the_head_phase_moves_the_head_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_the_loss_counts_categories_and_spreads_labels_as_told(
-    tmp_path: Path, smoothing: float, weighted: bool
-) -> None:
+def test_the_loss_uses_class_weights_and_label_smoothing(tmp_path: Path, smoothing: float, weighted: bool) -> None:
     """By hand: of 30 and 10 images, one of the rare category counts 2, one of the other 2/3."""
     data = Colours()
     still = replace(FAST, head_epochs=0, epochs=1, learning_rate=0.0, weight_decay=0.0, train_norms=False)
@@ -183,7 +181,7 @@ def test_zero_epochs_are_refused() -> None:
 
 
 @pytest.mark.parametrize("part", ["training", "held-out"])
-def test_data_that_fail_or_are_none_say_so_in_their_own_words(tmp_path: Path, part: str) -> None:
+def test_errors_of_the_data_are_raised_unchanged(tmp_path: Path, part: str) -> None:
     class Failing(Colours):
         """After more batches than Keras looks at before a backend's own thread reads on."""
 
