@@ -13,7 +13,7 @@ from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.sdk import DAG, Param
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
-from shelfwise_steps import DEFAULTS, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, tell_delay, wants_shadow
+from shelfwise_steps import DEFAULTS, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay, wants_shadow
 
 NIGHT = "{{ night_of(dag_run) }}"
 RUN = f"nightly-{NIGHT}"
@@ -25,7 +25,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     # Counted from queueing, not from the logical date: a backfill of last month must not be late at its start.
-    deadline=DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=6), SyncCallback(tell_delay)),
+    deadline=DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=6), SyncCallback(notify_delay)),
     default_args={**DEFAULTS, "name": f"shelfwise {{{{ task.task_id }}}} {NIGHT}"},
     params={
         "catalog": Param(

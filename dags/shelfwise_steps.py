@@ -58,7 +58,7 @@ code of the driver's pod. YARN has its own message for a driver.
 """
 
 
-def tell_failure(context: Any) -> None:
+def notify_failure(context: Any) -> None:
     """Send an alert with the failed task, its error and the row of the run in the product database."""
     instance, error = context["ti"], context.get("exception")
     text = f"{instance.dag_id}.{instance.task_id} of {instance.run_id} failed at attempt {instance.try_number}: {error}"
@@ -71,7 +71,7 @@ def tell_failure(context: Any) -> None:
     send_alert(text)
 
 
-def tell_delay(context: Any) -> None:
+def notify_delay(context: Any) -> None:
     """Send an alert that the DAG run of a night is later than its deadline."""
     run = context["dag_run"]
     send_alert(
@@ -85,7 +85,7 @@ DEFAULTS: dict[str, Any] = {
     "retry_exponential_backoff": 2.0,  # from Airflow's own default_task_retry_delay on: 5, 10 and 20 minutes
     "max_retry_delay": timedelta(minutes=30),
     "execution_timeout": timedelta(hours=4),
-    "on_failure_callback": [tell_failure],
+    "on_failure_callback": [notify_failure],
 }
 
 PERSON: dict[str, Any] = {"retries": 0, "execution_timeout": None, "response_timeout": timedelta(days=14)}

@@ -135,7 +135,7 @@ class AnotherTask(ValueError):
     """Raised when a checkpoint belongs to a different training: other data, categories, network or seed."""
 
 
-def own_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:
+def matching_checkpoint(task: Task, recipe: Recipe) -> Checkpoint | None:
     """Return the checkpoint in the work directory of a task, from which its training can resume.
 
     Args:

@@ -23,7 +23,7 @@ from models.networks.registry import architecture
 from models.networks.weights import refresh
 from models.serving.devices import device, half_precision
 from models.serving.faults import fault_of
-from models.training.checkpoints import Arrays, Checkpoint, Progress, own_checkpoint
+from models.training.checkpoints import Arrays, Checkpoint, Progress, matching_checkpoint
 from models.training.phases import compiled, first_trained, weights_by_category
 from models.training.recipe import CHECKPOINT, Batch, Recipe, Saved, Task, TrainingData, TrainingFailed, Watch
 
@@ -64,7 +64,7 @@ def train(
         ValueError: If `unfreeze_from` names no layer; the message lists the blocks.
     """
     keras.utils.set_random_seed(recipe.seed)
-    held = own_checkpoint(task, recipe)
+    held = matching_checkpoint(task, recipe)
     half = half_precision(task.network.architecture) if recipe.mixed_precision else None
     if recipe.mixed_precision and not half:
         log.warning(
@@ -106,7 +106,7 @@ def refuse_start(task: Task, recipe: Recipe, *, start: Callable[[Any], None]) ->
         recipe: As for `train`.
         start: As for `train`; not called if there is a checkpoint.
     """
-    if own_checkpoint(task, recipe) is None:
+    if matching_checkpoint(task, recipe) is None:
         network = _built(task, recipe.dropout)
         start(network)
         first_trained(network, recipe.unfreeze_from)
