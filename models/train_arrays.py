@@ -213,7 +213,7 @@ def _run(setup: Setup) -> str:
             f"{setup.arrays} holds squares of {side_px} px and the network's input is {setup.input_px} px; write "
             f"them with `shelfwise export-arrays --side-px {setup.input_px}`"
         )
-    categories = len(ids) or int(max(data.labels.max(), data.held_out_labels.max())) + 1
+    categories = len(ids) or int(max(np.max(data.labels), np.max(data.held_out_labels))) + 1
     counts = tuple(np.bincount(data.labels, minlength=categories).tolist())
     values = range_of(setup.start_from, setup.network)
     network = NetworkSpec(setup.network, setup.input_px, setup.output.name, "", 1.0, values)

@@ -165,7 +165,7 @@ def _wait(web: int, *, alive: int) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{web}/json/", timeout=5) as answer:
                 if json.load(answer)["aliveworkers"] >= alive:
                     return
-        except OSError:
-            pass
+        except (OSError, ValueError, KeyError):
+            pass  # nothing listens yet, or the page is not there yet
         assert time.monotonic() < deadline, "the cluster did not start; its logs say why"
         time.sleep(0.3)

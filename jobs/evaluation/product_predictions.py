@@ -207,7 +207,7 @@ def combined_by_product(release: Release, answered: Answered) -> ProductPredicti
     networks = {name: rows for name, rows in answered.rows.items() if name != CONFIDENCES}
     weights = {network.architecture: network.ensemble_weight for network in release.networks}
     return ProductPredictions(
-        first_images=tuple(answered.images[position] for position in firsts),
+        first_images=tuple(answered.images[int(position)] for position in firsts),
         labels=answered.labels(ids)[firsts],
         products=index,
         confidences=distributions(ids, answered.rows[CONFIDENCES], index),

@@ -59,7 +59,7 @@ def _grey_from_wide(image: Image.Image) -> Image.Image:
         bands = np.array_split(
             values, values.size // _BAND_PIXELS + 1
         )  # float copies of the whole image may take a gigabyte
-        peak = max(float(_numbers(band).max(initial=0.0)) for band in bands)
+        peak = max(float(np.max(_numbers(band), initial=0.0)) for band in bands)
         ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
         white = next((limit for limit in ranges if peak <= limit), peak)
         grey = np.concatenate(

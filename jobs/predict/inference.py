@@ -117,7 +117,7 @@ class Inference:
             predictions = self._predictor.predict(images)
         except Exception as error:  # a backend may raise anything; `_after` decides, and raises our own bugs again
             return self._after(error, images)
-        finite = np.isfinite(predictions.confidences).all(axis=1)
+        finite = np.asarray(np.isfinite(predictions.confidences).all(axis=1))
         if finite.all():
             return [Answer(predictions, ("",) * len(images))]
         if not np.isfinite(self._predictor.predict(np.zeros_like(images[:1])).confidences).all():

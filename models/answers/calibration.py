@@ -110,7 +110,7 @@ def rounded(shares: Sequence[float]) -> list[float]:
 
 def _shares(free: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the softmax of unconstrained values, so that every point of the optimiser gives valid shares."""
-    powers = np.exp(free - free.max())
+    powers = np.exp(free - np.max(free))
     return np.asarray(powers / powers.sum())
 
 

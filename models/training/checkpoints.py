@@ -93,7 +93,7 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Replace the former checkpoint in one step; if the disk is full, the former one is kept."""
         parts = {"weights": self.weights, "best": self.best, "optimizer": self.optimizer}
-        arrays = {f"{name}{i}": array for name, part in parts.items() for i, array in enumerate(part)}
+        arrays: dict[str, Any] = {f"{name}{i}": array for name, part in parts.items() for i, array in enumerate(part)}
         remove_left_behind(path)  # of a training that was killed while writing; `locked` keeps other writers out
         with in_place_of(path) as scratch, scratch.open("wb") as file:
             np.savez(file, progress=np.array(json.dumps(asdict(self.progress))), **arrays)

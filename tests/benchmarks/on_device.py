@@ -181,7 +181,7 @@ def agreement(options: Options) -> None:
 
     release = load_release(SHIPPED)
     images = _articles(options, release.decode_px)[0][: max(32, options.images)]
-    answers = {}
+    answers: dict[str, Any] = {}
     for precision in ("float32", "mixed_float16"):
         predictor = EnsemblePredictor(release, SHIPPED, precision=precision)
         parts = [

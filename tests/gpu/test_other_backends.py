@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,12 +29,12 @@ def test_a_network_that_was_trained_on_another_backend_answers_the_same_in_tenso
     if find_spec(backend) is None:
         pytest.skip(f"needs {backend}, which this environment has not")
     random = np.random.default_rng(3)
-    arrays = {
+    arrays: dict[str, Any] = {
         name: random.integers(0, 256, (count, 32, 32, 3), np.uint8)
         for name, count in (("squares", 24), ("held_out_squares", 8))
     }
-    labels = {"labels": np.arange(24) % 3, "held_out_labels": np.arange(8) % 3}
-    np.savez(tmp_path / "arrays.npz", **arrays, **labels)
+    arrays |= {"labels": np.arange(24) % 3, "held_out_labels": np.arange(8) % 3}
+    np.savez(tmp_path / "arrays.npz", **arrays)
     words = ["--arrays", "arrays.npz", "--network", "efficientnetb0", "--input-px", "32", "--epochs", "1"]
     _run(tmp_path, backend, "-m", "models.train_arrays", *words, "--work-dir", "work", "--output", "b0.keras")
     for name in (backend, "tensorflow"):
