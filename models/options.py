@@ -38,6 +38,66 @@ SEED = click.IntRange(0, 2**32 - 1)
 """A random seed that NumPy and Keras accept."""
 
 
+def recipe_options(command: Callable[..., Any]) -> Any:
+    """Add the options of a training: epochs, learning rates and loss, named like the fields of `Recipe`."""
+    options = (
+        click.option(
+            "--head-epochs",
+            type=click.IntRange(0),
+            show_default="2, or 0 for a network that starts from nothing",
+            help="Epochs of the first phase, in which only the head is trained.",
+        ),
+        click.option(
+            "--epochs", type=click.IntRange(0), default=8, show_default=True, help="Most epochs of the second phase."
+        ),
+        click.option(
+            "--patience",
+            type=click.IntRange(1),
+            default=3,
+            show_default=True,
+            help="Epochs without a lower validation loss after which training stops.",
+        ),
+        click.option(
+            "--head-learning-rate",
+            type=RATE,
+            default=1e-3,
+            show_default=True,
+            help="Learning rate of the first phase.",
+        ),
+        click.option(
+            "--learning-rate",
+            type=RATE,
+            default=1e-4,
+            show_default=True,
+            help="Highest learning rate of the second phase.",
+        ),
+        click.option(
+            "--warm-up",
+            type=SHARE,
+            default=0.0,
+            help="Share of the steps of the second phase in which the learning rate rises to its value; by default 0.",
+        ),
+        click.option(
+            "--label-smoothing",
+            type=SHARE,
+            default=0.0,
+            show_default=True,
+            help="Share of each label that is spread evenly over all categories.",
+        ),
+        click.option(
+            "--class-weights/--no-class-weights",
+            default=False,
+            show_default=True,
+            help="Give rare categories more weight in the loss: more of them are found, but confidences fit the catalog "
+            "less.",
+        ),
+        click.option("--mixed-precision", is_flag=True, help="Compute in half precision where that is faster."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def per_network(networks: Collection[str], option: str, kind: click.ParamType[Any], text: str) -> Callable[[Any], Any]:
     """Return a decorator that adds an option with a value for all networks, or `NETWORK=VALUE` for one; repeatable.
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from models.networks.registry import ARCHITECTURES, INPUT_PX
 from models.networks.weights import save_weights
-from models.options import HELP, RATE, SEED, SHARE
+from models.options import HELP, SEED, recipe_options
 from models.serving.environment import prepare_environment
 from models.spec import NetworkSpec
 from models.training.arrays import Arrays
@@ -125,42 +125,8 @@ def read_arrays(path: Path, *, batch_size: int, seed: int) -> tuple[Arrays, tupl
 @click.option(
     "--unfreeze-from", default="", help="First layer or block that is trained after the head epochs; by default all."
 )
-@click.option(
-    "--head-epochs",
-    type=click.IntRange(0),
-    show_default="2, or 0 if it starts from nothing",
-    help="Epochs that train only the head.",
-)
-@click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="Most epochs after the head's.")
-@click.option(
-    "--head-learning-rate", type=RATE, default=1e-3, show_default=True, help="Learning rate of the head epochs."
-)
-@click.option(
-    "--learning-rate", type=RATE, default=1e-4, show_default=True, help="Peak learning rate of the other epochs."
-)
-@click.option("--warm-up", type=SHARE, default=0.0, show_default=True, help="Share of the steps that warm up.")
-@click.option(
-    "--label-smoothing",
-    type=SHARE,
-    default=0.0,
-    show_default=True,
-    help="Share of each label that is spread evenly over all categories.",
-)
-@click.option(
-    "--class-weights/--no-class-weights",
-    default=False,
-    show_default=True,
-    help="Let rare categories count as much in sum as others.",
-)
-@click.option(
-    "--patience",
-    type=click.IntRange(1),
-    default=3,
-    show_default=True,
-    help="Epochs without improvement after which it stops.",
-)
+@recipe_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images in one step.")
-@click.option("--mixed-precision", is_flag=True, help="Compute in half precision if that is faster.")
 @click.option("--seed", type=SEED, default=7, show_default=True, help="Seed of all random numbers.")
 def main(**options: Any) -> None:
     """Train one network from an .npz file; exit with 2 if options contradict each other, with 1 if it fails."""

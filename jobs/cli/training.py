@@ -17,7 +17,7 @@ from jobs.errors import UsageError
 from jobs.settings import Settings
 from jobs.training.taxonomy import MIN_PRODUCTS
 from jobs.wording import listed
-from models.options import RATE, SHARE
+from models.options import recipe_options
 
 EVALUATION_FORMATS = ("text", "json", "markdown")
 
@@ -151,48 +151,7 @@ def evaluate(
     "--input-px", multiple=True, help=f"Input side in pixels; by default the architecture's own. {_PER_NETWORK}"
 )
 @click.option("--unfreeze-from", multiple=True, help=f"First block that is trained, such as block6a. {_PER_NETWORK}")
-@click.option(
-    "--head-epochs",
-    type=click.IntRange(0),
-    show_default="2, or 0 for a network that starts from nothing",
-    help="Epochs of the first phase, in which only the head is trained.",
-)
-@click.option("--epochs", type=click.IntRange(0), default=8, show_default=True, help="Most epochs of the second phase.")
-@click.option(
-    "--patience",
-    type=click.IntRange(1),
-    default=3,
-    show_default=True,
-    help="Epochs without a lower validation loss after which training stops.",
-)
-@click.option(
-    "--head-learning-rate",
-    type=RATE,
-    default=1e-3,
-    show_default=True,
-    help="Learning rate of the first phase.",
-)
-@click.option("--learning-rate", type=RATE, default=1e-4, show_default=True, help="Learning rate of the second phase.")
-@click.option(
-    "--warm-up",
-    type=SHARE,
-    default=0.0,
-    help="Share of the steps of the second phase in which the learning rate rises to its value; by default 0.",
-)
-@click.option(
-    "--label-smoothing",
-    type=SHARE,
-    default=0.0,
-    show_default=True,
-    help="Share of each label that is spread evenly over all categories.",
-)
-@click.option(
-    "--class-weights/--no-class-weights",
-    default=False,
-    show_default=True,
-    help="Give rare categories more weight in the loss: more of them are found, but confidences fit the catalog less.",
-)
-@click.option("--mixed-precision", is_flag=True, help="Compute in half precision where that is faster.")
+@recipe_options
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of all random numbers.")
 @_training_set_options
 @promise_options
