@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import mmap
 import os
-import pickle
 import tempfile
+import traceback
 from collections.abc import Generator, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -192,8 +192,11 @@ def serve(pipe: int, file: int, side_px: int, threads: int) -> None:
                 continue
             try:
                 _read_part(message, connection, slots, free, threads)
-            except Exception as error:
-                connection.send(_as_message(error))
+            except (RunFailed, MemoryError) as error:
+                connection.send(error)
+            except Exception as error:  # the task raises it; its own class may not be importable there
+                traceback.print_exc()
+                connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _read_part(request: _Request, connection: Connection, slots: Images, free: list[int], threads: int) -> None:
@@ -219,15 +222,6 @@ def _read_part(request: _Request, connection: Connection, slots: Images, free: l
             slots[slot, : len(group)] = group.images
             connection.send(_Group(slot, None, group.columns, group.errors))
     connection.send(_End(clock.reading_seconds, clock.decoding_seconds))
-
-
-def _as_message(error: Exception) -> Exception:
-    """Return an error that can be sent: itself, or a RuntimeError with its text."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - it was made here
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
 
 
 def _slots_shape(side_px: int) -> tuple[int, int, int, int, int]:

@@ -99,7 +99,7 @@ def in_batches(groups: Iterable[ImageBatch], batch_size: int) -> Iterator[ImageB
         groups: Row groups; the images of one may be overwritten when the next one is asked for.
         batch_size: Images per batch; only the last batch may be smaller.
     """
-    images, held, filled = None, list[ImageBatch](), 0
+    images, held, filled = None, list[tuple[ImageBatch, slice]](), 0
     for group in groups:
         start = 0
         while start < len(group):
@@ -107,7 +107,7 @@ def in_batches(groups: Iterable[ImageBatch], batch_size: int) -> Iterator[ImageB
                 images = np.empty((batch_size, *group.images.shape[1:]), np.uint8)
             count = min(batch_size - filled, len(group) - start)
             images[filled : filled + count] = group.images[start : start + count]
-            held.append(_rows(group, start, start + count))
+            held.append((group, slice(start, start + count)))
             filled, start = filled + count, start + count
             if filled == batch_size:
                 yield _batch(images, held)
@@ -116,14 +116,10 @@ def in_batches(groups: Iterable[ImageBatch], batch_size: int) -> Iterator[ImageB
         yield _batch(images[:filled], held)
 
 
-def _rows(group: ImageBatch, start: int, end: int) -> ImageBatch:
-    columns = {name: values[start:end] for name, values in group.columns.items()}
-    return ImageBatch(group.images[:0], columns, group.errors[start:end])
-
-
-def _batch(images: Images, parts: Sequence[ImageBatch]) -> ImageBatch:
-    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in KEY_COLUMNS}
-    return ImageBatch(images, columns, np.concatenate([part.errors for part in parts]))
+def _batch(images: Images, parts: Sequence[tuple[ImageBatch, slice]]) -> ImageBatch:
+    """Make a batch of its images, and of the columns and errors of the row groups that they come from."""
+    columns = {name: np.concatenate([group.columns[name][rows] for group, rows in parts]) for name in KEY_COLUMNS}
+    return ImageBatch(images, columns, np.concatenate([group.errors[rows] for group, rows in parts]))
 
 
 def _row_groups(
