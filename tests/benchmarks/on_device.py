@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from models.serving.environment import prepare_environment
+from tests.benchmarks.device_answers import articles, difference
 
 ROOT = Path(__file__).parents[2]
 FIGURES = "figures.jsonl"
@@ -180,7 +181,7 @@ def agreement(options: Options) -> None:
     from models.serving.predictor import EnsemblePredictor
 
     release = load_release(SHIPPED)
-    images = _articles(options, release.decode_px)[0][: max(32, options.images)]
+    images = articles(options.kit, release.decode_px)[0][: max(32, options.images)]
     answers: dict[str, Any] = {}
     for precision in ("float32", "mixed_float16"):
         predictor = EnsemblePredictor(release, SHIPPED, precision=precision)
@@ -190,14 +191,14 @@ def agreement(options: Options) -> None:
         ]
         answers[precision] = np.concatenate(parts)
     np.savez_compressed(options.out / "answers.npz", **answers)
-    options.note("agreement", images=len(images), **_difference(answers["float32"], answers["mixed_float16"]))
+    options.note("agreement", images=len(images), **difference(answers["float32"], answers["mixed_float16"]))
 
 
 def training(options: Options) -> None:
     """Time the second epoch of a training of EfficientNetB0 on articles at 224 px; keep weights and answers."""
     from models.networks.registry import architecture
 
-    squares, labels = _articles(options, 224)
+    squares, labels = articles(options.kit, 224)
     take = min(len(squares), max(80, options.images // 4))
     squares = squares[:take]
     with tempfile.TemporaryDirectory() as scratch:
@@ -251,9 +252,9 @@ def compare(options: Options) -> None:
         with np.load(options.out / "answers.npz") as file:
             theirs = file["float32"]
         predictor = EnsemblePredictor(load_release(SHIPPED), SHIPPED)
-        images = _articles(options, predictor.decode_px)[0][: len(theirs)]
+        images = articles(options.kit, predictor.decode_px)[0][: len(theirs)]
         parts = [predictor.predict(images[start : start + 256]).confidences for start in range(0, len(images), 256)]
-        figures = _difference(np.concatenate(parts), theirs)
+        figures = difference(np.concatenate(parts), theirs)
         options.note("compare answers", backend=backend, images=len(images), **figures)
     if (options.out / "trained.npz").exists():
         with np.load(options.out / "trained.npz") as file:
@@ -277,27 +278,6 @@ def table(options: Options) -> None:
                 f"| {names[networks]} | {precision} | {line['batch_size']} | {line['forward_rate']:,.0f} "
                 f"| {line['loop_rate']:,.0f} | {line['efficiency']:.2f} |"
             )
-
-
-def _difference(first: Any, second: Any) -> dict[str, Any]:
-    """Describe how far two arrays of confidences (images, categories) differ."""
-    from models.answers.decision import decide
-    from models.release import SHIPPED, load_release
-
-    release = load_release(SHIPPED)
-    ids = [category.category_id for category in release.categories]
-    answers = [
-        [decide(dict(zip(ids, row.tolist(), strict=True)), release.policy) for row in rows] for rows in (first, second)
-    ]
-    pairs = list(zip(*answers, strict=True))
-    gap = np.abs(first.max(axis=1) - second.max(axis=1))
-    return {
-        "same_first_choice": float(np.mean(first.argmax(axis=1) == second.argmax(axis=1))),
-        "same_status": float(np.mean([one.status == other.status for one, other in pairs])),
-        "largest_difference": float(np.abs(first - second).max()),
-        "difference_p999": float(np.quantile(gap, 0.999)),
-        "finite": bool(np.isfinite(first).all() and np.isfinite(second).all()),
-    }
 
 
 def _forward_rate(forward: Callable[[Any], list[Any]], images: Any) -> float:
@@ -355,15 +335,6 @@ def _shard(options: Options, scratch: Path) -> Path:
         writer.add({**photographs[number % len(photographs)], "product_id": f"p{number:07d}"})
     writer.flush()
     return next(directory.glob("part-*.parquet"))
-
-
-def _articles(options: Options, side_px: int) -> tuple[Any, Any]:
-    """Return the articles as serving decodes them, uint8 (count, side_px, side_px, 3), and their labels."""
-    from models.networks.inputs import to_square
-
-    with np.load(options.kit / "articles.npz") as file:
-        images, labels = np.repeat(file["images"][..., None], 3, axis=3), file["labels"]
-    return np.stack([to_square(image, side_px) for image in images]), labels
 
 
 def _noise(count: int, side_px: int) -> Any:
