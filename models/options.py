@@ -88,8 +88,8 @@ def recipe_options(command: Callable[..., Any]) -> Any:
             "--class-weights/--no-class-weights",
             default=False,
             show_default=True,
-            help="Give rare categories more weight in the loss: more of them are found, but confidences fit the catalog "
-            "less.",
+            help="Give rare categories more weight in the loss: more of them are found, but confidences fit the "
+            "catalog less.",
         ),
         click.option("--mixed-precision", is_flag=True, help="Compute in half precision where that is faster."),
     )
