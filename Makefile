@@ -1,10 +1,10 @@
-# Targets make .venv first where it is missing or out of date; Java 17 or 21 and Python 3.11 or 3.12 are all they need.
-# The choice of Python: make test PYTHON=/opt/python3.12/bin/python
+# Targets make .venv first where it is missing or out of date; they need only Java 17 or 21 and Python 3.11, 3.12 or 3.13.
+# The choice of Python: make test PYTHON=/opt/python3.13/bin/python
 
 export PYTHON
 BIN := .venv/bin
 # Of uv's markers, those that hold wherever shelfwise runs; without them a line is readable and pip has less to evaluate.
-ALWAYS := s/ ; python_full_version < '3.13' and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
+ALWAYS := s/ ; python_full_version < '3.14' and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
 ALWAYS_TOO := s/ and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
 
 .DEFAULT_GOAL := help

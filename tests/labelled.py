@@ -106,7 +106,7 @@ class ColourPredictor:
         first, second = self._sure(channels), self._sure(np.where(channels == 1, 2, channels))
         return Predictions(first, {"efficientnetb0": first, "xception": second})
 
-    def _sure(self, channels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray:  # type: ignore[type-arg]
+    def _sure(self, channels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray:
         rows = np.full((len(channels), 3), 0.05, np.float32)
         rows[np.arange(len(channels)), channels] = 0.9
         return rows

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -180,8 +179,7 @@ def petastorm() -> Any:
 
 @lru_cache(maxsize=1)
 def _adapted() -> Any:
-    with _missing_modules(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # pyarrow 14 warns of the modules that later versions lack
+    with _missing_modules():
         package = importlib.import_module("petastorm")
         if package.__version__ != VERSION:
             raise RunFailed(

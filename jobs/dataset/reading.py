@@ -183,7 +183,7 @@ def read_labelled(
     """
     order = list(files)
     if shuffle_seed is not None:
-        np.random.default_rng(shuffle_seed).shuffle(order)  # type: ignore[arg-type]
+        np.random.default_rng(shuffle_seed).shuffle(order)
     columns, blocks = [*IMAGE_KEY, "jpeg"], Blocks()
     transform = _labelling(labels, side_px, change, blocks)
     try:

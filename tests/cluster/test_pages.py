@@ -127,3 +127,11 @@ def test_the_image_installs_what_the_clone_does() -> None:
     assert started_in[:2] == ["USER 185", "WORKDIR /home/spark"], "Spark writes to the directory that it starts in"
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     assert re.search(r"^tensorflow==", pins, re.MULTILINE), "the CUDA extra is added to this pin"
+
+
+def test_the_image_takes_its_entry_point_from_the_spark_that_is_pinned() -> None:
+    pinned = re.search(r"^pyspark==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    image = re.search(r"^ARG SPARK=(\S+)$", (PAGES / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert pinned
+    assert image
+    assert image[1] == pinned[1]

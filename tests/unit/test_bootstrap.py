@@ -123,7 +123,7 @@ def assert_refused(machine: Machine, *sentences: str, **environment: str) -> Non
 
 
 NEEDS_JAVA = "shelfwise needs Java 17 or 21 and"
-NEEDS_PYTHON = "shelfwise needs Python 3.11 or 3.12 and"
+NEEDS_PYTHON = "shelfwise needs Python 3.11, 3.12 or 3.13 and"
 
 
 class TestWhatIsMissing:
@@ -179,7 +179,10 @@ class TestWhatIsInstalled:
     EVERYTHING: ClassVar = ["venv", "requirements", "clone"]
 
     @pytest.mark.parametrize("version", ["17.0.15", "21.0.2", "21-ea"])
-    @pytest.mark.parametrize(("name", "python"), [("python3.12", "3.12"), ("python3.11", "3.11"), ("python3", "3.11")])
+    @pytest.mark.parametrize(
+        ("name", "python"),
+        [("python3.13", "3.13"), ("python3.12", "3.12"), ("python3.11", "3.11"), ("python3", "3.11")],
+    )
     def test_a_fresh_clone_installs_everything(self, version: str, name: str, python: str, machine: Machine) -> None:
         machine.java(version)
         machine.python(name, python)
@@ -189,6 +192,11 @@ class TestWhatIsInstalled:
             rf"Installing 1 packages into .venv with Python {python}; .*\nInstalled in \d+ s\n", done.stdout
         )
         assert machine.log.read_text().split() == self.EVERYTHING
+
+    def test_the_newest_python_is_taken(self, good_machine: Machine) -> None:
+        good_machine.python("python3.11", "3.11")
+        good_machine.python("python3.13", "3.13")
+        assert "with Python 3.13;" in good_machine.run().stdout
 
     def test_java_of_java_home_is_enough(self, machine: Machine) -> None:
         machine.java("17.0.1", home="jdk17")

@@ -7,6 +7,7 @@ import io
 import os
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,7 +64,8 @@ def test_every_image_is_stored_once_with_its_key_and_its_pixels(run: Ingest, sho
     for product_id, row in stored.items():
         source = (shop.directory / f"{product_id}-0.jpg").read_bytes()
         assert row["image_sha256"] == hashlib.sha256(source).hexdigest()
-        pixels = cv2.imdecode(np.frombuffer(row["jpeg"], np.uint8), cv2.IMREAD_COLOR)  # type: ignore[call-overload]
+        jpeg: Any = row["jpeg"]
+        pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert pixels.shape[:2] == (row["height_px"], row["width_px"]) == (40, 60)
         original = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR)
         assert np.abs(pixels.astype(int) - original.astype(int)).mean() < 3

@@ -108,10 +108,10 @@ distributions = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4).map(
 
 
 @given(distributions)
-def test_the_measured_distribution_is_the_one_that_decides_the_answer(rows: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_the_measured_distribution_is_the_one_that_decides_the_answer(rows: np.ndarray) -> None:
     row = distribution_of_product(LEAVES, rows)
     answer = answer_of_product(LEAVES, rows, Policy(dict.fromkeys(LEAVES, 0.0)))
-    assert answer.confidence == pytest.approx(row.max(), abs=1e-6)
+    assert answer.confidence == pytest.approx(np.max(row), abs=1e-6)
     assert (row > 0).sum() <= TOP_K * len(rows) if len(rows) > 1 else row.sum() == pytest.approx(1, abs=1e-6)
 
 

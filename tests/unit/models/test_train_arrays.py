@@ -44,7 +44,12 @@ def write(path: Path, **left_out: None) -> Path:
     labels = np.arange(40) % 2
     squares = np.zeros((40, 16, 16, 3), np.uint8)
     squares[np.arange(40), ..., labels * 2] = 200
-    arrays = {"squares": squares, "labels": labels, "held_out_squares": squares[:10], "held_out_labels": labels[:10]}
+    arrays: dict[str, Any] = {
+        "squares": squares,
+        "labels": labels,
+        "held_out_squares": squares[:10],
+        "held_out_labels": labels[:10],
+    }
     np.savez(path, **{name: array for name, array in arrays.items() if name not in left_out})
     return path
 
@@ -194,7 +199,7 @@ def test_no_file_is_written_through_a_memory_map(tmp_path: Path, monkeypatch: py
     """On a full disk that is SIGBUS, which ends the process without a word."""
     modes: list[str] = []
 
-    class Mapped(np.memmap):  # type: ignore[type-arg]
+    class Mapped(np.memmap):
         def __new__(cls, *words: Any, **named: Any) -> Any:
             modes.append(named.get("mode") or words[2])
             return super().__new__(cls, *words, **named)
