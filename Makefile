@@ -3,12 +3,9 @@
 
 export PYTHON
 BIN := .venv/bin
-# Of uv's markers, those that hold wherever shelfwise runs; without them a line is readable and pip has less to evaluate.
-ALWAYS := s/ ; python_full_version < '3.14' and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
-ALWAYS_TOO := s/ and \(sys_platform == 'darwin' or sys_platform == 'linux'\)$$//
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo airflow test lint check check-all format lock clean
+.PHONY: help venv demo airflow test lint check check-all format lock audit clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,11 +36,11 @@ format: venv ## Put the code into the common format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: ## Pin what pyproject.toml asks for in requirements.txt; needs uv
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header --quiet \
-		--output-file requirements.txt.new
-	sed -E -e "$(ALWAYS)" -e "$(ALWAYS_TOO)" requirements.txt.new > requirements.txt
-	rm requirements.txt.new
+lock: ## Pin what pyproject.toml asks for in requirements*.txt; needs uv
+	@.ci/lock
+
+audit: venv ## Look the pins up in databases of known vulnerabilities; exit code 3 where none answers
+	@$(BIN)/python .ci/audit.py
 
 clean: ## Remove caches, build leftovers and what the demo wrote; never another catalog's state or .venv
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build shelfwise.egg-info spark-warehouse metastore_db derby.log

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,10 +50,12 @@ def spark_session(
         The session. On a cluster one of its executors has already run a first task successfully.
 
     Raises:
-        RunFailed: If Java is missing or has a version that Spark 4 does not support, if the master cannot be reached,
-            if no executor starts or it lacks something, or if Spark fails later. The message names the remedy.
+        RunFailed: If Java is missing or has a version that Spark 4 does not support, if another package has
+            overwritten PySpark's files, if the master cannot be reached, if no executor starts or it lacks something,
+            or if Spark fails later. The message names the remedy.
     """
     check_java()
+    check_pyspark()
     master = master_of(config)
     cluster = is_cluster(master)
     archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
@@ -217,3 +220,16 @@ def check_java() -> None:
     if not version or int(version[1]) not in JAVA_VERSIONS:
         actual = version[1] if version else "an unknown version"
         raise RunFailed(f"Spark needs Java 17 or 21 and {java} is {actual}; {remedy}, or point JAVA_HOME to it")
+
+
+def check_pyspark() -> None:
+    """Raise RunFailed if `pyspark-client` is installed: it has overwritten files of PySpark with its own version's."""
+    try:
+        client = metadata.version("pyspark-client")
+    except metadata.PackageNotFoundError:
+        return
+    spark = metadata.version("pyspark")
+    raise RunFailed(
+        f"pyspark-client {client} has overwritten files of pyspark {spark}; run `pip uninstall --yes pyspark-client` "
+        f"and `pip install --force-reinstall --no-deps pyspark=={spark}`"
+    )

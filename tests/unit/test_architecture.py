@@ -1,4 +1,4 @@
-"""The rules between folders, read from the imports; what may be imported where nothing is set up; and the pins."""
+"""The rules between folders, read from the imports; and what may be imported where nothing is set up."""
 
 from __future__ import annotations
 
@@ -282,31 +282,3 @@ def test_a_module_imports_quickly_without(module: str, absent: tuple[str, ...]) 
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 3, "seconds of processor time"
     assert done.stderr == ""
-
-
-def test_every_requirement_is_pinned_and_none_names_a_place() -> None:
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    requirements = [line for line in lines if line.strip() and not line.startswith("#")]
-    assert len(requirements) > 100
-    for line in requirements:
-        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*==[0-9][^ @/]*( ; .*)?", line), f"not a plain pin: {line}"
-    names = {line.partition("==")[0] for line in requirements}
-    assert "pyspark" in names
-    assert "pyspark-client" not in names, "its files overwrite those of pyspark"
-
-
-def test_what_the_code_imports_is_declared() -> None:
-    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[0]
-    names = {"PIL": "pillow", "cv2": "opencv-python-headless", "airflow": "apache-airflow"}
-    names["upath"] = "universal_pathlib"
-    optional = {"jax", "torch"}  # other backends of Keras: used where they are, and never needed
-    comes_with = {"py4j": "pyspark", "pydantic": "pydantic-settings", "fsspec": "petastorm", "markupsafe": "jinja2"}
-    for folder in FOLDERS:
-        for path in modules(folder):
-            own = {*FOLDERS, *(module.stem for module in modules("dags"))}
-            foreign = {top(name) for name in imports(path)} - own - sys.stdlib_module_names - optional
-            for name in foreign:
-                package = comes_with.get(name) or names.get(name, name.replace("_", "-"))
-                assert re.search(rf'"{package}[\["=<]', declared), (
-                    f"{path.relative_to(ROOT)}: {package} is not declared"
-                )
