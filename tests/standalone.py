@@ -26,10 +26,11 @@ _START_SECONDS = 90
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker to start: its number of cores, and the GPU addresses that its discovery script prints."""
+    """A worker to start: its cores, the GPU addresses that its discovery script prints, and its own PYTHONPATH."""
 
     cores: int
     gpus: Sequence[str] = ()
+    python_path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def standalone(directory: Path, workers: Sequence[Worker], *, python_path: Path 
     Args:
         directory: Directory for logs and for the work directories of executors.
         workers: Workers to start.
-        python_path: First directory of PYTHONPATH of the executors; by default this clone.
+        python_path: First directory of PYTHONPATH of executors whose worker has none; by default this clone.
     """
     port, web = free_port(), free_port()
     url = f"spark://127.0.0.1:{port}"
@@ -96,9 +97,8 @@ def standalone(directory: Path, workers: Sequence[Worker], *, python_path: Path 
             options = ["-c", worker.cores, "-m", "3g", "-d", place, "--webui-port", free_port(), url]
             if worker.gpus:
                 options = ["--properties-file", _discovery(place, worker.gpus), *options]
-            started.append(
-                _start(directory, f"worker-{number}", "worker.Worker", options, host=host, python_path=python_path)
-            )
+            path = worker.python_path or python_path
+            started.append(_start(directory, f"worker-{number}", "worker.Worker", options, host=host, python_path=path))
         _wait(web, alive=len(workers))
         yield Standalone(url, directory, tuple(psutil.Process(process.pid) for process in started[1:]))
     finally:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from jobs.errors import RunFailed, UsageError
+from jobs.spark.versions import PYTHON, Difference, minor, refusal
 
 log = logging.getLogger(__name__)
 
@@ -18,16 +20,27 @@ _LOGS = "the executors' logs say why"
 _KEPT = "what is finished is kept, and the same command goes on from there"
 _OURS = re.compile(r"^((?:jobs\.(?:errors|storage\.faults)|models(?:\.\w+)+|sql\.errors)\.\w+): (.+)$", re.MULTILINE)
 _PYTHON = re.compile(r"^((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Failed)): (.*)$", re.MULTILINE)
-_KNOWN = (
+_MISMATCH = re.compile(r"different version: (3\.\d+) than that in driver: (3\.\d+)")
+_PYTHON_BEFORE_311 = re.compile(r"/python(3\.\d+)/runpy\.py")
+"""Standard library of a Python in which PySpark cannot be imported. PySpark's own path may be in the driver's."""
+_PYTHON_OF_AN_EXECUTOR = (
     (r'Cannot run program "([^"]+)"', "an executor has no Python at {0}; set PYSPARK_PYTHON to one that it has"),
     (
         r"(PYTHON_VERSION_MISMATCH|different version.{0,40}than that in driver)",
         "the executors' Python is of another version than the driver's; set PYSPARK_PYTHON to the same one",
     ),
     (
+        r"No module named '(pyspark\.[\w.]+)'",
+        "an executor's PySpark has no {0}, as it is of another version than the driver's; install the driver's "
+        "version of Spark there, or start driver and executors from the same image of jobs/cluster",
+    ),
+    (
         r"No module named '([\w.]+)'",
         "an executor's Python lacks the package {0}; start executors from the image or environment of jobs/cluster",
     ),
+)
+_KNOWN = (
+    *_PYTHON_OF_AN_EXECUTOR,
     (
         r"(No space left on device|Disk quota exceeded)",
         "a disk that this run writes to is full; free some space, " + _KEPT,
@@ -43,7 +56,8 @@ _KNOWN = (
     ),
     (
         r"(Master removed our application|Application has been killed|SparkContext was shut down|stopped SparkContext)",
-        f"no executor could be started, as when a machine has no Java 17 or 21; {_LOGS}; {_KEPT}",
+        "no executor could be started, as when a machine has no Java 17 or 21, or Spark is of another version there "
+        f"than the driver's; {_LOGS}; {_KEPT}",
     ),
 )
 
@@ -82,13 +96,57 @@ def sentence(text: str) -> str:
     own_errors = _OURS.findall(text)
     if own_errors:
         return str(own_errors[-1][1])
-    for pattern, meaning in _KNOWN:
+    known = _other_python(text, "an executor") or _meaning(text, _KNOWN)
+    return known or f"Spark gave up: {_raised(text)[:300] or 'no reason was given'}; {_KEPT}"
+
+
+def unusable_python(text: str, *, host: str, spark: str) -> str | None:
+    """Return one sentence about an executor whose Python could not even begin a task.
+
+    The failed task itself only asked for versions. If its error is none of the known ones, another version of PySpark
+    or Python is its cause: PySpark's two processes then misread each other, with errors that depend on the versions.
+
+    Args:
+        text: Full message of the task's error.
+        host: Machine on which the task failed.
+        spark: Version of the driver's PySpark.
+
+    Returns:
+        The sentence; None if the error has another cause than the executor's Python.
+    """
+    known = _other_python(text, host) or _meaning(text, _PYTHON_OF_AN_EXECUTOR)
+    if known or _meaning(text, _KNOWN) or not re.search("python worker|PythonException", text, re.IGNORECASE):
+        return known
+    python = minor(platform.python_version())
+    older = _PYTHON_BEFORE_311.search(text)
+    if older and older[1] != python:
+        return refusal([(host, Difference(PYTHON, theirs=older[1], ours=python))])
+    return (
+        f"on {host} no task can begin ({_raised(text)[:200]}), as when its PySpark or Python is of another version "
+        f"than the driver's, which are PySpark {spark} and Python {python}; install these there, or start driver and "
+        "executors from the same image of jobs/cluster"
+    )
+
+
+def _other_python(text: str, host: str) -> str | None:
+    """Return a sentence if PySpark itself refused the version of an executor's Python."""
+    match = _MISMATCH.search(text)
+    return refusal([(host, Difference(PYTHON, theirs=match[1], ours=match[2]))]) if match else None
+
+
+def _meaning(text: str, known: Sequence[tuple[str, str]]) -> str | None:
+    """Return the meaning of the first known error that is in a text."""
+    for pattern, meaning in known:
         match = re.search(pattern, text, re.DOTALL)
         if match:
             return meaning.format(match[1])
+    return None
+
+
+def _raised(text: str) -> str:
+    """Return the last exception of Python in a text, or the text's first line."""
     raised = _PYTHON.findall(text)
-    first = ": ".join(raised[-1]) if raised else next(iter(text.strip().splitlines()), "no reason was given")
-    return f"Spark gave up: {first[:300]}; {_KEPT}"
+    return ": ".join(raised[-1]) if raised else next(iter(text.strip().splitlines()), "")
 
 
 def check_reachable(master: str) -> None:

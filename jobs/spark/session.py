@@ -47,12 +47,12 @@ def spark_session(
         gpu: Whether each executor, and so each of its tasks, needs one GPU.
 
     Yields:
-        The session. On a cluster one of its executors has already run a first task successfully.
+        The session. On a cluster the executors have each run a first task successfully.
 
     Raises:
         RunFailed: If Java is missing or has a version that Spark 4 does not support, if another package has
-            overwritten PySpark's files, if the master cannot be reached, if no executor starts or it lacks something,
-            or if Spark fails later. The message names the remedy.
+            overwritten PySpark's files, if the master cannot be reached, if no executor starts, if one lacks something
+            or differs from the driver, or if Spark fails later. The message names the remedy.
     """
     check_java()
     check_pyspark()
@@ -67,10 +67,12 @@ def spark_session(
         session = _start(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
         try:
             if cluster:
-                from jobs.spark.executors import first_task, ship_code
+                from jobs.spark.executors import check_executors, first_task, ship_code
 
                 ship_code(session, archive)
                 first_task(session, config, gpu=gpu)
+                _wait_for_executors(session)
+                check_executors(session, config)
                 _set_shuffle_partitions(session, config)
             yield session
         finally:
@@ -81,9 +83,8 @@ def spark_session(
 def _set_shuffle_partitions(session: SparkSession, config: SparkConfig) -> None:
     """Set the number of shuffle partitions to twice the cores of the cluster; Spark's default is always 200.
 
-    The cores are known only after the executors have started, so this runs after the first task.
+    The cores are known only after the executors have started, so this runs after `_wait_for_executors`.
     """
-    _wait_for_executors(session)
     key = "spark.sql.shuffle.partitions"
     if key not in config.properties:
         session.conf.set(key, str(2 * session.sparkContext.defaultParallelism))

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
+
+
+@dataclass(frozen=True)
+class _Some:
+    """An Option of Scala that has a value."""
+
+    value: str
+
+    def get(self) -> str:
+        return self.value
+
+
+class _Table(list[Any]):
+    """A collection of Scala."""
+
+    def size(self) -> int:
+        return len(self)
+
+    def apply(self, index: int) -> Any:
+        return self[index]
 
 
 class FakeSpark:
@@ -13,6 +34,8 @@ class FakeSpark:
     Attributes:
         properties: Spark's properties, as the session was built with them and as they were set later.
         code: Files that were sent to the executors.
+        failed: Host and error of attempts of tasks that failed, before others of the same tasks succeeded.
+        version: Version of Spark.
         now: Time of the session's clock, in seconds.
     """
 
@@ -26,6 +49,8 @@ class FakeSpark:
         self._cores = cores
         self.properties: dict[str, str] = {"spark.master": "", **properties}
         self.code: list[str] = []
+        self.failed: list[tuple[str, str]] = []
+        self.version = "4.3.0"
         self.now = 0.0
         self.builder = self.sparkContext = self
         self.conf = SimpleNamespace(get=self.properties.get, set=self.properties.__setitem__)
@@ -33,6 +58,26 @@ class FakeSpark:
     @property
     def defaultParallelism(self) -> int:
         return [count for at, count in self._cores if self.now >= at][-1]
+
+    @property
+    def _jsc(self) -> Any:
+        """Return Java's context: the executors, of one core each and counted with the driver, and the failed tasks."""
+        tasks = [
+            SimpleNamespace(
+                status=lambda: "FAILED", host=lambda host=host: host, errorMessage=lambda text=text: _Some(text)
+            )
+            for host, text in self.failed
+        ]
+        context = SimpleNamespace(
+            getExecutorMemoryStatus=lambda: _Table([None] * (self.defaultParallelism + 1)),
+            statusStore=lambda: SimpleNamespace(taskList=lambda *_: _Table(tasks)),
+        )
+        return SimpleNamespace(sc=lambda: context)
+
+    def statusTracker(self) -> Any:
+        """Return the tracker, in which each group of jobs has one job that ended."""
+        job = SimpleNamespace(status="SUCCEEDED", stageIds=[0])
+        return SimpleNamespace(getJobIdsForGroup=lambda _: [0], getJobInfo=lambda _: job)
 
     def appName(self, _name: str) -> FakeSpark:
         return self

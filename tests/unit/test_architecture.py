@@ -47,7 +47,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "images": (),
         "pages": (),
         "storage": ("errors",),
-        "spark": ("errors",),
+        "spark": ("errors", "wording"),
         "dataset": ("errors", "wording", "storage"),
         "ingest": ("errors", "images", "dataset", "spark", "storage"),
         "settings": ("ingest", "spark", "storage"),
