@@ -101,14 +101,14 @@ def refusal(found: Sequence[tuple[str, Difference]]) -> str:
     ours = {difference.package: difference.ours for _, difference in found}
     remedies = []
     if PYTHON in ours:
-        remedies.append(f"set PYSPARK_PYTHON to a Python {ours[PYTHON]} there")
+        remedies.append(f"set PYSPARK_PYTHON to a Python {ours[PYTHON]}")
     if "pyspark" in ours:
-        remedies.append(f"install Spark {ours['pyspark']} there")
+        remedies.append(f"install Spark {ours['pyspark']}")
     if ours.keys() - {PYTHON, "pyspark"}:
-        remedies.append("install the driver's requirements.txt there")
+        remedies.append("install the driver's requirements.txt")
     return (
-        f"executors differ from the driver: {_by_host(found)}; {' and '.join(remedies)}, or start driver and executors "
-        "from the same image of jobs/cluster"
+        f"executors differ from the driver: {_by_host(found)}; {' and '.join(remedies)} there, or start driver and "
+        "executors from the same image of jobs/cluster"
     )
 
 
