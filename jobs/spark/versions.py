@@ -118,8 +118,8 @@ def minor(version: str) -> str:
 
 
 def _major(version: str) -> str:
-    """Return the first number of a package's version, with its epoch: `2` of `2.5.0rc1`, `1!2` of `1!2.0`."""
-    match = re.match(r"(?:\d+!)?\d+", version)
+    """Return the first number of a package's version: `2` of `2.5.0rc1`."""
+    match = re.match(r"\d+", version)
     return match[0] if match else version
 
 
