@@ -65,9 +65,9 @@ def test_every_image_is_stored_once_with_its_key_and_its_pixels(run: Ingest, sho
         source = (shop.directory / f"{product_id}-0.jpg").read_bytes()
         assert row["image_sha256"] == hashlib.sha256(source).hexdigest()
         jpeg: Any = row["jpeg"]
-        pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        pixels: Any = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert pixels.shape[:2] == (row["height_px"], row["width_px"]) == (40, 60)
-        original = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR)
+        original: Any = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR)
         assert np.abs(pixels.astype(int) - original.astype(int)).mean() < 3
     files = shards(run.places.images, [DAY])
     assert all(pq.read_schema(path) == IMAGES for path in files)
