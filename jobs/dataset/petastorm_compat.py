@@ -21,12 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.errors import RunFailed
+from jobs.pins import check_pins
 
-VERSION = "0.13.1"
-"""The only version of Petastorm whose modules were checked against the replacements."""
-
-_MISSING_MODULES: dict[str, tuple[str, ...]] = {
+_REMOVED_MODULES = {
     "pyarrow.filesystem": ("LocalFileSystem",),
     "pyarrow.hdfs": ("HadoopFileSystem",),
     "distutils": (),
@@ -150,16 +147,12 @@ class _Overlay(ModuleType):
 
 
 @contextmanager
-def _missing_modules() -> Iterator[None]:
-    """Provide empty versions of the modules that this Python or pyarrow has not, for the duration of the block."""
-    added = []
-    for name, attributes in _MISSING_MODULES.items():
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            sys.modules[name] = module = ModuleType(name)
-            module.__dict__.update({attribute: type(attribute, (), {}) for attribute in attributes})
-            added.append(name)
+def _removed_modules() -> Iterator[None]:
+    """Provide empty versions of modules that pyarrow and Python 3.12 have removed, for the duration of the block."""
+    added = {name: ModuleType(name) for name in _REMOVED_MODULES if name not in sys.modules}
+    for name, module in added.items():
+        module.__dict__.update({attribute: type(attribute, (), {}) for attribute in _REMOVED_MODULES[name]})
+    sys.modules.update(added)
     try:
         yield
     finally:
@@ -171,7 +164,7 @@ def petastorm() -> Any:
     """Import Petastorm and adapt it to the installed pyarrow and NumPy; later calls return the same module.
 
     Raises:
-        RunFailed: If another version of Petastorm is installed; install the version that the message names.
+        RunFailed: If the installed Petastorm or pyarrow is none that works; the message names the one to install.
     """
     with _loading:
         return _adapted()
@@ -179,13 +172,9 @@ def petastorm() -> Any:
 
 @lru_cache(maxsize=1)
 def _adapted() -> Any:
-    with _missing_modules():
+    check_pins()
+    with _removed_modules():
         package = importlib.import_module("petastorm")
-        if package.__version__ != VERSION:
-            raise RunFailed(
-                f"expected Petastorm {VERSION}, found {package.__version__}; install petastorm=={VERSION}, the version "
-                "that this shelfwise was tested with"
-            )
         users = [importlib.import_module(f"petastorm.{name}") for name in _PARQUET_USERS]
     parquet = _Overlay(pq, ParquetDataset=FileList, ParquetDatasetPiece=RowGroup)
     for module in users:

@@ -46,6 +46,11 @@ _KNOWN = (
         "a disk that this run writes to is full; free some space, " + _KEPT,
     ),
     (
+        r'Fatal Python error: ([^\n]+)\n.*?Current thread [^\n]*\n +File "([^"]+)", line (\d+) in (\S+)',
+        "a task's Python process crashed again and again: {0} in {3}, line {2} of {1}; see that its libraries are "
+        "those of requirements.txt; " + _KEPT,
+    ),
+    (
         r"(Python worker (?:exited unexpectedly|failed to connect back|produced no))",
         f"a task's Python process died again and again, of too little memory or a broken device; {_LOGS}; {_KEPT}",
     ),
@@ -139,7 +144,7 @@ def _meaning(text: str, known: Sequence[tuple[str, str]]) -> str | None:
     for pattern, meaning in known:
         match = re.search(pattern, text, re.DOTALL)
         if match:
-            return meaning.format(match[1])
+            return meaning.format(*match.groups())
     return None
 
 

@@ -1,6 +1,6 @@
 """Start and stop Spark, on this machine or on a cluster.
 
-First checks what would otherwise fail late or wait without end: Java, the master and the executors.
+First checks what would otherwise fail late or wait without end: versions, Java, the master and the executors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import RunFailed
+from jobs.pins import check_pins
 from jobs.spark.config import SparkConfig
 from jobs.spark.faults import check_reachable, spark_errors_explained
 
@@ -50,10 +51,11 @@ def spark_session(
         The session. On a cluster the executors have each run a first task successfully.
 
     Raises:
-        RunFailed: If Java is missing or has a version that Spark 4 does not support, if another package has
-            overwritten PySpark's files, if the master cannot be reached, if no executor starts, if one lacks something
-            or differs from the driver, or if Spark fails later. The message names the remedy.
+        RunFailed: If the installed packages do not work together, if Java is missing or has a version that Spark 4 does
+            not support, if the master cannot be reached, if no executor starts, if one lacks something or differs from
+            the driver, or if Spark fails later. The message names the remedy.
     """
+    check_pins()
     check_java()
     check_pyspark()
     master = master_of(config)
@@ -142,6 +144,8 @@ def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> 
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
         "spark.task.cpus": str(task_cpus),
+        # When a Python process crashes in a library, the message of the task's failure has its traceback.
+        "spark.python.worker.faulthandler.enabled": "true",
         "spark.ui.showConsoleProgress": "false",
         # Spark starts Python workers with -m: without this, Python would import from the working directory first.
         "spark.executorEnv.PYTHONSAFEPATH": "1",

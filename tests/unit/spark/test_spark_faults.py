@@ -46,6 +46,18 @@ TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py",
             "a disk that this run writes to is full; free some",
         ),
         ("SparkException: Python worker exited unexpectedly (crashed)", "Python process died again and again"),
+        (
+            "SparkException: Python worker exited unexpectedly (crashed): Fatal Python error: Segmentation fault\n\n"
+            'Thread 0x00007fb1 (most recent call first):\n  File "/lib/threading.py", line 327 in wait\n\n'
+            'Current thread 0x00007fb2 (most recent call first):\n  File "/lib/PIL/ImageFile.py", line 391 in load\n'
+            '  File "/jobs/images/normalise.py", line 130 in _decode\n\n\tat org.apache.spark',
+            "crashed again and again: Segmentation fault in load, line 391 of /lib/PIL/ImageFile.py; see that its",
+        ),
+        (
+            "SparkException: Python worker exited unexpectedly (crashed): Fatal Python error: Aborted\n\n"
+            "Current thread 0x00007fb2 (most recent call first):\n  <no Python frame>\n\n\tat org.apache.spark",
+            "Python process died again and again",
+        ),
         ("ExecutorLostFailure (executor 3 exited unrelated)", "executors were lost again and again"),
         (
             "Job 0 cancelled because SparkContext was shut down",
