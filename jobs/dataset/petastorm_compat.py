@@ -108,36 +108,6 @@ class FileList:
         self.pieces = [RowGroup(path, filesystem.open) for path in self.paths]
 
 
-def to_numpy(table: pa.Table, schema: Any) -> dict[str, Any]:
-    """Convert a table to NumPy arrays; replaces Petastorm's function, whose texts are objects under pandas 3.
-
-    Args:
-        table: Table whose list columns have lists of one length.
-        schema: Petastorm's schema with the shape of each column.
-
-    Returns:
-        By column name, an array whose first axis is the rows. Images are views of the table's memory, not copies.
-    """
-    shapes = {name: schema.fields[name].shape for name in table.column_names}
-    return {name: _column(table.column(name), shapes[name]) for name in table.column_names}
-
-
-def _column(column: pa.ChunkedArray, shape: Sequence[int | None]) -> Any:
-    parts = [_array(chunk, shape) for chunk in column.chunks]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _array(column: pa.Array, shape: Sequence[int | None]) -> Any:
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return np.array(column.to_pylist(), dtype=np.str_)
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-        return column.to_numpy(zero_copy_only=False)
-    if column.null_count or len(column.value_lengths().unique()) > 1:
-        raise RuntimeError("expected lists of one length in a column, received lists of several lengths")
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), *(-1 if side is None else side for side in shape))
-
-
 class _Overlay(ModuleType):
     """A module with some names replaced; every other name is looked up in the original module."""
 
@@ -179,7 +149,8 @@ def _adapted() -> Any:
     parquet = _Overlay(pq, ParquetDataset=FileList, ParquetDatasetPiece=RowGroup)
     for module in users:
         module.pq = parquet  # type: ignore[attr-defined]
-    importlib.import_module("petastorm.unischema").np = _Overlay(np, unicode_=np.str_, string_=np.bytes_)  # type: ignore[attr-defined]
+    unischema: Any = importlib.import_module("petastorm.unischema")
     worker: Any = importlib.import_module("petastorm.arrow_reader_worker")
-    worker.convert_arrow_table_to_numpy_dict, worker.ParquetFile = to_numpy, parquet_file
+    unischema.np = worker.np = _Overlay(np, unicode_=np.str_, string_=np.bytes_)
+    worker.ParquetFile = parquet_file
     return package

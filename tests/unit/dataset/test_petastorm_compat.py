@@ -18,7 +18,7 @@ import pytest
 from jobs import pins
 from jobs.dataset import petastorm_compat
 from jobs.dataset.petastorm_adapter import TimedFiles
-from jobs.dataset.petastorm_compat import FileList, RowGroup, petastorm, to_numpy
+from jobs.dataset.petastorm_compat import FileList, RowGroup, petastorm
 from jobs.errors import RunFailed
 from jobs.spark.config import SparkConfig
 from jobs.spark.session import spark_session
@@ -102,23 +102,3 @@ def test_a_row_group_is_read_with_the_footer_that_its_files_have_read(tmp_path: 
     assert group.get_metadata() is files.footer(path)
     assert group.read(["b"]).to_pydict() == {"b": ["z"]}
     assert RowGroup(path, files.open).read().num_rows == 3
-
-
-def test_a_table_becomes_arrays_of_plain_types() -> None:
-    images = np.arange(24, dtype=np.uint8).reshape(2, 12)
-    table = pa.table({"text": ["a", None], "number": [1, 2], "image": pa.array(list(images), pa.list_(pa.uint8()))})
-    shapes = {"text": (), "number": (), "image": (2, 2, 3)}
-    schema = SimpleNamespace(fields={name: SimpleNamespace(shape=shape) for name, shape in shapes.items()})
-    arrays = to_numpy(table.filter(pa.array([True, False])), schema)
-    assert arrays["text"].dtype.kind == "U"
-    assert arrays["number"].tolist() == [1]
-    np.testing.assert_array_equal(arrays["image"], images[:1].reshape(1, 2, 2, 3))
-    two = to_numpy(pa.concat_tables([table.slice(0, 1), table.slice(1)]), schema)  # two chunks a column
-    np.testing.assert_array_equal(two["image"], images.reshape(2, 2, 2, 3))
-
-
-def test_lists_of_several_lengths_are_refused() -> None:
-    table = pa.table({"image": pa.array([[1, 2], [3]], pa.list_(pa.uint8()))})
-    schema = SimpleNamespace(fields={"image": SimpleNamespace(shape=(2,))})
-    with pytest.raises(RuntimeError, match="expected lists of one length"):
-        to_numpy(table, schema)
