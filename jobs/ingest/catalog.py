@@ -7,13 +7,10 @@ the image is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from jobs.dataset.file_frames import frame_of_files
+from jobs.dataset.file_frames import frame_of_files, frame_of_parts
 from jobs.dataset.schema import CATALOG_KEY, CATALOG_TEXTS
 from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
@@ -88,13 +85,10 @@ def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
         raise UsageError(f"SHELFWISE_PRODUCTS_COLUMNS: {error}") from error
     ranges = CatalogSource(source.url, mapping).key_ranges(2 * spark.sparkContext.defaultParallelism)
 
-    def rows(parts: Iterable[KeyRange]) -> Iterator[tuple[object, ...]]:
-        reader = CatalogSource(source.url, mapping)
-        for part in parts:
-            yield from reader.read(part)
+    def read(part: KeyRange) -> Batches:
+        yield from in_batches(CatalogSource(source.url, mapping).read(part))
 
-    types = ", ".join(f"{name} string" for name in TEXTS.names)
-    return spark.createDataFrame(spark.sparkContext.parallelize(ranges, len(ranges)).mapPartitions(rows), types)
+    return frame_of_parts(spark, ranges, read, TEXTS)
 
 
 def _from_files(spark: SparkSession, where: Place) -> DataFrame:
@@ -104,7 +98,7 @@ def _from_files(spark: SparkSession, where: Place) -> DataFrame:
         tables = [file for file in children(where, "*.parquet") if not file.name.startswith(".")]
         if tables:
             return _from_parquet(spark, tables)
-        return _frame(spark, [where], lambda root: in_batches(folder_rows(root)))
+        return frame_of_files(spark, [where], lambda root: in_batches(folder_rows(root)), TEXTS)
     if not is_file(where):
         raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
     suffix = where.name.lower().removesuffix(".gz").rpartition(".")[2]
@@ -117,7 +111,7 @@ def _from_files(spark: SparkSession, where: Place) -> DataFrame:
         with read_errors_explained(file), on_disk(file) as path:
             yield from _READERS[suffix](path, uri(file))
 
-    return _frame(spark, [where], read)
+    return frame_of_files(spark, [where], read, TEXTS)
 
 
 def _from_parquet(spark: SparkSession, files: list[Place]) -> DataFrame:
@@ -129,15 +123,7 @@ def _from_parquet(spark: SparkSession, files: list[Place]) -> DataFrame:
         with read_errors_explained(file), on_disk(file) as path:
             yield from read_parquet(path, uri(file), schema)
 
-    return _frame(spark, files, read, schema)
-
-
-def _frame(
-    spark: SparkSession, files: list[Place], read: Callable[[Place], Batches], schema: pa.Schema = TEXTS
-) -> DataFrame:
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    return frame_of_files(spark, files, read, from_arrow_schema(schema))
+    return frame_of_files(spark, files, read, schema)
 
 
 def _normalised(frame: DataFrame) -> DataFrame:

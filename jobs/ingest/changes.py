@@ -34,7 +34,6 @@ _CHANGED = pa.schema(
     + [pa.field(f"known_{name}", pa.string()) for name in ("sha256", "ingest_date", "source_version", "reason")]
     + [pa.field("to_read", pa.bool_()), pa.field("catalog_row_changed", pa.bool_())]
 )
-_SPARK_TYPES = {pa.int32(): "int", pa.bool_(): "boolean", pa.string(): "string"}
 
 
 def next_ingest_no(places: Places, day: date) -> int:
@@ -69,7 +68,6 @@ def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
         `stored_row` (struct of the image's newest stored catalog row).
     """
     from pyspark.sql import functions as f
-    from pyspark.sql.pandas.types import from_arrow_schema
 
     wanted = [*CATALOG_KEY, "image_uri", "image_sha256", *_SOURCE]
     tasks = _TASKS_A_CORE * spark.sparkContext.defaultParallelism
@@ -78,7 +76,7 @@ def known_images(spark: SparkSession, places: Places, day: date) -> DataFrame:
         fields = [field for field in schema if field.name in (*wanted, "ingest_no", *more)]
         kept = pa.schema([*fields, pa.field("ingest_date", pa.string())])
         files = shards(root, partition_dates(root, date.min, date.max))
-        return frame_of_files(spark, files, _reader(kept), from_arrow_schema(kept), tasks=tasks)
+        return frame_of_files(spark, files, _reader(kept), kept, tasks=tasks)
 
     catalog_columns = [name for name in _CATALOG_FIELDS if name not in wanted]
     stored = (
@@ -137,6 +135,7 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Place) -> DataFr
         `to_read`: Whether the image may have changed and must be read.
         `catalog_row_changed`: Whether the catalog row of a stored image differs from the stored one.
     """
+    from pyspark.sql.pandas.types import from_arrow_schema
 
     def compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -155,8 +154,7 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Place) -> DataFr
             yield pa.RecordBatch.from_pydict(columns, schema=_CHANGED)
 
     joined = catalog.join(known, on=list(CATALOG_KEY), how="left")
-    types = ", ".join(f"{field.name} {_SPARK_TYPES[field.type]}" for field in _CHANGED)
-    return joined.mapInArrow(compare, types)
+    return joined.mapInArrow(compare, from_arrow_schema(_CHANGED))
 
 
 def _may_have_changed(row: Mapping[str, Any], base: Place) -> bool:

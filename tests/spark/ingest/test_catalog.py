@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.dataset.file_frames import frame_of_files
 from jobs.errors import RunFailed, UsageError
@@ -256,7 +255,7 @@ def test_a_store_that_becomes_unavailable_is_not_a_wrong_call(spark: SparkSessio
         raise StoreError(f"{where} could not be read for 180 s (ReadTimeout); see that the store answers")
 
     with pytest.raises(RunFailed, match=r"^/.*/c.csv could not be read for 180 s"), spark_errors_explained():
-        frame_of_files(spark, [tmp_path / "c.csv"], away, from_arrow_schema(TEXTS)).collect()
+        frame_of_files(spark, [tmp_path / "c.csv"], away, TEXTS).collect()
 
 
 def test_two_nights_that_list_at_the_same_time_do_not_mix_their_files(read: Reader, tmp_path: Path) -> None:
