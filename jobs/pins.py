@@ -1,4 +1,4 @@
-"""Versions of the libraries that the jobs cannot run without, as far as a wrong one would fail late or unclearly."""
+"""Versions of the libraries that the jobs cannot run without, where a wrong one would fail late or unclearly."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ PETASTORM = "0.13.1"
 """The only version of Petastorm whose modules were checked against the replacements in `petastorm_compat`."""
 
 LEAST_PYARROW = 18
+ABSENT = "none"
 
 
 def check_pins() -> None:
-    """Check the installed Petastorm and pyarrow; neither is imported.
+    """Check the installed Petastorm, pyarrow and PySpark; none is imported.
 
     Raises:
-        RunFailed: If Petastorm is of another version, or pyarrow is too old; the message names the one to install.
+        RunFailed: If Petastorm is of another version, if pyarrow is too old, or if `pyspark-client` has overwritten
+            files of PySpark with its own; the message names what to install.
     """
     petastorm, pyarrow = (_installed(name) for name in ("petastorm", "pyarrow"))
     if petastorm != PETASTORM:
@@ -29,10 +31,17 @@ def check_pins() -> None:
             f"expected pyarrow {LEAST_PYARROW} or newer, found {pyarrow}; install the version that "
             "requirements.txt names"
         )
+    client = _installed("pyspark-client")
+    if client != ABSENT:
+        spark = _installed("pyspark")
+        raise RunFailed(
+            f"pyspark-client {client} has overwritten files of pyspark {spark}; run `pip uninstall --yes "
+            f"pyspark-client` and `pip install --force-reinstall --no-deps pyspark=={spark}`"
+        )
 
 
 def _installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "none"
+        return ABSENT

@@ -1,4 +1,4 @@
-"""Local copies of shards that are in an object store, because Petastorm reads only local files."""
+"""Local copies of shards that are in an object store: reading them there took longer, above all more than once."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +56,6 @@ def spark_session(
     """
     check_pins()
     check_java()
-    check_pyspark()
     master = master_of(config)
     cluster = is_cluster(master)
     archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
@@ -225,16 +223,3 @@ def check_java() -> None:
     if not version or int(version[1]) not in JAVA_VERSIONS:
         actual = version[1] if version else "an unknown version"
         raise RunFailed(f"Spark needs Java 17 or 21 and {java} is {actual}; {remedy}, or point JAVA_HOME to it")
-
-
-def check_pyspark() -> None:
-    """Raise RunFailed if `pyspark-client` is installed: it has overwritten files of PySpark with its own version's."""
-    try:
-        client = metadata.version("pyspark-client")
-    except metadata.PackageNotFoundError:
-        return
-    spark = metadata.version("pyspark")
-    raise RunFailed(
-        f"pyspark-client {client} has overwritten files of pyspark {spark}; run `pip uninstall --yes pyspark-client` "
-        f"and `pip install --force-reinstall --no-deps pyspark=={spark}`"
-    )

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from jobs.errors import RunFailed
+from jobs.pins import check_pins
 from jobs.spark.config import SparkConfig
-from jobs.spark.session import check_pyspark, spark_session
+from jobs.spark.session import spark_session
 
 
 @pytest.fixture
@@ -32,4 +33,4 @@ def test_pyspark_client_is_refused_with_the_commands_that_remove_it(
 
 
 def test_pyspark_alone_is_accepted() -> None:
-    check_pyspark()
+    check_pins()
