@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.answers.calibration import combine, fit_ensemble
+from models.answers.pools import fit_promises, share_by_target
 from models.answers.products import distributions
-from models.answers.thresholds import FLOOR, TARGET_PRECISION, fit_thresholds
+from models.answers.promises import CATEGORY, CURVE
+from models.answers.thresholds import FLOOR, TARGET_PRECISION
 from models.release import Release
 from models.spec import Probabilities
 
@@ -26,6 +28,7 @@ def calibrated(
     *,
     products: NDArray[np.integer[Any]] | None = None,
     target: float = TARGET_PRECISION,
+    by: str = CATEGORY,
     floor: float = FLOOR,
 ) -> Release:
     """Return a calibrated copy of a release, with shares, temperature and thresholds fitted to arrays of softmaxes.
@@ -38,11 +41,13 @@ def calibrated(
         by_network: Softmax of each network, by architecture name, (images, categories).
         labels: True category of each image, as a column index, (images,).
         products: Product index of each image, ascending, (images,); None if every image is its own product.
-        target: Required precision of the automatically published products of each category, in (0, 1).
+        target: Required precision of the automatically published products, in (0, 1).
+        by: Of which products it is required: one of `models.answers.promises.PROMISES`.
         floor: Confidence below which an answer is `unknown`, in [0, 1].
 
     Returns:
-        A copy of the release with new shares, temperature, thresholds and floor.
+        A copy of the release with new shares, temperature, thresholds, promises and floor, and in its metadata the
+        shares that other target precisions would publish.
     """
     shares, temperature = fit_ensemble(by_network, labels)
     confidences = combine(by_network, weights=shares, temperature=temperature)
@@ -50,11 +55,20 @@ def calibrated(
     if products is not None:
         confidences = distributions(ids, confidences, products)
         labels = labels[np.unique(products, return_index=True)[1]]
+    fitted = fit_promises(confidences, labels, ids, by=by, target=target)
+    training = {
+        **release.training,
+        "calibrated_on_products": len(labels),
+        "target_precision": target,
+        "promise": by,
+        CURVE: share_by_target(confidences, labels, ids, target=target),
+    }
     return replace(
         release,
         networks=tuple(replace(network, ensemble_weight=shares[network.architecture]) for network in release.networks),
         temperature=temperature,
-        thresholds=fit_thresholds(confidences, labels, ids, target=target),
+        thresholds=fitted.thresholds,
         floor=floor,
-        training={**release.training, "calibrated_on_products": len(labels), "target_precision": target},
+        promises=fitted.promises,
+        training=training,
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from models.answers.promises import CURVE, PROMISES, curve_of, target_of, worded
 from models.release import Release
 
 NAME = "MODEL_CARD.md"
@@ -45,25 +46,31 @@ def _lines(release: Release) -> Iterator[str]:
     yield ""
     yield "## What it was made of"
     yield ""
-    metadata = {name: value for name, value in release.training.items() if not _is_history(name, value)}
+    curve = curve_of(release.training)
+    training = {name: value for name, value in release.training.items() if name != CURVE or not curve}
+    metadata = {name: value for name, value in training.items() if not _is_history(name, value)}
     yield from _table(metadata, "what") if metadata else ["Nothing is told."]
     yield ""
-    yield from _epochs({name: value for name, value in release.training.items() if name not in metadata})
+    yield from _epochs({name: value for name, value in training.items() if name not in metadata})
     yield "## When an answer is published"
     yield ""
     shares = ", ".join(f"{network.architecture} {network.ensemble_weight:.3f}" for network in release.networks)
     yield f"Shares: {shares}. Temperature: {release.temperature:.4f}. Below {release.floor:g} an answer is `unknown`."
     yield ""
-    yield "| category | from which confidence |"
-    yield "| --- | --- |"
+    yield "| category | from which confidence | promised precision |"
+    yield "| --- | --- | --- |"
+    target = target_of(release.training)
     for node in release.nodes:
         leaf = node in release.categories
         if not leaf and node.category_id not in release.thresholds:
             continue
         needed = release.thresholds.get(node.category_id, release.policy.threshold(node.category_id) if leaf else None)
         name = node.category_id if leaf else f"{node.category_id} (suggested)"
-        yield f"| {_plain(name)} | {'never' if needed is None or needed > 1 else f'{needed:.4f}'} |"
+        promised = worded(node.category_id, release.thresholds, release.promises, target=target) if leaf else ""
+        shown = "never" if needed is None or needed > 1 else f"{needed:.4f}"
+        yield f"| {_plain(name)} | {shown} | {_plain(promised)} |"
     yield ""
+    yield from _by_target(curve)
     yield "## What it is not for"
     yield ""
     yield "Other kinds of products and pictures than it was trained on: of these its confidence says little."
@@ -76,6 +83,22 @@ def _table(values: Mapping[str, Any], heading: str) -> Iterator[str]:
     for name, value in values.items():
         shown = f"{value:.4f}" if isinstance(value, float) else _plain(str(value))
         yield f"| {_plain(name.replace('_', ' '))} | {shown} |"
+
+
+def _by_target(curve: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Yield the table of the shares that other target precisions would publish; nothing if they were not computed."""
+    if not curve:
+        return
+    yield "## What other targets would publish"
+    yield ""
+    yield "Share of the calibrating products that would be published without a person. `--promise category`: each"
+    yield "category or pool reaches the target precision. `--promise catalog`: all that is published together reaches it."
+    yield ""
+    yield f"| target precision | {' | '.join(f'--promise {by}' for by in PROMISES)} |"
+    yield f"| --- | {' | '.join('---' for _ in PROMISES)} |"
+    for row in curve:
+        yield f"| {row['target_precision']:g} | {' | '.join(f'{row[by]:.4f}' for by in PROMISES)} |"
+    yield ""
 
 
 def _is_history(name: str, value: Any) -> bool:

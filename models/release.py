@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from models.answers.decision import Policy
+from models.answers.promises import CategoryPromise, check_promises
 from models.answers.taxonomy import above_others, inner_nodes
 from models.networks.registry import ARCHITECTURES, architecture
 from models.spec import PREPROCESSING, Category, NetworkSpec, is_name
@@ -51,6 +52,8 @@ class Release:
         thresholds: By category_id, the lowest confidence at which a leaf is `auto` or an inner node is suggested; see
             `models.answers.decision.Policy`.
         floor: Confidence below which an answer is `unknown`, in [0, 1].
+        promises: By category_id, what the threshold of each leaf was fitted to. Empty in releases that were made before
+            categories could share a threshold: each of these has its own.
         metrics: Metrics that were measured when the release was made.
         training: Metadata of the training: SHA-256 of the data, seed, command and time.
         code_version: Version of shelfwise that made the release.
@@ -63,6 +66,7 @@ class Release:
     temperature: float
     thresholds: Mapping[str, float | None] = field(default_factory=dict)
     floor: float = 0.0
+    promises: Mapping[str, CategoryPromise] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     code_version: str = ""
@@ -197,8 +201,11 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
         if network.preprocessing not in PREPROCESSING:
             raise ValueError(f"its preprocessing {network.preprocessing!r} is unknown; upgrade shelfwise")
     _check_numbers(raw, networks)
-    fields = {key: value for key, value in raw.items() if key not in ("format", "networks", "categories")}
-    return Release(networks=networks, categories=categories, **fields)
+    promises = {name: CategoryPromise(**promise) for name, promise in raw.get("promises", {}).items()}
+    check_promises(promises, raw.get("thresholds", {}), ids)
+    read = ("format", "networks", "categories", "promises")
+    fields = {key: value for key, value in raw.items() if key not in read}
+    return Release(networks=networks, categories=categories, promises=promises, **fields)
 
 
 def _check_kinds(raw: Mapping[str, Any], categories: Sequence[Category]) -> None:
@@ -211,7 +218,7 @@ def _check_kinds(raw: Mapping[str, Any], categories: Sequence[Category]) -> None
     texts += [text for category in categories for text in (category.category_id, category.category_path)]
     if wrong := [text for text in texts if not isinstance(text, str)]:
         raise ValueError(f"{wrong[0]!r} stands where a text was expected")
-    for name in ("thresholds", "metrics", "training"):
+    for name in ("thresholds", "promises", "metrics", "training"):
         if not isinstance(raw.get(name, {}), dict):
             raise ValueError(f"its {name} are not an object of names and values")
 

@@ -66,7 +66,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
         networks=tuple(plans),
         batch_size=options["batch_size"],
         decode_workers=options["decode_workers"],
-        promise=Promise(options["target_precision"], options["floor"]),
+        promise=Promise(options["target_precision"], options["floor"], options["promise"]),
         command=command,
     )
 

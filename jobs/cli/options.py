@@ -13,6 +13,7 @@ from jobs.errors import UsageError
 from jobs.runs.config import RunConfig
 from jobs.runs.run_ids import nightly_run_id
 from jobs.settings import Settings
+from models.answers.promises import CATEGORY, PROMISES
 from models.options import NumberRange
 from models.release import load_release
 
@@ -70,13 +71,21 @@ def master_option(command: Command) -> Command:
 
 
 def promise_options(command: Command) -> Command:
-    """Add the options `--target-precision` and `--floor`, for which finetune and calibrate fit thresholds."""
+    """Add `--target-precision`, `--promise` and `--floor`, for which finetune and calibrate fit thresholds."""
     target = click.option(
         "--target-precision",
         type=NumberRange(0.5, 1, max_open=True),
         default=0.95,
         show_default=True,
         help="Share of automatically published answers that must be right.",
+    )
+    promise = click.option(
+        "--promise",
+        type=click.Choice(PROMISES),
+        default=CATEGORY,
+        show_default=True,
+        help="Of what that share must be right: of each category, where those with few products share a threshold and "
+        "are right on average, or of all that is published.",
     )
     floor = click.option(
         "--floor",
@@ -85,7 +94,7 @@ def promise_options(command: Command) -> Command:
         show_default=True,
         help="Lowest confidence of an answer; below it the product's category is unknown.",
     )
-    return target(floor(command))
+    return target(promise(floor(command)))
 
 
 def _with_files(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -67,7 +67,8 @@ def show(name: str | None, as_json: bool) -> None:
     """
     from jobs.releases import inspection
 
-    output.summary(inspection.details(Settings(), name), as_json)
+    shown = inspection.details(Settings(), name)
+    output.summary(shown if as_json else inspection.in_lines(shown), as_json)
 
 
 @release.command()
@@ -158,6 +159,7 @@ def calibrate(
     first: date | None,
     last: date | None,
     target_precision: float,
+    promise: str,
     floor: float,
     **options: Any,
 ) -> None:
@@ -185,7 +187,7 @@ def calibrate(
         target=lookup.roots(settings)[0] / release_id,
         part=part,
         reading=EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, **options),
-        promise=Promise(target_precision, floor),
+        promise=Promise(target_precision, floor, promise),
         command=shlex.join(["shelfwise", *sys.argv[1:]]),
     )
     done = recalibrate(calibration)

@@ -27,6 +27,7 @@ from jobs.wording import such_as
 from models.answers.calibration import calibration_error
 from models.answers.levels import Level
 from models.answers.metrics import mcnemar, quality, reliability, risk_coverage
+from models.answers.promises import CURVE, curve_of, described, target_of
 from models.answers.taxonomy import ancestors
 from models.release import Release, load_release
 from models.spec import Predictor
@@ -46,6 +47,9 @@ def figures(measured: Measured, release: Release) -> dict[str, Any]:
         "failed_images": measured.failed,
         "data_sha256": data_sha256(measured.first_images),
         "decisions": decisions(measured, release),
+        "target_precision": target_of(release.training),
+        "promises": promises(measured, release),
+        CURVE: curve_of(release.training),
         "levels": [_level(level, leaf=level is measured.levels[0]) for level in measured.levels],
     }
 
@@ -70,6 +74,26 @@ def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float
         }
         for kind, rights in correct.items()
     }
+
+
+def promises(measured: Measured, release: Release) -> list[dict[str, Any]]:
+    """Describe the promise of each category, with how many products were published in it and how many of them right.
+
+    Returns:
+        One row for each category of the release, in its order; see `models.answers.promises.described`.
+    """
+    ids = [category.category_id for category in release.categories]
+    published = dict.fromkeys(ids, 0)
+    right = dict.fromkeys(ids, 0)
+    for answer, label in zip(measured.answers, measured.labels, strict=True):
+        if answer.status == "auto":
+            published[str(answer.category_id)] += 1
+            right[str(answer.category_id)] += answer.category_id == ids[label]
+    rows = described(ids, release.thresholds, release.promises, target=target_of(release.training))
+    return [
+        {"category_id": name, **row, "published": published[name], "published_right": right[name]}
+        for name, row in rows.items()
+    ]
 
 
 def compare(first: Measured, second: Measured, releases: tuple[Release, Release]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jobs.evaluation.product_predictions import Measured
 from jobs.pages import html as pages
 from jobs.pages.charts import svg_chart
 from jobs.storage.places import Places
+from models.answers.promises import CURVE, PROMISES
 from models.release import Release
 from models.whole_files import write_whole
 
@@ -90,6 +92,7 @@ def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
         "charts": [_charts(level) for level in levels],
         "matrices": [_matrix(level) for level in levels],
         "pairs": [_confused(level) for level in levels],
+        "by_target": _by_target(document[CURVE]),
     }
     return pages.render("evaluation.html", facts)
 
@@ -136,6 +139,17 @@ def _charts(level: Mapping[str, Any]) -> dict[str, Markup]:
             svg_chart({"wrong": curve}, across="share let through", up="wrong among these", top=highest)
         ),
     }
+
+
+def _by_target(curve: list[dict[str, float]]) -> Markup | None:
+    """Draw the share published against the target precision, for both promises; None if the release has no curve."""
+    if not curve:
+        return None
+    lines = {f"by {by}": [(row["target_precision"], row[by]) for row in curve] for by in PROMISES}
+    left = math.floor(min(row["target_precision"] for row in curve) * 5) / 5
+    return Markup(  # noqa: S704
+        svg_chart(lines, across="target precision", up="share published", left=min(left, 0.8), dots=True)
+    )
 
 
 def worst_mistakes(measured: Measured, release: Release, places: Places, *, count: int = MISTAKES) -> list[Mistake]:

@@ -20,15 +20,23 @@ _SIDE, _MARGIN = 320, 50
 
 
 def svg_chart(
-    lines: Mapping[str, Points], *, across: str, up: str, diagonal: bool = False, top: float = 1.0, dots: bool = False
+    lines: Mapping[str, Points],
+    *,
+    across: str,
+    up: str,
+    diagonal: bool = False,
+    left: float = 0.0,
+    top: float = 1.0,
+    dots: bool = False,
 ) -> str:
-    """Draw a line chart over [0, 1] as an SVG element.
+    """Draw a line chart over [left, 1] as an SVG element.
 
     Args:
-        lines: Maps the name of each line, at most four, to its points, with x in [0, 1] and y in [0, top].
+        lines: Maps the name of each line, at most four, to its points, with x in [left, 1] and y in [0, top].
         across: Label of the x axis.
         up: Label of the y axis.
         diagonal: Whether to draw the line y = x, on which confidence and accuracy are equal.
+        left: Smallest x of the chart, below 1.
         top: Largest y of the chart.
         dots: Whether to draw a dot at each point.
 
@@ -38,7 +46,7 @@ def svg_chart(
     span = _SIDE - 2 * _MARGIN
 
     def place(x: float, y: float) -> str:
-        return f"{_MARGIN + x * span:.1f},{_SIDE - _MARGIN - min(y / top, 1.0) * span:.1f}"
+        return f"{_MARGIN + (x - left) / (1 - left) * span:.1f},{_SIDE - _MARGIN - min(y / top, 1.0) * span:.1f}"
 
     parts = [
         f'<svg viewBox="0 0 {_SIDE} {_SIDE}" width="{_SIDE}" role="img" '
@@ -46,8 +54,9 @@ def svg_chart(
         f'<rect x="{_MARGIN}" y="{_MARGIN}" width="{span}" height="{span}" class="frame"/>',
     ]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, y = place(tick, tick * top).split(",")
-        parts.append(f'<text x="{x}" y="{_SIDE - _MARGIN + 14}" text-anchor="middle">{tick:g}</text>')
+        value = left + tick * (1 - left)
+        x, y = place(value, tick * top).split(",")
+        parts.append(f'<text x="{x}" y="{_SIDE - _MARGIN + 14}" text-anchor="middle">{value:g}</text>')
         parts.append(f'<text x="{_MARGIN - 5}" y="{y}" dy="4" text-anchor="end">{tick * top:.2g}</text>')
     if diagonal:
         parts.append(f'<polyline points="{place(0, 0)} {place(1, 1)}" class="ideal"/>')
@@ -60,9 +69,9 @@ def svg_chart(
         if dots:
             centres = (place(x, y).split(",") for x, y in points)
             parts += [f'<circle cx="{x}" cy="{y}" r="3" style="fill: {colour}"/>' for x, y in centres]
-        left, height = _MARGIN + span / len(lines) * (number - 1), _MARGIN - 10
-        parts.append(f'<circle cx="{left + 4:.1f}" cy="{height - 4}" r="4" style="fill: {colour}"/>')
-        parts.append(f'<text x="{left + 12:.1f}" y="{height}">{escape(name)}</text>')
+        begin, height = _MARGIN + span / len(lines) * (number - 1), _MARGIN - 10
+        parts.append(f'<circle cx="{begin + 4:.1f}" cy="{height - 4}" r="4" style="fill: {colour}"/>')
+        parts.append(f'<text x="{begin + 12:.1f}" y="{height}">{escape(name)}</text>')
     parts.append(f'<text x="{_SIDE / 2}" y="{_SIDE - 8}" text-anchor="middle">{escape(across)}</text>')
     parts.append(f'<text x="12" y="{_SIDE / 2}" transform="rotate(-90 12 {_SIDE / 2})" text-anchor="middle">')
     return "".join(parts) + f"{escape(up)}</text></svg>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -20,6 +21,8 @@ from jobs.evaluation.evaluate import figures
 from jobs.evaluation.image_predictions import CONFIDENCES, answered, refuse_none
 from jobs.evaluation.product_predictions import known_to, left_out, measure, named
 from jobs.releases.new_releases import check_new, release_written
+from models.answers.pools import FEWEST, OWN_FACTOR
+from models.answers.promises import CATEGORY
 from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
 from models.card import NAME, model_card
@@ -33,12 +36,15 @@ class Promise:
     """Precision and floor that calibration is to reach: what the published answers of the release promise.
 
     Attributes:
-        target_precision: Precision of the automatically published products, for each category, in (0, 1).
+        target_precision: Precision of the automatically published products, in (0, 1).
         floor: Confidence below which a product's status is `unknown`, in [0, 1].
+        by: Of which products the precision is promised: of each category, or of the pool that it shares with others
+            (`category`), or of all that is published (`catalog`).
     """
 
     target_precision: float = TARGET_PRECISION
     floor: float = FLOOR
+    by: str = CATEGORY
 
 
 def finished_release(
@@ -54,8 +60,8 @@ def finished_release(
     """Calibrate a trained draft of a release on some labelled images, and measure it on others.
 
     Args:
-        draft: Release with the hashes of the weights; its ensemble weights, temperature, thresholds and metrics are
-            replaced.
+        draft: Release with the hashes of the weights; its ensemble weights, temperature, thresholds, promises and
+            metrics are replaced.
         weights: Maps each architecture to its weights file.
         fitted_on: Labelled images that no network was trained on.
         tested_on: Labelled images of other products.
@@ -83,6 +89,7 @@ def finished_release(
         predicted.labels(ids),
         products=predicted.products,
         target=promise.target_precision,
+        by=promise.by,
         floor=promise.floor,
     )
     del predicted
@@ -96,27 +103,44 @@ def finished_release(
 def warn_of_categories_without_threshold(
     fitted_on: Sequence[LabelledImage], category_ids: Sequence[str], promise: Promise
 ) -> None:
-    """Log a warning if calibration will find too few products of some categories to publish them automatically.
+    """Log which promises the categories can get, and warn if some can never be published without a person.
 
-    It is called before a long training, as such categories get no threshold at the end of it.
+    It is called before a long training. The labelled products of a category stand for the answers that calibration will
+    count, which are not known yet.
 
     Args:
         fitted_on: Labelled images that the thresholds will be fitted on.
         category_ids: Categories of the release.
-        promise: Precision for the thresholds.
+        promise: Precision for the thresholds, and of which products it is promised.
     """
     labels = {(image.product_id, image.category_id) for image in fitted_on}
-    products = Counter(category_id for _, category_id in labels)
-    needed = flawless_needed(promise.target_precision)
-    enough = sum(products[category_id] >= needed for category_id in category_ids)
-    if enough < len(category_ids):
+    counts = Counter(category_id for _, category_id in labels)
+    products = [counts[category_id] for category_id in category_ids]
+    needed, target = flawless_needed(promise.target_precision), promise.target_precision
+    own_from = OWN_FACTOR * needed if promise.by == CATEGORY else math.inf
+    sharing = [count for count in products if FEWEST <= count < own_from]
+    few = sum(count < FEWEST for count in products)
+    if sum(sharing) < needed:
+        few, sharing = few + len(sharing), []
+    if len(sharing) > 1:
+        log.info(
+            "%s of %s categories will share a threshold with others, which promises a precision of %g on average over "
+            "them%s",
+            len(sharing),
+            len(products),
+            target,
+            f"; one of its own takes {own_from} validation products" if promise.by == CATEGORY else "",
+        )
+    if few:
         log.warning(
-            "%s of %s categories have the %s validation products that a precision of %g takes at least; answers in the "
-            "others go to review: label more products, or lower --target-precision",
-            enough,
-            len(category_ids),
+            "%s of %s categories cannot be published without a person at a precision of %g, so their answers go to "
+            "review: a category takes at least %s validation products, and those that share a threshold take %s "
+            "together; label more products, or lower --target-precision",
+            few,
+            len(products),
+            target,
+            FEWEST,
             needed,
-            promise.target_precision,
         )
 
 

@@ -13,6 +13,7 @@ from jobs.releases.lookup import current_aliases, lasting_name, release_director
 from jobs.releases.records import manifest_of
 from jobs.releases.stored import local_release, stored_releases
 from jobs.settings import Settings
+from models.answers.promises import CURVE, PROMISES, curve_of, described, target_of
 from models.release import MANIFEST, ReleaseError, load_release
 
 
@@ -38,7 +39,10 @@ def listed(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def details(settings: Settings, name: str | None) -> Mapping[str, Any]:
-    """Return the details of one release; `release` is the name or path that finds it on other machines too."""
+    """Return the details of one release; `release` is the name or path that finds it on other machines too.
+
+    Each of `promises` has the fields of release.json, and its threshold, the number of its members and a text.
+    """
     directory = release_directory(settings, name)
     release = load_release(directory)
     names = [alias for alias, release_id in current_aliases(settings).items() if release_id == release.release_id]
@@ -54,7 +58,24 @@ def details(settings: Settings, name: str | None) -> Mapping[str, Any]:
             network.architecture: f"{network.input_px} px, {network.ensemble_weight:.3f}"
             for network in release.networks
         },
+        "promises": described(
+            [category.category_id for category in release.categories],
+            release.thresholds,
+            release.promises,
+            target=target_of(release.training),
+        ),
     }
+
+
+def in_lines(shown: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Shorten the details of a release for lines of text: one for each promise, and for each other target."""
+    curve = {
+        f"{row['target_precision']:g}": ", ".join(f"{row[by]:.4f} by --promise {by}" for by in PROMISES)
+        for row in curve_of(shown["training"])
+    }
+    training = {**shown["training"], **({CURVE: curve} if curve else {})}
+    promises = {name: promise["text"] for name, promise in shown["promises"].items()}
+    return {**shown, "promises": promises, "training": training}
 
 
 def verify(directory: Path) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Fit, on held-out examples, the confidence thresholds at which a target precision is reached.
 
-A category gets a threshold only if a lower confidence bound of the precision above it reaches the target, so that a few
-lucky examples are not enough: at 95 % certainty a target of 0.95 needs 59 examples without a mistake.
+A threshold is accepted only if a lower confidence bound of the precision above it reaches the target, so that a few
+lucky examples are not enough: at 95 % certainty a target of 0.95 needs 59 examples without a mistake. Which categories
+share a threshold is decided in `pools`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def lowest_threshold(
     Returns:
         The threshold: one of the confidences, rounded to `models.answers.decision.DIGITS`; None if none passes.
     """
-    values = np.array([round(float(value), DIGITS) for value in confidences])
+    values = rounded(confidences)
     order = np.argsort(-values, kind="stable")
     values = values[order]
     right = np.cumsum(np.asarray(hits, np.int64)[order])
@@ -91,37 +92,33 @@ def lowest_threshold(
     return float(passing[-1]) if len(passing) else None
 
 
-def fit_thresholds(
+def fit_nodes(
     confidences: Probabilities,
     labels: NDArray[np.integer[Any]],
     category_ids: Sequence[str],
+    of_leaves: Mapping[str, float | None],
     *,
     target: float = TARGET_PRECISION,
     certainty: float = CERTAINTY,
 ) -> dict[str, float | None]:
-    """Fit the thresholds of all leaves, and then of the inner nodes on the examples that no leaf threshold accepts.
+    """Fit the thresholds of the inner nodes, on the examples that no leaf threshold accepts.
 
     Args:
         confidences: Calibrated confidences of the ensemble, (examples, categories).
         labels: True category of each example, as a column index, (examples,).
         category_ids: The category_id of each column.
-        target: Required precision of each category, in (0, 1).
+        of_leaves: Threshold of each leaf by category_id; None means that it accepts nothing.
+        target: Required precision of each node, in (0, 1).
         certainty: Probability that the true precision is above its lower bound, in (0, 1).
 
     Returns:
-        Threshold by category_id, for every leaf and every inner node with at least two leaves; None means that no
-        threshold reaches the target.
+        Threshold by category_id: those of the leaves, and one for every inner node with at least two leaves; None means
+        that no threshold reaches the target.
     """
     winners = confidences.argmax(axis=1)
-    best = confidences.max(axis=1)
-    thresholds: dict[str, float | None] = {}
-    unsure = np.ones(len(labels), bool)
-    for index, category_id in enumerate(category_ids):
-        rows = np.flatnonzero(winners == index)
-        threshold = lowest_threshold(best[rows], labels[rows] == index, target=target, certainty=certainty)
-        thresholds[category_id] = threshold
-        if threshold is not None:
-            unsure[rows] &= np.array([round(float(value), DIGITS) < threshold for value in best[rows]], bool)
+    thresholds = {category_id: of_leaves[category_id] for category_id in category_ids}
+    of_columns = np.array([math.inf if value is None else value for value in thresholds.values()])
+    unsure = rounded(confidences.max(axis=1)) < of_columns[winners]
     nodes = {node for category_id in category_ids for node in ancestors(category_id)}
     # The deepest first, in the order of `decide`: a node gets only the examples that no deeper node accepts.
     for node in sorted(nodes, key=lambda node: (-node.count("."), node)):
@@ -133,5 +130,10 @@ def fit_thresholds(
         threshold = lowest_threshold(inside, below[labels[rows]], target=target, certainty=certainty)
         thresholds[node] = threshold
         if threshold is not None:
-            unsure[rows] &= np.array([round(float(value), DIGITS) < threshold for value in inside], bool)
+            unsure[rows] &= rounded(inside) < threshold
     return thresholds
+
+
+def rounded(confidences: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Round confidences as `decide` does, one by one: NumPy's own rounding may differ in the last digit."""
+    return np.array([round(float(value), DIGITS) for value in confidences], np.float64)

@@ -74,7 +74,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "answers": ("spec",),
         "heads": ("networks",),
         "release": ("spec", "networks", "answers"),
-        "card": ("release",),
+        "card": ("answers", "release"),
         "serving": ("spec", "networks", "answers", "release"),
         "calibrated": ("spec", "answers", "release"),
         "foreign": ("spec", "networks", "heads", "release"),

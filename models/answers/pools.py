@@ -1,0 +1,244 @@
+"""Fit the promise of each category: a threshold of its own, one that it shares with others, or none.
+
+A category with many calibrating answers has a threshold of its own or none. The others pool their answers, because few
+of them could reach the lower bound alone: first the siblings below one parent, then all that are left. A pooled
+threshold promises its precision on average over its members, in the shares that they had in the calibrating answers. So
+that one bad member does not hide behind many good ones, a member that is significantly worse than the target leaves.
+
+Only answers count as a category's examples, as the precision of what is published is one of answers: products labelled
+with a category that is never answered say nothing about it. Their number does not depend on which of them are right, so
+choosing between own and pooled by it does not bias the bound.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.answers.promises import CATALOG, CATEGORY, CURVE_TARGETS, CategoryPromise
+from models.answers.thresholds import (
+    CERTAINTY,
+    TARGET_PRECISION,
+    fit_nodes,
+    flawless_needed,
+    lowest_threshold,
+    precision_bound,
+    rounded,
+)
+from models.spec import Probabilities
+
+OWN_FACTOR = 5
+"""Answers that a category needs for a threshold of its own, in multiples of `flawless_needed`: 295 at 0.95."""
+
+FEWEST = 5
+"""Fewest answers of a member of a pool. A category with fewer is not published: nothing is known about it."""
+
+
+@dataclass(frozen=True)
+class FittedPromises:
+    """Thresholds and promises of a release, as they were fitted to its calibrating answers.
+
+    Attributes:
+        thresholds: By category_id, for every leaf and every inner node with at least two leaves, the lowest confidence
+            at which it is published or suggested; None means never.
+        promises: Promise of each leaf, by category_id.
+    """
+
+    thresholds: Mapping[str, float | None]
+    promises: Mapping[str, CategoryPromise]
+
+
+def fit_promises(
+    confidences: Probabilities,
+    labels: NDArray[np.integer[Any]],
+    category_ids: Sequence[str],
+    *,
+    by: str = CATEGORY,
+    target: float = TARGET_PRECISION,
+    certainty: float = CERTAINTY,
+) -> FittedPromises:
+    """Fit the thresholds and promises of all leaves, and then the thresholds of the inner nodes on the other examples.
+
+    Args:
+        confidences: Calibrated confidences of the ensemble, (examples, categories).
+        labels: True category of each example, as a column index, (examples,).
+        category_ids: The category_id of each column.
+        by: `CATEGORY` for own thresholds and pools of the categories without, or `CATALOG` for one pool of all.
+        target: Required precision of each category or pool, in (0, 1).
+        certainty: Probability that the true precision is above its lower bound, in (0, 1).
+    """
+    fit = _LeafFit(_answers(confidences, labels), category_ids, target, certainty)
+    fit.run(by)
+    thresholds = fit_nodes(confidences, labels, category_ids, fit.thresholds, target=target, certainty=certainty)
+    return FittedPromises(thresholds, fit.promises)
+
+
+def share_by_target(
+    confidences: Probabilities,
+    labels: NDArray[np.integer[Any]],
+    category_ids: Sequence[str],
+    *,
+    target: float = TARGET_PRECISION,
+) -> list[dict[str, float]]:
+    """Compute which share of the examples would be published for other target precisions, for both promises.
+
+    Args:
+        confidences: Calibrated confidences of the ensemble, (examples, categories).
+        labels: True category of each example, as a column index, (examples,).
+        category_ids: The category_id of each column.
+        target: Target precision of the release, which is added to `CURVE_TARGETS`.
+
+    Returns:
+        One row for each target in ascending order: `target_precision`, and the share published by `category` and by
+        `catalog`, each in [0, 1] and rounded to four digits.
+    """
+    answers = _answers(confidences, labels)
+    rows = []
+    for each in sorted({*CURVE_TARGETS, target}):
+        row = {"target_precision": each}
+        for by in (CATEGORY, CATALOG):
+            fit = _LeafFit(answers, category_ids, each, CERTAINTY)
+            fit.run(by)
+            published = sum(promise.above for promise in fit.promises.values() if promise.kind != "closed")
+            row[by] = round(published / max(len(labels), 1), 4)
+        rows.append(row)
+    return rows
+
+
+def upper_bound(hits: int, total: int, *, certainty: float = CERTAINTY) -> float:
+    """Return the one-sided upper bound of a precision by Clopper and Pearson; 1 without examples.
+
+    Args:
+        hits: Number of right examples.
+        total: Number of all examples, at least `hits`.
+        certainty: Probability that the true precision is below the bound, in (0, 1).
+    """
+    return 1.0 - float(precision_bound(total - hits, total, certainty=certainty))
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The best leaf of each example: its column, its rounded confidence and whether it is right, each (examples,)."""
+
+    winners: NDArray[np.intp]
+    confidences: NDArray[np.float64]
+    hits: NDArray[np.bool_]
+
+
+def _answers(confidences: Probabilities, labels: NDArray[np.integer[Any]]) -> _Answers:
+    winners = confidences.argmax(axis=1)
+    return _Answers(winners, rounded(confidences.max(axis=1)), winners == labels)
+
+
+class _LeafFit:
+    """Fit of the leaves' thresholds and promises; both are complete after `run`."""
+
+    def __init__(self, answers: _Answers, category_ids: Sequence[str], target: float, certainty: float) -> None:
+        self.answers = answers
+        self.ids = category_ids
+        self.target, self.certainty = target, certainty
+        self.examples = np.bincount(answers.winners, minlength=len(category_ids))
+        self.thresholds: dict[str, float | None] = dict.fromkeys(category_ids)
+        self.promises: dict[str, CategoryPromise] = {}
+
+    def run(self, by: str) -> None:
+        """Decide the promise of every leaf."""
+        own_from = OWN_FACTOR * flawless_needed(self.target, certainty=self.certainty) if by == CATEGORY else np.inf
+        left = []
+        for leaf, examples in enumerate(self.examples):
+            if examples < FEWEST:
+                self._close(leaf, "few")
+            elif examples >= own_from:
+                self._open_own(leaf)
+            else:
+                left.append(leaf)
+        if by == CATEGORY:
+            left = self._without_siblings(left)
+        members, threshold = self._pool(left, "")
+        if len(members) == 1:
+            self._open_own(members[0])  # there is nobody to share with
+        else:
+            self._open_pool(members, threshold, "")
+        self.promises = {name: self.promises[name] for name in self.ids}
+
+    def _without_siblings(self, leaves: Sequence[int]) -> list[int]:
+        """Open the pools of siblings that reach the target, and return the leaves that are in no pool yet."""
+        below: dict[str, list[int]] = defaultdict(list)
+        for leaf in leaves:
+            below[self.ids[leaf].rpartition(".")[0]].append(leaf)
+        left = below.pop("", [])  # without a parent all are siblings, which is the pool of all that are left
+        for parent, siblings in below.items():
+            if len(siblings) == 1:
+                left += siblings
+                continue
+            members, threshold = self._pool(siblings, parent)
+            if threshold is not None and len(members) > 1:
+                self._open_pool(members, threshold, parent)
+            else:
+                left += members
+        return sorted(left)
+
+    def _pool(self, leaves: Sequence[int], pool: str) -> tuple[list[int], float | None]:
+        """Fit one threshold to the answers of several leaves, and close the leaves that must leave the pool.
+
+        It ends: each round but the last takes a leaf out and none comes back, so there are at most one more rounds than
+        leaves. All leaves that must go, go in the same round, so the result does not depend on their order.
+
+        Returns:
+            The leaves that stay, and their threshold; None if the pool does not reach the target.
+        """
+        members = list(leaves)
+        while True:
+            threshold = self._lowest(np.isin(self.answers.winners, members))
+            leaving = [] if threshold is None else [leaf for leaf in members if self._is_worse(leaf, threshold)]
+            if not leaving:
+                return members, threshold
+            for leaf in leaving:
+                self._close(leaf, "worse", pool, threshold)
+            members = [leaf for leaf in members if leaf not in leaving]
+
+    def _is_worse(self, leaf: int, threshold: float | None) -> bool:
+        """Return whether a leaf's own precision above a threshold lies significantly below the target."""
+        right, published = self._counts(leaf, threshold)
+        return upper_bound(right, published, certainty=self.certainty) < self.target
+
+    def _lowest(self, rows: NDArray[np.bool_]) -> float | None:
+        answers = self.answers
+        return lowest_threshold(
+            answers.confidences[rows], answers.hits[rows], target=self.target, certainty=self.certainty
+        )
+
+    def _counts(self, leaf: int, threshold: float | None) -> tuple[int, int]:
+        """Return how many answers of a leaf at or above a threshold are right, and how many there are."""
+        if threshold is None:
+            return 0, 0
+        rows = (self.answers.winners == leaf) & (self.answers.confidences >= threshold)
+        return int(self.answers.hits[rows].sum()), int(rows.sum())
+
+    def _open_own(self, leaf: int) -> None:
+        threshold = self._lowest(self.answers.winners == leaf)
+        if threshold is None:
+            self._close(leaf, "own")
+        else:
+            self._open(leaf, threshold, "own", "")
+
+    def _open_pool(self, leaves: Sequence[int], threshold: float | None, pool: str) -> None:
+        for leaf in leaves:
+            if threshold is None:
+                self._close(leaf, "pool", pool)
+            else:
+                self._open(leaf, threshold, "pool", pool)
+
+    def _open(self, leaf: int, threshold: float, kind: str, pool: str) -> None:
+        name, (right, above) = self.ids[leaf], self._counts(leaf, threshold)
+        self.thresholds[name] = threshold
+        self.promises[name] = CategoryPromise(kind, pool, int(self.examples[leaf]), above, right)
+
+    def _close(self, leaf: int, reason: str, pool: str = "", threshold: float | None = None) -> None:
+        right, above = self._counts(leaf, threshold)
+        self.promises[self.ids[leaf]] = CategoryPromise("closed", pool, int(self.examples[leaf]), above, right, reason)
