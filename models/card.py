@@ -92,7 +92,7 @@ def _by_target(curve: Sequence[Mapping[str, float]]) -> Iterator[str]:
     yield "## What other targets would publish"
     yield ""
     yield "Share of the calibrating products that would be published without a person. `--promise category`: each"
-    yield "category or pool reaches the target precision. `--promise catalog`: all that is published together reaches it."
+    yield "category or pool reaches the target. `--promise catalog`: all that is published reaches it together."
     yield ""
     yield f"| target precision | {' | '.join(f'--promise {by}' for by in PROMISES)} |"
     yield f"| --- | {' | '.join('---' for _ in PROMISES)} |"

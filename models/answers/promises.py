@@ -161,16 +161,16 @@ def _right(right: int, above: int) -> str:
 
 def _reason(promise: CategoryPromise) -> str:
     """Return why a category is closed, with the counts that show it."""
-    pool = f"the pool below {promise.pool}" if promise.pool else "the pool"
+    pool = f"its pool below {promise.pool}" if promise.pool else "its pool"
     match promise.reason:
         case "few":
-            return f"{promise.examples:,} calibrating answers are too few to join a pool"
+            return f"too few calibrating answers to join a pool ({promise.examples})"
         case "worse":
             return f"it left {pool}, as {_right(promise.right, promise.above)}"
         case "pool":
             return f"no threshold of {pool} reaches the target precision"
         case _:
-            return f"no threshold of its own {promise.examples:,} calibrating answers reaches the target precision"
+            return f"no threshold of its own reaches the target precision ({promise.examples:,} calibrating answers)"
 
 
 def curve_of(training: Mapping[str, Any]) -> list[dict[str, float]]:

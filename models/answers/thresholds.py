@@ -67,6 +67,7 @@ def lowest_threshold(
     *,
     target: float = TARGET_PRECISION,
     certainty: float = CERTAINTY,
+    at_least: float = 0.0,
 ) -> float | None:
     """Find the lowest threshold above which the lower bound of the precision reaches the target.
 
@@ -77,6 +78,7 @@ def lowest_threshold(
         hits: Whether the answer is right, (examples,).
         target: Required precision, in (0, 1).
         certainty: Probability that the true precision is above its lower bound, in (0, 1).
+        at_least: Lowest threshold that may be found.
 
     Returns:
         The threshold: one of the confidences, rounded to `models.answers.decision.DIGITS`; None if none passes.
@@ -88,7 +90,8 @@ def lowest_threshold(
     total = np.arange(1, len(values) + 1)
     # A threshold accepts all examples of equal confidence or none, so only the last of each is a candidate.
     last = np.append(values[1:] != values[:-1], True) if len(values) else np.array([], bool)
-    passing = values[last & (precision_bound(right, total, certainty=certainty) >= target)]
+    allowed = last & (values >= at_least)
+    passing = values[allowed & (precision_bound(right, total, certainty=certainty) >= target)]
     return float(passing[-1]) if len(passing) else None
 
 
