@@ -69,16 +69,14 @@ def check_promises(
         raise ValueError(f"its promises are not those of its categories, such as {name!r}")
     shared: dict[str, float | None] = {}
     for name, promise in promises.items():
-        counts = (promise.right, promise.above, promise.examples)
-        if any(not isinstance(count, int) or isinstance(count, bool) for count in counts) or (0, *counts) != tuple(
-            sorted((0, *counts))
-        ):
-            raise ValueError(f"its promise of {name} counts {counts} right, above and all answers")
+        counts = [promise.right, promise.above, promise.examples]
+        if any(type(count) is not int for count in counts) or sorted([0, *counts]) != [0, *counts]:
+            raise ValueError(f"its promise of {name} has {counts} right answers, answers above the threshold, and all")
         if promise.kind not in ("own", "pool", "closed") or not isinstance(promise.pool, str):
             raise ValueError(f"its promise of {name} is {promise.kind!r} where own, pool or closed was expected")
         closed = promise.kind == "closed"
         if closed != (thresholds.get(name, 0.0) is None) or closed != (promise.reason in REASONS):
-            raise ValueError(f"its promise of {name} is {promise.kind!r}, and its threshold {thresholds.get(name)}")
+            raise ValueError(f"its promise of {name} is {promise.kind!r}, and its threshold is {thresholds.get(name)}")
         if promise.kind == "pool" and shared.setdefault(promise.pool, thresholds.get(name)) != thresholds.get(name):
             raise ValueError(f"its threshold of {name} is not that of its pool {promise.pool!r}")
 

@@ -13,11 +13,12 @@ import pytest
 from jobs.cli.training import _short
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
-from jobs.evaluation.evaluate import decisions, run, usual_part
+from jobs.evaluation.evaluate import decisions, figures, run, usual_part
 from jobs.evaluation.image_predictions import Answered
 from jobs.evaluation.page import _matrix, worst_mistakes, write
 from jobs.evaluation.product_predictions import Measured, combined_by_product, measure
 from models.answers.calibration import combine
+from models.answers.promises import CURVE, CategoryPromise
 from models.release import Release
 from models.spec import Category, Images, Predictions
 from tests.labelled import BLUE, COLOURS, DAY, GREEN, RED, ColourPredictor, measuring, write_labelled
@@ -107,6 +108,38 @@ def test_decisions_are_the_same_as_in_serving(config: EvaluateConfig) -> None:
     assert found["suggested_above_leaf"] == {"products": 2, "share": 2 / 5, "precision": 1.0}  # p2 and p3
     assert found["review"] == {"products": 1, "share": 1 / 5, "precision": 1.0}  # p5
     assert found["unknown"]["products"] == 0
+
+
+def test_an_evaluation_has_the_promise_of_each_category_and_what_was_published(config: EvaluateConfig) -> None:
+    promises = {
+        RED: CategoryPromise("own", examples=300, above=299, right=298),
+        GREEN: CategoryPromise("pool", "cold", examples=40, above=40, right=40),
+        BLUE: CategoryPromise("pool", "cold", examples=30, above=25, right=25),
+    }
+    curve = [{"target_precision": 0.9, "category": 0.62, "catalog": 0.72}]
+    release = replace(
+        COLOURS,
+        thresholds={RED: 0.85, GREEN: 0.45, BLUE: 0.45},
+        promises=promises,
+        training={"target_precision": 0.95, CURVE: curve},
+    )
+    document = figures(measured_on(config, release), release)
+    assert (document["target_precision"], document[CURVE]) == (0.95, curve)
+    rows = {row["category_id"]: row for row in document["promises"]}
+    assert list(rows) == [RED, GREEN, BLUE]
+    # p1 is red and p4 is blue, answered red; p2 is green and p3 is blue, answered green; p5 is unsure.
+    assert {name: (row["published"], row["published_right"]) for name, row in rows.items()} == {
+        RED: (2, 1),
+        GREEN: (2, 1),
+        BLUE: (0, 0),
+    }
+    assert document["decisions"]["auto"]["products"] == 4
+    assert {name: (row["kind"], row["members"], row["threshold"]) for name, row in rows.items()} == {
+        RED: ("own", 1, 0.85),
+        GREEN: ("pool", 2, 0.45),
+        BLUE: ("pool", 2, 0.45),
+    }
+    assert "on average over these 2 categories below cold, in the shares seen in calibration" in rows[BLUE]["text"]
 
 
 def test_a_newer_content_replaces_the_older_one(config: EvaluateConfig) -> None:

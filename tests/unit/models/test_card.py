@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from models.answers.promises import CURVE, CategoryPromise
 from models.card import model_card
 from models.release import Release
 from models.spec import Category, NetworkSpec
@@ -56,3 +59,35 @@ def test_the_card_lists_every_epoch_and_escapes_unexpected_values() -> None:
 
 def test_plain_text_is_not_escaped() -> None:
     assert "| apparel.tops_of-men (a) | 0.9000 |" in card_of("apparel.tops_of-men (a)")
+
+
+def test_the_card_says_what_each_category_promises_and_what_other_targets_would_publish() -> None:
+    network = NetworkSpec("efficientnetb0", 56, "w", "", 1.0)
+    thresholds = {"tops.shirt": 0.8, "tops.vest": 0.8, "hats": None, "tops": 0.5}
+    promises = {
+        "tops.shirt": CategoryPromise("pool", "tops", examples=50, above=44, right=43),
+        "tops.vest": CategoryPromise("pool", "tops", examples=30, above=30, right=30),
+        "hats": CategoryPromise("closed", examples=3, reason="few"),
+    }
+    categories = tuple(Category(name, "x") for name in promises)
+    curve = [{"target_precision": 0.9, "category": 0.62, "catalog": 0.72}]
+    training = {"target_precision": 0.95, CURVE: curve}
+    release = Release("one", "t", categories, (network,), 1.0, thresholds, promises=promises, training=training)
+    lines = model_card(release).splitlines()
+    pooled = (
+        "0.95 on average over these 2 categories below tops, in the shares seen in calibration "
+        "(73 of 74 calibrating answers were right)"
+    )
+    start = lines.index("| category | from which confidence | promised precision |")
+    assert lines[start + 2 : start + 6] == [
+        f"| tops.shirt | 0.8000 | {pooled} |",
+        f"| tops.vest | 0.8000 | {pooled} |",
+        "| hats | never | none: too few calibrating answers to join a pool (3) |",
+        "| tops (suggested) | 0.5000 |  |",
+    ]
+    start = lines.index("| target precision | --promise category | --promise catalog |")
+    assert lines[start + 2] == "| 0.9 | 0.6200 | 0.7200 |"
+    assert not any("published by target" in line for line in lines), "it is not among what the release was made of"
+    damaged = model_card(replace(release, training={CURVE: [{"target_precision": "<b>"}]}))
+    assert "--promise" not in damaged
+    assert "| published by target | \\[{'target_precision': '\\<b>'}] |" in damaged

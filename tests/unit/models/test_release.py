@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from models.answers.decision import AUTO_THRESHOLD
+from models.answers.promises import CategoryPromise
 from models.networks.weights import save_half, to_float16
 from models.release import MANIFEST, Release, ReleaseError, load_release, save_release, sha256_of
 from models.spec import Category, NetworkSpec
@@ -83,6 +84,26 @@ def test_a_release_may_be_copied_elsewhere(release: Release, saved: Path, tmp_pa
     assert load_release(tmp_path / "other place") == release
 
 
+def test_a_release_without_promises_loads_and_decides_as_it_did(release: Release, saved: Path) -> None:
+    """Releases that were made before categories could share a threshold lack the field."""
+    edit(saved, lambda document: document.pop("promises"))
+    loaded = load_release(saved)
+    assert loaded.promises == {}
+    assert loaded == release
+    assert loaded.policy == release.policy
+
+
+def test_promises_are_saved_and_loaded(release: Release, weights: dict[str, Path], tmp_path: Path) -> None:
+    promises = {
+        SHIRT.category_id: CategoryPromise("own", examples=300, above=298, right=297),
+        COAT.category_id: CategoryPromise("closed", examples=3, reason="few"),
+    }
+    thresholds = {SHIRT.category_id: 0.6, COAT.category_id: None}
+    promising = replace(release, promises=promises, thresholds=thresholds)
+    save_release(promising, tmp_path / "releases" / "autumn-1", weights=weights)
+    assert load_release(tmp_path / "releases" / "autumn-1") == promising
+
+
 class TestRefused:
     def test_a_missing_directory_or_manifest_is_refused(self, tmp_path: Path) -> None:
         for directory in (tmp_path / "nowhere", tmp_path):
@@ -148,6 +169,10 @@ class TestRefused:
             (lambda document: document["categories"][0].update(category_path=None), "None stands where a text"),
             (lambda document: document["categories"][0].update(category_id=5), "'int'|5 stands"),
             (lambda document: document.update(thresholds=[0.5]), "its thresholds are not an object"),
+            (lambda document: document.update(promises=[]), "its promises are not an object"),
+            (lambda document: document.update(promises={"apparel.coat": 5}), "must be a mapping"),
+            (lambda document: document.update(promises={"apparel.coat": {"sort": "own"}}), "sort"),
+            (lambda document: document.update(promises={"apparel.coat": {}}), "such as 'apparel.tops.shirt'"),
             (lambda document: document.update(metrics=[]), "its metrics are not an object"),
             (lambda document: document.update(training="long"), "its training are not an object"),
         ],

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from jobs.cli.main import main_group
 from jobs.errors import UsageError
 from jobs.releases import aliases as releases
 from jobs.releases import inspection, lookup
 from jobs.releases.lookup import find_release
 from jobs.releases.new_releases import check_release_id
 from jobs.settings import Settings
+from models.answers.promises import CURVE, CategoryPromise
 from models.card import NAME
 from models.networks.registry import ARCHITECTURES, architecture
 from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
@@ -225,3 +229,43 @@ def test_show_gives_release_id_aliases_and_categories(
     releases.promote(settings, database, "one", "champion")
     shown = inspection.details(settings, "champion")
     assert (shown["release_id"], shown["aliases"], shown["categories"]) == ("one", "champion", 3)
+
+
+def test_show_gives_the_promise_of_each_category_and_the_curve_in_text_and_json(
+    settings: Settings, make: Make, tmp_path: Path
+) -> None:
+    plain = make("one", place=tmp_path)
+    promises = {
+        "a.one": CategoryPromise("pool", "a", examples=50, above=44, right=43),
+        "a.two": CategoryPromise("pool", "a", examples=30, above=30, right=30),
+        "b": CategoryPromise("closed", examples=3, reason="few"),
+    }
+    curve = [{"target_precision": 0.9, "category": 0.62, "catalog": 0.72}]
+    promising = replace(
+        load_release(plain),
+        release_id="two",
+        thresholds={"a.one": 0.8, "a.two": 0.8, "b": None},
+        promises=promises,
+        training={"target_precision": 0.95, CURVE: curve},
+    )
+    place = lookup.roots(settings)[0] / "two"
+    save_release(promising, place, weights={"tiny": plain / "w.weights.h5"})
+    done = CliRunner().invoke(main_group, ["release", "show", "two", "--json"], catch_exceptions=False)
+    shown = json.loads(done.stdout)
+    assert {name: (row["kind"], row["members"]) for name, row in shown["promises"].items()} == {
+        "a.one": ("pool", 2),
+        "a.two": ("pool", 2),
+        "b": ("closed", 0),
+    }
+    assert shown["promises"]["a.one"] == {
+        **asdict(promises["a.one"]),
+        "threshold": 0.8,
+        "members": 2,
+        "text": "0.95 on average over these 2 categories below a, in the shares seen in calibration "
+        "(73 of 74 calibrating answers were right)",
+    }
+    assert shown["training"][CURVE] == curve
+    lines = CliRunner().invoke(main_group, ["release", "show", "two"], catch_exceptions=False).stdout.splitlines()
+    assert f"  a.one: {shown['promises']['a.one']['text']}" in lines
+    assert "  b: none: too few calibrating answers to join a pool (3)" in lines
+    assert "    0.9: 0.6200 by --promise category, 0.7200 by --promise catalog" in lines

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from jobs.pages.charts import svg_histogram
+from jobs.pages.charts import svg_chart, svg_histogram
 from jobs.pages.html import clip, duration, percent, render, thumbnail
 from jobs.report.facts import differs
 from tests.conftest import picture
@@ -65,6 +65,17 @@ def test_a_chart_s_bars_are_as_tall_as_their_counts() -> None:
     heights = [float(height) for height in re.findall(r'<rect [^>]*height="([0-9.]+)"', chart)]
     assert heights == pytest.approx([heights[0], heights[0], 3 * heights[0], heights[0]], abs=0.2)
     assert "<x>" not in chart
+
+
+def test_a_chart_may_begin_at_another_value_than_zero() -> None:
+    chart = svg_chart({"a": [(0.8, 0.0), (0.9, 0.5), (1.0, 1.0)]}, across="x", up="y", left=0.8)
+    [points] = re.findall(r'<polyline points="([^"]*)" class="line"', chart)
+    places = [tuple(map(float, point.split(","))) for point in points.split()]
+    [[left, top, side]] = re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)"', chart)
+    left, top, side = int(left), int(top), int(side)
+    assert places == [(left, top + side), (left + side / 2, top + side / 2), (left + side, top)]
+    ticks = [float(text) for text in re.findall(r'text-anchor="middle">([0-9.]+)</text>', chart)]
+    assert ticks == pytest.approx([0.8, 0.85, 0.9, 0.95, 1.0])
 
 
 def test_texts_have_contrast_in_the_light_and_in_the_dark() -> None:

@@ -27,6 +27,7 @@ from jobs.storage.places import Places
 from jobs.training import finetune
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.selection import Selection
+from models.answers.promises import CATALOG, CURVE_TARGETS, curve_of
 from models.answers.taxonomy import ancestors
 from models.card import NAME
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
@@ -106,6 +107,10 @@ def test_the_release_records_how_it_was_trained(made: Any) -> None:
     assert set(release.thresholds) == {*LEAVES, "cold"} <= {*LEAVES, *nodes}, "warm has one leaf"
     assert all(gate is None for gate in release.thresholds.values()), "a dozen products open no gate"
     assert release.metrics["automatic_categories"] == 0
+    assert release.training["promise"] == "category"
+    assert {name: promise.kind for name, promise in release.promises.items()} == dict.fromkeys(LEAVES, "closed")
+    assert {row["target_precision"] for row in curve_of(release.training)} == {*CURVE_TARGETS}
+    assert "| 0.9 | 0.0000 | 0.0000 |" in card
     assert sorted(path.name for path in home.iterdir()) == ["images", "releases", "training"]
     assert list((home / "training").iterdir()) == [], "the checkpoints have done their work"
 
@@ -131,12 +136,30 @@ def test_a_release_can_be_calibrated_again_for_another_precision(made: Any, tmp_
     assert [one.weights_sha256 for one in before.networks] == [one.weights_sha256 for one in after.networks]
     assert after.floor == 0.05
     assert all(after.thresholds[leaf] is not None for leaf in LEAVES), "seventy products open gates at 0.6"
+    assert {name: (each.kind, each.pool) for name, each in after.promises.items()} == {
+        **dict.fromkeys((GREEN, BLUE), ("pool", "cold")),
+        RED: ("own", ""),
+    }, "two siblings lack the 30 answers for a threshold of their own, and red has nobody to share with"
     assert after.training["calibrated_from"] == "colours-2"
     assert after.training["calibrated_on_products"] == sum(part_of(product) == "train" for product, _, _ in PRODUCTS)
     assert "| calibrated by | shelfwise release calibrate |" in (target / NAME).read_text(encoding="utf-8")
     assert [path.name for path in target.parent.iterdir()] == ["colours-3"], "no scratch is left"
     with pytest.raises(UsageError, match="never changed; choose another --release-id"):
         recalibrate(told)
+
+
+def test_a_release_can_be_calibrated_for_the_precision_of_all_that_is_published(made: Any, tmp_path: Path) -> None:
+    home, _ = made
+    source, target = tmp_path / "imported", tmp_path / "releases" / "colours-3"
+    tuned = load_release(home / "releases" / "colours-2")
+    weights = {one.architecture: home / "releases" / "colours-2" / one.weights_file for one in tuned.networks}
+    save_release(replace(tuned, training={"imported_from": "theirs.keras"}), source, weights=weights)
+    recalibrate(Calibration(source, target, "train", EvaluateConfig(Places(home)), Promise(0.9, by=CATALOG)))
+    after = load_release(target)
+    assert after.training["promise"] == "catalog"
+    assert {(each.kind, each.pool) for each in after.promises.values()} == {("pool", "")}
+    assert len({after.thresholds[leaf] for leaf in LEAVES} - {None}) == 1, "one threshold for all"
+    assert "0.9 on average over these 3 categories, in the shares" in (target / NAME).read_text(encoding="utf-8")
 
 
 def test_calibration_needs_unknown_categories_to_be_left_out(

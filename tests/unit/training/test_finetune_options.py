@@ -88,6 +88,15 @@ def test_target_precision_and_floor_are_passed_to_the_thresholds(
     assert config_of(monkeypatch, tmp_path, "--target-precision", "0.9", "--floor", "0.1").promise == Promise(0.9, 0.1)
 
 
+def test_a_precision_is_promised_of_each_category_or_of_the_catalog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert config_of(monkeypatch, tmp_path).promise.by == "category"
+    assert config_of(monkeypatch, tmp_path, "--promise", "catalog").promise == Promise(by="catalog")
+    with pytest.raises(click.BadParameter, match="'shop' is not one of 'category', 'catalog'"):
+        config_of(monkeypatch, tmp_path, "--promise", "shop")
+
+
 def test_the_head_is_trained_first_unless_the_network_starts_from_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

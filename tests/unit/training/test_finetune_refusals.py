@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.dataset.labels import PARTS, dataset_files, labelled_images
+from jobs.dataset.labels import PARTS, LabelledImage, dataset_files, labelled_images
 from jobs.errors import RunFailed, UsageError
 from jobs.releases.calibrate import Promise, warn_of_categories_without_threshold
 from jobs.storage.places import Places
@@ -247,17 +247,60 @@ def test_a_missing_dataset_file_of_a_resumed_training_is_named(tmp_path: Path) -
         finetune.run(config(tmp_path), watch=silent)
 
 
-def test_a_warning_before_the_training_counts_categories_that_can_never_be_published(
+RANGE = [f"group.leaf-{number}" for number in range(4)]
+
+
+def labelled_as(counts: Sequence[int], place: Path) -> list[LabelledImage]:
+    """Write as many products of each category of `RANGE` as are counted, and return their images."""
+    products = [
+        (f"{category}-{number}", category, [0, 1] if number == 0 else [0])
+        for category, count in zip(RANGE, counts, strict=True)
+        for number in range(count)
+    ]
+    write_labelled(Places(place), products)
+    return labelled_images(Places(place))
+
+
+@pytest.mark.parametrize(
+    ("counts", "by", "shut", "sharing"),
+    [
+        # At a precision of 0.5 five flawless answers are enough, and 25 are for a threshold of its own.
+        ((25, 25, 25, 25), "category", 0, 0),
+        ((25, 25, 25, 24), "category", 0, 0),  # nobody to share with
+        ((25, 25, 5, 6), "category", 0, 2),
+        ((25, 25, 5, 4), "category", 1, 0),
+        ((0, 24, 5, 4), "category", 2, 2),
+        ((25, 25, 5, 4), "catalog", 1, 3),
+    ],
+)
+def test_before_the_training_it_is_said_which_categories_can_be_published(
+    counts: tuple[int, ...], by: str, shut: int, sharing: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    warn_of_categories_without_threshold(labelled_as(counts, tmp_path), RANGE, Promise(0.5, by=by))
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    told = [record.message for record in caplog.records if record.levelname == "INFO"]
+    assert (len(warned), len(told)) == (bool(shut), bool(sharing))
+    if shut:
+        assert f"{shut} of 4 categories cannot be published without a person at a precision of 0.5" in warned[0]
+        assert "at least 5 validation products, and those that share a threshold take 5 together" in warned[0]
+        assert warned[0].endswith("label more products, or lower --target-precision")
+    if sharing:
+        assert told[0].startswith(f"{sharing} of 4 categories will share a threshold with others, which promises a")
+        assert ("one of its own takes 25 validation products" in told[0]) == (by == "category")
+
+
+def test_a_warning_before_the_training_counts_categories_that_are_too_few_together(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_labelled(Places(tmp_path), [("one-red", RED, [0, 1]), ("two-red", RED, [0]), ("one-green", LEAVES[1], [1])])
-    images = labelled_images(Places(tmp_path))
-    warn_of_categories_without_threshold(images, LEAVES, Promise(target_precision=0.5))
-    assert "0 of 3 categories have the 5 validation products that a precision of 0.5 takes at least" in caplog.text
+    """58 products do not reach a precision of 0.95 even if all are right; the 59th makes it possible."""
+    caplog.set_level("INFO")
+    warn_of_categories_without_threshold(labelled_as((20, 20, 18, 0), tmp_path / "58"), RANGE, Promise(0.95))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "4 of 4 categories" in record.message
     caplog.clear()
-    write_labelled(Places(tmp_path), [(f"more-{number}", RED, [0]) for number in range(3)])
-    warn_of_categories_without_threshold(labelled_images(Places(tmp_path)), LEAVES, Promise(target_precision=0.5))
-    assert "1 of 3 categories" in caplog.text
-    caplog.clear()
-    warn_of_categories_without_threshold(labelled_images(Places(tmp_path)), [RED], Promise(target_precision=0.5))
-    assert not caplog.text
+    warn_of_categories_without_threshold(labelled_as((20, 20, 19, 0), tmp_path / "59"), RANGE, Promise(0.95))
+    sharing, warned = caplog.records
+    assert "3 of 4 categories will share" in sharing.message
+    assert "1 of 4 categories" in warned.message

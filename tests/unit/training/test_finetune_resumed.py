@@ -172,6 +172,7 @@ def test_a_plan_records_an_alias_only_if_its_start_was_found_by_one(
         "batch_size": 8,
         "decode_workers": 1,
         "target_precision": 0.9,
+        "promise": "category",
         "floor": 0.1,
     }
     for start, alias in (("champion", "champion"), ("colours-2", ""), (NOTHING, "")):
