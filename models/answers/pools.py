@@ -186,12 +186,12 @@ class _LeafFit:
     def _pool(self, leaves: Sequence[int], pool: str) -> tuple[list[int], float | None]:
         """Fit one threshold to the answers of several leaves, and close the leaves that must leave the pool.
 
-        The pool is fitted again without them, and its threshold may rise but not fall. Members leave by chance too, the
-        unlucky ones, and a pool that may forget their wrong answers looks better than it is: of pools of 50 categories
-        whose threshold could fall, a third missed their target in simulations, and none that kept it.
+        The pool is fitted again without them, and its threshold may rise but not fall. Some members leave by bad luck
+        alone, and a pool that forgets their wrong answers looks better than it is. In simulations of 50 categories that
+        were calibrated unequally, a third of the pools whose threshold could fall missed their target.
 
-        It ends: each round but the last takes a leaf out and none comes back, so there are at most one more rounds than
-        leaves. All leaves that must go, go in the same round, so the result does not depend on their order.
+        It ends: each round but the last takes at least one leaf out and none comes back, so there are at most as many
+        rounds as leaves, and one more. All leaves that must go leave in the same round, so their order does not matter.
 
         Returns:
             The leaves that stay, and their threshold; None if the pool does not reach the target.

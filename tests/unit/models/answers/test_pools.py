@@ -31,7 +31,7 @@ def examples(answers: Mapping[str, Runs]) -> tuple[Probabilities, NDArray[np.int
             row[leaf] = confidence
             rows += [row] * (right + wrong)
             labels += [leaf] * right + [(leaf + 1) % len(ids)] * wrong
-    return np.array(rows, np.float64).reshape(-1, len(ids)), np.array(labels, np.int64), ids
+    return np.array(rows, np.float32).reshape(-1, len(ids)), np.array(labels, np.int64), ids
 
 
 def fitted(answers: Mapping[str, Runs], **options: Any) -> FittedPromises:
@@ -214,7 +214,7 @@ def shops(draw: st.DrawFn) -> tuple[Probabilities, NDArray[np.int64]]:
     rows[:] = ((1 - sure) / (len(IDS) - 1))[:, None]
     rows[np.arange(len(winners)), winners] = sure
     wrong = random.random(len(winners)) > np.array(right)[winners]
-    return rows, np.where(wrong, (winners + 1) % len(IDS), winners)
+    return rows.astype(np.float32), np.where(wrong, (winners + 1) % len(IDS), winners)
 
 
 @settings(max_examples=60)
