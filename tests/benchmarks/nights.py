@@ -86,6 +86,7 @@ def batches(rows: int, night: int = 0) -> Iterator[Rows]:
                     0,
                     f"s3://shop/images/{number:09d}.jpg",
                     day,
+                    1,
                     category,
                     confidence,
                     "review" if number % 5 == 0 else "auto",
