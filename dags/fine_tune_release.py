@@ -18,7 +18,8 @@ from shelfwise_steps import DEFAULTS, NAME, PERSON, LocalStep
 RELEASE = "{{ params.release_id }}"
 IN_USE = "{{ ti.xcom_pull('in_use').release }}"
 IN_USE_ID = "{{ ti.xcom_pull('in_use').release_id }}"
-PART = "--part={{ params.part }}{% for it in params.options if it.startswith('--leave-out=') %}\n{{ it }}{% endfor %}"
+SHARED = "if it.startswith(('--leave-out=', '--labels='))"
+PART = f"--part={{{{ params.part }}}}{{% for it in params.options {SHARED} %}}\n{{{{ it }}}}{{% endfor %}}"
 
 with DAG(
     "fine_tune_release",

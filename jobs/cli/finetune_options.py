@@ -8,6 +8,7 @@ from dataclasses import fields
 from datetime import date
 from typing import Any
 
+from jobs.cli.options import label_map_of
 from jobs.errors import UsageError
 from jobs.releases.calibrate import Promise
 from jobs.releases.lookup import release_directory
@@ -81,6 +82,7 @@ def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
         options["last"] or date.max,
         options["leave_out"],
         options["min_products"],
+        label_map_of(settings, options["labels"]),
     )
 
 

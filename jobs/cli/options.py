@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,8 +19,11 @@ from models.options import NumberRange
 from models.release import load_release
 
 if TYPE_CHECKING:
+    from jobs.dataset.label_map import LabelMap
     from jobs.runs.config import RunContext
     from sql.store import ProductDatabase
+
+log = logging.getLogger(__name__)
 
 Command = Callable[..., Any]
 
@@ -138,7 +142,32 @@ def dataset_options(command: Command) -> Command:
         show_default=True,
         help="Threads that decode images.",
     )
-    return first(last(left_out(batch(workers(command)))))
+    return first(last(left_out(labels_option(batch(workers(command))))))
+
+
+catalog_labels_option = click.option(
+    "--labels",
+    metavar="FILE",
+    help="CSV or TSV file that maps the catalog's category texts to categories, with the columns category, category_id "
+    "and, optionally, category_path. What it lacks is listed. Kept in the home for finetune and evaluate.",
+)
+labels_option = click.option(
+    "--labels",
+    metavar="FILE",
+    help="CSV or TSV file that maps the catalog's category texts to categories, with the columns category, category_id "
+    "and, optionally, category_path. By default the one that ingest has kept in the home, or else a rule: `Apparel > "
+    "Tops` and `Apparel/Tops` are apparel.tops.",
+)
+
+
+def label_map_of(settings: Settings, name: str | None) -> LabelMap | None:
+    """Return the label map that a command uses to read labels: the given one, the home's, or None for the rule."""
+    from jobs.dataset.label_map import kept_label_map, read_label_map
+
+    labels = kept_label_map(settings.places) if name is None else read_label_map(name)
+    if labels and name is None:
+        log.info("labels: by %s, which ingest has kept; --labels uses another one", labels.name)
+    return labels
 
 
 known_only_option = click.option(

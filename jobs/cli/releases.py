@@ -11,7 +11,14 @@ from typing import Any
 import click
 
 from jobs.cli import output
-from jobs.cli.options import database_of, dataset_options, json_option, known_only_option, promise_options
+from jobs.cli.options import (
+    database_of,
+    dataset_options,
+    json_option,
+    known_only_option,
+    label_map_of,
+    promise_options,
+)
 from jobs.dataset.labels import PARTS
 from jobs.settings import Settings
 from models.spec import PREPROCESSING
@@ -161,6 +168,7 @@ def calibrate(
     target_precision: float,
     promise: str,
     floor: float,
+    labels: str | None,
     **options: Any,
 ) -> None:
     """Fit the thresholds from which a RELEASE's answers are published automatically, as a new --release-id.
@@ -186,7 +194,13 @@ def calibrate(
         source=lookup.release_directory(settings, name),
         target=lookup.roots(settings)[0] / release_id,
         part=part,
-        reading=EvaluateConfig(settings.places, first=first or date.min, last=last or date.max, **options),
+        reading=EvaluateConfig(
+            settings.places,
+            first=first or date.min,
+            last=last or date.max,
+            labels=label_map_of(settings, labels),
+            **options,
+        ),
         promise=Promise(target_precision, floor, promise),
         command=shlex.join(["shelfwise", *sys.argv[1:]]),
     )

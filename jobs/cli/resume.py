@@ -26,13 +26,16 @@ def resumable(run: RunConfig, context: RunContext) -> RunConfig:
     """Return a run's configuration with the current command line recorded in it, by which the run is resumed.
 
     Values that could mean something else later are written out: the run_id, the release in use (another may become
-    champion meanwhile) and the absolute path of the catalog.
+    champion meanwhile) and the absolute paths of the catalog and of the label map.
     """
     command = click.get_current_context()
     pinned = {"run_id": run.run_id, "release": context.release_name or str(context.release_dir)}
     catalog = command.params.get("catalog")
     if catalog and catalog != PRODUCTS_TABLE and Path(catalog).exists():
         pinned["catalog"] = str(Path(catalog).absolute())
+    labels = command.params.get("labels")
+    if labels and Path(labels).exists():
+        pinned["labels"] = str(Path(labels).absolute())
     return replace(run, call=tuple(arguments(command, pinned)))
 
 

@@ -12,6 +12,7 @@ from jobs.cli import output
 from jobs.cli.options import (
     Date,
     batch_option,
+    catalog_labels_option,
     catalog_option,
     context_of,
     database_of,
@@ -44,20 +45,33 @@ if TYPE_CHECKING:
 @click.option(
     "--shadow", is_flag=True, help="Also predict with the challenger; only the champion's answers are published."
 )
+@catalog_labels_option
 @run_options
-def nightly(catalog: str, run_date: date, max_rejected: float, shadow: bool, as_json: bool, **options: Any) -> None:
+def nightly(
+    catalog: str,
+    run_date: date,
+    max_rejected: float,
+    shadow: bool,
+    labels: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Ingest, predict and publish the night of --run-date.
 
     \b
     Example:
       shelfwise nightly --catalog photos/ --run-date 2026-11-01 --json
     """
+    from jobs.cli.shipped_release import warn_of_shipped_release
+    from jobs.dataset.label_map import read_label_map
     from jobs.runs import night as nights
 
     settings = settings_of(options)
+    label_map = read_label_map(labels) if labels is not None else None
     run, context = night_of(options, run_date, max_rejected), context_of(settings, options)
     database = database_of(settings)
-    done = nights.nightly(context, database, catalog, resumable(run, context))
+    warn_of_shipped_release(settings, options["release"], context.release_dir, catalog)
+    done = nights.nightly(context, database, catalog, resumable(run, context), labels=label_map)
     if shadow:
         done["shadow"] = _challenge(settings, options, context, database, run)
     output.summary(done, as_json)
@@ -119,24 +133,29 @@ def backfill(
 @click.command()
 @catalog_option
 @date_option
+@catalog_labels_option
 @master_option
 @json_option
-def ingest(catalog: str, run_date: date, as_json: bool, **options: Any) -> None:
+def ingest(catalog: str, run_date: date, labels: str | None, as_json: bool, **options: Any) -> None:
     """Store the new and changed images of --catalog. Each is read, verified and normalised first.
 
     \b
     Example:
       shelfwise ingest --catalog shop.jsonl --run-date 2026-11-01
     """
+    from jobs.dataset.label_map import read_label_map
     from jobs.ingest.catalog import PRODUCTS_TABLE
     from jobs.runs import night as nights
     from jobs.storage.stores import check_usable
 
     settings = settings_of(options)
+    label_map = read_label_map(labels) if labels is not None else None
     check_usable(settings.places.home)
     if catalog == PRODUCTS_TABLE and not settings.products_url:
         database_of(settings)
-    config = IngestConfig(catalog, run_date, settings.places, products=settings.products, http=settings.http)
+    config = IngestConfig(
+        catalog, run_date, settings.places, products=settings.products, http=settings.http, labels=label_map
+    )
     step, _ = nights.ingest_step(settings.spark, config)
     output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from jobs.cli import output
-from jobs.cli.options import dataset_options, json_option, known_only_option, promise_options
+from jobs.cli.options import dataset_options, json_option, known_only_option, label_map_of, promise_options
 from jobs.dataset.labels import PARTS
 from jobs.errors import UsageError
 from jobs.settings import Settings
@@ -76,6 +76,7 @@ def evaluate(
     as_json: bool,
     first: date | None,
     last: date | None,
+    labels: str | None,
     **options: Any,
 ) -> None:
     """Measure a release, or --compare two releases, on labelled products.
@@ -104,15 +105,16 @@ def evaluate(
         raise UsageError("--compare names both releases itself; leave --release out")
     settings = Settings()
     directories = [release_directory(settings, name).absolute() for name in compare or (release,)]
-    part, why = (
-        (part, "") if part else evaluation.usual_part([load_release(release_dir) for release_dir in directories])
-    )
+    releases = [load_release(release_dir) for release_dir in directories]
+    part, why = (part, "") if part else evaluation.usual_part(releases)
     config = EvaluateConfig(
         settings.places,
         first=first or date.min,
         last=last or date.max,
         part=None if part == "all" else part,
         part_reason=why,
+        labels=label_map_of(settings, labels),
+        category_ids=tuple(each.category_id for release in releases for each in release.categories),
         **options,
     )
     document, measured, loaded = evaluation.run(directories, config, load_predictor)

@@ -1,8 +1,10 @@
 """The labelled products of the dataset: training data of finetune and test data of evaluate.
 
-The label is the catalog's `category`, the category_id of a leaf; its dots form the hierarchy (`apparel.tops.shirt` is
-below `apparel.tops`). The latest label of an image counts, from the ingest that stored the image (`images/`) or from a
-later one (`catalog_rows/`): a label is corrected in the catalog, and the image need not be stored again.
+The dataset has the catalog's `category` as the shop writes it. The label is the category_id of a leaf, which a label
+map or the rule of `jobs.dataset.category_texts` gives for this text when it is read. So another map needs no new
+ingest. The dots of a category_id form the hierarchy (`apparel.tops.shirt` is below `apparel.tops`). The latest label of
+an image counts, from the ingest that stored the image (`images/`) or from a later one (`catalog_rows/`): a label is
+corrected in the catalog, and the image need not be stored again.
 
 A label belongs to the product, not to the image. If the labels of a product's images differ, the label of the latest
 ingest counts for all of them, because an image that has left the catalog receives no new label. Removing a label counts
@@ -22,6 +24,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from jobs.dataset.label_findings import (
+    log_findings,
+    log_pictures_with_two_labels,
+    most_frequent,
+    readable_paths,
+    text_labels,
+)
+from jobs.dataset.label_map import LabelMap
 from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import CATALOG_KEY, ImageKey
 from jobs.dataset.shards import columns_of, ingest_date_of, shards
@@ -42,7 +52,7 @@ Ingest = tuple[date, int]
 """An ingest: its date and its number on that date, from 1."""
 
 LabelHistory = defaultdict[str, list[tuple[int, Ingest, str]]]
-"""Maps product_id to its catalog rows: (image_no, ingest, label); the label is empty if the row has none."""
+"""Maps product_id to its catalog rows: (image_no, ingest, text); the text is the shop's category, empty if blank."""
 
 FirstPart = dict[str, tuple[date, int, str]]
 """Maps image_sha256 to (first ingest date, rank of the part, part). The least tuple counts: on the same date test wins
@@ -61,6 +71,7 @@ class LabelledImage:
         shard: Dataset file in the home that contains the image; `jobs.dataset.local_copies.kept_copy` returns it as a
             local file.
         owner: Part that the picture belongs to, see `by_part`; empty means the part of the product.
+        category_path: Readable path of the label; empty if the category_id says the same.
     """
 
     product_id: str
@@ -69,6 +80,7 @@ class LabelledImage:
     category_id: str
     shard: Place
     owner: str = ""
+    category_path: str = ""
 
     @property
     def key(self) -> ImageKey:
@@ -90,8 +102,10 @@ def labelled_images(
     part: str | None = None,
     leave_out: Sequence[str] = (),
     files: Collection[str] | None = None,
+    labels: LabelMap | None = None,
+    category_ids: Collection[str] = (),
 ) -> list[LabelledImage]:
-    """List the labelled images of the dataset.
+    """List the labelled images of the dataset, and log what a person should know about the labels.
 
     The part that owns a picture depends on all images up to the last date. Therefore two small columns of the files
     before the first date are read too.
@@ -104,6 +118,8 @@ def labelled_images(
         leave_out: Categories to exclude, with everything below them.
         files: Names of the only dataset files to read, from `dataset_files`, also for dates before the first one; None
             reads all files.
+        labels: The shop's label map; None applies the rule.
+        category_ids: Category_ids of a release or a taxonomy file; a text that is one of them stays as it is.
 
     Returns:
         The labelled images, in order of product_id and image_no.
@@ -125,27 +141,38 @@ def labelled_images(
             key, ingest = (product_id, image_no), (day, number)
             if key not in contents or (ingest, content) > contents[key][:2]:
                 contents[key] = (ingest, content, shard)
-            history[product_id].append((image_no, ingest, (category or "").strip()))
+            history[product_id].append((image_no, ingest, _text(category)))
     if not count:
         raise UsageError(
             f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
         )
     _add_catalog_rows(history, _files(places.catalog_rows, first, last, files))
-    labels = _labels_of({product_id: history[product_id] for product_id in sorted({key[0] for key in contents})})
+    rows_of = {product_id: history[product_id] for product_id in sorted({key[0] for key in contents})}
+    texts = text_labels({text for rows in rows_of.values() for _, _, text in rows}, labels, category_ids)
+    text_of = _texts_of(rows_of, texts.ids)
+    products = Counter(text for text in text_of.values() if text)
+    log_findings(texts, products)
+    paths = readable_paths(texts, products)
     before = _files(places.images, date.min, first - timedelta(days=1), files) if first > date.min else []
     for shard, columns in columns_of(before, _CONTENT_COLUMNS):
         _note_first_parts(first_parts, ingest_date_of(shard), columns, add=False)
     images = [
-        LabelledImage(*key, content, label, shard, first_parts[content][-1])
+        LabelledImage(*key, content, label, shard, first_parts[content][-1], paths[label])
         for key, (_, content, shard) in sorted(contents.items(), key=lambda item: item[0])
-        if (label := labels[key[0]])
+        if (label := texts.ids[text_of[key[0]]])
     ]
+    if not images and products:
+        raise UsageError(
+            f"none of {count} ingested images has a label, because {labels.name if labels else 'the rule'} gives none "
+            f"for its {len(products):,} category texts: {most_frequent(products)}; give --labels FILE with these texts"
+        )
     if not images:
         raise UsageError(
             f"none of {count} ingested images has a category; fill the catalog's column `category`, or give a "
             "directory with a folder a category, and ingest it again"
         )
-    images = _without(images, leave_out)
+    images = _without(images, leave_out, texts.ids)
+    log_pictures_with_two_labels((image.image_sha256, image.category_id, image.product_id) for image in images)
     return images if part is None else by_part(images, [part])[part]
 
 
@@ -260,38 +287,55 @@ def _add_catalog_rows(history: LabelHistory, files: Sequence[Place]) -> None:
     for file, columns in columns_of(files, _LABEL_COLUMNS):
         day = ingest_date_of(file)
         for product_id, image_no, category, number in zip(*(columns[name] for name in _LABEL_COLUMNS), strict=True):
-            history[product_id].append((image_no, (day, number), (category or "").strip()))
+            history[product_id].append((image_no, (day, number), _text(category)))
 
 
-def _labels_of(history: Mapping[str, Iterable[tuple[int, Ingest, str]]]) -> dict[str, str]:
-    """Return each product's label, empty if it has none; refuse products that one ingest gave two labels."""
-    last = {product_id: _last_labels(rows) for product_id, rows in history.items()}
-    twice = [product_id for product_id, (_, labels) in last.items() if len(labels) > 1]
+def _text(category: str | None) -> str:
+    return category if category and category.strip() else ""
+
+
+def _texts_of(history: Mapping[str, Iterable[tuple[int, Ingest, str]]], ids: Mapping[str, str]) -> dict[str, str]:
+    """Return the text that gives each product its label, empty if it has none.
+
+    A product that one ingest gave two labels is refused. Two texts of one category are not two labels.
+
+    Args:
+        history: Catalog rows by product_id.
+        ids: Maps each text to its category_id; empty if it has none.
+    """
+    last = {product_id: _last_texts(rows, ids) for product_id, rows in history.items()}
+    both = {product_id: sorted(texts.keys() - {""}) for product_id, (_, texts) in last.items()}
+    twice = [product_id for product_id, labels in both.items() if len(labels) > 1]
     if len(twice) > 1:
-        both = [f"{quoted(each)} ({' and '.join(map(quoted, last[each][1][:2]))})" for each in twice]
+        named = [f"{quoted(each)} ({' and '.join(map(quoted, both[each][:2]))})" for each in twice]
         raise UsageError(
-            f"{len(twice):,} products have two categories of one ingest date: {listed(both)}; give all images of a "
+            f"{len(twice):,} products have two categories of one ingest date: {listed(named)}; give all images of a "
             "product the same one in the catalog, also those that have left it, and ingest it again"
         )
     for product_id in twice:
-        day, labels = last[product_id]
+        labels = both[product_id]
         raise UsageError(
             f"product {quoted(product_id)} has two categories, {quoted(labels[0])} and {quoted(labels[1])}, both of "
-            f"ingest date {day}; give all its images the same one in the catalog, also those that have left it, and "
-            "ingest it again"
+            f"ingest date {last[product_id][0]}; give all its images the same one in the catalog, also those that have "
+            "left it, and ingest it again"
         )
-    return {product_id: labels[0] if labels else "" for product_id, (_, labels) in last.items()}
+    return {product_id: texts[max(texts)] if texts else "" for product_id, (_, texts) in last.items()}
 
 
-def _last_labels(rows: Iterable[tuple[int, Ingest, str]]) -> tuple[date | None, list[str]]:
-    """Return the date of the last ingest that set or removed a product's label, and its labels; empty if removed."""
-    last = {image_no: (ingest, label) for image_no, ingest, label in sorted(rows)}
-    labelled = [last[image_no] for image_no in {image_no for image_no, _, label in rows if label}]
+def _last_texts(rows: Iterable[tuple[int, Ingest, str]], ids: Mapping[str, str]) -> tuple[date | None, dict[str, str]]:
+    """Return the date of the last ingest that set or removed a product's label, and its texts by category_id.
+
+    There is no text if the label was removed. A text without a category_id has an empty one.
+    """
+    last = {image_no: (ingest, text) for image_no, ingest, text in sorted(rows)}
+    labelled = [last[image_no] for image_no in {image_no for image_no, _, text in rows if text}]
     newest = max((ingest for ingest, _ in labelled), default=None)
-    return newest and newest[0], sorted({label for ingest, label in labelled if ingest == newest} - {""})
+    return newest and newest[0], {ids[text]: text for ingest, text in sorted(labelled) if ingest == newest and text}
 
 
-def _without(images: list[LabelledImage], leave_out: Sequence[str]) -> list[LabelledImage]:
+def _without(images: list[LabelledImage], leave_out: Sequence[str], ids: Mapping[str, str]) -> list[LabelledImage]:
+    """Exclude categories, given as category_ids or as texts of the shop, with everything below them."""
+    leave_out = [ids.get(name) or name for name in leave_out]
     nodes = {label: {label, *ancestors(label)} for label in {image.category_id for image in images}}
     unknown = sorted(set(leave_out).difference(*nodes.values()))
     if len(unknown) > 1:

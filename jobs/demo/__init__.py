@@ -2,5 +2,5 @@
 
 Writes a small catalog and a home of its own.
 
-Others import: nights.
+Others import: nights, shop.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,24 @@ from models.whole_files import in_place_of
 CHANGED, ADDED = 20, 50
 BROKEN = ("missing", "empty", "html", "truncated", "one-pixel")
 _COLUMNS = ("product_id", "image_uri", "title", "category")
+
+
+def _uri(product_id: str) -> str:
+    return f"images/{product_id}.png"
+
+
+def is_shop(catalog: str) -> bool:
+    """Return whether a catalog is a CSV file that a `Shop` has written: the demo's, or the local Airflow's example."""
+    try:
+        with Path(catalog).open(encoding="utf-8", newline="") as file:
+            header, first = next(csv.reader(file), []), next(csv.reader(file), [])
+    except (OSError, ValueError, csv.Error):  # a store's URI, a directory, another form: not the demo's
+        return False
+    return tuple(header) == _COLUMNS and len(first) == len(_COLUMNS) and _is_article(first[0], first[1])
+
+
+def _is_article(product_id: str, image_uri: str) -> bool:
+    return re.fullmatch(r"article-[0-9]{5}", product_id) is not None and image_uri == _uri(product_id)
 
 
 class Shop:
@@ -56,9 +75,10 @@ class Shop:
         self._write()
 
     def _add(self, article: int) -> None:
-        uri = f"images/article-{article:05d}.png"
+        product_id = f"article-{article:05d}"
+        uri = _uri(product_id)
         self._picture(self.directory / uri, article)
-        values = (f"article-{article:05d}", uri, self._title(article), self._category(article))
+        values = (product_id, uri, self._title(article), self._category(article))
         self.rows.append(dict(zip(_COLUMNS, values, strict=True)))
 
     def _picture(self, path: Path, article: int) -> None:

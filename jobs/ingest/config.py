@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from jobs.dataset.label_map import LabelMap
 from jobs.errors import UsageError
 from jobs.ingest.addresses import PORTS, AddressGuard
 from jobs.storage.places import Places
@@ -84,6 +85,8 @@ class IngestConfig:
         shard_bytes: Size of a dataset file: it is closed once its JPEGs reach this many bytes.
         products: Database table that the catalog `products` reads.
         http: Limits for fetching images from web servers.
+        labels: The shop's label map, against which the catalog's categories are checked; None checks none. It does not
+            change what is stored.
     """
 
     catalog: str
@@ -92,3 +95,4 @@ class IngestConfig:
     shard_bytes: int = 64 * 1024 * 1024
     products: ProductSource | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
+    labels: LabelMap | None = None

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from jobs.dataset.label_findings import log_unmapped
 from jobs.dataset.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.dataset.shards import ShardWriter
 from jobs.images.normalise import Rejected, normalise
@@ -31,7 +32,9 @@ from jobs.ingest.sources import Source, SourceReader, is_remote
 from jobs.storage.places import Place
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
+
+    from jobs.dataset.label_map import LabelMap
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,8 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     context = spark.sparkContext
     context.setJobDescription(f"ingest {config.ingest_date}: read the catalog")
     catalog = read_catalog(spark, config.catalog, products=config.products)
+    if config.labels:
+        _log_unmapped(catalog, config.labels)
     known = known_images(spark, config.places, config.ingest_date)
     changed = changed_rows(catalog, known, base=base_directory(config.catalog)).persist()
     context.setJobDescription(f"ingest {config.ingest_date}: compare the catalog with what is known")
@@ -103,6 +108,16 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
         images_rejected=done["rejected"],
         source_bytes=done["source_bytes"],
         seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _log_unmapped(catalog: DataFrame, labels: LabelMap) -> None:
+    """Log which texts of the column `category` the label map does not have, with the numbers of their rows."""
+    counts = catalog.where("trim(category) <> ''").groupBy("category").count().toLocalIterator()
+    log_unmapped(
+        {row["category"]: row["count"] for row in counts if labels.category(row["category"]) is None},
+        labels.name,
+        of="rows of the catalog",
     )
 
 

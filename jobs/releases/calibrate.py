@@ -159,9 +159,11 @@ def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | Non
     }
 
 
-def _images(release: Release, reading: EvaluateConfig) -> tuple[list[LabelledImage], int]:
-    """Return the images of a part, and the number of products excluded because the release lacks their category."""
-    images = reading.images()
+def _images(
+    release: Release, reading: EvaluateConfig, every: Sequence[LabelledImage]
+) -> tuple[list[LabelledImage], int]:
+    """Return a part of all images, and the number of products excluded because the release lacks their category."""
+    images = reading.images(every)
     asked = known_to([release], images, or_above=True) if reading.known_only else images
     ids = [category.category_id for category in release.categories]
     check_labels(asked or images, ids, taxonomy=named(release), or_known_only=True)
@@ -218,8 +220,11 @@ def recalibrate(config: Calibration) -> dict[str, Any]:
             "new ones; calibrate it with --part validation"
         )
     parts, without = {}, {}
+    category_ids = tuple(category.category_id for category in before.categories)
+    reading = replace(config.reading, category_ids=category_ids)
+    every = reading.images_of_all_parts()
     for part in (config.part, "test"):
-        parts[part], without[part] = _images(before, replace(config.reading, part=part))
+        parts[part], without[part] = _images(before, replace(reading, part=part), every)
     draft = replace(
         before,
         release_id=config.target.name,

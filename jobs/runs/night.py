@@ -13,6 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from jobs.dataset.label_map import LabelMap, keep_label_map
 from jobs.dataset.partitions import Partition, partition
 from jobs.ingest import job as ingest
 from jobs.ingest import reports as ingest_reports
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[str, Any], Partition]:
-    """Run the ingest step of a night in a Spark session of its own, and keep its report in the home.
+    """Run the ingest step of a night in a Spark session of its own; keep its report and its label map in the home.
 
     Returns:
         The report, and the partition that the ingest has written.
@@ -40,6 +41,8 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[s
     started = datetime.now(UTC)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
         done = ingest.run(spark, config)
+    if config.labels:
+        keep_label_map(config.places, config.labels)
     ingested = partition(config.places, config.ingest_date)
     log.info(
         "ingest: %s in the catalog, %s unchanged, %s stored, %s rejected, %.1f s",
@@ -116,7 +119,9 @@ def publish_step(
     return {**asdict(counts), "seconds": round(time.perf_counter() - started, 3)}
 
 
-def nightly(context: RunContext, database: ProductDatabase, catalog: str, run: RunConfig) -> dict[str, Any]:
+def nightly(
+    context: RunContext, database: ProductDatabase, catalog: str, run: RunConfig, *, labels: LabelMap | None = None
+) -> dict[str, Any]:
     """Run all steps of a night (ingest, predict, publish) under one claim, and return the summary of the run.
 
     Args:
@@ -124,6 +129,7 @@ def nightly(context: RunContext, database: ProductDatabase, catalog: str, run: R
         database: Migrated database.
         catalog: Path of a directory or a file, or `products`.
         run: The night; its only date is the ingest date.
+        labels: The shop's label map, which is kept in the home; None keeps the one that is there.
 
     Returns:
         The summary of the run.
@@ -133,7 +139,9 @@ def nightly(context: RunContext, database: ProductDatabase, catalog: str, run: R
         RunFailed: If too many images were rejected; then nothing was published.
     """
     with recorded(database, run, steps=("ingest", "predict")) as claim:
-        config = IngestConfig(catalog, run.run_date, context.places, products=context.products, http=context.http)
+        config = IngestConfig(
+            catalog, run.run_date, context.places, products=context.products, http=context.http, labels=labels
+        )
         report, ingested = ingest_step(context.spark, config)
         claim.record("ingest", report, changed=bool(report["images_stored"] or report["images_rejected"]))
         publish.check_rejected(ingested, run)

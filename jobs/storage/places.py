@@ -70,6 +70,11 @@ class Places:
         return self.home / "ingests"
 
     @property
+    def label_map(self) -> Place:
+        """File of the map from the shop's category texts to category_ids that the last ingest with one has kept."""
+        return self.home / "label_map.csv"
+
+    @property
     def of_runs(self) -> tuple[Place, ...]:
         """Directories to which runs write, each with one subdirectory for each ingest date or run."""
         of_dates = (self.images, self.seen, self.catalog_rows, self.ingests)

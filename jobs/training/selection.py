@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from jobs.dataset.label_map import LabelMap
 from jobs.dataset.labels import PARTS, LabelledImage, by_part, data_sha256, dataset_files, labelled_images
 from jobs.errors import UsageError
 from jobs.storage.places import Places
-from jobs.training.taxonomy import small_categories, taxonomy_of
+from jobs.training.taxonomy import read_taxonomy, small_categories, taxonomy_of
 from jobs.training.training_record import TrainingRecord
 from jobs.wording import leaving_out, listed, quoted
 from models.spec import Category
@@ -35,6 +36,7 @@ class Selection:
         last: Last ingest date, included.
         leave_out: Categories to exclude, with everything below them.
         min_products: Exclude categories with fewer labelled products; None refuses categories that are too small.
+        labels: The shop's label map; None applies the rule of `jobs.dataset.category_texts`.
     """
 
     places: Places
@@ -44,6 +46,7 @@ class Selection:
     last: date = date.max
     leave_out: tuple[str, ...] = ()
     min_products: int | None = None
+    labels: LabelMap | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ def training_set(selection: Selection, begun: TrainingRecord | None = None) -> T
         last=selection.last,
         leave_out=selection.leave_out,
         files=frozenset(files),
+        labels=selection.labels,
+        category_ids=[leaf.category_id for leaf in read_taxonomy(selection.taxonomy)] if selection.taxonomy else (),
     )
     if selection.min_products:
         images = without_small_categories(images, selection.min_products)

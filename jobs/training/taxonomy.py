@@ -39,7 +39,8 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
         categories = tuple(category for category in categories if category.category_id in labels)
     else:
         _refuse_parents(labels)
-        categories = tuple(Category(label, _readable(label)) for label in labels)
+        paths = {image.category_id: image.category_path for image in images}
+        categories = tuple(Category(label, paths[label] or _readable(label)) for label in labels)
     if len(categories) < 2:
         raise UsageError(
             f"all labelled products are {quoted(labels[0])}; at least two categories are needed to learn from"

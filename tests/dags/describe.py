@@ -18,7 +18,13 @@ from typing import Any
 
 DAGS = Path(__file__).parents[2] / "dags"
 HEAVY = ("pyspark", "tensorflow", "keras", "petastorm", "jobs", "models", "sql")
-OPTIONS = ["--network=efficientnetb0", "--leave-out=apparel.hats", "--epochs=1", "--leave-out=toys"]
+OPTIONS = [
+    "--network=efficientnetb0",
+    "--leave-out=apparel.hats",
+    "--epochs=1",
+    "--leave-out=toys",
+    "--labels=/shop/map.csv",
+]
 FORMS: dict[str, dict[str, Any]] = {
     "nightly_tagging": {},
     "backfill_predictions": {"from": "2026-11-01", "to": "2026-11-03", "category": "apparel.tops", "release": "shop-2"}

@@ -98,10 +98,10 @@ def test_a_backfill_has_a_step_a_date_and_no_more_lanes_than_asked_for(described
     assert {backfill["tasks"][name]["pool"] for name in lanes} == {"gpu"}
 
 
-def test_what_a_training_leaves_out_its_comparison_leaves_out_too(described: Any) -> None:
+def test_a_comparison_has_the_labels_of_its_training_and_leaves_out_the_same(described: Any) -> None:
     """What was left out on purpose is told as that, and not among what a release does not know."""
     [evaluate] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "evaluate"]
-    assert evaluate[-3:] == ["--part=test", "--leave-out=apparel.hats", "--leave-out=toys"]
+    assert evaluate[-4:] == ["--part=test", "--leave-out=apparel.hats", "--leave-out=toys", "--labels=/shop/map.csv"]
 
 
 def test_who_approves_reads_which_release_is_new_and_what_was_compared(described: Any) -> None:

@@ -17,7 +17,8 @@ from jobs.storage.stores import listed
 def folder_rows(root: Place) -> Iterator[Row]:
     """List the files below a directory of category folders as catalog rows.
 
-    The path of folders is the category, joined by dots. The file name without its suffix is the product_id.
+    The path of folders is the category, joined by dots; a comma in a name is written `\\,`, since a comma alone
+    separates categories. The file name without its suffix is the product_id.
 
     Yields:
         Rows with values in the order of `CATALOG_COLUMNS`. Hidden files and folders are left out.
@@ -34,7 +35,7 @@ def folder_rows(root: Place) -> Iterator[Row]:
         for name in sorted(files):
             if name and not name.startswith("."):
                 path = PurePosixPath(*parts, name)
-                yield path.stem, "0", path.as_posix(), None, ".".join(parts) or None, None
+                yield path.stem, "0", path.as_posix(), None, ".".join(parts).replace(",", "\\,") or None, None
 
 
 def _walk_disk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
