@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.dataset.category_texts import shop_categories
 from jobs.errors import RunFailed, UsageError
 from jobs.ingest.formats import rows as catalog_rows
 from jobs.ingest.formats.csv import read_csv
@@ -230,3 +231,11 @@ def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(UsageError, match="hats may not be read by this user"):
         list(folder_rows(tmp_path))
+
+
+def test_a_comma_in_the_name_of_a_folder_separates_no_categories(tmp_path: Path) -> None:
+    (tmp_path / "Home, Garden" / "Pots").mkdir(parents=True)
+    (tmp_path / "Home, Garden" / "Pots" / "p1.jpg").write_bytes(b"x")
+    ((product_id, _, _, _, category, _),) = folder_rows(tmp_path)
+    assert (product_id, category) == ("p1", r"Home\, Garden.Pots")
+    assert [each.category_id for each in shop_categories(str(category))] == ["home-garden.pots"]

@@ -1,0 +1,66 @@
+"""A night of one's own products with the release that is shipped for the demo: when a line is said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.cli.shipped_release import warn_of_shipped_release
+from jobs.demo.shop import Shop
+from jobs.releases.aliases import promote
+from jobs.settings import Settings
+from models.fashion_mnist import Articles
+from models.release import SHIPPED
+from sql.store import open_database
+
+OWN = "product_id,image_uri,title,category\nsku-1,images/sku-1.png,Shirt,\n"
+
+
+@pytest.fixture
+def own(home: Path, tmp_path: Path) -> str:
+    (tmp_path / "shop.csv").write_text(OWN)
+    return str(tmp_path / "shop.csv")
+
+
+def said(caplog: pytest.LogCaptureFixture, catalog: str, *, name: str | None = None, used: Path = SHIPPED) -> list[str]:
+    caplog.clear()
+    warn_of_shipped_release(Settings(), name, used, catalog)
+    return caplog.messages
+
+
+def test_own_products_and_nothing_but_the_shipped_release(own: str, caplog: pytest.LogCaptureFixture) -> None:
+    line = (
+        "the shipped release fashion-mnist-5 is for the demo: it knows ten kinds of articles on black and will mistake "
+        "other products; make your own with `shelfwise finetune --quick`, or take one with `shelfwise release import`"
+    )
+    for catalog in (own, str(Path(own).parent), "products", "s3://bucket/shop.csv", "no such file"):
+        assert said(caplog, catalog) == [line]
+
+
+def test_who_has_chosen_a_release_hears_nothing(
+    own: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert said(caplog, own, name="fashion-mnist-5") == []
+    assert said(caplog, own, used=tmp_path) == []
+    monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(SHIPPED))
+    assert len(said(caplog, own)) == 1, "the default, written out"
+    monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(tmp_path))
+    assert said(caplog, own) == []
+    monkeypatch.delenv("SHELFWISE_RELEASE_DIR")
+    home.mkdir()
+    database = open_database(Settings().url)
+    database.make()
+    assert len(said(caplog, own)) == 1
+    promote(Settings(), database, "fashion-mnist-5", "champion")
+    assert said(caplog, own) == []
+
+
+def test_the_demo_and_the_example_of_the_local_airflow_hear_nothing(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    articles = Articles(np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8), "")
+    shop = Shop(tmp_path / "demo", articles)
+    shop.open(2)
+    assert said(caplog, str(tmp_path / "demo" / "catalog.csv")) == []
