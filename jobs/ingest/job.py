@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,7 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
         parallelism = context.defaultParallelism
         tasks = max(parallelism, math.ceil(to_read / ROWS_A_TASK))
         tasks_per_host = min(parallelism, config.http.per_host)
-        process = _task(config, tasks_per_host, next_ingest_no(config.places, config.ingest_date))
+        process = _task(replace(config, labels=None), tasks_per_host, next_ingest_no(config.places, config.ingest_date))
         rows = spread_over_tasks(changed, tasks, tasks_per_host=tasks_per_host)
         reports = rows.mapInArrow(process, _TASK_REPORT)
         for report in reports.collect():

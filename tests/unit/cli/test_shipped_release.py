@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from jobs.cli.main import main_group
 from jobs.cli.shipped_release import warn_of_shipped_release
+from jobs.dataset.label_map import LabelMap
 from jobs.demo.shop import Shop
 from jobs.releases.aliases import promote
+from jobs.runs import night
 from jobs.settings import Settings
 from models.fashion_mnist import Articles
 from models.release import SHIPPED
+from models.spec import Category
 from sql.store import open_database
 
 OWN = "product_id,image_uri,title,category\nsku-1,images/sku-1.png,Shirt,\n"
@@ -64,3 +70,30 @@ def test_the_demo_and_the_example_of_the_local_airflow_hear_nothing(
     shop = Shop(tmp_path / "demo", articles)
     shop.open(2)
     assert said(caplog, str(tmp_path / "demo" / "catalog.csv")) == []
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_night_says_it_before_it_starts_and_goes_on(
+    labels: bool,
+    own: str,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    said_before: list[int] = []
+    maps: list[LabelMap | None] = []
+
+    def nightly(*_arguments: object, labels: LabelMap | None) -> dict[str, str]:
+        said_before.append(sum("is for the demo" in message for message in caplog.messages))
+        maps.append(labels)
+        return {"state": "published"}
+
+    monkeypatch.setattr(night, "nightly", nightly)
+    (tmp_path / "map.csv").write_text("category,category_id\nTops,apparel.tops\n")
+    options = ["--labels", str(tmp_path / "map.csv")] if labels else []
+    call = ["nightly", "--catalog", own, "--run-date", "2026-11-01", *options, "--json"]
+    done = CliRunner().invoke(main_group, call, catch_exceptions=False, standalone_mode=False)
+    assert json.loads(done.stdout) == {"state": "published"}
+    assert said_before == [1]
+    assert [each and each.category("tops") for each in maps] == [Category("apparel.tops", "") if labels else None]
