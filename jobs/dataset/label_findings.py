@@ -58,15 +58,16 @@ def text_labels(texts: Iterable[str], labels: LabelMap | None = None, category_i
             {text: category.category_path if category else "" for text, category in mapped.items()},
             label_map=labels.name,
         )
+    same = frozenset(category_ids)
     known: dict[str, str] = {}
-    for category_id in sorted(category_ids):
+    for category_id in sorted(same):
         known.setdefault(_by_rule(category_id), category_id)
     ids, paths, chosen, others = {}, {}, {}, {}
     for text in texts:
         categories = shop_categories(text)
         category = deepest(categories)
         ids[text] = paths[text] = ""
-        if text.strip() in category_ids:
+        if text.strip() in same:
             ids[text] = text.strip()
         elif category:
             ids[text] = known.get(category.category_id, category.category_id)
@@ -183,7 +184,7 @@ def log_pictures_with_two_labels(labelled: Iterable[tuple[str, str, str]]) -> No
             "labels: %s pictures are labelled with different categories: %s; each product keeps its label, so networks "
             "learn that both may be right and are less sure: correct the wrong ones in the catalog",
             f"{pictures.total():,}",
-            listed([f"{pairs[pair]}" for pair, _ in pictures.most_common()]),
+            listed([pairs[pair] for pair, _ in pictures.most_common()]),
         )
 
 

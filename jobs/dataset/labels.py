@@ -12,7 +12,9 @@ like any other change of it; an image that never had a label does not count. If 
 newest content counts.
 
 The part of a product (train, validation or test) depends only on its product_id. So no product is in two parts, now or
-with a later catalog. A picture that several products share is in one part only, see `by_part`.
+with a later catalog. A picture that several products share is in one part only, see `by_part`. If these products have
+different labels, each keeps its own, in a training too: networks then learn that both may be right, which is what the
+catalog says, and a measurement counts the mistakes that this causes. Such pictures are logged.
 """
 
 from __future__ import annotations

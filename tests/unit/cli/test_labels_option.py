@@ -14,6 +14,8 @@ from jobs.cli.options import label_map_of
 from jobs.cli.resume import resumable
 from jobs.errors import UsageError
 from jobs.evaluation import evaluate
+from jobs.ingest.config import IngestConfig
+from jobs.runs import night
 from jobs.runs.config import RunConfig
 from jobs.settings import Settings
 from jobs.storage.places import Places
@@ -118,3 +120,18 @@ def test_a_night_is_resumed_with_the_absolute_path_of_its_map(tmp_path: Path, mo
     with command:
         call = list(resumable(run, context).call)
     assert call[call.index("--labels") + 1] == str(tmp_path / "map.csv")
+
+
+def test_a_map_reaches_the_ingest(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "map.csv").write_text(GOOD)
+    given: list[IngestConfig] = []
+
+    def ingest_step(_spark: object, config: IngestConfig) -> tuple[dict[str, int], None]:
+        given.append(config)
+        return {}, None
+
+    monkeypatch.setattr(night, "ingest_step", ingest_step)
+    for options in ([], ["--labels", str(tmp_path / "map.csv")]):
+        call = [*COMMANDS["ingest"], *options]
+        CliRunner().invoke(main_group, call, catch_exceptions=False, standalone_mode=False)
+    assert [config.labels and config.labels.paths for config in given] == [None, {"apparel.tops": ""}]

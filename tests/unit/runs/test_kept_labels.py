@@ -11,6 +11,7 @@ import pytest
 
 from jobs.dataset.label_map import LabelMap, kept_label_map, parse_label_map
 from jobs.errors import UsageError
+from jobs.ingest import job
 from jobs.ingest.config import IngestConfig
 from jobs.ingest.job import IngestSummary
 from jobs.runs import night
@@ -36,7 +37,7 @@ def ingest(monkeypatch: pytest.MonkeyPatch, home: Path, labels: LabelMap | None,
             raise UsageError("catalog shop.csv is empty")
         return IngestSummary(0, 0, 0, 0, 0, 0.0)
 
-    monkeypatch.setattr(night.ingest, "run", run)
+    monkeypatch.setattr(job, "run", run)
     night.ingest_step(
         SparkConfig("local[1]", "1g", home / "scratch"), IngestConfig("shop.csv", DAY, Places(home), labels=labels)
     )
