@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from jobs.runs import night
 from jobs.runs.config import RunConfig
 from jobs.settings import Settings
 from jobs.storage.places import Places
+from models.release import Release, save_release, sha256_of
+from models.spec import Category
 from tests.labelled import COLOURS, GREEN, RED, ColourPredictor, write_labelled
 
 NIGHT = ("--run-date", "2026-11-01")
@@ -107,6 +110,43 @@ def test_a_map_reaches_the_measurement(home: Path, tmp_path: Path, monkeypatch: 
     document = json.loads(done.stdout)
     assert (document["products"], document["levels"][0]["top1"]) == (2, 1.0)
     assert document["labels"] == str(tmp_path / "map.csv")
+
+
+@pytest.fixture
+def old_release(home: Path, tmp_path: Path) -> Release:
+    """A release whose category_ids are texts, as earlier versions made it; its networks cannot be loaded."""
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"none")
+    names = ("Rot", "Grün Hell", "Blau")
+    release = replace(
+        COLOURS,
+        release_id="old-1",
+        categories=tuple(Category(name, name) for name in names),
+        networks=tuple(
+            replace(network, weights_file=f"{network.architecture}.h5", weights_sha256=sha256_of(weights))
+            for network in COLOURS.networks
+        ),
+    )
+    save_release(release, home / "releases" / "old-1", weights=dict.fromkeys(("efficientnetb0", "xception"), weights))
+    return release
+
+
+def test_an_old_release_is_measured_by_its_own_category_ids(
+    old_release: Release, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "load_predictor", lambda _directory: (ColourPredictor(), old_release, 0.0))
+    write_labelled(Places(home), [("p1", "ROT", [0]), ("p2", "Grün Hell", [1]), ("p3", "Blau", [2])])
+    call = ["evaluate", "--release", "old-1", "--part", "all", "--json"]
+    done = CliRunner().invoke(main_group, call, catch_exceptions=False, standalone_mode=False)
+    assert (json.loads(done.stdout)["products"], json.loads(done.stdout)["levels"][0]["top1"]) == (3, 1.0)
+
+
+def test_an_old_release_is_calibrated_by_its_own_category_ids(old_release: Release, home: Path) -> None:
+    texts = ("rot", "Grün  Hell", "Blau", "Hut")
+    write_labelled(Places(home), [(f"p{number}", texts[number % 4], [0]) for number in range(80)])
+    call = ["release", "calibrate", "old-1", "--release-id", "old-2", "--part", "train"]
+    with pytest.raises(UsageError, match=r"images are labelled 'hut', which release old-1 .* does not know"):
+        CliRunner().invoke(main_group, call, catch_exceptions=False, standalone_mode=False)
 
 
 def test_a_night_is_resumed_with_the_absolute_path_of_its_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

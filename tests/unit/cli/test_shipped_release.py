@@ -41,7 +41,9 @@ def test_own_products_and_nothing_but_the_shipped_release(own: str, caplog: pyte
         "the shipped release fashion-mnist-5 is for the demo: it knows ten kinds of articles on black and will mistake "
         "other products; make your own with `shelfwise finetune --quick`, or take one with `shelfwise release import`"
     )
-    for catalog in (own, str(Path(own).parent), "products", "s3://bucket/shop.csv", "no such file"):
+    other = Path(own).with_name("other.csv")
+    other.write_text("sku,image_uri,title,category\narticle-00001,images/article-00001.png,,\n")
+    for catalog in (own, str(other), str(Path(own).parent), "products", "s3://bucket/shop.csv", "no such file"):
         assert said(caplog, catalog) == [line]
 
 

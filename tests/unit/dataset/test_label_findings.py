@@ -153,6 +153,8 @@ def test_the_ids_of_a_release_stay_and_other_spellings_become_them(places: Place
         "Hats": "hats",
         "shirt": "Shirt",
     }
+    both = text_labels(["Shirt", "shirt", "SHIRT"], None, ["shirt", "Shirt"]).ids
+    assert both == {"Shirt": "Shirt", "shirt": "shirt", "SHIRT": "Shirt"}, "a release of two spellings has both"
     write(places, {"Shirt": 1, "Hats": 1})
     config = EvaluateConfig(places, category_ids=("Shirt",))
     assert {image.category_id for image in config.images()} == {"Shirt", "hats"}
