@@ -109,7 +109,11 @@ def log_findings(labels: TextLabels, products: Mapping[str, int]) -> None:
     for text, count in named.items():
         category = labels.chosen[text]
         spellings[labels.ids[text]][category.levels][category.spelling] += count
-    several = {name: group for name, ways in spellings.items() for group in ways.values() if len(group) > 1}
+    several: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for name, ways in spellings.items():
+        for group in ways.values():
+            if len(group) > 1:
+                several[name] += group
     if several:
         log.warning(
             "labels: %s written in different case, blanks or Unicode form, and each counts as one category: %s",
@@ -198,7 +202,8 @@ def _merged(groups: Iterable[Counter[str]]) -> Counter[str]:
 
 
 def _counted(counts: Counter[str]) -> str:
-    return listed([f"{_shown(text)} ({count:,})" for text, count in counts.most_common()])
+    texts = sorted(counts, key=lambda text: (-counts[text], text))
+    return listed([f"{_shown(text)} ({counts[text]:,})" for text in texts])
 
 
 def _shown(text: str) -> str:
