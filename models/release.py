@@ -20,8 +20,9 @@ from typing import Any
 from models.answers.decision import Policy
 from models.answers.promises import CategoryPromise, check_promises
 from models.answers.taxonomy import above_others, inner_nodes
-from models.networks.registry import ARCHITECTURES, architecture
-from models.spec import PREPROCESSING, Category, NetworkSpec, is_name
+from models.networks.heads import network_with_head
+from models.networks.registry import ARCHITECTURES
+from models.spec import PREPROCESSING, Category, NetworkSpec, head_of, is_name
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-5"
 MANIFEST = "release.json"
@@ -147,7 +148,7 @@ def save_release(
         scratch.mkdir(parents=True)
         for network in release.networks:
             shutil.copyfile(weights[network.architecture], scratch / network.weights_file)
-        document = {"format": FORMAT, **asdict(release), "thresholds": dict(release.thresholds)}
+        document = {"format": FORMAT, **as_data(release), "thresholds": dict(release.thresholds)}
         (scratch / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         for name, content in (documents or {}).items():
             (scratch / name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -168,9 +169,21 @@ def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any
     Returns:
         A keras.Model to logits (batch, categories), in float32 also if the file is in float16.
     """
-    model = architecture(network.architecture).build(input_px=network.input_px, categories=len(release.categories))
+    model = network_with_head(network, categories=len(release.categories))
     model.load_weights(directory / network.weights_file)
     return model
+
+
+def as_data(release: Release) -> dict[str, Any]:
+    """Return a release as plain data for JSON; a network has the key `head` only if it has a head of its own.
+
+    Older versions of shelfwise refuse keys that they do not know, and can serve all other releases.
+    """
+    data = asdict(release)
+    for network in data["networks"]:
+        if network["head"] is None:
+            del network["head"]
+    return data
 
 
 def sha256_of(path: Path) -> str:
@@ -183,7 +196,7 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
     """Build a release from the content of release.json; raise ValueError if a value is invalid."""
     if raw["format"] != FORMAT:
         raise ValueError(f"format {raw['format']} where {FORMAT} was expected; upgrade shelfwise")
-    networks = tuple(NetworkSpec(**network) for network in raw["networks"])
+    networks = tuple(_network(network) for network in raw["networks"])
     categories = tuple(Category(**category) for category in raw["categories"])
     if not networks or not categories:
         raise ValueError("it names no network or no category")
@@ -206,6 +219,12 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
     read = ("format", "networks", "categories", "promises")
     fields = {key: value for key, value in raw.items() if key not in read}
     return Release(networks=networks, categories=categories, promises=promises, **fields)
+
+
+def _network(raw: Mapping[str, Any]) -> NetworkSpec:
+    """Build the specification of a network, with or without a head of its own."""
+    head = raw.get("head")
+    return NetworkSpec(**{**raw, "head": None if head is None else head_of(head)})
 
 
 def _check_kinds(raw: Mapping[str, Any], categories: Sequence[Category]) -> None:

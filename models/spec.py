@@ -5,9 +5,11 @@ Imports no Keras, so that a driver that only plans work can use these types.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +28,27 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 PREPROCESSING = ("own", "0-255", "0-1", "-1-1")
 """Value ranges of network input: `own` is the range that the architecture was designed for."""
+
+POOLINGS = ("avg", "max")
+"""Global poolings of a feature map, by their name in keras.applications."""
+
+HEAD_KINDS = (
+    *("dense", "scale", "prelu", "relu", "elu", "selu", "gelu", "silu", "mish"),
+    *("tanh", "sigmoid", "softplus", "softsign"),
+)
+"""Kinds of the layers in a head before its last one."""
+
+MAX_HEAD_LAYERS = 64
+"""Most layers of a head."""
+
+MAX_HEAD_UNITS = 16_384
+"""Most outputs of a Dense layer in a head."""
+
+MAX_HEAD_WEIGHTS = 2**27
+"""Most weights of a head: half a gibibyte in float32."""
+
+MAX_FEATURES = 2560
+"""Most features that an architecture pools: those of EfficientNetB7."""
 
 
 def is_name(name: object) -> bool:
@@ -47,6 +70,37 @@ class Category:
 
 
 @dataclass(frozen=True)
+class HeadLayer:
+    """Shared type of a layer between pooling and the last Dense layer of a network; plain data.
+
+    Attributes:
+        kind: One of `HEAD_KINDS`. `scale` multiplies each feature by a factor and adds a shift, as BatchNormalization
+            does after training. `prelu` has a slope for each feature.
+        units: Number of outputs of a `dense` layer; 0 for all other kinds.
+        slope: Slope of a `relu` below 0, or the alpha of an `elu`; 0 for all other kinds.
+        limit: Largest output of a `relu`, above 0; None for no limit.
+    """
+
+    kind: str
+    units: int = 0
+    slope: float = 0.0
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """Shared type of a network's head: pooling, then these layers, then a Dense layer with one output per category.
+
+    Attributes:
+        pooling: How the feature map becomes one vector, one of `POOLINGS`.
+        layers: Layers before the last Dense layer, in order.
+    """
+
+    pooling: str = "avg"
+    layers: tuple[HeadLayer, ...] = ()
+
+
+@dataclass(frozen=True)
 class NetworkSpec:
     """Shared type of a release's network: its architecture, square input and weights file.
 
@@ -57,6 +111,7 @@ class NetworkSpec:
         weights_sha256: Hexadecimal SHA-256 of that file.
         ensemble_weight: Share of this network in the ensemble's distribution; the shares of a release sum to 1.
         preprocessing: Value range of its input, one of `PREPROCESSING`.
+        head: Layers behind the backbone; None for average pooling and one Dense layer, as training makes them.
     """
 
     architecture: str
@@ -65,6 +120,7 @@ class NetworkSpec:
     weights_sha256: str
     ensemble_weight: float
     preprocessing: str = "own"
+    head: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -96,3 +152,42 @@ class Predictor(Protocol):
         Returns:
             Predictions with one row per image, in the order of the images.
         """
+
+
+def head_of(raw: object) -> Head:
+    """Build the description of a head from the content of release.json.
+
+    Args:
+        raw: Object with `pooling` and `layers`, each layer an object with the attributes of `HeadLayer`.
+
+    Raises:
+        ValueError: If a value is invalid, or a size is out of bounds.
+        TypeError: If a layer has an attribute that `HeadLayer` lacks.
+    """
+    match raw:
+        case {"pooling": str(pooling), "layers": list(layers)} if len(raw) == 2 and pooling in POOLINGS:
+            pass
+        case _:
+            raise ValueError(f"a head is {str(raw)[:80]!r} where pooling, avg or max, and layers were expected")
+    if len(layers) > MAX_HEAD_LAYERS:
+        raise ValueError(f"a head has {len(layers)} layers where at most {MAX_HEAD_LAYERS} were expected")
+    head = Head(pooling, tuple(_checked(HeadLayer(**layer)) for layer in layers))
+    units = [MAX_FEATURES, *(layer.units for layer in head.layers if layer.units)]
+    if (weights := sum(before * after for before, after in pairwise(units))) > MAX_HEAD_WEIGHTS:
+        raise ValueError(f"a head has about {weights:,} weights where at most {MAX_HEAD_WEIGHTS:,} were expected")
+    return head
+
+
+def _checked(layer: HeadLayer) -> HeadLayer:
+    """Return the layer of a head; raise ValueError if its kind is unknown or a number is out of bounds."""
+    if layer.kind not in HEAD_KINDS:
+        raise ValueError(f"the kind {str(layer.kind)[:80]!r} of a head's layer is unknown; upgrade shelfwise")
+    least, most = (1, MAX_HEAD_UNITS) if layer.kind == "dense" else (0, 0)
+    if type(layer.units) is not int or not least <= layer.units <= most:
+        raise ValueError(
+            f"a {layer.kind} layer of a head has {str(layer.units)[:80]} units where {least} to {most} were expected"
+        )
+    for number in (layer.slope, 0.0 if layer.limit is None else layer.limit):
+        if not isinstance(number, (int, float)) or not math.isfinite(number):
+            raise ValueError(f"a {layer.kind} layer of a head has {str(number)[:80]!r} where a number was expected")
+    return layer

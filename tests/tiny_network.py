@@ -9,7 +9,7 @@ import keras
 NAME = "tiny"
 
 
-def backbone(*, input_px: int, weights: str | None = None) -> Any:
+def backbone(*, input_px: int, weights: str | None = None, pooling: str = "avg") -> Any:
     """Return a network of two small blocks, up to the pooled features."""
     inputs = keras.Input((input_px, input_px, 3))
     values = inputs
@@ -17,7 +17,8 @@ def backbone(*, input_px: int, weights: str | None = None) -> Any:
         values = keras.layers.Conv2D(6, 3, strides=2, name=f"{block}_conv")(values)
         values = keras.layers.BatchNormalization(name=f"{block}_bn")(values)
         values = keras.layers.Activation("relu", name=f"{block}_activation")(values)
-    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(values), name=NAME)
+    pooled = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[pooling]
+    return keras.Model(inputs, pooled()(values), name=NAME)
 
 
 def build(*, input_px: int, categories: int, dropout: float = 0.0) -> Any:

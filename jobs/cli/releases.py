@@ -126,12 +126,26 @@ def verify(name: str | None, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Images on which both networks are compared; by default generated ones.",
 )
+@click.option(
+    "--expected",
+    type=click.Path(path_type=Path),
+    help=".npz file of images and the network's answers to them; needed for files of Keras 2.",
+)
 @json_option
 def import_(as_json: bool, **options: Any) -> None:
     """Make the release --release-id of a .keras file: an EfficientNet B0 to B7 or an Xception of keras.applications.
 
-    The release's predictions are compared with those of the original file. Until the release is calibrated, all of its
+    Its head may be global average or maximum pooling with Dense, BatchNormalization, Dropout and activations. The
+    release's predictions are compared with those of the original file. Until the release is calibrated, all of its
     answers go to review.
+
+    Of Keras 2 .h5 files are read too. Keras 3 cannot load the files of Keras 2, so write down in Keras 2 what the
+    network answers, with the preprocessing of its training around images.astype, and give it with --expected:
+
+    \b
+      import glob, numpy as np; from PIL import Image
+      images = np.stack([Image.open(f).convert("RGB").resize((224, 224)) for f in glob.glob("photos/*.jpg")[:32]])
+      np.savez("expected.npz", images=images, answers=model.predict(images.astype("float32")))
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Import of a network that was trained elsewhere: makes a release of a `.keras` file and its class names."""
+"""Import of a network that was trained elsewhere: makes a release of its file and its class names."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from models.spec import Category
 
 @dataclass(frozen=True)
 class Import:
-    """Configuration of an import: the `.keras` file, its class names and its input.
+    """Configuration of an import: the network's file, its class names and its input.
 
     Attributes:
-        path: Path of the `.keras` file.
+        path: Path of the `.keras` file, or of the `.h5` file of Keras 2.
         release_id: Identifier of the new release.
         input_px: Side of the network's square input, in pixels.
         categories: File with the class names, one per line in the order of the network's outputs: category_id, or
@@ -36,6 +36,8 @@ class Import:
         ends_in: Kind of the network's output: `logits` or `softmax`.
         taxonomy_version: Version of the taxonomy that the categories belong to.
         samples: Directory of images on which to compare the imported network with the original; None generates images.
+        expected: `.npz` file of images and the original's answers to them, in the place of `samples`; needed for files
+            of Keras 2. See `models.foreign.expected.read_expected`.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Import:
     ends_in: str
     taxonomy_version: str
     samples: Path | None = None
+    expected: Path | None = None
 
 
 def import_(settings: Settings, config: Import) -> dict[str, Any]:
@@ -64,14 +67,23 @@ def import_(settings: Settings, config: Import) -> dict[str, Any]:
 
     target = roots(settings)[0] / config.release_id
     check_new(target, settings.places)
+    if config.samples is not None and config.expected is not None:
+        raise UsageError("--samples and --expected both give images for the comparison; give one of them")
     categories = class_names(config.categories)
     prepare_environment()
     with quiet_start():
-        from models.foreign import ForeignNetwork, rebuild, refuse_code
+        from models.foreign.expected import read_expected
+        from models.foreign.files import foreign_file, refuse_code
+        from models.foreign.rebuild import ForeignNetwork, rebuild
 
-        refuse_code(config.path)
+        refuse_code(foreign_file(config.path))
         foreign = ForeignNetwork(config.path, config.input_px, len(categories), config.preprocessing, config.ends_in)
-        network, model = rebuild(foreign, _samples(config))
+        expected = (
+            read_expected(config.expected, input_px=config.input_px, categories=len(categories))
+            if config.expected
+            else None
+        )
+        network, model = rebuild(foreign, _samples(config), expected)
     with release_written(config.release_id), tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch, network.weights_file)
         save_weights(model, weights)

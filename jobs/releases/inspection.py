@@ -91,7 +91,7 @@ def verify(directory: Path) -> dict[str, Any]:
     with quiet_start():
         import numpy as np
 
-        from models.foreign import generated_samples
+        from models.foreign.expected import generated_samples
         from models.serving.predictor import EnsemblePredictor
 
         try:

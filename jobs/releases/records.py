@@ -8,7 +8,7 @@ from typing import Any
 
 from models.answers.decision import Policy
 from models.answers.products import answer_of_images
-from models.release import Release
+from models.release import Release, as_data
 from sql.records import (
     CategoryRecord,
     Combine,
@@ -44,6 +44,6 @@ def decider(manifest: Mapping[str, Any]) -> Combine:
 
 def manifest_of(release: Release) -> dict[str, Any]:
     """Make the manifest that the database stores: release.json without what other columns and tables contain."""
-    whole = asdict(release)
+    whole = as_data(release)
     left_out = ("release_id", "taxonomy_version", "categories")
     return {key: value for key, value in whole.items() if key not in left_out}

@@ -8,17 +8,44 @@ class and order. Every shape is checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 HEAD = "logits"
 """Name of the last layer of every network that this project builds."""
 
+HEAD_PREFIX = "head_"
+"""Start of the names of the layers between the pooled features and the last layer."""
+
 
 class ForeignWeights(ValueError):
     """Raised when weights to copy are of another architecture or shape than the network that shall receive them."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredLayer:
+    """A layer of a trained network as plain data, wherever it was read from.
+
+    Attributes:
+        name: Name of the layer.
+        kind: Name of its class in Keras.
+        options: Its configuration, in Keras's terms.
+        weights: Its arrays, in the order of Keras 3.
+    """
+
+    name: str
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: tuple[NDArray[Any], ...] = ()
+
+
+def stored_layers(model: Any) -> list[StoredLayer]:
+    """Return all layers of a Keras network as plain data, in order, also those of nested models."""
+    return [_stored(layer) for layer in every_layer(model)]
 
 
 def weighted_layers(model: Any) -> Iterator[Any]:
@@ -39,25 +66,40 @@ def copy_backbone(source: Any, target: Any, *, head: Sequence[Any] = ()) -> None
             architecture.
     """
     head_ids = {id(layer) for layer in head}
-    given = [
-        layer for layer in weighted_layers(source) if type(layer).__name__ != "Dense" and id(layer) not in head_ids
-    ]
-    wanted = [layer for layer in weighted_layers(target) if layer.name != HEAD]
-    pairs = _matched(given, wanted, source.name, target.name)
+    layers = [_stored(layer) for layer in every_layer(source) if id(layer) not in head_ids]
+    copy_layers(layers, target, source=source.name)
+
+
+def copy_layers(layers: Sequence[StoredLayer], target: Any, *, source: str) -> None:
+    """Copy the weights of a backbone's layers into a network; the head of the target is not changed.
+
+    Args:
+        layers: Layers of the backbone; Dense layers and layers without weights are not copied.
+        target: Network that `Architecture.build` returned; is changed in place.
+        source: Name of the network that the layers are from, for the message.
+
+    Raises:
+        ForeignWeights: If the layers differ; the message names the first difference. Give weights of the target's
+            architecture.
+    """
+    given = [layer for layer in layers if layer.weights and layer.kind != "Dense"]
+    own = {id(layer) for layer in weighted_layers(target) if layer.name == HEAD or layer.name.startswith(HEAD_PREFIX)}
+    wanted = [layer for layer in weighted_layers(target) if id(layer) not in own]
+    pairs = _matched(given, wanted, source, target.name)
     for layer, receiver in pairs:
         shapes = [tuple(weight.shape) for weight in layer.weights]
         expected = [tuple(weight.shape) for weight in receiver.weights]
         if shapes != expected:
             raise ForeignWeights(
-                f"layer {layer.name!r} of {source.name} has weights of shapes {shapes} where {target.name} has "
+                f"layer {layer.name!r} of {source} has weights of shapes {shapes} where {target.name} has "
                 f"{expected}; give weights of {target.name}"
             )
     for layer, receiver in pairs:
-        receiver.set_weights(layer.get_weights())
-    _fold_rescaling(source, target)
+        receiver.set_weights(list(layer.weights))
+    _fold_rescaling(layers, target)
 
 
-def _matched(given: list[Any], wanted: list[Any], source: str, target: str) -> list[tuple[Any, Any]]:
+def _matched(given: list[StoredLayer], wanted: list[Any], source: str, target: str) -> list[tuple[StoredLayer, Any]]:
     """Pair the layers of two backbones.
 
     Args:
@@ -75,12 +117,12 @@ def _matched(given: list[Any], wanted: list[Any], source: str, target: str) -> l
     by_name = {layer.name: layer for layer in given}
     pairs = [(by_name[layer.name], layer) for layer in wanted if layer.name in by_name and not _numbered(layer)]
     taken = {id(layer) for layer, _ in pairs}
-    pairs_of_unnamed: list[tuple[Any, Any]] = []
+    pairs_of_unnamed: list[tuple[StoredLayer, Any]] = []
     for kind in sorted({type(layer).__name__ for layer in wanted if _numbered(layer)}):
         receivers = sorted(
             (layer for layer in wanted if _numbered(layer) and type(layer).__name__ == kind), key=_number
         )
-        senders = sorted((layer for layer in given if _numbered(layer) and type(layer).__name__ == kind), key=_number)
+        senders = sorted((layer for layer in given if _numbered(layer) and layer.kind == kind), key=_number)
         if len(receivers) == len(senders):
             pairs_of_unnamed += zip(senders, receivers, strict=True)
     pairs += pairs_of_unnamed
@@ -105,7 +147,7 @@ def _number(layer: Any) -> int:
     return int(suffix[1]) if suffix else 0
 
 
-def _fold_rescaling(source: Any, target: Any) -> None:
+def _fold_rescaling(source: Sequence[StoredLayer], target: Any) -> None:
     """Fold the per-channel Rescaling layer of EfficientNet's ImageNet weights into the target's Normalization layer.
 
     With ImageNet weights keras.applications adds a layer that multiplies each channel by a scale after the
@@ -113,9 +155,9 @@ def _fold_rescaling(source: Any, target: Any) -> None:
     statistics as constants, so `finalize_state` must compute these again.
     """
     scales = [
-        np.asarray(layer.scale, np.float64)
-        for layer in every_layer(source)
-        if type(layer).__name__ == "Rescaling" and np.size(layer.scale) > 1
+        np.asarray(layer.options["scale"], np.float64)
+        for layer in source
+        if layer.kind == "Rescaling" and np.size(layer.options["scale"]) > 1
     ]
     for layer in weighted_layers(target):
         if type(layer).__name__ != "Normalization":
@@ -124,6 +166,11 @@ def _fold_rescaling(source: Any, target: Any) -> None:
             mean, variance, count = layer.get_weights()
             layer.set_weights([mean, (variance / scale**2).astype(np.float32), count])
         layer.finalize_state()
+
+
+def _stored(layer: Any) -> StoredLayer:
+    """Return a layer of Keras as plain data."""
+    return StoredLayer(layer.name, type(layer).__name__, layer.get_config(), tuple(layer.get_weights()))
 
 
 def every_layer(model: Any) -> Iterator[Any]:

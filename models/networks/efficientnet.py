@@ -31,15 +31,16 @@ class EfficientNet:
         logits = keras.layers.Dense(categories, name="logits", dtype="float32")(features)
         return keras.Model(backbone.input, logits, name=f"efficientnet{self.size.lower()}")
 
-    def backbone(self, *, input_px: int, weights: str | None = None) -> keras.Model:
+    def backbone(self, *, input_px: int, weights: str | None = None, pooling: str = "avg") -> keras.Model:
         """Build the network without its head, up to the pooled features.
 
         Args:
             input_px: Side of the square input, at least 32 px.
             weights: `imagenet` downloads the weights of keras.applications; None leaves the network untrained.
+            pooling: How the feature map becomes one vector, `avg` or `max`.
         """
         family = getattr(keras.applications, f"EfficientNet{self.size}")
-        return family(include_top=False, weights=weights, input_shape=(input_px, input_px, 3), pooling="avg")
+        return family(include_top=False, weights=weights, input_shape=(input_px, input_px, 3), pooling=pooling)
 
     def preprocess(self, images: Any) -> Any:
         """Return the images unchanged, 0-255: the first layers of keras.applications' EfficientNet rescale them."""

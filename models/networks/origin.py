@@ -35,11 +35,14 @@ def origin_of(path: Path) -> dict[str, Any]:
     """Read the origin of a network, its training metadata, from a .keras file.
 
     Args:
-        path: A `.keras` file from any source. Nothing but a count and a hash is accepted from its metadata.
+        path: A network's file from any source; only a `.keras` archive has an origin. Nothing but a count and
+            a hash is accepted from its metadata.
 
     Returns:
         `train_images` and `data_sha256`; an empty dict if the file does not contain both in valid form.
     """
+    if not zipfile.is_zipfile(path):
+        return {}
     with zipfile.ZipFile(path) as file:
         if _ENTRY not in file.namelist() or file.getinfo(_ENTRY).file_size > _MOST_BYTES:
             return {}

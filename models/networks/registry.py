@@ -42,8 +42,8 @@ class Architecture(Protocol):
     def build(self, *, input_px: int, categories: int, dropout: float = 0.0) -> Any:
         """Return an untrained keras.Model from (batch, input_px, input_px, 3) to logits (batch, categories)."""
 
-    def backbone(self, *, input_px: int, weights: str | None = None) -> Any:
-        """Return the network without its head, untrained (`weights` is None) or with weights (`imagenet`)."""
+    def backbone(self, *, input_px: int, weights: str | None = None, pooling: str = "avg") -> Any:
+        """Return the network up to its pooled features, untrained (`weights` is None) or with weights (`imagenet`)."""
 
     def preprocess(self, images: Any) -> Any:
         """Map RGB values, float32, 0-255, to the range that the network was designed for."""

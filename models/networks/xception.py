@@ -25,15 +25,16 @@ def build(*, input_px: int, categories: int, dropout: float = 0.0) -> keras.Mode
     return keras.Model(body.input, logits, name="xception")
 
 
-def backbone(*, input_px: int, weights: str | None = None) -> keras.Model:
+def backbone(*, input_px: int, weights: str | None = None, pooling: str = "avg") -> keras.Model:
     """Build Xception without its head, up to the pooled features.
 
     Args:
         input_px: Side of the square input, at least 71 px.
         weights: `imagenet` downloads the weights of keras.applications; None leaves the network untrained.
+        pooling: How the feature map becomes one vector, `avg` or `max`.
     """
     return keras.applications.Xception(
-        include_top=False, weights=weights, input_shape=(input_px, input_px, 3), pooling="avg"
+        include_top=False, weights=weights, input_shape=(input_px, input_px, 3), pooling=pooling
     )
 
 

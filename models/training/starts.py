@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from models.networks.backbones import copy_backbone
+from models.networks.heads import head_layers
 from models.networks.registry import architecture
 from models.release import MANIFEST, ReleaseError, load_network, load_release
 from models.spec import NetworkSpec
@@ -88,7 +89,10 @@ def _imagenet(network: NetworkSpec) -> Any:
 def _from_release(
     model: Any, network: NetworkSpec, directory: Path, category_ids: Sequence[str], taxonomy_version: str
 ) -> None:
-    """Copy all weights of a release's network, with the outputs in the order of `category_ids`."""
+    """Copy the weights of a release's network, with the outputs in the order of `category_ids`.
+
+    Of a network with a head of its own only the backbone is copied: training makes heads of one Dense layer.
+    """
     release = load_release(directory)
     ids = [category.category_id for category in release.categories]
     remedy = "start from its weights file alone to keep no more than its backbone"
@@ -112,13 +116,29 @@ def _from_release(
             f"the {network.architecture} of release {release.release_id} was trained on values in the range "
             f"{source.preprocessing!r} and this one takes {network.preprocessing!r}; use `shelfwise finetune`"
         )
-    *backbone, kernel, bias = load_network(release, directory, source).get_weights()
+    loaded = load_network(release, directory, source)
+    if source.head is not None:
+        _backbone_of_imported(loaded, model)
+        return
+    *backbone, kernel, bias = loaded.get_weights()
     order = [ids.index(category_id) for category_id in category_ids]
     model.set_weights([*backbone, kernel[:, order], bias[order]])
 
 
+def _backbone_of_imported(source: Any, model: Any) -> None:
+    """Copy the backbone of a network with a head of its own."""
+    copy_backbone(source, model, head=head_layers(source))
+    log.info("the head of %s, which was imported, is not kept: training makes one Dense layer anew", source.name)
+
+
 def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:
     """Load a weights file of a backbone, or of a network with a head, of which only the backbone is used."""
+    if (path.parent / MANIFEST).is_file():
+        release = load_release(path.parent)
+        for each in release.networks:
+            if each.weights_file == path.name and each.architecture == network.architecture and each.head is not None:
+                _backbone_of_imported(load_network(release, path.parent, each), model)
+                return
     parts = architecture(network.architecture)
     bare = parts.backbone(input_px=network.input_px)
     whole = parts.build(input_px=network.input_px, categories=int(model.output_shape[-1]))

@@ -1,0 +1,248 @@
+"""Import a network that others trained: convert its file to the weights of one of our architectures.
+
+The file is checked before anything is built. The rebuilt network must then give the same answers as the original: as
+Keras computes them if it can load the original, otherwise those that were written down where it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.foreign.expected import ExpectedAnswers, generated_samples
+from models.foreign.files import ForeignFile, LayerConfig, claimed_weights, foreign_file, layer_configs, refuse_code
+from models.foreign.hdf5 import opened, stored_values
+from models.foreign.heads import ForeignHead, HeadOfAnotherKind, ReadHead, described, read_head, refuse_kind, split
+from models.foreign.keras2 import read_layers
+from models.networks.backbones import (
+    HEAD,
+    ForeignWeights,
+    StoredLayer,
+    copy_layers,
+    every_layer,
+    stored_layers,
+    weighted_layers,
+)
+from models.networks.heads import fill_head, network_with_head
+from models.networks.inputs import RANGES, network_input, to_square
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.release import ReleaseError
+from models.spec import Head, Images, NetworkSpec
+
+TOLERANCE = 1e-3
+"""Largest difference of a confidence between the original and the rebuilt network."""
+
+SMALLEST_SPREAD = 0.01
+"""Smallest difference of some confidence between samples with which the comparison is meaningful."""
+
+MOST_CLAIMED = 64
+"""Most weights that a file may describe, for each that it stores. The bound is rough: EfficientNetB7 has 20."""
+
+_FAMILY_LAYER = {"efficientnet": "stem_conv", "xception": "block14_sepconv2"}
+
+
+@dataclass(frozen=True)
+class ForeignNetwork:
+    """A foreign network: its file, with the properties that the file does not contain.
+
+    Attributes:
+        path: Path of the `.keras` or `.h5` file.
+        input_px: Side of the square input, in pixels.
+        categories: Number of categories.
+        preprocessing: Value range of the input in training, a key of `models.networks.inputs.RANGES`.
+        ends_in: Kind of the output, `logits` or `softmax`.
+    """
+
+    path: Path
+    input_px: int
+    categories: int
+    preprocessing: str = "own"
+    ends_in: str = "softmax"
+
+
+def rebuild(
+    foreign: ForeignNetwork, samples: Images | None = None, expected: ExpectedAnswers | None = None
+) -> tuple[NetworkSpec, Any]:
+    """Rebuild a foreign network as one of our architectures, and check that it gives the same answers.
+
+    A network in half precision is compared in float32, so that its rounding does not count as a difference.
+
+    Args:
+        foreign: The file and its properties.
+        samples: Images for the comparison, uint8 (batch, height_px, width_px, 3); None generates some.
+        expected: Images and the original's answers to them, in the place of `samples`; needed for files that Keras 3
+            cannot load.
+
+    Returns:
+        The specification of the network, without SHA-256, and the keras.Model to logits.
+
+    Raises:
+        ReleaseError: If the file is refused, has an unknown architecture, or gives other answers after rebuilding; the
+            message names what to do.
+    """
+    file = foreign_file(foreign.path)
+    refuse_code(file)
+    configs = layer_configs(file)
+    _refuse_early(foreign, file, configs)
+    if file.loadable:
+        original = _loaded(foreign)
+        layers = stored_layers(original)
+    else:
+        if expected is None:
+            raise ReleaseError(
+                f"{foreign.path} was written by {file.writer} in a form that Keras 3 cannot load, so nothing shows "
+                "whether it is rebuilt well; write down its answers to some images where it loads, as `shelfwise "
+                "release import --help` shows, and give them with --expected"
+            )
+        original, layers = None, read_layers(file, configs)
+    spec, rebuilt = _rebuilt(layers, foreign)
+    if expected is None:
+        squares = generated_samples(foreign.input_px) if samples is None else samples
+        squares = np.stack([to_square(square, foreign.input_px) for square in squares])
+        outputs = np.asarray(original(network_input(squares, spec), training=False), np.float64)
+        expected = ExpectedAnswers(squares, outputs)
+    return _compared(spec, rebuilt, foreign, expected, split(layers)[1])
+
+
+def _compared(
+    spec: NetworkSpec,
+    rebuilt: Any,
+    foreign: ForeignNetwork,
+    expected: ExpectedAnswers,
+    head: Sequence[StoredLayer],
+) -> tuple[NetworkSpec, Any]:
+    """Return a network in the value range in which it answers as the original; raise ReleaseError if there is none."""
+    squares, answers = expected.images, expected.answers
+    if foreign.ends_in == "logits":
+        answers = _softmax(answers)
+    elif np.abs(answers.sum(axis=1) - 1).max() > TOLERANCE or answers.min() < 0:
+        raise ReleaseError(
+            f"{foreign.path} does not end in a softmax: its outputs do not sum to 1; say --ends-in logits"
+        )
+    if np.ptp(answers, axis=0).max() < SMALLEST_SPREAD:
+        raise ReleaseError(
+            f"{foreign.path} answers all {len(squares)} samples alike, so nothing shows whether it was rebuilt well; "
+            "give images that it tells apart with --samples"
+        )
+    # A rescaling layer inside the original corresponds to another value range of the rebuilt network, so all are tried.
+    worst = {}
+    for preprocessing in dict.fromkeys((foreign.preprocessing, *RANGES)):
+        candidate = replace(spec, preprocessing=preprocessing)
+        logits = np.asarray(rebuilt(network_input(squares, candidate), training=False), np.float64)
+        worst[preprocessing] = float(np.abs(_softmax(logits) - answers).max())
+    nearest = min(worst, key=worst.__getitem__)
+    if worst[nearest] <= TOLERANCE:
+        return replace(spec, preprocessing=nearest), rebuilt
+    raise ReleaseError(
+        f"{foreign.path} rebuilt as {spec.architecture} answers differently, by {worst[nearest]:.3g} where "
+        f"{TOLERANCE:g} is allowed; check --input-px, --preprocessing and --ends-in, and that its head "
+        f"({_listed(head)}) is one layer after the other"
+    )
+
+
+def _refuse_early(foreign: ForeignNetwork, file: ForeignFile, configs: list[LayerConfig]) -> None:
+    """Refuse by its description alone a network whose head cannot be served, or that claims too many weights."""
+    plain = [StoredLayer(each.name, each.kind, each.options) for layer in configs for each in layer.flat()]
+    _, head = split(plain)
+    try:
+        refuse_kind(head)
+    except HeadOfAnotherKind as error:
+        raise ReleaseError(f"{foreign.path} cannot be served: {error}") from error
+    with opened(foreign.path) as weights:
+        stored, claimed = stored_values(weights), claimed_weights(configs)
+    if claimed > MOST_CLAIMED * max(stored, 2**16):
+        raise ReleaseError(
+            f"{foreign.path} describes up to {claimed:,} weights and holds {stored:,}; save the model again"
+        )
+
+
+def _loaded(foreign: ForeignNetwork) -> Any:
+    """Load the original network in float32; raise ReleaseError if its input or output has another shape."""
+    import keras
+
+    try:
+        model = keras.saving.load_model(foreign.path, compile=False, safe_mode=True)
+    except Exception as error:  # keras raises many different exceptions for a broken file
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ReleaseError(f"Keras cannot load {foreign.path} ({reason}); save the model again") from error
+    expected = (foreign.input_px, foreign.input_px, 3)
+    given = model.input_shape[1:] if isinstance(model.input_shape, tuple) else ()  # with several inputs it is a list
+    if len(given) != 3 or any(have not in (None, want) for have, want in zip(given, expected, strict=True)):
+        raise ReleaseError(
+            f"{foreign.path} takes inputs of {given or model.input_shape}, not {expected}; correct --input-px, or give "
+            "a network of one RGB image"
+        )
+    if model.output_shape[-1] != foreign.categories:
+        raise ReleaseError(
+            f"{foreign.path} tells {model.output_shape[-1]} categories apart and {foreign.categories} are named; "
+            "name each of its outputs, in their order"
+        )
+    for layer in every_layer(model):
+        if layer.compute_dtype in ("float16", "bfloat16"):
+            layer.dtype_policy = "float32"
+            if type(layer).__name__ == "Normalization":
+                layer.finalize_state()  # it keeps its statistics as constants, which were rounded
+    return model
+
+
+def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork) -> tuple[NetworkSpec, Any]:
+    """Find the architecture that the original's weights fit; return its specification and a network with these."""
+    names = {layer.name for layer in layers if layer.weights}
+    family = next((family for family, layer in _FAMILY_LAYER.items() if layer in names), None)
+    backbone, head = split(layers)
+    unlike: list[tuple[int, str]] = []
+    for name in sorted(name for name in ARCHITECTURES if family and name.startswith(family)):
+        if foreign.input_px < INPUT_PX[name][0]:
+            raise ReleaseError(
+                f"{foreign.path} looks like {name}, which takes inputs of at least {INPUT_PX[name][0]} px, received "
+                f"{foreign.input_px}; correct --input-px"
+            )
+        model = architecture(name).build(input_px=foreign.input_px, categories=foreign.categories)
+        try:
+            copy_layers(backbone, model, source=foreign.path.name)
+        except ForeignWeights as error:
+            others = names ^ {layer.name for layer in weighted_layers(model)}
+            unlike.append((len(others), str(error).partition(";")[0]))
+            continue
+        found = _read_head(head, model.get_layer(HEAD), foreign, name)
+        spec = NetworkSpec(
+            name, foreign.input_px, f"{name}.weights.h5", "", 1.0, foreign.preprocessing, found.description
+        )
+        if spec.head is not None:
+            model = network_with_head(spec, categories=foreign.categories)
+            copy_layers(backbone, model, source=foreign.path.name)
+        fill_head(model, spec.head or Head(), found.weights)
+        return spec, model
+    nearest = f" ({min(unlike)[1]})" if unlike else ""
+    raise ReleaseError(
+        f"{foreign.path} is none of the known architectures of keras.applications{nearest}; only these can be "
+        f"imported: {', '.join(sorted(ARCHITECTURES))}"
+    )
+
+
+def _read_head(head: Sequence[StoredLayer], last: Any, foreign: ForeignNetwork, name: str) -> ReadHead:
+    """Read a foreign head; raise ReleaseError if it cannot be served."""
+    features, outputs = last.kernel.shape
+    try:
+        return read_head(head, features=features, outputs=outputs)
+    except ForeignHead as error:
+        raise ReleaseError(
+            f"{foreign.path} is {name} with a head of {_listed(head)}, which cannot be served ({error}); give it a "
+            "head of global average or maximum pooling, then Dense, BatchNormalization, Dropout and activations such "
+            "as relu in any order, and train that"
+        ) from error
+
+
+def _listed(head: Sequence[StoredLayer]) -> str:
+    """List the layers of a head for a message."""
+    return ", ".join(described(layer) for layer in head[:20]) or "no layers"
+
+
+def _softmax(logits: Any) -> Any:
+    """Return the softmax of logits, (batch, categories)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
