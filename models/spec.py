@@ -190,4 +190,6 @@ def _checked(layer: HeadLayer) -> HeadLayer:
     for number in (layer.slope, 0.0 if layer.limit is None else layer.limit):
         if not isinstance(number, (int, float)) or not math.isfinite(number):
             raise ValueError(f"a {layer.kind} layer of a head has {str(number)[:80]!r} where a number was expected")
+    if layer.limit is not None and layer.limit <= 0:
+        raise ValueError(f"a {layer.kind} layer of a head has a limit of {layer.limit} where one above 0 was expected")
     return layer

@@ -260,10 +260,10 @@ def _layers(config: Mapping[str, Any]) -> list[LayerConfig]:
 
 
 def _sizes(value: Any) -> Iterator[int]:
-    """Yield the whole numbers in a layer's options, at any depth, without seeds."""
+    """Yield the whole numbers in a layer's options, at any depth, without seeds and numbers of objects."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if "seed" not in str(key):
+            if "seed" not in str(key) and key != "shared_object_id":
                 yield from _sizes(item)
     elif isinstance(value, list):
         for item in value:

@@ -126,7 +126,7 @@ def _compared(
     if np.ptp(answers, axis=0).max() < SMALLEST_SPREAD:
         raise ReleaseError(
             f"{foreign.path} answers all {len(squares)} samples alike, so nothing shows whether it was rebuilt well; "
-            "give images that it tells apart with --samples"
+            "give images that it tells apart, with --samples or --expected"
         )
     # A rescaling layer inside the original corresponds to another value range of the rebuilt network, so all are tried.
     worst = {}

@@ -11,8 +11,10 @@ import keras
 import numpy as np
 import pytest
 
-from models import foreign
-from models.foreign import TOLERANCE, ForeignNetwork, generated_samples, rebuild, refuse_code
+import models.foreign.rebuild as rebuilding
+from models.foreign import files
+from models.foreign.expected import generated_samples
+from models.foreign.rebuild import TOLERANCE, ForeignNetwork, rebuild
 from models.networks.backbones import ForeignWeights, copy_backbone, every_layer
 from models.networks.inputs import network_input
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
@@ -21,6 +23,10 @@ from models.release import ReleaseError
 CATEGORIES = 4
 Range = tuple[float, float]
 CENTRED = (-1.0, 1.0)
+
+
+def refuse_code(path: Path) -> None:
+    files.refuse_code(files.foreign_file(path))
 
 
 def trained(model: Any, side_px: int, *, sees: Range) -> Any:
@@ -153,7 +159,7 @@ def test_keras_itself_does_not_run_a_lambda(tmp_path: Path, monkeypatch: pytest.
     inputs = keras.Input((32, 32, 3))
     path = tmp_path / "theirs.keras"
     keras.Model(inputs, keras.layers.Lambda(lambda values: values * 2)(inputs)).save(path)
-    monkeypatch.setattr(foreign, "refuse_code", lambda _: None)
+    monkeypatch.setattr(rebuilding, "refuse_code", lambda _: None)
     with pytest.raises(ReleaseError, match=r"Keras cannot load .*Lambda"):
         rebuild(ForeignNetwork(path, 32, CATEGORIES))
 
@@ -178,7 +184,7 @@ def test_a_network_with_the_same_answer_for_all_samples_is_refused(tmp_path: Pat
 def test_the_value_range_with_the_closest_answers_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, path = nested("Xception", 71, inside="rescaling", sees=CENTRED), tmp_path / "theirs.keras"
     original.save(path)
-    monkeypatch.setattr(foreign, "TOLERANCE", 1.0)
+    monkeypatch.setattr(rebuilding, "TOLERANCE", 1.0)
     spec, _ = rebuild(ForeignNetwork(path, 71, CATEGORIES, "0-255"))
     assert spec.preprocessing == "own"
 

@@ -16,8 +16,8 @@ import pytest
 from models.answers.decision import AUTO_THRESHOLD
 from models.answers.promises import CategoryPromise
 from models.networks.weights import save_half, to_float16
-from models.release import MANIFEST, Release, ReleaseError, load_release, save_release, sha256_of
-from models.spec import Category, NetworkSpec
+from models.release import MANIFEST, Release, ReleaseError, as_data, load_release, save_release, sha256_of
+from models.spec import Category, Head, HeadLayer, NetworkSpec
 from tests import tiny_network
 
 SHIRT, COAT = Category("apparel.tops.shirt", "Apparel > Tops > Shirt"), Category("apparel.coat", "Apparel > Coat")
@@ -77,6 +77,49 @@ def test_a_loaded_release_equals_the_saved_one(release: Release, saved: Path, we
     )
     assert sorted(path.name for path in saved.iterdir()) == ["e.weights.h5", MANIFEST, "x.weights.h5"]
     assert (saved / "x.weights.h5").read_bytes() == weights["xception"].read_bytes()
+
+
+HEAD = Head("max", (HeadLayer("dense", units=100), HeadLayer("relu", slope=0.1, limit=6.0), HeadLayer("scale")))
+
+
+def test_the_description_of_a_head_is_kept(release: Release, weights: dict[str, Path], tmp_path: Path) -> None:
+    plain, other = release.networks
+    release = replace(release, networks=(plain, replace(other, head=HEAD)))
+    save_release(release, tmp_path / "with-head", weights=weights)
+    assert load_release(tmp_path / "with-head") == release
+
+
+def test_a_release_without_heads_of_its_own_can_be_read_by_older_versions(release: Release, saved: Path) -> None:
+    networks = json.loads((saved / MANIFEST).read_text())["networks"]
+    former = {"architecture", "input_px", "weights_file", "weights_sha256", "ensemble_weight", "preprocessing"}
+    assert [set(network) for network in networks] == [former, former]
+    assert [set(network) for network in as_data(release)["networks"]] == [former, former]
+
+
+@pytest.mark.parametrize(
+    ("head", "sentence"),
+    [
+        ({}, "pooling, avg or max, and layers were expected"),
+        ({"pooling": "sum", "layers": []}, "pooling, avg or max, and layers were expected"),
+        ({"pooling": "avg", "layers": [], "code": "x"}, "pooling, avg or max, and layers were expected"),
+        ({"pooling": "avg", "layers": [{"kind": "lambda"}]}, "'lambda' of a head's layer is unknown; upgrade"),
+        ({"pooling": "avg", "layers": [{"kind": ["relu"]}]}, "of a head's layer is unknown"),
+        ({"pooling": "avg", "layers": [{"kind": "relu", "code": "x"}]}, "code"),
+        ({"pooling": "avg", "layers": [{"kind": "dense"}]}, "0 units where 1 to 16384 were expected"),
+        ({"pooling": "avg", "layers": [{"kind": "dense", "units": 16_385}]}, "16385 units"),
+        ({"pooling": "avg", "layers": [{"kind": "dense", "units": True}]}, "True units"),
+        ({"pooling": "avg", "layers": [{"kind": "tanh", "units": 3}]}, "3 units where 0 to 0 were expected"),
+        ({"pooling": "avg", "layers": [{"kind": "relu", "slope": "x"}]}, "'x' where a number was expected"),
+        ({"pooling": "avg", "layers": [{"kind": "relu", "limit": float("nan")}]}, "'nan' where a number was expected"),
+        ({"pooling": "avg", "layers": [{"kind": "relu", "limit": -1}]}, "a limit of -1 where one above 0"),
+        ({"pooling": "avg", "layers": [{"kind": "relu"}] * 65}, "65 layers where at most 64 were expected"),
+        ({"pooling": "avg", "layers": [{"kind": "dense", "units": 9000}] * 9}, "about 671,040,000 weights"),
+    ],
+)
+def test_a_head_that_cannot_be_served_is_refused(saved: Path, head: dict[str, Any], sentence: str) -> None:
+    edit(saved, lambda document: document["networks"][0].update(head=head))
+    with pytest.raises(ReleaseError, match=f"is not a release manifest .*{sentence}"):
+        load_release(saved)
 
 
 def test_a_release_may_be_copied_elsewhere(release: Release, saved: Path, tmp_path: Path) -> None:

@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
-from jobs.releases import import_network, lookup
+from jobs.releases import import_network, inspection, lookup
 from jobs.releases.calibrate import Calibration, recalibrate
 from jobs.releases.import_network import Import
 from jobs.settings import Settings
 from models.answers.decision import Answer, decide
 from models.card import NAME
+from models.foreign.expected import generated_samples
 from models.networks.origin import add_origin, origin_of
 from models.release import ReleaseError, load_release
-from models.spec import Category
+from models.serving.predictor import EnsemblePredictor
+from models.spec import Category, Head, HeadLayer
+from tests import keras2_files
 from tests.conftest import picture
 from tests.unit.models.test_foreign import trained
 
@@ -66,6 +70,32 @@ def test_an_imported_release_publishes_nothing_until_it_is_calibrated(settings: 
     assert (Path(done["release_dir"]) / NAME).is_file()
     with pytest.raises(UsageError, match="never changed"):
         import_network.import_(settings, told(tmp_path))
+
+
+def test_a_file_of_keras_2_with_a_hidden_layer_becomes_a_sound_release(settings: Settings, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input((32, 32, 3))
+    body = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="max")
+    values = keras.layers.Dropout(0.5)(keras.layers.Dense(20, "relu")(body(inputs)))
+    theirs = trained(keras.Model(inputs, keras.layers.Dense(3, "softmax")(values)), 32, sees=(0.0, 255.0))
+    keras2_files.write_hdf5(theirs, tmp_path / "theirs.h5")
+    images = generated_samples(32)
+    answers = np.asarray(theirs(images.astype(np.float32), training=False))
+    np.savez(tmp_path / "expected.npz", images=images, answers=answers)
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    places = {"path": tmp_path / "theirs.h5", "categories": tmp_path / "classes.txt"}
+    config = replace(
+        Import(**places, release_id="old-1", input_px=32, preprocessing="own", ends_in="softmax", taxonomy_version="t"),
+        expected=tmp_path / "expected.npz",
+    )
+    directory = Path(import_network.import_(settings, config)["release_dir"])
+    release = load_release(directory)
+    assert release.networks[0].head == Head("max", (HeadLayer("dense", units=20), HeadLayer("relu")))
+    assert inspection.verify(directory)["state"] == "sound"
+    predicted = EnsemblePredictor(release, directory).predict(images).confidences
+    np.testing.assert_allclose(predicted, answers, atol=1e-3)
+    with pytest.raises(UsageError, match="--samples and --expected both give images"):
+        import_network.import_(settings, replace(config, release_id="old-2", samples=tmp_path))
 
 
 def test_a_network_trained_on_exported_products_is_not_calibrated_on_them(settings: Settings, tmp_path: Path) -> None:

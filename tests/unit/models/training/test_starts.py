@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from models.networks.heads import network_with_head
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.release import Release, ReleaseError, save_release, sha256_of
-from models.spec import Category, NetworkSpec
+from models.spec import Category, Head, HeadLayer, NetworkSpec
 from models.training.starts import load_start_weights, range_of
 from tests import tiny_network
 from tests.labelled import LEAVES
@@ -117,6 +119,27 @@ def test_a_backbone_comes_from_files_with_and_without_a_head(tmp_path: Path) -> 
         np.testing.assert_array_equal(
             np.array(model.get_layer("block2a_conv").kernel), np.array(source.get_layer("block2a_conv").kernel)
         )
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_of_a_release_with_a_head_of_its_own_only_the_backbone_is_kept(alone: bool, tmp_path: Path) -> None:
+    head = Head("max", (HeadLayer("scale"), HeadLayer("dense", units=5), HeadLayer("prelu")))
+    network = NetworkSpec(tiny_network.NAME, 16, "w.weights.h5", "", 1.0, head=head)
+    source = network_with_head(network, categories=3)
+    source.set_weights([weight + 0.1 * place for place, weight in enumerate(source.get_weights())])
+    source.save_weights(tmp_path / "w.weights.h5")
+    network = replace(network, weights_sha256=sha256_of(tmp_path / "w.weights.h5"))
+    release = Release("theirs", "t", tuple(Category(name, name) for name in "abc"), (network,), 1.0)
+    save_release(release, tmp_path / "theirs", weights={tiny_network.NAME: tmp_path / "w.weights.h5"})
+    model = architecture(tiny_network.NAME).build(input_px=16, categories=3)
+    before = model.get_layer("logits").get_weights()
+    start = tmp_path / "theirs" / "w.weights.h5" if alone else tmp_path / "theirs"
+    load_start_weights(model, replace(network, head=None), str(start), category_ids="abc", taxonomy_version="t")
+    for name in ("block1a_conv", "block1a_bn", "block2a_conv", "block2a_bn"):
+        pairs = zip(model.get_layer(name).get_weights(), source.get_layer(name).get_weights(), strict=True)
+        for values, expected in pairs:
+            np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], before[0])
 
 
 @pytest.mark.parametrize("kind", ["shape", "text", "absent"])

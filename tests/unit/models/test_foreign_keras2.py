@@ -1,0 +1,309 @@
+"""Files that Keras 2 wrote: read layer by layer, compared with the answers that were written down, or refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from models.foreign.expected import ExpectedAnswers, generated_samples, read_expected
+from models.foreign.files import ForeignFile, foreign_file, layer_configs, refuse_code
+from models.foreign.keras2 import read_layers
+from models.foreign.rebuild import TOLERANCE, ForeignNetwork, rebuild
+from models.networks.backbones import stored_layers
+from models.networks.inputs import network_input
+from models.release import ReleaseError
+from tests import keras2_files
+from tests.unit.models.test_foreign import CATEGORIES
+from tests.unit.models.test_foreign_heads import SIDE_PX, hidden, of_all_kinds, small_world, with_head
+
+__all__ = ["small_world"]
+SQUARES = generated_samples(SIDE_PX)
+
+
+def write_old_archive(model: Any, path: Path) -> None:
+    keras2_files.write_archive(model, path, container="_layer_checkpoint_dependencies", version="2.12.0")
+
+
+WRITERS = [
+    (keras2_files.write_hdf5, "theirs.h5"),
+    (keras2_files.write_hdf5, "theirs.keras"),  # what Keras 2.11 wrote under that name
+    (keras2_files.write_archive, "theirs.keras"),
+    (write_old_archive, "theirs.keras"),
+]
+
+
+def told(model: Any) -> ExpectedAnswers:
+    return ExpectedAnswers(SQUARES, np.asarray(model(SQUARES.astype(np.float32), training=False), np.float64))
+
+
+@pytest.fixture(scope="module")
+def nested() -> Any:
+    return with_head(hidden)
+
+
+@pytest.fixture(scope="module")
+def flat() -> Any:
+    return with_head(of_all_kinds, flat=True)
+
+
+@pytest.mark.parametrize("kind", ["nested", "flat"])
+@pytest.mark.parametrize(("write", "name"), WRITERS)
+def test_the_weights_of_every_layer_are_read(
+    kind: str, write: Callable[[Any, Path], None], name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(kind)
+    write(model, tmp_path / name)
+    file = foreign_file(tmp_path / name)
+    assert not file.loadable
+    found = read_layers(file, layer_configs(file))
+    wanted = stored_layers(model)
+    assert [(layer.name, layer.kind, len(layer.weights)) for layer in found] == [
+        (layer.name, layer.kind, len(layer.weights)) for layer in wanted
+    ]
+    for layer, like in zip(found, wanted, strict=True):
+        for values, expected in zip(layer.weights, like.weights, strict=True):
+            np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize(("write", "name", "kind"), [(*WRITERS[0], "nested"), (*WRITERS[2], "flat")])
+def test_a_network_of_keras_2_is_rebuilt_to_the_answers_written_down(
+    write: Callable[[Any, Path], None], name: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(kind)
+    write(model, tmp_path / name)
+    spec, rebuilt = rebuild(ForeignNetwork(tmp_path / name, SIDE_PX, CATEGORIES), expected=told(model))
+    assert spec.head is not None
+    others = SQUARES[:, ::-1]
+    expected = np.asarray(model(others.astype(np.float32), training=False))
+    answers = np.asarray(keras.ops.softmax(rebuilt(network_input(others, spec), training=False)))
+    np.testing.assert_allclose(answers, expected, atol=TOLERANCE / 100)
+
+
+def test_without_expected_answers_or_with_others_it_is_refused(nested: Any, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.h5"
+    keras2_files.write_hdf5(nested, path)
+    with pytest.raises(ReleaseError, match=r"written by Keras 2\.15\.0 .* give them with --expected"):
+        rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES))
+    right = told(nested)
+    wrong = ExpectedAnswers(right.images, np.roll(right.answers, 1, axis=0))
+    with pytest.raises(ReleaseError, match="answers differently"):
+        rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES), expected=wrong)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model_config": None}, r"without a description of their network; save the whole model with model\.save"),
+        ({"keras_version": "1.2.2"}, r"was written by Keras 1\.2\.2 on tensorflow, .* load it with Keras 2"),
+        ({"backend": "theano"}, r"was written by Keras 2\.15\.0 on theano"),
+        ({"model_config": "[]"}, "does not describe its layers"),
+        ({"model_config": "{"}, "cannot be read"),
+        ({"model_config": "[" * 50_000}, "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_who_wrote_it_and_what_to_do(
+    changes: dict[str, Any], sentence: str, nested: Any, tmp_path: Path
+) -> None:
+    keras2_files.write_hdf5(nested, tmp_path / "theirs.h5", **changes)
+    with pytest.raises(ReleaseError, match=sentence):
+        foreign_file(tmp_path / "theirs.h5")
+
+
+def test_weights_in_another_place_name_the_version(nested: Any, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    keras2_files.write_archive(nested, path, container="elsewhere", version="2.11.0-tf")
+    with pytest.raises(ReleaseError, match=r"theirs.keras is none of the known architectures|by Keras 2\.11\.0-tf"):
+        rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES), expected=told(nested))
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        ({"class_name": "Lambda", "config": {"name": "code", "function": ["4wEA"]}}, "holds a Lambda layer"),
+        (
+            {"class_name": "Mine", "config": {"name": "mine"}, "module": "shop.layers", "registered_name": "Mine"},
+            "the custom object 'Mine' of shop.layers",
+        ),
+        ({"class_name": "Mine", "config": {"name": "mine"}, "registered_name": "Shop>Mine"}, "object 'Shop>Mine'"),
+    ],
+)
+def test_code_in_a_file_of_keras_2_is_refused(
+    layer: dict[str, Any], sentence: str, nested: Any, tmp_path: Path
+) -> None:
+    config = keras2_files.described(nested)
+    config["config"]["layers"].append(layer)
+    keras2_files.write_hdf5(nested, tmp_path / "theirs.h5", model_config=json.dumps(config))
+    with pytest.raises(ReleaseError, match=sentence):
+        refuse_code(foreign_file(tmp_path / "theirs.h5"))
+
+
+def test_a_saved_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"as Keras 2 writes a SavedModel; .* model\.save\('\.\.\.\.h5'\)"):
+        foreign_file(tmp_path)
+
+
+def leads_out(file: h5py.File, place: Path) -> None:
+    file["model_weights/elsewhere"] = h5py.ExternalLink(str(place / "secret.h5"), "/")
+
+
+def stored_outside(file: h5py.File, place: Path) -> None:
+    file.create_dataset("model_weights/raw", (4,), np.float32, external=[(str(place / "secret"), 0, 16)])
+
+
+def virtual(file: h5py.File, place: Path) -> None:
+    layout = h5py.VirtualLayout((4,), np.float32)
+    layout[:] = h5py.VirtualSource(str(place / "secret.h5"), "values", (4,))
+    file.create_virtual_dataset("model_weights/mirror", layout)
+
+
+def too_large(file: h5py.File, place: Path) -> None:
+    file.create_dataset("model_weights/bomb", (2**20, 2**20), np.float32, chunks=(1024, 1024), compression="gzip")
+
+
+def many(file: h5py.File, place: Path) -> None:
+    group = file.create_group("model_weights/many")
+    for number in range(100):
+        group.create_group(str(number))
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (leads_out, "links to another file at 'elsewhere'"),
+        (stored_outside, "keeps 'raw' outside of itself"),
+        (virtual, "keeps 'mirror' outside of itself"),
+        (too_large, "claims to hold weights of over 4,398,0"),
+        (many, "holds over 90 groups and arrays"),
+    ],
+)
+@pytest.mark.parametrize("archived", [True, False])
+def test_a_hostile_file_is_refused_before_its_arrays_are_read(
+    harm: Any, sentence: str, archived: bool, nested: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.foreign.hdf5.MOST_OBJECTS", 90)
+    path = tmp_path / ("theirs.keras" if archived else "theirs.h5")
+    keras2_files.write_hdf5(nested, tmp_path / "theirs.h5")
+    with h5py.File(tmp_path / "theirs.h5", "a") as file:
+        harm(file, tmp_path)
+    if archived:  # as Keras 3 writes it, which would load it
+        nested.save(path)
+        content = {}
+        with zipfile.ZipFile(path) as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, (tmp_path / "theirs.h5").read_bytes() if name.endswith(".h5") else data)
+    with pytest.raises(ReleaseError, match=sentence):
+        rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES), expected=told(nested))
+
+
+def test_one_array_under_many_names_is_not_read_many_times(
+    nested: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "theirs.h5"
+    config = keras2_files.described(nested)
+    names = [f"copy_{number}" for number in range(100)]
+    config["config"]["layers"] += [
+        {"class_name": "Dense", "config": {"units": 1}, "name": name, "inbound_nodes": []} for name in names
+    ]
+    keras2_files.write_hdf5(nested, path, model_config=json.dumps(config))
+    with h5py.File(path, "a") as file:
+        file["model_weights/large"] = np.zeros(1000, np.float32)
+        for name in names:
+            file.create_group(f"model_weights/{name}").attrs["weight_names"] = [b"/model_weights/large"]
+    monkeypatch.setattr("models.foreign.keras2.MOST_BYTES", 100_000)
+    with pytest.raises(ReleaseError, match="over 100,000 bytes are named"):
+        rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES), expected=told(nested))
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        ([{"class_name": "Dropout", "config": {"rate": 0.1}}] * 5001, r"5,0\d\d layers and sizes"),
+        ([{"class_name": "Dense", "config": {"units": 10**9}}], "sizes up to 1,000,000,000"),
+        ([{"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": [10**6, 3]}}], "sizes up to 1,000,000"),
+        ([{"class_name": "Dense", "config": {"units": 60_000}}] * 9, "describes up to 32,4.* weights and holds"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(
+    layers: list[dict[str, Any]], sentence: str, nested: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "theirs.keras"
+    nested.save(path)
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(content["config.json"])
+    config["config"]["layers"] += layers
+    content["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    with pytest.raises(ReleaseError, match=sentence):
+        rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES))
+
+
+def test_a_description_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.foreign.files.MOST_TEXT", 1000)
+    with zipfile.ZipFile(tmp_path / "theirs.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", " " * 1001)
+    with pytest.raises(ReleaseError, match=r"its config\.json has over 1,000 bytes"):
+        foreign_file(tmp_path / "theirs.keras")
+
+
+def expected_file(path: Path, **changes: Any) -> Path:
+    answers = np.full((len(SQUARES), CATEGORIES), 1 / CATEGORIES)
+    np.savez(path, **{"images": SQUARES, "answers": answers, **changes})
+    return path
+
+
+def test_expected_answers_are_read(tmp_path: Path) -> None:
+    answers = np.random.default_rng(1).dirichlet(np.ones(CATEGORIES), len(SQUARES)).astype(np.float32)
+    path = expected_file(tmp_path / "expected.npz", images=SQUARES.astype(np.float32), answers=answers)
+    found = read_expected(path, input_px=SIDE_PX, categories=CATEGORIES)
+    assert found.images.dtype == np.uint8
+    np.testing.assert_array_equal(found.images, SQUARES)
+    np.testing.assert_array_equal(found.answers, answers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"images": SQUARES[:, :20]}, r"shape \(16, 20, 32, 3\), .* correct --input-px"),
+        ({"images": SQUARES / 255}, "not whole numbers from 0 to 255"),
+        ({"images": SQUARES[:1]}, "at least two"),
+        ({"images": np.array([{}], object)}, "does not hold the arrays"),
+        ({"answers": np.zeros((16, 7))}, r"shape \(16, 7\), and \(16, 4\) was expected"),
+        ({"answers": np.full((16, 4), np.nan)}, "not all numbers"),
+        ({"answers": np.zeros(())}, r"shape \(\), and"),
+    ],
+)
+def test_wrong_expected_answers_give_one_sentence(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=sentence):
+        read_expected(expected_file(tmp_path / "e.npz", **changes), input_px=SIDE_PX, categories=CATEGORIES)
+
+
+def test_files_that_hold_no_expected_answers_give_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("no")
+    np.savez(tmp_path / "one.npz", images=SQUARES)
+    header = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (10**6, SIDE_PX, SIDE_PX, 3)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(tmp_path / "claim.npz", "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+        archive.writestr("answers.npy", header.getvalue())
+    for name in ("text", "one", "claim", "absent"):
+        with pytest.raises(ReleaseError, match=rf"{name}\.npz (does not hold the arrays|cannot be read)"):
+            read_expected(tmp_path / f"{name}.npz", input_px=SIDE_PX, categories=CATEGORIES)
+
+
+def test_the_writer_is_named() -> None:
+    assert ForeignFile(Path(), "", {}, True).writer == "an unknown version of Keras"
