@@ -165,7 +165,7 @@ def head_of(raw: object) -> Head:
         TypeError: If a layer has an attribute that `HeadLayer` lacks.
     """
     match raw:
-        case {"pooling": str(pooling), "layers": list(layers)} if len(raw) == 2 and pooling in POOLINGS:
+        case {"pooling": str(pooling), "layers": list(layers), **others} if not others and pooling in POOLINGS:
             pass
         case _:
             raise ValueError(f"a head is {str(raw)[:80]!r} where pooling, avg or max, and layers were expected")

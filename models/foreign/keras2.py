@@ -105,7 +105,7 @@ def _ordered(arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
 
 def _by_class(model: Any, layers: Sequence[LayerConfig], read: _Arrays) -> Iterator[StoredLayer]:
     """Yield the layers of a model in a `.keras` archive, whose groups are numbered by class, in the layers' order."""
-    container = next((model[name] for name in _CONTAINERS if name in model), {})
+    container: Any = next((model[name] for name in _CONTAINERS if name in model), {})
     of_class: dict[str, list[LayerConfig]] = defaultdict(list)
     for layer in layers:
         of_class["functional" if layer.kind == "Model" else _snake_case(layer.kind)].append(layer)

@@ -227,7 +227,7 @@ def test_runs_of_affine_layers_become_one_layer(tmp_path: Path) -> None:
         *(("elu", 0), ("dense", 7), ("tanh", 0), ("dense", CATEGORIES), ("relu", 0)),
     ]
     assert spec.head == Head("max", spec.head.layers if spec.head else ())
-    assert spec.head.layers[4] == HeadLayer("relu", slope=pytest.approx(0.1), limit=0.5)
+    assert spec.head.layers[4] == HeadLayer("relu", slope=0.1, limit=0.5)
 
 
 def by_image(features: Any) -> Any:
