@@ -193,9 +193,7 @@ class _Reading:
         pooling = _POOLINGS[layer.kind]
         if self.pooling is not None:
             raise ForeignHead(f"{described(layer)} pools a second time")
-        if (
-            pooling == "max" and not self.affine.is_identity
-        ):  # the mean of scaled values is the scaled mean, no other is
+        if pooling == "max" and not self.affine.is_identity:  # scaling keeps a mean's place, but not a maximum's
             raise ForeignHead(f"{described(layer)} stands behind other layers")
         self.pooling = pooling
 

@@ -40,7 +40,7 @@ SMALLEST_SPREAD = 0.01
 """Smallest difference of some confidence between samples with which the comparison is meaningful."""
 
 MOST_CLAIMED = 64
-"""Most weights that a file may describe, for each that it stores. The bound is rough: EfficientNetB7 has 20."""
+"""Most weights that a file may describe, for each that it stores. The bound is rough: by it, Xception describes 22."""
 
 _FAMILY_LAYER = {"efficientnet": "stem_conv", "xception": "block14_sepconv2"}
 
