@@ -139,8 +139,8 @@ def import_(as_json: bool, **options: Any) -> None:
     release's predictions are compared with those of the original file. Until the release is calibrated, all of its
     answers go to review.
 
-    Of Keras 2 .h5 files are read too. Keras 3 cannot load the files of Keras 2, so write down in Keras 2 what the
-    network answers, with the preprocessing of its training around images.astype, and give it with --expected:
+    Files of Keras 2, .keras and .h5, are read too. Keras 3 cannot load them, so write down in Keras 2 what the network
+    answers, with the preprocessing of its training around images.astype(...), and give it with --expected:
 
     \b
       import glob, numpy as np; from PIL import Image
