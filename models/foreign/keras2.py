@@ -111,10 +111,10 @@ def _by_class(model: Any, layers: Sequence[LayerConfig], read: _Arrays) -> Itera
         of_class["functional" if layer.kind == "Model" else _snake_case(layer.kind)].append(layer)
     groups = {}
     for kind, members in of_class.items():
-        filled = _filled(container, kind)
-        if filled and len(filled) != len(members):
-            raise KeyError(f"{len(members)} layers {kind} and {len(filled)} groups of arrays")
-        groups.update({id(layer): group for layer, group in zip(members, filled, strict=False)})
+        numbered = _numbered(container, kind)
+        if numbered and len(numbered) != len(members):
+            raise KeyError(f"{len(members)} layers {kind} and {len(numbered)} groups of arrays")
+        groups.update({id(layer): group for layer, group in zip(members, numbered, strict=False)})
     for layer in layers:
         group = groups.get(id(layer), {})
         if layer.inner is not None:
@@ -125,11 +125,10 @@ def _by_class(model: Any, layers: Sequence[LayerConfig], read: _Arrays) -> Itera
         yield StoredLayer(layer.name, layer.kind, layer.options, tuple(read.array(arrays[name]) for name in places))
 
 
-def _filled(container: Any, kind: str) -> list[Any]:
-    """Return the groups of a class that hold arrays of their own or of inner layers, in the order of their numbers."""
-    numbered = [name for name in container if re.fullmatch(rf"{re.escape(kind)}(_\d+)?", name)]
-    found = [container[name] for name in sorted(numbered, key=lambda name: int(name[len(kind) + 1 :] or 0))]
-    return [group for group in found if len(group.get("vars", ())) or any(name in group for name in _CONTAINERS)]
+def _numbered(container: Any, kind: str) -> list[Any]:
+    """Return the groups of a class, in the order of their numbers."""
+    names = [name for name in container if re.fullmatch(rf"{re.escape(kind)}(_\d+)?", name)]
+    return [container[name] for name in sorted(names, key=lambda name: int(name[len(kind) + 1 :] or 0))]
 
 
 def _snake_case(kind: str) -> str:
