@@ -300,7 +300,9 @@ def test_files_that_hold_no_expected_answers_give_one_sentence(tmp_path: Path) -
     with zipfile.ZipFile(tmp_path / "claim.npz", "w") as archive:
         archive.writestr("images.npy", header.getvalue())
         archive.writestr("answers.npy", header.getvalue())
-    for name in ("text", "one", "claim", "absent"):
+    with pytest.raises(ReleaseError, match=r"images\.npy claims to be uint8 of shape \(1000000, 32, 32, 3\)"):
+        read_expected(tmp_path / "claim.npz", input_px=SIDE_PX, categories=CATEGORIES)
+    for name in ("text", "one", "absent"):
         with pytest.raises(ReleaseError, match=rf"{name}\.npz (does not hold the arrays|cannot be read)"):
             read_expected(tmp_path / f"{name}.npz", input_px=SIDE_PX, categories=CATEGORIES)
 
