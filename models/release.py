@@ -28,6 +28,13 @@ SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-5"
 MANIFEST = "release.json"
 """File name of the metadata in a release's directory."""
 
+CROSS_FITTED = "cross_fitted_folds"
+"""Name in `Release.training` of the number of folds, if the heads were cross-fitted.
+
+The heads of such a release learned from the parts train and validation. It was calibrated on the same products, each
+answered by heads that did not learn from it.
+"""
+
 FORMAT = 1
 """Version of the format of release.json."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from typing import Any
@@ -15,7 +15,9 @@ from jobs.releases.lookup import release_directory
 from jobs.releases.new_releases import ALIASES, check_release_id
 from jobs.settings import Settings
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
+from jobs.training.quick import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
+from jobs.wording import listed
 from models.networks.registry import ARCHITECTURES, INPUT_PX
 from models.training.recipe import IMAGENET, NOTHING, Recipe
 
@@ -34,11 +36,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
         UsageError: If a network is unknown or named twice, or an option names a network that is not trained; the
             message lists the expected ones.
     """
-    networks = list(options["networks"])
-    unknown = [name for name in networks if name not in ARCHITECTURES]
-    if unknown or len(set(networks)) < len(networks):
-        problem = f"there is no network {unknown[0]!r}" if unknown else "a network is named twice"
-        raise UsageError(f"{problem}; expected different ones of {', '.join(ARCHITECTURES)}")
+    networks = _networks(options)
     check_release_id(options["release_id"])
     starts = _by_network("--start-from", options["start_from"], networks, default=IMAGENET)
     sizes = _by_network("--input-px", options["input_px"], networks, default="")
@@ -49,10 +47,8 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
     shared["head_epochs"] = Recipe.head_epochs if options["head_epochs"] is None else options["head_epochs"]
     plans = []
     for name in networks:
-        start = starts[name]
-        alias = start if start in ALIASES else ""
-        if start not in (IMAGENET, NOTHING) and not start.endswith(".h5"):
-            start = str(release_directory(settings, start).absolute())
+        alias = starts[name] if starts[name] in ALIASES else ""
+        start = _located(settings, starts[name])
         of_network = {"unfreeze_from": blocks[name], "train_norms": start == NOTHING}
         if start == NOTHING:
             of_network["head_epochs"] = 0
@@ -72,6 +68,47 @@ def config_of(settings: Settings, options: Mapping[str, Any], *, command: str) -
     )
 
 
+def quick_config_of(
+    settings: Settings, options: Mapping[str, Any], *, command: str, given: Collection[str] = ()
+) -> QuickConfig:
+    """Build the configuration of a quick fine-tuning from the options of the command `finetune`.
+
+    Args:
+        settings: Settings of this process.
+        options: Parsed options of the command, by parameter name.
+        command: Command line as it was typed, for the record in the release.
+        given: Names of the parameters that were given on the command line.
+
+    Raises:
+        UsageError: As for `config_of`, or if an option of a longer training was given too.
+    """
+    if foreign := [name for name in (*(field.name for field in fields(Recipe)), "unfreeze_from") if name in given]:
+        others = [f"--{name.replace('_', '-')}" for name in dict.fromkeys(foreign) if name != "seed"]
+        if others:
+            raise UsageError(f"--quick trains no layer but the last, and takes no {listed(others)}; leave out either")
+    networks = _networks(options)
+    check_release_id(options["release_id"])
+    starts = _by_network("--start-from", options["start_from"], networks, default=IMAGENET)
+    sizes = _by_network("--input-px", options["input_px"], networks, default="")
+    for name in (name for name, start in starts.items() if start == NOTHING):
+        raise UsageError(
+            f"--quick trains no layer but the last, and {name} with random weights sees nothing; give imagenet, a "
+            ".weights.h5 file or a release with --start-from"
+        )
+    return QuickConfig(
+        release_id=options["release_id"],
+        selection=selection_of(settings, options),
+        networks=tuple(
+            QuickNetwork(name, _side(name, sizes[name]), _located(settings, starts[name])) for name in networks
+        ),
+        batch_size=options["batch_size"],
+        decode_workers=options["decode_workers"],
+        promise=Promise(options["target_precision"], options["floor"]),
+        seed=options["seed"],
+        command=command,
+    )
+
+
 def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
     """Build the selection of labelled products from the options of finetune or export-arrays."""
     return Selection(
@@ -84,6 +121,23 @@ def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
         options["min_products"],
         label_map_of(settings, options["labels"]),
     )
+
+
+def _networks(options: Mapping[str, Any]) -> list[str]:
+    """Return the networks to train; raise UsageError if one is unknown or named twice."""
+    networks = list(options["networks"])
+    unknown = [name for name in networks if name not in ARCHITECTURES]
+    if unknown or len(set(networks)) < len(networks):
+        problem = f"there is no network {unknown[0]!r}" if unknown else "a network is named twice"
+        raise UsageError(f"{problem}; expected different ones of {', '.join(ARCHITECTURES)}")
+    return networks
+
+
+def _located(settings: Settings, start: str) -> str:
+    """Return a start as it is, or the directory of the release that it names."""
+    if start in (IMAGENET, NOTHING) or start.endswith(".h5"):
+        return start
+    return str(release_directory(settings, start).absolute())
 
 
 def _refuse_phases_of_nothing(starts: Mapping[str, str], blocks: Mapping[str, str], head_epochs: int | None) -> None:

@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from jobs.cli import output
-from jobs.cli.options import dataset_options, json_option, known_only_option, label_map_of, promise_options
+from jobs.cli.options import (
+    database_of,
+    dataset_options,
+    json_option,
+    known_only_option,
+    label_map_of,
+    promise_options,
+)
 from jobs.dataset.labels import PARTS
 from jobs.errors import UsageError
 from jobs.settings import Settings
@@ -136,6 +144,17 @@ def evaluate(
 @click.command()
 @click.option("--release-id", required=True, help="Name of the release to be made.")
 @click.option(
+    "--quick",
+    is_flag=True,
+    help="Train the last layer alone, on features that are computed once and kept, and calibrate it on all products "
+    "outside the part test.",
+)
+@click.option(
+    "--promote",
+    is_flag=True,
+    help="With --quick: make the release the champion, unless the part test contradicts its promise.",
+)
+@click.option(
     "--network",
     "networks",
     multiple=True,
@@ -159,7 +178,8 @@ def evaluate(
 @promise_options
 @dataset_options
 @json_option
-def finetune(as_json: bool, **options: Any) -> None:
+@click.pass_context
+def finetune(context: click.Context, /, as_json: bool, quick: bool, promote: bool, **options: Any) -> None:
     """Train a new release --release-id on labelled products.
 
     Trains on the ingested products that have a category in the catalog, and makes a calibrated release. If the command
@@ -175,10 +195,41 @@ def finetune(as_json: bool, **options: Any) -> None:
     from jobs.training import finetune as job
     from jobs.training.progress import training_progress
 
-    config = config_of(Settings(), options, command=shlex.join(["shelfwise", *sys.argv[1:]]))
+    if quick:
+        output.summary(_quick(context, options, promote), as_json)
+        return
+    if promote:
+        raise UsageError("--promote belongs to --quick; use `shelfwise release promote` when the training has ended")
+    config = config_of(Settings(), options, command=_typed())
     with training_progress() as watch:
         done = job.run(config, watch=watch)
     output.summary(done, as_json)
+
+
+def _typed() -> str:
+    """Return the command line of this process."""
+    return shlex.join(["shelfwise", *sys.argv[1:]])
+
+
+def _quick(context: click.Context, options: dict[str, Any], promote: bool) -> dict[str, Any]:
+    """Make a release with `--quick`, and make it the champion if that is asked for and nothing contradicts it."""
+    from jobs.cli.finetune_options import quick_config_of
+    from jobs.releases import aliases
+    from jobs.training import quick as job
+    from jobs.training.progress import feature_progress
+
+    typed = ParameterSource.COMMANDLINE
+    given = {name for name in options if context.get_parameter_source(name) is typed}
+    settings = Settings()
+    config = quick_config_of(settings, options, command=_typed(), given=given)
+    database = database_of(settings) if promote else None
+    with feature_progress() as watch:
+        done = job.run(config, watch=watch)
+    if database is None:
+        return done
+    if not done["below_promise"]:
+        aliases.promote(settings, database, config.release_id, "champion")
+    return {**done, "promoted": not done["below_promise"]}
 
 
 @click.command("export-arrays")

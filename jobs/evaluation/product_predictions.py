@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,12 +139,30 @@ def measure(
     ids = [category.category_id for category in release.categories]
     check_labels(images, ids, taxonomy=named(release), or_known_only=True)
     row_bytes = 4 * len(ids) * (len(release.networks) + 1)
+    return measured_parts(release, whole_products(predictor, images, config, row_bytes=row_bytes), images)
+
+
+def measured_parts(release: Release, parts: Iterable[Answered], images: Sequence[LabelledImage]) -> Measured:
+    """Combine the predictions for labelled images by product, as in publish.
+
+    Args:
+        release: Release that predicted them, whose policy decides.
+        parts: Predictions for the images, in order of product_id; the images of a product are in one part.
+        images: All images that were to be predicted, for the message if there is no prediction.
+
+    Returns:
+        The predictions, one entry per product.
+
+    Raises:
+        RunFailed: If no image could be decoded; ingest the catalog again.
+    """
+    ids = [category.category_id for category in release.categories]
     levels: list[tuple[Level, ...]] = []
     firsts: list[LabelledImage] = []
     best: list[tuple[NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.floating[Any]]]] = []
     answers: list[Answer] = []
     count = failed = 0
-    for part in whole_products(predictor, images, config, row_bytes=row_bytes):
+    for part in parts:
         failed += part.failed
         count += len(part.images)
         for piece in _pieces(part):

@@ -8,7 +8,7 @@ import math
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,15 +18,15 @@ from jobs.dataset.labels import LabelledImage, check_labels, data_sha256
 from jobs.errors import UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import figures
-from jobs.evaluation.image_predictions import CONFIDENCES, answered, refuse_none
-from jobs.evaluation.product_predictions import known_to, left_out, measure, named
+from jobs.evaluation.image_predictions import CONFIDENCES, Answered, answered, refuse_none
+from jobs.evaluation.product_predictions import Measured, known_to, left_out, measure, named
 from jobs.releases.new_releases import check_new, release_written
 from models.answers.pools import FEWEST, OWN_FACTOR
 from models.answers.promises import CATEGORY
 from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
 from models.card import NAME, model_card
-from models.release import Release, load_release, save_release
+from models.release import CROSS_FITTED, Release, load_release, save_release
 
 log = logging.getLogger(__name__)
 
@@ -80,22 +80,42 @@ def finished_release(
     directory = scratch / "draft"
     shutil.rmtree(directory, ignore_errors=True)
     save_release(draft, directory, weights=weights)
-    ids = [category.category_id for category in draft.categories]
     predicted = answered(EnsemblePredictor(draft, directory), fitted_on, reading, without={CONFIDENCES})
     refuse_none(len(predicted.images), fitted_on)
+
+    def tested(release: Release) -> Measured:
+        return measure(EnsemblePredictor(release, directory), release, tested_on, reading)
+
+    return finished_from_answers(draft, predicted, tested, promise=promise)
+
+
+def finished_from_answers(
+    draft: Release, fitted_on: Answered, tested: Callable[[Release], Measured], *, promise: Promise
+) -> tuple[Release, dict[str, str | bytes]]:
+    """Calibrate a draft of a release on the networks' answers for some labelled images, and measure it on others.
+
+    Args:
+        draft: As for `finished_release`.
+        fitted_on: Labelled images with the softmax of each network; none of the networks that answered has learned from
+            the product that it answered for.
+        tested: Predicts labelled images of other products by the calibrated release.
+        promise: Precision and floor for the thresholds.
+
+    Returns:
+        The release, and its documents by file name.
+    """
+    ids = [category.category_id for category in draft.categories]
     release = calibrated(
         draft,
-        predicted.rows,
-        predicted.labels(ids),
-        products=predicted.products,
+        fitted_on.rows,
+        fitted_on.labels(ids),
+        products=fitted_on.products,
         target=promise.target_precision,
         by=promise.by,
         floor=promise.floor,
     )
-    del predicted
-    tested = measure(EnsemblePredictor(release, directory), release, tested_on, reading)
     automatic = sum(release.thresholds[category.category_id] is not None for category in release.categories)
-    metrics = measured_metrics(figures(tested, release))
+    metrics = measured_metrics(figures(tested(release), release))
     release = replace(release, metrics=metrics | {"automatic_categories": automatic})
     return release, {NAME: model_card(release)}
 
@@ -214,6 +234,12 @@ def recalibrate(config: Calibration) -> dict[str, Any]:
 
     check_new(config.target, config.reading.places)
     before = load_release(config.source)
+    if CROSS_FITTED in before.training:
+        raise UsageError(
+            f"the heads of release {before.release_id} learned from the parts train and validation, and it was "
+            "calibrated on both by heads that had not seen a product; make it again with `shelfwise finetune --quick` "
+            "and another --target-precision"
+        )
     if config.part == "train" and "train_images" in before.training:
         raise UsageError(
             f"release {before.release_id} learned from the products of the part 'train', on which it is surer than on "

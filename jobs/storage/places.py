@@ -45,6 +45,11 @@ class Places:
         return self.local_home / "scratch"
 
     @property
+    def features(self) -> Path:
+        """Cache of the features that frozen backbones computed of images; may be deleted at any time."""
+        return self.local_home / "features"
+
+    @property
     def releases(self) -> Place:
         """Directory of the user's own releases, each in a subdirectory."""
         return self.home / "releases"

@@ -7,6 +7,7 @@ training.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +20,7 @@ from jobs.storage.places import Places
 from jobs.training.taxonomy import read_taxonomy, small_categories, taxonomy_of
 from jobs.training.training_record import TrainingRecord
 from jobs.wording import leaving_out, listed, quoted
+from models.linear.crossfit import groups_of
 from models.spec import Category
 
 log = logging.getLogger(__name__)
@@ -58,12 +60,15 @@ class TrainingSet:
         categories: Categories in the order of a network's outputs.
         taxonomy_version: Version of the taxonomy of these categories.
         files: Names of the dataset files that were read.
+        groups: Maps product_id to the name of its group: products that share a picture, directly or through others, in
+            whichever part they are.
     """
 
     sides: dict[str, list[LabelledImage]]
     categories: tuple[Category, ...]
     taxonomy_version: str
     files: tuple[str, ...]
+    groups: dict[str, str]
 
     @property
     def category_ids(self) -> tuple[str, ...]:
@@ -104,7 +109,10 @@ def training_set(selection: Selection, begun: TrainingRecord | None = None) -> T
     if selection.min_products:
         images = without_small_categories(images, selection.min_products)
     categories, version = taxonomy_of(images, file=selection.taxonomy, name=selection.taxonomy_version)
-    return TrainingSet(split(images), categories, version, tuple(files))
+    pictures: defaultdict[str, list[str]] = defaultdict(list)
+    for image in images:
+        pictures[image.product_id].append(image.image_sha256)
+    return TrainingSet(split(images), categories, version, tuple(files), groups_of(pictures))
 
 
 def without_small_categories(images: Sequence[LabelledImage], at_least: int) -> list[LabelledImage]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +67,7 @@ class CrossFitted:
     strengths: tuple[float, ...]
 
 
-def folds_of(
-    groups: Sequence[str], labels: NDArray[np.int64], *, seed: int, count: int = FOLDS
-) -> NDArray[np.int64]:
+def folds_of(groups: Sequence[str], labels: NDArray[np.int64], *, seed: int, count: int = FOLDS) -> NDArray[np.int64]:
     """Divide images into folds, so that each category is spread over as many folds as it has groups.
 
     Args:
@@ -111,17 +110,14 @@ def cross_fit(
     labels: NDArray[np.int64],
     folds: NDArray[np.int64],
     categories: int,
-    *,
-    done: Callable[[int, int], None] | None = None,
 ) -> CrossFitted:
     """Fit a head on all images, and answer for each image by a head that did not learn from its fold.
 
     Args:
-        features: Features of a backbone, float32 (images, features).
+        features: Features of a backbone, float32 (images, features); copied unless they are in order of their folds.
         labels: Category index of each image, (images,).
         folds: Fold of each image, from `folds_of`.
         categories: Number of categories.
-        done: Called after each fold with the number of finished folds and of all folds.
 
     Raises:
         UnusableFeatures: If no head can be fitted to the features.
@@ -129,8 +125,10 @@ def cross_fit(
     order = np.argsort(folds, kind="stable")
     count = int(folds.max()) + 1
     ends = np.searchsorted(folds[order], np.arange(count + 1))
-    features, labels = features[order], labels[order]  # each fold is one block, so that no fit copies its images
-    blocks = [(features[start:end], labels[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+    # Each fold is one block, so that no fit copies its images; images in order of their folds are not copied at all.
+    if np.any(np.diff(order) < 0):
+        features, labels = features[order], labels[order]
+    blocks = [(features[start:end], labels[start:end]) for start, end in pairwise(ends.tolist())]
     scale_of(blocks)  # refuses unusable features before any fit
     softmaxes = np.empty((len(labels), categories), np.float32)
     strengths: list[float] = []
@@ -142,10 +140,8 @@ def cross_fit(
         head = fit_head([*inner, blocks[held_out]], categories, strength=strength, start=near)
         softmaxes[order[ends[fold] : ends[fold + 1]]] = head.probabilities(blocks[fold][0])
         strengths.append(strength)
-        if done:
-            done(fold + 1, count)
+        log.info("head: fold %s of %s has the strength %.3g", fold + 1, count, strength)
     strength = float(np.exp(np.log(strengths).mean()))
-    log.info("head: strength %.3g, of the folds %s", strength, ", ".join(f"{each:.3g}" for each in strengths))
     head = fit_head(blocks, categories, strength=strength, start=head)
     return CrossFitted(head, strength, softmaxes, tuple(strengths))
 

@@ -34,7 +34,7 @@ ITERATIONS = 300
 _TOLERANCE = 1e-5
 """Largest gradient at which the optimiser stops, for the mean loss of an image."""
 
-_ROWS = 8192
+_ROWS = 4096
 """Images whose logits are computed at once; bounds the memory."""
 
 log = logging.getLogger(__name__)

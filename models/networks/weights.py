@@ -5,6 +5,7 @@ Writes `.weights.h5` and `.keras` files; each appears complete or not at all.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import zipfile
@@ -103,6 +104,32 @@ def save_half(model: Any, directory: Path) -> Path:
         log.warning("%s: the release keeps this network in float32, in a file of twice the size", error)
         return full
     return half
+
+
+def round_as_stored(network: Any) -> None:
+    """Round the weights of a network in place to those that a release will store: float16 if all of them fit.
+
+    What is computed with the network afterwards, such as features, is what the release will compute.
+    """
+    import numpy as np
+
+    weights = network.get_weights()
+    with np.errstate(over="ignore"):
+        stored = [each.astype(np.float16).astype(each.dtype) if each.dtype == np.float32 else each for each in weights]
+    if all(np.isfinite(each).all() for each in stored):
+        network.set_weights(stored)
+        refresh(network)
+
+
+def weights_sha256(network: Any) -> str:
+    """Return the SHA-256 of the weights of a network: of their shapes, types and values, in order."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for each in network.get_weights():
+        digest.update(f"{each.dtype} {each.shape}".encode())
+        digest.update(np.ascontiguousarray(each).data)
+    return digest.hexdigest()
 
 
 def refresh(network: Any) -> None:

@@ -37,7 +37,7 @@ class EnsemblePredictor:
         self._weights = {network.architecture: network.ensemble_weight for network in release.networks}
         self.forward = forward_function(release, directory, precision=precision)
         """The networks before compilation; see `forward_function`."""
-        self._compiled = _compiled(self.forward, side_px=release.decode_px)
+        self._compiled = compiled(self.forward, side_px=release.decode_px)
 
     @property
     def decode_px(self) -> int:
@@ -105,8 +105,16 @@ def _computing_in(precision: Precision) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[[Images], list[Any]]:
-    """Compile a function of uint8 images (batch, side_px, side_px, 3) for the current Keras backend."""
+def compiled(forward: Callable[[Any], list[Any]], *, side_px: int) -> Callable[[Images], list[Any]]:
+    """Compile a function of uint8 images (batch, side_px, side_px, 3) for the current Keras backend.
+
+    Args:
+        forward: Function from tensors of the backend to a list of such tensors, each with one row per image.
+        side_px: Side of the square images, in pixels.
+
+    Returns:
+        Function from a batch of images, of any size, to arrays.
+    """
     import keras
 
     match keras.backend.backend():

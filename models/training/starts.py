@@ -13,7 +13,7 @@ import numpy as np
 from models.networks.backbones import copy_backbone
 from models.networks.heads import head_layers
 from models.networks.registry import architecture
-from models.release import MANIFEST, ReleaseError, load_network, load_release
+from models.release import CROSS_FITTED, MANIFEST, Release, ReleaseError, load_network, load_release
 from models.spec import NetworkSpec
 from models.training.recipe import IMAGENET, NOTHING
 
@@ -91,9 +91,19 @@ def _from_release(
 ) -> None:
     """Copy the weights of a release's network, with the outputs in the order of `category_ids`.
 
-    Of a network with a head of its own only the backbone is copied: training makes heads of one Dense layer.
+    Of a network with a head of its own only the backbone is copied: training makes heads of one Dense layer. The same
+    holds for a release whose heads were cross-fitted: its head has learned from the part validation, which a training
+    measures its epochs and fits its thresholds on.
     """
     release = load_release(directory)
+    if CROSS_FITTED in release.training:
+        log.info(
+            "the head of release %s learned from the part validation too, so that its backbone alone is taken and the "
+            "head is trained anew",
+            release.release_id,
+        )
+        copy_backbone_of_release(model, network.architecture, directory)
+        return
     ids = [category.category_id for category in release.categories]
     remedy = "start from its weights file alone to keep no more than its backbone"
     if release.taxonomy_version != taxonomy_version:
@@ -107,10 +117,7 @@ def _from_release(
             f"{len(other)} categories are of release {release.release_id} or of this catalog alone, though both call "
             f"their taxonomy {taxonomy_version}, such as {other[0]!r} of {holder}; {remedy}"
         )
-    source = next((each for each in release.networks if each.architecture == network.architecture), None)
-    if source is None:
-        names = ", ".join(each.architecture for each in release.networks)
-        raise ReleaseError(f"release {release.release_id} has no {network.architecture}; it has {names}")
+    source = _network_of(release, network.architecture)
     if source.preprocessing != network.preprocessing:
         raise ReleaseError(
             f"the {network.architecture} of release {release.release_id} was trained on values in the range "
@@ -129,6 +136,31 @@ def _backbone_of_imported(source: Any, model: Any) -> None:
     """Copy the backbone of a network with a head of its own."""
     copy_backbone(source, model, head=head_layers(source))
     log.info("the head of %s, which was imported, is not kept: training makes one Dense layer anew", source.name)
+
+
+def copy_backbone_of_release(model: Any, name: str, directory: Path) -> None:
+    """Copy the backbone of a release's network into a network; its categories and taxonomy do not matter.
+
+    Args:
+        model: Network that `Architecture.build` returned; is changed in place.
+        name: Name of its architecture.
+        directory: Directory of the release.
+
+    Raises:
+        ReleaseError: If the release cannot be read, or has no network of that architecture.
+    """
+    release = load_release(directory)
+    source = load_network(release, directory, _network_of(release, name))
+    copy_backbone(source, model, head=head_layers(source))
+
+
+def _network_of(release: Release, name: str) -> NetworkSpec:
+    """Return a release's network of an architecture; raise ReleaseError if it has none."""
+    for network in release.networks:
+        if network.architecture == name:
+            return network
+    names = ", ".join(network.architecture for network in release.networks)
+    raise ReleaseError(f"release {release.release_id} has no {name}; it has {names}")
 
 
 def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:

@@ -70,6 +70,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "options": (),
         "program": (),
         "whole_files": (),
+        "linear": ("spec",),
         "networks": ("spec", "whole_files"),
         "answers": ("spec",),
         "release": ("spec", "networks", "answers"),

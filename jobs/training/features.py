@@ -1,0 +1,259 @@
+"""Features of labelled images: what a frozen backbone computed of each, kept as Parquet files in the home.
+
+Reads images/ingest_date=*/. Writes features/ARCHITECTURE-PX-KEY/part-*.parquet: one row for each content of an image.
+The key contains all that the features depend on, so that the next run computes new images only. Each file appears
+whole, while the run goes on: what a killed run has computed is kept. The directory is a cache and may be deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from jobs.dataset.labels import LabelledImage
+from jobs.dataset.local_copies import kept_copy
+from jobs.dataset.reading import read_shard
+from jobs.dataset.schema import ImageKey, image_keys
+from jobs.dataset.shards import whole_file
+from jobs.errors import RunFailed
+from jobs.evaluation.config import Reading
+from jobs.storage.places import Place, Places
+from models.serving.faults import fault_of
+from models.spec import Images
+
+VERSION = 1
+"""Version of these files, and of how an image becomes a backbone's input."""
+
+FILE_ROWS = 512
+"""Images per file: a killed run loses at most the features of so many."""
+
+_METADATA = b"shelfwise.features"
+
+log = logging.getLogger(__name__)
+
+Features = NDArray[np.float32]
+Watch = Callable[[int], None]
+"""Callback with the number of images whose features were computed."""
+
+
+class Extractor(Protocol):
+    """Interface of what computes features, see `models.serving.features.FeatureExtractor`."""
+
+    @property
+    def width(self) -> int:
+        """Number of features of an image."""
+
+    @property
+    def side_px(self) -> int:
+        """Side of the square images, in pixels."""
+
+    def __call__(self, images: Images) -> Features:
+        """Return the features of a batch, float32 (batch, features)."""
+
+
+@dataclass(frozen=True)
+class FeatureKey:
+    """All that the features of an image depend on, beside the image.
+
+    Attributes:
+        architecture: Name of the backbone's architecture.
+        backbone_sha256: SHA-256 of the backbone's weights.
+        input_px: Side of the network's square input, in pixels.
+        decode_px: Side of the squares to which images are decoded, in pixels; those of a release are as large as its
+            largest input.
+        preprocessing: Value range of the input, one of `models.spec.PREPROCESSING`.
+        engine: Backend that computes: tensorflow, jax or torch.
+        precision: Type in which it computes.
+        version: Version of the files.
+    """
+
+    architecture: str
+    backbone_sha256: str
+    input_px: int
+    decode_px: int
+    preprocessing: str
+    engine: str
+    precision: str = "float32"
+    version: int = VERSION
+
+    @property
+    def text(self) -> str:
+        """The key as one line of JSON, as it is stored in each file."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def directory(self, places: Places) -> Path:
+        """Return the directory of the files with these features."""
+        digest = hashlib.sha256(self.text.encode()).hexdigest()
+        return places.features / f"{self.architecture}-{self.input_px}-{digest[:16]}"
+
+
+class FeatureStore:
+    """The files of one key, and which images they contain."""
+
+    def __init__(self, directory: Path, key: FeatureKey, width: int) -> None:
+        """List the images whose features are there; files that cannot be used are named, and deleted.
+
+        A damaged file, or one of another version, is no loss: its images are computed again.
+
+        Args:
+            directory: Directory of the files; need not exist.
+            key: What the features depend on.
+            width: Number of features of an image.
+        """
+        self._directory, self._width = directory, width
+        features = pa.list_(pa.float32(), width)
+        fields = [pa.field("image_sha256", pa.string(), nullable=False), pa.field("features", features, nullable=False)]
+        self._schema = pa.schema(fields, metadata={_METADATA: key.text})
+        self._files: dict[Path, list[str]] = {}
+        self._waiting: dict[str, Features] = {}
+        for file in sorted(directory.glob("part-*.parquet")):
+            try:
+                self._files[file] = self._contents(file)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                detail = (str(error) or type(error).__name__).splitlines()[0][:200]
+                log.warning("%s cannot be used (%s); it is deleted, and its features are computed again", file, detail)
+                file.unlink(missing_ok=True)
+
+    def contents(self) -> set[str]:
+        """Return the image_sha256 of all images whose features are there."""
+        return {content for contents in self._files.values() for content in contents} | set(self._waiting)
+
+    def add(self, contents: Sequence[str], features: Features) -> None:
+        """Add the features of some images, float32 (images, features); write a file when there are enough."""
+        self._waiting |= dict(zip(contents, features, strict=True))
+        if len(self._waiting) >= FILE_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the added features as one file."""
+        if not self._waiting:
+            return
+        contents = list(self._waiting)
+        name = hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16]
+        target = self._directory / f"part-{name}-{len(contents):06d}.parquet"
+        values = pa.array(np.stack(list(self._waiting.values())).ravel(), pa.float32())
+        columns = [pa.array(contents, pa.string()), pa.FixedSizeListArray.from_arrays(values, self._width)]
+        with whole_file(target, self._schema) as writer:
+            writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        self._files[target], self._waiting = contents, {}
+
+    def load(self, contents: Sequence[str]) -> Features:
+        """Return the features of some images in their order, float32 (images, features); file by file.
+
+        Raises:
+            RunFailed: If a file was deleted or damaged meanwhile; run the same command again.
+        """
+        rows: defaultdict[str, list[int]] = defaultdict(list)
+        for row, content in enumerate(contents):
+            rows[content].append(row)
+        features = np.full((len(contents), self._width), np.nan, np.float32)
+        for file, there in self._files.items():
+            positions = [number for number, content in enumerate(there) if content in rows]
+            if not positions:
+                continue
+            try:
+                column = pq.read_table(file, columns=["features"]).column(0).combine_chunks()
+                values = column.values.to_numpy(zero_copy_only=False).reshape(len(there), self._width)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise RunFailed(f"{file} cannot be read any longer; run the same command again") from error
+            for number in positions:
+                features[rows[there[number]]] = values[number]
+        return features
+
+    def _contents(self, file: Path) -> list[str]:
+        """Return the image_sha256 of a file's rows; raise ValueError if it is of another version or width."""
+        with pq.ParquetFile(file) as opened:
+            schema = opened.schema_arrow
+            if (schema.metadata or {}).get(_METADATA) != self._schema.metadata[_METADATA] or schema != self._schema:
+                raise ValueError("another version wrote it")
+            return [str(content) for content in opened.read(columns=["image_sha256"]).column(0).to_pylist()]
+
+
+def add_features(
+    store: FeatureStore,
+    images: Sequence[LabelledImage],
+    extractor: Callable[[], Extractor],
+    reading: Reading,
+    watch: Callable[[int], Watch],
+) -> None:
+    """Compute the features of the images that are not in a store, each content once, and add them.
+
+    Images that do not decode are left out.
+
+    Args:
+        store: Features of the backbone.
+        images: Labelled images.
+        extractor: Makes the backbone; called only if there is something to compute.
+        reading: Settings for reading images.
+        watch: Called with the number of images to compute; returns the callback for their progress.
+
+    Raises:
+        RunFailed: If a dataset file is damaged, or a batch does not fit the memory; what is computed is kept.
+    """
+    there = store.contents()
+    missing = {image.image_sha256: image for image in images if image.image_sha256 not in there}
+    if there:
+        log.info("features: those of %s images are computed already", len({i.image_sha256 for i in images} & there))
+    if not missing:
+        return
+    compute, progress, done = extractor(), watch(len(missing)), 0
+    try:
+        for contents, squares, failed in _decoded(list(missing.values()), compute.side_px, reading):
+            if contents:
+                store.add(contents, _computed(compute, squares))
+            done += len(contents) + failed
+            progress(done)
+    finally:
+        store.flush()
+
+
+def _decoded(
+    images: Sequence[LabelledImage], side_px: int, reading: Reading
+) -> Iterator[tuple[list[str], Images, int]]:
+    """Yield batches of decoded images with their image_sha256, and how many of the batch do not decode."""
+    by_shard: defaultdict[Place, set[ImageKey]] = defaultdict(set)
+    for image in images:
+        by_shard[image.shard].add(image.key)
+    for shard, keys in sorted(by_shard.items(), key=lambda item: str(item[0])):
+        batches = read_shard(
+            kept_copy(shard, reading.places),
+            side_px=side_px,
+            batch_size=reading.batch_size,
+            workers=reading.decode_workers,
+            wanted=keys,
+            original=shard,
+        )
+        for batch in batches:
+            contents = [content for _, _, content in image_keys(batch.columns)]
+            rows = [row for row, error in enumerate(batch.errors) if not error]
+            squares = batch.images if len(rows) == len(contents) else batch.images[rows]
+            yield [contents[row] for row in rows], squares, len(contents) - len(rows)
+
+
+def _computed(extractor: Extractor, squares: Images) -> Features:
+    try:
+        return extractor(squares)
+    except Exception as error:
+        if fault_of(error) != "memory":
+            raise
+        raise RunFailed(
+            f"{len(squares)} images at once do not fit the memory; run the same command with a smaller --batch-size, "
+            "what is computed is kept"
+        ) from error
+
+
+def usable(images: Sequence[LabelledImage], stores: Mapping[str, FeatureStore]) -> list[LabelledImage]:
+    """Return the images whose features are in all stores; the others do not decode."""
+    there: set[Any] = set.intersection(*(store.contents() for store in stores.values()))
+    return [image for image in images if image.image_sha256 in there]

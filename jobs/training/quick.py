@@ -1,0 +1,371 @@
+"""Make a calibrated release in minutes: frozen backbones, linear heads on their features, calibration by cross-fitting.
+
+    shelfwise finetune --quick --release-id shop-1
+
+Reads images/ingest_date=*/ and their labels. Writes features/, a cache from which the next run goes on, and
+releases/RELEASE_ID/, atomically.
+
+The heads learn from the parts train and validation. Temperature and thresholds are fitted to answers for the same
+products: each product is answered by heads that did not learn from it, nor from a product that shares a picture with
+it. The part test teaches nothing, chooses nothing and calibrates nothing; it measures the release.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.dataset.labels import LabelledImage, part_of
+from jobs.errors import RunFailed, UsageError
+from jobs.evaluation.config import EvaluateConfig
+from jobs.evaluation.image_predictions import CONFIDENCES, Answered, refuse_none
+from jobs.evaluation.product_predictions import Measured, measured_parts
+from jobs.releases.calibrate import Promise, finished_from_answers
+from jobs.releases.new_releases import check_new, release_written
+from jobs.releases.stored import share
+from jobs.storage.places import Places
+from jobs.training.features import FeatureKey, FeatureStore, add_features, usable
+from jobs.training.progress import FeatureWatch
+from jobs.training.selection import Selection, TrainingSet, training_set
+from jobs.wording import leaving_out, quoted
+from models.answers.calibration import combine
+from models.answers.thresholds import precision_bound
+from models.linear.crossfit import LEAST_GROUPS, CrossFitted, TooFewGroups, cross_fit, folds_of
+from models.linear.head import UnusableFeatures
+from models.networks.weights import save_half
+from models.program import program_version
+from models.release import CROSS_FITTED, Release, save_release, sha256_of
+from models.serving.environment import prepare_environment, quiet_start
+from models.spec import NetworkSpec
+from models.training.frozen import BACKBONE_SAW_TRAIN, FrozenBackbone, load_frozen
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class QuickNetwork:
+    """A network of the release to be made.
+
+    Attributes:
+        architecture: Key of `models.networks.registry.ARCHITECTURES`.
+        input_px: Side of the network's square input, in pixels.
+        start: Weights of its backbone: `imagenet`, a weights file, or a release's directory.
+    """
+
+    architecture: str
+    input_px: int
+    start: str
+
+
+@dataclass(frozen=True)
+class QuickConfig:
+    """Configuration of a quick fine-tuning.
+
+    Attributes:
+        release_id: Identifier of the new release.
+        selection: Labelled products to learn from.
+        networks: Networks of the release, at least one.
+        batch_size: Images per call of a backbone.
+        decode_workers: Number of decoding threads.
+        promise: Precision and floor for the release's thresholds.
+        seed: Seed of the folds.
+        command: Command line as the user typed it, for the model card.
+    """
+
+    release_id: str
+    selection: Selection
+    networks: tuple[QuickNetwork, ...]
+    batch_size: int = 32
+    decode_workers: int = 2
+    promise: Promise = field(default_factory=Promise)
+    seed: int = 7
+    command: str = ""
+
+    @property
+    def places(self) -> Places:
+        """Directories and stores of the home."""
+        return self.selection.places
+
+    @property
+    def target(self) -> Path:
+        """Directory of the new release."""
+        return self.places.local_home / "releases" / self.release_id
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """The images of some parts whose features are known, in order of product_id and image_no.
+
+    Attributes:
+        images: The images.
+        labels: Category index of each image, (images,).
+        failed: Number of images that could not be decoded.
+    """
+
+    images: Sequence[LabelledImage]
+    labels: NDArray[np.int64]
+    failed: int
+
+    @property
+    def contents(self) -> list[str]:
+        """The image_sha256 of each image."""
+        return [image.image_sha256 for image in self.images]
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A network with its fitted head.
+
+    Attributes:
+        network: The network, with the hash of its weights.
+        weights: Its weights file.
+        softmaxes: Cross-fitted answers for the images to learn from, float32 (images, categories).
+        tested: Answers of the head for the images of the part test, float32 (images, categories).
+        saw_train: Whether the backbone was trained on the part train.
+        figures: What the model card tells of the training.
+    """
+
+    network: NetworkSpec
+    weights: Path
+    softmaxes: NDArray[np.float32]
+    tested: NDArray[np.float32]
+    saw_train: bool
+    figures: Mapping[str, Any]
+
+
+def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
+    """Compute what features are missing, fit and calibrate the heads, and write the new release.
+
+    Args:
+        config: Configuration of the job.
+        watch: Takes a network's name and the number of images to compute; returns the callback for those that are done.
+
+    Returns:
+        The release_id, the directory and the metrics of the release, and `below_promise`: a sentence if the part test
+        contradicts the promised precision, else None.
+
+    Raises:
+        UsageError: If the labelled products or the options cannot be used; then no release was written.
+        RunFailed: If features cannot be computed, or the release cannot be written; what was computed is kept.
+    """
+    started = time.monotonic()
+    check_new(config.target, config.places)
+    learned_from = training_set(config.selection)
+    prepare_environment()
+    with quiet_start():
+        from models.training.loop import start_backend
+
+        start_backend()
+    backbones = _backbones(config, len(learned_from.categories))
+    images = [image for part in learned_from.sides.values() for image in part]
+    stores = {name: _store(config, frozen, images, watch) for name, frozen in backbones.items()}
+    known = _examples(learned_from, ("train", "validation"), stores)
+    tested = _examples(learned_from, ("test",), stores)
+    folds = _folds(known, learned_from, config.seed)
+    kept = f"the features are kept in {config.places.features}"
+    with release_written(config.release_id, kept):
+        config.target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=config.target.parent, prefix=".") as scratch:
+            fitted = [
+                _fitted(frozen, stores[name], known, tested, folds, Path(scratch, name))
+                for name, frozen in backbones.items()
+            ]
+            draft = _draft(config, learned_from, fitted, folds, round(time.monotonic() - started))
+            release, documents = finished_from_answers(
+                draft, _to_calibrate(known, fitted), lambda made: _tested(made, tested, fitted), promise=config.promise
+            )
+            weights = {each.network.architecture: each.weights for each in fitted}
+            save_release(release, config.target, weights=weights, documents=documents)
+    share(config.target, config.places)
+    below = below_promise(release)
+    if below:
+        log.warning("%s", below)
+    return {
+        "release_id": release.release_id,
+        "release_dir": str(config.target),
+        **release.metrics,
+        "below_promise": below,
+    }
+
+
+def below_promise(release: Release) -> str | None:
+    """Return a sentence if the part test contradicts the precision that a release promises; else None.
+
+    It does so if the one-sided upper bound at 95 % of the precision of what is published lies below the promise.
+    """
+    target = release.training.get("target_precision")
+    share_, precision = release.metrics.get("automatic_share"), release.metrics.get("automatic_precision")
+    if target is None or not share_ or precision is None:
+        return None
+    published = round(share_ * release.metrics["test_products"])
+    right = round(precision * published)
+    highest = 1 - float(precision_bound(published - right, published))
+    if highest >= target:
+        return None
+    return (
+        f"of the part test {published:,} products would be published and {right:,} of these are right, so that the "
+        f"precision is at most {highest:.3f} where {target:g} is promised: release {release.release_id} was made and "
+        "is not to be promoted; look at `shelfwise evaluate` for wrong labels, or label more products"
+    )
+
+
+def _backbones(config: QuickConfig, categories: int) -> dict[str, FrozenBackbone]:
+    """Load the backbone of each network, by name of its architecture."""
+    try:
+        return {
+            each.architecture: load_frozen(each.architecture, each.input_px, each.start, categories=categories)
+            for each in config.networks
+        }
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _store(
+    config: QuickConfig, frozen: FrozenBackbone, images: Sequence[LabelledImage], watch: FeatureWatch
+) -> FeatureStore:
+    """Compute the features of one backbone that are not in the home yet; return the store with all of them."""
+    from models.serving.features import FeatureExtractor, engine
+
+    network, backbone = frozen.network, frozen.backbone
+    name, decode_px = network.architecture, max(each.input_px for each in config.networks)
+    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine())
+    store = FeatureStore(key.directory(config.places), key, int(backbone.output.shape[-1]))
+    add_features(
+        store,
+        images,
+        partial(FeatureExtractor, backbone, network, side_px=decode_px),
+        EvaluateConfig(config.places, batch_size=config.batch_size, decode_workers=config.decode_workers),
+        partial(watch, name),
+    )
+    return store
+
+
+def _examples(learned_from: TrainingSet, parts: Sequence[str], stores: Mapping[str, FeatureStore]) -> _Examples:
+    images = [image for part in parts for image in learned_from.sides[part]]
+    there = sorted(usable(images, stores), key=lambda image: (image.product_id, image.image_no))
+    refuse_none(len(there), images)
+    column = {category_id: index for index, category_id in enumerate(learned_from.category_ids)}
+    labels = np.array([column[image.category_id] for image in there], np.int64)
+    return _Examples(there, labels, len(images) - len(there))
+
+
+def _folds(known: _Examples, learned_from: TrainingSet, seed: int) -> NDArray[np.int64]:
+    """Divide the images to learn from into folds, by groups of products.
+
+    Raises:
+        UsageError: If a category has too few groups of products; the message names it.
+    """
+    ids = learned_from.category_ids
+    groups = [learned_from.groups[image.product_id] for image in known.images]
+    try:
+        if missing := sorted(set(range(len(ids))) - set(known.labels.tolist())):
+            raise TooFewGroups(missing[0], 0)
+        return folds_of(groups, known.labels, seed=seed)
+    except TooFewGroups as error:
+        raise UsageError(
+            f"category {quoted(ids[error.category])} has {error.groups} products outside the part test that share no "
+            f"picture, and at least {LEAST_GROUPS} are needed, so that each is measured by a head that learned from "
+            f"others; label more of them, or leave the category out with {leaving_out([ids[error.category]])}"
+        ) from error
+
+
+def _fitted(
+    frozen: FrozenBackbone,
+    store: FeatureStore,
+    known: _Examples,
+    tested: _Examples,
+    folds: NDArray[np.int64],
+    work_dir: Path,
+) -> _Fitted:
+    """Cross-fit the head of one network, give it to the network, and write the network's weights."""
+    name, started = frozen.network.architecture, time.monotonic()
+    order = np.argsort(folds, kind="stable")  # in order of the folds, `cross_fit` copies no features
+    contents = known.contents
+    features = store.load([contents[row] for row in order])
+    try:
+        found: CrossFitted = cross_fit(features, known.labels[order], folds[order], int(known.labels.max()) + 1)
+    except UnusableFeatures as error:
+        raise RunFailed(
+            f"{name}: {error}; start from another backbone with --start-from, and see that its weights are not damaged"
+        ) from error
+    del features
+    softmaxes = np.empty_like(found.softmaxes)
+    softmaxes[order] = found.softmaxes
+    frozen.set_head(found.head.kernel, found.head.bias)
+    work_dir.mkdir()
+    weights = save_half(frozen.model, work_dir)
+    seconds = round(time.monotonic() - started)
+    log.info("%s: heads fitted on %s images in %s s", name, f"{len(order):,}", seconds)
+    figures = {
+        f"{name}_starts_from": frozen.start,
+        f"{name}_backbone_sha256": frozen.sha256,
+        f"{name}_head_strength": found.strength,
+        f"{name}_head_seconds": seconds,
+    }
+    network = replace(frozen.network, weights_sha256=sha256_of(weights))
+    answers = found.head.probabilities(store.load(tested.contents))
+    return _Fitted(network, weights, softmaxes, answers, frozen.saw_train, figures)
+
+
+def _draft(
+    config: QuickConfig, learned_from: TrainingSet, fitted: Sequence[_Fitted], folds: NDArray[np.int64], seconds: int
+) -> Release:
+    """Return the release before its calibration."""
+    training: dict[str, Any] = {
+        "command": config.command,
+        "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds_of_last_session": seconds,
+        "data_sha256": learned_from.data_sha256,
+        **{f"{part}_images": len(images) for part, images in learned_from.sides.items()},
+        CROSS_FITTED: int(folds.max()) + 1,
+        BACKBONE_SAW_TRAIN: any(each.saw_train for each in fitted),
+        "seed": config.seed,
+    }
+    for each in fitted:
+        training |= each.figures
+    return Release(
+        config.release_id,
+        learned_from.taxonomy_version,
+        learned_from.categories,
+        tuple(replace(each.network, ensemble_weight=1 / len(fitted)) for each in fitted),
+        1.0,
+        training=training,
+        code_version=program_version(),
+    )
+
+
+def _to_calibrate(known: _Examples, fitted: Sequence[_Fitted]) -> Answered:
+    """Return the cross-fitted answers that calibrate: for the part validation alone if a backbone learned from train.
+
+    That the head did not see a product does not help if the backbone did.
+    """
+    rows = list(range(len(known.images)))
+    if any(each.saw_train for each in fitted):
+        rows = [row for row in rows if part_of(known.images[row].product_id) == "validation"]
+        log.info(
+            "a backbone was trained on the part train already: the %s images of the part validation alone calibrate",
+            f"{len(rows):,}",
+        )
+        refuse_none(len(rows), known.images)
+    return Answered(
+        [known.images[row] for row in rows], {each.network.architecture: each.softmaxes[rows] for each in fitted}
+    )
+
+
+def _tested(release: Release, tested: _Examples, fitted: Sequence[_Fitted]) -> Measured:
+    """Return the calibrated release's answers for the part test, from the features that are computed already."""
+    rows = {each.network.architecture: each.tested for each in fitted}
+    shares = {network.architecture: network.ensemble_weight for network in release.networks}
+    ensemble = combine(rows, weights=shares, temperature=release.temperature)
+    answered = Answered(tested.images, {**rows, CONFIDENCES: ensemble}, tested.failed)
+    return measured_parts(release, [answered], tested.images)
