@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,23 @@ import numpy as np
 import pytest
 
 from jobs.dataset.labels import part_of
+from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import load_predictor
 from jobs.evaluation.product_predictions import measure
-from jobs.releases.calibrate import Promise
+from jobs.releases.calibrate import Calibration, Promise, recalibrate
 from jobs.storage.places import Places
-from jobs.training import quick
+from jobs.training import features, finetune, quick
+from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.quick import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
 from models.card import NAME
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.networks.weights import save_weights
 from models.release import CROSS_FITTED, load_release
+from models.training.recipe import Recipe
 from tests import tiny_network
-from tests.labelled import LEAVES, write_labelled
+from tests.labelled import BLUE, DAY, GREEN, LEAVES, RED, write_labelled
 
 TINIER = "tinier"
 PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
@@ -132,3 +136,165 @@ def test_the_release_answers_as_its_features_did(made: Any, monkeypatch: pytest.
     assert of_features.product_ids == measured.product_ids
     np.testing.assert_allclose(of_features.confidences, measured.confidences, atol=2e-3)
     assert [answer.status for answer in of_features.answers] == [answer.status for answer in measured.answers]
+
+
+def test_a_second_call_computes_new_images_only(tmp_path: Path, weights: dict[str, Path]) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    first, second = Counting(), Counting()
+    quick.run(config(tmp_path, weights), watch=first)
+    write_labelled(Places(tmp_path), [(f"new-{number}", RED, [0]) for number in range(5)], day=DAY + timedelta(days=1))
+    done = quick.run(config(tmp_path, weights, release_id="colours-3"), watch=second)
+    assert (first.totals, second.totals) == ({tiny_network.NAME: 90}, {tiny_network.NAME: 5})
+    told = load_release(Path(done["release_dir"])).training
+    assert sum(told[f"{part}_images"] for part in ("train", "validation", "test")) == 95
+    third = Counting()
+    quick.run(config(tmp_path, weights, (TINIER,), release_id="colours-4"), watch=third)
+    assert third.totals == {TINIER: 95}, "another backbone has other features"
+
+
+def test_a_killed_run_leaves_no_release_and_the_next_goes_on(
+    tmp_path: Path, weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "FILE_ROWS", 16)
+    write_labelled(Places(tmp_path), PRODUCTS)
+    with pytest.raises(KeyboardInterrupt):
+        quick.run(config(tmp_path, weights), watch=Counting(stop_after=40))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "images"]
+    again = Counting()
+    done = quick.run(config(tmp_path, weights), watch=again)
+    assert again.totals == {tiny_network.NAME: 50}
+    whole = Counting()
+    write_labelled(Places(tmp_path / "other"), PRODUCTS)
+    same = quick.run(config(tmp_path / "other", weights), watch=whole)
+    one, other = (load_release(Path(each["release_dir"])) for each in (done, same))
+    assert one.temperature == other.temperature
+    assert one.thresholds == other.thresholds
+
+
+def test_the_part_test_teaches_and_calibrates_nothing(tmp_path: Path, weights: dict[str, Path]) -> None:
+    """With wrong labels throughout the part test everything but its figures stays the same."""
+    wrong = {RED: GREEN, GREEN: BLUE, BLUE: RED}
+    mixed = [(name, wrong[label] if part_of(name) == "test" else label, image) for name, label, image in PRODUCTS]
+    releases = []
+    for name, products in (("right", PRODUCTS), ("wrong", mixed)):
+        write_labelled(Places(tmp_path / name), products)
+        done = quick.run(config(tmp_path / name, weights), watch=silent)
+        releases.append((load_release(Path(done["release_dir"])), done))
+    (right, first), (other, second) = releases
+    assert (first["ensemble_test_accuracy"], second["ensemble_test_accuracy"]) == (1.0, 0.0)
+    assert (right.thresholds, right.temperature) == (other.thresholds, other.temperature)
+    assert first["below_promise"] is None
+    published = right.metrics["test_products"]
+    assert (
+        f"of the part test {published} products would be published and 0 of these are right" in second["below_promise"]
+    )
+    assert "release colours-2 was made and is not to be promoted" in second["below_promise"]
+
+
+def test_products_that_share_a_picture_are_in_one_fold(tmp_path: Path, weights: dict[str, Path]) -> None:
+    """Twenty variants with one picture are one group; so the category has no three of them."""
+    places = Places(tmp_path)
+    write_labelled(places, [product for product in PRODUCTS if product[1] != RED])
+    variants = [f"variant-{number}" for number in range(40)]
+    write_labelled(places, [(name, RED, [0]) for name in variants if part_of(name) == "train"], content="same")
+    with pytest.raises(UsageError, match=r"^category 'warm.red' has 1 products outside .* --leave-out 'warm.red'$"):
+        quick.run(config(tmp_path, weights), watch=silent)
+    assert not (tmp_path / "releases").exists()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), 0.0])
+def test_a_backbone_without_usable_features_gives_one_sentence(
+    broken: float, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    body = architecture(tiny_network.NAME).backbone(input_px=16)
+    body.load_weights(weights[tiny_network.NAME])
+    body.set_weights([each * broken for each in body.get_weights()])
+    save_weights(body, tmp_path / "broken.weights.h5")
+    write_labelled(Places(tmp_path), PRODUCTS)
+    with pytest.raises(RunFailed, match=r"^tiny: the features of .* start from another backbone with --start-from"):
+        quick.run(config(tmp_path, {tiny_network.NAME: tmp_path / "broken.weights.h5"}), watch=silent)
+    assert not list((tmp_path / "releases").iterdir()), "no half release"
+
+
+def test_a_backbone_file_of_another_architecture_is_refused(tmp_path: Path, weights: dict[str, Path]) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    networks = (QuickNetwork("xception", 71, str(weights[tiny_network.NAME])),)
+    with pytest.raises(UsageError, match="does not hold weights of xception: its layers are others"):
+        quick.run(config(tmp_path, weights, networks=networks), watch=silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"], "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("products", "sentence"),
+    [
+        ([*PRODUCTS, ("one", "cold.white", [0])], "category 'cold.white' has 1 products and at least 10 are needed"),
+        ([(f"p{number}", RED, [0]) for number in range(40)], "all labelled products are 'warm.red'; at least two"),
+        ([(name, label, [-1]) for name, label, _ in PRODUCTS], "none of the .* labelled images could be decoded"),
+    ],
+)
+def test_products_that_teach_nothing_give_one_sentence(
+    products: Any, sentence: str, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    write_labelled(Places(tmp_path), products)
+    with pytest.raises((UsageError, RunFailed), match=sentence):
+        quick.run(config(tmp_path, weights), watch=silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"], "nothing was begun"
+
+
+def test_images_that_do_not_decode_are_left_out(tmp_path: Path, weights: dict[str, Path]) -> None:
+    broken = [(f"broken-{number}", RED, [-1]) for number in range(20)]
+    write_labelled(Places(tmp_path), [*PRODUCTS, *broken])
+    done = quick.run(config(tmp_path, weights), watch=silent)
+    parts = [part_of(product) for product, _, _ in PRODUCTS]
+    release = load_release(Path(done["release_dir"]))
+    assert release.training["calibrated_on_products"] == len(parts) - parts.count("test")
+    assert done["test_products"] == parts.count("test")
+
+
+def test_an_existing_release_is_not_made_again(made: Any, weights: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="never changed; choose another --release-id"):
+        quick.run(config(made[0], weights), watch=silent)
+
+
+def tuned_in(home: Path, start: Path, release_id: str) -> Path:
+    """Fine-tune a network from a start for two epochs; return the directory of its release."""
+    recipe = Recipe(head_epochs=1, epochs=1, learning_rate=0.01, train_norms=True, dropout=0.0)
+    plan = NetworkPlan(tiny_network.NAME, 16, str(start), recipe)
+    training = FinetuneConfig(release_id, Selection(Places(home)), (plan,), batch_size=8)
+    return Path(finetune.run(training, watch=lambda name: None)["release_dir"])
+
+
+def test_a_backbone_that_was_trained_on_the_part_train_is_calibrated_on_validation_alone(
+    tmp_path: Path, weights: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It knows the products of the part train, so that no head makes their answers as unsure as those for new ones."""
+    write_labelled(Places(tmp_path), PRODUCTS)
+    tuned = tuned_in(tmp_path, weights[tiny_network.NAME], "tuned-1")
+    caplog.set_level("INFO")
+    files = {tiny_network.NAME: tuned}
+    done = quick.run(config(tmp_path, files), watch=silent)
+    held_out = [part_of(product) for product, _, _ in PRODUCTS].count("validation")
+    assert load_release(Path(done["release_dir"])).training["calibrated_on_products"] == held_out
+    assert f"the {held_out} images of the part validation alone calibrate" in caplog.text
+    files = {tiny_network.NAME: Path(done["release_dir"])}
+    again = quick.run(config(tmp_path, files, release_id="colours-3"), watch=silent)
+    assert load_release(Path(again["release_dir"])).training["calibrated_on_products"] == held_out, (
+        "nor is it forgotten"
+    )
+
+
+def test_a_whole_training_goes_on_from_a_quick_release(made: Any) -> None:
+    home, _ = made
+    tuned = load_release(tuned_in(home, home / "releases" / "colours-2", "tuned-9"))
+    assert CROSS_FITTED not in tuned.training
+    parts = [part_of(product) for product, _, _ in PRODUCTS]
+    assert tuned.training["calibrated_on_products"] == parts.count("validation")
+
+
+def test_a_quick_release_is_not_calibrated_again_on_what_its_heads_have_learned(made: Any, tmp_path: Path) -> None:
+    home, _ = made
+    for part in ("train", "validation"):
+        again = Calibration(home / "releases" / "colours-2", tmp_path / "again", part, EvaluateConfig(Places(home)))
+        with pytest.raises(UsageError, match=r"heads of release colours-2 learned from .* finetune --quick`"):
+            recalibrate(again)
+    assert not (tmp_path / "again").exists()

@@ -1,0 +1,187 @@
+"""The features kept in the home: what is computed once, what a kill leaves, and files that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from jobs.dataset.labels import LabelledImage, labelled_images
+from jobs.errors import RunFailed
+from jobs.evaluation.config import EvaluateConfig
+from jobs.storage.places import Places
+from jobs.training import features
+from jobs.training.features import FeatureKey, FeatureStore, add_features, usable
+from models.spec import Images
+from tests.labelled import BLUE, GREEN, RED, write_labelled
+
+KEY = FeatureKey("tiny", "ab" * 32, 16, 16, "own", "tensorflow")
+COLOURS = [(f"p{number}", (RED, GREEN, BLUE)[number % 3], [number % 3]) for number in range(12)]
+
+
+class MeanColour:
+    """Features without a network: the mean of each channel."""
+
+    width, side_px = 3, 16
+
+    def __init__(self, *, stop_after: int = 99, error: BaseException | None = None) -> None:
+        self.computed, self._stop_after, self._error = 0, stop_after, error or KeyboardInterrupt()
+
+    def __call__(self, images: Images) -> NDArray[np.float32]:
+        """Return the mean colour of each image."""
+        if self.computed >= self._stop_after:
+            raise self._error
+        self.computed += len(images)
+        return images.mean(axis=(1, 2)).astype(np.float32)
+
+
+def store_in(home: Path, key: FeatureKey = KEY) -> FeatureStore:
+    return FeatureStore(key.directory(Places(home)), key, 3)
+
+
+def compute(
+    home: Path, store: FeatureStore, *, by: MeanColour | None = None, watch: Callable[[int], None] = lambda done: None
+) -> tuple[int, Sequence[LabelledImage]]:
+    """Add the features of all labelled images; return how many were computed, and the images."""
+    extractor, images = by or MeanColour(), labelled_images(Places(home))
+    add_features(store, images, lambda: extractor, EvaluateConfig(Places(home), batch_size=4), lambda total: watch)
+    return extractor.computed, images
+
+
+def test_features_are_computed_once_and_found_by_content(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    assert compute(tmp_path, store_in(tmp_path))[0] == 12
+    again = store_in(tmp_path)
+    count, images = compute(tmp_path, again)
+    assert count == 0
+    contents = [image.image_sha256 for image in reversed(images)]
+    loaded = again.load(contents)
+    assert loaded.dtype == np.float32
+    expected = [(RED, GREEN, BLUE).index(image.category_id) for image in reversed(images)]
+    np.testing.assert_array_equal(loaded.argmax(axis=1), expected)
+    write_labelled(Places(tmp_path), [("new", RED, [0, 1])], version=1)
+    assert compute(tmp_path, store_in(tmp_path))[0] == 2, "only the new images"
+
+
+def test_a_picture_of_several_products_is_computed_once(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), [*COLOURS[:1], ("q", RED, [0]), ("r", RED, [0])], content="same")
+    store = store_in(tmp_path)
+    assert compute(tmp_path, store)[0] == 1
+    assert store.load(["same", "same"]).shape == (2, 3)
+
+
+def test_a_killed_run_keeps_what_it_has_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "FILE_ROWS", 4)
+    write_labelled(Places(tmp_path), COLOURS)
+    with pytest.raises(KeyboardInterrupt):
+        compute(tmp_path, store_in(tmp_path), by=MeanColour(stop_after=8))
+    files = sorted(KEY.directory(Places(tmp_path)).iterdir())
+    assert [file.name[-14:] for file in files] == ["000004.parquet"] * 2
+    assert compute(tmp_path, store_in(tmp_path))[0] == 4
+
+
+def test_what_is_computed_since_the_last_file_is_written_when_a_run_is_interrupted(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    with pytest.raises(KeyboardInterrupt):
+        compute(tmp_path, store_in(tmp_path), by=MeanColour(stop_after=4))
+    assert compute(tmp_path, store_in(tmp_path))[0] == 8
+
+
+def test_images_that_do_not_decode_are_left_out(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), [*COLOURS, ("broken", RED, [-1])])
+    seen: list[int] = []
+    store = store_in(tmp_path)
+    count, images = compute(tmp_path, store, watch=seen.append)
+    assert (count, seen[-1], len(images)) == (12, 13, 13)
+    assert {image.product_id for image in images} - {image.product_id for image in usable(images, {"tiny": store})} == {
+        "broken"
+    }
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(KEY, architecture="xception"),
+        replace(KEY, backbone_sha256="cd" * 32),
+        replace(KEY, input_px=32),
+        replace(KEY, decode_px=32),
+        replace(KEY, preprocessing="0-1"),
+        replace(KEY, engine="jax"),
+        replace(KEY, precision="bfloat16"),
+        replace(KEY, version=2),
+    ],
+)
+def test_features_of_another_key_are_not_taken(other: FeatureKey, tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    compute(tmp_path, store_in(tmp_path))
+    assert store_in(tmp_path, other).contents() == set()
+    assert other.directory(Places(tmp_path)) != KEY.directory(Places(tmp_path))
+
+
+def damaged(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [(damaged, "Parquet magic bytes not found"), (lambda content: b"", "Parquet file size is 0")]
+)
+def test_a_half_written_file_is_named_and_computed_again(
+    change: Callable[[bytes], bytes], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    compute(tmp_path, store_in(tmp_path))
+    [file] = KEY.directory(Places(tmp_path)).iterdir()
+    file.write_bytes(change(file.read_bytes()))
+    assert compute(tmp_path, store_in(tmp_path))[0] == 12
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"{file} cannot be used (")
+    assert reason in line
+    assert line.endswith("it is deleted, and its features are computed again")
+    assert compute(tmp_path, store_in(tmp_path))[0] == 0
+
+
+def test_a_file_of_another_version_is_named_and_computed_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    compute(tmp_path, store_in(tmp_path))
+    [file] = KEY.directory(Places(tmp_path)).iterdir()
+    table = pq.read_table(file)
+    for schema in (table.schema.with_metadata({b"shelfwise.features": b"{}"}), table.schema.remove_metadata()):
+        pq.write_table(table.cast(schema), file)
+        assert compute(tmp_path, store_in(tmp_path))[0] == 12
+        assert f"{file} cannot be used (another version wrote it)" in caplog.text
+        caplog.clear()
+
+
+def test_a_file_with_other_columns_or_another_width_is_computed_again(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    compute(tmp_path, store_in(tmp_path))
+    [file] = KEY.directory(Places(tmp_path)).iterdir()
+    pq.write_table(pq.read_table(file).rename_columns(["content", "features"]), file)
+    assert store_in(tmp_path).contents() == set()
+    compute(tmp_path, store_in(tmp_path))
+    assert FeatureStore(KEY.directory(Places(tmp_path)), KEY, 4).contents() == set()
+
+
+def test_a_file_that_vanishes_meanwhile_fails_the_run_in_one_sentence(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    store = store_in(tmp_path)
+    _, images = compute(tmp_path, store)
+    [file] = KEY.directory(Places(tmp_path)).iterdir()
+    file.unlink()
+    with pytest.raises(RunFailed, match=rf"{file.name} cannot be read any longer; run the same command again"):
+        store.load([image.image_sha256 for image in images])
+
+
+def test_a_batch_that_does_not_fit_the_memory_gives_one_sentence(tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    full = MeanColour(stop_after=4, error=MemoryError("ResourceExhaustedError: OOM when allocating tensor"))
+    with pytest.raises(RunFailed, match=r"^4 images at once do not fit the memory; .* smaller --batch-size, what is"):
+        compute(tmp_path, store_in(tmp_path), by=full)
+    assert compute(tmp_path, store_in(tmp_path))[0] == 8
