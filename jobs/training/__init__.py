@@ -1,6 +1,6 @@
 """Fine-tuning of networks on the labelled products of the dataset, and export of these products for another machine.
 
-Reads images/ and catalog_rows/. Writes training/ of the home, and a release or an .npz file.
+Reads images/ and catalog_rows/. Writes training/ or features/ of the home, and a release or an .npz file.
 
-Others import: export, finetune, progress, selection, taxonomy.
+Others import: export, finetune, progress, quick, selection, taxonomy.
 """

@@ -37,7 +37,7 @@ class MeanColour:
         if self.computed >= self._stop_after:
             raise self._error
         self.computed += len(images)
-        return images.mean(axis=(1, 2)).astype(np.float32)
+        return np.asarray(images.mean(axis=(1, 2)), np.float32)
 
 
 def store_in(home: Path, key: FeatureKey = KEY) -> FeatureStore:

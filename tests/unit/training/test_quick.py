@@ -15,7 +15,7 @@ from jobs.dataset.labels import part_of
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import load_predictor
-from jobs.evaluation.product_predictions import measure
+from jobs.evaluation.product_predictions import Measured, measure, measured_parts
 from jobs.releases.calibrate import Calibration, Promise, recalibrate
 from jobs.storage.places import Places
 from jobs.training import features, finetune, quick
@@ -125,9 +125,13 @@ def test_the_release_answers_as_its_features_did(made: Any, monkeypatch: pytest.
     predictor, release, _ = load_predictor(home / "releases" / "colours-2")
     reading = EvaluateConfig(Places(home), part="test")
     measured = measure(predictor, release, reading.images(), reading)
-    seen: list[Any] = []
-    original = quick.measured_parts
-    monkeypatch.setattr(quick, "measured_parts", lambda *args: seen.append(original(*args)) or seen[-1])
+    seen: list[Measured] = []
+
+    def kept(*args: Any) -> Measured:
+        seen.append(measured_parts(*args))
+        return seen[-1]
+
+    monkeypatch.setattr("jobs.training.quick.measured_parts", kept)
     files = {
         network.architecture: home / "releases" / "colours-2" / network.weights_file for network in release.networks
     }

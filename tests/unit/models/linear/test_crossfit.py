@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.linear import crossfit
 from models.linear.crossfit import FOLDS, LEAST_GROUPS, TooFewGroups, cross_fit, folds_of, groups_of
+from models.linear.head import fit_head
 
 
 def names(count: int) -> list[str]:
@@ -23,8 +24,8 @@ def test_each_category_is_spread_evenly_over_the_folds(labels: list[int], seed: 
     folds = folds_of(names(len(every)), every, seed=seed)
     for category in range(4):
         sizes = Counter(folds[every == category].tolist())
-        counts = [sizes[fold] for fold in range(FOLDS)]
-        assert max(counts) - min(counts) <= 1
+        of_category = [sizes[fold] for fold in range(FOLDS)]
+        assert max(of_category) - min(of_category) <= 1
     counts = np.bincount(folds, minlength=FOLDS)
     assert counts.max() - counts.min() <= 4, "the odd ones of the categories do not all fall into one fold"
 
@@ -110,7 +111,7 @@ def test_the_strength_is_where_held_out_images_have_the_least_log_loss(monkeypat
     features = np.hstack([drawn(400)[0], random.normal(size=(400, 60))]).astype(np.float32)
     blocks, held_out = [(features[:300], labels[:300])], (features[300:], labels[300:])
     losses = [
-        crossfit.log_loss(crossfit.fit_head(blocks, 3, strength=each).probabilities(held_out[0]), held_out[1])
+        crossfit.log_loss(fit_head(blocks, 3, strength=each).probabilities(held_out[0]), held_out[1])
         for each in crossfit.STRENGTHS
     ]
     best = crossfit.STRENGTHS[int(np.argmin(losses))]
@@ -124,5 +125,5 @@ def test_the_published_head_learns_from_all_images() -> None:
     features, labels = drawn()
     found = cross_fit(features, labels, folds_of(names(300), labels, seed=0), 3)
     assert found.strength == pytest.approx(float(np.exp(np.log(found.strengths).mean())))
-    same = crossfit.fit_head([(features, labels)], 3, strength=found.strength)
+    same = fit_head([(features, labels)], 3, strength=found.strength)
     np.testing.assert_allclose(found.head.probabilities(features), same.probabilities(features), atol=2e-3)
