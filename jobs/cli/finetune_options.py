@@ -17,7 +17,6 @@ from jobs.settings import Settings
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.quick import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
-from jobs.wording import listed
 from models.networks.registry import ARCHITECTURES, INPUT_PX
 from models.training.recipe import IMAGENET, NOTHING, Recipe
 
@@ -85,7 +84,9 @@ def quick_config_of(
     if foreign := [name for name in (*(field.name for field in fields(Recipe)), "unfreeze_from") if name in given]:
         others = [f"--{name.replace('_', '-')}" for name in dict.fromkeys(foreign) if name != "seed"]
         if others:
-            raise UsageError(f"--quick trains no layer but the last, and takes no {listed(others)}; leave out either")
+            raise UsageError(
+                f"--quick trains no layer but the last, and takes no {' and '.join(others)}; leave out either"
+            )
     networks = _networks(options)
     check_release_id(options["release_id"])
     starts = _by_network("--start-from", options["start_from"], networks, default=IMAGENET)

@@ -25,10 +25,10 @@ FOLDS = 5
 LEAST_GROUPS = 3
 """Fewest groups of a category. A head that chooses its strength learns without two folds, so a third must have it."""
 
-STRENGTHS = tuple(10.0 ** (half / 2) for half in range(-4, 11))
-"""Strengths to choose from, in ascending order: half a decade apart, from 0.01 to 100,000."""
+STRENGTHS = tuple(10.0 ** (quarter / 4) for quarter in range(-8, 21))
+"""Strengths to choose from, in ascending order: a quarter of a decade apart, from 0.01 to 100,000."""
 
-USUAL_STRENGTH = 300.0
+USUAL_STRENGTH = 150.0
 """Strength at which the search begins: about that of photographs on the features of ImageNet's backbones."""
 
 _TINY = 1e-12

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.linear import crossfit
@@ -18,6 +18,7 @@ def names(count: int) -> list[str]:
     return [f"p{number:04d}" for number in range(count)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=12, max_size=80), st.integers(0, 5))
 def test_each_category_is_spread_evenly_over_the_folds(labels: list[int], seed: int) -> None:
     every = np.array([*range(4), *range(4), *range(4), *labels])
@@ -58,6 +59,7 @@ def test_products_are_joined_by_pictures_directly_or_through_others() -> None:
     assert groups_of(pictures) == {"a": "a", "f": "a", "b": "b", "c": "b", "d": "b", "e": "e"}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(0, 12).map(str), st.lists(st.integers(0, 12).map(str), max_size=3)))
 def test_groups_are_the_connected_products(pictures: dict[str, list[str]]) -> None:
     groups = groups_of(pictures)

@@ -22,9 +22,11 @@ def drawn(images: int = 120, features: int = 4, *, seed: int = 0) -> Block:
 
 
 def test_the_head_is_the_minimum_of_the_penalised_log_loss() -> None:
-    """Against a general optimiser without gradient, over standardised features."""
+    """Against a general optimiser without gradient, over features that are scaled by the definition."""
     features, labels = drawn()
-    standard = (features - features.mean(axis=0)) / features.std(axis=0)
+    features *= np.array([1, 3, 0.5, 10], np.float32)
+    own = features.std(axis=0)
+    standard = (features - features.mean(axis=0)) / np.sqrt(own * np.sqrt((own**2).mean()))
     strength = 2.0
 
     def loss(point: NDArray[np.float64]) -> float:
@@ -56,10 +58,10 @@ def test_blocks_of_images_give_the_head_of_all_of_them_at_once() -> None:
     np.testing.assert_allclose(parts.kernel, whole.kernel, atol=2e-3)
 
 
-def test_neither_units_nor_offsets_of_features_change_the_answers() -> None:
+def test_neither_the_size_nor_the_offsets_of_features_change_the_answers() -> None:
     """Backbones differ in both by orders of magnitude; the same strength means the same for all of them."""
     features, labels = drawn()
-    other = (features * np.array([1, 0.1, 3, 10]) + np.array([0, 5, -50, 200])).astype(np.float32)
+    other = (features * 30 + np.array([0, 50, -50, 200])).astype(np.float32)
     plain = fit_head([(features, labels)], KINDS, strength=5.0).probabilities(features)
     scaled = fit_head([(other, labels)], KINDS, strength=5.0).probabilities(other)
     np.testing.assert_allclose(scaled, plain, atol=5e-3)
@@ -71,7 +73,7 @@ def test_an_almost_constant_feature_gets_no_weight_that_float16_cannot_store() -
     head = fit_head([(features, labels)], KINDS, strength=0.01)
     assert np.isfinite(head.kernel.astype(np.float16)).all()
     spread = scale_of([(features, labels)]).spread
-    assert spread[0] == pytest.approx(LEAST_SPREAD * np.sqrt((features.std(axis=0) ** 2).mean()), rel=1e-3)
+    assert spread[0] == pytest.approx(np.sqrt(LEAST_SPREAD * (features.std(axis=0) ** 2).mean()), rel=1e-3)
 
 
 def test_a_head_can_start_from_another_and_ends_at_the_same_place() -> None:

@@ -1,0 +1,104 @@
+"""`shelfwise finetune --quick` from the command line: its options, and when it makes its release the champion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs.cli.main import main_group
+from jobs.dataset.labels import part_of
+from jobs.errors import UsageError
+from jobs.storage.places import Places
+from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.weights import save_weights
+from models.release import load_release
+from tests import tiny_network
+from tests.labelled import BLUE, GREEN, LEAVES, RED, write_labelled
+
+PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make a home, and the tiny network known."""
+    monkeypatch.setenv("SHELFWISE_HOME", str(tmp_path / "home"))
+    ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME] = "tests.tiny_network", (16, 16)
+    keras.utils.set_random_seed(0)
+    save_weights(architecture(tiny_network.NAME).backbone(input_px=16), tmp_path / "tiny.weights.h5")
+    yield tmp_path / "home"
+    del ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME]
+
+
+def quick(home: Path, *options: str, release_id: str = "shop-1", network: str = "tiny") -> Result:
+    """Call the command."""
+    start = str(home.parent / "tiny.weights.h5")
+    command = ["finetune", "--quick", "--release-id", release_id, "--network", network, "--start-from", start]
+    return CliRunner().invoke(main_group, [*command, *options], catch_exceptions=False)
+
+
+def champion(home: Path) -> Any:
+    done = CliRunner().invoke(main_group, ["release", "list", "--json"], catch_exceptions=False)
+    [name] = [row["release_id"] for row in json.loads(done.stdout)["releases"] if row["alias"] == "champion"] or [None]
+    return name
+
+
+def test_the_release_becomes_the_champion(home: Path) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    done = json.loads(quick(home, "--promote", "--target-precision", "0.6", "--seed", "3", "--json").stdout)
+    assert (done["release_id"], done["promoted"], done["below_promise"]) == ("shop-1", True, None)
+    assert champion(home) == "shop-1"
+    told = load_release(home / "releases" / "shop-1").training
+    assert (told["seed"], told["target_precision"]) == (3, 0.6)
+
+
+def test_without_promote_the_release_is_made_alone(home: Path) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    done = json.loads(quick(home, "--json").stdout)
+    assert "promoted" not in done
+    assert champion(home) is None
+
+
+def test_a_release_that_the_part_test_contradicts_is_made_and_not_promoted(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = {RED: GREEN, GREEN: BLUE, BLUE: RED}
+    mixed = [(name, wrong[label] if part_of(name) == "test" else label, image) for name, label, image in PRODUCTS]
+    write_labelled(Places(home), mixed)
+    done = json.loads(quick(home, "--promote", "--target-precision", "0.6", "--json").stdout)
+    assert done["promoted"] is False
+    assert "release shop-1 was made and is not to be promoted" in done["below_promise"]
+    assert done["below_promise"] in caplog.text
+    assert champion(home) is None
+    assert (home / "releases" / "shop-1").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--epochs", "3"], r"--quick trains no layer but the last, and takes no --epochs; leave out either"),
+        (["--head-epochs", "1", "--unfreeze-from", "block2a"], "takes no --head-epochs and --unfreeze-from; leave out"),
+        (["--mixed-precision"], "takes no --mixed-precision"),
+        (["--start-from", "nothing"], "tiny with random weights sees nothing; give imagenet, a .weights.h5 file or"),
+        (["--start-from", "shop-9"], "shop-9"),
+        (["--network", "tiny"], "a network is named twice"),
+        (["--input-px", "8"], "tiny takes inputs of at least 16 px, received 8"),
+    ],
+)
+def test_options_that_do_not_belong_to_it_are_refused_before_anything_begins(
+    options: list[str], sentence: str, home: Path
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        quick(home, *options)
+    assert not home.exists()
+
+
+def test_promote_belongs_to_quick(home: Path) -> None:
+    with pytest.raises(UsageError, match="--promote belongs to --quick; use `shelfwise release promote`"):
+        CliRunner().invoke(main_group, ["finetune", "--release-id", "shop-1", "--promote"], catch_exceptions=False)
+    assert not home.exists()
