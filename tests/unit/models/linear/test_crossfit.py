@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.linear import crossfit
-from models.linear.crossfit import FOLDS, LEAST_GROUPS, TooFewGroups, cross_fit, folds_of, groups_of
+from models.linear.crossfit import (
+    FOLDS,
+    LEAST_GROUPS,
+    TooFewGroups,
+    calibrated_log_loss,
+    cross_fit,
+    folds_of,
+    groups_of,
+)
 from models.linear.head import fit_head
 
 
@@ -113,7 +121,7 @@ def test_the_strength_is_where_held_out_images_have_the_least_log_loss(monkeypat
     features = np.hstack([drawn(400)[0], random.normal(size=(400, 60))]).astype(np.float32)
     blocks, held_out = [(features[:300], labels[:300])], (features[300:], labels[300:])
     losses = [
-        crossfit.log_loss(fit_head(blocks, 3, strength=each).probabilities(held_out[0]), held_out[1])
+        calibrated_log_loss(fit_head(blocks, 3, strength=each).probabilities(held_out[0]), held_out[1])
         for each in crossfit.STRENGTHS
     ]
     best = crossfit.STRENGTHS[int(np.argmin(losses))]
@@ -121,6 +129,14 @@ def test_the_strength_is_where_held_out_images_have_the_least_log_loss(monkeypat
         monkeypatch.setattr(crossfit, "USUAL_STRENGTH", begin)
         assert crossfit._chosen(blocks, held_out, 3)[0] == best
     assert crossfit.STRENGTHS[1] < best < crossfit.STRENGTHS[-2]
+
+
+def test_the_loss_of_answers_does_not_count_how_sure_they_are_in_all() -> None:
+    """By hand: three of four answers right, so that the best confidence is 0.75, whatever it was before."""
+    for sure in (0.6, 0.75, 0.99):
+        answers = np.array([[sure, 1 - sure]] * 4, np.float32)
+        expected = -(3 * np.log(0.75) + np.log(0.25)) / 4
+        assert calibrated_log_loss(answers, np.array([0, 0, 0, 1])) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_published_head_learns_from_all_images() -> None:
