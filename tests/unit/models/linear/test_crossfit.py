@@ -39,6 +39,13 @@ def test_each_category_is_spread_evenly_over_the_folds(labels: list[int], seed: 
     assert counts.max() - counts.min() <= 4, "the odd ones of the categories do not all fall into one fold"
 
 
+def test_a_large_group_of_one_category_does_not_drive_the_others_out_of_its_fold() -> None:
+    labels = np.array([0] * 44 + [1] * 10)
+    groups = ["large"] * 40 + [f"small-{number}" for number in range(4)] + names(10)
+    folds = folds_of(groups, labels, seed=0)
+    assert np.bincount(folds[labels == 1], minlength=FOLDS).tolist() == [2] * FOLDS
+
+
 def test_a_group_is_in_one_fold_and_the_seed_alone_decides_which() -> None:
     labels = np.arange(200) % 4
     groups = [f"g{number // 8}-{number % 4}" for number in range(200)]

@@ -1,0 +1,116 @@
+"""A first release from labelled photographs: how long it takes, and how good it is on photographs that it has not seen.
+
+    python -m tests.benchmarks.bench_first_release --photos clothing/train --held-out clothing/validation \\
+        --weights xception_imagenet_notop.weights.h5
+
+`--photos` and `--held-out` are directories with a folder for each category. The commands are those of a user: ingest,
+`finetune --quick --promote`, and the same again with other seeds, for which no features are computed. Every release
+answers the held-out photographs, of which no product taught, chose or calibrated anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAY = "2026-11-01"
+DRAWS = 10_000
+
+
+def main() -> int:
+    """Make a release for each seed, measure them, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--weights", required=True, help="what --start-from takes")
+    parser.add_argument("--network", default="xception")
+    parser.add_argument("--input-px", type=int, default=299)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9, 10, 11])
+    options = parser.parse_args()
+    from tests.benchmarks.photos import stamp
+
+    with tempfile.TemporaryDirectory() as name:
+        home, held_out = Path(name, "home"), Path(name, "held-out")
+        ingested = run(home, "ingest", "--catalog", str(options.photos), "--run-date", DAY)[0]
+        network = ["--network", options.network, "--input-px", str(options.input_px), "--start-from", options.weights]
+        made = []
+        for seed in options.seeds:
+            command = [
+                "finetune",
+                "--quick",
+                "--promote",
+                "--release-id",
+                f"seed-{seed}",
+                "--seed",
+                str(seed),
+                *network,
+            ]
+            made.append(run(home, *command))
+        run(held_out, "ingest", "--catalog", str(options.held_out), "--run-date", DAY)
+        measured = [answers_of(home / "releases" / f"seed-{seed}", held_out) for seed in options.seeds]
+    print(f"# {stamp()}, {options.network} at {options.input_px} px, seeds {options.seeds}")
+    others = ", ".join(f"{seconds:.0f} s" for seconds, _ in made[1:])
+    print(f"ingest {ingested:.0f} s, first release {made[0][0]:.0f} s, the others {others}")
+    right, published = (np.stack(column, axis=1) for column in zip(*measured, strict=True))
+    for place, (seed, (_, summary)) in enumerate(zip(options.seeds, made, strict=True)):
+        ours = published[:, place]
+        print(
+            f"seed {seed}: top 1 {right[:, place].mean():.4f}, published {ours.mean():.4f}, "
+            f"right of these {right[ours, place].mean() if ours.any() else float('nan'):.4f}, "
+            f"of the part test top 1 {summary['ensemble_test_accuracy']:.4f}, promoted {summary['promoted']}"
+        )
+    low, high = interval(right & published, published)
+    precision = (right & published).sum() / max(published.sum(), 1)
+    print(f"mean: top 1 {right.mean():.4f}, published {published.mean():.4f}, right of these {precision:.4f}")
+    print(f"95 % of the draws of whole products: {low:.4f} to {high:.4f} right of what is published")
+    return 0
+
+
+def run(home: Path, *arguments: str) -> tuple[float, dict[str, Any]]:
+    """Run one command and return its wall seconds and its summary."""
+    command = [sys.executable, "-m", "jobs.cli.main", *arguments, "--json"]
+    started = time.perf_counter()
+    settings = {**os.environ, "SHELFWISE_HOME": str(home)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=settings)
+    return time.perf_counter() - started, json.loads(done.stdout)
+
+
+def answers_of(release_dir: Path, home: Path) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return for each product whether its best category is right, and whether its answer is published."""
+    from jobs.evaluation.config import EvaluateConfig
+    from jobs.evaluation.evaluate import load_predictor
+    from jobs.evaluation.product_predictions import measure
+    from jobs.storage.places import Places
+
+    predictor, release, _ = load_predictor(release_dir)
+    reading = EvaluateConfig(Places(home))
+    measured = measure(predictor, release, reading.images(), reading)
+    return measured.hits, np.array([answer.status == "auto" for answer in measured.answers])
+
+
+def interval(right: NDArray[np.bool_], published: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the 95 % interval of the precision of what is published, over draws of whole products with all seeds.
+
+    Args:
+        right: Whether a product's answer is published and right, (products, seeds).
+        published: Whether it is published, (products, seeds).
+    """
+    random = np.random.default_rng(7)
+    rows = random.integers(0, len(right), (DRAWS, len(right)))
+    hits, total = right.sum(axis=1)[rows].sum(axis=1), published.sum(axis=1)[rows].sum(axis=1)
+    precisions = hits[total > 0] / total[total > 0]
+    return (float(np.quantile(precisions, 0.025)), float(np.quantile(precisions, 0.975))) if len(precisions) else (0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
