@@ -161,6 +161,7 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
     started = time.monotonic()
     check_new(config.target, config.places)
     learned_from = training_set(config.selection)
+    _folds(_examples(learned_from, ("train", "validation")), learned_from, config.seed)  # refuses before the long part
     prepare_environment()
     with quiet_start():
         from models.training.loop import start_backend
@@ -250,9 +251,13 @@ def _store(
     return store
 
 
-def _examples(learned_from: TrainingSet, parts: Sequence[str], stores: Mapping[str, FeatureStore]) -> _Examples:
+def _examples(
+    learned_from: TrainingSet, parts: Sequence[str], stores: Mapping[str, FeatureStore] | None = None
+) -> _Examples:
+    """Return the images of some parts whose features are in all stores; without stores, all images."""
     images = [image for part in parts for image in learned_from.sides[part]]
-    there = sorted(usable(images, stores), key=lambda image: (image.product_id, image.image_no))
+    there = images if stores is None else usable(images, stores)
+    there = sorted(there, key=lambda image: (image.product_id, image.image_no))
     refuse_none(len(there), images)
     column = {category_id: index for index, category_id in enumerate(learned_from.category_ids)}
     labels = np.array([column[image.category_id] for image in there], np.int64)

@@ -203,7 +203,7 @@ def test_products_that_share_a_picture_are_in_one_fold(tmp_path: Path, weights: 
     write_labelled(places, [(name, RED, [0]) for name in variants if part_of(name) == "train"], content="same")
     with pytest.raises(UsageError, match=r"^category 'warm.red' has 1 products outside .* --leave-out 'warm.red'$"):
         quick.run(config(tmp_path, weights), watch=silent)
-    assert not (tmp_path / "releases").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["images"], "refused before any feature is computed"
 
 
 @pytest.mark.parametrize("broken", [float("nan"), 0.0])

@@ -21,7 +21,7 @@ from tests.extent import extent
 FRESH = 100_000
 TARGET = 0.95
 SEED = 20_261
-OPENED = extent(60, of_all=2_000)
+OPENED = extent(40, of_all=2_000)
 """Thresholds that are measured: enough for a promise that is broken one time in five to be seen, and for 5 % in all."""
 
 
