@@ -42,20 +42,25 @@ class Shop:
     def drawn(self, count: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Draw products with the labels that the shop gives them; fresh ones get labels in the same way."""
         kinds = random.choice(len(self.shares), count, p=self.shares)
-        features = self.centres[kinds] + random.normal(size=(count, self.centres.shape[1]))
+        noise = random.standard_normal((count, self.centres.shape[1]), dtype=np.float32)
+        features = noise + self.centres[kinds].astype(np.float32)
         mistaken = random.random(count) < self.wrong
         labels = np.where(mistaken, random.choice(len(self.shares), count, p=self.shares), kinds)
-        return features.astype(np.float32), labels.astype(np.int64)
+        return features, labels.astype(np.int64)
 
 
 def shop_of(random: np.random.Generator) -> tuple[Shop, int]:
-    """Draw a shop and its number of products: 5 to 50 categories, 200 to 3,000 products, up to 3 % wrong labels."""
+    """Draw a shop and its number of products: 5 to 50 categories, 200 to 3,000 products, up to 3 % wrong labels.
+
+    Most features say nothing of the categories, as those of a backbone do: a head is much surer of what it has seen.
+    """
     categories = int(random.integers(5, 51))
     products = max(int(np.exp(random.uniform(np.log(200), np.log(3000)))), 8 * categories)
     width = int(random.integers(8, 33))
     distance = random.uniform(1.2, 3.0)
     shares = random.dirichlet(np.full(categories, 2.0)) * 0.8 + 0.2 / categories
-    centres = random.normal(size=(categories, width)) * distance / math.sqrt(width / 8)
+    centres = np.zeros((categories, width + int(random.integers(50, 250))))
+    centres[:, :width] = random.normal(size=(categories, width)) * distance / math.sqrt(width / 8)
     return Shop(centres, shares / shares.sum(), random.uniform(0, 0.03)), products
 
 
