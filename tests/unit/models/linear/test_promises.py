@@ -7,6 +7,7 @@ threshold that opens is measured on fresh draws. At most 5 % of them may miss th
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +15,19 @@ from numpy.typing import NDArray
 
 from models.answers.calibration import combine, fit_ensemble
 from models.answers.decision import DIGITS
-from models.answers.thresholds import fit_thresholds
+from models.answers.pools import fit_promises
+from models.answers.promises import PROMISES
 from models.linear.crossfit import cross_fit, folds_of
 from tests.extent import extent
 
 FRESH = 100_000
 TARGET = 0.95
 SEED = 20_261
-OPENED = extent(40, of_all=2_000)
-"""Thresholds that are measured: enough for a promise that is broken one time in five to be seen, and for 5 % in all."""
+OPENED = extent(10, of_all=2_000)
+"""Thresholds that are measured: enough for promises that are mostly broken to be seen, and for 5 % in all."""
+
+LARGEST = extent(800, of_all=3_000)
+"""Most products of a shop."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def shop_of(random: np.random.Generator) -> tuple[Shop, int]:
     Most features say nothing of the categories, as those of a backbone do: a head is much surer of what it has seen.
     """
     categories = int(random.integers(5, 51))
-    products = max(int(np.exp(random.uniform(np.log(200), np.log(3000)))), 8 * categories)
+    products = max(int(np.exp(random.uniform(np.log(200), np.log(LARGEST)))), 8 * categories)
     width = int(random.integers(8, 33))
     distance = random.uniform(1.2, 3.0)
     shares = random.dirichlet(np.full(categories, 2.0)) * 0.8 + 0.2 / categories
@@ -65,7 +70,7 @@ def shop_of(random: np.random.Generator) -> tuple[Shop, int]:
 
 
 def broken_promises(random: np.random.Generator) -> tuple[int, int]:
-    """Make a first release of a drawn shop; return how many thresholds opened, and how many miss the promise."""
+    """Make a first release of a drawn shop; return how many thresholds opened, own and pooled, and how many miss it."""
     shop, products = shop_of(random)
     features, labels = shop.drawn(products, random)
     known = np.flatnonzero(np.bincount(labels, minlength=len(shop.shares)) >= 5)  # smaller ones are not learned
@@ -78,19 +83,24 @@ def broken_promises(random: np.random.Generator) -> tuple[int, int]:
     shares, temperature = fit_ensemble({"head": found.softmaxes}, labels)
     ids = [f"c{number}" for number in range(len(known))]
     confidences = combine({"head": found.softmaxes}, weights=shares, temperature=temperature)
-    thresholds = fit_thresholds(confidences, labels, ids, target=TARGET)
+    by = PROMISES[int(random.integers(len(PROMISES)))]
+    fitted = fit_promises(confidences, labels, ids, by=by, target=TARGET)
     fresh, truth = shop.drawn(FRESH, random)
     fresh, truth = fresh[column[truth] >= 0], column[truth[column[truth] >= 0]]
     answers = combine({"head": found.head.probabilities(fresh)}, weights=shares, temperature=temperature)
     winners, best = answers.argmax(axis=1), np.round(answers.max(axis=1).astype(np.float64), DIGITS)
-    opened = missed = 0
+    thresholds = np.array([2.0 if fitted.thresholds[name] is None else fitted.thresholds[name] for name in ids])
+    published = best >= thresholds[winners]
+    sharing: defaultdict[str, list[int]] = defaultdict(list)  # a pool is one threshold; its promise is on average
     for number, name in enumerate(ids):
-        threshold = thresholds[name]
-        published = (winners == number) & (best >= (2.0 if threshold is None else threshold))
-        if threshold is None or published.sum() < 100:
-            continue
-        opened += 1
-        missed += bool((truth[published] == number).mean() < TARGET)
+        if fitted.promises[name].kind != "closed":
+            sharing["pool" if fitted.promises[name].kind == "pool" else name].append(number)
+    opened = missed = 0
+    for members in sharing.values():
+        rows = published & np.isin(winners, members)
+        if rows.sum() >= 100:
+            opened += 1
+            missed += bool((truth[rows] == winners[rows]).mean() < TARGET)
     return opened, missed
 
 
