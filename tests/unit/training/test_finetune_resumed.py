@@ -165,6 +165,7 @@ def test_a_plan_records_an_alias_only_if_its_start_was_found_by_one(
         "head_epochs": None,
         "taxonomy": None,
         "taxonomy_version": "",
+        "labels": None,
         "first": None,
         "last": None,
         "leave_out": (),
