@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -287,3 +289,8 @@ def run_row(database: ProductDatabase, run_id: str) -> dict[str, Any]:
         latest = ", ".join(str(run[0]) for run in list_runs(database, limit=5))
         raise UsageError(f"no run {run_id!r}; the latest are: {latest or 'there is none yet'}")
     return row
+
+
+def typed_command() -> str:
+    """Return the command line of this process, for the record in a release."""
+    return shlex.join(["shelfwise", *sys.argv[1:]])

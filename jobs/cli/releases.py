@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from jobs.cli.options import (
     known_only_option,
     label_map_of,
     promise_options,
+    typed_command,
 )
 from jobs.dataset.labels import PARTS
 from jobs.settings import Settings
@@ -216,7 +215,7 @@ def calibrate(
             **options,
         ),
         promise=Promise(target_precision, floor, promise),
-        command=shlex.join(["shelfwise", *sys.argv[1:]]),
+        command=typed_command(),
     )
     done = recalibrate(calibration)
     share(calibration.target, settings.places)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from jobs.cli.options import (
     known_only_option,
     label_map_of,
     promise_options,
+    typed_command,
 )
 from jobs.dataset.labels import PARTS
 from jobs.errors import UsageError
@@ -200,15 +199,10 @@ def finetune(context: click.Context, /, as_json: bool, quick: bool, promote: boo
         return
     if promote:
         raise UsageError("--promote belongs to --quick; use `shelfwise release promote` when the training has ended")
-    config = config_of(Settings(), options, command=_typed())
+    config = config_of(Settings(), options, command=typed_command())
     with training_progress() as watch:
         done = job.run(config, watch=watch)
     output.summary(done, as_json)
-
-
-def _typed() -> str:
-    """Return the command line of this process."""
-    return shlex.join(["shelfwise", *sys.argv[1:]])
 
 
 def _quick(context: click.Context, options: dict[str, Any], promote: bool) -> dict[str, Any]:
@@ -221,7 +215,7 @@ def _quick(context: click.Context, options: dict[str, Any], promote: bool) -> di
     typed = ParameterSource.COMMANDLINE
     given = {name for name in options if context.get_parameter_source(name) is typed}
     settings = Settings()
-    config = quick_config_of(settings, options, command=_typed(), given=given)
+    config = quick_config_of(settings, options, command=typed_command(), given=given)
     database = database_of(settings) if promote else None
     with feature_progress() as watch:
         done = job.run(config, watch=watch)

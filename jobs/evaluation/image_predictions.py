@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from jobs.errors import RunFailed
 from jobs.evaluation.config import Reading
 from jobs.storage.places import Place
 from models.serving.faults import fault_of
-from models.spec import Images, Predictions, Predictor, Probabilities
+from models.spec import Images, Predictor, Probabilities
 
 CONFIDENCES = ""
 """Key of the calibrated ensemble's rows, beside the keys of the networks."""
@@ -70,6 +71,29 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
     Raises:
         RunFailed: If a batch does not fit in memory; use a smaller `--batch-size`.
     """
+    for in_batch, squares, failed in decoded_batches(images, reading, side_px=predictor.decode_px):
+        if not in_batch:
+            yield Answered([], {}, failed)
+            continue
+        with memory_fault_explained(len(squares)):
+            predictions = predictor.predict(squares)
+        rows = {**predictions.by_network, CONFIDENCES: predictions.confidences}
+        yield Answered(in_batch, rows, failed)
+
+
+def decoded_batches(
+    images: Sequence[LabelledImage], reading: Reading, *, side_px: int
+) -> Iterator[tuple[list[LabelledImage], Images, int]]:
+    """Read and decode labelled images batch by batch, each once, in the order of the dataset's files.
+
+    Args:
+        images: Images to read.
+        reading: Settings for reading images.
+        side_px: Side of the squares to which they are decoded, in pixels.
+
+    Yields:
+        The images of each batch that decode, their squares, and how many of the batch do not decode.
+    """
     from jobs.dataset.reading import read_shard
 
     wanted = {image.key: image for image in images}
@@ -80,7 +104,7 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
     for shard, keys in sorted(by_shard.items(), key=lambda item: str(item[0])):
         reader = read_shard(
             kept_copy(shard, reading.places),
-            side_px=predictor.decode_px,
+            side_px=side_px,
             batch_size=reading.batch_size,
             workers=reading.decode_workers,
             wanted=keys,
@@ -89,23 +113,25 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
         for batch in reader:
             in_batch = [wanted[key] for key in image_keys(batch.columns)]
             decoded = [index for index, error in enumerate(batch.errors) if not error]
-            failed = len(in_batch) - len(decoded)
-            if not decoded:
-                yield Answered([], {}, failed)
-                continue
-            predictions = _predicted(predictor, batch.images[decoded])
-            rows = {**predictions.by_network, CONFIDENCES: predictions.confidences}
-            yield Answered([in_batch[index] for index in decoded], rows, failed)
+            squares = batch.images if len(decoded) == len(in_batch) else batch.images[decoded]
+            yield [in_batch[index] for index in decoded], squares, len(in_batch) - len(decoded)
 
 
-def _predicted(predictor: Predictor, squares: Images) -> Predictions:
+@contextmanager
+def memory_fault_explained(count: int, *, kept: str = "") -> Iterator[None]:
+    """Turn a lack of memory inside the block into RunFailed with its remedy.
+
+    Args:
+        count: Number of images that are computed at once.
+        kept: What is not lost, for the end of the message.
+    """
     try:
-        return predictor.predict(squares)
+        yield
     except Exception as error:
         if fault_of(error) != "memory":
             raise
         raise RunFailed(
-            f"{len(squares)} images at once do not fit the memory; run the same command with a smaller --batch-size"
+            f"{count} images at once do not fit the memory; run the same command with a smaller --batch-size{kept}"
         ) from error
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,14 +22,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.labels import LabelledImage
-from jobs.dataset.local_copies import kept_copy
-from jobs.dataset.reading import read_shard
-from jobs.dataset.schema import ImageKey, image_keys
 from jobs.dataset.shards import whole_file
 from jobs.errors import RunFailed
 from jobs.evaluation.config import Reading
-from jobs.storage.places import Place, Places
-from models.serving.faults import fault_of
+from jobs.evaluation.image_predictions import decoded_batches, memory_fault_explained
+from jobs.storage.places import Places
 from models.spec import Images
 
 VERSION = 1
@@ -209,48 +206,15 @@ def add_features(
         return
     compute, progress, done = extractor(), watch(len(missing)), 0
     try:
-        for contents, squares, failed in _decoded(list(missing.values()), compute.side_px, reading):
-            if contents:
-                store.add(contents, _computed(compute, squares))
-            done += len(contents) + failed
+        for decoded, squares, failed in decoded_batches(list(missing.values()), reading, side_px=compute.side_px):
+            if decoded:
+                with memory_fault_explained(len(squares), kept=", what is computed is kept"):
+                    features = compute(squares)
+                store.add([image.image_sha256 for image in decoded], features)
+            done += len(decoded) + failed
             progress(done)
     finally:
         store.flush()
-
-
-def _decoded(
-    images: Sequence[LabelledImage], side_px: int, reading: Reading
-) -> Iterator[tuple[list[str], Images, int]]:
-    """Yield batches of decoded images with their image_sha256, and how many of the batch do not decode."""
-    by_shard: defaultdict[Place, set[ImageKey]] = defaultdict(set)
-    for image in images:
-        by_shard[image.shard].add(image.key)
-    for shard, keys in sorted(by_shard.items(), key=lambda item: str(item[0])):
-        batches = read_shard(
-            kept_copy(shard, reading.places),
-            side_px=side_px,
-            batch_size=reading.batch_size,
-            workers=reading.decode_workers,
-            wanted=keys,
-            original=shard,
-        )
-        for batch in batches:
-            contents = [content for _, _, content in image_keys(batch.columns)]
-            rows = [row for row, error in enumerate(batch.errors) if not error]
-            squares = batch.images if len(rows) == len(contents) else batch.images[rows]
-            yield [contents[row] for row in rows], squares, len(contents) - len(rows)
-
-
-def _computed(extractor: Extractor, squares: Images) -> Features:
-    try:
-        return extractor(squares)
-    except Exception as error:
-        if fault_of(error) != "memory":
-            raise
-        raise RunFailed(
-            f"{len(squares)} images at once do not fit the memory; run the same command with a smaller --batch-size, "
-            "what is computed is kept"
-        ) from error
 
 
 def usable(images: Sequence[LabelledImage], stores: Mapping[str, FeatureStore]) -> list[LabelledImage]:

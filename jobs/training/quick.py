@@ -39,7 +39,7 @@ from jobs.training.progress import FeatureWatch
 from jobs.training.selection import Selection, TrainingSet, training_set
 from jobs.wording import leaving_out, quoted
 from models.answers.calibration import combine
-from models.answers.thresholds import precision_bound
+from models.answers.pools import upper_bound
 from models.linear.crossfit import LEAST_GROUPS, CrossFitted, TooFewGroups, cross_fit, folds_of
 from models.linear.head import UnusableFeatures
 from models.networks.weights import save_half
@@ -210,7 +210,7 @@ def below_promise(release: Release) -> str | None:
         return None
     published = round(share_ * release.metrics["test_products"])
     right = round(precision * published)
-    highest = 1 - float(precision_bound(published - right, published))
+    highest = upper_bound(right, published)
     if highest >= target:
         return None
     return (
