@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.catalog.description import (
+    DEFAULT_MAX_IMAGES,
+    FORMATS,
+    PRODUCT_IDS_OF,
+    Description,
+    described,
+    parse_columns,
+)
 from jobs.errors import UsageError
 from jobs.runs.config import RunConfig
 from jobs.runs.run_ids import nightly_run_id
@@ -199,9 +207,54 @@ def settings_of(options: dict[str, Any]) -> Settings:
 catalog_option = click.option(
     "--catalog",
     required=True,
-    help="Catalog to read: a directory with one folder for each category, a .csv, .jsonl or .parquet file, "
+    help="Catalog to read: a directory with one folder for each category, a file that a shop system exports, "
     "or `products` for the database table.",
 )
+
+
+def description_options(command: Command) -> Command:
+    """Add the options that say how a catalog is read; `description_of` collects them."""
+    form = click.option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        help="Form of the catalog. By default recognised by name, first bytes and header.",
+    )
+    columns = click.option(
+        "--columns",
+        metavar="OURS=THEIRS,...",
+        help="Columns of the file that hold the catalog's columns: product_id=sku,image_uri=image_link,title=name. "
+        "Give image_uri several times for several images; `image*` stands for numbered columns.",
+    )
+    encoding = click.option("--encoding", metavar="NAME", help="Encoding of a text file; by default UTF-8 or UTF-16.")
+    group_by = click.option(
+        "--group-by",
+        metavar="COLUMN",
+        help="Column whose value is the product of several rows, such as item_group_id; their pictures are its images.",
+    )
+    product_id = click.option(
+        "--product-id",
+        type=click.Choice(PRODUCT_IDS_OF),
+        help="What of a path is the product_id in a directory of pictures; by default stem, the name of the file.",
+    )
+    max_images = click.option(
+        "--max-images",
+        type=click.IntRange(1, 1000),
+        help=f"Most images of a product to read where the rows do not number them; by default {DEFAULT_MAX_IMAGES}.",
+    )
+    return form(columns(encoding(group_by(product_id(max_images(command))))))
+
+
+def description_of(options: dict[str, Any]) -> Description:
+    """Return what the options of a command say about its catalog."""
+    columns = options["columns"]
+    return described(
+        format=options["form"],
+        columns=None if columns is None else parse_columns(columns),
+        **{name: options[name] for name in ("encoding", "group_by", "product_id", "max_images")},
+    )
+
+
 batch_option = click.option(
     "--batch-size",
     type=click.IntRange(1, 4096),

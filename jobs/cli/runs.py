@@ -17,6 +17,8 @@ from jobs.cli.options import (
     context_of,
     database_of,
     date_option,
+    description_of,
+    description_options,
     json_option,
     master_option,
     night_of,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @catalog_option
+@description_options
 @date_option
 @rejected_option
 @click.option(
@@ -71,7 +74,10 @@ def nightly(
     run, context = night_of(options, run_date, max_rejected), context_of(settings, options)
     database = database_of(settings)
     warn_of_shipped_release(settings, options["release"], context.release_dir, catalog)
-    done = nights.nightly(context, database, catalog, resumable(run, context), labels=label_map)
+    description = description_of(options)
+    done = nights.nightly(
+        context, database, catalog, resumable(run, context), labels=label_map, description=description
+    )
     if shadow:
         done["shadow"] = _challenge(settings, options, context, database, run)
     output.summary(done, as_json)
@@ -132,6 +138,7 @@ def backfill(
 
 @click.command()
 @catalog_option
+@description_options
 @date_option
 @catalog_labels_option
 @master_option
@@ -154,7 +161,13 @@ def ingest(catalog: str, run_date: date, labels: str | None, as_json: bool, **op
     if catalog == PRODUCTS_TABLE and not settings.products_url:
         database_of(settings)
     config = IngestConfig(
-        catalog, run_date, settings.places, products=settings.products, http=settings.http, labels=label_map
+        catalog,
+        run_date,
+        settings.places,
+        products=settings.products,
+        http=settings.http,
+        labels=label_map,
+        description=description_of(options),
     )
     step, _ = nights.ingest_step(settings.spark, config)
     output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)

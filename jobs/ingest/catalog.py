@@ -1,38 +1,41 @@
-"""Read a catalog: a directory of category folders, a CSV, JSON Lines or Parquet file, or the `products` table.
+"""Read a catalog of any form to one Spark DataFrame, and check its rows.
 
-Whatever the format, the result is one checked DataFrame with the columns of `CATALOG_COLUMNS`: every row has a
-product_id, and (product_id, image_no) is unique. Nothing else in a catalog is trusted; each image_uri is checked when
-the image is read.
+Every row has a product_id, and (product_id, image_no) is unique. Nothing else in a catalog is trusted; each image_uri
+is checked when the image is read.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.dataset.file_frames import frame_of_files, frame_of_parts
-from jobs.dataset.schema import CATALOG_KEY, CATALOG_TEXTS
+from jobs.catalog.description import Description
+from jobs.catalog.files import parts_of, read_part
+from jobs.catalog.layout import Layout
+from jobs.catalog.recognise import recognise
+from jobs.catalog.rows import ROW_SCHEMA, Batches, RowMaker, in_batches
+from jobs.dataset.file_frames import frame_of_parts
+from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_TEXTS
 from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
-from jobs.ingest.formats.csv import read_csv
-from jobs.ingest.formats.folders import folder_rows
-from jobs.ingest.formats.json_lines import read_json
-from jobs.ingest.formats.parquet import parquet_schema, read_parquet
-from jobs.ingest.formats.rows import TEXTS, Batches, catalog_error, in_batches, read_errors_explained
 from jobs.spark.faults import spark_errors_explained
 from jobs.storage.places import Place
-from jobs.storage.stores import children, is_dir, is_file, on_disk, place, reading, uri
+from jobs.storage.stores import is_file, place
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from sql.catalog_source import KeyRange
 
+log = logging.getLogger(__name__)
+
 PRODUCTS_TABLE = "products"
 MAX_ID_LENGTH = 255
-_READERS = {"csv": read_csv, "jsonl": read_json, "ndjson": read_json, "json": read_json}
+READ_COLUMNS = (*CATALOG_COLUMNS, "fetch_uri")
+"""Columns of the DataFrame: those of the catalog, and the link to send where `image_uri` masks secrets in it."""
+
 _CONTROL = r"[\x00-\x1f\x7f]"
-_USER_INFO = r"(?i)^(\s*(?:https?|ftps?):[\\/]*)[^/?#]*@|^(\s*[a-z][a-z0-9+.-]*://)[^/?#@]*:[^/?#]*@"
 
 
 def base_directory(catalog: str) -> Place:
@@ -49,16 +52,23 @@ def base_directory(catalog: str) -> Place:
     return where.parent if is_file(where) else where
 
 
-def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource | None = None) -> DataFrame:
+def read_catalog(
+    spark: SparkSession,
+    catalog: str,
+    *,
+    products: ProductSource | None = None,
+    description: Description | None = None,
+) -> DataFrame:
     """Read a catalog of any form to a Spark DataFrame, and check its rows.
 
     Args:
         spark: The Spark session.
         catalog: Path of a directory or file, used literally; or a URI in an object store; or `products`.
         products: Database table to read when `catalog` is `products`.
+        description: What the command line says about it; it takes precedence over its `shelfwise.toml`.
 
     Returns:
-        DataFrame of `CATALOG_COLUMNS`, persisted; unpersist it after use. All columns are strings but image_no (int).
+        DataFrame of `READ_COLUMNS`, persisted; unpersist it after use. All columns are strings but image_no (int).
 
     Raises:
         UsageError: If the catalog is missing, empty or damaged, lacks a column, has a malformed row, or has rows
@@ -67,8 +77,16 @@ def read_catalog(spark: SparkSession, catalog: str, *, products: ProductSource |
         RunFailed: If the store, the disk or the shop's database becomes unavailable while it is read.
     """
     with spark_errors_explained():
-        frame = _from_table(spark, products) if catalog == PRODUCTS_TABLE else _from_files(spark, place(catalog))
-        checked = _normalised(frame).persist()
+        if catalog == PRODUCTS_TABLE:
+            layout = Layout("table")
+            frame = _from_table(spark, products)
+        else:
+            where = place(catalog)
+            recognised = recognise(where, description)
+            layout = recognised.layout
+            log.info("catalog %s: read as %s", catalog, recognised.words)
+            frame = frame_of_parts(spark, parts_of(where, layout), lambda part: read_part(part, layout), ROW_SCHEMA)
+        checked = _numbered(frame, layout).persist()
         _check(checked, catalog)
     return checked
 
@@ -86,61 +104,40 @@ def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
     ranges = CatalogSource(source.url, mapping).key_ranges(2 * spark.sparkContext.defaultParallelism)
 
     def read(part: KeyRange) -> Batches:
-        yield from in_batches(CatalogSource(source.url, mapping).read(part))
+        maker = RowMaker(CATALOG_COLUMNS, Layout("table"), "products", unit="row")
+        rows = enumerate(CatalogSource(source.url, mapping).read(part))
+        yield from in_batches(row for index, values in rows for row in maker.rows(values, index + 1, index))
 
-    return frame_of_parts(spark, ranges, read, TEXTS)
-
-
-def _from_files(spark: SparkSession, where: Place) -> DataFrame:
-    """Read a file or directory with the reader of its format."""
-    if is_dir(where):
-        # Hidden files are not data: file systems and other programs keep their own files under such names.
-        tables = [file for file in children(where, "*.parquet") if not file.name.startswith(".")]
-        if tables:
-            return _from_parquet(spark, tables)
-        return frame_of_files(spark, [where], lambda root: in_batches(folder_rows(root)), TEXTS)
-    if not is_file(where):
-        raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
-    suffix = where.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if suffix == "parquet":
-        return _from_parquet(spark, [where])
-    if suffix not in _READERS:
-        raise catalog_error(where, "is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
-
-    def read(file: Place) -> Batches:
-        with read_errors_explained(file), on_disk(file) as path:
-            yield from _READERS[suffix](path, uri(file))
-
-    return frame_of_files(spark, [where], read, TEXTS)
+    return frame_of_parts(spark, ranges, read, ROW_SCHEMA)
 
 
-def _from_parquet(spark: SparkSession, files: list[Place]) -> DataFrame:
-    """Read Parquet files; the schema of the first file gives the column types of all."""
-    with read_errors_explained(files[0]):
-        schema = reading(files[0], parquet_schema)
+def _numbered(frame: DataFrame, layout: Layout) -> DataFrame:
+    """Cast image_no, or number the images of a product by their order where several rows are one product.
 
-    def read(file: Place) -> Batches:
-        with read_errors_explained(file), on_disk(file) as path:
-            yield from read_parquet(path, uri(file), schema)
-
-    return frame_of_files(spark, files, read, schema)
-
-
-def _normalised(frame: DataFrame) -> DataFrame:
-    """Cast a catalog's columns to their types, trim keys, replace control characters and remove passwords in links."""
+    There, an image that a product has twice counts once, a row without a link counts only if no other row of the
+    product has one, and the first text of a column counts for all rows.
+    """
     from pyspark.sql import functions as f
+    from pyspark.sql.window import Window
 
-    def clean(name: str) -> Column:
-        return f.regexp_replace(f.col(name).cast("string"), _CONTROL, "\ufffd").alias(name)
-
-    number = f.coalesce(f.trim(f.col("image_no").cast("string")), f.lit("0")).try_cast("double")
-    return frame.select(
-        f.trim(f.col("product_id").cast("string")).alias("product_id"),
-        f.when(number == f.floor(number), number.try_cast("int")).alias("image_no"),
-        # A password in a link would be copied into every table that names the image. So it is replaced here; the link
-        # itself is rejected when the image is read.
-        f.regexp_replace(f.coalesce(clean("image_uri"), f.lit("")), _USER_INFO, "$1$2***@").alias("image_uri"),
-        *map(clean, CATALOG_TEXTS),
+    number = f.trim(f.col("image_no")).try_cast("double")
+    whole = f.when(number == f.floor(number), number.try_cast("int"))
+    if not layout.group_by:
+        return frame.withColumn("image_no", whole).select(*READ_COLUMNS)
+    product = Window.partitionBy("product_id")
+    in_order = product.orderBy("position")
+    whole_product = in_order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
+    same_link = Window.partitionBy("product_id", f.coalesce("fetch_uri", "image_uri")).orderBy("position")
+    last = f.lit(2**31 - 1)
+    numbered = product.orderBy(f.coalesce("number", last), "position")
+    texts = [f.first(name, ignorenulls=True).over(whole_product).alias(name) for name in CATALOG_TEXTS]
+    return (
+        frame.select("product_id", "image_uri", "fetch_uri", "position", whole.alias("number"), *texts)
+        .withColumn("repeated", f.row_number().over(same_link))
+        .withColumn("with_link", f.max(f.col("image_uri") != "").over(product))
+        .where("repeated = 1 AND (image_uri <> '' OR NOT with_link)")
+        .withColumn("image_no", f.row_number().over(numbered) - 1)
+        .select(*READ_COLUMNS)
     )
 
 

@@ -31,6 +31,7 @@ _TASKS_A_CORE = 2
 _CATALOG_FIELDS = ("image_uri", *CATALOG_TEXTS)
 _CHANGED = pa.schema(
     [pa.field(name, IMAGES.field(name).type) for name in CATALOG_COLUMNS]
+    + [pa.field("fetch_uri", pa.string())]
     + [pa.field(f"known_{name}", pa.string()) for name in ("sha256", "ingest_date", "source_version", "reason")]
     + [pa.field("to_read", pa.bool_()), pa.field("catalog_row_changed", pa.bool_())]
 )
@@ -129,7 +130,7 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Place) -> DataFr
         base: Directory to which relative image_uris are relative.
 
     Returns:
-        DataFrame of the catalog's columns and:
+        DataFrame of the columns of `catalog` and:
         `known_sha256`, `known_ingest_date`: Of the content that is stored already; null if there is none.
         `known_source_version`, `known_reason`: Of the stored record with the same image_uri; null if there is none.
         `to_read`: Whether the image may have changed and must be read.
@@ -144,7 +145,7 @@ def changed_rows(catalog: DataFrame, known: DataFrame, *, base: Place) -> DataFr
                 for row in batch.to_pylist()
             ]
             rows = [row for row in rows if row["to_read"] or row["catalog_row_changed"]]
-            columns = {name: [row[name] for row in rows] for name in CATALOG_COLUMNS}
+            columns = {name: [row[name] for row in rows] for name in (*CATALOG_COLUMNS, "fetch_uri")}
             stored = [row if row["known_reason"] is None else {} for row in rows]
             columns["known_sha256"] = [row.get("known_image_sha256") for row in stored]
             columns["known_ingest_date"] = [row.get("known_ingest_date") for row in stored]

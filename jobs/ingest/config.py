@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from jobs.catalog.description import Description
 from jobs.dataset.label_map import LabelMap
 from jobs.errors import UsageError
 from jobs.ingest.addresses import PORTS, AddressGuard
@@ -79,7 +80,7 @@ class IngestConfig:
     """Configuration of one ingest: its catalog, date and dataset.
 
     Attributes:
-        catalog: Path or URI of a directory or of a CSV, JSON Lines or Parquet file, or `products` for a database table.
+        catalog: Path or URI of a directory or file, or `products` for a database table.
         ingest_date: Partition to which new images are written.
         places: Directories of the home.
         shard_bytes: Size of a dataset file: it is closed once its JPEGs reach this many bytes.
@@ -87,6 +88,7 @@ class IngestConfig:
         http: Limits for fetching images from web servers.
         labels: The shop's label map, against which the catalog's categories are checked; None checks none. It does not
             change what is stored.
+        description: What the command line says about the catalog.
     """
 
     catalog: str
@@ -96,3 +98,4 @@ class IngestConfig:
     products: ProductSource | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
     labels: LabelMap | None = None
+    description: Description = field(default_factory=Description)

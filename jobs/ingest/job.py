@@ -80,7 +80,7 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     started = time.perf_counter()
     context = spark.sparkContext
     context.setJobDescription(f"ingest {config.ingest_date}: read the catalog")
-    catalog = read_catalog(spark, config.catalog, products=config.products)
+    catalog = read_catalog(spark, config.catalog, products=config.products, description=config.description)
     if config.labels:
         _log_unmapped(catalog, config.labels)
     known = known_images(spark, config.places, config.ingest_date)

@@ -141,7 +141,8 @@ class SourceReader:
         """Read the images of catalog rows.
 
         Args:
-            rows: Rows with `image_uri` and, if the image is stored already, `known_source_version`.
+            rows: Rows with `image_uri`; with `fetch_uri` if `image_uri` masks secrets of the link to send; and with
+                `known_source_version` if the image is stored already.
 
         Yields:
             Each row with its image, in the order of `rows`.
@@ -202,7 +203,7 @@ class SourceReader:
             if not _WEB.match(row["image_uri"]):
                 where = in_store(row["image_uri"], self._base, self._trusted)
                 return _from_store(where, version, self._trusted, max_bytes=self._max_bytes)
-            image = self._web.fetch(row["image_uri"], known_version=version)
+            image = self._web.fetch(row.get("fetch_uri") or row["image_uri"], known_version=version)
         except Rejected as rejection:
             return Source(rejection=rejection)
         size = None if image.data is None else len(image.data)

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from jobs.catalog.description import Description
 from jobs.dataset.label_map import LabelMap, keep_label_map
 from jobs.dataset.partitions import Partition, partition
 from jobs.ingest import job as ingest
@@ -120,7 +121,13 @@ def publish_step(
 
 
 def nightly(
-    context: RunContext, database: ProductDatabase, catalog: str, run: RunConfig, *, labels: LabelMap | None = None
+    context: RunContext,
+    database: ProductDatabase,
+    catalog: str,
+    run: RunConfig,
+    *,
+    labels: LabelMap | None = None,
+    description: Description | None = None,
 ) -> dict[str, Any]:
     """Run all steps of a night (ingest, predict, publish) under one claim, and return the summary of the run.
 
@@ -130,6 +137,7 @@ def nightly(
         catalog: Path of a directory or a file, or `products`.
         run: The night; its only date is the ingest date.
         labels: The shop's label map, which is kept in the home; None keeps the one that is there.
+        description: What the command line says about the catalog.
 
     Returns:
         The summary of the run.
@@ -140,7 +148,13 @@ def nightly(
     """
     with recorded(database, run, steps=("ingest", "predict")) as claim:
         config = IngestConfig(
-            catalog, run.run_date, context.places, products=context.products, http=context.http, labels=labels
+            catalog,
+            run.run_date,
+            context.places,
+            products=context.products,
+            http=context.http,
+            labels=labels,
+            description=description or Description(),
         )
         report, ingested = ingest_step(context.spark, config)
         claim.record("ingest", report, changed=bool(report["images_stored"] or report["images_rejected"]))

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.catalog.rows import ROW_SCHEMA
 from jobs.dataset.file_frames import frame_of_files
+from jobs.dataset.schema import CATALOG_COLUMNS
 from jobs.errors import RunFailed, UsageError
 from jobs.ingest.catalog import base_directory, read_catalog
 from jobs.ingest.config import ProductSource
-from jobs.ingest.formats.rows import TEXTS
 from jobs.spark.faults import spark_errors_explained
 from jobs.storage.faults import StoreError
 from jobs.storage.places import Place
@@ -39,7 +40,7 @@ Reader = Callable[[object], list[tuple[object, ...]]]
 def read(spark: SparkSession, tmp_path: Path) -> Reader:
     def rows(where: object, **options: object) -> list[tuple[object, ...]]:
         frame = read_catalog(spark, str(where), **options)  # type: ignore[arg-type]
-        return sorted(tuple(row) for row in frame.collect())
+        return sorted(tuple(row[name] for name in CATALOG_COLUMNS) for row in frame.collect())
 
     return rows
 
@@ -255,7 +256,7 @@ def test_a_store_that_becomes_unavailable_is_not_a_wrong_call(spark: SparkSessio
         raise StoreError(f"{where} could not be read for 180 s (ReadTimeout); see that the store answers")
 
     with pytest.raises(RunFailed, match=r"^/.*/c.csv could not be read for 180 s"), spark_errors_explained():
-        frame_of_files(spark, [tmp_path / "c.csv"], away, TEXTS).collect()
+        frame_of_files(spark, [tmp_path / "c.csv"], away, ROW_SCHEMA).collect()
 
 
 def test_two_nights_that_list_at_the_same_time_do_not_mix_their_files(read: Reader, tmp_path: Path) -> None:

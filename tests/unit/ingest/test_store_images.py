@@ -12,9 +12,9 @@ import pytest
 from fsspec import get_filesystem_class
 from upath import UPath
 
+from jobs.catalog.forms.folders import walk_store
 from jobs.images.normalise import Rejected
 from jobs.ingest.config import HttpLimits
-from jobs.ingest.formats.folders import walk_store
 from jobs.ingest.sources import Source, SourceReader, in_store
 from jobs.storage import faults as store_faults
 from jobs.storage.faults import StoreError

@@ -9,9 +9,18 @@ from typing import NoReturn
 
 from upath import UPath
 
-from jobs.ingest.formats.rows import Row, read_errors_explained
+from jobs.catalog.errors import read_errors_explained
+from jobs.catalog.layout import Layout
+from jobs.catalog.links import link_of
+from jobs.catalog.rows import Batches, Part, Row, in_batches
 from jobs.storage.places import Place
 from jobs.storage.stores import listed
+
+
+def read_folders(root: Place, layout: Layout, part: Part) -> Batches:
+    """List the files of a directory of category folders as catalog rows, in batches."""
+    rows = enumerate(folder_rows(root), part.first_position)
+    yield from in_batches((*row, None, None, position) for position, row in rows)
 
 
 def folder_rows(root: Place) -> Iterator[Row]:
@@ -35,7 +44,8 @@ def folder_rows(root: Place) -> Iterator[Row]:
         for name in sorted(files):
             if name and not name.startswith("."):
                 path = PurePosixPath(*parts, name)
-                yield path.stem, "0", path.as_posix(), None, ".".join(parts).replace(",", "\\,") or None, None
+                link = link_of(path.as_posix())
+                yield path.stem, "0", link.image_uri, None, ".".join(parts).replace(",", "\\,") or None, None
 
 
 def _walk_disk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -1,0 +1,152 @@
+"""Recognise how a catalog is read: by what a person said, its name, its first bytes and its header; never by a guess.
+
+Where these do not say it for certain, the catalog is refused, and the message names `shelfwise catalog check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from jobs.catalog.description import Description, read_description
+from jobs.catalog.errors import catalog_error
+from jobs.catalog.files import names_of, tables_in
+from jobs.catalog.layout import PRESETS, Layout
+from jobs.catalog.rows import column_places
+from jobs.dataset.schema import CATALOG_REQUIRED
+from jobs.errors import UsageError
+from jobs.storage.places import Place
+from jobs.storage.stores import is_dir, is_file, place
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_FORMS = {
+    **{"csv": "csv", "tsv": "csv", "txt": "csv", "tab": "csv"},
+    **{"jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl", "parquet": "parquet"},
+}
+_HINT = "see what it has with `shelfwise catalog check`"
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A catalog's layout, and what a person reads of it.
+
+    Attributes:
+        layout: How the catalog is read.
+        names: Names of its columns; empty for a directory of pictures.
+        words: What it was taken for: `CSV with semicolons, as exported by Shopify`.
+    """
+
+    layout: Layout
+    names: tuple[str, ...]
+    words: str
+
+
+def recognise(catalog: str | Place, options: Description | None = None) -> Recognised:
+    """Recognise how a file or directory is read.
+
+    Args:
+        catalog: Path or URI of the catalog.
+        options: What the command line says; it takes precedence over `shelfwise.toml`.
+
+    Raises:
+        UsageError: If there is no such file, or its form or its columns are not known for certain.
+    """
+    where = place(catalog)
+    said = (options or Description()).over(read_description(where))
+    if is_dir(where):
+        tables = tables_in(where)
+        if not tables:
+            return Recognised(_with(Layout("folders"), said), (), "a directory of pictures")
+        return _by_header(tables[0], _with(Layout("parquet"), said), said)
+    if not is_file(where):
+        raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
+    form = form_of(where, said)
+    layout = _with(Layout(form), said)
+    if form == "csv" and not said.separator:
+        layout = replace(layout, separator="\t" if said.format == "tsv" else separator_of(where, layout, said))
+    return _by_header(where, layout, said)
+
+
+def form_of(where: Place, said: Description) -> str:
+    """Return the form of a file, by what was said or by its name."""
+    if said.format in _FORMS:
+        return _FORMS[said.format]
+    suffix = where.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if suffix not in _FORMS:
+        raise catalog_error(where, "is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
+    return _FORMS[suffix]
+
+
+def separator_of(where: Place, layout: Layout, said: Description) -> str:
+    """Return the one separator with which the header has the columns that a catalog needs; else the comma."""
+    fitting = [each for each in SEPARATORS if _fits(where, replace(layout, separator=each), said)]
+    return fitting[0] if len(fitting) == 1 else ","
+
+
+def _fits(where: Place, layout: Layout, said: Description) -> bool:
+    try:
+        _columns(where, layout, said, names_of(where, layout))
+    except UsageError:
+        return False
+    return True
+
+
+def _by_header(where: Place, layout: Layout, said: Description) -> Recognised:
+    names = names_of(where, layout)
+    layout = _columns(where, layout, said, names)
+    return Recognised(layout, tuple(names), words_of(layout))
+
+
+def _columns(where: Place, layout: Layout, said: Description, names: Sequence[str]) -> Layout:
+    """Return the layout with the columns that the header has, or that were said.
+
+    Raises:
+        UsageError: If a column that is needed is missing.
+    """
+    kind = said.format if said.format in PRESETS else kind_of(names)
+    if said.format not in PRESETS and said.columns.keys() >= set(CATALOG_REQUIRED):
+        kind = ""  # what was said leaves nothing to the columns of a shop system
+    if kind:
+        preset = PRESETS[kind]
+        layout = replace(
+            layout,
+            kind=kind,
+            columns=preset.columns,
+            image_separator=layout.image_separator or preset.image_separator,
+            group_by=layout.group_by or preset.group_by,
+        )
+    if said.columns:
+        needed = tuple(name for theirs in said.columns.values() for name in theirs)
+        layout = replace(layout, columns={**layout.columns, **said.columns}, needed=needed)
+    if names:
+        column_places(names, layout, where)
+    return layout
+
+
+def kind_of(names: Sequence[str]) -> str:
+    """Return the shop system whose export has these columns; empty if it is none, or the names are a catalog's own."""
+    known = {name.strip().lower() for name in names}
+    if known.issuperset(CATALOG_REQUIRED):
+        return ""
+    return next((kind for kind, preset in PRESETS.items() if any(known >= each for each in preset.signature)), "")
+
+
+def _with(layout: Layout, said: Description) -> Layout:
+    """Return a layout with the details that were said."""
+    details = ("separator", "encoding", "base_url", "image_separator", "header_line", "group_by", "product_id")
+    given = {name: getattr(said, name) for name in (*details, "max_images") if getattr(said, name)}
+    if said.quote is not None:
+        given["quote"] = said.quote
+    return replace(layout, **given)
+
+
+def words_of(layout: Layout) -> str:
+    """Return what a catalog was taken for."""
+    form = {"jsonl": "JSON Lines", "parquet": "Parquet", "csv": f"CSV with {_separator(layout.separator)}"}
+    shop = {"google": "Google Merchant", "shopify": "Shopify", "woocommerce": "WooCommerce"}
+    kind = f", an export for {shop[layout.kind]}" if layout.kind else ""
+    return form.get(layout.form, layout.form) + kind
+
+
+def _separator(separator: str) -> str:
+    return SEPARATORS.get(separator, repr(separator))

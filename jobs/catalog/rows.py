@@ -1,0 +1,230 @@
+"""From the records of a file to the rows of a catalog: which columns count, and a row for each image of a record.
+
+A record is what a file holds of one article: a line of CSV, an object of JSON, an element of XML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from jobs.catalog.errors import catalog_error
+from jobs.catalog.links import link_of
+from jobs.catalog.values import printable, texts_of
+from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED, CATALOG_TEXTS
+from jobs.storage.places import Place
+
+if TYPE_CHECKING:
+    from jobs.catalog.layout import Layout
+
+BATCH_ROWS = 10_000
+MAPPED_COLUMNS = (*CATALOG_COLUMNS, "group_id")
+"""The columns of a catalog, which a file may call by other names."""
+
+IMAGES_A_RECORD = 1024
+"""Most images of one record. Positions in the file leave room for so many rows of a record."""
+
+ROW_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in MAPPED_COLUMNS] + [("fetch_uri", pa.string()), ("position", pa.int64())]
+)
+"""Rows of a catalog as its readers yield them, before the check of their keys.
+
+`image_no` is null where it follows from the order of the rows. `fetch_uri` is the link with its secrets where
+`image_uri` masks some. `position` grows along the catalog and is different for each row."""
+
+Row = tuple[str | int | None, ...]
+"""Values in the order of `ROW_SCHEMA`."""
+
+Batches = Iterator[pa.RecordBatch]
+
+
+class RowMaker:
+    """Makes catalog rows of the records of a file whose columns have given names."""
+
+    def __init__(
+        self, names: Sequence[str], layout: Layout, where: str, *, unit: str = "line", partial: int | None = None
+    ) -> None:
+        """Find the columns that count.
+
+        Args:
+            names: Names of the file's columns, in the order of a record's values. Upper and lower case are the same;
+                blanks around a name are ignored.
+            layout: How the catalog is read.
+            where: Name of the file for error messages.
+            unit: What the number of a record counts: `line`, `row`.
+            partial: Number of a record that has these names, where each record has names of its own and may lack some.
+
+        Raises:
+            UsageError: If a column that is needed is missing, or one that counts appears twice.
+        """
+        self._where, self._unit, self._layout = where, unit, layout
+        places = column_places(names, layout, where, partial=partial)
+        self._product = places.get("product_id", [])
+        self._images = places.get("image_uri", [])
+        self._number = places.get("image_no", [])
+        self._group_id = places.get("group_id", [])
+        self._group = places.get("group_by", [])
+        self._texts = [places.get(name, []) for name in CATALOG_TEXTS]
+        self._several = len(self._images) > 1 or bool(layout.image_separator)
+
+    def rows(self, values: Sequence[Any], number: int, position: int) -> Iterator[Row]:
+        """Yield the rows of a record, one for each image.
+
+        Args:
+            values: The record's values, in the order of the names.
+            number: Number of the record's line or row, from 1, for error messages.
+            position: Number that grows along the catalog and is different for each record.
+
+        Raises:
+            UsageError: If a value is of a type that cannot be read.
+        """
+        product_id = self._first(values, self._product, "product_id", number)
+        group = self._first(values, self._group, "product_id", number)
+        group_id = None if group else self._first(values, self._group_id, "group_id", number)
+        texts = [
+            self._first(values, columns, name, number) for name, columns in zip(CATALOG_TEXTS, self._texts, strict=True)
+        ]
+        links = self._links(values, number)
+        image_no = self._first(values, self._number, "image_no", number)
+        if not (product_id or group or links or any(texts)):
+            return
+        numbered = not self._layout.group_by and (self._several or len(links) > 1)
+        for index, text in enumerate(links or [""]):
+            link = link_of(text, self._layout.base_url)
+            own_no = str(index) if numbered else image_no or (None if self._layout.group_by else "0")
+            row_position = position * IMAGES_A_RECORD + index
+            yield (
+                *(group or product_id, own_no, link.image_uri, *texts, group_id),
+                *(link.fetch_uri, row_position),
+            )
+
+    def _links(self, values: Sequence[Any], number: int) -> list[str]:
+        """Return the record's links, in their order and each once."""
+        texts = [
+            text
+            for index in self._images
+            for text in texts_of(values[index], "image_uri", self._where, self._at(number))
+        ]
+        if self._layout.image_separator:
+            texts = [part for text in texts for part in text.split(self._layout.image_separator)]
+        if len(texts) < 2:
+            return texts
+        links = list(dict.fromkeys(text for text in texts if text.strip()))
+        if len(links) > IMAGES_A_RECORD:
+            raise catalog_error(
+                self._where, f"has {len(links):,} images {self._at(number)}; {IMAGES_A_RECORD:,} at most are read"
+            )
+        return links
+
+    def _first(self, values: Sequence[Any], columns: Sequence[int], column: str, number: int) -> str | None:
+        """Return the first value that is not empty, as text; None if all are empty."""
+        for index in columns:
+            texts = texts_of(values[index], column, self._where, self._at(number))
+            text = ", ".join(texts)
+            if text:
+                return text.strip() if column not in CATALOG_TEXTS else printable(text)
+        return None
+
+    def _at(self, number: int) -> str:
+        return f"in {self._unit} {number}"
+
+
+def column_places(
+    names: Sequence[str], layout: Layout, where: str | Place, *, partial: int | None = None
+) -> dict[str, list[int]]:
+    """Find the columns that count among the columns of a file of any form.
+
+    Args:
+        names: Column names of the file.
+        layout: How the catalog is read.
+        where: Name of the file for error messages.
+        partial: As in `RowMaker`.
+
+    Returns:
+        Maps each column of the catalog that the file has, and `group_by`, to its indices in `names`.
+
+    Raises:
+        UsageError: If a column is missing, or one that counts appears twice.
+    """
+    wanted = {**{name: (name,) for name in MAPPED_COLUMNS}, **layout.columns}
+    if layout.group_by:
+        wanted["group_by"] = (layout.group_by,)
+    by_name: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        by_name.setdefault(name.strip().lower(), []).append(index)
+    places: dict[str, list[int]] = {}
+    for ours, theirs in wanted.items():
+        indices = [index for name in theirs for index in _indices(name, by_name, where, partial)]
+        if indices:
+            places[ours] = list(dict.fromkeys(indices))
+    if partial is not None:
+        return places
+    needed = [*layout.needed, *([layout.group_by] if layout.group_by and not layout.kind else [])]
+    missing = [name for name in needed if not _indices(name, by_name, where, None)]
+    missing += [name for name in CATALOG_REQUIRED if name not in places and not missing]
+    if missing:
+        raise catalog_error(
+            where,
+            f"has no column {' and no column '.join(missing)}; "
+            f"it needs {' and '.join(CATALOG_REQUIRED)} and has {', '.join(names)[:1000] or 'none'}",
+        )
+    return places
+
+
+def _indices(name: str, by_name: Mapping[str, list[int]], where: str | Place, partial: int | None) -> list[int]:
+    """Return the indices of the columns that a name stands for; `*` at its end stands for a number."""
+    wanted = name.strip().lower()
+    if wanted.endswith("*"):
+        pattern = re.compile(re.escape(wanted[:-1]) + r"(\d+)")
+        numbered = sorted((int(match[1]), other) for other in by_name if (match := pattern.fullmatch(other)))
+        return [index for _, other in numbered for index in _indices(other, by_name, where, partial)]
+    indices = by_name.get(wanted, [])
+    if len(indices) > 1:
+        if partial is not None:
+            raise catalog_error(where, f"names {wanted} twice in line {partial}; rename one of them")
+        raise catalog_error(where, f"has two columns {wanted}; rename one of them")
+    return indices
+
+
+def in_batches(rows: Iterable[Row]) -> Batches:
+    """Gather the rows of a catalog in any form into record batches with the columns of `ROW_SCHEMA`."""
+    rows = iter(rows)
+    while batch := list(islice(rows, BATCH_ROWS)):
+        arrays = [_array(column, field) for column, field in zip(zip(*batch, strict=True), ROW_SCHEMA, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=ROW_SCHEMA)
+
+
+def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
+    """Make a column for a batch of rows; what UTF-8 cannot encode becomes a question mark."""
+    try:
+        return pa.array(values, field.type)
+    except UnicodeEncodeError:  # file names are arbitrary bytes, and JSON can hold half of a surrogate pair
+        replaced = [value if value is None else value.encode("utf-8", "replace").decode() for value in values]
+        return pa.array(replaced, field.type)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task reads of a catalog: a file, or some bytes of one.
+
+    Attributes:
+        file: URI of the file or directory; see `jobs.storage.stores.uri`.
+        number: Number of the file among those of the catalog, from 0.
+        start: First byte to read; 0 for a whole file.
+        end: First byte that is not read; None for a whole file.
+    """
+
+    file: str
+    number: int = 0
+    start: int = 0
+    end: int | None = None
+
+    @property
+    def first_position(self) -> int:
+        """Position of the part's first record. A record has at least one byte, so the parts' positions never meet."""
+        return self.number * 2**38 + self.start
