@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,3 +151,16 @@ def _reason(error: Mapping[str, Any]) -> str:
 def is_description(path: Path) -> bool:
     """Return whether a file of a directory is its description, not data."""
     return path.name == FILE_NAME
+
+
+def toml_of(description: Description) -> str:
+    """Return the text of a `shelfwise.toml` that says the same."""
+    said = description.model_dump(mode="json", exclude_defaults=True)
+    columns = said.pop("columns", {})
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in said.items()]
+    if columns:
+        lines += ["", "[columns]"]
+    for ours, theirs in columns.items():
+        value = theirs[0] if len(theirs) == 1 else theirs
+        lines.append(f"{ours} = {json.dumps(value, ensure_ascii=False)}")
+    return "\n".join(lines).strip() + "\n"

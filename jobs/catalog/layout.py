@@ -30,7 +30,9 @@ class Layout:
         image_separator: Text between several links in one value; empty means that a value is one link.
         group_by: Column whose value is the product_id of all rows that share it; empty if each row has its own product.
         product_id: `stem`, `path` or `folder`: what of a path is the product_id in a directory of pictures.
-        max_images: Most images of a product that are read, where the images have no numbers of their own.
+        max_images: Most images of a product that are read.
+        own_numbers: Whether each row has one image, with the number that the catalog gives it; then all are read.
+        passed_over: A column and its value: records with this value and without an image are no products.
     """
 
     form: str
@@ -46,6 +48,8 @@ class Layout:
     group_by: str = ""
     product_id: str = "stem"
     max_images: int = DEFAULT_MAX_IMAGES
+    own_numbers: bool = False
+    passed_over: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,15 @@ class Preset:
         signature: Sets of columns, in lower case; a header that has all of one set is of this shop system.
         columns: As in `Layout`; the columns need not be in the file.
         image_separator: As in `Layout`.
-        group_by: As in `Layout`.
+        group_by: Names that the column `Layout.group_by` has had.
+        passed_over: As in `Layout`.
     """
 
     signature: tuple[frozenset[str], ...]
     columns: Columns
     image_separator: str = ""
-    group_by: str = ""
+    group_by: tuple[str, ...] = ()
+    passed_over: tuple[str, str] | None = None
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -87,7 +93,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "title": ("Title",),
                 "category": ("Product Category", "Product category", "Type"),
             },
-            group_by="Handle",
+            group_by=("Handle", "URL handle"),
         ),
         "woocommerce": Preset(
             (frozenset({"sku", "name", "images"}),),
@@ -99,6 +105,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "group_id": ("Parent",),
             },
             image_separator=",",
+            # A variation without a picture is shown with its parent's.
+            passed_over=("Type", "variation"),
         ),
     }
 )

@@ -23,7 +23,7 @@ _FORMS = {
     **{"csv": "csv", "tsv": "csv", "txt": "csv", "tab": "csv"},
     **{"jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl", "parquet": "parquet"},
 }
-_HINT = "see what it has with `shelfwise catalog check`"
+_HINT = "`shelfwise catalog check --write` finds out which columns they are"
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
     if is_dir(where):
         tables = tables_in(where)
         if not tables:
-            return Recognised(_with(Layout("folders"), said), (), "a directory of pictures")
-        return _by_header(tables[0], _with(Layout("parquet"), said), said)
+            return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
+        return _by_header(tables[0], with_details(Layout("parquet"), said), said)
     if not is_file(where):
         raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
     form = form_of(where, said)
-    layout = _with(Layout(form), said)
+    layout = with_details(Layout(form), said)
     if form == "csv" and not said.separator:
         layout = replace(layout, separator="\t" if said.format == "tsv" else separator_of(where, layout, said))
     return _by_header(where, layout, said)
@@ -93,7 +93,10 @@ def _fits(where: Place, layout: Layout, said: Description) -> bool:
 
 def _by_header(where: Place, layout: Layout, said: Description) -> Recognised:
     names = names_of(where, layout)
-    layout = _columns(where, layout, said, names)
+    try:
+        layout = _columns(where, layout, said, names)
+    except UsageError as error:
+        raise UsageError(f"{error}; {_HINT}") from error
     return Recognised(layout, tuple(names), words_of(layout))
 
 
@@ -108,19 +111,24 @@ def _columns(where: Place, layout: Layout, said: Description, names: Sequence[st
         kind = ""  # what was said leaves nothing to the columns of a shop system
     if kind:
         preset = PRESETS[kind]
+        known = {name.strip().lower() for name in names}
+        group_by = next((name for name in preset.group_by if name.lower() in known), "")
         layout = replace(
             layout,
             kind=kind,
             columns=preset.columns,
             image_separator=layout.image_separator or preset.image_separator,
-            group_by=layout.group_by or preset.group_by,
+            group_by=layout.group_by or group_by,
+            passed_over=preset.passed_over,
         )
     if said.columns:
         needed = tuple(name for theirs in said.columns.values() for name in theirs)
         layout = replace(layout, columns={**layout.columns, **said.columns}, needed=needed)
-    if names:
-        column_places(names, layout, where)
-    return layout
+    if not names:
+        return layout
+    places = column_places(names, layout, where)
+    several = layout.group_by or layout.image_separator or len(places["image_uri"]) > 1
+    return replace(layout, own_numbers="image_no" in places and not several)
 
 
 def kind_of(names: Sequence[str]) -> str:
@@ -131,7 +139,7 @@ def kind_of(names: Sequence[str]) -> str:
     return next((kind for kind, preset in PRESETS.items() if any(known >= each for each in preset.signature)), "")
 
 
-def _with(layout: Layout, said: Description) -> Layout:
+def with_details(layout: Layout, said: Description) -> Layout:
     """Return a layout with the details that were said."""
     details = ("separator", "encoding", "base_url", "image_separator", "header_line", "group_by", "product_id")
     given = {name: getattr(said, name) for name in (*details, "max_images") if getattr(said, name)}

@@ -69,6 +69,7 @@ class RowMaker:
         self._number = places.get("image_no", [])
         self._group_id = places.get("group_id", [])
         self._group = places.get("group_by", [])
+        self._passed_over = places.get("passed_over", [])
         self._texts = [places.get(name, []) for name in CATALOG_TEXTS]
         self._several = len(self._images) > 1 or bool(layout.image_separator)
 
@@ -93,6 +94,10 @@ class RowMaker:
         image_no = self._first(values, self._number, "image_no", number)
         if not (product_id or group or links or any(texts)):
             return
+        if self._layout.passed_over and not any(links):
+            kind = self._first(values, self._passed_over, "product_id", number)
+            if kind and kind.lower() == self._layout.passed_over[1]:
+                return
         numbered = not self._layout.group_by and (self._several or len(links) > 1)
         for index, text in enumerate(links or [""]):
             link = link_of(text, self._layout.base_url)
@@ -146,7 +151,7 @@ def column_places(
         partial: As in `RowMaker`.
 
     Returns:
-        Maps each column of the catalog that the file has, and `group_by`, to its indices in `names`.
+        Maps each column of the catalog that the file has, `group_by` and `passed_over`, to its indices in `names`.
 
     Raises:
         UsageError: If a column is missing, or one that counts appears twice.
@@ -154,6 +159,8 @@ def column_places(
     wanted = {**{name: (name,) for name in MAPPED_COLUMNS}, **layout.columns}
     if layout.group_by:
         wanted["group_by"] = (layout.group_by,)
+    if layout.passed_over:
+        wanted["passed_over"] = layout.passed_over[:1]
     by_name: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         by_name.setdefault(name.strip().lower(), []).append(index)
@@ -179,7 +186,7 @@ def column_places(
 def _indices(name: str, by_name: Mapping[str, list[int]], where: str | Place, partial: int | None) -> list[int]:
     """Return the indices of the columns that a name stands for; `*` at its end stands for a number."""
     wanted = name.strip().lower()
-    if wanted.endswith("*"):
+    if wanted.endswith("*") and wanted not in by_name:
         pattern = re.compile(re.escape(wanted[:-1]) + r"(\d+)")
         numbered = sorted((int(match[1]), other) for other in by_name if (match := pattern.fullmatch(other)))
         return [index for _, other in numbered for index in _indices(other, by_name, where, partial)]

@@ -13,6 +13,7 @@ import sys
 import click
 from pydantic import ValidationError
 
+from jobs.cli import catalog as cli_catalog
 from jobs.cli import database as cli_database
 from jobs.cli import demo as cli_demo
 from jobs.cli import output
@@ -49,6 +50,7 @@ def main_group() -> None:
 
 for command in (
     cli_demo.demo,
+    cli_catalog.catalog,
     cli_runs.nightly,
     cli_runs.backfill,
     cli_runs.ingest,

@@ -4,5 +4,5 @@ Reads catalogs and source images from disks, web servers and object stores. Writ
 catalog_rows/ and ingests/ of the home. The links in a catalog are not trusted: this package checks every link and
 every network address before it connects.
 
-Others import: catalog, config, job, reports.
+Others import: catalog, catalog_check, config, job, reports.
 """

@@ -7,6 +7,7 @@ is checked when the image is read.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,11 @@ READ_COLUMNS = (*CATALOG_COLUMNS, "fetch_uri")
 """Columns of the DataFrame: those of the catalog, and the link to send where `image_uri` masks secrets in it."""
 
 _CONTROL = r"[\x00-\x1f\x7f]"
+
+
+def bad_product_id(product_id: str | None) -> bool:
+    """Return whether a product_id is empty, too long or holds control characters; `_check` asks Spark the same."""
+    return not product_id or len(product_id) > MAX_ID_LENGTH or re.search(_CONTROL, product_id) is not None
 
 
 def base_directory(catalog: str) -> Place:
@@ -88,7 +94,7 @@ def read_catalog(
             frame = frame_of_parts(spark, parts_of(where, layout), lambda part: read_part(part, layout), ROW_SCHEMA)
         checked = _numbered(frame, layout).persist()
         _check(checked, catalog)
-    return checked
+        return checked if layout.own_numbers else _without_further_images(checked, layout.max_images)
 
 
 def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
@@ -139,6 +145,17 @@ def _numbered(frame: DataFrame, layout: Layout) -> DataFrame:
         .withColumn("image_no", f.row_number().over(numbered) - 1)
         .select(*READ_COLUMNS)
     )
+
+
+def _without_further_images(frame: DataFrame, most: int) -> DataFrame:
+    """Leave out the images of a product beyond the most that are read, and log their number."""
+    beyond = frame.where(frame["image_no"] >= most).count()
+    if not beyond:
+        return frame
+    log.warning(
+        "catalog: %s images are not read, as their products have more than %s; --max-images reads more", beyond, most
+    )
+    return frame.where(frame["image_no"] < most)
 
 
 def _check(frame: DataFrame, catalog: str) -> None:

@@ -247,6 +247,11 @@ def _parsed(uri: str, *, after: Url | None = None) -> Url:
     return url
 
 
+def check_link(uri: str) -> None:
+    """Raise Rejected, `uri_not_allowed`, unless a catalog's link is an http or https URL with a host, no user info."""
+    _parsed(uri)
+
+
 def _port(url: Url) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 

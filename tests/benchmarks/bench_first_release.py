@@ -4,8 +4,8 @@
         --weights xception_imagenet_notop.weights.h5
 
 `--photos` and `--held-out` are directories with a folder for each category. The commands are those of a user: ingest,
-`finetune --quick --promote`, and the same again with other seeds, for which no features are computed. Every release
-answers the held-out photographs, of which no product taught, chose or calibrated anything.
+`finetune --quick --promote`, and the same again with other seeds and the other promise, for which no features are
+computed. Every release answers the held-out photographs, of which no product taught, chose or calibrated anything.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.answers.promises import PROMISES
 
 DAY = "2026-11-01"
 DRAWS = 10_000
@@ -36,6 +39,7 @@ def main() -> int:
     parser.add_argument("--network", default="xception")
     parser.add_argument("--input-px", type=int, default=299)
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9, 10, 11])
+    parser.add_argument("--promises", nargs="+", choices=PROMISES, default=list(PROMISES))
     options = parser.parse_args()
     from tests.benchmarks.photos import stamp
 
@@ -43,26 +47,26 @@ def main() -> int:
         home, held_out = Path(name, "home"), Path(name, "held-out")
         ingested = run(home, "ingest", "--catalog", str(options.photos), "--run-date", DAY)[0]
         network = ["--network", options.network, "--input-px", str(options.input_px), "--start-from", options.weights]
-        made = []
-        for seed in options.seeds:
-            command = [
-                "finetune",
-                "--quick",
-                "--promote",
-                "--release-id",
-                f"seed-{seed}",
-                "--seed",
-                str(seed),
-                *network,
-            ]
-            made.append(run(home, *command))
         run(held_out, "ingest", "--catalog", str(options.held_out), "--run-date", DAY)
-        measured = [answers_of(home / "releases" / f"seed-{seed}", held_out) for seed in options.seeds]
-    print(f"# {stamp()}, {options.network} at {options.input_px} px, seeds {options.seeds}")
-    others = ", ".join(f"{seconds:.0f} s" for seconds, _ in made[1:])
-    print(f"ingest {ingested:.0f} s, first release {made[0][0]:.0f} s, the others {others}")
+        print(
+            f"# {stamp()}, {options.network} at {options.input_px} px, seeds {options.seeds}; ingest {ingested:.0f} s"
+        )
+        for promise in options.promises:
+            print(f"# --promise {promise}")
+            report(home, held_out, [*network, "--promise", promise], options.seeds)
+    return 0
+
+
+def report(home: Path, held_out: Path, arguments: Sequence[str], seeds: Sequence[int]) -> None:
+    """Make and measure a release with each seed, and print what came out."""
+    made = []
+    for seed in seeds:
+        release = ["--release-id", f"{arguments[-1]}-{seed}", "--seed", str(seed)]
+        made.append(run(home, "finetune", "--quick", "--promote", *release, *arguments))
+    print(f"seconds: {', '.join(f'{seconds:.0f}' for seconds, _ in made)}")
+    measured = [answers_of(home / "releases" / f"{arguments[-1]}-{seed}", held_out) for seed in seeds]
     right, published = (np.stack(column, axis=1) for column in zip(*measured, strict=True))
-    for place, (seed, (_, summary)) in enumerate(zip(options.seeds, made, strict=True)):
+    for place, (seed, (_, summary)) in enumerate(zip(seeds, made, strict=True)):
         ours = published[:, place]
         print(
             f"seed {seed}: top 1 {right[:, place].mean():.4f}, published {ours.mean():.4f}, "
@@ -72,8 +76,7 @@ def main() -> int:
     low, high = interval(right & published, published)
     precision = (right & published).sum() / max(published.sum(), 1)
     print(f"mean: top 1 {right.mean():.4f}, published {published.mean():.4f}, right of these {precision:.4f}")
-    print(f"95 % of the draws of whole products: {low:.4f} to {high:.4f} right of what is published")
-    return 0
+    print(f"95 % of the draws of whole products: {low:.4f} to {high:.4f} right of what is published", flush=True)
 
 
 def run(home: Path, *arguments: str) -> tuple[float, dict[str, Any]]:

@@ -1,0 +1,130 @@
+"""The commands that show how a catalog is read, before a night reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.cli import output
+from jobs.cli.options import catalog_labels_option, description_of, description_options, json_option, label_map_of
+from jobs.errors import UsageError
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.ingest.catalog_check import Findings
+
+
+@click.group()
+def catalog() -> None:
+    """Show how a catalog is read.
+
+    \b
+    Example:
+      shelfwise catalog check shop.csv
+    """
+
+
+@catalog.command()
+@click.argument("name", metavar="CATALOG")
+@description_options
+@catalog_labels_option
+@click.option(
+    "--write",
+    is_flag=True,
+    help="Guess what the file does not say for certain, and write it to `shelfwise.toml` beside it for the nights; "
+    "draft `labels.csv` too if there are categories. Existing files stay.",
+)
+@json_option
+def check(name: str, labels: str | None, write: bool, as_json: bool, **options: Any) -> None:
+    """Read a catalog, fetch nothing, and print what was understood. The exit code is 2 if a night would refuse it.
+
+    \b
+    Example:
+      shelfwise catalog check shop.csv
+      shelfwise catalog check export.txt --columns product_id=sku,image_uri=photo*
+      shelfwise catalog check export.txt --write
+    """
+    from jobs.catalog.description_file import draft_labels, write_description
+    from jobs.catalog.guess import guess
+    from jobs.ingest.catalog_check import check_catalog
+
+    settings = Settings()
+    said = description_of(options)
+    try:
+        description = guess(name, said) if write else said
+        findings = check_catalog(name, description, settings.http, label_map_of(settings, labels))
+    except UsageError as error:
+        if as_json:
+            output.summary({"catalog": name, "refusals": [str(error)]}, as_json)
+        raise
+    written: list[str] = []
+    if write and not findings.refusals:
+        written += [write_description(name, description), *draft_labels(name, findings.categories)]
+    if as_json:
+        output.summary({"catalog": name, **document(findings), "written": written}, as_json)
+    else:
+        _print(name, findings)
+        for file in written:
+            output.line(f"wrote {file}")
+    if findings.refusals:
+        raise UsageError(f"a night would refuse catalog {name}: {'; '.join(findings.refusals)}")
+
+
+def document(findings: Findings) -> dict[str, Any]:
+    """Return findings as a JSON document."""
+    layout = findings.recognised.layout
+    return {
+        "read_as": findings.recognised.words,
+        "format": layout.kind or layout.form,
+        "separator": layout.separator if layout.form == "csv" else None,
+        "header_line": layout.header_line,
+        "columns": findings.columns,
+        "unused_columns": findings.unused,
+        "group_by": layout.group_by or None,
+        "rows": findings.rows,
+        "products": findings.products,
+        "images": findings.images,
+        "images_beyond_max_images": findings.beyond,
+        "hosts": dict(findings.hosts.most_common()),
+        "empty_links": findings.empty_links,
+        "unfetchable": dict(findings.unfetchable.most_common()),
+        "categories": dict(findings.categories.most_common()),
+        "category_ids": findings.category_ids,
+        "examples": findings.examples,
+        "refusals": findings.refusals,
+    }
+
+
+def _print(name: str, findings: Findings) -> None:
+    layout = findings.recognised.layout
+    output.line(f"{name}: {findings.recognised.words}")
+    if findings.columns:
+        pairs = [f"{ours} = {' + '.join(theirs)}" for ours, theirs in findings.columns.items()]
+        output.line(f"columns: {', '.join(pairs)}; not used: {', '.join(findings.unused)[:300] or 'none'}")
+    beyond = f", {findings.beyond:,} more than {layout.max_images} a product are not read" if findings.beyond else ""
+    output.line(
+        f"{_number(findings.rows, 'row')}, {_number(findings.products, 'product')}, "
+        f"{_number(findings.images, 'image')}{beyond}"
+    )
+    hosts = [f"{host} ({count:,})" for host, count in findings.hosts.most_common(5)]
+    more = len(findings.hosts) - len(hosts)
+    output.line(f"images on: {', '.join(hosts) or 'none'}{f' and {more:,} other hosts' if more > 0 else ''}")
+    if findings.empty_links:
+        output.line(f"without a link: {_number(findings.empty_links, 'row')}")
+    for reason, count in findings.unfetchable.most_common(5):
+        example = findings.unfetchable_example[reason]
+        output.line(f"cannot be fetched: {_number(count, 'link')}, {reason}, such as {example}")
+    if findings.categories:
+        frequent = findings.categories.most_common(len(findings.category_ids))
+        output.table(
+            ("category", "rows", "category_id"),
+            [(text, count, findings.category_ids[text] or "none") for text, count in frequent],
+            title=f"{_number(len(findings.categories), 'text')} of categories, the most frequent first",
+        )
+    names = ("product_id", "image_no", "image_uri", "title", "category")
+    output.table(names, [[row[name] for name in names] for row in findings.examples], title="The first rows")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

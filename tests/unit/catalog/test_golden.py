@@ -1,0 +1,97 @@
+"""Exports of shop systems are read to the rows that `tests/catalogs` says; see its README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.catalog.description import Description
+from jobs.catalog.files import parts_of, read_part
+from jobs.catalog.guess import guess
+from jobs.catalog.recognise import recognise
+from jobs.errors import UsageError
+
+CATALOGS = Path(__file__).parents[2] / "catalogs"
+COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "group_id")
+SAID = {
+    "magento.csv": Description(
+        columns={
+            "product_id": ("sku",),
+            "image_uri": ("base_image", "additional_images"),
+            "title": ("name",),
+            "category": ("categories",),
+        },
+        image_separator=",",
+        base_url="https://magento.example/media/catalog/product",
+    ),
+    "prestashop.csv": Description(
+        columns={
+            "product_id": ("Product ID",),
+            "image_uri": ("Image URLs (x,y,z...)",),
+            "title": ("Name *",),
+            "category": ("Categories (x,y,z...)",),
+        },
+        separator=";",
+        image_separator=",",
+    ),
+    "amazon.txt": Description(
+        columns={
+            "product_id": ("item_sku",),
+            "image_uri": ("main_image_url", "other_image_url*"),
+            "title": ("item_name",),
+            "category": ("item_type",),
+            "group_id": ("parent_sku",),
+        },
+        separator="\t",
+        header_line=3,
+    ),
+}
+"""What a person says of the catalogs whose names and headers do not say it."""
+
+WORDS = {
+    "google.tsv": "CSV with tabs, an export for Google Merchant",
+    "shopify.csv": "CSV with commas, an export for Shopify",
+    "shopify-url-handle.csv": "CSV with commas, an export for Shopify",
+    "woocommerce.csv": "CSV with commas, an export for WooCommerce",
+    "semicolons.csv": "CSV with semicolons",
+}
+
+
+def rows_of(name: str, said: Description | None = None) -> list[list[Any]]:
+    """Read a golden catalog; numbers of images that follow from the order are None."""
+    where = CATALOGS / name
+    layout = recognise(where, said).layout
+    batches = [batch for part in parts_of(where, layout) for batch in read_part(part, layout)]
+    return [[row[column] for column in COLUMNS] for batch in batches for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        path.name for path in CATALOGS.iterdir() if path.suffix not in (".md",) and not path.name.endswith(".rows.json")
+    ),
+)
+def test_an_export_is_read_to_its_rows(name: str) -> None:
+    expected = json.loads((CATALOGS / f"{name}.rows.json").read_text(encoding="utf-8"))
+    assert rows_of(name, SAID.get(name)) == expected
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_what_a_catalog_is_taken_for_is_said(name: str) -> None:
+    assert recognise(CATALOGS / name).words == WORDS[name]
+
+
+@pytest.mark.parametrize("name", ["amazon.txt", "magento.csv", "prestashop.csv"])
+def test_a_guess_reads_the_ids_and_images_that_a_person_would(name: str) -> None:
+    said = guess(CATALOGS / name, Description(base_url=SAID[name].base_url))
+    key = slice(0, 3)
+    assert [row[key] for row in rows_of(name, said)] == [row[key] for row in rows_of(name, SAID[name])]
+
+
+@pytest.mark.parametrize("name", ["amazon.txt", "magento.csv", "prestashop.csv"])
+def test_nothing_is_guessed_at_night(name: str) -> None:
+    with pytest.raises(UsageError, match=r"shelfwise catalog check"):
+        recognise(CATALOGS / name)

@@ -1,0 +1,60 @@
+"""The command `shelfwise catalog check`: what it prints, writes and answers with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jobs.cli.main import main_group
+from jobs.errors import UsageError
+
+AMAZON = (
+    "TemplateType=x\tVersion=1\t\n"
+    "item_sku\tmain_image_url\tother_image_url1\n"
+    "A1\thttps://m.example/1.jpg\thttps://m.example/2.jpg\n"
+)
+
+
+def called(*arguments: str) -> str:
+    result = CliRunner().invoke(main_group, ["catalog", "check", *arguments], catch_exceptions=False)
+    return result.stdout
+
+
+def test_a_catalog_is_shown_in_half_a_page(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("product_id;image_uri;category\np1;https://h.example/a.jpg;Tops\n")
+    shown = called(str(tmp_path / "c.csv"))
+    assert f"{tmp_path}/c.csv: CSV with semicolons" in shown
+    assert "1 row, 1 product, 1 image" in shown
+    assert "images on: https://h.example (1)" in shown
+    assert len(shown.splitlines()) < 25
+
+
+def test_json_has_the_same(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("product_id,image_uri\np1,https://h.example/a.jpg\n")
+    shown = json.loads(called(str(tmp_path / "c.csv"), "--json"))
+    assert (shown["read_as"], shown["rows"], shown["refusals"]) == ("CSV with commas", 1, [])
+    assert shown["columns"] == {"product_id": ["product_id"], "image_uri": ["image_uri"]}
+
+
+def test_a_catalog_that_a_night_would_refuse_is_an_error_of_its_user(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("product_id,image_uri\np1,a.jpg\np1,b.jpg\n")
+    with pytest.raises(UsageError, match=r"a night would refuse catalog .*in more than one row"):
+        called(str(tmp_path / "c.csv"))
+    (tmp_path / "amazon.txt").write_text(AMAZON)
+    with pytest.raises(UsageError, match="catalog check --write"):
+        called(str(tmp_path / "amazon.txt"), "--json")
+    assert not (tmp_path / "shelfwise.toml").exists()
+
+
+def test_what_was_written_is_what_the_next_call_reads(tmp_path: Path) -> None:
+    (tmp_path / "amazon.txt").write_text(AMAZON)
+    shown = called(str(tmp_path / "amazon.txt"), "--write")
+    assert f"wrote {tmp_path}/shelfwise.toml" in shown
+    again = json.loads(called(str(tmp_path / "amazon.txt"), "--json"))
+    assert (again["header_line"], again["products"], again["images"]) == (2, 1, 2)
+    (tmp_path / "amazon.txt").write_text(AMAZON.replace("item_sku", "sku"))
+    with pytest.raises(UsageError, match="has no column item_sku"):
+        called(str(tmp_path / "amazon.txt"))

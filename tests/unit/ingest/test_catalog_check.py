@@ -1,0 +1,94 @@
+"""What `shelfwise catalog check` finds out of a catalog, without Spark and without fetching anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.catalog.description import Description
+from jobs.errors import UsageError
+from jobs.ingest import catalog_check
+from jobs.ingest.catalog_check import Findings, check_catalog
+from jobs.ingest.config import HttpLimits
+
+
+def found(path: Path, text: str, said: Description | None = None) -> Findings:
+    path.write_text(text, encoding="utf-8")
+    return check_catalog(str(path), said or Description(), HttpLimits())
+
+
+def test_rows_products_images_and_hosts_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    text = (
+        "product_id,image_no,image_uri,category,price\n"
+        "p1,0,a.jpg,Tops,1\np1,1,https://CDN.example/b.jpg?x=1,Tops,1\n"
+        "p2,0,https://cdn.example/c.jpg,Hats,1\np3,0,,Tops,1\n"
+    )
+    findings = found(tmp_path / "c.csv", text)
+    assert (findings.rows, findings.products, findings.images, findings.empty_links) == (4, 3, 3, 1)
+    assert findings.hosts == {"this machine": 1, "https://cdn.example": 2}
+    assert findings.categories == {"Tops": 3, "Hats": 1}
+    assert findings.category_ids == {"Tops": "tops", "Hats": "hats"}
+    assert findings.columns["image_uri"] == ["image_uri"]
+    assert findings.unused == ["price"]
+    assert findings.unfetchable == {}
+    assert findings.refusals == []
+    assert [row["product_id"] for row in findings.examples] == ["p1", "p1", "p2", "p3"]
+
+
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        ("gone.jpg", "missing: there is no such file"),
+        ("ftp://h/x.jpg", "uri_not_allowed: expected a path or a URI of file, http, https, s3"),
+        ("https://user:secret@h.example/x.jpg", "uri_not_allowed: the link holds a user name or password"),
+        ("http://127.0.0.1/x.jpg", "uri_not_allowed: host 127.0.0.1 is at 127.0.0.1, which is not a public address"),
+        ("https://93.184.215.14:9200/x.jpg", "uri_not_allowed: port 9200 is none of 80"),
+        ("C:\\photos\\x.jpg", "uri_not_allowed: expected a path of this machine"),
+    ],
+)
+def test_a_link_that_cannot_be_fetched_is_named_with_its_reason(tmp_path: Path, link: str, reason: str) -> None:
+    findings = found(tmp_path / "c.csv", f"product_id,image_uri\np1,{link}\n")
+    ((words, count),) = findings.unfetchable.items()
+    assert words.startswith(reason), words
+    assert count == 1
+    assert "secret" not in str(findings.unfetchable_example)
+
+
+def test_what_a_night_would_refuse_is_said(tmp_path: Path) -> None:
+    header = "product_id,image_no,image_uri\n"
+    assert "is empty" in found(tmp_path / "c.csv", header).refusals[0]
+    (refusal,) = found(tmp_path / "c.csv", header + "p1,0,a\np1,0,b\np2,0,c\n").refusals
+    assert refusal.startswith("1 pairs of product_id and image_no are in more than one row, the first: (p1, 0) 2 times")
+    assert "--group-by" in refusal
+    (refusal,) = found(tmp_path / "c.csv", header + ",0,a\n" + "x" * 256 + ",0,b\n").refusals
+    assert refusal.startswith("2 rows have a product_id that is empty, over 255")
+    (refusal,) = found(tmp_path / "c.csv", header + "p1,-1,a\np2,1.5,b\np3,two,c\np4,1.0,d\n").refusals
+    assert refusal.startswith("3 rows have an image_no that is not a whole number from 0, the first '-1'")
+    with pytest.raises(UsageError, match="has 2 values in line 2"):
+        found(tmp_path / "c.csv", header + "p1,a\n")
+
+
+def test_rows_of_one_product_are_its_images(tmp_path: Path) -> None:
+    text = "sku,photo\n" + "".join(f"p1,{number}.jpg\n" for number in (1, 2, 2, 3)) + "p2,1.jpg\np3,\n"
+    columns = {"product_id": ("sku",), "image_uri": ("photo",)}
+    findings = found(tmp_path / "c.csv", text, Description(columns=columns, group_by="sku", max_images=2))
+    assert (findings.rows, findings.products, findings.images, findings.beyond) == (6, 3, 3, 1)
+    assert findings.refusals == []
+
+
+def test_texts_and_hosts_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_check, "MOST_KEPT", 3)
+    text = "product_id,image_uri,category\n" + "".join(f"p{n},https://h{n}/x.jpg,c{n}\n" for n in range(9))
+    findings = found(tmp_path / "c.csv", text)
+    assert len(findings.hosts) == len(findings.categories) == 3
+    assert findings.rows == findings.products == 9
+
+
+def test_clashing_names_in_a_directory_name_the_option(tmp_path: Path) -> None:
+    for name in ("shirts/000.jpg", "shoes/000.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    (refusal,) = check_catalog(str(tmp_path), Description(), HttpLimits()).refusals
+    assert "--product-id path" in refusal
