@@ -31,7 +31,7 @@ with DAG(
         "catalog": Param(
             None,
             type=["null", "string"],
-            description="A directory, a .csv, .jsonl or .parquet file, or `products`; empty: the variable "
+            description="A directory, a file that a shop system exports, or `products`; empty: the variable "
             "shelfwise_catalog. `{{ ds }}` in it becomes the night.",
         ),
         "max_rejected": Param(0.2, type="number", minimum=0, maximum=1, description="Tolerated share of bad images."),

@@ -110,15 +110,14 @@ class RowMaker:
 
     def _links(self, values: Sequence[Any], number: int) -> list[str]:
         """Return the record's links, in their order and each once."""
-        texts = [
-            text
-            for index in self._images
-            for text in texts_of(values[index], "image_uri", self._where, self._at(number))
-        ]
+        texts = []
+        for index in self._images:
+            value = values[index]
+            texts += [value] if type(value) is str else texts_of(value, "image_uri", self._where, self._at(number))
         if self._layout.image_separator:
             texts = [part for text in texts for part in text.split(self._layout.image_separator)]
         if len(texts) < 2:
-            return texts
+            return texts if any(texts) else []
         links = list(dict.fromkeys(text for text in texts if text.strip()))
         if len(links) > IMAGES_A_RECORD:
             raise catalog_error(
@@ -129,10 +128,11 @@ class RowMaker:
     def _first(self, values: Sequence[Any], columns: Sequence[int], column: str, number: int) -> str | None:
         """Return the first value that is not empty, as text; None if all are empty."""
         for index in columns:
-            texts = texts_of(values[index], column, self._where, self._at(number))
-            text = ", ".join(texts)
+            text = values[index]
+            if type(text) is not str:  # most values are plain texts, and catalogs have millions of rows
+                text = ", ".join(texts_of(text, column, self._where, self._at(number)))
             if text:
-                return text.strip() if column not in CATALOG_TEXTS else printable(text)
+                return printable(text) if column in CATALOG_TEXTS else text.strip()
         return None
 
     def _at(self, number: int) -> str:

@@ -51,6 +51,7 @@ SAID = {
 }
 """What a person says of the catalogs whose names and headers do not say it."""
 
+NAMES = sorted(path.name.removesuffix(".rows.json") for path in CATALOGS.glob("*.rows.json"))
 WORDS = {
     "google.tsv": "CSV with tabs, an export for Google Merchant",
     "shopify.csv": "CSV with commas, an export for Shopify",
@@ -68,12 +69,7 @@ def rows_of(name: str, said: Description | None = None) -> list[list[Any]]:
     return [[row[column] for column in COLUMNS] for batch in batches for row in batch.to_pylist()]
 
 
-@pytest.mark.parametrize(
-    "name",
-    sorted(
-        path.name for path in CATALOGS.iterdir() if path.suffix not in (".md",) and not path.name.endswith(".rows.json")
-    ),
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_export_is_read_to_its_rows(name: str) -> None:
     expected = json.loads((CATALOGS / f"{name}.rows.json").read_text(encoding="utf-8"))
     assert rows_of(name, SAID.get(name)) == expected
@@ -95,3 +91,9 @@ def test_a_guess_reads_the_ids_and_images_that_a_person_would(name: str) -> None
 def test_nothing_is_guessed_at_night(name: str) -> None:
     with pytest.raises(UsageError, match=r"shelfwise catalog check"):
         recognise(CATALOGS / name)
+
+
+def test_every_golden_catalog_has_its_rows() -> None:
+    files = {path.name for path in CATALOGS.iterdir() if path.suffix not in (".md", ".json")} | {"products.json"}
+    assert files == set(NAMES)
+    assert len(NAMES) >= 12
