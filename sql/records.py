@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at")
-"""Columns of a catalog: of its files, and of a shop's own table."""
+CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at", "group_id")
+"""Columns of a catalog: of its files, and of a shop's own table. Variants of one article have the same `group_id`."""
 
 CATALOG_REQUIRED = ("product_id", "image_uri")
 """The catalog columns that each catalog has; a catalog without `image_no` has one image of each product, number 0."""
@@ -50,6 +50,7 @@ PRODUCT_COLUMNS = (*CATALOG_COLUMNS, "ingest_date", "ingest_no")
 REJECTION_REASONS = {
     "missing": "nothing is at the URI",
     "unreadable": "reading what is at the URI failed; it is read again every night",
+    "bad_link": "a link or path in no form that can be read",
     "uri_not_allowed": "not a path or URI that may be read, or a web server at an address that may not be contacted",
     "empty": "no bytes",
     "not_an_image": "other content, such as HTML",

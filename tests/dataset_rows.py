@@ -1,9 +1,12 @@
-"""Make a row of an image as ingest stores it, for tests without ingest."""
+"""Make a row of an image as ingest stores it, for tests without ingest; and files as an earlier version wrote them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 
 def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
@@ -15,6 +18,7 @@ def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
         "title": None,
         "category": None,
         "updated_at": None,
+        "group_id": None,
         "image_sha256": product_id.removeprefix("p").zfill(64),
         "source_size_bytes": 1,
         "source_mtime_ns": 1,
@@ -27,3 +31,13 @@ def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
     }
     assert columns.keys() <= row.keys()
     return {**row, **columns}
+
+
+def without_groups(directory: Path) -> int:
+    """Write the Parquet files below a directory as the version before `group_id` did; return their number."""
+    files = list(directory.rglob("*.parquet"))
+    for file in files:
+        table = pq.read_table(file, partitioning=None)
+        if "group_id" in table.column_names:
+            pq.write_table(table.drop_columns("group_id"), file, row_group_size=64)
+    return len(files)

@@ -52,6 +52,7 @@ def write_labelled(
     day: date = DAY,
     version: int = 0,
     content: str = "",
+    group_id: str | None = None,
 ) -> None:
     """Write products with images as one shard.
 
@@ -61,6 +62,7 @@ def write_labelled(
         day: The ingest date.
         version: Number of the ingest that stored the images; part of their image_sha256.
         content: One image_sha256 for all images; empty gives each image its own.
+        group_id: Group of all these products.
     """
     writer = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=10**9)
     for product_id, category, channels in products:
@@ -71,6 +73,7 @@ def write_labelled(
                 category=category,
                 image_sha256=content or f"{product_id}-{image_no}-{version}",
                 ingest_no=version,
+                group_id=group_id,
                 jpeg=jpeg_of(channel) if channel >= 0 else b"no longer a picture",
             )
             writer.add(row)
@@ -78,7 +81,13 @@ def write_labelled(
 
 
 def relabel(
-    places: Places, labels: dict[str, str | None], *, day: date = DAY, ingest_no: int = 12, image_no: int = 0
+    places: Places,
+    labels: dict[str, str | None],
+    *,
+    day: date = DAY,
+    ingest_no: int = 12,
+    image_no: int = 0,
+    group_id: str | None = None,
 ) -> None:
     """Write catalog rows with new categories, as ingest does for unchanged images.
 
@@ -88,10 +97,12 @@ def relabel(
         day: The ingest date.
         ingest_no: Number of the ingest.
         image_no: Number of the image of each product.
+        group_id: Group of all these products.
     """
     writer = ShardWriter(places.partition(places.catalog_rows, day), CATALOG_ROWS, shard_bytes=10**9)
     for product_id, category in labels.items():
-        writer.add(image_row(product_id, image_no=image_no, category=category, ingest_no=ingest_no))
+        row = image_row(product_id, image_no=image_no, category=category, ingest_no=ingest_no, group_id=group_id)
+        writer.add(row)
     writer.flush()
 
 

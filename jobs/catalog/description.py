@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from jobs.catalog.errors import catalog_error, read_errors_explained
-from jobs.catalog.rows import MAPPED_COLUMNS
+from jobs.dataset.schema import CATALOG_COLUMNS
 from jobs.errors import UsageError
 from jobs.storage.places import Place
 from jobs.storage.stores import is_dir, is_file, place, read_bytes
@@ -68,9 +68,9 @@ class Description(BaseModel):
     @field_validator("columns")
     @classmethod
     def _known_columns(cls, columns: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        unknown = sorted(set(columns) - set(MAPPED_COLUMNS))
+        unknown = sorted(set(columns) - set(CATALOG_COLUMNS))
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no column of a catalog; expected {', '.join(MAPPED_COLUMNS)}")
+            raise ValueError(f"{unknown[0]!r} is no column of a catalog; expected {', '.join(CATALOG_COLUMNS)}")
         for name, theirs in columns.items():
             if not theirs or not all(theirs):
                 raise ValueError(f"{name} is given no column")

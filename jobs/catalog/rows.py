@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from jobs.catalog.layout import Layout
 
 BATCH_ROWS = 10_000
-MAPPED_COLUMNS = (*CATALOG_COLUMNS, "group_id")
-"""The columns of a catalog, which a file may call by other names."""
-
 IMAGES_A_RECORD = 1024
 """Most images of one record. Positions in the file leave room for so many rows of a record."""
 
 ROW_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in MAPPED_COLUMNS] + [("fetch_uri", pa.string()), ("position", pa.int64())]
+    [(name, pa.string()) for name in CATALOG_COLUMNS] + [("fetch_uri", pa.string()), ("position", pa.int64())]
 )
 """Rows of a catalog as its readers yield them, before the check of their keys.
 
@@ -86,7 +83,8 @@ class RowMaker:
         """
         product_id = self._first(values, self._product, "product_id", number)
         group = self._first(values, self._group, "product_id", number)
-        group_id = None if group else self._first(values, self._group_id, "group_id", number)
+        group_id = self._first(values, self._group_id, "group_id", number)
+        group_id = printable(group_id) if group_id and not self._layout.group_by else None
         texts = [
             self._first(values, columns, name, number) for name, columns in zip(CATALOG_TEXTS, self._texts, strict=True)
         ]
@@ -156,7 +154,7 @@ def column_places(
     Raises:
         UsageError: If a column is missing, or one that counts appears twice.
     """
-    wanted = {**{name: (name,) for name in MAPPED_COLUMNS}, **layout.columns}
+    wanted = {**{name: (name,) for name in CATALOG_COLUMNS}, **layout.columns}
     if layout.group_by:
         wanted["group_by"] = (layout.group_by,)
     if layout.passed_over:

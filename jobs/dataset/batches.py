@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.dataset.schema import CATALOG_TEXTS, KEY_COLUMNS
+from jobs.dataset.schema import CATALOG_NULLABLE, KEY_COLUMNS
 from models.networks.inputs import decode_square
 from models.spec import Images
 
@@ -38,7 +38,8 @@ def decode_frame(frame: Any, side_px: int) -> Images:
     """Decode the JPEGs of a batch's data frame; `error` replaces `jpeg`, and what does not decode becomes black.
 
     Args:
-        frame: pandas DataFrame of a shard's rows with `KEY_COLUMNS`; a missing optional text becomes an empty string.
+        frame: pandas DataFrame of a shard's rows with `KEY_COLUMNS`; an optional text that is null, or that the shard
+            lacks, becomes an empty string.
         side_px: Side of the square images, in pixels.
 
     Returns:
@@ -79,5 +80,5 @@ def batch_of(file: pq.ParquetFile, group: int, rows: Sequence[int], side_px: int
 
 
 def _fill(frame: Any) -> None:
-    for name in CATALOG_TEXTS:  # Petastorm would turn a null into the text "None"
-        frame[name] = frame[name].fillna("")
+    for name in CATALOG_NULLABLE:  # Petastorm would turn a null into the text "None"
+        frame[name] = frame[name].fillna("") if name in frame else ""

@@ -11,10 +11,10 @@ ingest counts for all of them, because an image that has left the catalog receiv
 like any other change of it; an image that never had a label does not count. If an image was ingested several times, its
 newest content counts.
 
-The part of a product (train, validation or test) depends only on its product_id. So no product is in two parts, now or
-with a later catalog. A picture that several products share is in one part only, see `by_part`. If these products have
-different labels, each keeps its own, in a training too: networks then learn that both may be right, which is what the
-catalog says, and a measurement counts the mistakes that this causes. Such pictures are logged.
+`jobs.dataset.parts` divides the products into parts: train, validation and test. A picture that several products share
+is in one part only, see `by_part`. If these products have different labels, each keeps its own, in a training too:
+networks then learn that both may be right, which is what the catalog says, and a measurement counts the mistakes that
+this causes. Such pictures are logged.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from jobs.dataset.label_findings import (
     log_findings,
@@ -35,6 +36,7 @@ from jobs.dataset.label_findings import (
 )
 from jobs.dataset.label_map import LabelMap
 from jobs.dataset.partitions import partition_dates
+from jobs.dataset.parts import PARTS, GroupRow, Ingest, Pictures, group_of, part_of
 from jobs.dataset.schema import CATALOG_KEY, ImageKey
 from jobs.dataset.shards import columns_of, ingest_date_of, shards
 from jobs.errors import UsageError
@@ -44,21 +46,15 @@ from models.answers.taxonomy import ancestors
 
 log = logging.getLogger(__name__)
 
-PARTS = ("train", "validation", "test")
-_TENTHS = {0: "test", 1: "validation"}
-_LABEL_COLUMNS = [*CATALOG_KEY, "category", "ingest_no"]
-_COLUMNS = [*_LABEL_COLUMNS, "image_sha256"]
-_CONTENT_COLUMNS = ["product_id", "image_sha256"]
+_GROUP_COLUMNS = [*CATALOG_KEY, "ingest_no", "group_id"]
+_LABEL_COLUMNS = [*_GROUP_COLUMNS, "category"]
+_CONTENT = "image_sha256"
 
-Ingest = tuple[date, int]
-"""An ingest: its date and its number on that date, from 1."""
+CatalogRow = tuple[int, Ingest, str, str]
+"""(image_no, ingest, text, group_id); the text is the shop's category; text and group_id are empty if blank."""
 
-LabelHistory = defaultdict[str, list[tuple[int, Ingest, str]]]
-"""Maps product_id to its catalog rows: (image_no, ingest, text); the text is the shop's category, empty if blank."""
-
-FirstPart = dict[str, tuple[date, int, str]]
-"""Maps image_sha256 to (first ingest date, rank of the part, part). The least tuple counts: on the same date test wins
-over validation over train."""
+History = defaultdict[str, list[CatalogRow]]
+"""Maps product_id to its catalog rows."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,7 @@ class LabelledImage:
             local file.
         owner: Part that the picture belongs to, see `by_part`; empty means the part of the product.
         category_path: Readable path of the label; empty if the category_id says the same.
+        group_id: Group of variants of the product; empty if the catalog gives none.
     """
 
     product_id: str
@@ -83,17 +80,22 @@ class LabelledImage:
     shard: Place
     owner: str = ""
     category_path: str = ""
+    group_id: str = ""
 
     @property
     def key(self) -> ImageKey:
         """The image's key in a reader's row."""
         return self.product_id, self.image_no, self.image_sha256
 
+    @property
+    def group(self) -> str:
+        """Name of what is in one part and one fold as a whole: the group_id, or the product_id without one."""
+        return self.group_id or self.product_id
 
-def part_of(product_id: str) -> str:
-    """Return a labelled product's part by a hash of its id: 10 % are `test`, 10 % `validation`, the rest `train`."""
-    digest = hashlib.sha256(product_id.encode()).digest()
-    return _TENTHS.get(int.from_bytes(digest[:8], "big") % 10, "train")
+    @property
+    def part(self) -> str:
+        """Part of the product."""
+        return part_of(self.group)
 
 
 def labelled_images(
@@ -109,8 +111,8 @@ def labelled_images(
 ) -> list[LabelledImage]:
     """List the labelled images of the dataset, and log what a person should know about the labels.
 
-    The part that owns a picture depends on all images up to the last date. Therefore two small columns of the files
-    before the first date are read too.
+    The group of a product and the part that owns a picture depend on all rows up to the last date. Therefore some small
+    columns of the files before the first date are read too.
 
     Args:
         places: Directories and stores of the home.
@@ -132,34 +134,35 @@ def labelled_images(
             the remedy.
     """
     contents: dict[tuple[str, int], tuple[Ingest, str, Place]] = {}
-    history: LabelHistory = defaultdict(list)
-    first_parts: FirstPart = {}
+    history: History = defaultdict(list)
+    pictures = Pictures()
     count = 0
-    for shard, columns in columns_of(_files(places.images, first, last, files), _COLUMNS):
+    for shard, columns in columns_of(_files(places.images, first, last, files), [*_LABEL_COLUMNS, _CONTENT]):
         day = ingest_date_of(shard)
-        _note_first_parts(first_parts, day, columns)
-        for product_id, image_no, category, number, content in zip(*(columns[name] for name in _COLUMNS), strict=True):
+        pictures.note(day, columns)
+        _add_catalog_rows(history, day, columns)
+        keys = zip(*(columns[name] for name in (*CATALOG_KEY, "ingest_no", _CONTENT)), strict=True)
+        for product_id, image_no, number, content in keys:
             count += 1
             key, ingest = (product_id, image_no), (day, number)
             if key not in contents or (ingest, content) > contents[key][:2]:
                 contents[key] = (ingest, content, shard)
-            history[product_id].append((image_no, ingest, _text(category)))
     if not count:
         raise UsageError(
             f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
         )
-    _add_catalog_rows(history, _files(places.catalog_rows, first, last, files))
+    for file, columns in columns_of(_files(places.catalog_rows, first, last, files), _LABEL_COLUMNS):
+        _add_catalog_rows(history, ingest_date_of(file), columns)
     rows_of = {product_id: history[product_id] for product_id in sorted({key[0] for key in contents})}
-    texts = text_labels({text for rows in rows_of.values() for _, _, text in rows}, labels, category_ids)
+    texts = text_labels({text for rows in rows_of.values() for _, _, text, _ in rows}, labels, category_ids)
     text_of = _texts_of(rows_of, texts.ids)
     products = Counter(text for text in text_of.values() if text)
     log_findings(texts, products)
     paths = readable_paths(texts, products)
-    before = _files(places.images, date.min, first - timedelta(days=1), files) if first > date.min else []
-    for shard, columns in columns_of(before, _CONTENT_COLUMNS):
-        _note_first_parts(first_parts, ingest_date_of(shard), columns, add=False)
+    groups = _groups(history, places, first, files, pictures)
+    owners = pictures.parts(groups)
     images = [
-        LabelledImage(*key, content, label, shard, first_parts[content][-1], paths[label])
+        LabelledImage(*key, content, label, shard, owners[content], paths[label], groups.get(key[0], ""))
         for key, (_, content, shard) in sorted(contents.items(), key=lambda item: item[0])
         if (label := texts.ids[text_of[key[0]]])
     ]
@@ -181,15 +184,15 @@ def labelled_images(
 def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
     """Group labelled images by part, and log how many are excluded because another part owns their picture.
 
-    Variants of a product often share a photograph. The photograph belongs to the part of the product that had it first
-    and is excluded from the other parts. So a picture used in training never measures a release, even if a variant
-    comes with a later catalog. If several products had it first on the same ingest date, test wins over validation over
-    train. Every product that ever had the picture counts: with or without a label, selected or excluded, and also if it
-    has a newer picture now.
+    Products often share a photograph, and not only variants of one group. The photograph belongs to the part of the
+    product that had it first and is excluded from the other parts. So a picture used in training never measures a
+    release, even if another product comes with a later catalog. If several products had it first on the same ingest
+    date, test wins over validation over train. Every product that ever had the picture counts: with or without a label,
+    selected or excluded, and also if it has a newer picture now.
 
-    Ingests of later dates do not change the owner. Two things can still move a picture to another part: an ingest for
-    the same or an earlier date, for example of a missed night, and deleting files of the dataset. Ingest missing
-    catalogs before a training begins.
+    Ingests of later dates do not change the owner. Three things can still move a picture to another part: an ingest for
+    the same or an earlier date, for example of a missed night, deleting files of the dataset, and another group of its
+    product. Ingest missing catalogs before a training begins.
 
     Args:
         images: Images of all parts, from `labelled_images`.
@@ -201,7 +204,7 @@ def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> di
     sides: dict[str, list[LabelledImage]] = {part: [] for part in parts}
     left_out = 0
     for image in images:
-        part = part_of(image.product_id)
+        part = image.part
         if part in sides and image.owner in ("", part):
             sides[part].append(image)
         elif part in sides:
@@ -273,30 +276,48 @@ def _name_of(file: Place) -> str:
     return "/".join(file.parts[-3:])
 
 
-def _note_first_parts(
-    first_parts: FirstPart, day: date, columns: Mapping[str, Sequence[str]], *, add: bool = True
-) -> None:
-    """Update which part had each content first, by a file's rows; without `add`, only for contents in the mapping."""
-    parts = {part: (day, place, part) for place, part in enumerate(reversed(PARTS))}
-    for product_id, content in zip(*(columns[name] for name in _CONTENT_COLUMNS), strict=True):
-        if add or content in first_parts:
-            candidate = parts[part_of(product_id)]
-            first_parts[content] = min(candidate, first_parts.get(content, candidate))
+def _add_catalog_rows(history: History, day: date, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Add the catalog rows of a file of one ingest date, which has them with stored images or without."""
+    for product_id, image_no, number, group_id, category in zip(
+        *(columns[name] for name in _LABEL_COLUMNS), strict=True
+    ):
+        history[product_id].append((image_no, (day, number), _text(category), group_id or ""))
 
 
-def _add_catalog_rows(history: LabelHistory, files: Sequence[Place]) -> None:
-    """Add the labels that later catalogs gave to images that were stored before."""
-    for file, columns in columns_of(files, _LABEL_COLUMNS):
-        day = ingest_date_of(file)
-        for product_id, image_no, category, number in zip(*(columns[name] for name in _LABEL_COLUMNS), strict=True):
-            history[product_id].append((image_no, (day, number), _text(category)))
+def _groups(
+    history: History, places: Places, first: date, files: Collection[str] | None, pictures: Pictures
+) -> dict[str, str]:
+    """Return the group_id of each product that has one, and note the pictures of the files before the first date.
+
+    The labels of these files do not count, but their groups do. Otherwise a product could be in another part when later
+    dates alone are measured.
+    """
+    before: defaultdict[str, list[GroupRow]] = defaultdict(list)
+    if first > date.min:
+        last = first - timedelta(days=1)
+        for file, columns in columns_of(_files(places.images, date.min, last, files), [*_GROUP_COLUMNS, _CONTENT]):
+            pictures.note(ingest_date_of(file), columns, add=False)
+            _add_group_rows(before, ingest_date_of(file), columns)
+        for file, columns in columns_of(_files(places.catalog_rows, date.min, last, files), _GROUP_COLUMNS):
+            _add_group_rows(before, ingest_date_of(file), columns)
+    groups = {}
+    for product_id in history.keys() | before.keys():
+        since = ((image_no, ingest, group_id) for image_no, ingest, _, group_id in history.get(product_id, ()))
+        if group_id := group_of([*before.get(product_id, ()), *since]):
+            groups[product_id] = group_id
+    return groups
+
+
+def _add_group_rows(rows: defaultdict[str, list[GroupRow]], day: date, columns: Mapping[str, Sequence[Any]]) -> None:
+    for product_id, image_no, number, group_id in zip(*(columns[name] for name in _GROUP_COLUMNS), strict=True):
+        rows[product_id].append((image_no, (day, number), group_id or ""))
 
 
 def _text(category: str | None) -> str:
     return category if category and category.strip() else ""
 
 
-def _texts_of(history: Mapping[str, Iterable[tuple[int, Ingest, str]]], ids: Mapping[str, str]) -> dict[str, str]:
+def _texts_of(history: Mapping[str, Iterable[CatalogRow]], ids: Mapping[str, str]) -> dict[str, str]:
     """Return the text that gives each product its label, empty if it has none.
 
     A product that one ingest gave two labels is refused. Two texts of one category are not two labels.
@@ -324,13 +345,13 @@ def _texts_of(history: Mapping[str, Iterable[tuple[int, Ingest, str]]], ids: Map
     return {product_id: texts[max(texts)] if texts else "" for product_id, (_, texts) in last.items()}
 
 
-def _last_texts(rows: Iterable[tuple[int, Ingest, str]], ids: Mapping[str, str]) -> tuple[date | None, dict[str, str]]:
+def _last_texts(rows: Iterable[CatalogRow], ids: Mapping[str, str]) -> tuple[date | None, dict[str, str]]:
     """Return the date of the last ingest that set or removed a product's label, and its texts by category_id.
 
     There is no text if the label was removed. A text without a category_id has an empty one.
     """
-    last = {image_no: (ingest, text) for image_no, ingest, text in sorted(rows)}
-    labelled = [last[image_no] for image_no in {image_no for image_no, _, text in rows if text}]
+    last = {image_no: (ingest, text) for image_no, ingest, text, _ in sorted(rows)}
+    labelled = [last[image_no] for image_no in {image_no for image_no, _, text, _ in rows if text}]
     newest = max((ingest for ingest, _ in labelled), default=None)
     return newest and newest[0], {ids[text]: text for ingest, text in sorted(labelled) if ingest == newest and text}
 

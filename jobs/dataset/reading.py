@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch, decode_frame
 from jobs.dataset.petastorm_adapter import Blocks, ReaderClock, open_reader, transform_of
-from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, ImageKey, image_keys
+from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, LATER_COLUMNS, ImageKey, image_keys
 from jobs.dataset.shards import check_columns, read_errors_explained
 from jobs.storage.places import Place
 from models.networks.inputs import decode_square
@@ -84,12 +84,16 @@ def read_groups(
         RunFailed: If the file is damaged, or was written by another version; the message names the remedy.
     """
     timer, blocks, named = clock or ReaderClock(), Blocks(), original or shard
-    transform = _decoding(side_px, timer, blocks, wanted)
-    with read_errors_explained(named), closing(_row_groups(shard, transform, workers, timer, named, part)) as groups:
-        for group in groups:
-            images = blocks.take(group)
-            if len(images):
-                yield ImageBatch(images, {name: getattr(group, name) for name in KEY_COLUMNS}, group.error)
+    with read_errors_explained(named):
+        names = pq.read_schema(shard).names
+        check_columns(named, names)
+        transform = _decoding(side_px, timer, blocks, wanted, absent=set(LATER_COLUMNS).difference(names))
+        columns = [name for name in (*KEY_COLUMNS, "jpeg") if name in names]
+        with closing(_row_groups(shard, transform, workers, columns, timer, part)) as groups:
+            for group in groups:
+                images = blocks.take(group)
+                if len(images):
+                    yield ImageBatch(images, {name: getattr(group, name) for name in KEY_COLUMNS}, group.error)
 
 
 def in_batches(groups: Iterable[ImageBatch], batch_size: int) -> Iterator[ImageBatch]:
@@ -123,10 +127,9 @@ def _batch(images: Images, parts: Sequence[tuple[ImageBatch, slice]]) -> ImageBa
 
 
 def _row_groups(
-    shard: Path, transform: Any, workers: int, clock: ReaderClock, named: Place, part: tuple[int, int]
+    shard: Path, transform: Any, workers: int, columns: Sequence[str], clock: ReaderClock, part: tuple[int, int]
 ) -> Generator[Any, None, None]:
-    check_columns(named, pq.read_schema(shard).names)
-    reader = open_reader([shard], transform, workers, clock=clock, part=part)
+    reader = open_reader([shard], transform, workers, columns=columns, clock=clock, part=part)
     try:
         yield from reader
     finally:  # Petastorm's own context manager prints to stdout on exit
@@ -134,8 +137,13 @@ def _row_groups(
         reader.join()
 
 
-def _decoding(side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[ImageKey] | None) -> Any:
-    """Return the transform that replaces the column `jpeg` by the decoded block and `error`, in the worker's thread."""
+def _decoding(
+    side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[ImageKey] | None, *, absent: Set[str]
+) -> Any:
+    """Return the transform that replaces the column `jpeg` by the decoded block and `error`, in the worker's thread.
+
+    It adds the columns `absent`, which the shard lacks, as empty texts.
+    """
     cv2.setNumThreads(1)
 
     def decode(frame: Any) -> Any:
@@ -144,13 +152,15 @@ def _decoding(side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[Imag
             chosen = [key in wanted for key in image_keys(frame)]
             if not any(chosen):  # Petastorm cannot return an empty row group, so one row stands for an empty block
                 none = blocks.put(np.zeros((0, side_px, side_px, 3), np.uint8))
-                return frame[:1].drop(columns="jpeg").fillna("").assign(error="", **{Blocks.COLUMN: none})
+                blank = {**dict.fromkeys(absent, ""), "error": "", Blocks.COLUMN: none}
+                return frame[:1].drop(columns="jpeg").fillna("").assign(**blank)
             frame = frame[chosen].copy()
         frame[Blocks.COLUMN] = blocks.put(decode_frame(frame, side_px))
         clock.decode(time.perf_counter() - started)
         return frame
 
-    return transform_of(decode, adds=[Blocks.FIELD, ("error", np.str_, (), False)], drops=["jpeg"])
+    texts = [(name, np.str_, (), False) for name in (*absent, "error")]
+    return transform_of(decode, adds=[Blocks.FIELD, *texts], drops=["jpeg"])
 
 
 def read_labelled(

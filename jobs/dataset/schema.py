@@ -24,8 +24,14 @@ CATALOG_REQUIRED = records.CATALOG_REQUIRED
 CATALOG_KEY = ("product_id", "image_no")
 """Columns that identify a row of the catalog."""
 
-CATALOG_TEXTS = tuple(name for name in CATALOG_COLUMNS if name not in (*CATALOG_KEY, *CATALOG_REQUIRED))
-"""The catalog columns that may be null: what the shop says of a product, stored as it is."""
+CATALOG_TEXTS = ("title", "category", "updated_at")
+"""What the shop says of a product, stored as it is; may be null."""
+
+CATALOG_NULLABLE = (*CATALOG_TEXTS, "group_id")
+"""The catalog columns that may be null."""
+
+LATER_COLUMNS = ("group_id",)
+"""Columns that files of an earlier version lack. Every reader takes them as null there; all are texts."""
 
 IMAGE_KEY = (*CATALOG_KEY, "image_sha256")
 """Columns of an `ImageKey`, in its order."""
@@ -34,7 +40,7 @@ ImageKey = tuple[str, int, str]
 """One image with its content: (product_id, image_no, image_sha256)."""
 
 _CATALOG_FIELDS = tuple(
-    pa.field(name, pa.int32() if name == "image_no" else pa.string(), nullable=name in CATALOG_TEXTS)
+    pa.field(name, pa.int32() if name == "image_no" else pa.string(), nullable=name in CATALOG_NULLABLE)
     for name in CATALOG_COLUMNS
 )
 
@@ -101,6 +107,7 @@ PREDICTIONS = pa.schema(
         pa.field("title", pa.string()),
         pa.field("category", pa.string()),
         pa.field("updated_at", pa.string()),
+        pa.field("group_id", pa.string()),
         pa.field("ingest_date", pa.date32(), nullable=False),
         pa.field("ingest_no", pa.int32(), nullable=False),
         pa.field("category_id", pa.string()),

@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS
+from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, LATER_COLUMNS
 from jobs.errors import INGEST_AGAIN, RunFailed
 from jobs.storage.faults import disk_full
 from jobs.storage.places import Place
@@ -177,15 +179,20 @@ def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[P
         names: Names of the columns; only these are transferred from a store.
 
     Yields:
-        Each file, in the given order, with its columns as lists by name.
+        Each file, in the given order, with its columns as lists by name. A column of `LATER_COLUMNS` that the file
+        lacks is null.
 
     Raises:
-        RunFailed: If a file is damaged; the message names the remedy.
+        RunFailed: If a file is damaged, or was written by another version; the message names the remedy.
     """
 
     def read(file: Place) -> pa.Table:
         with read_errors_explained(file):
-            return reading(file, lambda opened: pq.read_table(opened, columns=list(names)))
+            table = reading(file, partial(_columns, names=names))
+        check_columns(file, table.column_names, names)
+        for name in set(names).difference(table.column_names):
+            table = table.append_column(name, pa.nulls(len(table), pa.string()))
+        return table
 
     with ThreadPoolExecutor(_FILES_AT_ONCE, "columns") as readers:
         ahead: deque[Future[pa.Table]] = deque()  # bounded: a slow caller must not fill the memory with tables
@@ -199,8 +206,22 @@ def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[P
                 future.cancel()
 
 
+def _columns(file: Any, names: Sequence[str]) -> pa.Table:
+    with pq.ParquetFile(file, pre_buffer=True) as opened:
+        return opened.read(columns=list(names))
+
+
+def with_later_columns(dataset: ds.Dataset) -> ds.Dataset:
+    """Return a file's dataset in which the columns of `LATER_COLUMNS` that the file lacks are null."""
+    schema = dataset.schema
+    for name in LATER_COLUMNS:
+        if name not in schema.names:
+            schema = schema.append(pa.field(name, pa.string()))
+    return dataset.replace_schema(schema)
+
+
 def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*KEY_COLUMNS, "jpeg")) -> None:
-    """Refuse a shard that another version wrote, by its columns.
+    """Refuse a shard that another version wrote, by its columns; those of `LATER_COLUMNS` may be missing.
 
     Args:
         shard: File named in the message.
@@ -210,7 +231,7 @@ def check_columns(shard: Place, names: Sequence[str], needed: Sequence[str] = (*
     Raises:
         RunFailed: If a column is missing; the message names it and the remedy.
     """
-    lacking = set(needed) - set(names)
+    lacking = set(needed) - set(names) - set(LATER_COLUMNS)
     if lacking:
         raise RunFailed(
             f"{shard} was written by another version: it lacks {', '.join(sorted(lacking))}; {INGEST_AGAIN}"

@@ -138,7 +138,7 @@ def _numbered(frame: DataFrame, layout: Layout) -> DataFrame:
     numbered = product.orderBy(f.coalesce("number", last), "position")
     texts = [f.first(name, ignorenulls=True).over(whole_product).alias(name) for name in CATALOG_TEXTS]
     return (
-        frame.select("product_id", "image_uri", "fetch_uri", "position", whole.alias("number"), *texts)
+        frame.select("product_id", "image_uri", "fetch_uri", "group_id", "position", whole.alias("number"), *texts)
         .withColumn("repeated", f.row_number().over(same_link))
         .withColumn("with_link", f.max(f.col("image_uri") != "").over(product))
         .where("repeated = 1 AND (image_uri <> '' OR NOT with_link)")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from jobs.dataset.file_frames import frame_of_files
 from jobs.dataset.partitions import partition_dates
-from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_ROWS, CATALOG_TEXTS, IMAGES, SEEN
+from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_NULLABLE, CATALOG_ROWS, IMAGES, SEEN
 from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, shards
 from jobs.ingest.sources import file_status, is_remote
 from jobs.storage.places import Place, Places
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SOURCE = ("source_size_bytes", "source_mtime_ns", "source_version")
 _KNOWN = ("image_uri", "image_sha256", *_SOURCE, "reason", "ingest_date")
 _TASKS_A_CORE = 2
-_CATALOG_FIELDS = ("image_uri", *CATALOG_TEXTS)
+_CATALOG_FIELDS = ("image_uri", *CATALOG_NULLABLE)
 _CHANGED = pa.schema(
     [pa.field(name, IMAGES.field(name).type) for name in CATALOG_COLUMNS]
     + [pa.field("fetch_uri", pa.string())]

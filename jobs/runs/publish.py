@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from jobs.dataset.partitions import Partition
-from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, shards
+from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, shards, with_later_columns
 from jobs.errors import PREDICT_AGAIN, RunFailed
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import finished_report, prediction_file
@@ -194,7 +194,8 @@ def _rows(files: RunFiles, columns: Sequence[str], local: Local, *, answered_onl
     wanted = ds.field("reason").is_null() if answered_only else None
     for path in files.predictions:
         with local(path) as copy, read_errors_explained(path, PREDICT_AGAIN):
-            scanner = ds.dataset(copy).scanner(columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS)
+            rows = with_later_columns(ds.dataset(copy))
+            scanner = rows.scanner(columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS)
             for batch in scanner.to_batches():
                 yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
@@ -205,7 +206,7 @@ def product_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
     for path in files.catalog_rows:
         partition_column = {"ingest_date": ingest_date_of(path)}
         with on_disk(path) as copy, read_errors_explained(path):
-            rows = ds.dataset(copy)
+            rows = with_later_columns(ds.dataset(copy))
             check_columns(path, [*rows.schema.names, *partition_column], PRODUCT_COLUMNS)
             for batch in rows.scanner(batch_size=_BATCH_ROWS).to_batches():
                 yield [

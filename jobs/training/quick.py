@@ -6,8 +6,9 @@ Reads images/ingest_date=*/ and their labels. Writes features/, a cache from whi
 releases/RELEASE_ID/, atomically.
 
 The heads learn from the parts train and validation. Temperature and thresholds are fitted to answers for the same
-products: each product is answered by heads that did not learn from it, nor from a product that shares a picture with
-it. The part test teaches nothing, chooses nothing and calibrates nothing; it measures the release.
+products: each product is answered by heads that did not learn from it, nor from a product of its group or one that
+shares a picture with it. The part test teaches nothing, chooses nothing and calibrates nothing; it measures the
+release.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.dataset.labels import LabelledImage, part_of
+from jobs.dataset.labels import LabelledImage
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.image_predictions import CONFIDENCES, Answered, refuse_none
@@ -265,7 +266,7 @@ def _examples(
 
 
 def _folds(known: _Examples, learned_from: TrainingSet, seed: int) -> NDArray[np.int64]:
-    """Divide the images to learn from into folds, by groups of products.
+    """Divide the images to learn from into folds, by groups of products that belong together.
 
     Raises:
         UsageError: If a category has too few groups of products; the message names it.
@@ -279,8 +280,9 @@ def _folds(known: _Examples, learned_from: TrainingSet, seed: int) -> NDArray[np
     except TooFewGroups as error:
         raise UsageError(
             f"category {quoted(ids[error.category])} has {error.groups} products outside the part test that share no "
-            f"picture, and at least {LEAST_GROUPS} are needed, so that each is measured by a head that learned from "
-            f"others; label more of them, or leave the category out with {leaving_out([ids[error.category]])}"
+            f"group_id and no picture, and at least {LEAST_GROUPS} are needed, so that each is measured by a head that "
+            f"learned from others; label more of them, or leave the category out with "
+            f"{leaving_out([ids[error.category]])}"
         ) from error
 
 
@@ -356,7 +358,7 @@ def _to_calibrate(known: _Examples, fitted: Sequence[_Fitted]) -> Answered:
     """
     rows = list(range(len(known.images)))
     if any(each.saw_train for each in fitted):
-        rows = [row for row in rows if part_of(known.images[row].product_id) == "validation"]
+        rows = [row for row in rows if known.images[row].part == "validation"]
         log.info(
             "a backbone was trained on the part train already: the %s images of the part validation alone calibrate",
             f"{len(rows):,}",

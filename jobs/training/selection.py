@@ -14,7 +14,8 @@ from datetime import date
 from pathlib import Path
 
 from jobs.dataset.label_map import LabelMap
-from jobs.dataset.labels import PARTS, LabelledImage, by_part, data_sha256, dataset_files, labelled_images
+from jobs.dataset.labels import LabelledImage, by_part, data_sha256, dataset_files, labelled_images
+from jobs.dataset.parts import PARTS
 from jobs.errors import UsageError
 from jobs.storage.places import Places
 from jobs.training.taxonomy import read_taxonomy, small_categories, taxonomy_of
@@ -60,8 +61,8 @@ class TrainingSet:
         categories: Categories in the order of a network's outputs.
         taxonomy_version: Version of the taxonomy of these categories.
         files: Names of the dataset files that were read.
-        groups: Maps product_id to the name of its group: products that share a picture, directly or through others, in
-            whichever part they are.
+        groups: Maps product_id to the name of its group: products that share a group_id or a picture, directly or
+            through others, in whichever part they are.
     """
 
     sides: dict[str, list[LabelledImage]]
@@ -109,10 +110,10 @@ def training_set(selection: Selection, begun: TrainingRecord | None = None) -> T
     if selection.min_products:
         images = without_small_categories(images, selection.min_products)
     categories, version = taxonomy_of(images, file=selection.taxonomy, name=selection.taxonomy_version)
-    pictures: defaultdict[str, list[str]] = defaultdict(list)
+    shared: defaultdict[str, set[str]] = defaultdict(set)
     for image in images:
-        pictures[image.product_id].append(image.image_sha256)
-    return TrainingSet(split(images), categories, version, tuple(files), groups_of(pictures))
+        shared[image.product_id] |= {image.image_sha256, f"group {image.group}"}
+    return TrainingSet(split(images), categories, version, tuple(files), groups_of(shared))
 
 
 def without_small_categories(images: Sequence[LabelledImage], at_least: int) -> list[LabelledImage]:
@@ -156,8 +157,8 @@ def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
     for part, images_of_part in sides.items():
         if not images_of_part:
             raise UsageError(
-                f"no product with a picture of its own falls into the part {part!r}, a share by chance; label "
-                "more products"
+                f"no product with a picture of its own falls into the part {part!r}, a share by chance, in which all "
+                "products of a group_id are together; label more products"
             )
     if lost := sorted({image.category_id for image in images} - {image.category_id for image in sides["train"]}):
         message = f"category {quoted(lost[0])} has"

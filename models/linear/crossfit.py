@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -71,8 +71,8 @@ def folds_of(groups: Sequence[str], labels: NDArray[np.int64], *, seed: int, cou
     """Divide images into folds, so that each category is spread over as many folds as it has groups.
 
     Args:
-        groups: Name of each image's group. A group is in one fold: all images of a product, and of products that share
-            a picture.
+        groups: Name of each image's group. A group is in one fold: all images of a product, and of products that are
+            variants of one article or share a picture.
         labels: Category index of each image, (images,). A group counts as one of its most frequent category.
         seed: Seed of the division; the same seed and groups give the same folds.
         count: Number of folds, at least 3.
@@ -198,17 +198,17 @@ def _chosen(blocks: Sequence[Block], held_out: Block, categories: int) -> tuple[
         place = best
 
 
-def groups_of(pictures: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Join products that share a picture, directly or through others, into groups.
+def groups_of(shared: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Join products that share something, directly or through others, into groups.
 
     Args:
-        pictures: Maps product_id to what it may share with others: the image_sha256 of its pictures, and the name of
-            its group of variants if it has one.
+        shared: Maps product_id to what it may share with others: the image_sha256 of its pictures, and the name of its
+            group of variants.
 
     Returns:
         Maps product_id to the name of its group: the first product_id of the group.
     """
-    parent: dict[str, str] = {product: product for product in pictures}
+    parent: dict[str, str] = {product: product for product in shared}
 
     def root(product: str) -> str:
         while parent[product] != product:
@@ -217,8 +217,8 @@ def groups_of(pictures: Mapping[str, Sequence[str]]) -> dict[str, str]:
         return product
 
     owner: dict[str, str] = {}
-    for product in sorted(pictures):
-        for picture in pictures[product]:
-            first, second = sorted((root(owner.setdefault(picture, product)), root(product)))
+    for product in sorted(shared):
+        for name in shared[product]:
+            first, second = sorted((root(owner.setdefault(name, product)), root(product)))
             parent[second] = first
-    return {product: root(product) for product in pictures}
+    return {product: root(product) for product in shared}

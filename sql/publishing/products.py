@@ -6,14 +6,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 _PRODUCTS = sa.text("""
-INSERT INTO products (product_id, image_no, image_uri, title, category, updated_at, ingest_date, ingest_no)
-SELECT product_id, image_no, image_uri, title, category, updated_at, ingest_date, ingest_no
+INSERT INTO products (product_id, image_no, image_uri, title, category, updated_at, group_id, ingest_date, ingest_no)
+SELECT product_id, image_no, image_uri, title, category, updated_at, group_id, ingest_date, ingest_no
 FROM (
     SELECT
         staged.*,
         row_number() OVER (
             PARTITION BY product_id, image_no
-            ORDER BY ingest_date DESC, ingest_no DESC, updated_at DESC, image_uri, title, category
+            ORDER BY ingest_date DESC, ingest_no DESC, updated_at DESC, image_uri, title, category, group_id
         ) AS place
     FROM staged_products AS staged
 ) AS ranked
@@ -24,6 +24,7 @@ ON CONFLICT (product_id, image_no) DO UPDATE SET
     title = excluded.title,
     category = excluded.category,
     updated_at = excluded.updated_at,
+    group_id = excluded.group_id,
     ingest_date = excluded.ingest_date,
     ingest_no = excluded.ingest_no
 WHERE
@@ -36,6 +37,7 @@ WHERE
             OR excluded.title IS DISTINCT FROM products.title
             OR excluded.category IS DISTINCT FROM products.category
             OR excluded.updated_at IS DISTINCT FROM products.updated_at
+            OR excluded.group_id IS DISTINCT FROM products.group_id
         )
     )
 """)

@@ -1,8 +1,8 @@
 """Create this program's tables and views in a database, and check that a database has them.
 
-Alembic revisions create the tables. The views and PostgreSQL's comments are code: each upgrade makes them anew, in the
-same transaction. Until version 0.1.0 is released there is one revision, which is edited in place. Its identifier is a
-hash of the definitions, so a database that was made before an edit has an identifier that this program does not know.
+Alembic revisions create and change the tables. The views and PostgreSQL's comments are code: each upgrade makes them
+anew, in the same transaction. The identifier of the last revision is a hash of the definitions and of what all the
+revisions run, so a database of an edited schema has an identifier that this program does not know.
 """
 
 from __future__ import annotations

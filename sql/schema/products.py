@@ -33,6 +33,7 @@ products = sa.Table(
         comment="The shop's own category as in the catalog, not a prediction",
     ),
     sa.Column("updated_at", sa.Text, comment="As in the catalog, unparsed"),
+    sa.Column("group_id", sa.Text, comment="As in the catalog; variants of one article have the same"),
     sa.Column(
         "ingest_date",
         sa.Date,

@@ -57,6 +57,7 @@ def shards_of(paths: list[Path], places: Places, *, day: date = DAY, shard_bytes
             "title": None,
             "category": None,
             "updated_at": None,
+            "group_id": None,
             "known_sha256": None,
             "known_ingest_date": None,
             "to_read": True,

@@ -74,10 +74,12 @@ def rejection(
     return (product_id, image_no, uri, None, day, ingest_no, reason, detail, seen)
 
 
-def product(product_id: str, title: str = "a title", *, night: int = 0, ingest_no: int = 1) -> tuple[Any, ...]:
+def product(
+    product_id: str, title: str = "a title", *, group_id: str | None = None, night: int = 0, ingest_no: int = 1
+) -> tuple[Any, ...]:
     """One row in the order of PRODUCT_COLUMNS."""
     uri, day = f"file:///shop/{product_id}-0.jpg", NIGHT + timedelta(days=night)
-    return (product_id, 0, uri, title, None, None, day, ingest_no)
+    return (product_id, 0, uri, title, None, None, group_id, day, ingest_no)
 
 
 def run_record(night: int = 0, *, release: ReleaseRecord = RELEASE, run_id: str | None = None) -> RunRecord:

@@ -48,7 +48,7 @@ def test_the_parts_contain_every_row_of_the_table_once(shop_url: str, parts: int
     found = [row for part in ranges for row in source.read(pickle.loads(pickle.dumps(part)))]
     assert len(found) == 1500
     assert len({row[:2] for row in found}) == 1500
-    assert found[0] == ("1", "0", "file:///1-0.jpg", 'it\'s "nice"', None, None)
+    assert found[0] == ("1", "0", "file:///1-0.jpg", 'it\'s "nice"', None, None, None)
     if parts == 7:
         sizes = [len(list(source.read(part))) for part in ranges]
         assert len(ranges) == 7
@@ -125,7 +125,7 @@ def test_a_view_without_optional_columns_is_read(shop_url: str) -> None:
     assert whole == KeyRange(None, None)
     rows = sorted(source.read(whole))
     assert len(rows) == 1000
-    assert rows[0] == ("1", "0", "file:///1-0.jpg", None, None, None)
+    assert rows[0] == ("1", "0", "file:///1-0.jpg", None, None, None, None)
 
 
 def test_the_connection_cannot_write(shop_url: str) -> None:

@@ -1,7 +1,7 @@
 """The product database: catalog, taxonomy, releases, runs, predictions, current answers, decisions, rejections.
 
-This is the only revision until version 0.1.0 is released: edit it in place. Its identifier is a hash of the definitions
-of the tables, so each edit gives it a new one; `tests/sql/schema/test_revision.py` prints the identifier to write here.
+Databases have this revision, so it is not edited: a change of the schema is a revision after the last one. The
+identifier of the last one is a hash of the definitions of the tables; `tests/sql/schema/test_revision.py` prints it.
 
 Comments are not here: like the views they are set anew from `sql.schema` at each upgrade.
 

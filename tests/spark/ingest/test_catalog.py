@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.catalog.description import described
 from jobs.catalog.rows import ROW_SCHEMA
 from jobs.dataset.file_frames import frame_of_files
 from jobs.dataset.schema import CATALOG_COLUMNS
@@ -40,7 +41,8 @@ Reader = Callable[[object], list[tuple[object, ...]]]
 def read(spark: SparkSession, tmp_path: Path) -> Reader:
     def rows(where: object, **options: object) -> list[tuple[object, ...]]:
         frame = read_catalog(spark, str(where), **options)  # type: ignore[arg-type]
-        return sorted(tuple(row[name] for name in CATALOG_COLUMNS) for row in frame.collect())
+        names = [name for name in CATALOG_COLUMNS if name != "group_id"]
+        return sorted(tuple(row[name] for name in names) for row in frame.collect())
 
     return rows
 
@@ -62,6 +64,26 @@ def test_a_file_of_each_form_gives_the_same_rows(read: Reader, tmp_path: Path) -
     ]
     for file in (write_csv(tmp_path / "c.csv", csv_text), tmp_path / "c.jsonl", tmp_path / "c.parquet"):
         assert read(file) == expected, file
+
+
+def test_a_group_is_read_from_each_form_and_not_where_rows_are_one_product(spark: SparkSession, tmp_path: Path) -> None:
+    rows = [{"product_id": name, "image_uri": f"{name}.jpg", "group_id": "g1"} for name in ("p1", "p2")]
+    write_csv(tmp_path / "c.csv", "product_id,image_uri,group_id\np1,p1.jpg,g1\np2,p2.jpg,g1\n")
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE products (product_id TEXT, image_uri TEXT, group_id TEXT)")
+        connection.executemany("INSERT INTO products VALUES (:product_id, :image_uri, :group_id)", rows)
+    table = ProductSource(f"sqlite:///{tmp_path}/shop.db")
+    for where in ("c.csv", "c.jsonl", "c.parquet", "products"):
+        catalog = where if where == "products" else str(tmp_path / where)
+        frame = read_catalog(spark, catalog, products=table)
+        assert sorted((row["product_id"], row["group_id"]) for row in frame.collect()) == [("p1", "g1"), ("p2", "g1")]
+    grouped = read_catalog(spark, str(tmp_path / "c.csv"), description=described(group_by="group_id"))
+    assert [(row["product_id"], row["image_no"], row["group_id"]) for row in grouped.collect()] == [
+        ("g1", 0, None),
+        ("g1", 1, None),
+    ]
 
 
 ODD_NAMES = (

@@ -29,6 +29,7 @@ from jobs.ingest.job import IngestSummary
 from jobs.storage.places import Places
 from sql.records import REJECTION_REASONS
 from tests.conftest import SmallShop, picture
+from tests.dataset_rows import without_groups
 
 DAY, NEXT_DAY = date(2026, 11, 1), date(2026, 11, 2)
 
@@ -134,6 +135,23 @@ def test_a_new_title_is_kept_once_and_its_image_is_not_read(run: Ingest, shop: S
     summary = run(shop.catalog, date(2026, 11, 3))
     assert (summary.images_unchanged, summary.source_bytes) == (3, 0)
     assert not shards(run.places.catalog_rows, [date(2026, 11, 3)]), "what was said once is known"
+
+
+def test_a_home_of_an_earlier_version_is_not_recorded_again(run: Ingest, shop: SmallShop) -> None:
+    """Its files have no column `group_id`: that is the same as no group."""
+    shop.add_many(["a", "b", "c"])
+    run(shop.catalog)
+    assert without_groups(run.places.images) > 0  # type: ignore[arg-type]
+    summary = run(shop.catalog, NEXT_DAY)
+    assert (summary.images_unchanged, summary.images_stored, summary.source_bytes) == (3, 0, 0)
+    assert not shards(run.places.catalog_rows, [NEXT_DAY])
+    catalog = Path(shop.catalog)
+    header, *lines = catalog.read_text(encoding="utf-8").splitlines()
+    grouped = [f"{line},{'g' if line.startswith('b,') else ''}" for line in lines]
+    catalog.write_text("\n".join([f"{header},group_id", *grouped]) + "\n", encoding="utf-8")
+    assert run(str(catalog), NEXT_DAY).images_unchanged == 3
+    recorded = [row for path in shards(run.places.catalog_rows, [NEXT_DAY]) for row in pq.read_table(path).to_pylist()]
+    assert [(row["product_id"], row["group_id"]) for row in recorded] == [("b", "g")]
 
 
 def test_a_label_is_corrected_by_moving_a_file_or_by_the_column_of_a_table(

@@ -33,7 +33,7 @@ def places(tmp_path: Path) -> Places:
             path = tmp_path / f"{part}-{number}.jpg"
             path.write_bytes(picture(part * 100 + number))
             row = {"product_id": path.stem, "image_no": 0, "image_uri": str(path), "title": None, "category": None}
-            row |= {"updated_at": None, "known_sha256": None, "known_ingest_date": None}
+            row |= {"updated_at": None, "group_id": None, "known_sha256": None, "known_ingest_date": None}
             rows.append({**row, "to_read": True, "catalog_row_changed": False})
         read_and_store(iter(rows), IngestConfig("", DAY, found), base=tmp_path)
     assert len(shards(found.images, [DAY])) == 3

@@ -49,3 +49,17 @@ def test_a_backfill_of_an_earlier_ingest_of_the_date_does_not_restore_the_old_ti
     publish(database, products=[product("p", "as it was read"), product("p", "renamed", ingest_no=2)])
     publish(database, [prediction("p")], run_id="backfill", products=[product("p", "as it was read")])
     assert titles(database) == {"p": "renamed"}
+
+
+def test_a_group_is_published_and_changed_as_a_title_is(database: ProductDatabase) -> None:
+    def groups() -> dict[str, str]:
+        return {row[0]: row[6] for row in dump(database)["products"]}
+
+    heard = [product("p", group_id="g"), product("q")]
+    publish(database, [prediction("p"), prediction("q")], products=heard)
+    assert groups() == {"p": "g", "q": None}
+    assert not publish(database, [prediction("p"), prediction("q")], products=heard).changed
+    counts = publish(database, products=[product("q", group_id="g")])
+    assert (counts.catalog_rows_changed, groups()) == (1, {"p": "g", "q": "g"}), "the same ingest, read again"
+    publish(database, night=1, products=[product("p", night=1)])
+    assert groups() == {"p": None, "q": "g"}

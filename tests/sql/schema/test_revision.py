@@ -1,9 +1,10 @@
-"""The revision of the schema is a hash of its definitions, so that an edited schema is never taken for the old one."""
+"""The last revision of the schema is a hash of its definitions, so that an edited schema is never taken for another."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from types import ModuleType
 
 import sqlalchemy as sa
@@ -49,42 +50,59 @@ def operations(migration: ModuleType, dialect: Dialect) -> str:
     return text.getvalue()
 
 
-def revision_of(definitions: sa.MetaData, migration: ModuleType) -> str:
-    """Return the first 12 characters of the SHA-256 of everything that makes the schema."""
-    parts = [text for dialect in dialects() for text in (*tables(definitions, dialect), operations(migration, dialect))]
+def digest(parts: Sequence[str]) -> str:
+    """Return the first 12 characters of the SHA-256 of texts, without regard to blanks."""
     return hashlib.sha256(" ".join("\n".join(parts).split()).encode()).hexdigest()[:12]
 
 
-def the_migration() -> ModuleType:
-    (script,) = ScriptDirectory(str(migrate.MIGRATIONS)).walk_revisions()
-    return script.module
+def revision_of(definitions: sa.MetaData, migrations: Sequence[ModuleType]) -> str:
+    """Return the hash of everything that makes the schema."""
+    parts: list[str] = []
+    for dialect in dialects():
+        parts += [*tables(definitions, dialect), *(operations(migration, dialect) for migration in migrations)]
+    return digest(parts)
 
 
-def test_the_revision_is_the_hash_of_the_definitions() -> None:
-    migration = the_migration()
-    expected = revision_of(metadata, migration)
-    assert migration.revision == expected, f'write `revision = "{expected}"` into {migration.__file__}'
+def all_migrations() -> list[ModuleType]:
+    """Return the migrations, the first one first."""
+    return [script.module for script in ScriptDirectory(str(migrate.MIGRATIONS)).walk_revisions()][::-1]
+
+
+def test_the_last_revision_is_the_hash_of_the_definitions() -> None:
+    migrations = all_migrations()
+    expected = revision_of(metadata, migrations)
+    last = migrations[-1]
+    assert last.revision == expected, f'write `revision = "{expected}"` into {last.__file__}'
     assert migrate.head() == expected
+
+
+def test_an_older_revision_is_not_edited() -> None:
+    """Databases have it, and what it made is not made again; a change of the schema is a revision of its own."""
+    assert {
+        migration.revision: digest([operations(migration, dialect) for dialect in dialects()])
+        for migration in all_migrations()[:-1]
+    } == {"ab9d5ce486b6": "000000000000"}
 
 
 def test_an_edited_column_is_another_revision() -> None:
     edited = sa.MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.sorted_tables:
         table.to_metadata(edited)
-    assert revision_of(edited, the_migration()) == migrate.head()
+    assert revision_of(edited, all_migrations()) == migrate.head()
     edited.tables["overrides"].c.why.nullable = False
-    assert revision_of(edited, the_migration()) != migrate.head()
+    assert revision_of(edited, all_migrations()) != migrate.head()
 
 
 def test_an_edited_operation_is_another_revision() -> None:
-    migration, edited = the_migration(), ModuleType("edited")
+    *older, last = all_migrations()
+    edited = ModuleType("edited")
 
     def upgrade() -> None:
-        migration.upgrade()
-        migration.op.execute("CREATE INDEX ix_runs_state ON runs (state)")
+        last.upgrade()
+        last.op.execute("CREATE INDEX ix_runs_state ON runs (state)")
 
     edited.upgrade = upgrade  # type: ignore[attr-defined]
-    assert revision_of(metadata, edited) != revision_of(metadata, migration) == migrate.head()
+    assert revision_of(metadata, [*older, edited]) != revision_of(metadata, [*older, last]) == migrate.head()
 
 
 def test_a_comment_does_not_change_the_revision() -> None:
@@ -93,4 +111,4 @@ def test_a_comment_does_not_change_the_revision() -> None:
     for table in metadata.sorted_tables:
         table.to_metadata(edited)
     edited.tables["overrides"].c.why.comment = "Another text"
-    assert revision_of(edited, the_migration()) == migrate.head()
+    assert revision_of(edited, all_migrations()) == migrate.head()

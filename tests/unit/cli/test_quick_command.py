@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.cli.main import main_group
-from jobs.dataset.labels import part_of
+from jobs.dataset.parts import part_of
 from jobs.errors import UsageError
 from jobs.storage.places import Places
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.dataset.labels import PARTS, LabelledImage, by_part, check_labels, labelled_images, part_of
+from jobs.dataset.labels import LabelledImage, by_part, check_labels, labelled_images
+from jobs.dataset.parts import PARTS, part_of
 from jobs.errors import UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.storage.places import Places

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from upath import UPath
 
-from jobs.dataset.labels import PARTS, labelled_images, part_of
+from jobs.dataset.labels import labelled_images
+from jobs.dataset.parts import PARTS, part_of
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter, shards
 from jobs.errors import RunFailed

@@ -12,12 +12,14 @@ import pytest
 from upath import UPath
 
 from jobs.dataset.partitions import partition
-from jobs.dataset.schema import CATALOG_ROWS, SEEN
+from jobs.dataset.schema import CATALOG_ROWS, PREDICTIONS, SEEN
 from jobs.errors import RunFailed, UsageError
 from jobs.ingest import catalog
 from jobs.predict import tuning_file
 from jobs.runs import publish
 from jobs.storage.places import Places
+from sql.records import PRODUCT_COLUMNS
+from tests.dataset_rows import image_row, without_groups
 
 DAY = date(2026, 11, 1)
 
@@ -42,6 +44,23 @@ def test_a_catalog_rows_file_of_another_version_is_named(tmp_path: Path, lacking
     file = written(tmp_path / "ingest_date=2026-11-01", CATALOG_ROWS, lacking)
     with pytest.raises(RunFailed, match=f"part-1.parquet was written by another version: it lacks {lacking}; delete"):
         list(publish.product_rows(publish.RunFiles((), (), (file,), 0)))
+
+
+def test_files_without_groups_are_published_as_null(tmp_path: Path) -> None:
+    """The version before wrote them."""
+    night = tmp_path / "ingest_date=2026-11-01"
+    for number, schema in enumerate((CATALOG_ROWS, PREDICTIONS)):
+        row = {**image_row(f"p{number}", title="a title", group_id="g"), "ingest_date": DAY, "release_id": "r"}
+        night.mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([row], schema), night / f"part-{number}.parquet")
+    files = publish.RunFiles((night / "part-1.parquet",), (), (night / "part-0.parquet",), 1)
+    rows = [row for batch in publish.product_rows(files) for row in batch]
+    assert [row[0] for row in rows] == ["p1", "p0"]
+    assert [row[PRODUCT_COLUMNS.index("group_id")] for row in rows] == ["g", "g"]
+    without_groups(tmp_path)
+    former = [row for batch in publish.product_rows(files) for row in batch]
+    assert former == [tuple(None if value == "g" else value for value in row) for row in rows]
+    assert [row[0] for batch in publish.prediction_rows(files) for row in batch] == ["p1"]
 
 
 @pytest.mark.parametrize("content", [b"no parquet at all", b"PAR1" + bytes(40) + b"PAR1"])

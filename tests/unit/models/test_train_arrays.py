@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.dataset.labels import part_of
+from jobs.dataset.parts import part_of
 from jobs.errors import RunFailed, UsageError
 from jobs.storage.places import Places
 from jobs.training import export as arrays_file

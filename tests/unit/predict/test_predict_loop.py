@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.dataset import reading as dataset
-from jobs.dataset.batches import ImageBatch
+from jobs.dataset.batches import ImageBatch, batch_of, key_columns_of
 from jobs.dataset.petastorm_adapter import ReaderClock
 from jobs.dataset.reading import read_shard
 from jobs.dataset.schema import IMAGES, PREDICTIONS
@@ -30,7 +30,7 @@ from jobs.predict.selection import of_shard
 from jobs.storage.places import Places
 from models.release import Release
 from models.spec import Category, Images, NetworkSpec, Predictions
-from tests.dataset_rows import image_row
+from tests.dataset_rows import image_row, without_groups
 
 ROOT = Path(__file__).parents[3]
 DAY = date(2026, 11, 1)
@@ -73,7 +73,9 @@ def write_images(places: Places, count: int, *, broken: frozenset[int] = frozens
     for number in range(count):
         jpeg = b"not a jpeg" if number in broken else colour_jpeg(number % 3)
         title = f"Product {number}" if number % 2 else None
-        writer.add(image_row(f"p{number:04d}", title=title, jpeg=jpeg))
+        writer.add(
+            image_row(f"p{number:04d}", title=title, jpeg=jpeg, group_id=f"g{number % 7}" if number % 5 else None)
+        )
     writer.flush()
     return Path(str(shards(places.images, [DAY])[0]))
 
@@ -93,10 +95,37 @@ def test_each_image_gets_the_answer_to_its_own_pixels(config: PredictConfig) -> 
         assert row["confidence"] == 0.9
         assert row["status"] == ("review" if number % 3 == 1 else "auto")  # green asks for 0.95
         assert row["title"] == (f"Product {number}" if number % 2 else None)
+        assert row["group_id"] == (f"g{number % 7}" if number % 5 else None)
         assert row["ingest_date"] == DAY
         assert json.loads(row["top_k"])[0] == [row["category_id"], 0.9]
         assert json.loads(row["by_network"]) == {"efficientnetb0": [row["category_id"], 0.9]}
     assert (report.images, report.failed) == (150, 0)
+
+
+def test_a_shard_of_an_earlier_version_has_no_groups(config: PredictConfig) -> None:
+    shard = write_images(config.places, 150, broken=frozenset([3]))
+    predict_shard(shard, ColourPredictor(), RELEASE, config)
+    expected = [{**row, "group_id": None} for row in pq.read_table(prediction_file(config, shard)).to_pylist()]
+    without_groups(shard.parent)
+    report = predict_shard(shard, ColourPredictor(), RELEASE, config)
+    assert pq.read_table(prediction_file(config, shard)).to_pylist() == expected
+    assert (report.images, report.failed) == (150, 1)
+    with pq.ParquetFile(shard) as file:
+        assert key_columns_of(file, 0)["group_id"].tolist() == [""] * 64
+        batch = batch_of(file, 1, [5, 2], 32)
+    assert batch.columns["group_id"].tolist() == ["", ""]
+    assert batch.columns["product_id"].tolist() == ["p0069", "p0066"]
+
+
+@pytest.mark.parametrize("former", [False, True])
+def test_of_a_row_group_without_a_wanted_image_nothing_is_decoded(config: PredictConfig, former: bool) -> None:
+    shard = write_images(config.places, 150)
+    if former:
+        without_groups(shard.parent)
+    wanted = {("p0070", 0, "0070".zfill(64))}
+    [batch] = read_shard(shard, side_px=32, batch_size=32, workers=2, wanted=wanted)
+    assert batch.columns["product_id"].tolist() == ["p0070"]
+    assert batch.columns["group_id"].tolist() == [""]
 
 
 def test_the_loop_runs_where_neither_spark_nor_tensorflow_is(tmp_path: Path) -> None:

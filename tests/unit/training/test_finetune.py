@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from upath import UPath
 
 from jobs.cli.main import main_group
-from jobs.dataset.labels import part_of
+from jobs.dataset.parts import part_of
 from jobs.errors import UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import load_predictor

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.dataset.labels import part_of
+from jobs.dataset.parts import part_of
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import load_predictor

@@ -11,7 +11,8 @@ from click import BadParameter
 from click.testing import CliRunner
 
 from jobs.cli.main import main_group
-from jobs.dataset.labels import LabelledImage, labelled_images, part_of
+from jobs.dataset.labels import LabelledImage, labelled_images
+from jobs.dataset.parts import part_of
 from jobs.errors import UsageError
 from jobs.storage.places import Places
 from jobs.training.selection import Selection, split, training_set

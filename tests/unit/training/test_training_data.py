@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.dataset.batches import batch_of
-from jobs.dataset.labels import LabelledImage, labelled_images, part_of
+from jobs.dataset.labels import LabelledImage, labelled_images
+from jobs.dataset.parts import part_of
 from jobs.dataset.reading import read_labelled, read_shard
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter
