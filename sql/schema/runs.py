@@ -70,7 +70,7 @@ rejected_images = sa.Table(
         comment="SHA-256 of the image's bytes; empty where none could be read",
     ),
     sa.Column("ingest_date", sa.Date, nullable=False, comment="Date of the ingest that tried it"),
-    sa.Column("reason", sa.Text, nullable=False, comment="Reason, one of a closed list"),
+    sa.Column("reason", sa.Text, nullable=False, comment=f"One of {', '.join(REJECTION_REASONS)}"),
     sa.Column("detail", sa.Text, comment="Details of the reason, one sentence"),
     sa.Column("seen_at_utc", UtcDateTime, nullable=False, comment="When the image was read"),
     one_of("reason", tuple(REJECTION_REASONS), "reason_listed"),

@@ -7,7 +7,7 @@ not refer to it.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "000000000000"
+revision = "0e782109a2cc"
 down_revision = "ab9d5ce486b6"
 
 KEY = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
