@@ -45,8 +45,8 @@ class Settings(BaseSettings):
             the same, else float32.
         products_url: SQLAlchemy URL of the database that the catalog `products` reads; if empty, the product database.
         products_table: Name of the table or view there, with its schema if the database needs one.
-        products_columns: JSON object that maps a catalog column to the table's column where the names differ:
-            `{"product_id": "sku"}`.
+        products_columns: JSON object that maps a catalog column to the table's column where the names differ, or to
+            several columns: `{"product_id": "sku", "image_uri": ["front", "back"]}`.
         http_allowed_networks: Networks that image links may lead to although they are not public, separated by commas.
         http_per_host: Most concurrent requests to one web server.
         http_total_seconds: Longest duration of one request for an image in seconds, from connecting to the last byte.
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     precision: Literal["auto", "float32", "mixed_float16"] = "auto"
     products_url: str = ""
     products_table: str = "products"
-    products_columns: dict[str, str] = Field(default_factory=dict)
+    products_columns: dict[str, str | list[str]] = Field(default_factory=dict)
     http_allowed_networks: str = ""
     http_per_host: int = Field(default=HttpLimits.per_host, ge=1, le=256)
     http_total_seconds: float = Field(default=HttpLimits.total_seconds, gt=0)

@@ -6,7 +6,7 @@ reads its range by plain SQL. The only right that is needed is SELECT on the map
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,12 +28,15 @@ class ProductMapping:
 
     Attributes:
         table: Table or view, with its schema where it needs one: `products`, `shop.article_images`.
-        columns: The shop's column name for each catalog column with another name: `{"product_id": "sku"}`. Optional
-            columns that the table does not have are left out.
+        columns: The shop's column name for each catalog column with another name, or several where several columns hold
+            it: `{"product_id": "sku", "image_uri": ("front", "back")}`. Optional columns that the table does not have
+            are left out.
+        group_by: Column whose value makes one product of several rows; empty if the product_id does.
     """
 
     table: str = "products"
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    group_by: str = ""
 
     def __post_init__(self) -> None:
         """Refuse names that are not catalog columns."""
@@ -42,6 +45,11 @@ class ProductMapping:
             raise ValueError(
                 f"The product mapping names {unknown[0]!r}: expected catalog columns, {', '.join(CATALOG_COLUMNS)}."
             )
+
+    def columns_of(self, name: str) -> tuple[str, ...]:
+        """Return the shop's names of the columns that hold a catalog column."""
+        theirs = self.columns.get(name, name)
+        return (theirs,) if isinstance(theirs, str) else tuple(theirs)
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,10 @@ class CatalogSource:
         """
         self._engine = make_reading_engine(url)
         self._mapping = mapping
-        self._table = _reflect(self._engine, mapping)
-        self._columns = self._map_columns()
+        self._table = _reflect(self._engine, mapping.table)
+        self.names = self._map_columns()
+        """Names of the table's columns that are read."""
+        self._key = self._table.c[mapping.group_by or mapping.columns_of("product_id")[0]]
 
     def key_ranges(self, parts: int) -> list[KeyRange]:
         """Divide the products into ranges of about equal size; all images of a product are in one range.
@@ -81,7 +91,7 @@ class CatalogSource:
         """
         if parts < 1:
             raise ValueError(f"{parts} parts: expected at least 1.")
-        key = self._columns["product_id"]
+        key = self._key
         with database_errors_explained(self._engine), self._engine.connect() as connection:
             rows = connection.execute(sa.select(sa.func.count(key))).scalar_one()
             step = -(-rows // parts) or 1
@@ -96,12 +106,13 @@ class CatalogSource:
         """Yield the rows of a range, streamed.
 
         Yields:
-            Texts in the order of `CATALOG_COLUMNS`; None if the table has no such column or value, and "0" for a
-            missing image_no. The catalog's own check tests whether an image_no is a whole number, because databases
-            round numbers or convert a word to 0.
+            Texts in the order of `names`; None if there is no value. The catalog's own check tests whether an image_no
+            is a whole number, because databases round numbers or convert a word to 0. The rows of one product are in an
+            order that is the same each time where their order numbers its images.
         """
-        key = self._columns["product_id"]
-        statement = sa.select(*(self._expression(name) for name in CATALOG_COLUMNS)).order_by(key)
+        key = self._key
+        columns = [sa.cast(self._table.c[name], sa.Text) for name in self.names]
+        statement = sa.select(*columns).order_by(key, *(columns if self._mapping.group_by else ()))
         if key_range.low is not None:
             statement = statement.where(key > key_range.low)
         if key_range.high is not None:
@@ -111,30 +122,37 @@ class CatalogSource:
             for row in connection.execute(statement.execution_options(yield_per=FETCH_ROWS)):
                 yield tuple(row)
 
-    def _map_columns(self) -> dict[str, sa.Column[Any]]:
-        wanted = {name: self._mapping.columns.get(name, name) for name in CATALOG_COLUMNS}
-        needed = {*CATALOG_REQUIRED, *self._mapping.columns}
-        missing = [wanted[name] for name in CATALOG_COLUMNS if name in needed and wanted[name] not in self._table.c]
+    def _map_columns(self) -> tuple[str, ...]:
+        wanted = {name: self._mapping.columns_of(name) for name in CATALOG_COLUMNS}
+        if self._mapping.group_by:
+            wanted["group_by"] = (self._mapping.group_by,)
+        needed = {*CATALOG_REQUIRED, *self._mapping.columns, "group_by"}
+        missing = [each for name in wanted if name in needed for each in wanted[name] if each not in self._table.c]
         if missing:
             raise DatabaseError(
                 f"Table {self._mapping.table!r} of {describe(self._engine.url)} has no column {missing[0]!r} (it has "
                 f"{', '.join(self._table.c.keys())}): map the catalog columns to the ones that hold them."
             )
-        return {name: self._table.c[theirs] for name, theirs in wanted.items() if theirs in self._table.c}
-
-    def _expression(self, name: str) -> sa.ColumnElement[Any]:
-        column = self._columns.get(name)
-        text = sa.null() if column is None else sa.cast(column, sa.Text)
-        return sa.func.coalesce(text, "0") if name == "image_no" else text
+        present = (each for theirs in wanted.values() for each in theirs if each in self._table.c)
+        return tuple(dict.fromkeys(present))
 
 
-def _reflect(engine: Engine, mapping: ProductMapping) -> sa.Table:
-    schema, _, name = mapping.table.rpartition(".")
+def table_columns(url: str, table: str) -> list[str]:
+    """Return the names of the columns of a table or view, with its schema where it needs one.
+
+    Raises:
+        DatabaseError: The database cannot be reached, or lacks the table.
+    """
+    return [column.name for column in _reflect(make_reading_engine(url), table).columns]
+
+
+def _reflect(engine: Engine, table: str) -> sa.Table:
+    schema, _, name = table.rpartition(".")
     with database_errors_explained(engine), engine.connect() as connection:
         try:
             return sa.Table(name, sa.MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False)
         except NoSuchTableError as error:
             raise DatabaseError(
-                f"{describe(engine.url)} has no table or view {mapping.table!r} that this user may read: correct the "
+                f"{describe(engine.url)} has no table or view {table!r} that this user may read: correct the "
                 "product mapping, or grant SELECT."
             ) from error

@@ -18,7 +18,7 @@ from jobs.cli.options import (
     promise_options,
     typed_command,
 )
-from jobs.dataset.labels import PARTS
+from jobs.dataset.parts import PARTS
 from jobs.settings import Settings
 from models.spec import PREPROCESSING
 

@@ -19,7 +19,7 @@ from jobs.cli.options import (
     promise_options,
     typed_command,
 )
-from jobs.dataset.labels import PARTS
+from jobs.dataset.parts import PARTS
 from jobs.errors import UsageError
 from jobs.settings import Settings
 from jobs.training.taxonomy import MIN_PRODUCTS

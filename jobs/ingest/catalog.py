@@ -15,19 +15,18 @@ from jobs.catalog.description import Description
 from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.layout import Layout
 from jobs.catalog.recognise import recognise
-from jobs.catalog.rows import ROW_SCHEMA, Batches, RowMaker, in_batches
+from jobs.catalog.rows import ROW_SCHEMA
 from jobs.dataset.file_frames import frame_of_parts
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_TEXTS
 from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
+from jobs.ingest.shop_table import table_frame
 from jobs.spark.faults import spark_errors_explained
 from jobs.storage.places import Place
 from jobs.storage.stores import is_file, place
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-    from sql.catalog_source import KeyRange
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +83,15 @@ def read_catalog(
     """
     with spark_errors_explained():
         if catalog == PRODUCTS_TABLE:
-            layout = Layout("table")
-            frame = _from_table(spark, products)
+            frame, layout = table_frame(spark, products, description or Description())
         else:
             where = place(catalog)
+            if products and products.columns:
+                log.warning(
+                    "SHELFWISE_PRODUCTS_COLUMNS is for the catalog `products` and does not count for %s; name the "
+                    "columns of a file with --columns",
+                    catalog,
+                )
             recognised = recognise(where, description)
             layout = recognised.layout
             log.info("catalog %s: read as %s", catalog, recognised.words)
@@ -95,26 +99,6 @@ def read_catalog(
         checked = _numbered(frame, layout).persist()
         _check(checked, catalog)
         return checked if layout.own_numbers else _without_further_images(checked, layout.max_images)
-
-
-def _from_table(spark: SparkSession, source: ProductSource | None) -> DataFrame:
-    """Read a database table in ranges of its key; each Spark task opens its own connection."""
-    from sql.catalog_source import CatalogSource, ProductMapping
-
-    if source is None:
-        raise UsageError("the catalog `products` is a table, and no database was given; set SHELFWISE_PRODUCTS_URL")
-    try:
-        mapping = ProductMapping(source.table, source.columns)
-    except ValueError as error:
-        raise UsageError(f"SHELFWISE_PRODUCTS_COLUMNS: {error}") from error
-    ranges = CatalogSource(source.url, mapping).key_ranges(2 * spark.sparkContext.defaultParallelism)
-
-    def read(part: KeyRange) -> Batches:
-        maker = RowMaker(CATALOG_COLUMNS, Layout("table"), "products", unit="row")
-        rows = enumerate(CatalogSource(source.url, mapping).read(part))
-        yield from in_batches(row for index, values in rows for row in maker.rows(values, index + 1, index))
-
-    return frame_of_parts(spark, ranges, read, ROW_SCHEMA)
 
 
 def _numbered(frame: DataFrame, layout: Layout) -> DataFrame:

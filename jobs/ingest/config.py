@@ -21,13 +21,14 @@ class ProductSource:
     Attributes:
         url: SQLAlchemy URL of the database; never shown, since it may hold a password.
         table: Name of the table or view, with its schema if the database needs one: `shop.products`.
-        columns: Maps a catalog column to the table's column where the names differ: `{"product_id": "sku"}`.
+        columns: Maps a catalog column to the table's column where the names differ, or to several columns:
+            `{"product_id": "sku", "image_uri": ["front", "back"]}`.
         own: Whether it is the product database's own table, which publish fills. A shop's table is only read.
     """
 
     url: str = field(repr=False)
     table: str = "products"
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | list[str]] = field(default_factory=dict)
     own: bool = False
 
 

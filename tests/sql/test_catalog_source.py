@@ -48,7 +48,8 @@ def test_the_parts_contain_every_row_of_the_table_once(shop_url: str, parts: int
     found = [row for part in ranges for row in source.read(pickle.loads(pickle.dumps(part)))]
     assert len(found) == 1500
     assert len({row[:2] for row in found}) == 1500
-    assert found[0] == ("1", "0", "file:///1-0.jpg", 'it\'s "nice"', None, None, None)
+    assert found[0] == ("1", "0", "file:///1-0.jpg", 'it\'s "nice"')
+    assert source.names == ("sku", "image_no", "photo", "name")
     if parts == 7:
         sizes = [len(list(source.read(part))) for part in ranges]
         assert len(ranges) == 7
@@ -116,7 +117,7 @@ def test_an_image_no_that_is_not_an_integer_is_read_unchanged(empty_url: str) ->
         connection.execute(sa.text("UPDATE goods SET image_no = 'x' WHERE image_uri = '1.jpg'"))
     source = CatalogSource(empty_url, ProductMapping("goods"))
     found = {row[2]: row[1] for part in source.key_ranges(2) for row in source.read(part)}
-    assert found == {"0.jpg": "1.5", "1.jpg": "x", "2.jpg": "0"}
+    assert found == {"0.jpg": "1.5", "1.jpg": "x", "2.jpg": None}
 
 
 def test_a_view_without_optional_columns_is_read(shop_url: str) -> None:
@@ -125,7 +126,7 @@ def test_a_view_without_optional_columns_is_read(shop_url: str) -> None:
     assert whole == KeyRange(None, None)
     rows = sorted(source.read(whole))
     assert len(rows) == 1000
-    assert rows[0] == ("1", "0", "file:///1-0.jpg", None, None, None, None)
+    assert rows[0] == ("1", "file:///1-0.jpg")
 
 
 def test_the_connection_cannot_write(shop_url: str) -> None:
@@ -175,3 +176,31 @@ def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="cannot be opened"):
         CatalogSource(f"sqlite:///{tmp_path}/no-such.db", MAPPING)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_columns_of_images_are_read_by_their_names(shop_url: str) -> None:
+    columns = {"product_id": "sku", "image_uri": ("photo", "name"), "title": ("name",)}
+    source = CatalogSource(shop_url, ProductMapping("article_images", columns))
+    assert source.names == ("sku", "image_no", "photo", "name"), "each once"
+    (whole,) = source.key_ranges(1)
+    assert next(source.read(whole)) == ("1", "0", "file:///1-0.jpg", 'it\'s "nice"')
+    with pytest.raises(DatabaseError, match="no column 'back'"):
+        CatalogSource(shop_url, ProductMapping("article_images", {**columns, "image_uri": ("photo", "back")}))
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_rows_that_are_one_product_are_in_one_part_and_in_order(shop_url: str, parts: int) -> None:
+    from sql.engine import make_engine
+
+    with make_engine(shop_url).begin() as connection:
+        connection.execute(sa.text("ALTER TABLE article_images ADD COLUMN parent INTEGER"))
+        connection.execute(sa.text("UPDATE article_images SET parent = sku % 10 WHERE sku > 5"))
+    source = CatalogSource(shop_url, ProductMapping(MAPPING.table, MAPPING.columns, group_by="parent"))
+    assert source.names[-1] == "parent"
+    found = [list(source.read(part)) for part in source.key_ranges(parts)]
+    keys = [{row[-1] for row in rows if row[-1]} for rows in found]
+    assert sum(map(len, keys)) == 10
+    assert len([row for rows in found for row in rows]) == 1500
+    for rows in found:
+        grouped = [row for row in rows if row[-1]]
+        assert grouped == sorted(grouped, key=lambda row: (row[-1], row[0], row[1]))

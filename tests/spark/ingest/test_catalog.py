@@ -26,7 +26,6 @@ from jobs.ingest.config import ProductSource
 from jobs.spark.faults import spark_errors_explained
 from jobs.storage.faults import StoreError
 from jobs.storage.places import Place
-from sql.errors import DatabaseError
 
 ROWS = [
     {"product_id": "p1", "image_no": "0", "image_uri": "a.jpg", "title": "Red, with a comma", "category": "tops"},
@@ -192,7 +191,7 @@ def test_a_shops_own_table_is_a_catalog(read: Reader, tmp_path: Path) -> None:
     expected = sorted((str(n), 0, f"/{n}.jpg", None, None, None) for n in range(50))
     assert read("products", products=source) == expected  # type: ignore[call-arg]
     lacking = ProductSource(source.url, "articles", {**columns, "image_uri": "picture"})
-    with pytest.raises(DatabaseError, match="picture"):
+    with pytest.raises(UsageError, match=r"no column picture; .* has sku, photo, name"):
         read("products", products=lacking)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="SHELFWISE_PRODUCTS_COLUMNS"):
         read("products", products=ProductSource(source.url, "articles", {"colour": "x"}))  # type: ignore[call-arg]
@@ -248,6 +247,34 @@ def test_a_line_that_is_no_json_is_named(read: Reader, tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"product_id": "p1", "image_uri": "a.jpg"}\n{"product_id": \n')
     with pytest.raises(UsageError, match=r"c.jsonl has no JSON in line 2 "):
         read(tmp_path / "c.jsonl")
+
+
+def test_a_shops_table_is_read_by_the_same_words_as_a_file(spark: SparkSession, tmp_path: Path) -> None:
+    columns = ("sku", "parent", "img1", "img2", "links", "name")
+    rows = [
+        (f"s{n:02}", f"a{n % 4}" if n > 1 else None, f"{n}-1.jpg", f"{n}-2.jpg", f"{n}-3.jpg|{n}-1.jpg", "hat")
+        for n in range(12)
+    ]
+    write_csv(
+        tmp_path / "c.csv", "\n".join([",".join(columns), *(",".join(each or "" for each in row) for row in rows)])
+    )
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute(f"CREATE TABLE articles ({', '.join(f'{name.upper()} TEXT' for name in columns)})")
+        connection.executemany("INSERT INTO articles VALUES (?, ?, ?, ?, ?, ?)", rows)
+    table = ProductSource(f"sqlite:///{tmp_path}/shop.db", "articles")
+    ours = {"product_id": ("sku",), "image_uri": ("img*", "links"), "title": ("name",), "group_id": ("parent",)}
+
+    def read(catalog: str, source: ProductSource, **said: object) -> list[tuple[object, ...]]:
+        frame = read_catalog(spark, catalog, products=source, description=described(**said))
+        return sorted((tuple(row) for row in frame.collect()), key=repr)
+
+    for said in ({}, {"image_separator": "|"}, {"image_separator": "|", "group_by": "parent"}):
+        from_file = read(str(tmp_path / "c.csv"), table, columns=ours, **said)
+        assert read("products", table, columns=ours, **said) == from_file
+        by_setting = ProductSource(table.url, table.table, {name: list(theirs) for name, theirs in ours.items()})
+        assert read("products", by_setting, **said) == from_file
+    assert len({row[0] for row in from_file}) == 6
+    assert {row[1] for row in from_file if row[0] == "a2"} == set(range(9))
 
 
 def test_a_shop_s_rows_without_a_key_are_refused_as_a_file_s_are(read: Reader, tmp_path: Path) -> None:

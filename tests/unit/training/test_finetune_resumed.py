@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.cli.finetune_options import config_of
-from jobs.dataset.labels import PARTS
+from jobs.dataset.parts import PARTS
 from jobs.errors import RunFailed, UsageError
 from jobs.releases.aliases import promote
 from jobs.settings import Settings
