@@ -8,17 +8,42 @@ from pathlib import Path
 from jobs.catalog.errors import read_errors_explained
 from jobs.catalog.forms.csv import csv_names, read_csv
 from jobs.catalog.forms.folders import read_folders
+from jobs.catalog.forms.json import json_names, read_json
 from jobs.catalog.forms.json_lines import json_line_names, read_json_lines
 from jobs.catalog.forms.parquet import parquet_names, read_parquet
+from jobs.catalog.forms.xml import read_xml, xml_names
 from jobs.catalog.layout import Layout
 from jobs.catalog.rows import Batches, Part
 from jobs.storage.places import Place
 from jobs.storage.stores import children, is_dir, on_disk, place, reading, uri
 
+
+def _read_xlsx(path: Path, where: str, layout: Layout, part: Part) -> Batches:
+    from jobs.catalog.forms.xlsx import read_xlsx  # a command that reads no workbook need not wait for openpyxl
+
+    return read_xlsx(path, where, layout, part)
+
+
+def _xlsx_names(path: Path, where: str, layout: Layout) -> list[str]:
+    from jobs.catalog.forms.xlsx import xlsx_names
+
+    return xlsx_names(path, where, layout)
+
+
 _READERS: dict[str, Callable[[Path, str, Layout, Part], Batches]] = {
     "csv": read_csv,
+    "json": read_json,
     "jsonl": read_json_lines,
     "parquet": read_parquet,
+    "xlsx": _read_xlsx,
+    "xml": read_xml,
+}
+_NAMES: dict[str, Callable[[Path, str, Layout], list[str]]] = {
+    "csv": csv_names,
+    "json": json_names,
+    "jsonl": json_line_names,
+    "xlsx": _xlsx_names,
+    "xml": xml_names,
 }
 
 
@@ -55,6 +80,4 @@ def names_of(where: Place, layout: Layout) -> list[str]:
         with read_errors_explained(where):
             return reading(where, parquet_names)
     with read_errors_explained(where), on_disk(where) as path:
-        if layout.form == "jsonl":
-            return json_line_names(path, uri(where))
-        return csv_names(path, uri(where), layout)
+        return _NAMES[layout.form](path, uri(where), layout)

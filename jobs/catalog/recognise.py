@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from jobs.catalog.description import Description, read_description
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.files import names_of, tables_in
+from jobs.catalog.forms.json import json_form
 from jobs.catalog.layout import PRESETS, Layout
+from jobs.catalog.opening import look_inside
 from jobs.catalog.rows import column_places
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
@@ -21,7 +23,8 @@ from jobs.storage.stores import is_dir, is_file, place
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _FORMS = {
     **{"csv": "csv", "tsv": "csv", "txt": "csv", "tab": "csv"},
-    **{"jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl", "parquet": "parquet"},
+    **{"jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "parquet": "parquet"},
+    **{"xlsx": "xlsx", "xlsm": "xlsx", "xls": "xlsx", "xml": "xml", "rss": "xml", "atom": "xml"},
 }
 _HINT = "`shelfwise catalog check --write` finds out which columns they are"
 
@@ -68,13 +71,14 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
 
 
 def form_of(where: Place, said: Description) -> str:
-    """Return the form of a file, by what was said or by its name."""
+    """Return the form of a file, by what was said or by its name; of one with JSON, also by its first bytes."""
     if said.format in _FORMS:
         return _FORMS[said.format]
     suffix = where.name.lower().removesuffix(".gz").rpartition(".")[2]
     if suffix not in _FORMS:
         raise catalog_error(where, "is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
-    return _FORMS[suffix]
+    form = _FORMS[suffix]
+    return json_form(look_inside(where).head) if form in ("json", "jsonl") else form
 
 
 def separator_of(where: Place, layout: Layout, said: Description) -> str:
@@ -117,7 +121,8 @@ def _columns(where: Place, layout: Layout, said: Description, names: Sequence[st
             layout,
             kind=kind,
             columns=preset.columns,
-            image_separator=layout.image_separator or preset.image_separator,
+            # XML has an element for each link, and a link may hold a comma.
+            image_separator=layout.image_separator or ("" if layout.form == "xml" else preset.image_separator),
             group_by=layout.group_by or group_by,
             passed_over=preset.passed_over,
         )
@@ -150,7 +155,10 @@ def with_details(layout: Layout, said: Description) -> Layout:
 
 def words_of(layout: Layout) -> str:
     """Return what a catalog was taken for."""
-    form = {"jsonl": "JSON Lines", "parquet": "Parquet", "csv": f"CSV with {_separator(layout.separator)}"}
+    form = {
+        **{"json": "JSON", "jsonl": "JSON Lines", "parquet": "Parquet", "xlsx": "XLSX", "xml": "XML"},
+        "csv": f"CSV with {_separator(layout.separator)}",
+    }
     shop = {"google": "Google Merchant", "shopify": "Shopify", "woocommerce": "WooCommerce"}
     kind = f", an export for {shop[layout.kind]}" if layout.kind else ""
     return form.get(layout.form, layout.form) + kind

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from jobs.catalog.description import Description
 from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.recognise import Recognised, recognise
-from jobs.catalog.rows import MAPPED_COLUMNS, column_places
+from jobs.catalog.rows import column_places
 from jobs.dataset.label_findings import text_labels
 from jobs.dataset.label_map import LabelMap
+from jobs.dataset.schema import CATALOG_COLUMNS
 from jobs.ingest.catalog import bad_product_id, base_directory
 from jobs.ingest.config import HttpLimits
 from jobs.ingest.unfetchable import host_of, why_unfetchable
@@ -113,7 +114,7 @@ def _columns(recognised: Recognised, where: Place) -> tuple[dict[str, list[str]]
         return {}, []
     places = column_places(names, recognised.layout, where)
     used = {index for indices in places.values() for index in indices}
-    columns = {ours: [names[index] for index in places[ours]] for ours in MAPPED_COLUMNS if ours in places}
+    columns = {ours: [names[index] for index in places[ours]] for ours in CATALOG_COLUMNS if ours in places}
     return columns, [name for index, name in enumerate(names) if index not in used]
 
 

@@ -30,6 +30,8 @@ MAY_IMPORT = {
         "tenacity",
         "upath",
         "urllib3",
+        "defusedxml",
+        "openpyxl",
     }
     | {"numpy", "cv2", "PIL", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
     "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2", "click"},

@@ -72,7 +72,7 @@ def test_what_a_night_would_refuse_is_said(tmp_path: Path) -> None:
 
 def test_rows_of_one_product_are_its_images(tmp_path: Path) -> None:
     text = "sku,photo\n" + "".join(f"p1,{number}.jpg\n" for number in (1, 2, 2, 3)) + "p2,1.jpg\np3,\n"
-    columns = {"product_id": ("sku",), "image_uri": ("photo",)}
+    columns: dict[str, tuple[str, ...]] = {"product_id": ("sku",), "image_uri": ("photo",)}
     findings = found(tmp_path / "c.csv", text, Description(columns=columns, group_by="sku", max_images=2))
     assert (findings.rows, findings.products, findings.images, findings.beyond) == (6, 3, 3, 1)
     assert findings.refusals == []
