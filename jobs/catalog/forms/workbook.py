@@ -74,17 +74,17 @@ def opened_sheet(path: Path, where: str) -> Iterator[Sheet]:
     with read_errors_explained(where), path.open("rb") as file:
         _refuse_old(file.read(512), path, where)
         file.seek(0)
-        with damage_explained(where):
+        with _damage_explained(where):
             archive = ZipFile(file)
         with archive:
-            with damage_explained(where):
+            with _damage_explained(where):
                 parts = _Parts(archive, where)
                 sheet = _sheet(parts)
             yield sheet
 
 
 @contextmanager
-def damage_explained(where: str) -> Iterator[None]:
+def _damage_explained(where: str) -> Iterator[None]:
     """Replace the exceptions of a damaged workbook by an error of one sentence."""
     try:
         yield
@@ -207,17 +207,22 @@ def _attributes(element: Element | None) -> Mapping[str, str]:
 def _strings(parts: _Parts, name: str) -> SharedStrings:
     strings = SharedStrings()
     if name in parts:
-        strings.pieces = parts.parsed(name, strings, _MAX_STRINGS_BYTES)
+        strings.pieces = _explained(parts.parsed(name, strings, _MAX_STRINGS_BYTES), parts.where)
     return strings
 
 
 def _rows(parts: _Parts, name: str) -> Iterator[tuple[int, list[Cell]]]:
     target = SheetCells()
-    pieces = parts.parsed(name, target)
-    while True:
-        with damage_explained(parts.where):
-            ended = next(pieces, None) is None
+    for _ in _explained(parts.parsed(name, target), parts.where):
         yield from target.rows
         target.rows.clear()
-        if ended:
+
+
+def _explained(pieces: Iterator[int], where: str) -> Iterator[int]:
+    """Yield what parsing yields; its exceptions become errors of one sentence, and those of the caller stay."""
+    while True:
+        with _damage_explained(where):
+            piece = next(pieces, None)
+        if piece is None:
             return
+        yield piece

@@ -19,7 +19,7 @@ from openpyxl.utils.datetime import from_excel
 
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.forms.cells import Cell, cell_name
-from jobs.catalog.forms.workbook import Sheet, damage_explained, opened_sheet
+from jobs.catalog.forms.workbook import Sheet, opened_sheet
 from jobs.catalog.layout import Layout
 from jobs.catalog.rows import Batches, Part, Row, RowMaker, column_places, in_batches
 from jobs.catalog.values import Number
@@ -120,8 +120,7 @@ class _Cells:
             return ""
         try:
             if cell.kind == "s":
-                with damage_explained(self._where):
-                    return self.sheet.string(int(cell.text))
+                return self.sheet.string(int(cell.text))
             if cell.kind == "n":
                 return self._number(cell)
         except UsageError:
