@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.catalog.divisions import ranges_of
 from jobs.catalog.errors import read_errors_explained
 from jobs.catalog.forms.csv import csv_names, read_csv
 from jobs.catalog.forms.folders import read_folders
@@ -53,9 +54,17 @@ def tables_in(directory: Place) -> list[Place]:
 
 
 def parts_of(where: Place, layout: Layout) -> list[Part]:
-    """Divide a file or directory into the parts that tasks read."""
+    """Divide a file or directory into the parts that tasks read.
+
+    Raises:
+        UsageError: If a large text file is damaged or gone.
+        RunFailed: If its disk fails.
+    """
     files = tables_in(where) if layout.form == "parquet" and is_dir(where) else [where]
     names = [uri(file.absolute() if isinstance(file, Path) else file) for file in files]
+    if layout.form == "csv" and isinstance(where, Path):
+        with read_errors_explained(where):
+            return [Part(names[0], 0, start, end) for start, end in ranges_of(where, layout)]
     return [Part(name, number) for number, name in enumerate(names)]
 
 
@@ -76,8 +85,10 @@ def read_part(part: Part, layout: Layout) -> Batches:
 
 def names_of(where: Place, layout: Layout) -> list[str]:
     """Return the names of the columns of a file, as far as its first records show them."""
-    if layout.form == "parquet":
-        with read_errors_explained(where):
+    with read_errors_explained(where):
+        if layout.form == "parquet":
             return reading(where, parquet_names)
+        if layout.form != "xlsx":
+            return reading(where, lambda source: _NAMES[layout.form](source, uri(where), layout))
     with read_errors_explained(where), on_disk(where) as path:
         return _NAMES[layout.form](path, uri(where), layout)

@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from jobs.catalog.description import Description
 from jobs.catalog.files import names_of, parts_of, read_part
-from jobs.catalog.layout import Layout
-from jobs.catalog.recognise import SEPARATORS, form_of, recognise, with_details
+from jobs.catalog.layout import SEPARATORS, Layout
+from jobs.catalog.recognise import form_of, recognise, with_details
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
 from jobs.storage.places import Place

@@ -10,6 +10,9 @@ from jobs.catalog.description import DEFAULT_MAX_IMAGES
 
 Columns = Mapping[str, tuple[str, ...]]
 
+SEPARATORS: Mapping[str, str] = MappingProxyType({",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"})
+"""Separators of text files that are recognised, and their words in messages."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -12,7 +12,7 @@ from jobs.catalog.description import Description, read_description
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.files import names_of, tables_in
 from jobs.catalog.forms.json import json_form
-from jobs.catalog.layout import PRESETS, Layout
+from jobs.catalog.layout import PRESETS, SEPARATORS, Layout
 from jobs.catalog.opening import look_inside
 from jobs.catalog.rows import column_places
 from jobs.dataset.schema import CATALOG_REQUIRED
@@ -20,7 +20,6 @@ from jobs.errors import UsageError
 from jobs.storage.places import Place
 from jobs.storage.stores import is_dir, is_file, place
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _FORMS = {
     **{"csv": "csv", "tsv": "csv", "txt": "csv", "tab": "csv"},
     **{"jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "parquet": "parquet"},

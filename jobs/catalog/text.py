@@ -2,49 +2,213 @@
 
 from __future__ import annotations
 
-import gzip
+import codecs
+import io
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING
 
 from jobs.catalog.errors import catalog_error, read_errors_explained
+from jobs.catalog.opening import Source, opened
 from jobs.catalog.values import MAX_VALUE_CHARS
+from jobs.errors import UsageError
 
-_MAX_LINE_CHARS = 8 * MAX_VALUE_CHARS
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+MAX_LINE_CHARS = 8 * MAX_VALUE_CHARS
+UTF_8 = ("utf-8", "utf-8-sig")
+"""Python's canonical names of UTF-8."""
+
+_CHUNK_BYTES = 2**16
+_SHOWN_BYTES = 8
+_MARK = "\ufeff"
+_MARKS = (  # the first two bytes of UTF-32's mark are UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32-le", ("utf-32", "utf-32-le")),
+    (codecs.BOM_UTF32_BE, "utf-32-be", ("utf-32", "utf-32-be")),
+    (codecs.BOM_UTF8, "utf-8", UTF_8),
+    (codecs.BOM_UTF16_LE, "utf-16-le", ("utf-16", "utf-16-le")),
+    (codecs.BOM_UTF16_BE, "utf-16-be", ("utf-16", "utf-16-be")),
+)
+"""Byte order marks, the encodings that they stand for, and the canonical names by which a person may call these."""
 
 
-def lines(path: Path, where: str) -> Iterator[str]:
+@dataclass(frozen=True)
+class Window:
+    """Which bytes of a file that is not compressed are read.
+
+    Attributes:
+        start: The first byte, with which a line begins.
+        end: The byte behind the last one, which ends a line; None for the file's end.
+        lines_before: Number of lines before `start`, for error messages.
+    """
+
+    start: int = 0
+    end: int | None = None
+    lines_before: int = 0
+
+
+WHOLE = Window()
+
+
+def lines(source: Source, where: str, encoding: str = "", window: Window = WHOLE) -> Iterator[str]:
     r"""Yield the lines of a catalog's text file, each ending in `\n` whatever line ending the file uses.
 
     Args:
-        path: File in UTF-8, with or without a byte order mark; compressed with gzip if its name ends in `.gz`.
+        source: The file; it may be compressed as `jobs.catalog.opening` says.
         where: Name of the file for error messages.
+        encoding: Python's name of its encoding. Empty means UTF-8 with or without a byte order mark, or another one
+            with its mark.
+        window: Which part of it, where the file is UTF-8 and not compressed.
 
     Raises:
-        UsageError: If the file is not UTF-8, is damaged, or has a line that is too long. The message names the line.
+        UsageError: If the file is of another encoding or damaged, or has a line that is too long or that no text file
+            has. The message names the line.
     """
+    # A store's own errors stay as they are, because they are retried where the file was opened.
+    explained = read_errors_explained(where) if isinstance(source, Path) else nullcontext()
     try:
-        with read_errors_explained(where), _opened(path, "strict") as file:
-            number = 0
-            while line := file.readline(_MAX_LINE_CHARS):
+        with explained, _decoded(source, where, encoding, window) as text:
+            number = window.lines_before
+            while line := text.readline(MAX_LINE_CHARS):
                 number += 1
-                if len(line) == _MAX_LINE_CHARS and not line.endswith("\n"):
-                    raise catalog_error(
-                        where, f"has over {len(line):,} characters in line {number}; write a line for each row"
-                    )
-                yield line
+                if number == 1 and not window.start:
+                    line = line.lstrip(_MARK)  # of an encoding whose mark is not in `_MARKS`
+                if "\0" in line or line.startswith(_MARK) or len(line) == MAX_LINE_CHARS:
+                    _check(line, number, where)
+                if not line.endswith("\n"):  # the last line; DOS marks the end of a text by ^Z
+                    line = line.rstrip("\x1a")
+                if line:
+                    yield line
     except UnicodeDecodeError as error:
+        raise _undecodable(source, where, encoding, window) from error
+    except UnicodeError as error:
         raise catalog_error(
-            where, f"is not UTF-8 in line {_first_undecoded(path, where)}; write it in UTF-8"
+            where, f"cannot be read as {encoding} ({str(error)[:100]}); name another encoding"
         ) from error
 
 
-def _first_undecoded(path: Path, where: str) -> int:
-    with read_errors_explained(where), _opened(path, "surrogateescape") as file:
-        return next((n for n, line in enumerate(file, 1) if any("\ud800" <= each <= "\udfff" for each in line)), 1)
+def _check(line: str, number: int, where: str) -> None:
+    """Raise UsageError if no line of a text file is such."""
+    if "\0" in line:
+        raise catalog_error(
+            where,
+            f"has a NUL character in line {number}, which no text has; write it again in UTF-8, or name its encoding "
+            "with --encoding NAME (such as utf-16-le)",
+        )
+    if line.startswith(_MARK):
+        raise catalog_error(
+            where,
+            f"has a byte order mark at the start of line {number}, where another file was appended; write it as one",
+        )
+    if not line.endswith("\n"):
+        raise catalog_error(where, f"has over {len(line):,} characters in line {number}; write a line for each row")
 
 
-def _opened(path: Path, errors: str) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors=errors)
-    return path.open(encoding="utf-8-sig", errors=errors)
+@contextmanager
+def _decoded(source: Source, where: str, encoding: str, window: Window) -> Iterator[io.TextIOWrapper]:
+    with _content(source, where, encoding, window) as (stream, codec):
+        text = io.TextIOWrapper(stream, encoding=codec, errors="strict")
+        try:
+            yield text
+        finally:
+            text.detach()
+
+
+@contextmanager
+def _content(source: Source, where: str, encoding: str, window: Window) -> Iterator[tuple[io.BufferedReader, str]]:
+    """Open the bytes of a window without a byte order mark, and yield them with the name of their encoding."""
+    with opened(source, where) as stream:
+        codec = _encoding_of(stream, where, encoding)
+        if window.start:
+            stream.seek(window.start)
+        if window.end is not None:
+            stream = io.BufferedReader(_Until(stream, window.end), _CHUNK_BYTES)
+        yield stream, codec
+
+
+def _encoding_of(stream: io.BufferedReader, where: str, encoding: str) -> str:
+    """Return the encoding of a text, and move the stream behind its byte order mark.
+
+    Raises:
+        UsageError: If Python knows no such text encoding, or it contradicts the mark.
+    """
+    codec = _known(where, encoding) if encoding else ""
+    head = stream.peek(4)[:4]
+    for mark, marked, names in _MARKS:
+        if head.startswith(mark):
+            if codec and codec not in names:
+                raise catalog_error(
+                    where,
+                    f"begins with the byte order mark of {names[0].upper()}, and is to be read as {encoding}; leave "
+                    "--encoding out",
+                )
+            stream.read(len(mark))
+            return marked
+    if codec in ("utf-16", "utf-32") and head:
+        raise catalog_error(
+            where, f"has no byte order mark; name the order of its bytes with --encoding {codec}-le or {codec}-be"
+        )
+    return codec or UTF_8[0]
+
+
+def _known(where: str, encoding: str) -> str:
+    """Return Python's canonical name of a text encoding."""
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # knows which encodings are of texts
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError) as error:
+        raise catalog_error(
+            where, f"cannot be read: Python has no text encoding {encoding[:50]!r}; name another, such as cp1252"
+        ) from error
+
+
+def _undecodable(source: Source, where: str, encoding: str, window: Window) -> UsageError:
+    """Return the error for a file with bytes that its encoding does not have: which ones, and in which line."""
+    with _content(source, where, encoding, window) as (stream, codec):
+        line, undecodable = _first_undecodable(stream, codec)
+    shown = undecodable[:_SHOWN_BYTES].hex(" ")
+    remedy = "name its encoding with --encoding NAME (such as cp1252)"
+    name = "UTF-8" if codec in UTF_8 else encoding or codec.upper()
+    return catalog_error(
+        where, f"is not {name}: bytes {shown} in line {window.lines_before + line}; write it in UTF-8, or {remedy}"
+    )
+
+
+def _first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, bytes]:
+    """Return the number of the first line that cannot be decoded, from 1, and its bytes that cannot."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    ended = False
+    line = 1
+    while not ended:
+        chunk = stream.read(_CHUNK_BYTES)
+        ended = not chunk
+        state = decoder.getstate()
+        try:
+            line += newlines.decode(decoder.decode(chunk, ended)).count("\n")
+        except UnicodeDecodeError as error:
+            decoder.setstate(state)
+            before = decoder.decode(chunk[: max(0, error.start - len(state[0]))])
+            line += newlines.decode(before, final=True).count("\n")
+            return line, error.object[error.start : error.end]
+    return line, b""
+
+
+class _Until(io.RawIOBase):
+    """The bytes of a stream from its position up to another one."""
+
+    def __init__(self, stream: io.BufferedReader, end: int) -> None:
+        self._stream = stream
+        self._left = max(0, end - stream.tell())
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)[: self._left]
+        count = self._stream.readinto(view)
+        self._left -= count
+        return count

@@ -18,7 +18,7 @@ from jobs.catalog.errors import catalog_error, read_errors_explained
 from jobs.catalog.forms.json_values import DECODER, no_object, record_of, too_deep
 from jobs.catalog.forms.records import Record, names_in, rows_of
 from jobs.catalog.layout import Layout
-from jobs.catalog.opening import opened
+from jobs.catalog.opening import Source, opened
 from jobs.catalog.rows import Batches, Part, in_batches
 from jobs.catalog.values import MAX_VALUE_CHARS
 from jobs.dataset.schema import CATALOG_REQUIRED
@@ -50,7 +50,7 @@ def read_json(path: Path, where: str, layout: Layout, part: Part) -> Batches:
     yield from in_batches(rows_of(_records(path, where, layout), layout, where, part.first_position))
 
 
-def json_names(path: Path, where: str, layout: Layout) -> list[str]:
+def json_names(path: Source, where: str, layout: Layout) -> list[str]:
     """Return the names of the first objects' members, each once, in their order."""
     return names_in(_records(path, where, layout))
 
@@ -81,7 +81,7 @@ def json_form(first: bytes) -> str:
     return "json" if not several and (line.startswith("[") or _opens_list(line, 0)) else "jsonl"
 
 
-def _records(path: Path, where: str, layout: Layout) -> Iterator[Record]:
+def _records(path: Source, where: str, layout: Layout) -> Iterator[Record]:
     with read_errors_explained(where), opened(path, where) as file:
         text = _Text(file, where, layout.encoding)
         values = _listed_in_object(text) if _holds_list(text) else _in_sequence(text)

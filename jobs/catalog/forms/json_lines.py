@@ -10,6 +10,7 @@ from jobs.catalog.errors import catalog_error
 from jobs.catalog.forms.json_values import DECODER, record_of, too_deep
 from jobs.catalog.forms.records import Record, names_in, rows_of
 from jobs.catalog.layout import Layout
+from jobs.catalog.opening import Source
 from jobs.catalog.rows import Batches, Part, in_batches
 from jobs.catalog.text import lines
 
@@ -31,17 +32,17 @@ def read_json_lines(path: Path, where: str, layout: Layout, part: Part) -> Batch
         UsageError: If a line is not an object or a list of objects, or no line has a required column. The message
             names the line to correct.
     """
-    yield from in_batches(rows_of(_records(path, where), layout, where, part.first_position))
+    yield from in_batches(rows_of(_records(path, where, layout), layout, where, part.first_position))
 
 
-def json_line_names(path: Path, where: str, layout: Layout) -> list[str]:
+def json_line_names(source: Source, where: str, layout: Layout) -> list[str]:
     """Return the names of the first objects' members, each once, in their order."""
-    return names_in(_records(path, where))
+    return names_in(_records(source, where, layout))
 
 
-def _records(path: Path, where: str) -> Iterator[Record]:
+def _records(source: Source, where: str, layout: Layout) -> Iterator[Record]:
     complete = False
-    for number, line in enumerate(lines(path, where), 1):
+    for number, line in enumerate(lines(source, where, layout.encoding), 1):
         if not line.strip():
             continue
         try:

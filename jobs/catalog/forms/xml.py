@@ -25,7 +25,7 @@ from jobs.catalog.errors import catalog_error, read_errors_explained
 from jobs.catalog.forms.records import Record, names_in, rows_of
 from jobs.catalog.forms.xml_stream import Target, TooMuch, parse
 from jobs.catalog.layout import Layout
-from jobs.catalog.opening import opened
+from jobs.catalog.opening import Source, opened
 from jobs.catalog.rows import Batches, Part, column_places, in_batches
 from jobs.catalog.values import MAX_VALUE_CHARS
 from jobs.errors import UsageError
@@ -55,7 +55,7 @@ def read_xml(path: Path, where: str, layout: Layout, part: Part) -> Batches:
     yield from in_batches(rows_of(records, layout, where, part.first_position))
 
 
-def xml_names(path: Path, where: str, layout: Layout) -> list[str]:
+def xml_names(path: Source, where: str, layout: Layout) -> list[str]:
     """Return the names of the first records' elements, each once, in their order."""
     return names_in(_records(path, where, layout))
 
@@ -76,7 +76,7 @@ _NESTED = _Nested()
 _Value = str | _Nested
 
 
-def _records(path: Path, where: str, layout: Layout) -> Iterator[Record]:
+def _records(path: Source, where: str, layout: Layout) -> Iterator[Record]:
     record = _record_path(path, where, layout)
     if not record:
         return
@@ -87,7 +87,7 @@ def _records(path: Path, where: str, layout: Layout) -> Iterator[Record]:
             target.done.clear()
 
 
-def _record_path(path: Path, where: str, layout: Layout) -> tuple[str, ...]:
+def _record_path(path: Source, where: str, layout: Layout) -> tuple[str, ...]:
     """Return the names of the elements from the root to a record; empty if the file has none."""
     target, cut = _Shape(), False
     with _explained(where, target), opened(path, where) as file:

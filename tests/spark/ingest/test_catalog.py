@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.catalog import divisions
 from jobs.catalog.description import described
+from jobs.catalog.files import parts_of
+from jobs.catalog.layout import Layout
 from jobs.catalog.rows import ROW_SCHEMA
 from jobs.dataset.file_frames import frame_of_files
 from jobs.dataset.schema import CATALOG_COLUMNS
@@ -83,6 +86,17 @@ def test_a_group_is_read_from_each_form_and_not_where_rows_are_one_product(spark
         ("g1", 0, None),
         ("g1", 1, None),
     ]
+
+
+def test_a_large_csv_is_read_by_several_tasks(read: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(divisions, "DIVIDED_BYTES", 100)
+    monkeypatch.setattr(divisions, "RANGE_BYTES", 200)
+    text = "product_id,image_uri\n" + "".join(f"p{number:03d},{number}.jpg\n" for number in range(100))
+    assert len(parts_of(write_csv(tmp_path / "c.csv", text), Layout("csv"))) > 5
+    assert read(tmp_path / "c.csv") == [(f"p{n:03d}", 0, f"{n}.jpg", None, None, None) for n in range(100)]
+    write_csv(tmp_path / "c.csv", text + "p100\n")
+    with pytest.raises(UsageError, match=r"c.csv has 1 value in line 102, and its header has 2;"):
+        read(tmp_path / "c.csv")
 
 
 ODD_NAMES = (

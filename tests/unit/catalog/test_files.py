@@ -21,12 +21,10 @@ from jobs.catalog.forms.folders import folder_rows
 from jobs.catalog.forms.json_lines import read_json_lines
 from jobs.catalog.forms.parquet import read_parquet
 from jobs.catalog.layout import Layout
-from jobs.catalog.rows import BATCH_ROWS, Part
-from jobs.catalog.values import MAX_VALUE_CHARS
+from jobs.catalog.rows import Part
 from jobs.dataset.category_texts import shop_categories
 from jobs.errors import RunFailed, UsageError
 
-HEADER = "product_id,image_uri,title\n"
 Read = Callable[..., Any]
 
 
@@ -43,83 +41,10 @@ def written(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def goods(first: int, last: int) -> str:
-    return "".join(f'p{number},{number}.jpg,"No {number}"\n' for number in range(first, last + 1))
-
-
-@pytest.mark.parametrize("name", ["c.csv", "c.csv.gz"])
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        # Sixty rows, of which the quotation mark in line 12 swallows those after it.
-        (HEADER + goods(1, 10) + 'p11,11.jpg,"No 11\n', "ends inside of a quoted value of line 12;"),
-        (
-            HEADER + goods(1, 10) + 'p11,11.jpg,"No 11\n' + "p12,12.jpg,No 12\n" * 49,
-            "ends inside of a quoted value of the row of lines 12 to 61;",
-        ),
-        (
-            HEADER + goods(1, 10) + 'p11,11.jpg,"No 11\n' + goods(12, 60),
-            "has text after the end of a quoted value in the row of lines 12 to 13;",
-        ),
-        (HEADER + 'p1,1.jpg,"red" shirt\n', "has text after the end of a quoted value in line 2;"),
-        (HEADER + 'p1,1.jpg,"a\nb",c\n', "has 4 values in the row of lines 2 to 3, and its header has 3;"),
-        (HEADER + "p1,1.jpg,red, with a comma\n", "has 4 values in line 2, and its header has 3;"),
-        (HEADER + "p1,1.jpg,red\n\n\np2,2.jpg\np3,3.jpg,blue\n", "has 2 values in line 5, and its header has 3;"),
-        (HEADER + goods(1, 30) + "p31", "has 1 value in line 32, and its header has 3;"),
-        ("product_id,image_uri\np1,1.jpg,\n", "has 3 values in line 2, and its header has 2;"),
-        (HEADER + 'p1,1.jpg,"' + "x" * (MAX_VALUE_CHARS + 9), "has a value of over 1,048,576 characters"),
-        ("product_id,image_uri,Title,title\np1,1.jpg,a,b\n", "has two columns title; rename one"),
-        ("product_id;image_uri\np1;1.jpg\n", "has no column product_id and no column image_uri; it needs"),
-    ],
-)
-def test_a_row_of_csv_that_does_not_fit_is_refused_with_its_line(
-    tmp_path: Path, name: str, text: str, words: str
-) -> None:
-    with pytest.raises(UsageError) as caught:
-        rows(read_csv, written(tmp_path / name, text))
-    assert str(caught.value).startswith(f"catalog {tmp_path / name} {words}"), str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-@pytest.mark.parametrize("name", ["c.csv", "c.csv.GZ", "c.csv.gz"])
-def test_valid_csv_is_read_with_any_line_ending(tmp_path: Path, name: str, mark: str, end: str) -> None:
-    text = mark + ' Product_ID ,IMAGE_URI,title,stock\np1,1.jpg,"two\nlines, ""quoted""",9\n\np2,2.jpg,5" disk,\np3,,,1'
-    path = tmp_path / name
-    data = text.replace("\n", end).encode()
-    path.write_bytes(gzip.compress(data) if "gz" in name.lower() else data)
-    assert rows(read_csv, path) == [
-        ("p1", "1.jpg", 'two\ufffdlines, "quoted"', None),
-        ("p2", "2.jpg", '5" disk', None),
-        ("p3", "", None, None),
-    ]
-
-
-def test_more_rows_than_a_batch_are_all_read(tmp_path: Path) -> None:
-    count = 2 * BATCH_ROWS + 7
-    found = rows(read_csv, written(tmp_path / "c.csv", HEADER + goods(1, count)))
-    assert [row[0] for row in found] == [f"p{number}" for number in range(1, count + 1)]
-
-
 @pytest.mark.parametrize("text", ["", "\n\n"])
 def test_a_file_without_a_line_has_no_rows(tmp_path: Path, text: str) -> None:
     assert rows(read_csv, written(tmp_path / "c.csv", text)) == []
     assert rows(read_json_lines, written(tmp_path / "c.jsonl", text)) == []
-
-
-@pytest.mark.parametrize(("read", "start"), [(read_csv, HEADER), (read_json_lines, "\n")])
-@pytest.mark.parametrize("name", ["c", "c.gz"])
-def test_what_is_not_utf_8_is_refused_with_its_line(tmp_path: Path, read: Read, start: str, name: str) -> None:
-    sound = b"p1,1.jpg,caf\xc3\xa9\n" if read is read_csv else b'{"product_id": "p", "image_uri": "u"}\n'
-    path = written(tmp_path / name, start.encode() + sound * 3000 + b"p2,2.jpg,caf\xe9\n" + sound * 3000)
-    with pytest.raises(UsageError, match=r"catalog .*/c.* is not UTF-8 in line 3002; write it in UTF-8"):
-        rows(read, path)
-
-
-def test_another_encoding_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not UTF-8 in line 1;"):
-        rows(read_csv, written(tmp_path / "c.csv", (HEADER + goods(1, 3)).encode("utf-16")))
 
 
 @pytest.mark.parametrize(
@@ -161,18 +86,6 @@ def test_a_json_file_without_a_needed_column_names_it(tmp_path: Path) -> None:
     path = written(tmp_path / "c.jsonl", '{"id": 1, "image_uri": "1.jpg"}\n{"id": 2, "picture": "2.jpg"}\n')
     with pytest.raises(UsageError, match=r"no column product_id; it needs .* has id, image_uri, picture"):
         rows(read_json_lines, path)
-
-
-@pytest.mark.parametrize("cut", [10, 60, -1])
-@pytest.mark.parametrize("read", [read_csv, read_json_lines])
-def test_a_gzip_file_that_ends_too_soon_is_refused(tmp_path: Path, read: Read, cut: int) -> None:
-    path = written(tmp_path / "c.gz", HEADER + goods(1, 400) if read is read_csv else '{"product_id": 1}\n' * 400)
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(UsageError, match=r"c.gz cannot be read \(Compressed file ended.*; write it again"):
-        rows(read, path)
-    with pytest.raises(UsageError, match=r"c.gz cannot be read \(Not a gzipped file"):
-        path.write_bytes(b"no gzip")
-        rows(read, path)
 
 
 def test_columns_of_parquet_keep_their_kind_or_become_text(tmp_path: Path) -> None:
