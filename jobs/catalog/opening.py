@@ -15,16 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from jobs.catalog.errors import catalog_error, read_errors_explained
 from jobs.errors import UsageError
 from jobs.storage.places import Place
 from jobs.storage.stores import reading
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 Source = Path | BinaryIO
 """Local path of a file, or an open file of a store, which is left open."""
@@ -117,7 +114,7 @@ def _contained(source: Source, where: str | Place) -> Iterator[tuple[Container, 
     with ExitStack() as stack:
         file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
         file.seek(0)
-        raw = io.BufferedReader(_File(file), _CHUNK_BYTES)
+        raw: io.BufferedReader = io.BufferedReader(_File(file), _CHUNK_BYTES)
         head = raw.peek(_LONGEST_MARK)
         container: Container
         if head.startswith(_GZIP):
@@ -136,7 +133,7 @@ def _contained(source: Source, where: str | Place) -> Iterator[tuple[Container, 
             _refuse_others(head, where)
             yield "plain", name, raw
             return
-        stream = io.BufferedReader(content, _CHUNK_BYTES)
+        stream: io.BufferedReader = io.BufferedReader(content, _CHUNK_BYTES)
         head = stream.peek(_LONGEST_MARK)
         if head.startswith((_GZIP, *_ZIPS)):
             raise catalog_error(where, "holds another compressed file or a workbook; unpack it once")
@@ -230,7 +227,7 @@ class _File(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         return _filled(buffer, self._file)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -257,7 +254,7 @@ class _Unpacked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         with _damage_explained(self._where):
             count = _filled(buffer, self._inner)
         self._unpacked_bytes += count
@@ -279,7 +276,7 @@ class _DirectoryReader:
         return self._raw.read(_DIRECTORY_BYTES if size < 0 else size)
 
 
-def _filled(buffer: WriteableBuffer, stream: _Readable) -> int:
+def _filled(buffer: Any, stream: _Readable) -> int:
     """Read from a stream into a buffer, and return the number of bytes."""
     view = memoryview(buffer)
     data = stream.read(len(view))

@@ -8,15 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from jobs.catalog.errors import catalog_error, read_errors_explained
 from jobs.catalog.opening import Source, opened
 from jobs.catalog.values import MAX_VALUE_CHARS
 from jobs.errors import UsageError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 MAX_LINE_CHARS = 8 * MAX_VALUE_CHARS
 UTF_8 = ("utf-8", "utf-8-sig")
@@ -151,7 +148,7 @@ def _encoding_of(stream: io.BufferedReader, where: str, encoding: str) -> str:
         raise catalog_error(
             where, f"has no byte order mark; name the order of its bytes with --encoding {codec}-le or {codec}-be"
         )
-    return codec or UTF_8[0]
+    return UTF_8[0] if codec in ("", *UTF_8) else codec
 
 
 def _known(where: str, encoding: str) -> str:
@@ -207,7 +204,7 @@ class _Until(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer)[: self._left]
         count = self._stream.readinto(view)
         self._left -= count

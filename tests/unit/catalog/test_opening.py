@@ -185,16 +185,16 @@ def test_a_file_that_ends_too_soon_is_refused_wherever_it_ends() -> None:
 PACKED = [gzip.compress(TEXT[:300]), zipped({"c.csv": TEXT[:300]}), zipped({"c.csv": TEXT[:300]}, zipfile.ZIP_STORED)]
 
 
-@given(content=st.sampled_from(PACKED), at=st.integers(4, 500), value=st.integers(0, 255))
+@given(content=st.sampled_from(PACKED), at=st.integers(0, 500), value=st.integers(0, 255))
 def test_a_damaged_file_is_read_or_refused_in_one_sentence(content: bytes, at: int, value: int) -> None:
     damaged = bytearray(content)
-    damaged[at % len(content)] = value
+    damaged[4 + at % (len(content) - 4)] = value  # behind the bytes by which it is recognised
     try:
         text = unpacked(bytes(damaged))
     except UsageError as error:
         assert "\n" not in str(error)
     else:
-        assert text == TEXT[:300] or not bytes(damaged).startswith((b"PK", b"\x1f\x8b"))
+        assert text == TEXT[:300]
 
 
 class CountedFile(io.BytesIO):
@@ -210,7 +210,7 @@ class CountedFile(io.BytesIO):
 
 @pytest.mark.parametrize("kind", ["plain", "gzip", "zip"])
 def test_a_look_takes_the_head_of_a_file_in_a_store_and_leaves_it_open(kind: str) -> None:
-    text = os.urandom(3 * 10**6).hex().encode()
+    text = os.urandom(10**6).hex().encode()
     content = {"plain": text, "gzip": gzip.compress(text, 1), "zip": zipped({"c.csv": text})}[kind]
     file = CountedFile(content)
     with opened(file, "c") as stream:
