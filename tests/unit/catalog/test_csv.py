@@ -299,6 +299,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         (HEADER + "p1,1.jpg,a\n" * 20 + 'p2,2.jpg,"a"\n', {"quote": "'"}, True),
         (HEADER + "p1,1.jpg,a\r" * 20, {}, False),
         (HEADER + "p1,1.jpg,a\n" * 20 + "p2,2.jpg,a\r", {}, False),
+        (HEADER + "p1,1.jpg,a\n" * 20 + "p2,2.jpg,a\rp3,3.jpg,a\n", {}, False),
         ((HEADER + "p1,1.jpg,a\n" * 20).encode("utf-16"), {}, False),
         (HEADER + "p1,1.jpg,a\n" * 20, {"encoding": "cp1252"}, False),
         (HEADER + "p1,1.jpg,a\n" * 20, {"encoding": "UTF8"}, True),
@@ -324,6 +325,8 @@ def test_line_ends_are_found_across_the_blocks_of_a_scan(
     parts = parts_of(path, Layout("csv"))
     assert len(parts) > 1
     assert len(read_rows(parts, Layout("csv"))) == 20
+    written(path, path.read_bytes() + b"p1,1.jpg,a\rp2,2.jpg,a\r\n")
+    assert len(parts_of(path, Layout("csv"))) == 1
 
 
 def test_a_catalog_of_windows_is_recognised_and_read(tmp_path: Path) -> None:
