@@ -20,6 +20,7 @@ from sql.explanations import database_errors_explained, describe
 from sql.records import CATALOG_COLUMNS, CATALOG_REQUIRED
 
 FETCH_ROWS = 10_000
+_IDS = ("product_id", "group_id")
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,22 @@ class CatalogSource:
         bounds = list(dict.fromkeys(bounds))
         return [KeyRange(low, high) for low, high in zip([None, *bounds], [*bounds, None], strict=True)]
 
-    def read(self, key_range: KeyRange) -> Iterator[tuple[str | None, ...]]:
+    def read(self, key_range: KeyRange) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a range, streamed.
 
         Yields:
-            Texts in the order of `names`; None if there is no value. The catalog's own check tests whether an image_no
-            is a whole number, because databases round numbers or convert a word to 0. The rows of one product are in an
-            order that is the same each time where their order numbers its images.
+            Values in the order of `names`: texts, or None if there is no value. The catalog's own check tests whether
+            an image_no is a whole number, because databases round numbers or convert a word to 0. An id that the
+            database stores as a float or a decimal number is that number, because the database's text of it may have
+            lost digits: SQLite writes 15. The rows of one product are in an order that is the same each time where
+            their order numbers its images.
         """
         key = self._key
-        columns = [sa.cast(self._table.c[name], sa.Text) for name in self.names]
-        statement = sa.select(*columns).order_by(key, *(columns if self._mapping.group_by else ()))
+        texts = [sa.cast(self._table.c[name], sa.Text) for name in self.names]
+        named = {name for ours in _IDS for name in self._mapping.columns_of(ours)} | {self._mapping.group_by}
+        ids = [index for index, name in enumerate(self.names) if name in named]
+        numbers = [self._number(self.names[index]) for index in ids]
+        statement = sa.select(*texts, *numbers).order_by(key, *(texts if self._mapping.group_by else ()))
         if key_range.low is not None:
             statement = statement.where(key > key_range.low)
         if key_range.high is not None:
@@ -120,7 +126,10 @@ class CatalogSource:
             statement = statement.where(upto if key_range.low is not None else sa.or_(upto, key.is_(None)))
         with database_errors_explained(self._engine), self._engine.connect() as connection:
             for row in connection.execute(statement.execution_options(yield_per=FETCH_ROWS)):
-                yield tuple(row)
+                values = list(row[: len(texts)])
+                for index, number in zip(ids, row[len(texts) :], strict=True):
+                    values[index] = values[index] if number is None else number
+                yield tuple(values)
 
     def _map_columns(self) -> tuple[str, ...]:
         wanted = {name: self._mapping.columns_of(name) for name in CATALOG_COLUMNS}
@@ -135,6 +144,13 @@ class CatalogSource:
             )
         present = (each for theirs in wanted.values() for each in theirs if each in self._table.c)
         return tuple(dict.fromkeys(present))
+
+    def _number(self, name: str) -> sa.ColumnElement[Any]:
+        """Return the value of a column where it is a float or a decimal number; else NULL."""
+        column = self._table.c[name]
+        if self._engine.dialect.name == "sqlite":  # a type of its own for each value, whatever the column's
+            return sa.case((sa.func.typeof(column) == "real", sa.type_coerce(column, sa.Float())))
+        return column if isinstance(column.type, sa.Numeric | sa.Float) else sa.null()
 
 
 def table_columns(url: str, table: str) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from jobs.catalog.divisions import ranges_of
-from jobs.catalog.errors import read_errors_explained
+from jobs.catalog.errors import catalog_error, read_errors_explained
 from jobs.catalog.forms.csv import csv_names, read_csv
 from jobs.catalog.forms.folders import read_folders
 from jobs.catalog.forms.json import json_names, read_json
@@ -14,9 +15,13 @@ from jobs.catalog.forms.json_lines import json_line_names, read_json_lines
 from jobs.catalog.forms.parquet import parquet_names, read_parquet
 from jobs.catalog.forms.xml import read_xml, xml_names
 from jobs.catalog.layout import Layout
-from jobs.catalog.rows import Batches, Part
+from jobs.catalog.passed_over import PassedOver
+from jobs.catalog.rows import MAX_PARTS, Batches, Part
+from jobs.catalog.tables import Table, tables_in
 from jobs.storage.places import Place
-from jobs.storage.stores import children, is_dir, on_disk, place, reading, uri
+from jobs.storage.stores import is_dir, on_disk, place, reading, uri
+
+log = logging.getLogger(__name__)
 
 
 def _read_xlsx(path: Path, where: str, layout: Layout, part: Part) -> Batches:
@@ -48,28 +53,41 @@ _NAMES: dict[str, Callable[[Path, str, Layout], list[str]]] = {
 }
 
 
-def tables_in(directory: Place) -> list[Place]:
-    """Return the Parquet files of a directory; hidden ones are no data, as other programs keep their own there."""
-    return [file for file in children(directory, "*.parquet") if not file.name.startswith(".")]
-
-
 def parts_of(where: Place, layout: Layout) -> list[Part]:
-    """Divide a file or directory into the parts that tasks read.
+    """Divide a file or directory into the parts that tasks read; log what else a directory of tables has.
 
     Raises:
-        UsageError: If a large text file is damaged or gone.
+        UsageError: If a directory has more tables than the positions of their rows have room for, or a large text file
+            is damaged or gone.
         RunFailed: If its disk fails.
     """
-    files = tables_in(where) if layout.form == "parquet" and is_dir(where) else [where]
-    names = [uri(file.absolute() if isinstance(file, Path) else file) for file in files]
+    tables = [Table(where)]
+    if layout.form == "parquet" and is_dir(where):
+        passed_over = PassedOver()
+        tables = list(tables_in(where, passed_over))
+        if len(tables) > MAX_PARTS:
+            raise catalog_error(
+                where, f"has {len(tables):,} tables, and {MAX_PARTS:,} at most are read; write fewer and larger ones"
+            )
+        if sentences := passed_over.sentences():
+            log.info("catalog %s: %s", where, "; ".join(sentences))
     if layout.form == "csv" and isinstance(where, Path):
         with read_errors_explained(where):
-            return [Part(names[0], 0, start, end) for start, end in ranges_of(where, layout)]
-    return [Part(name, number) for number, name in enumerate(names)]
+            return [Part(uri(where.absolute()), 0, start, end) for start, end in ranges_of(where, layout)]
+    names = [uri(table.file.absolute() if isinstance(table.file, Path) else table.file) for table in tables]
+    return [
+        Part(name, number, columns=table.columns)
+        for number, (name, table) in enumerate(zip(names, tables, strict=True))
+    ]
 
 
-def read_part(part: Part, layout: Layout) -> Batches:
+def read_part(part: Part, layout: Layout, tell: Callable[[PassedOver], None] | None = None) -> Batches:
     """Yield the rows of a part as record batches with the columns of `rows.ROW_SCHEMA`.
+
+    Args:
+        part: The part.
+        layout: How it is read.
+        tell: Called once at the end with what was passed over, if the part is a directory of pictures.
 
     Raises:
         UsageError: If the file cannot be read in this layout; one sentence names the place and the remedy.
@@ -77,17 +95,27 @@ def read_part(part: Part, layout: Layout) -> Batches:
     """
     where = place(part.file)
     if layout.form == "folders":
-        yield from read_folders(where, layout, part)
+        passed_over = PassedOver()
+        yield from read_folders(where, layout, part, passed_over)
+        if tell:
+            tell(passed_over)
         return
     with read_errors_explained(where), on_disk(where) as path:
         yield from _READERS[layout.form](path, part.file, layout, part)
 
 
 def names_of(where: Place, layout: Layout) -> list[str]:
-    """Return the names of the columns of a file, as far as its first records show them."""
+    """Return the names of the columns of a file, as far as its first records show them.
+
+    Those of a directory of tables are the names of its first table.
+    """
+    if layout.form == "parquet":
+        table = (next(tables_in(where), None) if is_dir(where) else None) or Table(where)
+        with read_errors_explained(table.file):
+            names = reading(table.file, parquet_names)
+        own = {name.strip().lower() for name in names}
+        return [*names, *(name for name, _ in table.columns if name.strip().lower() not in own)]
     with read_errors_explained(where):
-        if layout.form == "parquet":
-            return reading(where, parquet_names)
         if layout.form != "xlsx":
             return reading(where, lambda source: _NAMES[layout.form](source, uri(where), layout))
     with read_errors_explained(where), on_disk(where) as path:

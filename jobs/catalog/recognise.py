@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 from jobs.catalog.description import Description, read_description
 from jobs.catalog.errors import catalog_error
-from jobs.catalog.files import names_of, tables_in
+from jobs.catalog.files import names_of
 from jobs.catalog.forms.json import json_form
 from jobs.catalog.layout import PRESETS, SEPARATORS, Layout
 from jobs.catalog.opening import look_inside
 from jobs.catalog.rows import column_places
+from jobs.catalog.tables import tables_in
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
 from jobs.storage.places import Place
@@ -56,10 +57,9 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
     where = place(catalog)
     said = (options or Description()).over(read_description(where))
     if is_dir(where):
-        tables = tables_in(where)
-        if not tables:
+        if next(tables_in(where), None) is None:
             return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
-        return _by_header(tables[0], with_details(Layout("parquet"), said), said)
+        return _by_header(where, with_details(Layout("parquet"), said), said)
     if not is_file(where):
         raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
     form = form_of(where, said)

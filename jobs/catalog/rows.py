@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.links import link_of
-from jobs.catalog.values import printable, texts_of
+from jobs.catalog.values import MAX_CHARS, limited, printable, texts_of
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED, CATALOG_TEXTS
 from jobs.storage.places import Place
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BATCH_ROWS = 10_000
 IMAGES_A_RECORD = 1024
 """Most images of one record. Positions in the file leave room for so many rows of a record."""
+
+MAX_PARTS = 2**15
+"""Most files of a catalog. Positions leave room for so many files; see `Part.first_position`."""
 
 ROW_SCHEMA = pa.schema(
     [(name, pa.string()) for name in CATALOG_COLUMNS] + [("fetch_uri", pa.string()), ("position", pa.int64())]
@@ -114,9 +117,10 @@ class RowMaker:
             texts += [value] if type(value) is str else texts_of(value, "image_uri", self._where, self._at(number))
         if self._layout.image_separator:
             texts = [part for text in texts for part in text.split(self._layout.image_separator)]
+        texts = [link for text in texts if (link := text.strip())]
         if len(texts) < 2:
-            return texts if any(texts) else []
-        links = list(dict.fromkeys(text for text in texts if text.strip()))
+            return texts
+        links = list(dict.fromkeys(texts))
         if len(links) > IMAGES_A_RECORD:
             raise catalog_error(
                 self._where, f"has {len(links):,} images {self._at(number)}; {IMAGES_A_RECORD:,} at most are read"
@@ -129,8 +133,12 @@ class RowMaker:
             text = values[index]
             if type(text) is not str:  # most values are plain texts, and catalogs have millions of rows
                 text = ", ".join(texts_of(text, column, self._where, self._at(number)))
+            if column not in CATALOG_TEXTS:
+                text = text.strip()
             if text:
-                return printable(text) if column in CATALOG_TEXTS else text.strip()
+                if len(text) > MAX_CHARS[column]:
+                    limited(text, column, self._where, self._at(number))
+                return printable(text) if column in CATALOG_TEXTS else text
         return None
 
     def _at(self, number: int) -> str:
@@ -222,12 +230,14 @@ class Part:
         number: Number of the file among those of the catalog, from 0.
         start: First byte to read; 0 for a whole file.
         end: First byte that is not read; None for a whole file.
+        columns: Names and values of the columns that the folders above the file stand for, as in `date=2026-11-01/`.
     """
 
     file: str
     number: int = 0
     start: int = 0
     end: int | None = None
+    columns: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def first_position(self) -> int:

@@ -2,5 +2,5 @@
 
 All functions work on bytes in memory; they read and write no files.
 
-Others import: normalise.
+Others import: formats, normalise.
 """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 _HEAD_BYTES = 1024
@@ -70,6 +72,39 @@ _SIGNATURES = (
     (rb"\x7fELF|MZ", _other("a program")),
     (rb"version https://git-lfs", _other("a Git LFS pointer, whose file was never fetched")),
 )
+SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "JPEG": ("jpg", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp"),
+        "PNG": ("png", "apng"),
+        "GIF": ("gif",),
+        "WEBP": ("webp",),
+        "AVIF": ("avif", "avifs"),
+        "JPEG XR": ("jxr", "wdp", "hdp"),
+        "TIFF": ("tif", "tiff", "dng", "arw", "cr2", "cr3", "nef", "orf", "pef", "raf", "rw2"),
+        "BMP": ("bmp", "dib"),
+        "HEIC": ("heic", "heics", "heif", "heifs", "hif"),
+        "Photoshop": ("psd", "psb"),
+        "ICO": ("ico", "cur"),
+        "JPEG 2000": ("jp2", "j2k", "j2c", "jpc", "jpf", "jpx"),
+        "JPEG XL": ("jxl",),
+        "EPS": ("eps", "ps", "ai"),
+        "PDF": ("pdf",),
+        "Netpbm": ("pbm", "pgm", "ppm", "pnm", "pam", "pfm"),
+        "QOI": ("qoi",),
+        "DDS": ("dds",),
+        "OpenEXR": ("exr",),
+        "GIMP": ("xcf",),
+        "Apple icon": ("icns",),
+        "Windows metafile": ("wmf", "emf"),
+        "DICOM": ("dcm", "dicom"),
+        "FITS": ("fits", "fit", "fts"),
+        "SVG": ("svg", "svgz"),
+    }
+)
+"""Suffixes that files of each image format usually have, in lower case, without the dot. They tell which files of a
+directory are pictures; a file's format is recognised by its bytes alone. Raw files of cameras are with TIFF, on which
+most of them are built."""
+
 _COMPILED = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), content) for pattern, content in _SIGNATURES)
 
 

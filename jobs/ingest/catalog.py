@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from jobs.catalog.description import Description
 from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.layout import Layout
+from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.recognise import recognise
-from jobs.catalog.rows import ROW_SCHEMA
+from jobs.catalog.rows import ROW_SCHEMA, Batches, Part
+from jobs.catalog.values import MAX_CHARS, NO_ID_CHARACTER
 from jobs.dataset.file_frames import frame_of_parts
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_TEXTS
 from jobs.errors import UsageError
@@ -26,21 +28,35 @@ from jobs.storage.places import Place
 from jobs.storage.stores import is_file, place
 
 if TYPE_CHECKING:
+    from pyspark import Accumulator
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
 
 PRODUCTS_TABLE = "products"
-MAX_ID_LENGTH = 255
 READ_COLUMNS = (*CATALOG_COLUMNS, "fetch_uri")
 """Columns of the DataFrame: those of the catalog, and the link to send where `image_uri` masks secrets in it."""
 
-_CONTROL = r"[\x00-\x1f\x7f]"
+
+class _Union:
+    """Joins the dictionaries of an accumulator of Spark; a part that is read again counts once."""
+
+    def zero(self, value: dict[int, PassedOver]) -> dict[int, PassedOver]:
+        """Return what no task has added to."""
+        return {}
+
+    def addInPlace(self, value1: dict[int, PassedOver], value2: dict[int, PassedOver]) -> dict[int, PassedOver]:
+        """Join two dictionaries."""
+        return value1 | value2
 
 
 def bad_product_id(product_id: str | None) -> bool:
     """Return whether a product_id is empty, too long or holds control characters; `_check` asks Spark the same."""
-    return not product_id or len(product_id) > MAX_ID_LENGTH or re.search(_CONTROL, product_id) is not None
+    return (
+        not product_id
+        or len(product_id) > MAX_CHARS["product_id"]
+        or re.search(NO_ID_CHARACTER, product_id) is not None
+    )
 
 
 def base_directory(catalog: str) -> Place:
@@ -81,6 +97,8 @@ def read_catalog(
             or the rows to correct.
         RunFailed: If the store, the disk or the shop's database becomes unavailable while it is read.
     """
+    passed_over: Accumulator[dict[int, PassedOver]]
+    passed_over = spark.sparkContext.accumulator({}, _Union())  # type: ignore[arg-type]
     with spark_errors_explained():
         if catalog == PRODUCTS_TABLE:
             frame, layout = table_frame(spark, products, description or Description())
@@ -95,9 +113,18 @@ def read_catalog(
             recognised = recognise(where, description)
             layout = recognised.layout
             log.info("catalog %s: read as %s", catalog, recognised.words)
-            frame = frame_of_parts(spark, parts_of(where, layout), lambda part: read_part(part, layout), ROW_SCHEMA)
+
+            def read(part: Part) -> Batches:
+                return read_part(part, layout, lambda each: passed_over.add({part.number: each}))
+
+            frame = frame_of_parts(spark, parts_of(where, layout), read, ROW_SCHEMA)
         checked = _numbered(frame, layout).persist()
-        _check(checked, catalog)
+        try:
+            _check(checked, catalog, layout)
+        finally:
+            for each in passed_over.value.values():
+                if sentences := each.sentences():
+                    log.info("catalog %s: %s", catalog, "; ".join(sentences))
         return checked if layout.own_numbers else _without_further_images(checked, layout.max_images)
 
 
@@ -142,27 +169,31 @@ def _without_further_images(frame: DataFrame, most: int) -> DataFrame:
     return frame.where(frame["image_no"] < most)
 
 
-def _check(frame: DataFrame, catalog: str) -> None:
+def _check(frame: DataFrame, catalog: str, layout: Layout) -> None:
     """Raise UsageError if the catalog is empty or a row's (product_id, image_no) is invalid or not unique."""
     from pyspark.sql import functions as f
 
     bad_id = (
         f.col("product_id").isNull()
         | (f.length("product_id") == 0)
-        | (f.length("product_id") > MAX_ID_LENGTH)
-        | f.col("product_id").rlike(_CONTROL)
+        | (f.length("product_id") > MAX_CHARS["product_id"])
+        | f.col("product_id").rlike(NO_ID_CHARACTER)
     )
     bad_number = f.col("image_no").isNull() | (f.col("image_no") < 0)
     counts = frame.agg(
         f.count("*").alias("rows"), f.count_if(bad_id).alias("ids"), f.count_if(bad_number).alias("numbers")
     ).collect()[0]
+    if not counts["rows"] and layout.form == "folders":
+        raise UsageError(
+            f"catalog {catalog} has no picture; it needs files with the suffix of an image format, such as .jpg or .png"
+        )
     if not counts["rows"]:
         raise UsageError(f"catalog {catalog} is empty; it needs at least one row with product_id and image_uri")
     if counts["ids"]:
         rows = _examples(frame.where(bad_id))
         raise UsageError(
-            f"catalog {catalog} has {counts['ids']} rows whose product_id is empty, over {MAX_ID_LENGTH} characters or "
-            f"holds control characters, the first: {rows}; correct them"
+            f"catalog {catalog} has {counts['ids']} rows whose product_id is empty, over {MAX_CHARS['product_id']} "
+            f"characters or holds control characters or invisible ones, the first: {rows}; correct them"
         )
     if counts["numbers"]:
         rows = _examples(frame.where(bad_number))
@@ -170,14 +201,33 @@ def _check(frame: DataFrame, catalog: str) -> None:
             f"catalog {catalog} has {counts['numbers']} rows whose image_no is not a whole number from 0, "
             f"the first: {rows}; correct them"
         )
-    duplicates = frame.groupBy(*CATALOG_KEY).count().where("count > 1").orderBy(*CATALOG_KEY)
-    first = duplicates.limit(3).collect()
+    uris = (f.min("image_uri").alias("one"), f.max("image_uri").alias("other"))
+    keyed = frame.groupBy(*CATALOG_KEY).agg(f.count("*").alias("rows"), *uris)
+    first = keyed.where("rows > 1").orderBy(*CATALOG_KEY).limit(3).collect()
+    if first and layout.form == "folders":
+        pairs = ", ".join(f"{row['product_id']} of {row['one']} and {row['other']}" for row in first)
+        remedy = _remedy(layout, first[0]["one"], first[0]["other"])
+        raise UsageError(
+            f"catalog {catalog} has the same product_id for several pictures, the first: {pairs}; {remedy}"
+        )
     if first:
-        keys = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['count']} times" for row in first)
+        keys = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['rows']} times" for row in first)
         raise UsageError(
             f"catalog {catalog} names the same (product_id, image_no) more than once, the first: {keys}; "
             "number a product's images from 0 in image_no"
         )
+
+
+def _remedy(layout: Layout, one: str, other: str) -> str:
+    """Return what helps when two pictures of a directory have the same product_id."""
+    if PurePosixPath(one).parent == PurePosixPath(other).parent:
+        return "rename one of them, as suffixes do not count"
+    if layout.product_id == "stem":
+        return (
+            "with `--product-id path` each picture is a product, named by its path; "
+            "with `--product-id folder` the pictures of a folder are the images of one product"
+        )
+    return "rename one of them"
 
 
 def _examples(frame: DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,34 @@ def test_an_image_no_that_is_not_an_integer_is_read_unchanged(empty_url: str) ->
     source = CatalogSource(empty_url, ProductMapping("goods"))
     found = {row[2]: row[1] for part in source.key_ranges(2) for row in source.read(part)}
     assert found == {"0.jpg": "1.5", "1.jpg": "x", "2.jpg": None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [("DOUBLE PRECISION", 1234567890123457.0), ("NUMERIC(12, 2)", Decimal("12345678.00"))]
+)
+def test_an_id_that_is_a_float_or_a_decimal_is_that_number(
+    empty_url: str, engine_name: str, kind: str, number: float | Decimal
+) -> None:
+    """The catalog's reader decides which of them are ids; the text of SQLite has lost digits."""
+    table(empty_url, f"CREATE TABLE goods (product_id {kind}, image_uri TEXT)", [str(number)])
+    (found,) = read_in_parts(empty_url, 2)
+    if engine_name == "sqlite" and isinstance(number, Decimal):
+        assert found == "12345678", "an integer, as SQLite stores whole numbers of this type"
+    else:
+        assert isinstance(found, type(number))
+        assert found == number
+
+
+def test_a_float_in_a_column_without_a_type_is_that_number(tmp_path: Path) -> None:
+    """SQLite has a type for each value, and views have columns without one."""
+    url = f"sqlite:///{tmp_path}/shop.db"
+    table(url, "CREATE TABLE goods (product_id, image_uri TEXT)", ["1.0"])
+    from sql.engine import make_engine
+
+    with make_engine(url).begin() as connection:
+        connection.execute(sa.text("INSERT INTO goods VALUES (1234567890123457.0, 'a'), (7, 'b'), (NULL, 'c')"))
+    found = read_in_parts(url, 1)
+    assert sorted(map(repr, found)) == sorted(map(repr, ["1.0", 1234567890123457.0, "7", None]))
 
 
 def test_a_view_without_optional_columns_is_read(shop_url: str) -> None:

@@ -52,7 +52,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "storage": ("errors",),
         "spark": ("errors", "wording", "pins"),
         "dataset": ("errors", "wording", "pins", "storage"),
-        "catalog": ("errors", "wording", "dataset", "storage"),
+        "catalog": ("errors", "wording", "dataset", "images", "storage"),
         "ingest": ("errors", "images", "catalog", "dataset", "spark", "storage"),
         "settings": ("ingest", "spark", "storage"),
         "predict": ("errors", "dataset", "spark", "storage"),

@@ -163,8 +163,10 @@ def test_files_of_a_directory_may_differ_in_optional_columns(read: Reader, tmp_p
         read(tmp_path)
 
 
-def test_dates_and_numbers_of_parquet_are_written_as_spark_writes_them(read: Reader, tmp_path: Path) -> None:
-    """A home knows its products by these texts."""
+def test_times_of_parquet_are_written_as_spark_writes_them_and_ids_as_whole_numbers(
+    read: Reader, tmp_path: Path
+) -> None:
+    """A home has these texts of `updated_at`. Spark wrote the ids of pandas as 7.0 and 1.2345678E7."""
     table = {
         "product_id": [7.0, 12345678.0],
         "image_uri": ["a", "b"],
@@ -174,8 +176,8 @@ def test_dates_and_numbers_of_parquet_are_written_as_spark_writes_them(read: Rea
     }
     pq.write_table(pa.table(table), tmp_path / "c.parquet")
     assert read(tmp_path / "c.parquet") == [
-        ("1.2345678E7", 0, "b", "2026-11-01", "false", "2026-11-01 02:03:04.5"),
-        ("7.0", 0, "a", "2026-11-01", "true", "2026-11-01 02:00:00"),
+        ("12345678", 0, "b", "2026-11-01", "false", "2026-11-01 02:03:04.5"),
+        ("7", 0, "a", "2026-11-01", "true", "2026-11-01 02:00:00"),
     ]
 
 
@@ -194,6 +196,79 @@ def test_a_directory_gives_its_folders_as_categories(read: Reader, tmp_path: Pat
         ("s1", 0, "tops/shirt/s1.png", None, "tops.shirt", None),
     ]
     assert base_directory(str(root)) == root
+
+
+def pictures(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def test_pictures_with_the_same_name_in_other_folders_are_refused_with_the_option_that_helps(
+    read: Reader, tmp_path: Path
+) -> None:
+    """The commonest directory of all: its owner was told to number images, which a directory cannot do."""
+    root = pictures(tmp_path, "shirts/000.jpg", "shoes/000.jpg", "shoes/001.jpg")
+    with pytest.raises(
+        UsageError, match=r"the first: 000 of shirts/000.jpg and shoes/000.jpg; with `--product-id path` .*folder` the"
+    ):
+        read(root)
+    assert [row[:3] for row in read(root, description=described(product_id="path"))] == [  # type: ignore[call-arg]
+        ("shirts/000", 0, "shirts/000.jpg"),
+        ("shoes/000", 0, "shoes/000.jpg"),
+        ("shoes/001", 0, "shoes/001.jpg"),
+    ]
+    assert read(root, description=described(product_id="folder")) == [  # type: ignore[call-arg]
+        ("shirts", 0, "shirts/000.jpg", None, None, None),
+        ("shoes", 0, "shoes/000.jpg", None, None, None),
+        ("shoes", 1, "shoes/001.jpg", None, None, None),
+    ]
+
+
+@pytest.mark.parametrize("product_id", ["stem", "path"])
+def test_pictures_that_differ_in_the_suffix_alone_are_refused(read: Reader, tmp_path: Path, product_id: str) -> None:
+    root = pictures(tmp_path, "hats/a.jpg", "hats/a.png")
+    with pytest.raises(UsageError, match=r"a of hats/a.jpg and hats/a.png; rename one of them, as suffixes do not"):
+        read(root, description=described(product_id=product_id))  # type: ignore[call-arg]
+
+
+def test_what_a_directory_of_pictures_has_beside_them_is_in_one_line_of_the_log(
+    read: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures(tmp_path, "outside/x.jpg")
+    root = pictures(tmp_path / "shop", "hats/1.jpg", "hats/Thumbs.db", "notes.txt", "more.txt")
+    (root / "out").symlink_to("../outside")
+    with caplog.at_level("INFO", logger="jobs.ingest.catalog"):
+        assert len(read(root)) == 1
+    assert caplog.messages[-1] == (
+        f"catalog {root}: passed over 3 other files (2 .txt, 1 .db); "
+        "did not follow 1 link to folders outside of the directory (out)"
+    )
+    (root / "hats" / "1.jpg").unlink()
+    with pytest.raises(UsageError, match="shop has no picture; it needs files with the suffix of an image format"):
+        read(root)
+
+
+@pytest.mark.parametrize("mark", ["\u0085", "\u200b", "\u202e"])
+def test_an_id_with_an_invisible_character_is_refused(read: Reader, tmp_path: Path, mark: str) -> None:
+    with pytest.raises(UsageError, match=r"has 1 rows whose product_id .* or invisible ones, the first: .*'p.*1'"):
+        read(write_csv(tmp_path / "c.csv", f"product_id,image_uri\np{mark}1,a.jpg\n\u0645\u06cc\u200c\u062e,b.jpg\n"))
+
+
+def test_ids_of_a_table_that_are_floats_are_whole_numbers_or_refused(read: Reader, tmp_path: Path) -> None:
+    """SQLite's own text of a float has 15 digits, so that two products would be one."""
+    source = ProductSource(f"sqlite:///{tmp_path}/shop.db")
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE products (product_id REAL, image_uri TEXT)")
+        ids = [(7.0, "7"), (1234567890123456.0, "a"), (1234567890123457.0, "b")]
+        connection.executemany("INSERT INTO products VALUES (?, ?)", ids)
+    found = read("products", products=source)  # type: ignore[call-arg]
+    assert [row[0] for row in found] == ["1234567890123456", "1234567890123457", "7"]
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("INSERT INTO products VALUES (1.5, 'c')")
+    with pytest.raises(UsageError, match=r"the number '1.5' as product_id; an id is a text or a whole number"):
+        read("products", products=source)  # type: ignore[call-arg]
 
 
 def test_a_shops_own_table_is_a_catalog(read: Reader, tmp_path: Path) -> None:

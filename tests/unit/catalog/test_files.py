@@ -6,23 +6,17 @@ import errno
 import gzip
 import os
 from collections.abc import Callable
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from jobs.catalog.errors import read_errors_explained
 from jobs.catalog.forms.csv import read_csv
-from jobs.catalog.forms.folders import folder_rows
 from jobs.catalog.forms.json_lines import read_json_lines
 from jobs.catalog.forms.parquet import read_parquet
 from jobs.catalog.layout import Layout
 from jobs.catalog.rows import Part
-from jobs.dataset.category_texts import shop_categories
 from jobs.errors import RunFailed, UsageError
 
 Read = Callable[..., Any]
@@ -71,13 +65,13 @@ def test_a_broken_line_of_json_is_refused_with_its_number(tmp_path: Path, line: 
 def test_valid_json_is_read_unchanged(tmp_path: Path) -> None:
     text = (
         '\ufeff{"product_id": 12345678901234567890, "image_uri": "1.jpg", "title": 1.50, "category": null}\n'
-        '{"IMAGE_URI": "2.jpg", "product_id": "p\\ud800", "title": true, "category": {"en": ["Tops"]}}\r\n'
+        '{"IMAGE_URI": "2.jpg", "product_id": "p\\ud800", "title": true, "category": ["Tops", "Home, Garden"]}\r\n'
         '[{"product_id": 1e3, "image_uri": ""}, {"product_id": "p4", "image_uri": "4.jpg", "more": []}]'
     )
     assert rows(read_json_lines, written(tmp_path / "c.jsonl", text)) == [
         ("12345678901234567890", "1.jpg", "1.50", None),
-        ("p?", "2.jpg", "true", '{"en": ["Tops"]}'),
-        ("1e3", "", None, None),
+        ("p?", "2.jpg", "true", r"Tops, Home\, Garden"),
+        ("1000", "", None, None),
         ("p4", "4.jpg", None, None),
     ]
 
@@ -86,36 +80,6 @@ def test_a_json_file_without_a_needed_column_names_it(tmp_path: Path) -> None:
     path = written(tmp_path / "c.jsonl", '{"id": 1, "image_uri": "1.jpg"}\n{"id": 2, "picture": "2.jpg"}\n')
     with pytest.raises(UsageError, match=r"no column product_id; it needs .* has id, image_uri, picture"):
         rows(read_json_lines, path)
-
-
-def test_columns_of_parquet_keep_their_kind_or_become_text(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "product_id": pa.array([1, 2], pa.uint64()),
-            "image_uri": pa.array(["1.jpg", None]).dictionary_encode(),
-            "title": pa.array([["a"], None], pa.list_(pa.string())),
-            "category": pa.array([b"tops", b"hats"], pa.large_binary()),
-            "updated_at": pa.array([datetime(2026, 11, 1, 2)] * 2, pa.timestamp("ns")),
-        }
-    )
-    pq.write_table(table, tmp_path / "c.parquet")
-    assert rows(read_parquet, tmp_path / "c.parquet") == [("1", "1.jpg", '["a"]', "tops"), ("2", "", None, "hats")]
-    kinds = {"product_id": [1.0], "image_uri": [Decimal("1.50")], "title": [date(2026, 11, 1)]}
-    pq.write_table(pa.table(kinds), tmp_path / "d.parquet")
-    assert rows(read_parquet, tmp_path / "d.parquet") == [("1", "1.50", "2026-11-01", None)]
-
-
-def test_parquet_files_that_are_no_catalog_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "c.parquet"
-    pq.write_table(pa.table({"product_id": ["a"], "image_uri": [{"a": "1.jpg"}]}), path)
-    with pytest.raises(UsageError, match="has in row 1 another image_uri than a text or"):
-        rows(read_parquet, path)
-    pq.write_table(pa.table({"product_id": ["a"]}), path)
-    with pytest.raises(UsageError, match=r"c.parquet has no column image_uri; .* has product_id"):
-        rows(read_parquet, path)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UsageError, match=r"c.parquet cannot be read \(.*; write it again"):
-        rows(read_parquet, path)
 
 
 @pytest.mark.parametrize("read", [read_csv, read_json_lines, read_parquet])
@@ -129,25 +93,3 @@ def test_a_catalog_that_its_user_can_correct_is_a_wrong_call_and_a_failing_disk_
     words = r"c cannot be read \(Input/output error\); see to its disk"
     with pytest.raises(RunFailed, match=words), read_errors_explained("c"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "hats").mkdir()
-    scandir = os.scandir
-
-    def denied(path: str) -> Any:
-        if str(path).endswith("hats"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", denied)
-    with pytest.raises(UsageError, match="hats may not be read by this user"):
-        list(folder_rows(tmp_path))
-
-
-def test_a_comma_in_the_name_of_a_folder_separates_no_categories(tmp_path: Path) -> None:
-    (tmp_path / "Home, Garden" / "Pots").mkdir(parents=True)
-    (tmp_path / "Home, Garden" / "Pots" / "p1.jpg").write_bytes(b"x")
-    ((product_id, _, _, _, category, _), *_) = folder_rows(tmp_path)
-    assert (product_id, category) == ("p1", r"Home\, Garden.Pots")
-    assert [each.category_id for each in shop_categories(str(category))] == ["home-garden.pots"]

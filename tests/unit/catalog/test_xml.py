@@ -174,7 +174,10 @@ BOMB = "<!DOCTYPE a [" + "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n 
         (products(2).replace("2.jpg", "2.jpg\x01"), "is no XML in line 2 (not well-formed (invalid token))"),
         ('<?xml version="1.0" encoding="x-no"?>' + products(2), "cannot be decoded near line 1 (unknown encoding"),
         (products(2).replace("2.jpg", "<a>2.jpg</a>"), "has elements inside of 'image_uri' in the record of line 2,"),
-        (products(2, "<product_id>p3</product_id>"), "has in line 1 another product_id than a text or a number;"),
+        (
+            products(2, "<product_id>p3</product_id>"),
+            "has in line 1 another product_id than a text or a number, a list;",
+        ),
         (products(2, "<Product_ID>p3</Product_ID>"), "names product_id twice in line 1;"),
         ("<a>" + "<b>" * 100 + "</b>" * 100 + "</a>", "has over 64 elements inside of each other in line 1;"),
         (

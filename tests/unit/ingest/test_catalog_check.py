@@ -62,8 +62,10 @@ def test_what_a_night_would_refuse_is_said(tmp_path: Path) -> None:
     (refusal,) = found(tmp_path / "c.csv", header + "p1,0,a\np1,0,b\np2,0,c\n").refusals
     assert refusal.startswith("1 pairs of product_id and image_no are in more than one row, the first: (p1, 0) 2 times")
     assert "--group-by" in refusal
-    (refusal,) = found(tmp_path / "c.csv", header + ",0,a\n" + "x" * 256 + ",0,b\n").refusals
+    (refusal,) = found(tmp_path / "c.csv", header + ",0,a\n\u200bp1,0,b\n").refusals
     assert refusal.startswith("2 rows have a product_id that is empty, over 255")
+    with pytest.raises(UsageError, match="has in line 2 a product_id of 256 characters"):
+        found(tmp_path / "c.csv", header + "x" * 256 + ",0,b\n")
     (refusal,) = found(tmp_path / "c.csv", header + "p1,-1,a\np2,1.5,b\np3,two,c\np4,1.0,d\n").refusals
     assert refusal.startswith("3 rows have an image_no that is not a whole number from 0, the first '-1'")
     with pytest.raises(UsageError, match="has 2 values in line 2"):

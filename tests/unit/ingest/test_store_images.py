@@ -204,10 +204,10 @@ def test_a_folder_whose_listing_fails_for_a_while_is_not_left_out(by_folder: Web
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         folders.append((folder, files))
     assert folders == [
-        ("s3://b/shop", []),
-        ("s3://b/shop/shoes", []),
-        ("s3://b/shop/shoes/red", ["c.jpg"]),
-        ("s3://b/shop/tops", ["a.jpg"]),
+        ("", []),
+        ("shoes", []),
+        ("shoes/red", ["c.jpg"]),
+        ("tops", ["a.jpg"]),
     ]
     assert ".hidden" not in "".join(by_folder.asked)
 
