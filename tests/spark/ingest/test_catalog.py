@@ -94,9 +94,8 @@ def test_a_large_csv_is_read_by_several_tasks(read: Reader, tmp_path: Path, monk
     text = "product_id,image_uri\n" + "".join(f"p{number:03d},{number}.jpg\n" for number in range(100))
     assert len(parts_of(write_csv(tmp_path / "c.csv", text), Layout("csv"))) > 5
     assert read(tmp_path / "c.csv") == [(f"p{n:03d}", 0, f"{n}.jpg", None, None, None) for n in range(100)]
-    write_csv(tmp_path / "c.csv", text + "p100\n")
-    with pytest.raises(UsageError, match=r"c.csv has 1 value in line 102, and its header has 2;"):
-        read(tmp_path / "c.csv")
+    with pytest.raises(UsageError, match=r"bad.csv has 1 value in line 102, and its header has 2;"):
+        read(write_csv(tmp_path / "bad.csv", text + "p100\n"))
 
 
 ODD_NAMES = (
