@@ -12,6 +12,7 @@ import tenacity
 from upath import UPath
 
 from jobs.errors import RunFailed
+from jobs.storage.masking import mask_secrets
 from jobs.storage.places import Place
 
 T = TypeVar("T")
@@ -201,8 +202,8 @@ def missing_bucket(where: UPath) -> StoreError:
 
 
 def masked(where: str | Place) -> str:
-    """Return the path or URI of a failure for a message: user info masked, and at most 300 characters long."""
-    return re.sub(r"://[^/]*@", "://***@", str(where))[:300]
+    """Return the path or URI of a failure for a message: secrets masked, and at most 300 characters long."""
+    return re.sub(r"://[^/]*@", "://***@", mask_secrets(str(where)))[:300]
 
 
 def _is_temporary(error: BaseException) -> bool:
