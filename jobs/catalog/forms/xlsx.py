@@ -170,4 +170,4 @@ def _moment(number: float, kind: str, epoch: datetime) -> str:
     value = from_excel(number, epoch, timedelta=kind == "duration")
     if kind == "date" and isinstance(value, datetime):
         return value.date().isoformat()
-    return str(value) if kind == "duration" or value is None else str(value)
+    return str(value)
