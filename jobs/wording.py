@@ -1,4 +1,7 @@
-"""Put lists of labels and products into messages: quoted, shortened, and only the first few of many."""
+"""Put lists of labels and products into messages: quoted, shortened, and only the first few of many.
+
+Texts of catalogs and names of files are written by others. Here is also what makes them harmless on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,11 @@ _MOST_CHARACTERS = 120
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 50
+
+_UNSAFE_RANGES = ((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069), (0xD800, 0xDFFF))
+"""First and last code points of: C0 without tab and newline, DEL and C1, separators and directions, surrogates."""
+_UNSAFE = dict.fromkeys((code for first, last in _UNSAFE_RANGES for code in range(first, last + 1)), "\ufffd")
+_NEWLINES = dict.fromkeys(map(ord, "\n\t"), "\ufffd")
 
 
 def quoted(name: str) -> str:
@@ -50,3 +58,17 @@ def leaving_out(labels: Sequence[str]) -> str:
 def _first_few(names: Sequence[str], characters: int) -> Sequence[str]:
     lengths = accumulate(len(name) + 2 for name in names[:_MOST_NAMES])
     return names[: max(1, sum(length <= characters for length in lengths))]
+
+
+def printable(text: str) -> str:
+    """Return a text for a terminal or log, with U+FFFD in place of each character that could change what others say.
+
+    These are control characters other than newline and tab, which command terminals; those that reverse the direction
+    of what follows; line separators; and halves of surrogate pairs, which cannot be printed.
+    """
+    return text.translate(_UNSAFE)
+
+
+def one_line(text: str) -> str:
+    """Return a text as `printable` does, and without newlines and tabs."""
+    return printable(text).translate(_NEWLINES)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from jobs.catalog.errors import catalog_error, read_errors_explained
+from jobs.catalog.links import checked_base_url
 from jobs.dataset.schema import CATALOG_COLUMNS
 from jobs.errors import UsageError
 from jobs.storage.places import Place
@@ -77,6 +78,11 @@ class Description(BaseModel):
             if len(set(theirs)) < len(theirs):
                 raise ValueError(f"{name} is given one column twice")
         return columns
+
+    @field_validator("base_url")
+    @classmethod
+    def _usable_base_url(cls, base_url: str) -> str:
+        return checked_base_url(base_url)
 
     def over(self, other: Description) -> Description:
         """Return a description that says what this one says, and where it says nothing, what the other one says."""

@@ -13,12 +13,12 @@ import pyarrow as pa
 from jobs.errors import RunFailed, UsageError
 from jobs.storage.faults import masked
 from jobs.storage.places import Place
+from jobs.wording import one_line
 
 
 def catalog_error(where: str | Place, what: str) -> UsageError:
     """Return the error for a faulty row or file of any catalog format: one line of printable characters."""
-    sentence = f"catalog {masked(where)} {what}"
-    return UsageError("".join(character if character.isprintable() else "?" for character in sentence))
+    return UsageError(one_line(f"catalog {masked(where)} {what}"))
 
 
 @contextmanager

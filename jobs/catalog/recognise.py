@@ -18,6 +18,7 @@ from jobs.catalog.rows import column_places
 from jobs.catalog.tables import tables_in
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
+from jobs.storage.faults import masked
 from jobs.storage.places import Place
 from jobs.storage.stores import is_dir, is_file, place
 
@@ -61,7 +62,9 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
             return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
         return _by_header(where, with_details(Layout("parquet"), said), said)
     if not is_file(where):
-        raise UsageError(f"no catalog at {where}; give a directory, a .csv, .jsonl or .parquet file, or `products`")
+        raise UsageError(
+            f"no catalog at {masked(where)}; give a directory, a .csv, .jsonl or .parquet file, or `products`"
+        )
     form = form_of(where, said)
     layout = with_details(Layout(form), said)
     if form == "csv" and not said.separator:

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 @click.option(
     "--output", "target", type=click.Path(dir_okay=False, path_type=Path), help="File to write; by default stdout."
 )
+@click.option(
+    "--safe",
+    is_flag=True,
+    help="With --format csv, for a spreadsheet: put an apostrophe before texts that begin like a formula, with one of "
+    "= + - @, a tab or a newline. Numbers stay as they are. By default the texts are written as they are.",
+)
 @click.option("--explain", is_flag=True, help="Print the query's purpose, parameters and SQL, and do not run it.")
 def query(
     name: str | None,
@@ -39,6 +45,7 @@ def query(
     limit: int | None,
     form: str | None,
     target: Path | None,
+    safe: bool,
     explain: bool,
 ) -> None:
     """Run a named query on the product database. Without a NAME, list the queries.
@@ -46,6 +53,7 @@ def query(
     \b
     Example:
       shelfwise query category_counts --format json
+      shelfwise query review_queue --format csv --safe --output review.csv
       shelfwise query current_categories --limit 10
     """
     from sql import named_queries
@@ -58,6 +66,8 @@ def query(
         return
     if form == "parquet" and target is None:
         raise UsageError("Parquet goes to a file: add --output FILE.parquet")
+    if safe and form != "csv":
+        raise UsageError("--safe is for CSV: add --format csv, or leave --safe out")
     pairs = [param.partition("=") for param in params]
     if not all(separator for _, separator, _ in pairs):
         raise UsageError("a parameter is written NAME=VALUE, as in --param category_id=apparel.tops.shirt")
@@ -65,10 +75,10 @@ def query(
     database = database_of(Settings())
     with refused_values_explained():
         result = named_queries.run_query(database, name, values, limit)
-    write_rows(result, form, target)
+    write_rows(result, form, target, safe=safe)
 
 
-def write_rows(result: QueryResult, form: str | None, target: Path | None) -> None:
+def write_rows(result: QueryResult, form: str | None, target: Path | None, *, safe: bool = False) -> None:
     """Print the result of the query command, or write it to the file of --output.
 
     A regular file is replaced atomically. A pipe or device is written to directly.
@@ -77,16 +87,17 @@ def write_rows(result: QueryResult, form: str | None, target: Path | None) -> No
         result: Result to write.
         form: One of `output.FORMATS`; None prints a table.
         target: File to write; None writes to stdout.
+        safe: Whether texts in CSV that a spreadsheet would take for a formula get an apostrophe in front.
 
     Raises:
         UsageError: If the file cannot be written; give a file in a writable directory.
     """
     if target is None:
-        output.rows(result, form)
+        output.rows(result, form, safe=safe)
         return
     try:
         with in_place_of(target) as scratch:
-            output.rows(result, form, scratch)
+            output.rows(result, form, scratch, safe=safe)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(

@@ -7,6 +7,7 @@ written to stdout. Log lines and error messages go to stderr.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 
@@ -78,7 +79,9 @@ def main() -> None:
     try:
         main_group(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        output.message(shown.getvalue().removesuffix("\n"))
         sys.exit(2)
     except click.Abort:
         _fail(f"interrupted; {_GOES_ON}", 1)
@@ -99,7 +102,7 @@ def main() -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    click.echo(f"shelfwise: {sentence}", err=True)
+    output.message(f"shelfwise: {sentence}")
     sys.exit(code)
 
 

@@ -19,17 +19,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jobs.wording import one_line, printable
+
 _WIDE = 1000
 """Line width in characters if the output is not a terminal: wide enough that no table row is wrapped."""
 
 FORMATS = ("table", "csv", "json", "parquet")
 _SHA256 = re.compile("[0-9a-f]{64}")
-_NOISY = ("py4j", "petastorm", "alembic", "absl")
+_NOISY = ("py4j", "petastorm", "alembic", "absl", "urllib3")  # the last one's lines have whole links
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Starts of cells that spreadsheets take for formulas: https://owasp.org/www-community/attacks/CSV_Injection"""
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log lines; texts of catalogs in them cannot command a terminal, nor write a second line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line of a record without the traceback."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, and its traceback below it."""
+        return printable(super().format(record))
 
 
 def configure_logging() -> None:
     """Send log lines to stderr; libraries log warnings and errors only."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -40,16 +60,22 @@ def summary(document: Mapping[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(document, default=_plain))
         return
     for line in _lines(document):
-        click.echo(line)
+        click.echo(one_line(line))
 
 
-def rows(result: Any, form: str | None, target: Path | None = None) -> None:
+def message(text: str) -> None:
+    """Print a message to stderr; texts of catalogs in it cannot command a terminal."""
+    click.echo(printable(text), err=True)
+
+
+def rows(result: Any, form: str | None, target: Path | None = None, *, safe: bool = False) -> None:
     """Print a query's result rows, or write them to a file.
 
     Args:
         result: Query result with `columns` and `rows`.
         form: One of `FORMATS`; None prints a table.
         target: File to write; None writes to stdout.
+        safe: Whether texts in CSV that a spreadsheet would take for a formula get an apostrophe in front.
     """
     if form == "parquet":
         _parquet(result, target)
@@ -60,11 +86,22 @@ def rows(result: Any, form: str | None, target: Path | None = None) -> None:
                 documents = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
                 stream.write(json.dumps(documents, default=_plain, indent=2) + "\n")
             case "csv":
-                writer = csv.writer(stream, lineterminator="\n")
+                writer = csv.writer(_Lines(stream), lineterminator="\r\n")
                 writer.writerow(result.columns)
-                writer.writerows([_cell(value) for value in row] for row in result.rows)
+                clean = printable if stream.isatty() else str  # a file or a program gets the texts as they are
+                writer.writerows([clean(str(_cell(value, safe=safe))) for value in row] for row in result.rows)
             case _:
                 table(result.columns, result.rows, stream=stream)
+
+
+class _Lines:
+    """Ends each line of CSV in a newline alone; the writer then also quotes values with a carriage return."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
 @contextmanager
@@ -76,8 +113,11 @@ def _opened(target: Path | None) -> Iterator[TextIO]:
         yield stream
 
 
-def _cell(value: Any) -> Any:
-    return "" if value is None else _plain(value)
+def _cell(value: Any, *, safe: bool) -> Any:
+    """Return a value as a cell of CSV; with `safe`, a text that begins like a formula gets an apostrophe in front."""
+    cell = "" if value is None else _plain(value)
+    formula = safe and isinstance(cell, str) and cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if formula else cell
 
 
 def _parquet(result: Any, target: Path | None) -> None:
@@ -129,7 +169,7 @@ def table(
     """
     shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for name in columns:
-        shown.add_column(name, overflow="fold")
+        shown.add_column(escape(_printable(name)), overflow="fold")
     for row in values:
         shown.add_row(*(escape(_printable(value)) for value in row))
     _console(stream).print(shown)
@@ -142,7 +182,7 @@ def line(text: str) -> None:
 
 def _console(stream: TextIO | None = None) -> Console:
     file = stream or sys.stdout
-    return Console(file=file, width=None if file.isatty() else _WIDE)
+    return Console(file=file, width=None if file.isatty() else _WIDE, emoji=False)
 
 
 def _printable(value: Any) -> str:

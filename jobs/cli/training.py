@@ -23,7 +23,7 @@ from jobs.dataset.parts import PARTS
 from jobs.errors import UsageError
 from jobs.settings import Settings
 from jobs.training.taxonomy import MIN_PRODUCTS
-from jobs.wording import listed
+from jobs.wording import listed, printable
 from models.options import recipe_options
 
 EVALUATION_FORMATS = ("text", "json", "markdown")
@@ -131,7 +131,7 @@ def evaluate(
     target = directory or settings.places.local_home / "evaluations" / name
     written, page = write(target, document, measured, loaded, settings.places)
     if form == "markdown":
-        click.echo(markdown(document), nl=False)
+        click.echo(printable(markdown(document)), nl=False)
     elif as_json or form == "json":
         output.summary(document, as_json=True)
     else:

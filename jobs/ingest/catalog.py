@@ -24,6 +24,7 @@ from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
 from jobs.ingest.shop_table import table_frame
 from jobs.spark.faults import spark_errors_explained
+from jobs.storage.faults import masked
 from jobs.storage.places import Place
 from jobs.storage.stores import is_file, place
 
@@ -112,7 +113,7 @@ def read_catalog(
                 )
             recognised = recognise(where, description)
             layout = recognised.layout
-            log.info("catalog %s: read as %s", catalog, recognised.words)
+            log.info("catalog %s: read as %s", masked(catalog), recognised.words)
 
             def read(part: Part) -> Batches:
                 return read_part(part, layout, lambda each: passed_over.add({part.number: each}))
@@ -173,6 +174,7 @@ def _check(frame: DataFrame, catalog: str, layout: Layout) -> None:
     """Raise UsageError if the catalog is empty or a row's (product_id, image_no) is invalid or not unique."""
     from pyspark.sql import functions as f
 
+    catalog = masked(catalog)
     bad_id = (
         f.col("product_id").isNull()
         | (f.length("product_id") == 0)

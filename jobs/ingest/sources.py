@@ -17,6 +17,7 @@ from typing import Any
 
 from upath import UPath
 
+from jobs.catalog.links import bad_link, masks_query, masks_user_info
 from jobs.images.normalise import MAX_SOURCE_BYTES, Rejected
 from jobs.ingest.config import HttpLimits
 from jobs.ingest.local_files import read_source, resolve_uri
@@ -92,6 +93,31 @@ def is_remote(image_uri: str, base: Place) -> bool:
     """Return whether the source of an image_uri is on another machine, where only a request shows if it has changed."""
     relative = not isinstance(base, Path) and _ABSOLUTE.match(image_uri) is None
     return relative or _WEB.match(image_uri) is not None or bool(scheme_of(image_uri))
+
+
+def link_to_read(row: Row) -> str:
+    """Return the link or path with which the image of a catalog row is read; it may hold secrets."""
+    return str(row.get("fetch_uri") or row["image_uri"])
+
+
+def is_readable(row: Row) -> bool:
+    """Return whether the link of a catalog row has all that a request needs; a stored link has no secrets any more."""
+    return bool(row.get("fetch_uri")) or not masks_query(row["image_uri"])
+
+
+def _check_link(row: Row) -> None:
+    """Check the form of a row's link; details show nothing of the link, which may hold secrets.
+
+    Raises:
+        Rejected: `bad_link` if it has no form that can be read, or lacks its secrets; `uri_not_allowed` if it has a
+            user name or password.
+    """
+    if fault := bad_link(row["image_uri"]):
+        raise Rejected("bad_link", fault)
+    if masks_user_info(row["image_uri"]):
+        raise Rejected("uri_not_allowed", "the link holds a user name or password, which a catalog must not")
+    if not is_readable(row):
+        raise Rejected("bad_link", "the link has *** in place of a secret; name the catalog that has the whole link")
 
 
 def file_status(image_uri: str, base: Place) -> Source:
@@ -181,7 +207,7 @@ class SourceReader:
 
     def _collect(self, row: Row, future: Future[tuple[Source | None, Ticket]] | None) -> Iterator[tuple[Row, Source]]:
         if future is None:
-            yield row, self._read_local(row["image_uri"])
+            yield row, self._read_local(row)
             return
         source, ticket = future.result()
         try:
@@ -189,10 +215,11 @@ class SourceReader:
         finally:
             ticket.give_back()
 
-    def _read_local(self, image_uri: str) -> Source:
-        status = file_status(image_uri, self._base)
+    def _read_local(self, row: Row) -> Source:
+        status = file_status(link_to_read(row), self._base)
         try:
-            data = read_source(resolve_uri(image_uri, _local_base(self._base)), max_bytes=self._max_bytes)
+            _check_link(row)
+            data = read_source(resolve_uri(link_to_read(row), _local_base(self._base)), max_bytes=self._max_bytes)
         except Rejected as rejection:
             return Source(status.size_bytes, status.mtime_ns, rejection=rejection)
         return Source(status.size_bytes, status.mtime_ns, data=data)
@@ -200,10 +227,12 @@ class SourceReader:
     def _fetch(self, row: Row) -> Source:
         version = row.get("known_source_version")
         try:
-            if not _WEB.match(row["image_uri"]):
-                where = in_store(row["image_uri"], self._base, self._trusted)
+            _check_link(row)
+            link = link_to_read(row)
+            if not _WEB.match(link):
+                where = in_store(link, self._base, self._trusted)
                 return _from_store(where, version, self._trusted, max_bytes=self._max_bytes)
-            image = self._web.fetch(row.get("fetch_uri") or row["image_uri"], known_version=version)
+            image = self._web.fetch(link, known_version=version)
         except Rejected as rejection:
             return Source(rejection=rejection)
         size = None if image.data is None else len(image.data)

@@ -236,8 +236,9 @@ def _parsed(uri: str, *, after: Url | None = None) -> Url:
     by = "the redirect" if after else "the link"
     try:
         url = parse_url(urljoin(after.url, uri) if after else uri.strip())
-    except (LocationValueError, ValueError) as error:
-        raise Rejected("uri_not_allowed", f"{by} is not a URL") from error
+    except (LocationValueError, ValueError):
+        # The error has the whole link in its message, which a traceback would show.
+        raise Rejected("uri_not_allowed", f"{by} is not a URL") from None
     if url.scheme not in ("http", "https"):
         raise Rejected("uri_not_allowed", f"{by} leads to the scheme {str(url.scheme)[:40]!r}; expected http or https")
     if not url.host:

@@ -27,6 +27,7 @@ from jobs.errors import RunFailed
 from jobs.predict.inference import Answer
 from jobs.predict.quarantine_helper import HelperAnswer, HelperReady, HelperRequest, HelperSetup
 from jobs.storage.places import Place
+from jobs.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,8 @@ class Quarantine:
         [row] = request.rows
         columns = {name: values[row : row + 1] for name, values in names.items()}
         detail = f"it ended the process that looked at it, and a second one that had nothing else ({self._exit_status})"
-        log.warning("%s of product %s is rejected: %s", columns["image_uri"][0], columns["product_id"][0], detail)
+        image_uri, product_id = one_line(str(columns["image_uri"][0])), one_line(str(columns["product_id"][0]))
+        log.warning("%s of product %s is rejected: %s", image_uri, product_id, detail)
         return ImageBatch(np.zeros((1, 1, 1, 3), np.uint8), columns, np.array([detail])), Answer(None, ("",))
 
     def _counted(self, done: HelperAnswer) -> tuple[ImageBatch, Answer]:

@@ -55,7 +55,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "catalog": ("errors", "wording", "dataset", "images", "storage"),
         "ingest": ("errors", "images", "catalog", "dataset", "spark", "storage"),
         "settings": ("ingest", "spark", "storage"),
-        "predict": ("errors", "dataset", "spark", "storage"),
+        "predict": ("errors", "wording", "dataset", "spark", "storage"),
         "evaluation": ("errors", "wording", "dataset", "pages", "storage"),
         "report": ("errors", "pages", "dataset", "storage"),
         "releases": ("errors", "evaluation", "settings", "dataset", "images", "storage"),

@@ -25,7 +25,7 @@ from upath import UPath
 
 from jobs.catalog.description import is_description
 from jobs.catalog.layout import Layout
-from jobs.catalog.links import link_of
+from jobs.catalog.links import path_link
 from jobs.catalog.listing import entries_in_store, entries_on_disk
 from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.rows import Batches, Part, Row, in_batches
@@ -86,7 +86,7 @@ def folder_rows(root: Place, layout: Layout, passed_over: PassedOver) -> Iterato
             product_id = _product_id(path, layout, by_folder)
             limited(product_id, "product_id", where, "in a path")
             limited(category or "", "category", where, "in a path")
-            yield product_id, str(index if by_folder else 0), link_of(str(path)).image_uri, None, category, None
+            yield product_id, str(index if by_folder else 0), path_link(str(path)).image_uri, None, category, None
 
 
 def _product_id(path: PurePosixPath, layout: Layout, by_folder: bool) -> str:

@@ -95,3 +95,19 @@ def test_links_into_this_network_and_links_with_passwords_are_refused_and_not_st
     stored = [str(pq.read_table(path).to_pylist()) for path in shards(run.places.seen, [DAY])]
     assert not any("pass%20word" in text or "ada:" in text for text in stored)
     assert any("***@127.0.0.1" in text for text in stored)
+
+
+def test_links_signed_every_night_are_the_same_links_and_their_signatures_stay_nowhere(run: WebIngest) -> None:
+    with web_server() as server:
+        for night, day in enumerate((DAY, NEXT_DAY)):
+            links = {name: f"/{name}.jpg?v=1&Expires={night}9&Signature=5ECRET{night}" for name in ("a", "b")}
+            server.answers = {links["a"]: image(picture(1), etag='"1"'), links["b"]: image(picture(2 + night))}
+            done = run({name: server.url + path for name, path in links.items()}, day)
+            assert (done.images_stored, done.images_unchanged, done.images_rejected) == [(2, 0, 0), (1, 1, 0)][night]
+            assert [server.asked[path] for path in links.values()] == [1, 1], "each was asked for as it is signed"
+        stored = [row for path in shards(run.places.images, [DAY, NEXT_DAY]) for row in pq.read_table(path).to_pylist()]
+    assert {row["image_uri"].partition("?")[2] for row in stored} == {"v=1&Expires=***&Signature=***"}
+    files = list(Path(str(run.places.home)).rglob("*.parquet"))
+    recorded = {file.parts[-3] for file in files}
+    assert recorded == {"images"}, "a new signature changes no catalog row, and an unchanged image is not recorded"
+    assert not any("5ECRET" in str(pq.read_table(path).to_pylist()) for path in files)

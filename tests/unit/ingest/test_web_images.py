@@ -81,6 +81,11 @@ def test_an_image_comes_with_its_version(server: WebServer) -> None:
     assert server.hosts == {f"127.0.0.1:{server.server_port}"}
 
 
+def test_blanks_and_other_letters_in_a_path_are_percent_encoded(server: WebServer) -> None:
+    server.answers["/red%20shirt%C2%A0caf%C3%A9%5B1%5D.jpg"] = image(RED)
+    assert WebImages(HERE).fetch(f"{server.url}/red shirt\xa0caf\xe9[1].jpg?a=b c").data == RED
+
+
 def test_the_host_header_names_the_host_and_not_the_address(server: WebServer) -> None:
     server.answers["/a.jpg"] = image(RED)
     limits = replace(HERE, allowed_networks=("127.0.0.0/8", "::1"))
