@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from jobs.dataset.labels import LabelledImage
 from jobs.dataset.parts import part_of
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
@@ -193,6 +195,18 @@ def test_the_part_test_teaches_and_calibrates_nothing(tmp_path: Path, weights: d
         f"of the part test {published} products would be published and 0 of these are right" in second["below_promise"]
     )
     assert "release colours-2 was made and is not to be promoted" in second["below_promise"]
+
+
+def test_a_backbone_that_saw_train_is_calibrated_by_the_groups_in_validation() -> None:
+    """By its own product_id p1 is in train, and article-00003 in validation; their groups are the other way round."""
+    images = [
+        LabelledImage(name, 0, name, RED, Path(), group_id=group_id)
+        for name, group_id in (("p1", "article-00003"), ("article-00003", "p1"))
+    ]
+    known = quick._Examples(images, np.zeros(2, np.int64), 0)
+    network: Any = SimpleNamespace(architecture="tiny")
+    fitted = quick._Fitted(network, Path(), np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), True, {})
+    assert [image.product_id for image in quick._to_calibrate(known, [fitted]).images] == ["p1"]
 
 
 def test_products_that_share_a_picture_are_in_one_fold(tmp_path: Path, weights: dict[str, Path]) -> None:
