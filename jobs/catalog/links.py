@@ -117,8 +117,6 @@ def masks_query(image_uri: str) -> bool:
 def checked_base_url(text: str) -> str:
     """Return the URL that relative links are relative to, without blanks around it; empty if it is empty.
 
-    As in a web page, what follows its last slash does not count: `https://shop.example/images/` needs that slash.
-
     Raises:
         UsageError: If it is no http, https or s3 URL with a host, or holds a secret.
     """
@@ -162,16 +160,17 @@ def _repaired(link: str) -> str:
 
 
 def _joined(link: str, base_url: str) -> str:
+    """Return the link below the base: shops mean so also those that begin with a slash."""
     scheme, colon, rest = base_url.partition(":")
     if _WEB.match(base_url):
         path, mark, query = link.partition("?")
         link = path.replace("\\", "/") + mark + query
-    directory = re.match(r"//[^/?#]*(?:[^?#]*/)?", rest)
-    whole = link[0] in "/?#"
-    if directory and not whole and not _DOTS.search(link):
-        return scheme + colon + directory[0].removesuffix("/") + "/" + link  # urljoin would make `//` in a path a `/`
+    below = re.split("[?#]", rest)[0].removesuffix("/") + "/"
+    link = link.removeprefix("/")
+    if not _DOTS.search(link):
+        return scheme + colon + below + link  # urljoin would make `//` in a path a `/`
     # urljoin knows no s3, and takes a colon in the first name of a path for the end of a scheme.
-    return scheme + colon + urljoin(f"http:{rest}", link if whole else f"./{link}").removeprefix("http:")
+    return scheme + colon + urljoin(f"http:{below}", f"./{link}").removeprefix("http:")
 
 
 def _fault(link: str) -> str | None:

@@ -147,10 +147,10 @@ def test_an_object_with_a_list_is_a_record_where_it_has_the_columns_or_others_fo
 
 def test_objects_longer_than_what_is_read_at_once_are_whole(tmp_path: Path) -> None:
     texts = ["x" * count for count in (1, 70_000, 65_520, 300_000, 2)]
-    records = [{"product_id": str(index), "image_uri": text} for index, text in enumerate(texts)]
+    records = [{"product_id": f"p{index}", "image_uri": "u", "other": text} for index, text in enumerate(texts)]
     for shape in (records, {"before": "y" * 200_000, "products": records}):
         path = written(tmp_path / "c.json", json.dumps(shape, indent=1))
-        assert rows(path) == [(str(index), text) for index, text in enumerate(texts)]
+        assert rows(path) == [(f"p{index}", "u") for index in range(len(texts))]
 
 
 @settings(deadline=None)

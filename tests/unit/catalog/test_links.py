@@ -134,9 +134,9 @@ def test_the_longest_link_is_read_and_a_longer_one_is_cut_without_its_secrets() 
     ("base_url", "text", "stored"),
     [
         ("https://shop.example/images/", "a.jpg", "https://shop.example/images/a.jpg"),
-        ("https://shop.example/images", "a.jpg", "https://shop.example/a.jpg"),
+        ("https://shop.example/images", "a.jpg", "https://shop.example/images/a.jpg"),
         ("https://shop.example", "a.jpg", "https://shop.example/a.jpg"),
-        ("https://shop.example/images/", "/a.jpg", "https://shop.example/a.jpg"),
+        ("https://shop.example/media/catalog", "/m/a.jpg", "https://shop.example/media/catalog/m/a.jpg"),
         ("https://shop.example/images/", "../a b.jpg", "https://shop.example/a b.jpg"),
         ("https://shop.example/images/", "a:b.jpg", "https://shop.example/images/a:b.jpg"),
         ("https://shop.example/images/", "?id=7", "https://shop.example/images/?id=7"),
@@ -151,7 +151,7 @@ def test_the_longest_link_is_read_and_a_longer_one_is_cut_without_its_secrets() 
         ("https://shop.example/images/", "file:///a.jpg", "file:///a.jpg"),
         ("https://shop.example/images/", "", ""),
         ("s3://bucket/images/", "red shirt#1?.jpg", "s3://bucket/images/red shirt#1?.jpg"),
-        ("s3://bucket/images/", "/a.jpg", "s3://bucket/a.jpg"),
+        ("s3://bucket/images/", "/a.jpg", "s3://bucket/images/a.jpg"),
     ],
 )
 def test_relative_links_are_relative_to_the_base(base_url: str, text: str, stored: str) -> None:

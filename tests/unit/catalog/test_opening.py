@@ -100,7 +100,7 @@ def test_a_workbook_stays_as_it_is(tmp_path: Path) -> None:
         ),
         (
             {"a\n\x1b[31m.csv": b"1", "b" * 999: b"2"},
-            f"is a zip of 2 files (a??[31m.csv, {'b' * 80}); unpack it, and name one file as the catalog",
+            f"is a zip of 2 files (a\ufffd\ufffd[31m.csv, {'b' * 80}); unpack it, and name one file as the catalog",
         ),
         ({"c.csv.gz": gzip.compress(TEXT)}, "holds another compressed file or a workbook; unpack it once"),
         ({"c.zip": zipped({"c.csv": TEXT})}, "holds another compressed file or a workbook; unpack it once"),

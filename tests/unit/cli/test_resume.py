@@ -31,6 +31,8 @@ def values_for(option: click.Option) -> list[Any]:
         return [option.type.min or 0, 7]
     if isinstance(option.type, click.FloatRange):
         return [0, 0.0, 1.0, 0.25]
+    if isinstance(option.type, click.Choice):
+        return list(option.type.choices)
     if option.opts[0] in ("--run-date", "--from", "--to"):
         return [date(2026, 11, 1)]
     return ["", "0", "False", "-x", "two words"]

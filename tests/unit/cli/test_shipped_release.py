@@ -86,7 +86,7 @@ def test_a_night_says_it_before_it_starts_and_goes_on(
     said_before: list[int] = []
     maps: list[LabelMap | None] = []
 
-    def nightly(*_arguments: object, labels: LabelMap | None) -> dict[str, str]:
+    def nightly(*_arguments: object, labels: LabelMap | None, **_others: object) -> dict[str, str]:
         said_before.append(sum("is for the demo" in message for message in caplog.messages))
         maps.append(labels)
         return {"state": "published"}
