@@ -104,7 +104,7 @@ def quick_config_of(
         ),
         batch_size=options["batch_size"],
         decode_workers=options["decode_workers"],
-        promise=Promise(options["target_precision"], options["floor"]),
+        promise=Promise(options["target_precision"], options["floor"], options["promise"]),
         seed=options["seed"],
         command=command,
     )

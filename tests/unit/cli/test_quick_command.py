@@ -57,6 +57,13 @@ def test_the_release_becomes_the_champion(home: Path) -> None:
     assert (told["seed"], told["target_precision"]) == (3, 0.6)
 
 
+def test_the_promise_is_of_all_that_is_published_if_that_was_asked_for(home: Path) -> None:
+    """The option was accepted, and then each category or pool was given a promise of its own."""
+    write_labelled(Places(home), PRODUCTS)
+    quick(home, "--promise", "catalog")
+    assert load_release(home / "releases" / "shop-1").training["promise"] == "catalog"
+
+
 def test_without_promote_the_release_is_made_alone(home: Path) -> None:
     write_labelled(Places(home), PRODUCTS)
     done = json.loads(quick(home, "--json").stdout)
