@@ -14,15 +14,13 @@ from models.release import SHIPPED
 from tests.conftest import picture
 from tests.dags.conftest import jobs_environment, started_airflow, until
 from tests.end_to_end.conftest import Shelfwise, dump
+from tests.pages import chapter, dead_links, shell_lines
 
 ROOT = Path(__file__).parents[2]
 DOWNLOADS = ROOT / ".shelfwise" / "downloads"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def commands() -> list[str]:
-    """Return the lines of the README's shell blocks."""
-    return [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+FIRST_RELEASE = chapter(README, "Your first release")
+"""The chapter that trains: test_first_release.py runs it, with small networks."""
 
 
 MAKE = {
@@ -34,7 +32,7 @@ MAKE = {
 
 
 def test_the_make_targets_call_what_they_are_named_for() -> None:
-    assert {line for line in commands() if line.startswith("make")} < {f"make {target}" for target in MAKE}
+    assert {line for line in shell_lines(README) if line.startswith("make")} < {f"make {target}" for target in MAKE}
     for target, program in MAKE.items():
         assert f"make {target}" in README
         command = ["make", "--no-print-directory", "--dry-run", *target.split()]
@@ -56,7 +54,7 @@ def test_who_follows_this_page_from_its_top_to_its_end_gets_what_it_says(
     monkeypatch.setenv("SHELFWISE_HOME", str(state))
     monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(SHIPPED))
     followed = []
-    for line in commands():
+    for line in shell_lines(README.replace(FIRST_RELEASE, "")):
         if line == "make airflow":
             before = dump(state)
             night_and_backfill(state, tmp_path)
@@ -101,13 +99,12 @@ def night_and_backfill(state: Path, directory: Path) -> None:
 
 
 def test_the_other_lines_are_known() -> None:
-    rest = [line for line in commands() if not line.startswith(("make", "shelfwise"))]
+    rest = [line for line in shell_lines(README) if not line.startswith(("make", "shelfwise"))]
     assert rest == ["pip install .", ". .venv/bin/activate"]  # tests/unit/test_pins.py runs the first
 
 
 def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("http") or (ROOT / target).exists(), target
+    assert dead_links(README, ROOT) == []
 
 
 def test_every_setting_is_in_the_table() -> None:
