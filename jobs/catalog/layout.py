@@ -60,6 +60,7 @@ class Preset:
     """What the export of a shop system is known by, and how it is read.
 
     Attributes:
+        name: Name of the shop system.
         signature: Sets of columns, in lower case; a header that has all of one set is of this shop system.
         columns: As in `Layout`; the columns need not be in the file.
         image_separator: As in `Layout`.
@@ -67,6 +68,7 @@ class Preset:
         passed_over: As in `Layout`.
     """
 
+    name: str
     signature: tuple[frozenset[str], ...]
     columns: Columns
     image_separator: str = ""
@@ -77,6 +79,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "google": Preset(
+            "Google Merchant",
             (frozenset({"id", "image_link"}),),
             {
                 "product_id": ("id",),
@@ -88,6 +91,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             image_separator=",",
         ),
         "shopify": Preset(
+            "Shopify",
             (frozenset({"handle", "image src"}), frozenset({"url handle", "product image url"})),
             {
                 "product_id": ("Handle", "URL handle"),
@@ -99,6 +103,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             group_by=("Handle", "URL handle"),
         ),
         "woocommerce": Preset(
+            "WooCommerce",
             (frozenset({"sku", "name", "images"}),),
             {
                 "product_id": ("SKU", "ID"),

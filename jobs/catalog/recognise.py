@@ -12,10 +12,12 @@ from jobs.catalog.description import Description, read_description
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.files import names_of
 from jobs.catalog.forms.json import json_form
+from jobs.catalog.forms.xml import looks_like_xml
 from jobs.catalog.layout import PRESETS, SEPARATORS, Layout
 from jobs.catalog.opening import look_inside
 from jobs.catalog.rows import column_places
 from jobs.catalog.tables import tables_in
+from jobs.catalog.text import encoding_name
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
 from jobs.storage.faults import masked
@@ -27,6 +29,7 @@ _FORMS = {
     **{"jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "parquet": "parquet"},
     **{"xlsx": "xlsx", "xlsm": "xlsx", "xls": "xlsx", "xml": "xml", "rss": "xml", "atom": "xml"},
 }
+_FILES = "a .csv, .tsv, .json, .jsonl, .xml, .xlsx or .parquet file"
 _HINT = "`shelfwise catalog check --write` finds out which columns they are"
 
 
@@ -37,7 +40,7 @@ class Recognised:
     Attributes:
         layout: How the catalog is read.
         names: Names of its columns; empty for a directory of pictures.
-        words: What it was taken for: `CSV with semicolons, as exported by Shopify`.
+        words: What it was taken for: `CSV with semicolons in UTF-8, an export for Shopify`.
     """
 
     layout: Layout
@@ -62,9 +65,7 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
             return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
         return _by_header(where, with_details(Layout("parquet"), said), said)
     if not is_file(where):
-        raise UsageError(
-            f"no catalog at {masked(where)}; give a directory, a .csv, .jsonl or .parquet file, or `products`"
-        )
+        raise UsageError(f"no catalog at {masked(where)}; give a directory, {_FILES}, or `products`")
     form = form_of(where, said)
     layout = with_details(Layout(form), said)
     if form == "csv" and not said.separator:
@@ -73,14 +74,36 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
 
 
 def form_of(where: Place, said: Description) -> str:
-    """Return the form of a file, by what was said or by its name; of one with JSON, also by its first bytes."""
+    """Return the form of a file: what was said, what its first bytes show for certain, else what its name says.
+
+    A file whose name says nothing is taken for CSV if its header has the columns of a catalog.
+
+    Raises:
+        UsageError: If nothing says it, or the file is Parquet inside of a compressed one.
+    """
     if said.format in _FORMS:
         return _FORMS[said.format]
-    suffix = where.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if suffix not in _FORMS:
-        raise catalog_error(where, "is of an unknown form; expected a directory or a .csv, .jsonl or .parquet file")
-    form = _FORMS[suffix]
-    return json_form(look_inside(where).head) if form in ("json", "jsonl") else form
+    inside = look_inside(where)
+    suffix = inside.name.lower().rpartition(".")[2]
+    if inside.container == "xlsx":
+        return "xlsx"
+    if inside.head.startswith(b"PAR1"):
+        if inside.container != "plain":
+            raise catalog_error(where, "holds Parquet that is compressed once more; unpack it")
+        return "parquet"
+    if looks_like_xml(inside.head):
+        return "xml"
+    form = _FORMS.get(suffix, "")
+    if form in ("json", "jsonl") or (not form and inside.head.lstrip()[:1] in (b"{", b"[")):
+        return json_form(inside.head)
+    if form or any(
+        _fits(where, replace(with_details(Layout("csv"), said), separator=each), said) for each in SEPARATORS
+    ):
+        return form or "csv"
+    raise catalog_error(
+        where,
+        f"is of an unknown form; expected a directory, {_FILES}, or give --format; {_HINT}",
+    )
 
 
 def separator_of(where: Place, layout: Layout, said: Description) -> str:
@@ -103,7 +126,7 @@ def _by_header(where: Place, layout: Layout, said: Description) -> Recognised:
         layout = _columns(where, layout, said, names)
     except UsageError as error:
         raise UsageError(f"{error}; {_HINT}") from error
-    return Recognised(layout, tuple(names), words_of(layout))
+    return Recognised(layout, tuple(names), words_of(layout, where))
 
 
 def _columns(where: Place, layout: Layout, said: Description, names: Sequence[str]) -> Layout:
@@ -155,15 +178,17 @@ def with_details(layout: Layout, said: Description) -> Layout:
     return replace(layout, **given)
 
 
-def words_of(layout: Layout) -> str:
+def words_of(layout: Layout, where: Place) -> str:
     """Return what a catalog was taken for."""
-    form = {
-        **{"json": "JSON", "jsonl": "JSON Lines", "parquet": "Parquet", "xlsx": "XLSX", "xml": "XML"},
-        "csv": f"CSV with {_separator(layout.separator)}",
-    }
-    shop = {"google": "Google Merchant", "shopify": "Shopify", "woocommerce": "WooCommerce"}
-    kind = f", an export for {shop[layout.kind]}" if layout.kind else ""
-    return form.get(layout.form, layout.form) + kind
+    forms = {"jsonl": "JSON Lines", "parquet": "Parquet", "json": "JSON", "xml": "XML", "xlsx": "an XLSX workbook"}
+    words = forms.get(layout.form, f"CSV with {_separator(layout.separator)}")
+    if layout.form in ("csv", "jsonl", "json"):
+        inside = look_inside(where, 4)
+        words += f" in {encoding_name(inside.head, layout.encoding)}"
+        words += f", from {inside.container}" if inside.container != "plain" else ""
+    if layout.kind:
+        words += f", an export for {PRESETS[layout.kind].name}"
+    return words
 
 
 def _separator(separator: str) -> str:

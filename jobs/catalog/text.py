@@ -151,6 +151,13 @@ def _encoding_of(stream: io.BufferedReader, where: str, encoding: str) -> str:
     return UTF_8[0] if codec in ("", *UTF_8) else codec
 
 
+def encoding_name(head: bytes, encoding: str) -> str:
+    """Return the name of a text's encoding for people: the given one, or what its first four bytes show."""
+    if encoding:
+        return encoding
+    return next((marked.upper() for mark, marked, _ in _MARKS if head.startswith(mark)), "UTF-8")
+
+
 def _known(where: str, encoding: str) -> str:
     """Return Python's canonical name of a text encoding."""
     try:

@@ -35,7 +35,7 @@ def test_a_catalog_is_shown_in_half_a_page(tmp_path: Path) -> None:
 def test_json_has_the_same(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("product_id,image_uri\np1,https://h.example/a.jpg\n")
     shown = json.loads(called(str(tmp_path / "c.csv"), "--json"))
-    assert (shown["read_as"], shown["rows"], shown["refusals"]) == ("CSV with commas", 1, [])
+    assert (shown["read_as"], shown["rows"], shown["refusals"]) == ("CSV with commas in UTF-8", 1, [])
     assert shown["columns"] == {"product_id": ["product_id"], "image_uri": ["image_uri"]}
 
 
