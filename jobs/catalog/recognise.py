@@ -15,7 +15,7 @@ from jobs.catalog.forms.json import json_form
 from jobs.catalog.forms.xml import looks_like_xml
 from jobs.catalog.layout import PRESETS, SEPARATORS, Layout
 from jobs.catalog.opening import look_inside
-from jobs.catalog.rows import column_places
+from jobs.catalog.rows import column_places, has_own_numbers
 from jobs.catalog.tables import tables_in
 from jobs.catalog.text import encoding_name
 from jobs.dataset.schema import CATALOG_REQUIRED
@@ -157,8 +157,7 @@ def _columns(where: Place, layout: Layout, said: Description, names: Sequence[st
     if not names:
         return layout
     places = column_places(names, layout, where)
-    several = layout.group_by or layout.image_separator or len(places["image_uri"]) > 1
-    return replace(layout, own_numbers="image_no" in places and not several)
+    return replace(layout, own_numbers=has_own_numbers(places, layout))
 
 
 def kind_of(names: Sequence[str]) -> str:

@@ -189,6 +189,17 @@ def column_places(
     return places
 
 
+def has_own_numbers(places: Mapping[str, list[int]], layout: Layout) -> bool:
+    """Return whether each row has one image, with the number that the catalog gives it.
+
+    Args:
+        places: The columns that count, as `column_places` returns them.
+        layout: How the catalog is read.
+    """
+    several = layout.group_by or layout.image_separator or len(places["image_uri"]) > 1
+    return "image_no" in places and not several
+
+
 def _indices(name: str, by_name: Mapping[str, list[int]], where: str | Place, partial: int | None) -> list[int]:
     """Return the indices of the columns that a name stands for; `*` at its end stands for a number."""
     wanted = name.strip().lower()

@@ -92,6 +92,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "categories": dict(findings.categories.most_common()),
         "category_ids": findings.category_ids,
         "examples": findings.examples,
+        "notes": findings.notes,
         "refusals": findings.refusals,
     }
 
@@ -110,6 +111,8 @@ def _print(name: str, findings: Findings) -> None:
     hosts = [f"{host} ({count:,})" for host, count in findings.hosts.most_common(5)]
     more = len(findings.hosts) - len(hosts)
     output.line(f"images on: {', '.join(hosts) or 'none'}{f' and {more:,} other hosts' if more > 0 else ''}")
+    for note in findings.notes:
+        output.line(note)
     if findings.empty_links:
         output.line(f"without a link: {_number(findings.empty_links, 'row')}")
     for reason, count in findings.unfetchable.most_common(5):

@@ -98,35 +98,45 @@ def read_catalog(
             or the rows to correct.
         RunFailed: If the store, the disk or the shop's database becomes unavailable while it is read.
     """
-    passed_over: Accumulator[dict[int, PassedOver]]
-    passed_over = spark.sparkContext.accumulator({}, _Union())  # type: ignore[arg-type]
     with spark_errors_explained():
         if catalog == PRODUCTS_TABLE:
             frame, layout = table_frame(spark, products, description or Description())
+            checked = _checked(frame, catalog, layout)
         else:
-            where = place(catalog)
             if products and products.columns:
                 log.warning(
                     "SHELFWISE_PRODUCTS_COLUMNS is for the catalog `products` and does not count for %s; name the "
                     "columns of a file with --columns",
                     catalog,
                 )
-            recognised = recognise(where, description)
+            recognised = recognise(catalog, description)
             layout = recognised.layout
             log.info("catalog %s: read as %s", masked(catalog), recognised.words)
-
-            def read(part: Part) -> Batches:
-                return read_part(part, layout, lambda each: passed_over.add({part.number: each}))
-
-            frame = frame_of_parts(spark, parts_of(where, layout), read, ROW_SCHEMA)
-        checked = _numbered(frame, layout).persist()
-        try:
-            _check(checked, catalog, layout)
-        finally:
-            for each in passed_over.value.values():
-                if sentences := each.sentences():
-                    log.info("catalog %s: %s", catalog, "; ".join(sentences))
+            checked = _from_files(spark, catalog, layout)
         return checked if layout.own_numbers else _without_further_images(checked, layout.max_images)
+
+
+def _from_files(spark: SparkSession, catalog: str, layout: Layout) -> DataFrame:
+    """Read a file or directory in tasks, check its rows, and log what was passed over."""
+    passed_over: Accumulator[dict[int, PassedOver]]
+    passed_over = spark.sparkContext.accumulator({}, _Union())  # type: ignore[arg-type]
+
+    def read(part: Part) -> Batches:
+        return read_part(part, layout, lambda each: passed_over.add({part.number: each}))
+
+    frame = frame_of_parts(spark, parts_of(place(catalog), layout), read, ROW_SCHEMA)
+    try:
+        return _checked(frame, catalog, layout)
+    finally:
+        for each in passed_over.value.values():
+            if sentences := each.sentences():
+                log.info("catalog %s: %s", masked(catalog), "; ".join(sentences))
+
+
+def _checked(frame: DataFrame, catalog: str, layout: Layout) -> DataFrame:
+    checked = _numbered(frame, layout).persist()
+    _check(checked, catalog, layout)
+    return checked
 
 
 def _numbered(frame: DataFrame, layout: Layout) -> DataFrame:
@@ -216,7 +226,8 @@ def _check(frame: DataFrame, catalog: str, layout: Layout) -> None:
         keys = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['rows']} times" for row in first)
         raise UsageError(
             f"catalog {catalog} names the same (product_id, image_no) more than once, the first: {keys}; "
-            "number a product's images from 0 in image_no"
+            "number a product's images from 0 in image_no, or make a product's rows its images: --group-by with the "
+            "product's column"
         )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from jobs.catalog.description import Description
 from jobs.catalog.files import parts_of, read_part
+from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.recognise import Recognised, recognise
 from jobs.catalog.rows import column_places
 from jobs.dataset.label_findings import text_labels
@@ -56,6 +57,7 @@ class Findings:
         categories: Number of rows by the text of the category.
         category_ids: The category_id of each of the most frequent texts; empty if it has none.
         examples: The first rows.
+        notes: What was passed over, in sentences.
         refusals: Why a night would refuse the catalog, in sentences.
     """
 
@@ -73,6 +75,7 @@ class Findings:
     categories: Counter[str] = field(default_factory=Counter)
     category_ids: dict[str, str] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
 
 
@@ -95,7 +98,12 @@ def check_catalog(
     recognised = recognise(where, description)
     findings = Findings(recognised, *_columns(recognised, where))
     counts = _Counts(findings, base_directory(catalog), limits)
-    for batch in (batch for part in parts_of(where, recognised.layout) for batch in read_part(part, recognised.layout)):
+    layout = recognised.layout
+
+    def tell(passed_over: PassedOver) -> None:
+        findings.notes += passed_over.sentences()
+
+    for batch in (batch for part in parts_of(where, layout) for batch in read_part(part, layout, tell)):
         counts.add(batch)
     counts.finish()
     repeated = counts.repeated_keys()

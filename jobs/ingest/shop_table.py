@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from jobs.catalog.description import Description
 from jobs.catalog.layout import Layout
-from jobs.catalog.rows import ROW_SCHEMA, Batches, Part, RowMaker, column_places, in_batches
+from jobs.catalog.rows import ROW_SCHEMA, Batches, Part, RowMaker, column_places, has_own_numbers, in_batches
 from jobs.dataset.file_frames import frame_of_parts
 from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
@@ -48,7 +48,8 @@ def table_frame(spark: SparkSession, source: ProductSource | None, options: Desc
     places = column_places(names, layout, source.table)
     columns = {ours: tuple(names[index] for index in indices) for ours, indices in places.items()}
     [group_by] = columns.pop("group_by", ("",))[:1]
-    layout = replace(layout, columns=columns, needed=(), group_by=group_by)
+    own_numbers = has_own_numbers(places, layout)
+    layout = replace(layout, columns=columns, needed=(), group_by=group_by, own_numbers=own_numbers)
     mapping = ProductMapping(source.table, columns, group_by)
     whole = CatalogSource(source.url, mapping)
     ranges = list(enumerate(whole.key_ranges(2 * spark.sparkContext.defaultParallelism)))

@@ -94,3 +94,12 @@ def test_clashing_names_in_a_directory_name_the_option(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     (refusal,) = check_catalog(str(tmp_path), Description(), HttpLimits()).refusals
     assert "--product-id path" in refusal
+
+
+def test_what_lies_beside_pictures_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "hats").mkdir()
+    for name in ("hats/1.jpg", "hats/notes.txt", "hats/Thumbs.db", "loose.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    findings = check_catalog(str(tmp_path), Description(), HttpLimits())
+    assert (findings.products, findings.categories) == (2, {"hats": 1})
+    assert any(".txt" in note and ".db" in note for note in findings.notes), findings.notes
