@@ -94,7 +94,9 @@ def scale_of(blocks: Sequence[Block]) -> Scale:
             backbone.
     """
     count = sum(len(features) for features, _ in blocks)
-    mean = sum(features.sum(axis=0, dtype=np.float64) for features, _ in blocks) / count
+    mean: NDArray[np.float64] = (
+        np.sum([features.sum(axis=0, dtype=np.float64) for features, _ in blocks], axis=0) / count
+    )
     if not np.isfinite(mean).all():
         broken = sum(int((~np.isfinite(features)).any(axis=1).sum()) for features, _ in blocks)
         raise UnusableFeatures(f"the features of {broken:,} of {count:,} images are not finite numbers")
@@ -206,7 +208,9 @@ class _Loss:
 
 def _softmax(logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the softmax of each row and its logarithm."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    sums = powers.sum(axis=1, keepdims=True)
-    return powers / sums, shifted - np.log(sums)
+    shifted: NDArray[np.float32] = logits - logits.max(axis=1, keepdims=True)
+    powers: NDArray[np.float32] = np.exp(shifted)
+    sums: NDArray[np.float32] = powers.sum(axis=1, keepdims=True, dtype=np.float32)
+    softmax: NDArray[np.float32] = powers / sums
+    logarithms: NDArray[np.float32] = shifted - np.log(sums)
+    return softmax, logarithms
