@@ -29,6 +29,9 @@ IMAGES_A_RECORD = 1024
 MAX_PARTS = 2**15
 """Most files of a catalog. Positions leave room for so many files; see `Part.first_position`."""
 
+_LINK_START = r"(?i:https?:|s3:|//|www\.)"
+_WEB_LINK = re.compile(rf"\s*{_LINK_START}")
+
 ROW_SCHEMA = pa.schema(
     [(name, pa.string()) for name in CATALOG_COLUMNS] + [("fetch_uri", pa.string()), ("position", pa.int64())]
 )
@@ -97,7 +100,7 @@ class RowMaker:
             return
         if self._layout.passed_over and not any(links):
             kind = self._first(values, self._passed_over, "product_id", number)
-            if kind and kind.lower() == self._layout.passed_over[1]:
+            if kind and self._layout.passed_over[1] in {each.strip().lower() for each in kind.split(",")}:
                 return
         numbered = not self._layout.group_by and (self._several or len(links) > 1)
         for index, text in enumerate(links or [""]):
@@ -116,7 +119,7 @@ class RowMaker:
             value = values[index]
             texts += [value] if type(value) is str else texts_of(value, "image_uri", self._where, self._at(number))
         if self._layout.image_separator:
-            texts = [part for text in texts for part in text.split(self._layout.image_separator)]
+            texts = [part for text in texts for part in split_links(text, self._layout.image_separator)]
         texts = [link for text in texts if (link := text.strip())]
         if len(texts) < 2:
             return texts
@@ -143,6 +146,13 @@ class RowMaker:
 
     def _at(self, number: int) -> str:
         return f"in {self._unit} {number}"
+
+
+def split_links(text: str, separator: str) -> list[str]:
+    """Split a value into its links. Where they are web links, a separator inside of one does not split it."""
+    if _WEB_LINK.match(text):
+        return re.split(rf"{re.escape(separator)}\s*(?={_LINK_START})", text)
+    return text.split(separator)
 
 
 def column_places(

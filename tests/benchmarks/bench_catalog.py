@@ -1,7 +1,7 @@
 """Rows a second and peak memory of reading a catalog of made-up products, by Spark and by the readers alone.
 
     python -m tests.benchmarks.bench_catalog
-    python -m tests.benchmarks.bench_catalog --rows 200000 --forms csv jsonl parquet
+    python -m tests.benchmarks.bench_catalog --rows 1000000 --forms xml xlsx
 
 Each figure comes from a process of its own, over a file of N rows and over one of a tenth of them. The ratio of their
 peak memories (RSS) must stay near 1: a reader keeps a batch of rows, not the file. Memory is that of the process that
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 NAMES = ("product_id", "image_uri", "title", "category", "price", "stock")
 Product = tuple[str, str, str, str, str, int]
@@ -155,11 +156,36 @@ def write_parquet(path: Path, rows: Iterator[Product]) -> None:
             writer.write_table(pa.table(columns, schema=schema))
 
 
+def write_xml(path: Path, rows: Iterator[Product]) -> None:
+    """Write a feed for Google Merchant's shopping ads."""
+    names = ("g:id", "g:image_link", "g:title", "g:product_type", "g:price", "g:stock")
+    with path.open("w", encoding="utf-8") as file:
+        file.write('<?xml version="1.0"?><rss xmlns:g="http://base.google.com/ns/1.0"><channel>\n')
+        for row in rows:
+            elements = (f"<{name}>{escape(str(value))}</{name}>" for name, value in zip(names, row, strict=True))
+            file.write(f"<item>{''.join(elements)}</item>\n")
+        file.write("</channel></rss>\n")
+
+
+def write_xlsx(path: Path, rows: Iterator[Product]) -> None:
+    """Write one sheet, which holds 1,048,576 rows with its header at most."""
+    from openpyxl import Workbook
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("goods")
+    sheet.append(NAMES)
+    for row in rows:
+        sheet.append(row)
+    book.save(path)
+
+
 WRITERS: dict[str, Callable[[Path, Iterator[Product]], None]] = {
     "csv": write_csv,
     "quoted.csv": write_quoted_csv,
     "jsonl": write_json_lines,
     "parquet": write_parquet,
+    "xml": write_xml,
+    "xlsx": write_xlsx,
 }
 """By the form, which is the end of the file's name. A further form needs only its writer."""
 
