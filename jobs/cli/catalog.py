@@ -47,13 +47,18 @@ def check(name: str, labels: str | None, write: bool, as_json: bool, **options: 
     """
     from jobs.catalog.description_file import draft_labels, write_description
     from jobs.catalog.guess import guess
+    from jobs.ingest.catalog import PRODUCTS_TABLE
     from jobs.ingest.catalog_check import check_catalog
 
     settings = Settings()
     said = description_of(options)
     try:
+        if write and name == PRODUCTS_TABLE:
+            raise UsageError("--write is for files, and the catalog `products` is a table; leave it out")
         description = guess(name, said) if write else said
-        findings = check_catalog(name, description, settings.http, label_map_of(settings, labels))
+        findings = check_catalog(
+            name, description, settings.http, label_map_of(settings, labels), products=settings.products
+        )
     except UsageError as error:
         if as_json:
             output.summary({"catalog": name, "refusals": [str(error)]}, as_json)

@@ -22,7 +22,7 @@ from jobs.dataset.file_frames import frame_of_parts
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_TEXTS
 from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
-from jobs.ingest.shop_table import table_frame
+from jobs.ingest.shop_table import shop_table, table_frame
 from jobs.spark.faults import spark_errors_explained
 from jobs.storage.faults import masked
 from jobs.storage.places import Place
@@ -100,8 +100,9 @@ def read_catalog(
     """
     with spark_errors_explained():
         if catalog == PRODUCTS_TABLE:
-            frame, layout = table_frame(spark, products, description or Description())
-            checked = _checked(frame, catalog, layout)
+            table = shop_table(products, description or Description())
+            layout = table.layout
+            checked = _checked(table_frame(spark, table), catalog, layout)
         else:
             if products and products.columns:
                 log.warning(

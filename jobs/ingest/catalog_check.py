@@ -7,7 +7,7 @@ keeps hashes of eight bytes, of texts and hosts the first 100,000 different ones
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,9 @@ from jobs.catalog.rows import column_places
 from jobs.dataset.label_findings import text_labels
 from jobs.dataset.label_map import LabelMap
 from jobs.dataset.schema import CATALOG_COLUMNS
-from jobs.ingest.catalog import bad_product_id, base_directory
-from jobs.ingest.config import HttpLimits
+from jobs.ingest.catalog import PRODUCTS_TABLE, bad_product_id, base_directory
+from jobs.ingest.config import HttpLimits, ProductSource
+from jobs.ingest.shop_table import shop_table
 from jobs.ingest.unfetchable import host_of, why_unfetchable
 from jobs.storage.places import Place
 from jobs.storage.stores import place
@@ -79,48 +80,85 @@ class Findings:
     refusals: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Catalog:
+    """A catalog that can be read from its start, again and again.
+
+    Attributes:
+        recognised: How it is read.
+        read: Yields its rows in batches; its argument is told what a directory has beside its products.
+    """
+
+    recognised: Recognised
+    read: Callable[[Callable[[PassedOver], None]], Iterator[pa.RecordBatch]]
+
+
 def check_catalog(
-    catalog: str, description: Description, limits: HttpLimits, labels: LabelMap | None = None
+    catalog: str,
+    description: Description,
+    limits: HttpLimits,
+    labels: LabelMap | None = None,
+    *,
+    products: ProductSource | None = None,
 ) -> Findings:
-    """Read a catalog of files as ingest would, and count what it has.
+    """Read a catalog as ingest would, and count what it has.
 
     Args:
-        catalog: Path or URI of a file or directory.
+        catalog: Path or URI of a file or directory, or `products`.
         description: What the command line says about it.
         limits: Which networks links may lead to.
         labels: The shop's label map; None applies the rule to the texts of categories.
+        products: Database table to read when `catalog` is `products`.
 
     Raises:
         UsageError: If the catalog is not recognised or a row of it cannot be read.
         RunFailed: If its disk or store fails.
+        DatabaseError: If its database fails.
     """
-    where = place(catalog)
-    recognised = recognise(where, description)
-    findings = Findings(recognised, *_columns(recognised, where))
+    opened = _table(products, description) if catalog == PRODUCTS_TABLE else _files(place(catalog), description)
+    findings = Findings(opened.recognised, *_columns(opened.recognised))
     counts = _Counts(findings, base_directory(catalog), limits)
-    layout = recognised.layout
-
-    def tell(passed_over: PassedOver) -> None:
-        findings.notes += passed_over.sentences()
-
-    for batch in (batch for part in parts_of(where, layout) for batch in read_part(part, layout, tell)):
+    for batch in opened.read(lambda passed_over: findings.notes.extend(passed_over.sentences())):
         counts.add(batch)
     counts.finish()
     repeated = counts.repeated_keys()
     if not findings.rows:
         findings.refusals.append("it is empty; it needs at least one row with product_id and image_uri")
     if repeated.size:
-        findings.refusals.append(_repeated_words(repeated, where, recognised))
+        findings.refusals.append(_repeated_words(repeated, opened))
     texts = [text for text, _ in findings.categories.most_common(MOST_SHOWN)]
     findings.category_ids = dict(text_labels(texts, labels).ids) if texts else {}
     return findings
 
 
-def _columns(recognised: Recognised, where: Place) -> tuple[dict[str, list[str]], list[str]]:
+def _files(where: Place, description: Description) -> _Catalog:
+    recognised = recognise(where, description)
+    layout = recognised.layout
+
+    def read(tell: Callable[[PassedOver], None]) -> Iterator[pa.RecordBatch]:
+        for part in parts_of(where, layout):
+            yield from read_part(part, layout, tell)
+
+    return _Catalog(recognised, read)
+
+
+def _table(products: ProductSource | None, description: Description) -> _Catalog:
+    table = shop_table(products, description)
+
+    def read(_tell: Callable[[PassedOver], None]) -> Iterator[pa.RecordBatch]:
+        for part in table.ranges(1):
+            yield from table.read(part)
+
+    words = f"the table {table.mapping.table} of a database"
+    return _Catalog(Recognised(table.layout, table.names, words), read)
+
+
+def _columns(recognised: Recognised) -> tuple[dict[str, list[str]], list[str]]:
+    """Return which columns of a catalog hold ours, and which hold none."""
     names = recognised.names
     if not names:
         return {}, []
-    places = column_places(names, recognised.layout, where)
+    places = column_places(names, recognised.layout, "")
     used = {index for indices in places.values() for index in indices}
     columns = {ours: [names[index] for index in places[ours]] for ours in CATALOG_COLUMNS if ours in places}
     return columns, [name for index, name in enumerate(names) if index not in used]
@@ -228,17 +266,17 @@ def _shown(row: Row) -> dict[str, Any]:
     return {name: None if row[name] is None else row[name][:200] for name in names}
 
 
-def _repeated_words(repeated: NDArray[np.int64], where: Place, recognised: Recognised) -> str:
+def _repeated_words(repeated: NDArray[np.int64], catalog: _Catalog) -> str:
     """Read the catalog once more, and name the first rows whose key several have."""
     wanted = set(repeated.tolist())
     found: Counter[tuple[str, str]] = Counter()
-    for row in _rows_again(where, recognised):
+    for row in (row for batch in catalog.read(lambda _: None) for row in batch.to_pylist()):
         if hash((row["product_id"], row["image_no"])) in wanted and (len(found) < 3 or _id(row) in found):
             found[_id(row)] += 1
     keys = ", ".join(f"({product_id}, {number}) {count} times" for (product_id, number), count in found.items())
     return (
         f"{len(repeated):,} pairs of product_id and image_no are in more than one row, the first: {keys[:500]}; "
-        f"{repeated_remedy(recognised)}"
+        f"{repeated_remedy(catalog.recognised)}"
     )
 
 
@@ -251,9 +289,3 @@ def repeated_remedy(recognised: Recognised) -> str:
 
 def _id(row: Row) -> tuple[str, str]:
     return str(row["product_id"])[:80], str(row["image_no"])[:20]
-
-
-def _rows_again(where: Place, recognised: Recognised) -> Iterator[Row]:
-    for part in parts_of(where, recognised.layout):
-        for batch in read_part(part, recognised.layout):
-            yield from batch.to_pylist()

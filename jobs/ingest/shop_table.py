@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -13,33 +13,56 @@ from jobs.catalog.rows import ROW_SCHEMA, Batches, Part, RowMaker, column_places
 from jobs.dataset.file_frames import frame_of_parts
 from jobs.errors import UsageError
 from jobs.ingest.config import ProductSource
+from sql.catalog_source import CatalogSource, KeyRange, ProductMapping, table_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-    from sql.catalog_source import KeyRange
 
 _DETAILS = ("base_url", "image_separator", "group_by", "max_images")
 _FOR_TABLES = {"columns", *_DETAILS}
 
 
-def table_frame(spark: SparkSession, source: ProductSource | None, options: Description) -> tuple[DataFrame, Layout]:
-    """Read a database table in ranges of its key; each Spark task opens its own connection.
+@dataclass(frozen=True)
+class ShopTable:
+    """A table that can be read in ranges of its key.
+
+    Attributes:
+        layout: How it is read.
+        names: Names of its columns.
+        url: SQLAlchemy URL of its database; never shown, since it may hold a password.
+        mapping: Which of its columns are read.
+    """
+
+    layout: Layout
+    names: tuple[str, ...]
+    url: str = field(repr=False)
+    mapping: ProductMapping
+
+    def ranges(self, parts: int) -> list[tuple[int, KeyRange]]:
+        """Divide the rows into about so many numbered ranges; all rows of a product are in one."""
+        return list(enumerate(CatalogSource(self.url, self.mapping).key_ranges(parts)))
+
+    def read(self, part: tuple[int, KeyRange]) -> Batches:
+        """Yield the rows of a range as record batches with the columns of `rows.ROW_SCHEMA`."""
+        number, key_range = part
+        source = CatalogSource(self.url, self.mapping)
+        maker = RowMaker(source.names, self.layout, self.mapping.table, unit="row")
+        first = Part(self.mapping.table, number).first_position
+        rows = enumerate(source.read(key_range))
+        yield from in_batches(row for index, values in rows for row in maker.rows(values, index + 1, first + index))
+
+
+def shop_table(source: ProductSource | None, options: Description) -> ShopTable:
+    """Find out how a database table is read as a catalog.
 
     Args:
-        spark: The Spark session.
         source: The table; None if no database was given.
         options: What the command line says about the catalog; it takes precedence over SHELFWISE_PRODUCTS_COLUMNS.
-
-    Returns:
-        DataFrame of `rows.ROW_SCHEMA`, and the layout that the table was read in.
 
     Raises:
         UsageError: If there is no table, it lacks a column, or what was said does not fit a table.
         DatabaseError: If the database cannot be reached, or lacks the table.
     """
-    from sql.catalog_source import CatalogSource, ProductMapping, table_columns
-
     if source is None:
         raise UsageError("the catalog `products` is a table, and no database was given; set SHELFWISE_PRODUCTS_URL")
     said = _said(source, options)
@@ -50,19 +73,16 @@ def table_frame(spark: SparkSession, source: ProductSource | None, options: Desc
     [group_by] = columns.pop("group_by", ("",))[:1]
     own_numbers = has_own_numbers(places, layout)
     layout = replace(layout, columns=columns, needed=(), group_by=group_by, own_numbers=own_numbers)
-    mapping = ProductMapping(source.table, columns, group_by)
-    whole = CatalogSource(source.url, mapping)
-    ranges = list(enumerate(whole.key_ranges(2 * spark.sparkContext.defaultParallelism)))
-    url, table, read_names = source.url, source.table, whole.names
+    return ShopTable(layout, tuple(names), source.url, ProductMapping(source.table, columns, group_by))
 
-    def read(part: tuple[int, KeyRange]) -> Batches:
-        number, key_range = part
-        maker = RowMaker(read_names, layout, table, unit="row")
-        first = Part(table, number).first_position
-        rows = enumerate(CatalogSource(url, mapping).read(key_range))
-        yield from in_batches(row for index, values in rows for row in maker.rows(values, index + 1, first + index))
 
-    return frame_of_parts(spark, ranges, read, ROW_SCHEMA), layout
+def table_frame(spark: SparkSession, table: ShopTable) -> DataFrame:
+    """Read a table in ranges of its key; each Spark task opens its own connection.
+
+    Returns:
+        DataFrame of `rows.ROW_SCHEMA`.
+    """
+    return frame_of_parts(spark, table.ranges(2 * spark.sparkContext.defaultParallelism), table.read, ROW_SCHEMA)
 
 
 def layout_of_table(said: Description) -> Layout:

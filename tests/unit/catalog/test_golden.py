@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from openpyxl import Workbook
 
 from jobs.catalog.description import Description
 from jobs.catalog.files import parts_of, read_part
@@ -101,3 +105,17 @@ def test_every_golden_catalog_has_its_rows() -> None:
     files = {path.name for path in CATALOGS.iterdir() if path.suffix not in (".md", ".json")} | {"products.json"}
     assert files == set(NAMES)
     assert len(NAMES) >= 12
+
+
+def test_a_workbook_and_a_parquet_file_of_the_same_products_have_the_same_rows(tmp_path: Path) -> None:
+    with (CATALOGS / "plain.csv").open(encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file)
+    book = Workbook()
+    for line in (header, *lines):
+        book.active.append(line)
+    book.save(tmp_path / "c.xlsx")
+    columns = {name: [line[index] or None for line in lines] for index, name in enumerate(header)}
+    pq.write_table(pa.table(columns), tmp_path / "c.parquet")
+    expected = rows_of("plain.csv")
+    assert rows_of(str(tmp_path / "c.xlsx")) == expected
+    assert rows_of(str(tmp_path / "c.parquet")) == expected

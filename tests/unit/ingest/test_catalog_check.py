@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from jobs.catalog.description import Description
 from jobs.errors import UsageError
 from jobs.ingest import catalog_check
 from jobs.ingest.catalog_check import Findings, check_catalog
-from jobs.ingest.config import HttpLimits
+from jobs.ingest.config import HttpLimits, ProductSource
 
 
 def found(path: Path, text: str, said: Description | None = None) -> Findings:
@@ -103,3 +104,15 @@ def test_what_lies_beside_pictures_is_counted(tmp_path: Path) -> None:
     findings = check_catalog(str(tmp_path), Description(), HttpLimits())
     assert (findings.products, findings.categories) == (2, {"hats": 1})
     assert any(".txt" in note and ".db" in note for note in findings.notes), findings.notes
+
+
+def test_a_shop_s_table_is_checked_too(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE goods (sku TEXT, front TEXT, back TEXT, price REAL)")
+        connection.execute("INSERT INTO goods VALUES ('p1', 'https://h.example/1.jpg', 'https://h.example/2.jpg', 1)")
+    source = ProductSource(
+        f"sqlite:///{tmp_path}/shop.db", "goods", {"product_id": "sku", "image_uri": ["front", "back"]}
+    )
+    findings = check_catalog("products", Description(), HttpLimits(), products=source)
+    assert (findings.products, findings.images, findings.unused) == (1, 2, ["price"])
+    assert findings.recognised.words == "the table goods of a database"

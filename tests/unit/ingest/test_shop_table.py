@@ -12,7 +12,7 @@ from jobs.catalog.description import Description, described
 from jobs.errors import UsageError
 from jobs.ingest.catalog import read_catalog
 from jobs.ingest.config import ProductSource
-from jobs.ingest.shop_table import layout_of_table, table_frame
+from jobs.ingest.shop_table import layout_of_table, shop_table
 from jobs.settings import Settings
 
 NO_SPARK: Any = None
@@ -41,7 +41,7 @@ def source(tmp_path: Path) -> ProductSource:
 )
 def test_what_does_not_fit_a_table_is_refused(source: ProductSource, said: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        table_frame(NO_SPARK, source, described(**said))
+        shop_table(source, described(**said))
 
 
 def test_options_that_say_nothing_are_no_fault() -> None:
@@ -53,7 +53,7 @@ def test_the_table_that_shelfwise_writes_is_read_as_it_is(source: ProductSource,
     """A publish would write the products of the other columns back into it."""
     own = ProductSource(source.url, own=True)
     with pytest.raises(UsageError, match=r"that shelfwise itself writes; set SHELFWISE_PRODUCTS_TABLE or"):
-        table_frame(NO_SPARK, own, described(**said))
+        shop_table(own, described(**said))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_table_that_shelfwise_writes_is_read_as_it_is(source: ProductSource,
 )
 def test_a_wrong_setting_is_named(source: ProductSource, columns: Any, words: str) -> None:
     with pytest.raises(UsageError, match=f"^SHELFWISE_PRODUCTS_COLUMNS: {words}"):
-        table_frame(NO_SPARK, ProductSource(source.url, "articles", columns), Description())
+        shop_table(ProductSource(source.url, "articles", columns), Description())
 
 
 def test_the_setting_takes_several_columns(monkeypatch: pytest.MonkeyPatch) -> None:
