@@ -182,13 +182,13 @@ def test_planning_needs_no_tensorflow() -> None:
 
 
 def test_results_are_data_not_markup(shelfwise: Shelfwise, shop: SmallShop) -> None:
-    shop.rows["[red]a[/red]\u200b;DROP TABLE runs", 0] = shop.add("a").name
+    shop.rows["[red]a[/red]\u00ad;DROP TABLE runs", 0] = shop.add("a").name
     del shop.rows["a", 0]
     done = shelfwise("nightly", "--catalog", shop.catalog, *NIGHT, "--json")
     assert done.code == 0, done.err
     assert "[red]a[/red]" in shelfwise("query", "current_categories").out
     rows = json.loads(shelfwise("query", "current_categories", "--format", "json").out)
-    assert rows[0]["product_id"] == "[red]a[/red]\u200b;DROP TABLE runs"
+    assert rows[0]["product_id"] == "[red]a[/red]\u00ad;DROP TABLE runs"
     csv_lines = shelfwise("query", "current_categories", "--format", "csv").out.splitlines()
     assert len(csv_lines) == 2
 
