@@ -110,7 +110,7 @@ def read_catalog(
                     "columns of a file with --columns",
                     catalog,
                 )
-            recognised = recognise(catalog, description)
+            recognised = recognise(place(catalog), description)
             layout = recognised.layout
             log.info("catalog %s: read as %s", masked(catalog), recognised.words)
             checked = _from_files(spark, catalog, layout)
