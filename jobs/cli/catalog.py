@@ -125,13 +125,14 @@ def _print(name: str, findings: Findings) -> None:
         output.line(f"cannot be fetched: {_number(count, 'link')}, {reason}, such as {example}")
     if findings.categories:
         frequent = findings.categories.most_common(len(findings.category_ids))
+        output.line(f"categories: {_number(len(findings.categories), 'text')}, the most frequent first")
         output.table(
             ("category", "rows", "category_id"),
             [(text, count, findings.category_ids[text] or "none") for text, count in frequent],
-            title=f"{_number(len(findings.categories), 'text')} of categories, the most frequent first",
         )
     names = ("product_id", "image_no", "image_uri", "title", "category")
-    output.table(names, [[row[name] for name in names] for row in findings.examples], title="The first rows")
+    output.line("the first rows:")
+    output.table(names, [[row[name] for name in names] for row in findings.examples])
 
 
 def _number(count: int, noun: str) -> str:
