@@ -56,6 +56,11 @@ _KNOWN = (
     ),
     (r"(ExecutorLostFailure|executor \d+ lost)", f"executors were lost again and again; {_LOGS}; {_KEPT}"),
     (
+        r"\A(An error occurred while calling \S+)\Z",  # py4j's whole text, if Java gives no answer at all
+        "Spark's Java process ended or stopped answering, as when a cluster gives the application up or memory is "
+        f"short; see its log lines above; {_KEPT}",
+    ),
+    (
         r"(All masters are unresponsive)",
         "the Spark master answers, but takes no application; see that its version of Spark is the driver's",
     ),

@@ -36,6 +36,10 @@ TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py",
             TRACE.format("models.release.ReleaseError: w.h5 was altered; copy it again"),
             "w.h5 was altered; copy it again",
         ),
+        (
+            "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.",
+            "Spark's Java process ended or stopped answering",
+        ),
         ('java.io.IOException: Cannot run program "/opt/py": error=2', "no Python at /opt/py; set PYSPARK_PYTHON"),
         (
             TRACE.format("ModuleNotFoundError: No module named 'petastorm'"),
