@@ -17,7 +17,7 @@ from jobs.catalog.recognise import form_of, recognise, with_details
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
 from jobs.storage.places import Place
-from jobs.storage.stores import is_dir, place
+from jobs.storage.stores import is_file, place
 
 MOST_LINES_ABOVE = 5
 _SAMPLE_ROWS = 1000
@@ -83,7 +83,7 @@ def guess(catalog: str | Place, said: Description) -> Description:
     try:
         recognise(where, said)
     except UsageError as error:
-        if is_dir(where) or not _is_table(where, said):
+        if not is_file(where):
             raise
         guesses = list(_guesses(where, said))
         if not guesses:
@@ -92,19 +92,13 @@ def guess(catalog: str | Place, said: Description) -> Description:
     return _with_several_images(where, said)
 
 
-def _is_table(where: Place, said: Description) -> bool:
-    try:
-        return form_of(where, said) != "folders"
-    except UsageError:
-        return False
-
-
 def _guesses(where: Place, said: Description) -> Iterator[_Guess]:
     """Yield the descriptions with which the file has a header with the columns that a catalog needs."""
     form = form_of(where, said)
     encodings = [said.encoding] if said.encoding or form != "csv" else ENCODINGS
     separators = [said.separator] if said.separator or form != "csv" else list(SEPARATORS)
-    header_lines = [said.header_line] if said.header_line or form not in ("csv", "xlsx") else _lines_to_try()
+    above = range(1, MOST_LINES_ABOVE + 2)
+    header_lines = [said.header_line] if said.header_line or form not in ("csv", "xlsx") else above
     for encoding in encodings:
         for header_line in header_lines:
             for separator in separators:
@@ -117,11 +111,6 @@ def _guesses(where: Place, said: Description) -> Iterator[_Guess]:
                 columns = {**columns_by_name(names), **said.columns}
                 if columns.keys() >= set(CATALOG_REQUIRED):
                     yield _Guess(tried.model_copy(update={"columns": columns}), len(columns))
-        # An encoding that needs no guess is not tried against another one.
-
-
-def _lines_to_try() -> list[int | None]:
-    return list(range(1, MOST_LINES_ABOVE + 2))
 
 
 def columns_by_name(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -134,15 +123,13 @@ def columns_by_name(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         if name is not None:
             columns[ours] = (by_name[name],)
             taken.add(name)
-    further = dict.fromkeys(_stem(name) for name in by_name if name not in taken and _is_further(name, columns))
-    if "image_uri" in columns and further:
-        columns["image_uri"] += tuple(by_name.get(name, name) for name in further)
-    elif further:
-        columns["image_uri"] = tuple(by_name.get(name, name) for name in further)
+    further = dict.fromkeys(_stem(name) for name in by_name if name not in taken and _is_further(name))
+    if further:
+        columns["image_uri"] = (*columns.get("image_uri", ()), *(by_name.get(name, name) for name in further))
     return columns
 
 
-def _is_further(name: str, columns: Mapping[str, tuple[str, ...]]) -> bool:
+def _is_further(name: str) -> bool:
     """Return whether a column holds further images: by its name, or as it is an image column's with a number."""
     numbered = _NUMBERED.fullmatch(name)
     stem = numbered[1].rstrip("_- ") if numbered else ""

@@ -101,20 +101,16 @@ def read_catalog(
     with spark_errors_explained():
         if catalog == PRODUCTS_TABLE:
             table = shop_table(products, description or Description())
-            layout = table.layout
-            checked = _checked(table_frame(spark, table), catalog, layout)
-        else:
-            if products and products.columns:
-                log.warning(
-                    "SHELFWISE_PRODUCTS_COLUMNS is for the catalog `products` and does not count for %s; name the "
-                    "columns of a file with --columns",
-                    catalog,
-                )
-            recognised = recognise(place(catalog), description)
-            layout = recognised.layout
-            log.info("catalog %s: read as %s", masked(catalog), recognised.words)
-            checked = _from_files(spark, catalog, layout)
-        return checked if layout.own_numbers else _without_further_images(checked, layout.max_images)
+            return _checked(table_frame(spark, table), catalog, table.layout)
+        if products and products.columns:
+            log.warning(
+                "SHELFWISE_PRODUCTS_COLUMNS is for the catalog `products` and does not count for %s; name the columns "
+                "of a file with --columns",
+                catalog,
+            )
+        recognised = recognise(place(catalog), description)
+        log.info("catalog %s: read as %s", masked(catalog), recognised.words)
+        return _from_files(spark, catalog, recognised.layout)
 
 
 def _from_files(spark: SparkSession, catalog: str, layout: Layout) -> DataFrame:
@@ -135,9 +131,17 @@ def _from_files(spark: SparkSession, catalog: str, layout: Layout) -> DataFrame:
 
 
 def _checked(frame: DataFrame, catalog: str, layout: Layout) -> DataFrame:
-    checked = _numbered(frame, layout).persist()
-    _check(checked, catalog, layout)
-    return checked
+    """Number the images, check the rows, and leave out the images of a product beyond the most that are read."""
+    numbered = _numbered(frame, layout).persist()
+    beyond = _check(numbered, catalog, layout)
+    if not beyond:
+        return numbered
+    log.warning(
+        "catalog: %s images are not read, as their products have more than %s; --max-images reads more",
+        beyond,
+        layout.max_images,
+    )
+    return numbered.where(numbered["image_no"] < layout.max_images)
 
 
 def _numbered(frame: DataFrame, layout: Layout) -> DataFrame:
@@ -170,19 +174,12 @@ def _numbered(frame: DataFrame, layout: Layout) -> DataFrame:
     )
 
 
-def _without_further_images(frame: DataFrame, most: int) -> DataFrame:
-    """Leave out the images of a product beyond the most that are read, and log their number."""
-    beyond = frame.where(frame["image_no"] >= most).count()
-    if not beyond:
-        return frame
-    log.warning(
-        "catalog: %s images are not read, as their products have more than %s; --max-images reads more", beyond, most
-    )
-    return frame.where(frame["image_no"] < most)
+def _check(frame: DataFrame, catalog: str, layout: Layout) -> int:
+    """Raise UsageError if the catalog is empty or a row's (product_id, image_no) is invalid or not unique.
 
-
-def _check(frame: DataFrame, catalog: str, layout: Layout) -> None:
-    """Raise UsageError if the catalog is empty or a row's (product_id, image_no) is invalid or not unique."""
+    Returns:
+        Number of the images beyond the most that are read of a product.
+    """
     from pyspark.sql import functions as f
 
     catalog = masked(catalog)
@@ -193,9 +190,10 @@ def _check(frame: DataFrame, catalog: str, layout: Layout) -> None:
         | f.col("product_id").rlike(NO_ID_CHARACTER)
     )
     bad_number = f.col("image_no").isNull() | (f.col("image_no") < 0)
-    counts = frame.agg(
-        f.count("*").alias("rows"), f.count_if(bad_id).alias("ids"), f.count_if(bad_number).alias("numbers")
-    ).collect()[0]
+    beyond = f.lit(not layout.own_numbers) & (f.col("image_no") >= layout.max_images)
+    conditions = {"ids": bad_id, "numbers": bad_number, "beyond": beyond}
+    counted = [f.count_if(condition).alias(name) for name, condition in conditions.items()]
+    counts = frame.agg(f.count("*").alias("rows"), *counted).collect()[0]
     if not counts["rows"] and layout.form == "folders":
         raise UsageError(
             f"catalog {catalog} has no picture; it needs files with the suffix of an image format, such as .jpg or .png"
@@ -217,23 +215,25 @@ def _check(frame: DataFrame, catalog: str, layout: Layout) -> None:
     uris = (f.min("image_uri").alias("one"), f.max("image_uri").alias("other"))
     keyed = frame.groupBy(*CATALOG_KEY).agg(f.count("*").alias("rows"), *uris)
     first = keyed.where("rows > 1").orderBy(*CATALOG_KEY).limit(3).collect()
-    if first and layout.form == "folders":
-        pairs = ", ".join(f"{row['product_id']} of {row['one']} and {row['other']}" for row in first)
-        remedy = _remedy(layout, first[0]["one"], first[0]["other"])
-        raise UsageError(
-            f"catalog {catalog} has the same product_id for several pictures, the first: {pairs}; {remedy}"
-        )
     if first:
-        keys = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['rows']} times" for row in first)
-        raise UsageError(
-            f"catalog {catalog} names the same (product_id, image_no) more than once, the first: {keys}; "
+        remedy = remedy_for_repeated(layout, first[0]["one"], first[0]["other"])
+        if layout.form == "folders":
+            pairs = ", ".join(f"{row['product_id']} of {row['one']} and {row['other']}" for row in first)
+            what = f"has the same product_id for several pictures, the first: {pairs}"
+        else:
+            keys = ", ".join(f"({row['product_id']}, {row['image_no']}) {row['rows']} times" for row in first)
+            what = f"names the same (product_id, image_no) more than once, the first: {keys}"
+        raise UsageError(f"catalog {catalog} {what}; {remedy}")
+    return int(counts["beyond"])
+
+
+def remedy_for_repeated(layout: Layout, one: str, other: str) -> str:
+    """Return what helps when two rows, with these image_uris, have the same product_id and image_no."""
+    if layout.form != "folders":
+        return (
             "number a product's images from 0 in image_no, or make a product's rows its images: --group-by with the "
             "product's column"
         )
-
-
-def _remedy(layout: Layout, one: str, other: str) -> str:
-    """Return what helps when two pictures of a directory have the same product_id."""
     if PurePosixPath(one).parent == PurePosixPath(other).parent:
         return "rename one of them, as suffixes do not count"
     if layout.product_id == "stem":

@@ -23,7 +23,7 @@ from jobs.catalog.rows import column_places
 from jobs.dataset.label_findings import text_labels
 from jobs.dataset.label_map import LabelMap
 from jobs.dataset.schema import CATALOG_COLUMNS
-from jobs.ingest.catalog import PRODUCTS_TABLE, bad_product_id, base_directory
+from jobs.ingest.catalog import PRODUCTS_TABLE, bad_product_id, base_directory, remedy_for_repeated
 from jobs.ingest.config import HttpLimits, ProductSource
 from jobs.ingest.shop_table import shop_table
 from jobs.ingest.unfetchable import host_of, why_unfetchable
@@ -270,21 +270,17 @@ def _repeated_words(repeated: NDArray[np.int64], catalog: _Catalog) -> str:
     """Read the catalog once more, and name the first rows whose key several have."""
     wanted = set(repeated.tolist())
     found: Counter[tuple[str, str]] = Counter()
+    links: list[str] = []  # of the first of these keys
     for row in (row for batch in catalog.read(lambda _: None) for row in batch.to_pylist()):
         if hash((row["product_id"], row["image_no"])) in wanted and (len(found) < 3 or _id(row) in found):
             found[_id(row)] += 1
+            if len(links) < 2 and _id(row) == next(iter(found)):
+                links.append(row["image_uri"])
     keys = ", ".join(f"({product_id}, {number}) {count} times" for (product_id, number), count in found.items())
     return (
         f"{len(repeated):,} pairs of product_id and image_no are in more than one row, the first: {keys[:500]}; "
-        f"{repeated_remedy(catalog.recognised)}"
+        f"{remedy_for_repeated(catalog.recognised.layout, *links)}"
     )
-
-
-def repeated_remedy(recognised: Recognised) -> str:
-    """Return what to do about rows with the same product_id and image_no."""
-    if recognised.layout.form == "folders":
-        return "make the whole path the product_id with --product-id path, or the folder with --product-id folder"
-    return "if these rows are images of one product, give --group-by with the column of the product; else correct them"
 
 
 def _id(row: Row) -> tuple[str, str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from urllib3.util import Url
 
 from jobs.images.normalise import Rejected
 from jobs.ingest.addresses import AddressRefused
 from jobs.ingest.config import HttpLimits
 from jobs.ingest.local_files import resolve_uri
 from jobs.ingest.sources import in_store, is_remote
-from jobs.ingest.web import check_link
+from jobs.ingest.web import parse_link, port_of
 from jobs.storage.places import Place
 from jobs.storage.stores import scheme_of
 
@@ -47,8 +48,7 @@ def why_unfetchable(
             if look and not path.is_file():
                 return "missing: there is no such file"
         elif image_uri.lower().lstrip().startswith("http"):
-            check_link(image_uri)
-            _check_address(image_uri, limits)
+            _check_address(parse_link(image_uri), limits)
         else:
             in_store(image_uri, base, [base, *trusted])
     except Rejected as rejection:
@@ -60,13 +60,11 @@ def why_unfetchable(
     return ""
 
 
-def _check_address(image_uri: str, limits: HttpLimits) -> None:
+def _check_address(url: Url, limits: HttpLimits) -> None:
     """Raise AddressRefused for an address in a link that may not be reached; names are resolved in the night only."""
-    parts = urlsplit(image_uri.strip())
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = str(url.host).strip("[]")
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return
-    limits.guard.check(host, host, port)
+    limits.guard.check(host, host, port_of(url))

@@ -112,7 +112,7 @@ class WebImages:
             retry=tenacity.retry_if_exception_type(_Retryable),
             reraise=True,
         )
-        url = _parsed(uri)
+        url = parse_link(uri)
         host = self._host(url)
         if host.failures >= _GIVEN_UP_AFTER:
             raise Rejected("unreadable", f"host {_name(url)} failed too often in a row and is left alone for this run")
@@ -132,7 +132,7 @@ class WebImages:
         return wait_seconds + min(jittered, 1.0) if wait_seconds is not None else jittered
 
     def _host(self, url: Url) -> _Host:
-        key = (str(url.host).lower(), _port(url))
+        key = (str(url.host).lower(), port_of(url))
         with self._lock:
             return self._hosts.setdefault(key, _Host(self._per_host))
 
@@ -142,7 +142,7 @@ class WebImages:
             answer = self._send(url, conditions)
             if isinstance(answer, WebImage):
                 return answer
-            url = _parsed(answer, after=url)
+            url = parse_link(answer, after=url)
         raise Rejected("unreadable", f"more than {self._limits.redirects} redirects, the last to host {_name(url)}")
 
     def _send(self, url: Url, conditions: Mapping[str, str]) -> WebImage | str:
@@ -223,7 +223,7 @@ class WebImages:
         return _Retryable(detail, wait_seconds=wait_seconds)
 
 
-def _parsed(uri: str, *, after: Url | None = None) -> Url:
+def parse_link(uri: str, *, after: Url | None = None) -> Url:
     """Parse and check a link; user info in it is never sent, stored or shown.
 
     Args:
@@ -248,12 +248,8 @@ def _parsed(uri: str, *, after: Url | None = None) -> Url:
     return url
 
 
-def check_link(uri: str) -> None:
-    """Raise Rejected, `uri_not_allowed`, unless a catalog's link is an http or https URL with a host, no user info."""
-    _parsed(uri)
-
-
-def _port(url: Url) -> int:
+def port_of(url: Url) -> int:
+    """Return the TCP port of a URL: its own, or that of its scheme."""
     return url.port or (443 if url.scheme == "https" else 80)
 
 

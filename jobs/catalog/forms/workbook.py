@@ -21,13 +21,11 @@ from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900
 from jobs.catalog.errors import catalog_error, read_errors_explained
 from jobs.catalog.forms.cells import Cell, SharedStrings, SheetCells
 from jobs.catalog.forms.xml_stream import Target, TooMuch, parse
+from jobs.catalog.opening import FREE_BYTES, MAX_RATIO
 from jobs.errors import UsageError
 
 _MAX_STRINGS_BYTES = 2**30
 _MAX_PART_BYTES = 2**26
-_FREE_BYTES = 100 * 10**6
-_MAX_RATIO = 200
-"""Most bytes that one byte of a compressed sheet may unpack to, once it has over `_FREE_BYTES`."""
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -149,9 +147,9 @@ class _Parts:
         entry = self.archive.getinfo(self._names[name.lower()])
         if limit and entry.file_size > limit:
             raise self._too_large(name, entry.file_size, limit)
-        if entry.file_size > max(_FREE_BYTES, _MAX_RATIO * entry.compress_size):
+        if entry.file_size > max(FREE_BYTES, MAX_RATIO * entry.compress_size):
             raise catalog_error(
-                self.where, f"unpacks to over {_MAX_RATIO} times its size, as no catalog does; export it anew"
+                self.where, f"unpacks to over {MAX_RATIO} times its size, as no catalog does; export it anew"
             )
         with self.archive.open(entry) as file:
             yield from parse(file, target)

@@ -289,7 +289,7 @@ def test_an_empty_sheet_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_a_workbook_that_unpacks_to_far_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workbook_module, "_FREE_BYTES", 10**6)
+    monkeypatch.setattr(workbook_module, "FREE_BYTES", 10**6)
     path = by_hand(tmp_path / "c.xlsx", " " * (2 * 10**6))
     assert refused(path) == "unpacks to over 200 times its size, as no catalog does; export it anew"
     monkeypatch.setattr(workbook_module, "_MAX_PART_BYTES", 10**5)
