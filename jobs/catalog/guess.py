@@ -13,6 +13,7 @@ from types import MappingProxyType
 from jobs.catalog.description import Description
 from jobs.catalog.files import names_of, parts_of, read_part
 from jobs.catalog.layout import SEPARATORS, Layout
+from jobs.catalog.opening import look_inside
 from jobs.catalog.recognise import form_of, recognise, with_details
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
@@ -94,7 +95,7 @@ def guess(catalog: str | Place, said: Description) -> Description:
 
 def _guesses(where: Place, said: Description) -> Iterator[_Guess]:
     """Yield the descriptions with which the file has a header with the columns that a catalog needs."""
-    form = form_of(where, said)
+    form = form_of(where, said, look_inside(where))
     encodings = [said.encoding] if said.encoding or form != "csv" else ENCODINGS
     separators = [said.separator] if said.separator or form != "csv" else list(SEPARATORS)
     above = range(1, MOST_LINES_ABOVE + 2)

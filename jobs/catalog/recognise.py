@@ -14,7 +14,7 @@ from jobs.catalog.files import names_of
 from jobs.catalog.forms.json import json_form
 from jobs.catalog.forms.xml import looks_like_xml
 from jobs.catalog.layout import PRESETS, SEPARATORS, Layout
-from jobs.catalog.opening import look_inside
+from jobs.catalog.opening import Inside, look_inside
 from jobs.catalog.rows import column_places, has_own_numbers
 from jobs.catalog.tables import tables_in
 from jobs.catalog.text import encoding_name
@@ -63,27 +63,32 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
     if is_dir(where):
         if next(tables_in(where), None) is None:
             return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
-        return _by_header(where, with_details(Layout("parquet"), said), said)
+        return _by_header(where, with_details(Layout("parquet"), said), said, None)
     if not is_file(where):
         raise UsageError(f"no catalog at {masked(where)}; give a directory, {_FILES}, or `products`")
-    form = form_of(where, said)
+    inside = look_inside(where)
+    form = form_of(where, said, inside)
     layout = with_details(Layout(form), said)
     if form == "csv" and not said.separator:
         layout = replace(layout, separator="\t" if said.format == "tsv" else separator_of(where, layout, said))
-    return _by_header(where, layout, said)
+    return _by_header(where, layout, said, inside)
 
 
-def form_of(where: Place, said: Description) -> str:
+def form_of(where: Place, said: Description, inside: Inside) -> str:
     """Return the form of a file: what was said, what its first bytes show for certain, else what its name says.
 
     A file whose name says nothing is taken for CSV if its header has the columns of a catalog.
+
+    Args:
+        where: The file.
+        said: What a person says of it.
+        inside: What a look into it shows.
 
     Raises:
         UsageError: If nothing says it, or the file is Parquet inside of a compressed one.
     """
     if said.format in _FORMS:
         return _FORMS[said.format]
-    inside = look_inside(where)
     suffix = inside.name.lower().rpartition(".")[2]
     if inside.container == "xlsx":
         return "xlsx"
@@ -120,13 +125,13 @@ def _fits(where: Place, layout: Layout, said: Description) -> bool:
     return True
 
 
-def _by_header(where: Place, layout: Layout, said: Description) -> Recognised:
+def _by_header(where: Place, layout: Layout, said: Description, inside: Inside | None) -> Recognised:
     names = names_of(where, layout)
     try:
         layout = _columns(where, layout, said, names)
     except UsageError as error:
         raise UsageError(f"{error}; {_HINT}") from error
-    return Recognised(layout, tuple(names), words_of(layout, where))
+    return Recognised(layout, tuple(names), words_of(layout, inside))
 
 
 def _columns(where: Place, layout: Layout, said: Description, names: Sequence[str]) -> Layout:
@@ -177,12 +182,16 @@ def with_details(layout: Layout, said: Description) -> Layout:
     return replace(layout, **given)
 
 
-def words_of(layout: Layout, where: Place) -> str:
-    """Return what a catalog was taken for."""
+def words_of(layout: Layout, inside: Inside | None) -> str:
+    """Return what a catalog was taken for.
+
+    Args:
+        layout: How it is read.
+        inside: What a look into the file shows; None for a directory.
+    """
     forms = {"jsonl": "JSON Lines", "parquet": "Parquet", "json": "JSON", "xml": "XML", "xlsx": "an XLSX workbook"}
     words = forms.get(layout.form, f"CSV with {_separator(layout.separator)}")
-    if layout.form in ("csv", "jsonl", "json"):
-        inside = look_inside(where, 4)
+    if inside and layout.form in ("csv", "jsonl", "json"):
         words += f" in {encoding_name(inside.head, layout.encoding)}"
         words += f", from {inside.container}" if inside.container != "plain" else ""
     if layout.kind:

@@ -82,7 +82,15 @@ def read_alone(file: Path) -> dict[str, float]:
     layout = recognise(file).layout
     rows = sum(len(batch) for part in parts_of(file, layout) for batch in read_part(part, layout))
     seconds = time.perf_counter() - started
-    return {"rows": rows, "seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {"rows": rows, "seconds": seconds, "peak_bytes": peak_bytes()}
+
+
+def peak_bytes() -> int:
+    """Return the peak memory (RSS) of this process; Linux counts that of the process that started it in `ru_maxrss`."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def read_by_spark(file: Path) -> dict[str, float]:

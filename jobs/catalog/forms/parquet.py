@@ -1,8 +1,15 @@
-"""Read catalogs in Parquet: each file by its own schema, only the columns that count, a batch of rows at a time."""
+"""Read catalogs in Parquet: each file by its own schema, only the columns that count, a batch of rows at a time.
+
+Memory holds a batch of rows and one page of each column, which writers end at about 1 MiB. It grows neither with the
+number of row groups nor with their size. Two kinds of columns are the exception: texts that the file's Arrow schema
+declares as dictionaries (pandas' categories), and lists of which one row could take more than 512 MiB. Arrow keeps the
+different texts of these until the end of a row group, so the size of the row groups bounds the memory. A row, however
+long, is read whole; the number of values in its lists is limited.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +24,11 @@ from jobs.catalog.values import Number, RoundedNumber
 
 _BATCH_BYTES = 2**26
 _BUFFER_BYTES = 2**20
+_LIST_VALUES = 2**16
+_GROUP_LIST_VALUES = 2**27
+"""Most values, with nulls, that the lists of one column may have in one row group beyond one a row. Nulls take no room
+in a file, and all of a row's take their room in memory at once."""
+_GROUP_LIST_BYTES = 2**29
 _EXACT_BELOW = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
 """From these values on, floats of the type skip whole numbers."""
 
@@ -58,11 +70,15 @@ def read_parquet(path: Path, where: str, layout: Layout, part: Part) -> Batches:
         values_of_folders = [constant[index - len(schema)][1] for index in used if index >= len(schema)]
         maker = RowMaker([names[index] for index in used], layout, where, unit="row")
         columns = [names[index] for index in read]
-        texts = _paths_of_texts(metadata, columns)
+        _check_lists(metadata, columns, where)
+        batch_rows, dictionaries = _rows_a_batch(path, metadata, columns)
         first = 1
-        with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts, buffer_size=_BUFFER_BYTES) as file:
-            for batch in file.iter_batches(batch_size=_rows_a_batch(metadata, columns), columns=columns):
-                values = [_values(batch.column(batch.schema.get_field_index(name))) for name in columns]
+        with _opened(path, metadata, dictionaries) as file:
+            for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
+                read_columns = [batch.column(batch.schema.get_field_index(name)) for name in columns]
+                for name, column in zip(columns, read_columns, strict=True):
+                    _check_lengths(column, name, first, where)
+                values = [_values(column) for column in read_columns]
                 values += [[each] * len(batch) for each in values_of_folders]
                 yield from in_batches(
                     row
@@ -70,6 +86,20 @@ def read_parquet(path: Path, where: str, layout: Layout, part: Part) -> Batches:
                     for row in maker.rows(record, first + index, part.first_position + first - 1 + index)
                 )
                 first += len(batch)
+
+
+def _opened(path: Path, metadata: pq.FileMetaData, dictionaries: Sequence[str]) -> pq.ParquetFile:
+    """Open a file whose pages are read one after the other.
+
+    Args:
+        path: Local path of the file.
+        metadata: Its metadata.
+        dictionaries: Paths of the columns of texts to read as dictionaries.
+    """
+    # With `pre_buffer`, Arrow would read the row groups ahead and keep their bytes until the file is closed.
+    return pq.ParquetFile(
+        path, metadata=metadata, read_dictionary=dictionaries, buffer_size=_BUFFER_BYTES, pre_buffer=False
+    )
 
 
 def _check(field: pa.Field, where: str) -> None:
@@ -89,31 +119,109 @@ def _check(field: pa.Field, where: str) -> None:
         )
 
 
-def _paths_of_texts(metadata: pq.FileMetaData, columns: Sequence[str]) -> list[str]:
-    """Return the paths of the texts to read as dictionaries, in which a text that many rows share is kept once.
+def _check_lists(metadata: pq.FileMetaData, columns: Sequence[str], where: str) -> None:
+    """Refuse a row group in which one row could have more values than memory has room for."""
+    for number, group, leaves in _groups(metadata, columns):
+        for index, leaf in leaves:
+            count = group.column(index).num_values - group.num_rows
+            if leaf.max_repetition_level and count > _GROUP_LIST_VALUES:
+                raise catalog_error(
+                    where,
+                    f"has {group.column(index).num_values:,} values in the lists of {leaf.path[:80]} of row group "
+                    f"{number + 1}, over the limit of {_GROUP_LIST_VALUES:,} beyond one a row; "
+                    "write lists without nulls, or smaller row groups",
+                )
 
-    Otherwise a small file could hold more text than memory has room for.
+
+def _check_lengths(column: pa.Array, name: str, first: int, where: str) -> None:
+    """Refuse a list that is longer than any row's is; its values would each become an object of Python.
+
+    Args:
+        column: Values of a batch.
+        name: Name of the column.
+        first: Number of the batch's first row, from 1.
+        where: Name of the file for error messages.
     """
-    leaves = [metadata.schema.column(index) for index in range(metadata.num_columns)]
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        return
+    lengths = pc.list_value_length(column)
+    if (pc.max(lengths).as_py() or 0) > _LIST_VALUES:
+        row = pc.index(pc.greater(lengths, _LIST_VALUES), True).as_py()
+        raise catalog_error(
+            where,
+            f"has in row {first + row} a list of {lengths[row].as_py():,} values as {name[:80]}, over the limit of "
+            f"{_LIST_VALUES:,}; write a list without nulls, or a row for each image",
+        )
+
+
+def _rows_a_batch(path: Path, metadata: pq.FileMetaData, columns: Sequence[str]) -> tuple[int, list[str]]:
+    """Find out how to read a file so that the values of a batch have about 64 MiB in memory.
+
+    A small file can hold a long text that many rows share, since a page's dictionary has it once. Each row of a batch
+    has a copy of it; so the longest text of the dictionaries counts where it is longer than a row's average share.
+
+    Returns:
+        How many rows to read at once, and the paths of the lists to read as dictionaries, in which each text is kept
+        once: those of which a single row could be too large.
+    """
+    largest_bytes = 1.0
+    dictionaries: set[str] = set()
+    texts = _texts(metadata, columns)
+    with _opened(path, metadata, texts) as file:
+        for number, group, leaves in _groups(metadata, columns):
+            row_bytes = 0.0
+            for index, leaf in leaves:
+                chunk = group.column(index)
+                chunk_bytes = max(chunk.total_uncompressed_size, 8 * chunk.num_values)
+                if leaf.path in texts and chunk.has_dictionary_page and chunk_bytes > _BATCH_BYTES / BATCH_ROWS:
+                    texts_bytes = chunk.num_values * _longest_bytes(file, number, leaf.path)
+                    if leaf.max_repetition_level and texts_bytes > _GROUP_LIST_BYTES:
+                        dictionaries.add(leaf.path)
+                    else:
+                        chunk_bytes = max(chunk_bytes, texts_bytes)
+                row_bytes += chunk_bytes / max(1, group.num_rows)
+            largest_bytes = max(largest_bytes, row_bytes)
+    return max(1, min(BATCH_ROWS, int(_BATCH_BYTES / largest_bytes))), sorted(dictionaries)
+
+
+def _longest_bytes(file: pq.ParquetFile, number: int, path: str) -> int:
+    """Return the length of the longest text in the dictionary of a column of a row group.
+
+    The first value of a row group brings all of its dictionary. Lists may be empty in any number of rows before it.
+    """
+    for batch in file.iter_batches(batch_size=1024, row_groups=[number], columns=[path]):
+        column = batch.column(0)
+        texts = column if pa.types.is_dictionary(column.type) else column.values
+        if len(texts.dictionary):
+            return pc.max(pc.binary_length(texts.dictionary)).as_py() or 0
+    return 0
+
+
+def _groups(
+    metadata: pq.FileMetaData, columns: Sequence[str]
+) -> Iterator[tuple[int, pq.RowGroupMetaData, list[tuple[int, pq.ColumnSchema]]]]:
+    """Yield the number of each row group, the row group, and the indices and schemas of the leaves of the columns."""
+    leaves = _leaves(metadata, columns)
+    for number in range(metadata.num_row_groups):
+        yield number, metadata.row_group(number), leaves
+
+
+def _leaves(metadata: pq.FileMetaData, columns: Sequence[str]) -> list[tuple[int, pq.ColumnSchema]]:
+    leaves = [(index, metadata.schema.column(index)) for index in range(metadata.num_columns)]
     return [
-        leaf.path
-        for leaf in leaves
-        if leaf.path.partition(".")[0] in columns
-        and leaf.physical_type == "BYTE_ARRAY"
-        and leaf.logical_type.type in ("STRING", "NONE")
+        (index, leaf)
+        for index, leaf in leaves
+        if leaf.path in columns or (leaf.max_repetition_level and leaf.path.startswith(tuple(f"{n}." for n in columns)))
     ]
 
 
-def _rows_a_batch(metadata: pq.FileMetaData, columns: Sequence[str]) -> int:
-    """Return how many rows are read at once, so that their values have about 64 MiB in memory."""
-    largest = 1.0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        chunks = [group.column(index) for index in range(group.num_columns)]
-        used = [each for each in chunks if each.path_in_schema.partition(".")[0] in columns]
-        size_bytes = sum(max(each.total_uncompressed_size, 8 * each.num_values) for each in used)
-        largest = max(largest, size_bytes / max(1, group.num_rows))
-    return max(1, min(BATCH_ROWS, int(_BATCH_BYTES / largest)))
+def _texts(metadata: pq.FileMetaData, columns: Sequence[str]) -> list[str]:
+    """Return the paths of the texts, which can be read as dictionaries."""
+    return [
+        leaf.path
+        for _, leaf in _leaves(metadata, columns)
+        if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in ("STRING", "NONE")
+    ]
 
 
 def _values(column: pa.Array) -> list[Any]:

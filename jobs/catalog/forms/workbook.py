@@ -42,7 +42,6 @@ class Sheet:
 
     Attributes:
         name: Its name.
-        others: Names of the other visible sheets.
         rows: Yields the number of each row, from 1, that has cells, and its cells.
         string: Returns a shared string by its number.
         formats: Formats of numbers, by the number of a style.
@@ -50,7 +49,6 @@ class Sheet:
     """
 
     name: str
-    others: tuple[str, ...]
     rows: Iterator[tuple[int, list[Cell]]]
     string: Callable[[int], str]
     formats: tuple[str, ...]
@@ -175,7 +173,6 @@ def _sheet(parts: _Parts) -> Sheet:
     since_1904 = (_attributes(_child(book, "workbookPr")).get("date1904") or "0") in ("1", "true")
     return Sheet(
         visible[0][0],
-        tuple(name for name, _ in visible[1:]),
         _rows(parts, visible[0][1]),
         _strings(parts, by_kind.get("sharedStrings", "")).string,
         _formats(parts.root(by_kind["styles"])) if by_kind.get("styles", "") in parts else (),

@@ -52,17 +52,6 @@ def xlsx_names(path: Path, where: str, layout: Layout) -> list[str]:
         return _header(_Cells(sheet, where), layout)
 
 
-def xlsx_sheets(path: Path, where: str) -> tuple[str, ...]:
-    """Return the names of a workbook's visible sheets; the first one is read."""
-    with opened_sheet(path, where) as sheet:
-        return (sheet.name, *sheet.others)
-
-
-def looks_like_xlsx(first: bytes) -> bool:
-    """Return whether the first bytes of a file are those of a zip, as a workbook is, or of an older workbook."""
-    return first.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
-
-
 def _rows(sheet: Sheet, where: str, layout: Layout, position: int) -> Iterator[Row]:
     cells = _Cells(sheet, where)
     names = _header(cells, layout)

@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
@@ -22,31 +22,19 @@ from jobs.catalog.files import parts_of
 from jobs.catalog.layout import Layout
 from jobs.catalog.rows import ROW_SCHEMA
 from jobs.dataset.file_frames import frame_of_files
-from jobs.dataset.schema import CATALOG_COLUMNS
 from jobs.errors import RunFailed, UsageError
 from jobs.ingest.catalog import base_directory, read_catalog
 from jobs.ingest.config import ProductSource
 from jobs.spark.faults import spark_errors_explained
 from jobs.storage.faults import StoreError
 from jobs.storage.places import Place
+from tests.spark.ingest.conftest import Reader
 
 ROWS = [
     {"product_id": "p1", "image_no": "0", "image_uri": "a.jpg", "title": "Red, with a comma", "category": "tops"},
     {"product_id": "p1", "image_no": "1", "image_uri": "b.jpg", "title": 'A "quoted"\nname', "category": "tops"},
     {"product_id": "p2", "image_no": "0", "image_uri": "sub/c.jpg", "title": None, "category": None},
 ]
-
-Reader = Callable[[object], list[tuple[object, ...]]]
-
-
-@pytest.fixture
-def read(spark: SparkSession, tmp_path: Path) -> Reader:
-    def rows(where: object, **options: object) -> list[tuple[object, ...]]:
-        frame = read_catalog(spark, str(where), **options)  # type: ignore[arg-type]
-        names = [name for name in CATALOG_COLUMNS if name != "group_id"]
-        return sorted(tuple(row[name] for name in names) for row in frame.collect())
-
-    return rows
 
 
 def write_csv(path: Path, text: str) -> Path:
@@ -213,12 +201,12 @@ def test_pictures_with_the_same_name_in_other_folders_are_refused_with_the_optio
         UsageError, match=r"the first: 000 of shirts/000.jpg and shoes/000.jpg; with `--product-id path` .*folder` the"
     ):
         read(root)
-    assert [row[:3] for row in read(root, description=described(product_id="path"))] == [  # type: ignore[call-arg]
+    assert [row[:3] for row in read(root, description=described(product_id="path"))] == [
         ("shirts/000", 0, "shirts/000.jpg"),
         ("shoes/000", 0, "shoes/000.jpg"),
         ("shoes/001", 0, "shoes/001.jpg"),
     ]
-    assert read(root, description=described(product_id="folder")) == [  # type: ignore[call-arg]
+    assert read(root, description=described(product_id="folder")) == [
         ("shirts", 0, "shirts/000.jpg", None, None, None),
         ("shoes", 0, "shoes/000.jpg", None, None, None),
         ("shoes", 1, "shoes/001.jpg", None, None, None),
@@ -229,7 +217,7 @@ def test_pictures_with_the_same_name_in_other_folders_are_refused_with_the_optio
 def test_pictures_that_differ_in_the_suffix_alone_are_refused(read: Reader, tmp_path: Path, product_id: str) -> None:
     root = pictures(tmp_path, "hats/a.jpg", "hats/a.png")
     with pytest.raises(UsageError, match=r"a of hats/a.jpg and hats/a.png; rename one of them, as suffixes do not"):
-        read(root, description=described(product_id=product_id))  # type: ignore[call-arg]
+        read(root, description=described(product_id=product_id))
 
 
 def test_what_a_directory_of_pictures_has_beside_them_is_in_one_line_of_the_log(
@@ -253,36 +241,6 @@ def test_what_a_directory_of_pictures_has_beside_them_is_in_one_line_of_the_log(
 def test_an_id_with_an_invisible_character_is_refused(read: Reader, tmp_path: Path, mark: str) -> None:
     with pytest.raises(UsageError, match=r"has 1 rows whose product_id .* or invisible ones, the first: .*'p.*1'"):
         read(write_csv(tmp_path / "c.csv", f"product_id,image_uri\np{mark}1,a.jpg\n\u0645\u06cc\u200c\u062e,b.jpg\n"))
-
-
-def test_ids_of_a_table_that_are_floats_are_whole_numbers_or_refused(read: Reader, tmp_path: Path) -> None:
-    """SQLite's own text of a float has 15 digits, so that two products would be one."""
-    source = ProductSource(f"sqlite:///{tmp_path}/shop.db")
-    with sqlite3.connect(tmp_path / "shop.db") as connection:
-        connection.execute("CREATE TABLE products (product_id REAL, image_uri TEXT)")
-        ids = [(7.0, "7"), (1234567890123456.0, "a"), (1234567890123457.0, "b")]
-        connection.executemany("INSERT INTO products VALUES (?, ?)", ids)
-    found = read("products", products=source)  # type: ignore[call-arg]
-    assert [row[0] for row in found] == ["1234567890123456", "1234567890123457", "7"]
-    with sqlite3.connect(tmp_path / "shop.db") as connection:
-        connection.execute("INSERT INTO products VALUES (1.5, 'c')")
-    with pytest.raises(UsageError, match=r"the number '1.5' as product_id; an id is a text or a whole number"):
-        read("products", products=source)  # type: ignore[call-arg]
-
-
-def test_a_shops_own_table_is_a_catalog(read: Reader, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "shop.db") as connection:
-        connection.execute("CREATE TABLE articles (sku INTEGER PRIMARY KEY, photo TEXT, name TEXT)")
-        connection.executemany("INSERT INTO articles VALUES (?, ?, ?)", [(n, f"/{n}.jpg", None) for n in range(50)])
-    columns = {"product_id": "sku", "image_uri": "photo", "title": "name"}
-    source = ProductSource(f"sqlite:///{tmp_path}/shop.db", "articles", columns)
-    expected = sorted((str(n), 0, f"/{n}.jpg", None, None, None) for n in range(50))
-    assert read("products", products=source) == expected  # type: ignore[call-arg]
-    lacking = ProductSource(source.url, "articles", {**columns, "image_uri": "picture"})
-    with pytest.raises(UsageError, match=r"no column picture; .* has sku, photo, name"):
-        read("products", products=lacking)  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match="SHELFWISE_PRODUCTS_COLUMNS"):
-        read("products", products=ProductSource(source.url, "articles", {"colour": "x"}))  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -335,56 +293,6 @@ def test_a_line_that_is_no_json_is_named(read: Reader, tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"product_id": "p1", "image_uri": "a.jpg"}\n{"product_id": \n')
     with pytest.raises(UsageError, match=r"c.jsonl has no JSON in line 2 "):
         read(tmp_path / "c.jsonl")
-
-
-def test_a_shops_table_is_read_by_the_same_words_as_a_file(spark: SparkSession, tmp_path: Path) -> None:
-    columns = ("sku", "parent", "img1", "img2", "links", "name")
-    rows = [
-        (f"s{n:02}", f"a{n % 4}" if n > 1 else None, f"{n}-1.jpg", f"{n}-2.jpg", f"{n}-3.jpg|{n}-1.jpg", "hat")
-        for n in range(12)
-    ]
-    write_csv(
-        tmp_path / "c.csv", "\n".join([",".join(columns), *(",".join(each or "" for each in row) for row in rows)])
-    )
-    with sqlite3.connect(tmp_path / "shop.db") as connection:
-        connection.execute(f"CREATE TABLE articles ({', '.join(f'{name.upper()} TEXT' for name in columns)})")
-        connection.executemany("INSERT INTO articles VALUES (?, ?, ?, ?, ?, ?)", rows)
-    table = ProductSource(f"sqlite:///{tmp_path}/shop.db", "articles")
-    ours = {"product_id": ("sku",), "image_uri": ("img*", "links"), "title": ("name",), "group_id": ("parent",)}
-
-    def read(catalog: str, source: ProductSource, **said: object) -> list[tuple[object, ...]]:
-        frame = read_catalog(spark, catalog, products=source, description=described(**said))
-        return sorted((tuple(row) for row in frame.collect()), key=repr)
-
-    for said in ({}, {"image_separator": "|"}, {"image_separator": "|", "group_by": "parent"}):
-        from_file = read(str(tmp_path / "c.csv"), table, columns=ours, **said)
-        assert read("products", table, columns=ours, **said) == from_file
-        by_setting = ProductSource(table.url, table.table, {name: list(theirs) for name, theirs in ours.items()})
-        assert read("products", by_setting, **said) == from_file
-    assert len({row[0] for row in from_file}) == 6
-    assert {row[1] for row in from_file if row[0] == "a2"} == set(range(9))
-
-
-def test_a_shop_s_rows_without_a_key_are_refused_as_a_file_s_are(read: Reader, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "shop.db") as connection:
-        connection.execute("CREATE TABLE products (product_id TEXT, image_uri TEXT)")
-        connection.executemany("INSERT INTO products VALUES (?, ?)", [(None, "none.jpg"), ("p", "p.jpg"), ("q", "q")])
-    with pytest.raises(UsageError, match=r"has 1 rows whose product_id is empty.*product_id None.*none.jpg"):
-        read("products", products=ProductSource(f"sqlite:///{tmp_path}/shop.db"))  # type: ignore[call-arg]
-
-
-def test_a_shop_database_that_becomes_unavailable_is_not_a_wrong_call(read: Reader, tmp_path: Path) -> None:
-    """The ranges are cut; then a value that no database can read stops the tasks, as would a server that stops."""
-    with sqlite3.connect(tmp_path / "shop.db") as connection:
-        connection.execute("CREATE TABLE goods (product_id TEXT, image_uri TEXT)")
-        connection.executemany("INSERT INTO goods VALUES (?, ?)", [(f"p{n}", f"{n}.jpg") for n in range(9)])
-        # abs() of this number is an overflow, which the driver's look at the keys does not come upon.
-        connection.execute(
-            "CREATE VIEW products AS SELECT product_id, CASE product_id WHEN 'p7' THEN abs(-9223372036854775808) "
-            "ELSE image_uri END AS image_uri FROM goods"
-        )
-    with pytest.raises(RunFailed, match=r"^SQLite database .*shop.db failed \(integer overflow\)"):
-        read("products", products=ProductSource(f"sqlite:///{tmp_path}/shop.db"))  # type: ignore[call-arg]
 
 
 def test_a_store_that_becomes_unavailable_is_not_a_wrong_call(spark: SparkSession, tmp_path: Path) -> None:

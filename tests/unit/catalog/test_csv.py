@@ -22,22 +22,14 @@ from jobs.catalog.rows import BATCH_ROWS, Part
 from jobs.catalog.text import MAX_LINE_CHARS
 from jobs.catalog.values import MAX_VALUE_CHARS
 from jobs.errors import UsageError
+from tests.unit.catalog.catalog_files import Rows, refusal_of, rows_of, written
 
 HEADER = "product_id,image_uri,title\n"
-Row = tuple[Any, ...]
 
 
-def rows(path: Path, layout: Layout | None = None) -> list[Row]:
+def rows(path: Path, layout: Layout | None = None) -> Rows:
     """Every row of a file, without image_no and updated_at."""
-    batches = read_csv(path, str(path), layout or Layout("csv"), Part(str(path)))
-    found = [row for batch in batches for row in batch.to_pylist()]
-    return [tuple(row[name] for name in ("product_id", "image_uri", "title", "category")) for row in found]
-
-
-def written(path: Path, content: str | bytes) -> Path:
-    data = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
+    return rows_of(read_csv, path, layout or Layout("csv"), "product_id", "image_uri", "title", "category")
 
 
 def goods(first: int, last: int) -> str:
@@ -45,13 +37,7 @@ def goods(first: int, last: int) -> str:
 
 
 def refusal(path: Path, layout: Layout | None = None) -> str:
-    """The sentence with which a file is refused, without its name."""
-    with pytest.raises(UsageError) as caught:
-        rows(path, layout)
-    message = str(caught.value)
-    assert message.startswith(f"catalog {path} ")
-    assert "\n" not in message
-    return message.removeprefix(f"catalog {path} ")
+    return refusal_of(path, lambda: rows(path, layout))
 
 
 @pytest.mark.parametrize("name", ["c.csv", "c.csv.gz"])
@@ -208,7 +194,7 @@ LINES = st.one_of(
 )
 
 
-def read_rows(parts: Sequence[Part], layout: Layout) -> list[Row]:
+def read_rows(parts: Sequence[Part], layout: Layout) -> Rows:
     """The rows of parts, in order, without their positions, which are checked to grow."""
     found = [tuple(row.values()) for part in parts for batch in read_part(part, layout) for row in batch.to_pylist()]
     positions = [row[-1] for row in found]
@@ -303,7 +289,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         ((HEADER + "p1,1.jpg,a\n" * 20).encode("utf-16"), {}, False),
         (HEADER + "p1,1.jpg,a\n" * 20, {"encoding": "cp1252"}, False),
         (HEADER + "p1,1.jpg,a\n" * 20, {"encoding": "UTF8"}, True),
-        (gzip.compress("".join(map(chr, range(35, 0xD000, 7))).encode()), {}, False),
+        (gzip.compress("".join(map(chr, range(35, 0xD000, 7))).encode(), mtime=0), {}, False),
     ],
 )
 def test_a_file_is_divided_if_each_line_is_a_record(

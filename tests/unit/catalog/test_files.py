@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,23 +13,13 @@ from jobs.catalog.forms.csv import read_csv
 from jobs.catalog.forms.json_lines import read_json_lines
 from jobs.catalog.forms.parquet import read_parquet
 from jobs.catalog.layout import Layout
-from jobs.catalog.rows import Part
 from jobs.errors import RunFailed, UsageError
+from tests.unit.catalog.catalog_files import Read, Rows, rows_of, written
 
-Read = Callable[..., Any]
 
-
-def rows(read: Read, path: Path, layout: Layout | None = None) -> list[tuple[Any, ...]]:
+def rows(read: Read, path: Path, layout: Layout | None = None) -> Rows:
     """Every row of a file, without image_no and updated_at."""
-    batches = read(path, str(path), layout or Layout("csv"), Part(str(path)))
-    found = [row for batch in batches for row in batch.to_pylist()]
-    return [tuple(row[name] for name in ("product_id", "image_uri", "title", "category")) for row in found]
-
-
-def written(path: Path, content: str | bytes) -> Path:
-    data = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
+    return rows_of(read, path, layout or Layout("csv"), "product_id", "image_uri", "title", "category")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])

@@ -18,30 +18,19 @@ from jobs.catalog.layout import Layout
 from jobs.catalog.recognise import recognise
 from jobs.catalog.rows import Part
 from jobs.catalog.values import printable
-from jobs.errors import UsageError
+from tests.unit.catalog.catalog_files import Read, Rows, refusal_of, rows_of, written
 
 ONE = '{"product_id": "p1", "image_uri": "1.jpg"}'
 TWO = '{"product_id": "p2", "image_uri": "2.jpg"}'
 BOTH = [("p1", "1.jpg"), ("p2", "2.jpg")]
 
 
-def rows(path: Path, read: Any = read_json, **layout: Any) -> list[tuple[Any, ...]]:
-    batches = read(path, str(path), Layout("json", **layout), Part(str(path)))
-    return [(row["product_id"], row["image_uri"]) for batch in batches for row in batch.to_pylist()]
-
-
-def written(path: Path, text: str | bytes) -> Path:
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
+def rows(path: Path, read: Read = read_json, **layout: Any) -> Rows:
+    return rows_of(read, path, Layout("json", **layout), "product_id", "image_uri")
 
 
 def refused(path: Path, **options: Any) -> str:
-    with pytest.raises(UsageError) as caught:
-        rows(path, **options)
-    message = str(caught.value)
-    assert message.startswith(f"catalog {path} ")
-    assert "\n" not in message
-    return message.removeprefix(f"catalog {path} ")
+    return refusal_of(path, lambda: rows(path, **options))
 
 
 @pytest.mark.parametrize(

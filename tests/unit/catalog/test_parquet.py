@@ -19,7 +19,6 @@ from upath import UPath
 from jobs.catalog import files
 from jobs.catalog.description import Description
 from jobs.catalog.files import names_of, parts_of, read_part
-from jobs.catalog.forms import parquet
 from jobs.catalog.forms.parquet import _values, read_parquet
 from jobs.catalog.layout import Layout
 from jobs.catalog.recognise import recognise
@@ -239,29 +238,6 @@ def test_rows_of_all_batches_and_row_groups_are_read_in_order(tmp_path: Path) ->
         for row in batch.to_pylist()
     ]
     assert positions == sorted(set(positions))
-
-
-def test_a_small_file_that_holds_a_long_text_in_each_row_does_not_fill_memory(tmp_path: Path) -> None:
-    """As texts, one batch of it would take 1 GB."""
-    long = "x" * 100_000
-    values = pa.DictionaryArray.from_arrays(pa.array([0] * BATCH_ROWS, pa.int32()), pa.array([long]))
-    table = pa.table({"product_id": range(BATCH_ROWS), "image_uri": ["u"] * BATCH_ROWS, "title": values})
-    pq.write_table(table, tmp_path / "c.parquet", store_schema=False)
-    assert (tmp_path / "c.parquet").stat().st_size < 1_000_000
-    before = pa.total_allocated_bytes()
-    pool = pa.default_memory_pool()
-    with pytest.raises(UsageError, match=r"has in row 1 a title of 100,000 characters"):
-        rows(tmp_path / "c.parquet")
-    assert (pool.max_memory() or 0) - before < 200_000_000
-
-
-def test_fewer_rows_are_read_at_once_where_values_are_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "_BATCH_BYTES", 2**20)
-    table = pa.table({"product_id": range(500), "image_uri": [str(n) * 3000 for n in range(1000, 1500)]})
-    pq.write_table(table, tmp_path / "c.parquet", compression="none")
-    batches = list(read_parquet(tmp_path / "c.parquet", "c", PARQUET, Part("c")))
-    assert sum(map(len, batches)) == 500
-    assert max(map(len, batches)) < 100
 
 
 def test_files_of_a_directory_are_each_read_by_their_own_types(tmp_path: Path, in_store: UPath) -> None:

@@ -13,11 +13,11 @@ import pytest
 from openpyxl import Workbook
 
 from jobs.catalog.forms import workbook as workbook_module
-from jobs.catalog.forms.xlsx import looks_like_xlsx, read_xlsx, xlsx_names, xlsx_sheets
+from jobs.catalog.forms.xlsx import read_xlsx, xlsx_names
 from jobs.catalog.layout import Layout
 from jobs.catalog.recognise import recognise
 from jobs.catalog.rows import Part
-from jobs.errors import UsageError
+from tests.unit.catalog.catalog_files import Rows, refusal_of, rows_of
 
 HEADER = ("product_id", "image_uri", "title")
 SHEET = "xl/worksheets/sheet1.xml"
@@ -28,18 +28,12 @@ TWO_STRINGS = (
 SHARED = '<row><c t="s"><v>0</v></c><c t="s"><v>1</v></c></row>'
 
 
-def rows(path: Path, **layout: Any) -> list[tuple[Any, ...]]:
-    batches = read_xlsx(path, str(path), Layout("xlsx", **layout), Part(str(path)))
-    return [(row["product_id"], row["image_uri"], row["title"]) for batch in batches for row in batch.to_pylist()]
+def rows(path: Path, **layout: Any) -> Rows:
+    return rows_of(read_xlsx, path, Layout("xlsx", **layout), "product_id", "image_uri", "title")
 
 
 def refused(path: Path, **layout: Any) -> str:
-    with pytest.raises(UsageError) as caught:
-        rows(path, **layout)
-    message = str(caught.value)
-    assert message.startswith(f"catalog {path} ")
-    assert "\n" not in message
-    return message.removeprefix(f"catalog {path} ")
+    return refusal_of(path, lambda: rows(path, **layout))
 
 
 def saved(path: Path, *table: tuple[Any, ...], formats: dict[str, str] | None = None) -> Path:
@@ -134,7 +128,6 @@ def test_a_workbook_is_recognised_and_its_first_visible_sheet_read(tmp_path: Pat
     recognised = recognise(tmp_path / "c.xlsx")
     assert (recognised.layout.form, recognised.names) == ("xlsx", HEADER)
     assert rows(tmp_path / "c.xlsx") == [("goods", "1.jpg", None)]
-    assert xlsx_sheets(tmp_path / "c.xlsx", "c") == ("goods", "more")
 
 
 def test_names_may_stand_lower_under_a_merged_title_and_rows_may_be_blank(tmp_path: Path) -> None:
@@ -313,9 +306,3 @@ def test_memory_does_not_grow_with_the_sheet(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < size / 2
-
-
-def test_the_first_bytes_say_whether_it_is_a_workbook(tmp_path: Path) -> None:
-    assert looks_like_xlsx(saved(tmp_path / "c.xlsx").read_bytes()[:4])
-    assert looks_like_xlsx(ole("")[:8])
-    assert not looks_like_xlsx(b"product_id,image_uri")

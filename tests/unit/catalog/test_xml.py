@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from jobs.catalog.forms.xml import looks_like_xml, read_xml, xml_names
 from jobs.catalog.layout import PRESETS, Layout
 from jobs.catalog.recognise import recognise
 from jobs.catalog.rows import Part
-from jobs.errors import UsageError
+from tests.unit.catalog.catalog_files import Rows, refusal_of, rows_of, written
 
 NAMES = ("product_id", "image_no", "image_uri", "title", "category", "group_id")
 GOOGLE = 'xmlns:g="http://base.google.com/ns/1.0"'
@@ -44,27 +43,16 @@ RSS = f"""<?xml version="1.0"?>
 """
 
 
-def rows(path: Path, layout: Layout | None = None, names: tuple[str, ...] = NAMES[:1] + NAMES[2:4]) -> list[Any]:
-    batches = read_xml(path, str(path), layout or Layout("xml"), Part(str(path)))
-    return [tuple(row[name] for name in names) for batch in batches for row in batch.to_pylist()]
+def rows(path: Path, layout: Layout | None = None, names: tuple[str, ...] = NAMES[:1] + NAMES[2:4]) -> Rows:
+    return rows_of(read_xml, path, layout or Layout("xml"), *names)
 
 
 def google() -> Layout:
     return Layout("xml", kind="google", columns=PRESETS["google"].columns)
 
 
-def written(path: Path, text: str | bytes) -> Path:
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
 def refused(path: Path, layout: Layout | None = None) -> str:
-    with pytest.raises(UsageError) as caught:
-        rows(path, layout)
-    message = str(caught.value)
-    assert message.startswith(f"catalog {path} ")
-    assert "\n" not in message
-    return message.removeprefix(f"catalog {path} ")
+    return refusal_of(path, lambda: rows(path, layout))
 
 
 def product(number: int, more: str = "") -> str:
