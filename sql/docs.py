@@ -49,7 +49,9 @@ def render() -> str:
     parts += ["## Views\n", "`shelfwise query NAME` runs a view too, sorted in the given order.\n"]
     parts += ["| view | what for | one row is | order |", "| --- | --- | --- | --- |"]
     parts += [_view(queries[name]) for name in views]
-    parts += ["", "## Queries\n", "`shelfwise query NAME` runs a query; `--explain` shows its SQL.\n"]
+    able = ", ".join(f"`{name}`" for name, query in queries.items() if query.can_include_left)
+    parts += ["", "## Queries\n", "`shelfwise query NAME` runs a query; `--explain` shows its SQL."]
+    parts += [f"`--include-left` also lists products that have left, with `left_at`, in {able}.\n"]
     parts += ["| query | what for | one row is | parameters |", "| --- | --- | --- | --- |"]
     parts += [_query(query) for name, query in queries.items() if name not in views]
     return "\n".join(parts) + "\n"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
 
 from sql.engine import reading
 from sql.errors import UnknownNameError
-from sql.lists import list_value, with_lists
+from sql.lists import list_value, with_joined_texts, with_lists
 from sql.schema.tables import metadata
 from sql.schema.views import view_definitions
 from sql.store import ProductDatabase
@@ -25,9 +26,15 @@ PARAMETER_TYPES = ("text", "integer", "number", "date", "list")
 
 _HEADER = re.compile(r"-- (Purpose|Parameter|Grain|Order): (.+)")
 _PARAMETER = re.compile(r"(\w+) \((\w+)(, optional|, default ([^)]*))?\) (.+)")
-_JSON_COLUMNS = {
-    column.name for table in metadata.tables.values() for column in table.c if isinstance(column.type, sa.JSON)
-}
+_WITHOUT_LEFT, _WITH_LEFT = "FROM current_categories", "FROM product_answers"
+"""What a query reads the current answers from, and what in its place if products that have left are included."""
+
+
+def _columns_of(type_: type[TypeEngine[Any]]) -> set[str]:
+    return {column.name for table in metadata.tables.values() for column in table.c if isinstance(column.type, type_)}
+
+
+_JSON_COLUMNS, _DATE_COLUMNS, _BOOLEAN_COLUMNS = map(_columns_of, (sa.JSON, sa.Date, sa.Boolean))
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,11 @@ class NamedQuery:
     parameters: Mapping[str, Parameter]
     statement: str
 
+    @property
+    def can_include_left(self) -> bool:
+        """Whether the query can also return products that have left: it lists current answers of products."""
+        return _WITHOUT_LEFT in self.statement
+
 
 @dataclass(frozen=True)
 class QueryResult:
@@ -81,20 +93,39 @@ def list_queries() -> tuple[NamedQuery, ...]:
     return tuple(_queries()[name] for name in sorted(_queries()))
 
 
-def find_query(name: str) -> NamedQuery:
+def find_query(name: str, *, include_left: bool = False) -> NamedQuery:
     """Return a named query by its name.
+
+    Args:
+        name: Name of a file in `queries/` or of a view.
+        include_left: Return the query that also lists products that no catalog names any more; it has the additional
+            column `left_at`.
 
     Raises:
         UnknownNameError: There is no such query; the message lists all names.
+        ValueError: Products that have left cannot be included in this query.
     """
     query = _queries().get(name)
     if query is None:
         raise UnknownNameError(f"There is no query {name!r}: expected one of {', '.join(sorted(_queries()))}.")
-    return query
+    if not include_left:
+        return query
+    if not query.can_include_left:
+        able = ", ".join(each.name for each in list_queries() if each.can_include_left)
+        raise ValueError(
+            f"Query {name!r} cannot include products that have left: expected one of {able}; the query left_products "
+            "lists those that have left alone."
+        )
+    return replace(query, statement=query.statement.replace(_WITHOUT_LEFT, _WITH_LEFT))
 
 
 def run_query(
-    database: ProductDatabase, name: str, params: Mapping[str, Any] | None = None, limit: int | None = None
+    database: ProductDatabase,
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    *,
+    include_left: bool = False,
 ) -> QueryResult:
     """Run a named query with values for its parameters.
 
@@ -103,16 +134,18 @@ def run_query(
         name: Name of a file in `queries/` or of a view.
         params: Values by parameter name, as text (from a command line) or as Python values.
         limit: Highest number of rows; None is all, streamed.
+        include_left: Also return products that no catalog names any more, with the additional column `left_at`.
 
     Returns:
         Column names and rows; on both engines with dates, times with a time zone, and parsed JSON.
 
     Raises:
         UnknownNameError: There is no such query or parameter.
-        ValueError: A parameter is missing or not of its type, or the limit is below 1.
+        ValueError: A parameter is missing or not of its type, the limit is below 1, or products that have left cannot
+            be included in this query.
         DatabaseError: The database cannot be read; the message has the remedy.
     """
-    query = find_query(name)
+    query = find_query(name, include_left=include_left)
     values = _values(query, params or {})
     if limit is not None and limit < 1:
         raise ValueError(f"The limit is {limit}: expected at least 1.")
@@ -134,7 +167,9 @@ def prepare(
         dialect: Name of SQLAlchemy's dialect, `sqlite` or `postgresql`.
         limit: Highest number of rows; None is all.
     """
-    statement = with_lists(query.statement, dialect) + ("\nLIMIT :row_limit" if limit is not None else "")
+    statement = with_lists(with_joined_texts(query.statement, dialect), dialect) + (
+        "\nLIMIT :row_limit" if limit is not None else ""
+    )
     bound = {name: _bound(value, dialect) for name, value in values.items()}
     return sa.text(statement), bound if limit is None else {**bound, "row_limit": limit}
 
@@ -160,10 +195,12 @@ def _converter(column: str, dialect: str) -> Any:
         return _as_utc if column.endswith("_utc") else _same
     if column.endswith("_utc"):
         return lambda text: text and datetime.fromisoformat(text).replace(tzinfo=UTC)
-    if column.endswith("_date"):
+    if column.endswith("_date") or column in _DATE_COLUMNS:
         return lambda text: text and date.fromisoformat(text)
     if column in _JSON_COLUMNS:
         return lambda text: text and json.loads(text)
+    if column in _BOOLEAN_COLUMNS:
+        return lambda number: None if number is None else bool(number)
     return _same
 
 

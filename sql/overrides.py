@@ -7,7 +7,7 @@ same statements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,13 +21,12 @@ from sql.errors import UnknownNameError
 from sql.explanations import listed
 from sql.lists import list_value, with_lists
 from sql.publishing import answer_changes as changes
-from sql.publishing import answers
-from sql.publishing.releases import newer_releases, shadow_releases
+from sql.publishing import settling
+from sql.publishing.positions import AFFECTED
+from sql.publishing.settling import CombineBy
 from sql.publishing.staging import analyze, create_temporary, insert_rows
-from sql.records import Combine
 from sql.schema.columns import UtcDateTime, key_text
 from sql.schema.products import overrides, product_categories
-from sql.schema.releases import releases
 from sql.store import ProductDatabase
 
 _Rows = list[tuple[str, str, str | None, str, datetime]]
@@ -76,6 +75,7 @@ SELECT
     stored.category_id,
     stored.confidence,
     stored.status,
+    stored.left_at IS NOT NULL,
     CAST(1 AS BOOLEAN)
 FROM decided
 LEFT JOIN product_categories AS stored ON stored.product_id = decided.product_id
@@ -206,7 +206,7 @@ def clear_override(
     product_id: str,
     *,
     decided_by: str,
-    combine_by: Callable[[Mapping[str, Any]], Combine],
+    combine_by: CombineBy,
     why: str | None = None,
     at_utc: datetime | None = None,
 ) -> bool:
@@ -271,7 +271,11 @@ def _record(connection: Connection, rows: _Rows, *, action: str, moment: datetim
     changes.prepare(connection)
     connection.execute(_CHANGES)
     connection.execute(_RECORD, {"action": action})
-    return changes.apply(connection, moment)
+    changed = changes.apply(connection, moment)
+    settling.prepare_affected(connection)
+    connection.execute(sa.text("INSERT INTO affected_products SELECT product_id FROM decided"))
+    settling.mark_presence(connection)
+    return changed
 
 
 def _refuse_unknown(connection: Connection) -> None:
@@ -292,38 +296,12 @@ def _refuse_unknown(connection: Connection) -> None:
         )
 
 
-def _derive_again(
-    connection: Connection, product_id: str, combine_by: Callable[[Mapping[str, Any]], Combine], moment: datetime
-) -> bool:
-    columns = {"product_id": key_text()}
-    create_temporary(connection, "cleared", columns)
-    insert_rows(connection, "cleared", columns, [(product_id,)])
-    release_id = _answering_release(connection, product_id)
-    if release_id is None:
-        changes.remove(connection, product_id)
-        return False
-    manifest = connection.execute(
-        sa.select(releases.c.manifest).where(releases.c.release_id == release_id)
-    ).scalar_one()
-    answers.derive(connection, "cleared", changes.Rule(release_id, anyone=True), combine_by(manifest))
-    changes.apply(connection, moment)
-    return True
-
-
-def _answering_release(connection: Connection, product_id: str) -> str | None:
-    # The same rule as in a publish: the newest images count, and of their releases the one with the highest rank.
-    newest = sa.text("""
-        SELECT release_id, ingest_date, ingest_no
-        FROM category_predictions
-        WHERE product_id = :product_id
-        ORDER BY ingest_date DESC, ingest_no DESC, release_id
-    """)
-    hidden = shadow_releases(connection)
-    images = connection.execute(newest, {"product_id": product_id}).all()
-    images = [image for image in images if image.release_id not in hidden]
-    latest = [image.release_id for image in images if image[1:] == images[0][1:]]
-    registered = connection.execute(sa.select(releases.c.release_id).where(releases.c.release_id.in_(latest))).scalars()
-    return next((name for name in registered if not set(newer_releases(connection, name)) & set(latest)), None)
+def _derive_again(connection: Connection, product_id: str, combine_by: CombineBy, moment: datetime) -> bool:
+    settling.prepare_affected(connection)
+    insert_rows(connection, AFFECTED, {"product_id": key_text()}, [(product_id,)])
+    settling.answer_again(connection, combine_by, moment, decisions=True)
+    same = product_categories.c.product_id == product_id
+    return connection.execute(sa.select(product_categories.c.product_id).where(same)).first() is not None
 
 
 def _refuse_nobody(decided_by: str) -> None:

@@ -39,8 +39,9 @@ FROM (
 ) AS next_products
 """)
 
-# A row stays if a kept run wrote it, or if it is a current image of the answering release. For a product that a person
-# decided on, the current images of every release stay, so that clearing the decision finds an answer.
+# A row stays if a kept run wrote it, or if it is of a picture that the product has and of the answering release. So it
+# is for a product that has left, whose answer stands when it returns. For a product that a person decided on, these
+# pictures stay with every release, so that clearing the decision finds an answer.
 _PREDICTIONS = sa.text("""
 DELETE FROM category_predictions
 WHERE
@@ -57,10 +58,9 @@ WHERE
         )
         OR NOT EXISTS (
             SELECT 1
-            FROM current_images AS image
+            FROM product_images AS image
             WHERE
                 image.product_id = category_predictions.product_id
-                AND image.release_id = category_predictions.release_id
                 AND image.image_sha256 = category_predictions.image_sha256
         )
     )
@@ -107,7 +107,7 @@ def prune(
 def _latest_runs(connection: Connection, count: int) -> tuple[str, ...]:
     latest = (
         sa.select(runs.c.run_id)
-        .where(runs.c.state == "published")
+        .where(runs.c.state == "published", runs.c.retracted_at_utc.is_(None))
         .order_by(runs.c.run_date.desc(), runs.c.finished_at_utc.desc(), runs.c.run_id.desc())
         .limit(count)
     )

@@ -28,8 +28,12 @@ PREDICTION_COLUMNS = (
     "status",
     "top_k",
     "by_network",
+    "catalog_name",
 )
-"""`ingest_date` is a `datetime.date`; `top_k` and `by_network` are JSON text. The release is that of the run."""
+"""`ingest_date` is a `datetime.date`; `top_k` and `by_network` are JSON text. The release is that of the run.
+
+`catalog_name` is the catalog that named the image; None in files from before catalogs had names. It goes to
+`product_images`, all other columns to `category_predictions`."""
 
 REJECTION_COLUMNS = (
     "product_id",
@@ -41,8 +45,31 @@ REJECTION_COLUMNS = (
     "reason",
     "detail",
     "seen_at_utc",
+    "catalog_name",
 )
-"""`seen_at_utc` is a `datetime.datetime` with a time zone; `image_sha256` is None if no byte could be read."""
+"""`catalog_name` is as in `PREDICTION_COLUMNS`; `seen_at_utc` is a `datetime.datetime` with a time zone; `image_sha256`
+is None if no byte could be read."""
+
+IMAGE_CHANGE_COLUMNS = (
+    "product_id",
+    "image_no",
+    "catalog_name",
+    "outcome",
+    "image_sha256",
+    "changed_on",
+    "ingest_no",
+)
+"""A change of what a catalog names, or of which known picture a product has at a position.
+
+`outcome` is one of `IMAGE_CHANGES`. `image_sha256` is None but for `unchanged`. `changed_on` is a `datetime.date`: the
+night of the ingest, or the later one from which the change counts."""
+
+IMAGE_CHANGES = {
+    "unchanged": "the product has a picture at this position that it had before, here or at another position",
+    "named": "the catalog names the image again, or after another catalog",
+    "left": "the catalog names the image no longer",
+}
+"""What a row of `IMAGE_CHANGE_COLUMNS` says."""
 
 PRODUCT_COLUMNS = (*CATALOG_COLUMNS, "ingest_date", "ingest_no")
 """A catalog row and the ingest that read it; a row of a newer ingest is not overwritten."""
@@ -148,7 +175,10 @@ class PublishCounts:
         products_changed: Rows of `product_categories` added or changed.
         rejections: Rejected images of the run.
         rejections_changed: Rows of `rejected_images` added, changed or deleted.
-        catalog_rows_changed: Rows of `products` added or changed.
+        catalog_rows_changed: Rows of `products` added, changed or deleted.
+        images_moved: Rows of `product_images` and `catalog_changes` added or changed.
+        products_left: Products that no catalog names since this publish.
+        products_returned: Products that had left and that a catalog names again since this publish.
     """
 
     images: int = 0
@@ -158,10 +188,17 @@ class PublishCounts:
     rejections: int = 0
     rejections_changed: int = 0
     catalog_rows_changed: int = 0
+    images_moved: int = 0
+    products_left: int = 0
+    products_returned: int = 0
 
     @property
     def changed(self) -> bool:
         """Whether any row of the run's results was written."""
         return bool(
-            self.images_changed or self.products_changed or self.rejections_changed or self.catalog_rows_changed
+            self.images_changed
+            or self.products_changed
+            or self.rejections_changed
+            or self.catalog_rows_changed
+            or self.images_moved
         )

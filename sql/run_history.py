@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,10 @@ from sql.schema import migrate
 from sql.schema.runs import run_leases, runs
 from sql.store import ProductDatabase
 
-LISTED = ("run_id", "kind", "run_date", "state", "release_id", "started_at_utc", "finished_at_utc", "error")
+LISTED = (
+    *("run_id", "kind", "run_date", "state", "release_id", "started_at_utc", "finished_at_utc", "retracted_at_utc"),
+    "error",
+)
 
 RUNS_OF_AN_ESTIMATE = 5
 """Number of latest runs whose duration is averaged."""
@@ -50,6 +54,31 @@ def list_runs(database: ProductDatabase, *, state: str | None = None, limit: int
         query = query.where(runs.c.state == state)
     with reading(database.engine) as connection:
         return [tuple(row) for row in connection.execute(query.limit(limit))]
+
+
+def runs_at_work(database: ProductDatabase) -> list[tuple[str, str]]:
+    """Return run_id and holder (host and process id) of each lease, in order: a driver works on the run, or died."""
+    query = sa.select(run_leases.c.run_id, run_leases.c.holder).order_by(run_leases.c.run_id)
+    with reading(database.engine) as connection:
+        return [(row.run_id, row.holder) for row in connection.execute(query)]
+
+
+def runs_published_before(database: ProductDatabase, moment: datetime) -> set[str]:
+    """Return the run_id of the runs that were published before a moment, those that were taken back since included."""
+    query = sa.select(runs.c.run_id).where(runs.c.state == "published", runs.c.finished_at_utc < moment)
+    with reading(database.engine) as connection:
+        return set(connection.execute(query).scalars())
+
+
+def published_nights(database: ProductDatabase) -> frozenset[date]:
+    """Return the dates of the nights that are published.
+
+    Args:
+        database: Migrated.
+    """
+    query = sa.select(runs.c.run_date).where(runs.c.kind == "nightly", runs.c.state == "published")
+    with reading(database.engine) as connection:
+        return frozenset(connection.execute(query).scalars())
 
 
 def seconds_per_image(database: ProductDatabase, release_id: str) -> float | None:

@@ -1,8 +1,13 @@
-"""Queries by which a backfill selects its images: products of a category, and images that a release has answered."""
+"""Queries by which jobs select products and images, some thousand per call.
+
+A backfill selects products of a category and images without an answer; a report pictures that products have now; and
+housekeeping products that have an answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from datetime import date
 from difflib import get_close_matches
 
 import sqlalchemy as sa
@@ -21,8 +26,15 @@ SELECT product_id
 FROM product_categories
 WHERE
     product_id IN :keys
+    AND left_at IS NULL
     AND (category_id = :category_id OR substr(category_id, 1, length(:category_id) + 1) = :category_id || '.')
 """
+_POSITIONS = """
+SELECT product_id, image_no, image_sha256, ingest_date, ingest_no, left_at
+FROM product_images
+WHERE product_id IN :keys
+"""
+_WITH_ANSWER = "SELECT product_id FROM product_categories WHERE product_id IN :keys"
 _ANSWERED = """
 SELECT answered.product_id, answered.image_sha256
 FROM category_predictions AS answered
@@ -40,8 +52,14 @@ WHERE
 """
 
 
+StoredImage = tuple[str, int, str, date, int]
+"""A row of images/: (product_id, image_no, image_sha256, ingest date, ingest_no)."""
+
+
 def products_under(database: ProductDatabase, category_id: str, product_ids: Iterable[str]) -> set[str]:
     """Select, for a backfill, the products that are in a category or below it now, by a run's or a person's answer.
+
+    Products that no catalog names any more are in no category.
 
     Args:
         database: Migrated.
@@ -51,6 +69,68 @@ def products_under(database: ProductDatabase, category_id: str, product_ids: Ite
     with reading(database.engine) as connection:
         statement, keys = _with_keys(connection, _UNDER, product_ids)
         return set(connection.execute(statement, {"keys": keys, "category_id": category_id}).scalars())
+
+
+def replaced_images(database: ProductDatabase, images: Collection[StoredImage]) -> set[tuple[str, int, str]]:
+    """Select the images that a backfill need not predict: their product does not have these pictures any more.
+
+    An image that the database does not know yet is not among them, nor is one that the product has at another position.
+
+    Args:
+        database: Migrated.
+        images: Images of the dataset, some thousand per call.
+
+    Returns:
+        product_id, image_no and image_sha256 of each.
+    """
+    with reading(database.engine) as connection:
+        statement, keys = _with_keys(connection, _POSITIONS, (product_id for product_id, *_ in images))
+        typed = statement.columns(ingest_date=sa.Date(), left_at=sa.Date())
+        rows = list(connection.execute(typed, {"keys": keys}))
+    shown = {(row.product_id, row.image_sha256) for row in rows if row.left_at is None}
+    at = {(row.product_id, row.image_no): row for row in rows}
+    replaced = set()
+    for product_id, image_no, content, day, number in images:
+        row = at.get((product_id, image_no))
+        if row is None or (product_id, content) in shown:
+            continue
+        is_older = (day, number) < (row.ingest_date, row.ingest_no)
+        if (row.left_at is not None and day < row.left_at) or (is_older and content != row.image_sha256):
+            replaced.add((product_id, image_no, content))
+    return replaced
+
+
+def present_pictures(database: ProductDatabase, product_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Look up the pictures that products have now.
+
+    Args:
+        database: Migrated.
+        product_ids: Products to look up, some thousand per call.
+
+    Returns:
+        Maps the product_id of each product that was ever published to its image_sha256, in order of image_no; a product
+        that has left has none.
+    """
+    with reading(database.engine) as connection:
+        statement, keys = _with_keys(connection, f"{_POSITIONS} ORDER BY product_id, image_no", product_ids)
+        rows = list(connection.execute(statement, {"keys": keys}))
+    pictures: dict[str, list[str]] = {row.product_id: [] for row in rows}
+    for row in rows:
+        if row.left_at is None and row.image_sha256:
+            pictures[row.product_id].append(row.image_sha256)
+    return pictures
+
+
+def products_with_answer(database: ProductDatabase, product_ids: Iterable[str]) -> set[str]:
+    """Select the products that have an answer, of a run or a person, also if they have left.
+
+    Args:
+        database: Migrated.
+        product_ids: Products to look up, some thousand per call.
+    """
+    with reading(database.engine) as connection:
+        statement, keys = _with_keys(connection, _WITH_ANSWER, product_ids)
+        return set(connection.execute(statement, {"keys": keys}).scalars())
 
 
 def answered_images(database: ProductDatabase, release_id: str, product_ids: Iterable[str]) -> set[tuple[str, str]]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-import sqlalchemy as sa
-
 from sql.engine import lock_writers
 from sql.errors import DatabaseError
 from sql.explanations import database_errors_explained
-from sql.publishing import history, releases, taxonomy
+from sql.publishing import history, releases, run_rows, taxonomy
 from sql.publishing.staging import count_staged, stage
 from sql.records import CategoryRecord, ReleaseRecord, Rows
-from sql.schema.runs import runs
 from sql.store import ProductDatabase
 
 
@@ -56,8 +53,10 @@ def publish_shadow(
         taxonomy.merge_categories(connection, categories, release, rename=False)
         count_staged(connection)
         taxonomy.refuse_unknown_categories(connection, "staged_counts", release.release_id)
-        if connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run_id)).scalar() != "published":
-            raise DatabaseError(f"Run {run_id!r} is not published: publish the champion's answers first.")
+        if not run_rows.stands(connection, run_id):
+            raise DatabaseError(
+                f"Run {run_id!r} is not published, or was retracted: publish the champion's answers first."
+            )
         _, changed = history.merge_predictions(connection, run_id, release.release_id, moment)
         connection.commit()
     return changed

@@ -14,6 +14,7 @@ from sql.explanations import describe
 from sql.publishing import leases, run_rows
 from sql.publishing.publish import Publication, publish
 from sql.publishing.releases import promote_release, register_release
+from sql.publishing.settling import CombineBy
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
 from sql.schema import migrate
 
@@ -73,9 +74,11 @@ class ProductDatabase:
         predictions: Iterable[Rows],
         rejections: Iterable[Rows],
         products: Iterable[Rows],
+        image_changes: Iterable[Rows] = (),
         categories: Iterable[CategoryRecord],
         release: ReleaseRecord,
         combine: Combine,
+        combine_by: CombineBy | None = None,
         force: bool = False,
         token: str | None = None,
     ) -> PublishCounts:
@@ -86,9 +89,12 @@ class ProductDatabase:
             predictions: Batches of tuples in the order of `PREDICTION_COLUMNS`, read once.
             rejections: Batches of tuples in the order of `REJECTION_COLUMNS`; they replace the run's earlier ones.
             products: Batches of tuples in the order of `PRODUCT_COLUMNS`.
+            image_changes: Batches of tuples in the order of `IMAGE_CHANGE_COLUMNS`.
             categories: The release's taxonomy.
             release: The release that predicted.
             combine: Computes one answer from the images of a product with several.
+            combine_by: Returns this function for the manifest of another release, whose answers change because images
+                have left or moved; None uses `combine` for all.
             force: Also replace answers of newer releases; never answers on newer images or of people.
             token: Token from `claim`, for a driver that claimed the run when it began; None claims it now.
 
@@ -100,7 +106,10 @@ class ProductDatabase:
             DatabaseError: Nothing was written; the message has the reason and the remedy.
         """
         migrate.check(self.engine)
-        publication = Publication(run, predictions, rejections, products, categories, release, combine, force)
+        by = combine_by or (lambda _manifest: combine)
+        publication = Publication(
+            run, predictions, rejections, products, image_changes, categories, release, combine, by, force
+        )
         return publish(self.engine, publication, token)
 
     def claim(self, run: RunRecord, steps: Sequence[str] = ()) -> str:

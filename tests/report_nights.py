@@ -37,7 +37,7 @@ class Answer:
         content = hashlib.sha256(f"{self.product_id}/{day}".encode()).hexdigest()
         top_k = json.dumps([[self.category_id, self.confidence]] if self.category_id else [])
         named = (self.category_id, self.confidence, self.status)
-        return (self.product_id, content, 0, f"{self.product_id}.jpg", day, 1, *named, top_k, "{}")
+        return (self.product_id, content, 0, f"{self.product_id}.jpg", day, 1, *named, top_k, "{}", "shop")
 
 
 class Nights:
@@ -65,7 +65,9 @@ class Nights:
             self.store(answers, day)
         rows = [answer.prediction(day) for answer in answers]
         seen = datetime(2026, 11, 1, 2, tzinfo=UTC) + timedelta(days=number)
-        rejected = [(one, 0, f"{one}.jpg", None, day, 1, reason, detail, seen) for one, reason, detail in rejections]
+        rejected = [
+            (one, 0, f"{one}.jpg", None, day, 1, reason, detail, seen, "shop") for one, reason, detail in rejections
+        ]
         self.publish(run, rows, rejected)
         return run.run_id
 

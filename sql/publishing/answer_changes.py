@@ -17,7 +17,7 @@ from sqlalchemy.types import TypeEngine
 
 from sql.publishing.staging import create_temporary
 from sql.schema.columns import UtcDateTime
-from sql.schema.products import category_totals, product_categories
+from sql.schema.products import product_categories
 
 _NEW = (
     "product_id",
@@ -41,11 +41,13 @@ class Rule:
         release_id: The release that answers.
         newer_releases: Releases whose answers on equally new images stay.
         anyone: Replace every answer, also those of people; used when a person clears a decision.
+        again: Replace every answer of a run, also on newer images; used when images have left or moved.
     """
 
     release_id: str
     newer_releases: tuple[str, ...] = ()
     anyone: bool = False
+    again: bool = False
 
 
 _ADD = """
@@ -63,13 +65,15 @@ SELECT
     stored.category_id,
     stored.confidence,
     stored.status,
+    stored.left_at IS NOT NULL,
     CASE WHEN {settled} THEN
         stored.product_id IS NULL
         OR :anyone
         OR (
             stored.status <> 'manual'
             AND (
-                (answer.ingest_date, answer.ingest_no) > (stored.ingest_date, stored.ingest_no)
+                :again
+                OR (answer.ingest_date, answer.ingest_no) > (stored.ingest_date, stored.ingest_no)
                 OR (
                     (answer.ingest_date, answer.ingest_no) = (stored.ingest_date, stored.ingest_no)
                     AND stored.release_id NOT IN :newer_releases
@@ -121,36 +125,38 @@ FROM answer_changes
 WHERE replaces AND old_status IS NULL
 """).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
 
-_TOTALS = sa.text("""
+_TOTALS = """
 INSERT INTO category_totals AS total (category_id, status, product_count, confidence_count, confidence_sum_e9)
-SELECT category_id, status, sum(products), sum(confidences), sum(confidence_e9)
-FROM (
-    SELECT
-        coalesce(category_id, '') AS category_id,
-        status,
-        count(*) AS products,
-        count(confidence) AS confidences,
-        coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0) AS confidence_e9
-    FROM answer_changes
-    WHERE replaces
-    GROUP BY coalesce(category_id, ''), status
-    UNION ALL
-    SELECT
-        coalesce(old_category_id, ''),
-        old_status,
-        -count(*),
-        -count(old_confidence),
-        -coalesce(sum(CAST(round(old_confidence * 1000000000) AS BIGINT)), 0)
-    FROM answer_changes
-    WHERE replaces AND old_status IS NOT NULL
-    GROUP BY coalesce(old_category_id, ''), old_status
-) AS difference
+SELECT
+    category_id,
+    status,
+    sum(sign),
+    sum(CASE WHEN confidence IS NULL THEN 0 ELSE sign END),
+    sum(sign * coalesce(CAST(round(confidence * 1000000000) AS BIGINT), 0))
+FROM ({signed}) AS signed
 GROUP BY category_id, status
 ON CONFLICT (category_id, status) DO UPDATE SET
     product_count = total.product_count + excluded.product_count,
     confidence_count = total.confidence_count + excluded.confidence_count,
     confidence_sum_e9 = total.confidence_sum_e9 + excluded.confidence_sum_e9
-""")
+"""
+
+# The answers of products that have left are in no total.
+_REPLACED = """
+    SELECT coalesce(category_id, '') AS category_id, status, confidence, 1 AS sign
+    FROM answer_changes
+    WHERE replaces AND NOT coalesce(old_left, CAST(0 AS BOOLEAN))
+    UNION ALL
+    SELECT coalesce(old_category_id, ''), old_status, old_confidence, -1
+    FROM answer_changes
+    WHERE replaces AND old_status IS NOT NULL AND NOT old_left
+"""
+
+_REMOVED = """
+    SELECT coalesce(category_id, '') AS category_id, status, confidence, -1 AS sign
+    FROM product_categories
+    WHERE left_at IS NULL AND product_id IN (SELECT product_id FROM {products})
+"""
 
 _EMPTY = sa.text("DELETE FROM category_totals WHERE product_count = 0")
 
@@ -159,7 +165,7 @@ def prepare(connection: Connection) -> None:
     """Create an empty temporary table `answer_changes`."""
     types: dict[str, TypeEngine[Any]] = {name: product_categories.c[name].type for name in _NEW}
     types.update({f"old_{name}": product_categories.c[name].type for name in _OLD})
-    create_temporary(connection, "answer_changes", {**types, "replaces": sa.Boolean()})
+    create_temporary(connection, "answer_changes", {**types, "old_left": sa.Boolean(), "replaces": sa.Boolean()})
 
 
 def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> int:
@@ -178,18 +184,35 @@ def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> in
         Number of rows added.
     """
     statement = sa.text(_ADD.format(answers=answers, settled=settled)).bindparams(
-        sa.bindparam("newer_releases", type_=sa.Text(), expanding=True), sa.bindparam("anyone", type_=sa.Boolean())
+        sa.bindparam("newer_releases", type_=sa.Text(), expanding=True),
+        sa.bindparam("anyone", type_=sa.Boolean()),
+        sa.bindparam("again", type_=sa.Boolean()),
     )
-    values = {"release_id": rule.release_id, "newer_releases": list(rule.newer_releases), "anyone": rule.anyone}
+    values = {
+        "release_id": rule.release_id,
+        "newer_releases": list(rule.newer_releases),
+        "anyone": rule.anyone,
+        "again": rule.again,
+    }
     return connection.execute(statement, values).rowcount
 
 
-def remove(connection: Connection, product_id: str) -> None:
-    """Delete the current answer of a product, which a person decided on, and take it out of the totals."""
-    table, total = product_categories, category_totals
-    gone = connection.execute(table.delete().where(table.c.product_id == product_id).returning(table.c.category_id))
-    same = (total.c.category_id == gone.scalar_one(), total.c.status == "manual")
-    connection.execute(total.update().where(*same).values(product_count=total.c.product_count - 1))
+def remove(connection: Connection, products: str) -> None:
+    """Delete the current answers of the products in a temporary table, and take them out of the totals."""
+    add_to_totals(connection, _REMOVED.format(products=products))
+    connection.exec_driver_sql(
+        f"DELETE FROM product_categories WHERE product_id IN (SELECT product_id FROM {products})"  # noqa: S608 - ours
+    )
+
+
+def add_to_totals(connection: Connection, signed: str) -> None:
+    """Add answers to the totals, or take them out.
+
+    Args:
+        connection: In a transaction that holds the writers' lock.
+        signed: SELECT of category_id ('' for none), status, confidence and `sign`, 1 or -1.
+    """
+    connection.exec_driver_sql(_TOTALS.format(signed=signed))
     connection.execute(_EMPTY)
 
 
@@ -198,6 +221,5 @@ def apply(connection: Connection, moment: datetime) -> int:
     changed = connection.execute(_UPDATE, {"moment": moment}).rowcount
     changed += connection.execute(_INSERT, {"moment": moment}).rowcount
     if changed:
-        connection.execute(_TOTALS)
-        connection.execute(_EMPTY)
+        add_to_totals(connection, _REPLACED)
     return changed

@@ -28,7 +28,7 @@ CHUNK_PRODUCTS = 2000
 _COMBINED_COLUMNS = ("product_id", "category_id", "confidence", "status")
 _IMAGE_COLUMNS = (*_COMBINED_COLUMNS, "image_count", "ingest_date", "ingest_no", "run_id")
 
-# For a product with one row, min() of a column is its value, so this one pass answers nearly all products.
+# For a product with one current image, min() of a column is its value, so this one pass answers nearly all products.
 _ONE_ROW = """
     SELECT
         product_id,
@@ -39,10 +39,24 @@ _ONE_ROW = """
         min(ingest_date) AS ingest_date,
         min(ingest_no) AS ingest_no,
         min(run_id) AS run_id
-    FROM category_predictions
-    WHERE release_id = :release_id AND product_id IN (SELECT product_id FROM {products})
+    FROM category_predictions AS prediction
+    WHERE
+        release_id = :release_id
+        AND product_id IN (SELECT product_id FROM {products})
+        AND {present}
     GROUP BY product_id
 """
+_PRESENT = """EXISTS (
+            SELECT 1
+            FROM product_images AS image
+            WHERE
+                image.product_id = prediction.product_id
+                AND image.image_sha256 = prediction.image_sha256
+                AND image.left_at IS NULL
+        )"""
+# A product with one prediction that the run has staged needs no look-up, unless `position_news` has the product.
+_STAGED_PRESENT = f"(product_id NOT IN (SELECT product_id FROM position_news) OR {_PRESENT})"  # noqa: S608 - texts of our own
+
 
 _ANSWERED_IMAGES = sa.text("""
 INSERT INTO answered_images (
@@ -89,11 +103,11 @@ _SEVERAL_IMAGES = """
 """
 
 
-def derive(connection: Connection, products: str, rule: changes.Rule, combine: Combine) -> int:
+def add_answers(connection: Connection, products: str, rule: changes.Rule, combine: Combine) -> int:
     """Derive each product's answer from its current images of one release, and add it to `answer_changes`.
 
     Args:
-        connection: In a transaction that holds the writers' lock.
+        connection: In a transaction that holds the writers' lock, with `answer_changes` prepared.
         products: Name of a temporary table with the product_id of each product to answer.
         rule: The release that answers, and which answers it may replace.
         combine: Computes one answer from several images.
@@ -101,8 +115,10 @@ def derive(connection: Connection, products: str, rule: changes.Rule, combine: C
     Returns:
         Number of products that have an answer.
     """
-    changes.prepare(connection)
-    answered = changes.add(connection, _ONE_ROW.format(products=products), rule, settled="answer.image_count = 1")
+    one_row = _ONE_ROW.format(
+        products=products, present=_STAGED_PRESENT if products == "staged_predictions" else _PRESENT
+    )
+    answered = changes.add(connection, one_row, rule, settled="answer.image_count = 1")
     analyze(connection, "answer_changes")
     several = connection.execute(sa.text("SELECT 1 FROM answer_changes WHERE replaces IS NULL LIMIT 1")).first()
     if several is not None:

@@ -11,11 +11,13 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from sql.publishing.replaced import keep_overwritten
 from sql.publishing.staging import count_staged
 from sql.records import PREDICTION_COLUMNS
 from sql.schema.columns import UtcDateTime
 
-_VALUES = tuple(name for name in PREDICTION_COLUMNS if name not in ("product_id", "image_sha256"))
+_STORED = tuple(name for name in PREDICTION_COLUMNS if name != "catalog_name")
+_VALUES = tuple(name for name in _STORED if name not in ("product_id", "image_sha256"))
 
 # PostgreSQL and SQLite have different names for the internal row number.
 _DROP_DUPLICATES = """
@@ -71,13 +73,13 @@ ON
 WHEN MATCHED AND ({_CHANGED}) THEN UPDATE SET
     {", ".join(f"{name} = staged.{name}" for name in _VALUES)}, run_id = :run_id, predicted_at_utc = :moment
 WHEN NOT MATCHED THEN
-    INSERT ({", ".join(PREDICTION_COLUMNS)}, release_id, run_id, predicted_at_utc)
-    VALUES ({", ".join(f"staged.{name}" for name in PREDICTION_COLUMNS)}, :release_id, :run_id, :moment)
+    INSERT ({", ".join(_STORED)}, release_id, run_id, predicted_at_utc)
+    VALUES ({", ".join(f"staged.{name}" for name in _STORED)}, :release_id, :run_id, :moment)
 """  # noqa: S608 - names of our own
 
 _UPSERT = f"""
-INSERT INTO category_predictions AS stored ({", ".join(PREDICTION_COLUMNS)}, release_id, run_id, predicted_at_utc)
-SELECT {", ".join(PREDICTION_COLUMNS)}, :release_id, :run_id, :moment
+INSERT INTO category_predictions AS stored ({", ".join(_STORED)}, release_id, run_id, predicted_at_utc)
+SELECT {", ".join(_STORED)}, :release_id, :run_id, :moment
 FROM staged_predictions
 WHERE true
 ORDER BY product_id, image_sha256
@@ -147,6 +149,8 @@ WHERE
 def merge_predictions(connection: Connection, run_id: str, release_id: str, moment: datetime) -> tuple[int, int]:
     """Merge `staged_predictions` into the history: of duplicates the newest; a stored row of a newer ingest stays.
 
+    Rows of other runs that are overwritten are kept in `replaced_predictions`.
+
     Returns:
         Number of images of the run, and number of rows added or changed.
     """
@@ -155,6 +159,7 @@ def merge_predictions(connection: Connection, run_id: str, release_id: str, mome
         _drop_duplicates(connection)
     statement = sa.text(_MERGE if postgresql else _UPSERT).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
     values = {"release_id": release_id, "run_id": run_id, "moment": moment}
+    keep_overwritten(connection, run_id, release_id, _CHANGED)
     written = connection.execute(statement, values).rowcount
     if postgresql and written < _staged(connection):
         # Fewer rows were written than staged: some were unchanged, or there were duplicates to remove.

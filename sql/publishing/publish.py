@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection, Engine
 from sql.engine import lock_writers, tune
 from sql.explanations import database_errors_explained
 from sql.publishing import answer_changes as changes
-from sql.publishing import answers, highlights, history, leases, products, releases, run_rows, taxonomy
+from sql.publishing import answers, highlights, history, leases, products, releases, run_rows, settling, taxonomy
+from sql.publishing.positions import merge_positions
 from sql.publishing.staging import count_staged, stage
 from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
 
@@ -28,9 +29,11 @@ class Publication:
     predictions: Iterable[Rows]
     rejections: Iterable[Rows]
     products: Iterable[Rows]
+    image_changes: Iterable[Rows]
     categories: Iterable[CategoryRecord]
     release: ReleaseRecord
     combine: Combine
+    combine_by: settling.CombineBy
     force: bool = False
 
 
@@ -70,6 +73,7 @@ def _stage(connection: Connection, publication: Publication) -> None:
     stage(connection, "staged_predictions", publication.predictions)
     stage(connection, "staged_rejections", publication.rejections)
     stage(connection, "staged_products", publication.products)
+    stage(connection, "staged_image_changes", publication.image_changes)
 
 
 def _merge(connection: Connection, publication: Publication) -> PublishCounts:
@@ -79,9 +83,12 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
     taxonomy.merge_categories(connection, publication.categories, release)
     count_staged(connection)
     taxonomy.refuse_unknown_categories(connection, "staged_counts", release.release_id)
-    published = run_rows.begin(connection, run, "published", moment)
+    published = run_rows.stands(connection, run.run_id)
+    run_rows.begin(connection, run, "published", moment)
+    images_moved = merge_positions(connection)
     images, images_changed = history.merge_predictions(connection, run.run_id, release.release_id, moment)
     product_count, products_changed = _merge_answers(connection, publication, moment)
+    left, returned = settling.mark_presence(connection)
     rejections, rejections_changed = history.merge_rejections(connection, run.run_id)
     counts = PublishCounts(
         images=images,
@@ -91,6 +98,9 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
         rejections=rejections,
         rejections_changed=rejections_changed,
         catalog_rows_changed=products.merge_products(connection),
+        images_moved=images_moved,
+        products_left=left,
+        products_returned=returned,
     )
     if counts.changed or not published:
         run_rows.finish(connection, highlights.record(connection, run, again=published), moment)
@@ -100,6 +110,8 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
 def _merge_answers(connection: Connection, publication: Publication, moment: datetime) -> tuple[int, int]:
     release_id = publication.release.release_id
     newer = () if publication.force else tuple(releases.newer_releases(connection, release_id))
+    changes.prepare(connection)
     rule = changes.Rule(release_id, newer)
-    answered = answers.derive(connection, "staged_predictions", rule, publication.combine)
+    answered = answers.add_answers(connection, "staged_predictions", rule, publication.combine)
+    settling.settle(connection, publication.combine_by)
     return answered, changes.apply(connection, moment)

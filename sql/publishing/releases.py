@@ -64,17 +64,17 @@ def newer_releases(connection: Connection, release_id: str) -> list[str]:
 
     Releases that have only answered as challenger are not among them.
     """
-    ranked, hidden = _ranked(connection), shadow_releases(connection)
+    ranked, hidden = ranked_releases(connection), shadow_releases(connection)
     return [other for other in ranked[ranked.index(release_id) + 1 :] if other not in hidden]
 
 
 def older_releases(connection: Connection, release_id: str) -> list[str]:
     """Return the releases whose answers this one may replace; an empty list if it is not registered."""
-    ranked = _ranked(connection)
+    ranked = ranked_releases(connection)
     return ranked[: ranked.index(release_id)] if release_id in ranked else []
 
 
-def _ranked(connection: Connection) -> list[str]:
+def ranked_releases(connection: Connection) -> list[str]:
     """Return the releases in order of rank; the last one's answers win."""
     table = releases.c
     order = (sa.nulls_first(table.promoted_at_utc), table.registered_at_utc, table.release_id)
@@ -82,7 +82,11 @@ def _ranked(connection: Connection) -> list[str]:
 
 
 def shadow_releases(connection: Connection) -> set[str]:
-    """Return the releases that were never promoted and have no run of their own: they only answered as challenger."""
-    own_run = sa.select(runs.c.run_id).where(runs.c.release_id == releases.c.release_id).exists()
+    """Return the releases that were never promoted and have no run of their own: they only answered as challenger.
+
+    A retracted run does not count.
+    """
+    same = runs.c.release_id == releases.c.release_id
+    own_run = sa.select(runs.c.run_id).where(same, runs.c.retracted_at_utc.is_(None)).exists()
     unheard = sa.select(releases.c.release_id).where(releases.c.promoted_at_utc.is_(None), ~own_run)
     return set(connection.execute(unheard).scalars())

@@ -40,9 +40,16 @@ def begin(connection: Connection, run: RunRecord, state: str, moment: datetime) 
     return stored == "published"
 
 
+def stands(connection: Connection, run_id: str) -> bool:
+    """Return whether the run was published before, and was not retracted since."""
+    row = connection.execute(sa.select(runs.c.state, runs.c.retracted_at_utc).where(runs.c.run_id == run_id)).first()
+    return row is not None and row.state == "published" and row.retracted_at_utc is None
+
+
 def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
     """Mark the run's row published, and write its counts per category from `staged_counts` and `category_totals`."""
     _write(connection, run, _values(connection, run, "published", moment))
+    _end_retraction(connection, run.run_id)
     connection.execute(run_category_counts.delete().where(run_category_counts.c.run_id == run.run_id))
     connection.execute(_COUNTS, {"run_id": run.run_id})
 
@@ -77,6 +84,24 @@ def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -
     """Mark the run's row as failed, unless the run is published."""
     if not begin(connection, run, "failed", moment):
         _write(connection, run, {**_values(connection, run, "failed", moment), "error": error})
+
+
+def retract(connection: Connection, run_id: str, retraction: Mapping[str, Any], moment: datetime) -> None:
+    """Mark the run's row as retracted, with who did it and why in its summary; its counts stay as they were."""
+    summary = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar_one()
+    values = {"retracted_at_utc": moment, "summary": {**summary, "retracted": dict(retraction)}}
+    connection.execute(runs.update().where(runs.c.run_id == run_id).values(**values))
+
+
+def _end_retraction(connection: Connection, run_id: str) -> None:
+    """Let a run that is published again count again; its summary keeps who had retracted it, when and why."""
+    row = connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).one()
+    if row.retracted_at_utc is None:
+        return
+    summary = dict(row.summary)
+    ended = {**summary.pop("retracted", {}), "at_utc": row.retracted_at_utc.isoformat()}
+    summary["retracted_before"] = [*summary.get("retracted_before", ()), ended]
+    connection.execute(runs.update().where(runs.c.run_id == run_id).values(retracted_at_utc=None, summary=summary))
 
 
 def withdraw(connection: Connection, run_id: str) -> None:

@@ -1,9 +1,9 @@
 -- Purpose: how many products each category has now, the share that needs no person, and the change by the last run.
--- Grain: one row per category that has products, or had some before the last published run.
+-- Grain: one row per category that has products, or had some before the last published run that was not retracted.
 WITH ranked_runs AS (
     SELECT run_id, row_number() OVER (ORDER BY finished_at_utc DESC, run_id DESC) AS place
     FROM runs
-    WHERE state = 'published'
+    WHERE state = 'published' AND retracted_at_utc IS NULL
 ),
 earlier AS (
     SELECT counted.category_id, counted.product_count

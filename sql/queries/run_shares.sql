@@ -12,7 +12,7 @@ earlier AS (
     FROM runs AS run
     INNER JOIN present
         ON run.kind = present.kind AND (run.run_date, run.started_at_utc) < (present.run_date, present.started_at_utc)
-    WHERE run.state = 'published'
+    WHERE run.state = 'published' AND run.retracted_at_utc IS NULL
     ORDER BY run.run_date DESC, run.started_at_utc DESC, run.run_id
     LIMIT :reference_runs
 ),

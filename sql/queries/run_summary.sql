@@ -12,7 +12,8 @@ SELECT
     summary,
     error,
     started_at_utc,
-    finished_at_utc
+    finished_at_utc,
+    retracted_at_utc
 FROM runs
 WHERE CAST(:run_id AS TEXT) IS NULL OR run_id = :run_id
 ORDER BY run_date DESC, started_at_utc DESC, run_id

@@ -3,14 +3,8 @@
 -- Parameter: after_category_id (text, default ) Category of the last row seen.
 -- Parameter: after_product_id (text, default ) Product of the last row seen.
 -- Grain: one row per product.
-SELECT
-    member.product_id,
-    member.category_id,
-    category.category_path,
-    member.confidence,
-    member.status
-FROM product_categories AS member
-LEFT JOIN categories AS category ON category.category_id = member.category_id
+SELECT *
+FROM current_categories AS member
 WHERE
     -- One range of the index, read in its order and from where the last page ended. In byte order "/" follows ".".
     (member.category_id, member.product_id) > (

@@ -44,7 +44,60 @@ products = sa.Table(
         sa.Integer,
         comment="Number of that ingest among those of its date, from 1; empty where a shop fills the table",
     ),
-    comment="The catalog as last read, one row per product image; a shop may map its own table or view instead",
+    sa.Column("reason", sa.Text, comment="Why the image could not be used, as in rejected_images; empty if it could"),
+    comment="The catalog as last read, one row per image that it names, rejected ones too; a shop may map its own "
+    "table or view instead, and rows that a shop wrote are never changed",
+)
+
+product_images = sa.Table(
+    "product_images",
+    metadata,
+    sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
+    sa.Column(
+        "image_no",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="Position of the image in the product, from 0",
+    ),
+    sa.Column(
+        "image_sha256",
+        key_text(),
+        comment="SHA-256 of the last usable picture at this position; empty if there was never one",
+    ),
+    sa.Column("ingest_date", sa.Date, comment="Date of the ingest that read this picture last; empty without one"),
+    sa.Column("ingest_no", sa.Integer, comment="Number of that ingest among those of its date, from 1"),
+    sa.Column("reason", sa.Text, comment="Why a newer picture could not be used; the last usable one counts"),
+    sa.Column("rejected_on", sa.Date, comment="Date of the ingest that rejected it; empty without a reason"),
+    sa.Column("rejected_no", sa.Integer, comment="Number of that ingest among those of its date, from 1"),
+    sa.Column(
+        "catalog_name",
+        key_text(),
+        nullable=False,
+        comment="Catalog that named it first; '' if that was before catalogs had names",
+    ),
+    sa.Column("left_at", sa.Date, comment="Night from which no catalog names it any more; empty while one does"),
+    comment="Which picture each product has at each position, and whether a catalog still names it, one row per "
+    "position that was ever named",
+)
+
+catalog_changes = sa.Table(
+    "catalog_changes",
+    metadata,
+    sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
+    sa.Column(
+        "image_no",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="Position of the image in the product, from 0",
+    ),
+    sa.Column("catalog_name", key_text(), primary_key=True, comment="The catalog"),
+    sa.Column("names_it", sa.Boolean, nullable=False, comment="Whether the catalog names the image since this change"),
+    sa.Column("changed_on", sa.Date, nullable=False, comment="Night of the change"),
+    sa.Column("ingest_no", sa.Integer, nullable=False, comment="Number of the ingest among those of that date, from 1"),
+    comment="The latest change of each image and catalog: the catalog ceased to name it, named it again, or named it "
+    "after another catalog; images that one catalog has always named have no row",
 )
 
 category_predictions = sa.Table(
@@ -129,6 +182,25 @@ category_predictions = sa.Table(
     "that are current",
 )
 
+replaced_predictions = sa.Table(
+    "replaced_predictions",
+    metadata,
+    sa.Column(
+        "run_id", key_text(), sa.ForeignKey("runs.run_id"), primary_key=True, comment="Run that replaced the row"
+    ),
+    sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
+    sa.Column("release_id", key_text(), primary_key=True, comment="The release that answered"),
+    sa.Column("image_sha256", key_text(), primary_key=True, comment="SHA-256 of the image's source bytes, hexadecimal"),
+    *(
+        sa.Column(column.name, column.type, nullable=column.nullable, comment=column.comment)
+        for column in category_predictions.columns
+        if not column.primary_key and column.name != "run_id"
+    ),
+    sa.Column("replaced_run_id", key_text(), nullable=False, comment="Run that had written the row"),
+    comment="Rows of category_predictions that a run has overwritten, as they were before it; taking the run back "
+    "restores them",
+)
+
 product_categories = sa.Table(
     "product_categories",
     metadata,
@@ -182,6 +254,11 @@ product_categories = sa.Table(
         nullable=False,
         comment="When this answer was published or decided",
     ),
+    sa.Column(
+        "left_at",
+        sa.Date,
+        comment="Night from which no catalog names the product any more; the answer stands when it returns",
+    ),
     confidence_range(),
     one_of("status", PRODUCT_STATUSES, "status_listed"),
     sa.CheckConstraint("status = 'unknown' OR category_id IS NOT NULL", name="answer_present"),
@@ -189,7 +266,7 @@ product_categories = sa.Table(
         "status IN ('unknown', 'manual') OR confidence IS NOT NULL",
         name="confidence_present",
     ),
-    comment="The current answer, one row per product",
+    comment="The current answer, one row per product, also of those that have left",
 )
 sa.Index(
     "ix_product_categories_review",
@@ -197,6 +274,13 @@ sa.Index(
     product_categories.c.product_id,
     postgresql_where=sa.text("status = 'review'"),
     sqlite_where=sa.text("status = 'review'"),
+)
+sa.Index(
+    "ix_product_categories_left",
+    product_categories.c.left_at,
+    product_categories.c.product_id,
+    postgresql_where=sa.text("left_at IS NOT NULL"),
+    sqlite_where=sa.text("left_at IS NOT NULL"),
 )
 sa.Index(
     "ix_product_categories_category",

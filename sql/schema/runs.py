@@ -40,6 +40,11 @@ runs = sa.Table(
     sa.Column("error", sa.Text, comment="Why the run failed, one sentence"),
     sa.Column("started_at_utc", UtcDateTime, nullable=False, comment="When its driver started"),
     sa.Column("finished_at_utc", UtcDateTime, comment="When the run was published or failed"),
+    sa.Column(
+        "retracted_at_utc",
+        UtcDateTime,
+        comment="When a person took the published run back; who and why is in summary; empty if its answers count",
+    ),
     one_of("kind", RUN_KINDS, "kind_listed"),
     one_of("state", RUN_STATES, "state_listed"),
     comment="The runs, one row per run; a rerun keeps its row",

@@ -15,4 +15,4 @@ SELECT
 FROM product_categories AS answer
 INNER JOIN categories AS previous ON previous.category_id = answer.previous_category_id
 LEFT JOIN categories AS category ON category.category_id = answer.category_id
-WHERE answer.previous_category_id IS NOT NULL
+WHERE answer.previous_category_id IS NOT NULL AND answer.left_at IS NULL

@@ -1,4 +1,4 @@
--- Purpose: the current answer of every product.
+-- Purpose: the current answer of every product that a catalog names.
 -- Grain: one row per product that has an answer.
 -- Order: product_id
 SELECT
@@ -14,3 +14,4 @@ SELECT
     answer.updated_at_utc
 FROM product_categories AS answer
 LEFT JOIN categories AS category ON category.category_id = answer.category_id
+WHERE answer.left_at IS NULL

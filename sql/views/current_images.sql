@@ -1,11 +1,11 @@
--- Purpose: the current images: for each product, release and image_no the newest content, with its prediction.
--- Grain: one row per product, release and image_no.
+-- Purpose: the current images: the pictures that each product has in a catalog now, with the prediction of each release.
+-- Grain: one row per product, release and picture; a picture that a product has twice counts once.
 -- Order: product_id, release_id, image_no
 SELECT
     prediction.product_id,
     prediction.release_id,
     prediction.image_sha256,
-    prediction.image_no,
+    image.image_no,
     prediction.image_uri,
     prediction.ingest_date,
     prediction.ingest_no,
@@ -16,15 +16,17 @@ SELECT
     prediction.by_network,
     prediction.run_id,
     prediction.predicted_at_utc
-FROM category_predictions AS prediction
+FROM product_images AS image
+INNER JOIN category_predictions AS prediction
+    ON prediction.product_id = image.product_id AND prediction.image_sha256 = image.image_sha256
 WHERE
-    NOT EXISTS (
+    image.left_at IS NULL
+    AND NOT EXISTS (
         SELECT 1
-        FROM category_predictions AS newer
+        FROM product_images AS earlier
         WHERE
-            newer.product_id = prediction.product_id
-            AND newer.release_id = prediction.release_id
-            AND newer.image_no = prediction.image_no
-            AND (newer.ingest_date, newer.ingest_no, newer.image_sha256)
-            > (prediction.ingest_date, prediction.ingest_no, prediction.image_sha256)
+            earlier.product_id = image.product_id
+            AND earlier.image_sha256 = image.image_sha256
+            AND earlier.image_no < image.image_no
+            AND earlier.left_at IS NULL
     )

@@ -7,10 +7,10 @@ SELECT
     category.category_path AS suggested_category_path,
     answer.confidence,
     (
-        SELECT prediction.image_uri
-        FROM category_predictions AS prediction
-        WHERE prediction.product_id = answer.product_id AND prediction.release_id = answer.release_id
-        ORDER BY prediction.ingest_date DESC, prediction.ingest_no DESC, prediction.image_no, prediction.image_sha256 DESC
+        SELECT image.image_uri
+        FROM current_images AS image
+        WHERE image.product_id = answer.product_id AND image.release_id = answer.release_id
+        ORDER BY image.ingest_date DESC, image.ingest_no DESC, image.image_no
         LIMIT 1
     ) AS image_uri,
     answer.image_count,
@@ -19,4 +19,4 @@ SELECT
     answer.updated_at_utc
 FROM product_categories AS answer
 LEFT JOIN categories AS category ON category.category_id = answer.category_id
-WHERE answer.status = 'review'
+WHERE answer.status = 'review' AND answer.left_at IS NULL

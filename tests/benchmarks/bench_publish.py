@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.bench_publish --rows 1000000
     python -m tests.benchmarks.bench_publish --rows 10000000 --memory
+    python -m tests.benchmarks.bench_publish --rows 1000000 --departures
 
 Starts a PostgreSQL of its own with its default settings and those of `--set shared_buffers=2GB`, or uses the one of
 SHELFWISE_TEST_POSTGRES_URL.
@@ -19,7 +20,7 @@ import psycopg
 
 from sql.records import PREDICTION_COLUMNS, Rows
 from sql.store import open_database
-from tests.benchmarks.nights import batches, benchmark_server, migrated, publish, seconds
+from tests.benchmarks.nights import batches, benchmark_server, changes, migrated, publish, seconds
 from tests.sql.servers import Server
 
 
@@ -29,8 +30,12 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3, help="without --memory")
     parser.add_argument("--memory", action="store_true", help="of the driver, for a hundredth, a tenth and all rows")
+    parser.add_argument("--departures", action="store_true", help="a night in which products leave, return and are new")
     with benchmark_server(parser) as (server, options):
-        if options.memory:
+        if options.departures:
+            for _ in range(options.repeats):
+                measure_departures(server, options.rows)
+        elif options.memory:
             measure_memory(server, options.rows)
         else:
             measure_publish(server, options.rows, options.repeats)
@@ -51,6 +56,26 @@ def measure_publish(server: Server, rows: int, repeats: int) -> None:
             f"unchanged {rows / unchanged:8.0f} rows/s ({bare / unchanged:.3f})"
         )
         server.drop(name)
+
+
+def measure_departures(server: Server, rows: int) -> None:
+    """Seconds of a first publish, and of a night in which 1 % of the products leave, 1 % return and 1 % are new."""
+    name = server.create()
+    database = migrated(server, name)
+    first, new = list(batches(rows)), list(batches(rows // 100, night=2, start=rows))
+    leave, come_back = range(rows // 100, 2 * (rows // 100)), range(rows // 100)
+    took = seconds(publish, database, first)
+    publish(database, [], 1, [changes(come_back, "left", 1)])
+    gone = [changes(leave, "left", 2), changes(come_back, "named", 2)]
+    night = seconds(publish, database, new, 2, gone)
+    again = seconds(publish, database, new, 2, gone)
+    unchanged = seconds(publish, database, first)
+    server.drop(name)
+    print(
+        f"{rows} rows: first {took:.2f} s, 1 % leave, 1 % return and 1 % are new {night:.2f} s, the same again "
+        f"{again:.2f} s, first night again {unchanged:.2f} s",
+        flush=True,
+    )
 
 
 def measure_memory(server: Server, rows: int) -> None:
@@ -76,7 +101,7 @@ def publish_and_report(url: str, rows: int, connection: Any) -> None:
 
 def bare_copy(url: str, data: list[Rows]) -> None:
     """COPY the rows into a table without any index and commit."""
-    types = ("text", "text", "int", "text", "date", "int", "text", "float8", "text", "json", "json")
+    types = ("text", "text", "int", "text", "date", "int", "text", "float8", "text", "json", "json", "text")
     columns = ", ".join(f"{name} {type_}" for name, type_ in zip(PREDICTION_COLUMNS, types, strict=True))
     with psycopg.connect(url) as link:
         link.execute(f"CREATE TABLE bare ({columns})")

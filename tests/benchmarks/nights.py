@@ -7,7 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -54,8 +54,10 @@ def migrated(server: Server, name: str) -> ProductDatabase:
     return database
 
 
-def publish(database: ProductDatabase, rows: Iterator[Rows], night: int = 0) -> PublishCounts:
-    """Publish a night."""
+def publish(
+    database: ProductDatabase, rows: Iterable[Rows], night: int = 0, changes: Iterable[Rows] = ()
+) -> PublishCounts:
+    """Publish a night with its predictions and its changes of what the catalog names."""
     started = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=night)
     day = NIGHT + timedelta(days=night)
     return database.publish(
@@ -63,20 +65,24 @@ def publish(database: ProductDatabase, rows: Iterator[Rows], night: int = 0) -> 
         predictions=rows,
         rejections=[],
         products=[],
+        image_changes=changes,
         categories=CATEGORIES,
         release=RELEASE,
         combine=lambda images: Decision(images[0][0][0], 0.5, "review"),
     )
 
 
-def batches(rows: int, night: int = 0) -> Iterator[Rows]:
-    """Make up predictions of one image a product, in the order of no key; one in five for review."""
+def batches(rows: int, night: int = 0, start: int = 0) -> Iterator[Rows]:
+    """Make up predictions of one image a product, in the order of no key; one in five for review.
+
+    The products are numbered from `start` on.
+    """
     categories = [category.category_id for category in CATEGORIES]
     day = NIGHT + timedelta(days=night)
-    for start in range(0, rows, BATCH):
+    for first in range(0, rows, BATCH):
         batch: list[tuple[Any, ...]] = []
-        for place in range(start, min(start + BATCH, rows)):
-            number = place * 7_368_787 % rows
+        for place in range(first, min(first + BATCH, rows)):
+            number = start + place * 7_368_787 % rows
             category, second = categories[number % 100], categories[(number + 7) % 100]
             confidence = round(0.5 + number % 5000 / 10_000, 4)
             batch.append(
@@ -92,9 +98,16 @@ def batches(rows: int, night: int = 0) -> Iterator[Rows]:
                     "review" if number % 5 == 0 else "auto",
                     json.dumps([[category, confidence], [second, 0.01], [category, 0.005]]),
                     json.dumps({"xception": [category, confidence], "efficientnetb0": [second, 0.4]}),
+                    "shop",
                 )
             )
         yield batch
+
+
+def changes(numbers: Iterable[int], outcome: str, night: int) -> list[tuple[Any, ...]]:
+    """Make up rows of what the catalog names: `named` or `left`, for the n-th products."""
+    day = NIGHT + timedelta(days=night)
+    return [(product_id(number), 0, "shop", outcome, None, day, 1) for number in numbers]
 
 
 def product_id(number: int) -> str:

@@ -45,6 +45,7 @@ def prediction(
     ingest_no: int = 1,
     status: str = "auto",
     other: str | None = None,
+    catalog_name: str | None = "shop",
 ) -> tuple[Any, ...]:
     """One row in the order of PREDICTION_COLUMNS; `other` is a second network's choice."""
     top_k = [[category_id, confidence], [BOOT, round((1 - confidence) / 2, 6)]]
@@ -61,25 +62,53 @@ def prediction(
         status,
         json.dumps(top_k),
         json.dumps(by_network),
+        catalog_name,
     )
 
 
 def rejection(
-    product_id: str, reason: str = "truncated", *, image_no: int = 0, night: int = 0, ingest_no: int = 1
+    product_id: str,
+    reason: str = "truncated",
+    *,
+    image_no: int = 0,
+    night: int = 0,
+    ingest_no: int = 1,
+    catalog_name: str | None = "shop",
 ) -> tuple[Any, ...]:
     """One row in the order of REJECTION_COLUMNS."""
     seen = datetime(2026, 11, 1, 2, 30, 15, 123456, tzinfo=UTC) + timedelta(days=night)
     day = NIGHT + timedelta(days=night)
     uri, detail = f"file:///shop/{product_id}.jpg", "ends after 10 bytes"
-    return (product_id, image_no, uri, None, day, ingest_no, reason, detail, seen)
+    return (product_id, image_no, uri, None, day, ingest_no, reason, detail, seen, catalog_name)
+
+
+def image_change(
+    product_id: str,
+    outcome: str,
+    *,
+    content: str | None = None,
+    image_no: int = 0,
+    night: int = 0,
+    ingest_no: int = 1,
+    catalog_name: str | None = "shop",
+) -> tuple[Any, ...]:
+    """One row in the order of IMAGE_CHANGE_COLUMNS."""
+    picture = sha(f"{product_id}/{content}") if content else None
+    return (product_id, image_no, catalog_name, outcome, picture, NIGHT + timedelta(days=night), ingest_no)
 
 
 def product(
-    product_id: str, title: str = "a title", *, group_id: str | None = None, night: int = 0, ingest_no: int = 1
+    product_id: str,
+    title: str = "a title",
+    *,
+    group_id: str | None = None,
+    image_no: int = 0,
+    night: int = 0,
+    ingest_no: int = 1,
 ) -> tuple[Any, ...]:
     """One row in the order of PRODUCT_COLUMNS."""
-    uri, day = f"file:///shop/{product_id}-0.jpg", NIGHT + timedelta(days=night)
-    return (product_id, 0, uri, title, None, None, group_id, day, ingest_no)
+    uri, day = f"file:///shop/{product_id}-{image_no}.jpg", NIGHT + timedelta(days=night)
+    return (product_id, image_no, uri, title, None, None, group_id, day, ingest_no)
 
 
 def run_record(night: int = 0, *, release: ReleaseRecord = RELEASE, run_id: str | None = None) -> RunRecord:
@@ -120,6 +149,7 @@ def publish(
     night: int = 0,
     rejections: Iterable[tuple[Any, ...]] = (),
     products: Iterable[tuple[Any, ...]] = (),
+    image_changes: Iterable[tuple[Any, ...]] = (),
     release: ReleaseRecord = RELEASE,
     run_id: str | None = None,
     force: bool = False,
@@ -130,6 +160,7 @@ def publish(
         predictions=[list(predictions)],
         rejections=[list(rejections)],
         products=[list(products)],
+        image_changes=[list(image_changes)],
         categories=CATEGORIES,
         release=release,
         combine=combine,

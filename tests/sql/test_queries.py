@@ -13,7 +13,19 @@ from sql.named_queries import find_query, list_queries, run_query
 from sql.overrides import Override, accept_suggestions, set_overrides
 from sql.records import REJECTION_COLUMNS
 from sql.store import ProductDatabase, open_database
-from tests.sql.runs import BOOT, NEWER_RELEASE, OUTLET, SHIRT, T_SHIRT, prediction, product, publish, rejection
+from tests.sql.runs import (
+    BOOT,
+    NEWER_RELEASE,
+    OUTLET,
+    SHIRT,
+    T_SHIRT,
+    image_change,
+    prediction,
+    product,
+    publish,
+    rejection,
+    sha,
+)
 
 EXAMPLES = {
     "product_id": "p",
@@ -27,9 +39,13 @@ EXAMPLES = {
 
 
 def rows_of(
-    database: ProductDatabase, name: str, params: Mapping[str, Any] | None = None, limit: int | None = None
+    database: ProductDatabase,
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    **more: bool,
 ) -> list[dict[str, Any]]:
-    result = run_query(database, name, params, limit)
+    result = run_query(database, name, params, limit, **more)
     return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
 
@@ -57,6 +73,7 @@ def test_every_query_runs_with_and_without_rows(database: ProductDatabase, reque
         assert rows_of(database, query.name, params, limit=5) in ([], rows_of(database, query.name, params))
     request.getfixturevalue("shop")
     set_overrides(database, [Override("p", SHIRT)], decided_by="maria")
+    publish(database, image_changes=[image_change("s", "left", night=2)], night=2)
     for query in list_queries():
         params = {name: EXAMPLES[name] for name in query.parameters if name in EXAMPLES}
         found = rows_of(database, query.name, params)
@@ -219,3 +236,110 @@ def test_the_error_for_an_unknown_name_lists_the_existing_ones(shop: ProductData
 def test_a_database_that_is_not_migrated_says_so(empty_url: str) -> None:
     with pytest.raises(DatabaseError, match="`shelfwise db upgrade`"):
         run_query(open_database(empty_url), "category_counts", {}, None)
+
+
+@pytest.fixture
+def smaller_shop(shop: ProductDatabase) -> ProductDatabase:
+    """The shop after a third night, which no longer names the T-shirt `q` and the outlet `r`."""
+    publish(shop, image_changes=[image_change(name, "left", night=2) for name in ("q", "r")], night=2)
+    return shop
+
+
+def test_products_that_have_left_are_listed_on_their_own_with_their_night(smaller_shop: ProductDatabase) -> None:
+    publish(smaller_shop, image_changes=[image_change("s", "left", night=3)], night=3)
+    found = [(row["product_id"], row["left_at"]) for row in rows_of(smaller_shop, "left_products")]
+    assert found == [("s", date(2026, 11, 4)), ("q", date(2026, 11, 3)), ("r", date(2026, 11, 3))]
+    assert [row["product_id"] for row in rows_of(smaller_shop, "current_categories")] == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("current_categories", {}),
+        ("current_of_products", {"product_ids": "p,q,t"}),
+        ("subtree", {"category_id": T_SHIRT}),
+    ],
+)
+def test_answers_are_listed_without_or_with_what_has_left(
+    smaller_shop: ProductDatabase, name: str, params: dict[str, str]
+) -> None:
+    present = rows_of(smaller_shop, name, params)
+    assert "q" not in [row["product_id"] for row in present]
+    assert "left_at" not in present[0]
+    every = {row["product_id"]: row for row in rows_of(smaller_shop, name, params, include_left=True)}
+    assert (every["p"]["left_at"], every["q"]["left_at"]) == (None, date(2026, 11, 3))
+    assert set(every["q"]) - set(present[0]) == {"left_at"}
+
+
+def test_a_query_of_other_things_refuses_to_include_what_has_left(shop: ProductDatabase) -> None:
+    able = "current_categories, current_of_products, subtree;"
+    for name in ("review_queue", "category_counts", "product_history"):
+        with pytest.raises(ValueError, match=f"Query '{name}' cannot include products that have left: .* {able}"):
+            run_query(shop, name, {}, include_left=True)
+
+
+def test_queues_counts_and_highlights_are_without_what_has_left(smaller_shop: ProductDatabase) -> None:
+    assert rows_of(smaller_shop, "review_queue") == []
+    assert rows_of(smaller_shop, "network_disagreements") == []
+    assert {row["status"]: row["product_count"] for row in rows_of(smaller_shop, "products_by_status")} == {
+        "auto": 1,
+        "unknown": 1,
+    }
+    of_run = {"run_id": "nightly-2026-11-01"}
+    assert "q" not in [row["product_id"] for row in rows_of(smaller_shop, "run_highlights", of_run)]
+    assert len(rows_of(smaller_shop, "product_history", {"product_id": "q"})) == 1
+
+
+def test_what_has_left_is_no_highlight_of_a_run_that_answers_it_late(smaller_shop: ProductDatabase) -> None:
+    publish(smaller_shop, [prediction("q", BOOT, 0.7, status="review", content="B", night=1)], night=1, run_id="late")
+    with smaller_shop.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT product_id FROM run_highlights WHERE run_id = 'late'").all() == []
+
+
+def test_products_without_an_answer_are_listed_with_the_reasons(shop: ProductDatabase) -> None:
+    publish(
+        shop,
+        rejections=[
+            rejection("w", "truncated", night=2),
+            rejection("w", "missing", image_no=1, night=2),
+            rejection("w", "missing", image_no=2, night=2),
+            rejection("gone", "missing", night=2),
+            rejection("p", "missing", image_no=1, night=2),
+        ],
+        image_changes=[image_change("gone", "left", night=3)],
+        night=2,
+    )
+    found = {row["product_id"]: (row["image_count"], row["reasons"]) for row in rows_of(shop, "without_answer")}
+    assert found == {"t": (1, "truncated"), "u": (1, "missing"), "v": (1, "missing"), "w": (3, "missing,truncated")}
+
+
+def test_a_product_that_lost_its_answer_is_listed_without_one(shop: ProductDatabase) -> None:
+    """Its only usable picture has left, and the one that it has now could not be used."""
+    publish(
+        shop,
+        rejections=[rejection("q", "corrupt", image_no=1, night=2)],
+        image_changes=[image_change("q", "left", night=2)],
+        night=2,
+    )
+    found = {row["product_id"]: (row["image_count"], row["reasons"]) for row in rows_of(shop, "without_answer")}
+    assert found["q"] == (1, "corrupt")
+    assert rows_of(shop, "current_of_products", {"product_ids": "q"}, include_left=True) == []
+
+
+def test_the_pictures_of_a_product_and_who_names_them(shop: ProductDatabase) -> None:
+    publish(shop, [prediction("q", T_SHIRT, 0.9, content="2", image_no=1, night=2, catalog_name="outlet")], night=2)
+    changes = [
+        image_change("q", "named", night=3, catalog_name="outlet"),
+        image_change("q", "left", night=4),
+        image_change("q", "left", image_no=1, night=4, catalog_name="outlet"),
+    ]
+    publish(shop, image_changes=changes, night=4)
+    columns = ("image_no", "image_sha256", "catalog_name", "names_it", "changed_on", "left_at")
+    found = [tuple(row[name] for name in columns) for row in rows_of(shop, "product_images", {"product_id": "q"})]
+    assert found == [
+        (0, sha("q/A"), "outlet", True, date(2026, 11, 4), None),
+        (0, sha("q/A"), "shop", False, date(2026, 11, 5), None),
+        (1, sha("q/2"), "outlet", False, date(2026, 11, 5), date(2026, 11, 5)),
+    ]
+    always = rows_of(shop, "product_images", {"product_id": "p"})
+    assert [(row["catalog_name"], row["names_it"], row["changed_on"]) for row in always] == [("shop", True, None)]

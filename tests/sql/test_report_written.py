@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from jobs.errors import RunFailed, UsageError
 from jobs.report.job import write
 from jobs.storage.places import Places
+from sql.retract import retract_run
 from sql.store import ProductDatabase
 from tests.report_nights import Answer, Nights
+from tests.sql.runs import combine_by
 from tests.unit.storage.test_whole_files import reader
 
 SHIRT, SNEAKER = "apparel.shirt", "footwear.sneaker"
@@ -93,3 +95,23 @@ def test_the_examples_are_found_by_the_products_key(nights: Nights) -> None:
             connection.exec_driver_sql("SET enable_seqscan = off")  # this table is small in this test alone
         plan = "\n".join(str(row) for row in connection.execute(statement, {"product_ids": ["a", "b"]}))
     assert "pk_product_categories" in plan or "sqlite_autoindex_product_categories" in plan, plan
+
+
+def test_the_report_of_a_retracted_night_says_who_took_it_back(nights: Nights) -> None:
+    answers = [Answer("a", SNEAKER, 0.85), Answer("d", SHIRT, 0.4, "review")]
+    run_id = nights.night(answers, number=1)
+    later = nights.night([Answer("e", SHIRT, 0.9)], number=2)
+    why = "the photographs of <b>two</b> suppliers were swapped"
+    retract_run(nights.database, run_id, by="ada", why=why, combine_by=combine_by)
+    done = write(nights.database, nights.places, run_id)
+    assert (done["state"], done["verdict"], done["headline"]) == ("published", "retracted", "The night was retracted")
+    assert done["sentence"].startswith("ada took it back on ")
+    assert why in done["sentence"]
+    assert done["images"] == 2, "what it did is still told"
+    page = Path(done["report"]).read_text(encoding="utf-8")
+    assert "two&lt;/b&gt; suppliers were swapped" in page
+    assert "shelfwise query without_answer" in page
+    assert f"shelfwise query run_highlights --param run_id={run_id}" not in page
+    of_later = write(nights.database, nights.places, later)
+    assert {row["category_id"]: row["reference_images"] for row in of_later["categories"]} == {SHIRT: 2, SNEAKER: 1}
+    assert run_id not in Path(of_later["report"]).read_text(encoding="utf-8")

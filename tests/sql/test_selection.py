@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
+import sqlalchemy as sa
 
 from sql.errors import UnknownNameError
-from sql.selection import answered_images, products_under, refuse_unknown_category
+from sql.schema.products import product_images
+from sql.selection import (
+    answered_images,
+    present_pictures,
+    products_under,
+    products_with_answer,
+    refuse_unknown_category,
+    replaced_images,
+)
 from sql.store import ProductDatabase
 from tests.sql.runs import (
     BOOT,
@@ -14,6 +25,7 @@ from tests.sql.runs import (
     RELEASE,
     SHIRT,
     T_SHIRT,
+    image_change,
     prediction,
     publish,
     sha,
@@ -51,6 +63,11 @@ def test_only_requested_products_are_returned(tagged: ProductDatabase) -> None:
     assert products_under(tagged, "apparel", []) == set()
 
 
+def test_a_product_that_has_left_is_in_no_category(tagged: ProductDatabase) -> None:
+    publish(tagged, image_changes=[image_change("shirt", "left", night=1)], night=1)
+    assert products_under(tagged, SHIRT, ["shirt", HOSTILE]) == {HOSTILE}
+
+
 def test_forty_thousand_products_fit_into_one_query(tagged: ProductDatabase) -> None:
     assert products_under(tagged, SHIRT, (f"p{n}" for n in range(40_000))) == set()
 
@@ -73,3 +90,32 @@ def test_an_unknown_category_names_its_neighbours(tagged: ProductDatabase) -> No
 def test_before_the_first_run_there_is_no_category(database: ProductDatabase) -> None:
     with pytest.raises(UnknownNameError, match="none before the first run"):
         refuse_unknown_category(database, SHIRT)
+
+
+def test_pictures_that_were_replaced_or_have_left_need_no_prediction(database: ProductDatabase) -> None:
+    """`old` is of an earlier ingest than the database's row, `new` of a later one that is not published yet."""
+    day, later = date(2026, 11, 2), date(2026, 11, 5)
+    rows = [
+        {"product_id": "here", "image_no": 0, "image_sha256": "a", "left_at": None},
+        {"product_id": "here", "image_no": 1, "image_sha256": "b", "left_at": None},
+        {"product_id": "gone", "image_no": 0, "image_sha256": "a", "left_at": later},
+    ]
+    rows = [{**row, "catalog_name": "shop", "ingest_date": day, "ingest_no": 2} for row in rows]
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(product_images), rows)
+    old, new, back = (day, 1), (day, 3), (later, 1)
+    images = [
+        ("here", 0, "a", *old),
+        ("here", 0, "replaced", *old),
+        ("here", 0, "unpublished", *new),
+        ("here", 0, "b", *old),  # moved to position 1
+        ("here", 2, "first at its position", *old),
+        ("gone", 0, "a", *old),
+        ("gone", 0, "a", *new),
+        ("gone", 0, "c", *back),
+        ("unheard of", 0, "a", *old),
+    ]
+    assert replaced_images(database, images) == {("here", 0, "replaced"), ("gone", 0, "a")}
+    assert replaced_images(database, []) == set()
+    assert present_pictures(database, ["here", "gone", "unheard of"]) == {"here": ["a", "b"], "gone": []}
+    assert products_with_answer(database, ["here"]) == set()

@@ -158,7 +158,7 @@ def test_nothing_is_written_when_the_rows_fail_half_way(database: ProductDatabas
         (prediction("p", confidence=1.5), r"refuses a row .*confidence_range"),
         (prediction("p", confidence=float("nan")), "refuses a row"),
         (prediction("p", status="certain"), r"refuses a row .*status_listed"),
-        (prediction("p")[:-1], "has 10 values, expected 11 in the order product_id, image_sha256"),
+        (prediction("p")[:-1], "has 11 values, expected 12 in the order product_id, image_sha256"),
     ],
     ids=["category", "confidence", "nan", "status", "columns"],
 )
@@ -223,8 +223,8 @@ def test_columns_have_the_names_of_the_prediction_files() -> None:
     assert set(records.REJECTION_COLUMNS) - {"ingest_date"} <= set(schema.SEEN.names)
     assert set(schema.CATALOG_COLUMNS) <= set(metadata.tables["products"].columns.keys())
     for name, columns in (
-        ("category_predictions", records.PREDICTION_COLUMNS),
-        ("rejected_images", records.REJECTION_COLUMNS),
+        ("category_predictions", records.PREDICTION_COLUMNS[:-1]),
+        ("rejected_images", records.REJECTION_COLUMNS[:-1]),
         ("products", records.PRODUCT_COLUMNS),
     ):
         required = {

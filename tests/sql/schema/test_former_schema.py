@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,14 +11,16 @@ from alembic import command
 
 from sql.engine import make_parent_directory
 from sql.errors import DatabaseError
+from sql.records import PREDICTION_COLUMNS
 from sql.schema import migrate
 from sql.schema.tables import metadata
 from sql.schema.views import view_definitions
 from sql.store import ProductDatabase, open_database
-from tests.sql.runs import NIGHT, dump, prediction, product, publish, rejection
+from tests.sql.runs import NIGHT, dump, prediction, product, publish, rejection, sha
 
 BEFORE_GROUPS = "ab9d5ce486b6"
 MOMENT = datetime(2026, 11, 1, 2, tzinfo=UTC)
+RELEASE_ROW = {"release_id": "release-1", "taxonomy_version": "taxonomy-1", "manifest": {}, "registered_at_utc": MOMENT}
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def former(empty_url: str) -> ProductDatabase:
     make_parent_directory(database.engine.url)
     with database.engine.begin() as connection:
         command.upgrade(migrate._config(connection), BEFORE_GROUPS)
-        for name, definition in view_definitions().items():
-            connection.exec_driver_sql(f"CREATE VIEW {name} AS\n{definition}")
+        for name in view_definitions():  # with other columns than now
+            connection.exec_driver_sql(f"CREATE VIEW {name} AS SELECT product_id FROM category_predictions")
         run: dict[str, Any] = {"run_id": "nightly-1", "kind": "nightly", "run_date": NIGHT, "state": "published"}
         run |= {"counts": {}, "seconds": {}, "summary": {}, "started_at_utc": MOMENT}
         connection.execute(sa.insert(metadata.tables["runs"]).values(run))
@@ -39,7 +41,30 @@ def former(empty_url: str) -> ProductDatabase:
         rejected = {"run_id": "nightly-1", "product_id": "q", "image_no": 0, "image_uri": "q.jpg", "reason": "empty"}
         rejected |= {"ingest_date": NIGHT, "detail": "no bytes", "seen_at_utc": MOMENT}
         connection.execute(sa.insert(metadata.tables["rejected_images"]).values(rejected))
+        connection.execute(sa.insert(metadata.tables["releases"]).values(RELEASE_ROW))
+        for content, night, image_no in (("A", 0, 0), ("B", 1, 0), ("A", 0, 1)):
+            values: dict[str, Any] = dict(zip(PREDICTION_COLUMNS, _prediction(content, night, image_no), strict=True))
+            del values["catalog_name"]
+            values |= {"release_id": "release-1", "run_id": "nightly-1", "predicted_at_utc": MOMENT}
+            connection.execute(sa.insert(metadata.tables["category_predictions"]).values(values))
     return database
+
+
+def _prediction(content: str, night: int, image_no: int) -> tuple[Any, ...]:
+    """Return the row of a prediction of product p, without a category, which would need a taxonomy."""
+    row = prediction("p", content=f"{content}{image_no}", night=night, image_no=image_no, status="unknown")
+    return (*row[:6], None, None, "unknown", [["shoes.boot", 0.1]], {}, None)
+
+
+def test_the_positions_of_an_older_database_are_those_of_its_newest_predictions(former: ProductDatabase) -> None:
+    former.upgrade()
+    rows = dump(former)["product_images"]
+    day = NIGHT + timedelta(days=1)
+    assert rows == [
+        ("p", 0, sha("p/B0"), day, 1, None, None, None, "", None),
+        ("p", 1, sha("p/A1"), NIGHT, 1, None, None, None, "", None),
+        ("q", 0, None, None, None, "empty", NIGHT, 1, "", None),
+    ]
 
 
 def test_an_older_database_keeps_its_rows(former: ProductDatabase) -> None:
@@ -48,7 +73,7 @@ def test_an_older_database_keeps_its_rows(former: ProductDatabase) -> None:
     former.upgrade()
     former.check()
     rows = dump(former)
-    assert rows["products"] == [("p", 0, "p.jpg", "a title", "hats", None, None, NIGHT, 1)]
+    assert rows["products"] == [("p", 0, "p.jpg", "a title", "hats", None, None, NIGHT, 1, None)]
     assert rows["rejected_images"] == [
         ("nightly-1", "q", 0, "q.jpg", None, NIGHT, "empty", "no bytes", MOMENT),
     ]

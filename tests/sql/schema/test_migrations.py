@@ -20,7 +20,9 @@ VIEWS = {
     "category_counts",
     "current_categories",
     "current_images",
+    "left_products",
     "network_disagreements",
+    "product_answers",
     "review_queue",
 }
 

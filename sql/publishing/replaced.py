@@ -1,0 +1,158 @@
+"""Keep the predictions that a run overwrites, and bring them back when the run is retracted.
+
+The rows that were ever written for one key (product, release and image content) form a chain in order of writing. The
+last one is in `category_predictions`. Each earlier one is in `replaced_predictions`, under the run that overwrote it. A
+run is at most once in a chain: when it writes again after another run, its earlier place is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sql.publishing.staging import analyze, create_temporary
+from sql.schema.columns import key_text
+from sql.schema.products import category_predictions, replaced_predictions
+
+_KEY = ("product_id", "release_id", "image_sha256")
+_VALUES = tuple(
+    column.name
+    for column in category_predictions.columns
+    if column.name not in (*_KEY, "run_id") and column.name in replaced_predictions.columns
+)
+_SAME = " AND ".join(f"{{one}}.{name} = {{other}}.{name}" for name in _KEY)
+
+# PostgreSQL's staged rows may have duplicates here; SQLite's do not.
+_OVERWRITTEN = """
+INSERT INTO overwritten_predictions (product_id, release_id, image_sha256)
+SELECT {distinct} stored.product_id, stored.release_id, stored.image_sha256
+FROM staged_predictions AS staged
+INNER JOIN category_predictions AS stored
+    ON
+        stored.product_id = staged.product_id
+        AND stored.release_id = :release_id
+        AND stored.image_sha256 = staged.image_sha256
+WHERE stored.run_id <> :run_id AND ({changed})
+"""
+
+_KEEP = sa.text(f"""
+INSERT INTO replaced_predictions ({", ".join(("run_id", *_KEY, *_VALUES, "replaced_run_id"))})
+SELECT :run_id, {", ".join(f"stored.{name}" for name in (*_KEY, *_VALUES))}, stored.run_id
+FROM overwritten_predictions AS overwritten
+INNER JOIN category_predictions AS stored ON {_SAME.format(one="stored", other="overwritten")}
+WHERE true
+ON CONFLICT (run_id, product_id, release_id, image_sha256) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in (*_VALUES, "replaced_run_id"))}
+""")  # noqa: S608 - names of our own
+
+# What the run had overwritten goes to the run that has overwritten it in turn.
+_PASS_ON = f"""
+UPDATE replaced_predictions
+SET {", ".join(f"{name} = earlier.{name}" for name in (*_VALUES, "replaced_run_id"))}
+FROM replaced_predictions AS earlier
+WHERE
+    replaced_predictions.replaced_run_id = :run_id
+    AND earlier.run_id = :run_id
+    AND {_SAME.format(one="earlier", other="replaced_predictions")}
+    AND EXISTS (SELECT 1 FROM {{keys}} AS named WHERE {_SAME.format(one="named", other="replaced_predictions")})
+"""  # noqa: S608 - names of our own
+
+_FIRST = f"""
+DELETE FROM replaced_predictions
+WHERE
+    replaced_run_id = :run_id
+    AND EXISTS (SELECT 1 FROM {{keys}} AS named WHERE {_SAME.format(one="named", other="replaced_predictions")})
+"""  # noqa: S608 - names of our own
+
+_WRITTEN = sa.text("""
+INSERT INTO retracted_predictions (product_id, release_id, image_sha256)
+SELECT product_id, release_id, image_sha256
+FROM category_predictions
+WHERE run_id = :run_id AND release_id IN :release_ids
+UNION
+SELECT product_id, release_id, image_sha256
+FROM replaced_predictions
+WHERE replaced_run_id = :run_id AND release_id IN :release_ids
+""").bindparams(sa.bindparam("release_ids", type_=sa.Text(), expanding=True))
+
+_BRING_BACK = sa.text(f"""
+UPDATE category_predictions
+SET {", ".join(f"{name} = earlier.{name}" for name in _VALUES)}, run_id = earlier.replaced_run_id
+FROM replaced_predictions AS earlier
+WHERE
+    category_predictions.run_id = :run_id
+    AND earlier.run_id = :run_id
+    AND {_SAME.format(one="earlier", other="category_predictions")}
+    AND (earlier.product_id, earlier.release_id, earlier.image_sha256) IN (
+        SELECT product_id, release_id, image_sha256 FROM retracted_predictions
+    )
+""")  # noqa: S608 - names of our own
+
+_DELETE = sa.text("""
+DELETE FROM category_predictions
+WHERE
+    run_id = :run_id
+    AND (product_id, release_id, image_sha256) IN (
+        SELECT product_id, release_id, image_sha256 FROM retracted_predictions
+    )
+""")
+
+_FORGET = sa.text("""
+DELETE FROM replaced_predictions WHERE run_id = :run_id AND release_id IN :release_ids
+""").bindparams(sa.bindparam("release_ids", type_=sa.Text(), expanding=True))
+
+
+def keep_overwritten(connection: Connection, run_id: str, release_id: str, changed: str) -> int:
+    """Copy the predictions of other runs that the merge of `staged_predictions` will overwrite.
+
+    Args:
+        connection: In the publishing transaction, before the merge.
+        run_id: The run that overwrites them.
+        release_id: The release that predicted the staged rows.
+        changed: SQL condition on `staged` and `stored` under which the merge overwrites a row.
+
+    Returns:
+        Number of rows copied.
+    """
+    if connection.execute(sa.text("SELECT 1 FROM category_predictions LIMIT 1")).first() is None:
+        return 0
+    create_temporary(connection, "overwritten_predictions", dict.fromkeys(_KEY, key_text()))
+    distinct = "DISTINCT" if connection.dialect.name == "postgresql" else ""
+    statement = sa.text(_OVERWRITTEN.format(distinct=distinct, changed=changed))
+    if not connection.execute(statement, {"run_id": run_id, "release_id": release_id}).rowcount:
+        return 0
+    analyze(connection, "overwritten_predictions")
+    _unlink(connection, run_id, "overwritten_predictions")
+    return connection.execute(_KEEP, {"run_id": run_id}).rowcount
+
+
+def bring_back(connection: Connection, run_id: str, release_ids: Sequence[str]) -> tuple[int, int]:
+    """Take the predictions of a run out of the history; those that it had overwritten are current again.
+
+    Its keys are in the temporary table `retracted_predictions` afterwards.
+
+    Args:
+        connection: In a transaction that holds the writers' lock.
+        run_id: The run.
+        release_ids: Releases whose predictions of this run are taken out.
+
+    Returns:
+        Number of predictions deleted, and number of those brought back.
+    """
+    create_temporary(connection, "retracted_predictions", dict.fromkeys(_KEY, key_text()))
+    taken_out = {"run_id": run_id, "release_ids": list(release_ids)}
+    connection.execute(_WRITTEN, taken_out)
+    analyze(connection, "retracted_predictions")
+    back = connection.execute(_BRING_BACK, {"run_id": run_id}).rowcount
+    deleted = connection.execute(_DELETE, {"run_id": run_id}).rowcount
+    _unlink(connection, run_id, "retracted_predictions")
+    connection.execute(_FORGET, taken_out)
+    return deleted, back
+
+
+def _unlink(connection: Connection, run_id: str, keys: str) -> None:
+    """Take a run's overwritten predictions of some keys out of their chains."""
+    connection.execute(sa.text(_PASS_ON.format(keys=keys)), {"run_id": run_id})
+    connection.execute(sa.text(_FIRST.format(keys=keys)), {"run_id": run_id})

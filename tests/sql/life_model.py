@@ -1,0 +1,263 @@
+"""The life of a product in plain Python: what the database must hold after any sequence of runs and decisions.
+
+It says what a product has by looking at all published rows again, each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from tests.sql.ingested import CatalogRow, Moment, Position, Row, latest_by_catalog
+
+Given = tuple[str | None, float | None, str]
+"""(category_id, confidence, status)."""
+
+Predict = Callable[[str, str, str], Given]
+"""Answer of a release for one picture: (release_id, product_id, picture) -> Given."""
+
+Combine = Callable[[str, str, list[str]], Given]
+"""The same for several pictures in the order of their positions."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The current answer of a product.
+
+    Attributes:
+        given: Category, confidence and status.
+        release: The release that answers; None after a person's decision.
+        image_count: Number of pictures that it combines.
+        newest: When the newest of these pictures was read; None without one.
+        run: Run that predicted the newest picture; None after a person's decision.
+        left_at: Night from which no catalog names the product; None while one does.
+    """
+
+    given: Given
+    release: str | None
+    image_count: int
+    newest: Moment | None
+    left_at: int | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The row of `products` for one position: the catalog's title, when it was read, and why its picture is broken."""
+
+    title: str
+    read_at: Moment
+    broken: bool
+
+
+@dataclass
+class Life:
+    """The model.
+
+    Attributes:
+        predict: Answers one picture.
+        combine: Answers several.
+        rows: Published rows of `images/` and `seen/`.
+        predicted: By release, product and picture: each run that wrote the prediction, the last one at the end, with
+            when the picture was read. A run that would change nothing does not write.
+        runs: By run that is published and not retracted: its release.
+        registered: By release: the night that registered it.
+        promoted: Releases in the order of their last promotion.
+        answers: By product.
+        shown: Rows of `products`, by position.
+    """
+
+    predict: Predict
+    combine: Combine
+    rows: set[Row] = field(default_factory=set)
+    predicted: dict[tuple[str, str, str], dict[str, Moment]] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    registered: dict[str, int] = field(default_factory=dict)
+    promoted: list[str] = field(default_factory=list)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    shown: dict[Position, Shown] = field(default_factory=dict)
+
+    @property
+    def releases(self) -> list[str]:
+        """Return the releases from the lowest rank to the highest: those that were never champion come first."""
+        others = sorted((night, release) for release, night in self.registered.items() if release not in self.promoted)
+        return [release for _, release in others] + self.promoted
+
+    @property
+    def heard(self) -> list[str]:
+        """Return the releases, in the same order, that were champion once or have a run that counts."""
+        return [release for release in self.releases if release in self.promoted or release in self.runs.values()]
+
+    def publish(
+        self,
+        night: int,
+        release: str,
+        rows: Iterable[Row],
+        catalog_rows: Iterable[CatalogRow],
+        *,
+        run: str,
+        force: bool = False,
+    ) -> None:
+        """Publish a run: its rows, and the predictions of its stored pictures."""
+        self.registered.setdefault(release, night)
+        self.runs[run] = release
+        rows = set(rows)
+        self.rows |= rows
+        stored = [row for row in rows if row.outcome == "stored"]
+        for row in stored:
+            key = (release, row.position[0], str(row.picture))
+            written = self.predicted.setdefault(key, {})
+            if not written or row.read_at > list(written.values())[-1]:
+                written.pop(run, None)
+                written[run] = row.read_at
+        for product in sorted({row.position[0] for row in stored}):
+            self._answer_by_run(product, release, force)
+        self._settle_all()
+        self._show(catalog_rows)
+
+    def retract(self, run: str) -> None:
+        """Take a run back: what its release predicted does not count, and its products are answered by what remains.
+
+        What another release had predicted before, when the same run was published by it, counts again.
+        """
+        retracted = self.runs.pop(run)
+        products = {product for product, answer in self.answers.items() if answer.run == run}
+        for (release, product, picture), written in list(self.predicted.items()):
+            if (release == retracted or release not in self.heard) and written.pop(run, None):
+                products.add(product)
+            if not written:
+                del self.predicted[release, product, picture]
+        for product in sorted(products):
+            stored = self.answers.get(product)
+            if self.left_at(product) is None and not (stored and stored.given[2] == "manual"):
+                self._settle(product, without=run)
+
+    def promote(self, release: str) -> None:
+        """Give a release the highest rank; answers change with the next run."""
+        self.registered.setdefault(release, 0)
+        self.promoted = [other for other in self.promoted if other != release] + [release]
+
+    def decide(self, product: str, category_id: str) -> None:
+        """Let a person decide; the decision stands whatever is read or predicted later."""
+        now = self.answers.get(product, Answer(("", None, ""), None, 0, None))
+        self.answers[product] = replace(
+            now, given=(category_id, None, "manual"), release=None, run=None, left_at=self.left_at(product)
+        )
+
+    def clear(self, product: str) -> None:
+        """Take a decision back: the product has the answer of its pictures again, or none."""
+        del self.answers[product]
+        self._settle(product)
+
+    def positions(self, product: str | None = None) -> list[Position]:
+        """Return every position that was ever published, in order."""
+        return sorted({row.position for row in self.rows if product in (None, row.position[0])})
+
+    def left(self, position: Position) -> int | None:
+        """Return the night from which no catalog names a position; None while one does."""
+        latest = latest_by_catalog(row for row in self.rows if row.position == position).values()
+        if any(row.outcome != "left" for row in latest):
+            return None
+        return max(row.counts_at[0] for row in latest)
+
+    def left_at(self, product: str) -> int | None:
+        """Return the night from which no catalog names a product; None while one does, or if nothing is known."""
+        nights = [self.left(position) for position in self.positions(product)]
+        return max((night for night in nights if night is not None), default=None) if None not in nights else None
+
+    def picture(self, position: Position) -> str | None:
+        """Return the last usable picture of a position."""
+        usable = [row for row in self.rows if row.position == position and row.picture]
+        return max(usable, key=lambda row: row.read_at).picture if usable else None
+
+    def broken(self, position: Position) -> bool:
+        """Return whether the newest picture of a position cannot be used."""
+        read = [
+            row for row in self.rows if row.position == position and row.outcome in ("stored", "unchanged", "rejected")
+        ]
+        return bool(read) and max(read, key=lambda row: row.read_at).outcome == "rejected"
+
+    def pictures(self, product: str) -> list[str]:
+        """Return the pictures that have a say, each once, in the order of their positions."""
+        present = [position for position in self.positions(product) if self.left(position) is None]
+        pictures = (self.picture(position) for position in present)
+        return list(dict.fromkeys(picture for picture in pictures if picture))
+
+    def _answer(self, product: str, release: str) -> Answer | None:
+        """Return what a release answers from the product's pictures now; None if it has predicted none of them."""
+        pictures = [picture for picture in self.pictures(product) if (release, product, picture) in self.predicted]
+        if not pictures:
+            return None
+        one = len(pictures) == 1
+        given = self.predict(release, product, pictures[0]) if one else self.combine(release, product, pictures)
+        last = [list(self.predicted[release, product, picture].items())[-1] for picture in pictures]
+        run, newest = max(last, key=lambda each: each[1])
+        return Answer(given, release, len(pictures), newest, run=run)
+
+    def _answer_by_run(self, product: str, release: str, force: bool) -> None:
+        answer, stored = self._answer(product, release), self.answers.get(product)
+        if answer is None or answer.newest is None:
+            return
+        if stored is not None:
+            if stored.given[2] == "manual" or stored.newest is None or stored.release is None:
+                return
+            older_release = stored.release in self.heard[self.heard.index(release) + 1 :]
+            if answer.newest < stored.newest or (answer.newest == stored.newest and older_release and not force):
+                return
+        self.answers[product] = answer
+
+    def _settle_all(self) -> None:
+        for product in sorted({row.position[0] for row in self.rows} | set(self.answers)):
+            stored = self.answers.get(product)
+            left_at = self.left_at(product)
+            if left_at is None and self.positions(product) and not (stored and stored.given[2] == "manual"):
+                self._settle(product)
+            if product in self.answers:
+                self.answers[product] = replace(self.answers[product], left_at=left_at)
+
+    def _settle(self, product: str, without: str | None = None) -> None:
+        """Answer a product by the release that answers it; else by that of the newest picture, with the highest rank.
+
+        The release of an answer that a retracted run gave is not preferred.
+
+        It has no answer if no release has predicted a picture that has a say.
+        """
+        stored = self.answers.pop(product, None)
+        by_release = {release: self._answer(product, release) for release in self.heard}
+        possible = [(answer.newest, rank, answer) for rank, answer in enumerate(by_release.values()) if answer]
+        if possible:
+            keeps = stored and stored.release and (without is None or stored.run != without)
+            same = by_release.get(str(stored.release)) if stored and keeps else None
+            self.answers[product] = same or max(possible, key=lambda each: each[:2])[2]
+
+    def _show(self, catalog_rows: Iterable[CatalogRow]) -> None:
+        """Write the rows of positions that a catalog names, newest first; drop those of positions that have left."""
+        for row in catalog_rows:
+            shown = self.shown.get(row.position)
+            if shown is None or row.read_at > shown.read_at:
+                self.shown[row.position] = Shown(row.title, row.read_at, broken=False)
+        known = set(self.positions())
+        self.shown = {
+            position: replace(shown, broken=self.broken(position))
+            for position, shown in self.shown.items()
+            if position not in known or self.left(position) is None
+        }
+
+    def totals(self) -> dict[tuple[str, str], tuple[int, int, int]]:
+        """Return, by category ('' for none) and status, the products, the confidences and their sum in 1e-9."""
+        totals: dict[tuple[str, str], tuple[int, int, int]] = {}
+        for answer in self.answers.values():
+            if answer.left_at is None:
+                category_id, confidence, status = answer.given
+                count, known, total = totals.get((category_id or "", status), (0, 0, 0))
+                more = 0 if confidence is None else round(confidence * 1e9)
+                totals[category_id or "", status] = (count + 1, known + (confidence is not None), total + more)
+        return totals
+
+    def queue(self) -> set[str]:
+        """Return the products that wait for a person."""
+        return {
+            product
+            for product, answer in self.answers.items()
+            if answer.given[2] == "review" and answer.left_at is None
+        }
