@@ -13,9 +13,9 @@ from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.sdk import DAG, Param
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
-from shelfwise_steps import DEFAULTS, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay, wants_shadow
+from shelfwise_steps import DEFAULTS, FORM, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay, wants_shadow
 
-NIGHT = "{{ night_of(dag_run) }}"
+NIGHT, OPTIONS = "{{ night_of(dag_run) }}", "{{ leaving_of(params) }}"
 RUN = f"nightly-{NIGHT}"
 
 with DAG(
@@ -28,12 +28,7 @@ with DAG(
     deadline=DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=6), SyncCallback(notify_delay)),
     default_args={**DEFAULTS, "name": f"shelfwise {{{{ task.task_id }}}} {NIGHT}"},
     params={
-        "catalog": Param(
-            None,
-            type=["null", "string"],
-            description="A directory, a file that a shop system exports, or `products`; empty: the variable "
-            "shelfwise_catalog. `{{ ds }}` in it becomes the night.",
-        ),
+        **FORM,
         "max_rejected": Param(0.2, type="number", minimum=0, maximum=1, description="Tolerated share of bad images."),
         "shadow": Param(False, type="boolean", description="Predict with the challenger too, after publishing."),
     },
@@ -43,7 +38,7 @@ with DAG(
 ):
     ingest = SparkStep(
         task_id="ingest",
-        application_args=["ingest", "--catalog", "{{ catalog_of(params, dag_run) }}", "--run-date", NIGHT],
+        application_args=["ingest", "--catalog", "{{ catalog_of(params, dag_run) }}", "--run-date", NIGHT, OPTIONS],
         pool="catalog",  # has one slot, so that nights are read one after another, the earliest first
         doc_md="Read, verify and store the images that are new or changed.",
     )

@@ -35,7 +35,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import Asset, BaseOperator, Connection, Variable
+from airflow.sdk import Asset, BaseOperator, Connection, Param, Variable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
@@ -108,6 +108,35 @@ def catalog_of(params: Any, dag_run: Any) -> str:
     return str(catalog).replace("{{ ds }}", night_of(dag_run))
 
 
+FORM: dict[str, Param] = {
+    "catalog": Param(
+        None,
+        type=["null", "string"],
+        description="A directory, a file that a shop system exports, or `products`; empty: the variable "
+        "shelfwise_catalog. `{{ ds }}` in it becomes the night.",
+    ),
+    "catalog_name": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^[^\x00-\x1f]*$",
+        description="Name under which products remember the catalog; empty: made from the name of its file.",
+    ),
+    "partial": Param(False, type="boolean", description="The catalog names changes only; what it does not name stays."),
+    "max_left": Param(
+        0.2, type="number", minimum=0, maximum=1, description="Share of products that may leave at once."
+    ),
+}
+"""Fields of a form: the catalog of a night, and what leaves with it."""
+
+
+def leaving_of(params: Any) -> str:
+    """Return the options of a form that say what leaves with its catalog, one a line."""
+    options = [f"--max-left={params['max_left']}"]
+    if params.get("catalog_name"):
+        options.append(f"--catalog-name={params['catalog_name']}")
+    return "\n".join([*options, "--partial"] if params["partial"] else options)
+
+
 def wants_shadow(params: Any) -> bool:
     """Return, in a DAG's task that occupies no slot of the pool `gpu`, whether to predict with the challenger too."""
     wanted = params["shadow"] or str(Variable.get("shelfwise_shadow", default="")).strip().lower() == "true"
@@ -120,13 +149,14 @@ NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 """Schema of the names of releases and categories in a form."""
 
 
-MACROS = {"night_of": night_of, "catalog_of": catalog_of}
+MACROS = {"night_of": night_of, "catalog_of": catalog_of, "leaving_of": leaving_of}
 
 
 class SparkStep(SparkSubmitOperator):
     """Operator that runs a shelfwise command by spark-submit, on the master of the connection.
 
-    If it writes to the product database (`outlets`), the event of the asset contains the row of the run. A wrong call
+    An argument that renders to several lines becomes several arguments; one that renders to nothing is left out. If it
+    writes to the product database (`outlets`), the event of the asset contains the row of the run. A wrong call
     fails at once and is not retried. A retry always submits again, also on YARN in deploy mode `cluster`: two jobs of
     the same run do no harm.
     """
@@ -140,6 +170,7 @@ class SparkStep(SparkSubmitOperator):
 
     def execute(self, context: Any) -> dict[str, Any] | None:  # type: ignore[override]
         """Submit the job, wait for it, and return the row of the run; None without a run or a row."""
+        self.application_args = [line for each in self.application_args or () for line in str(each).splitlines()]
         with job_environment() as environment:
             self.conf = {"spark.driver.memory": environment.get("SHELFWISE_DRIVER_MEMORY", "2g"), **(self.conf or {})}
             try:

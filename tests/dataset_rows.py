@@ -27,7 +27,30 @@ def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
         "seen_at_utc": datetime(2026, 11, 1, tzinfo=UTC),
         "width_px": 30,
         "height_px": 20,
+        "catalog_name": "shop",
         "jpeg": b"x" * 100,
+    }
+    assert columns.keys() <= row.keys()
+    return {**row, **columns}
+
+
+def seen_row(product_id: str, outcome: str, **columns: Any) -> dict[str, Any]:
+    """Return a row of `jobs.dataset.schema.SEEN`; `columns` replaces default values."""
+    row = {
+        "product_id": product_id,
+        "image_no": 0,
+        "image_uri": f"{product_id}.jpg",
+        "image_sha256": None,
+        "source_size_bytes": None,
+        "source_mtime_ns": None,
+        "source_version": None,
+        "ingest_no": 1,
+        "seen_at_utc": datetime(2026, 11, 1, tzinfo=UTC),
+        "outcome": outcome,
+        "reason": "unreadable" if outcome == "rejected" else None,
+        "detail": None,
+        "catalog_name": "shop",
+        "counts_from": None,
     }
     assert columns.keys() <= row.keys()
     return {**row, **columns}
@@ -35,9 +58,15 @@ def image_row(product_id: str, **columns: Any) -> dict[str, Any]:
 
 def without_groups(directory: Path) -> int:
     """Write the Parquet files below a directory as the version before `group_id` did; return their number."""
+    return without_columns(directory, "group_id")
+
+
+def without_columns(directory: Path, *names: str) -> int:
+    """Write the Parquet files below a directory without some columns; return their number."""
     files = list(directory.rglob("*.parquet"))
     for file in files:
         table = pq.read_table(file, partitioning=None)
-        if "group_id" in table.column_names:
-            pq.write_table(table.drop_columns("group_id"), file, row_group_size=64)
+        lost = [name for name in names if name in table.column_names]
+        if lost:
+            pq.write_table(table.drop_columns(lost), file, row_group_size=64)
     return len(files)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from jobs.dataset.schema import CATALOG_ROWS, IMAGES
+from jobs.dataset.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.dataset.shards import ShardWriter
 from jobs.evaluation.config import EvaluateConfig
 from jobs.storage.places import Places
@@ -53,6 +54,7 @@ def write_labelled(
     version: int = 0,
     content: str = "",
     group_id: str | None = None,
+    catalog_name: str = "shop",
 ) -> None:
     """Write products with images as one shard.
 
@@ -63,6 +65,7 @@ def write_labelled(
         version: Number of the ingest that stored the images; part of their image_sha256.
         content: One image_sha256 for all images; empty gives each image its own.
         group_id: Group of all these products.
+        catalog_name: Catalog that named the images.
     """
     writer = ShardWriter(places.partition(places.images, day), IMAGES, shard_bytes=10**9)
     for product_id, category, channels in products:
@@ -74,9 +77,18 @@ def write_labelled(
                 image_sha256=content or f"{product_id}-{image_no}-{version}",
                 ingest_no=version,
                 group_id=group_id,
+                catalog_name=catalog_name,
                 jpeg=jpeg_of(channel) if channel >= 0 else b"no longer a picture",
             )
             writer.add(row)
+    writer.flush()
+
+
+def write_seen(places: Places, day: date, *rows: dict[str, Any]) -> None:
+    """Write rows of `tests.dataset_rows.seen_row` as one file of an ingest date."""
+    writer = ShardWriter(places.partition(places.seen, day), SEEN, shard_bytes=10**9)
+    for row in rows:
+        writer.add(row)
     writer.flush()
 
 

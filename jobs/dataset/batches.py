@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs.dataset.schema import CATALOG_NULLABLE, KEY_COLUMNS
+from jobs.dataset.schema import KEY_COLUMNS, KEY_NULLABLE
 from models.networks.inputs import decode_square
 from models.spec import Images
 
@@ -80,5 +80,5 @@ def batch_of(file: pq.ParquetFile, group: int, rows: Sequence[int], side_px: int
 
 
 def _fill(frame: Any) -> None:
-    for name in CATALOG_NULLABLE:  # Petastorm would turn a null into the text "None"
+    for name in KEY_NULLABLE:  # Petastorm would turn a null into the text "None"
         frame[name] = frame[name].fillna("") if name in frame else ""

@@ -7,9 +7,9 @@ an image counts, from the ingest that stored the image (`images/`) or from a lat
 corrected in the catalog, and the image need not be stored again.
 
 A label belongs to the product, not to the image. If the labels of a product's images differ, the label of the latest
-ingest counts for all of them, because an image that has left the catalog receives no new label. Removing a label counts
-like any other change of it; an image that never had a label does not count. If an image was ingested several times, its
-newest content counts.
+ingest counts for all of them, because a catalog may name one image of a product and not the others. Removing a label
+counts like any other change of it. An image that never had a label does not count, nor does one that no catalog names
+any more. The picture of a position is the newest one, see `jobs.dataset.presence`.
 
 `jobs.dataset.parts` divides the products into parts: train, validation and test. A picture that several products share
 is in one part only, see `by_part`. If these products have different labels, each keeps its own, in a training too:
@@ -25,8 +25,18 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
+from jobs.dataset.catalog_history import (
+    GROUP_COLUMNS,
+    LABEL_COLUMNS,
+    GroupRows,
+    History,
+    add_catalog_rows,
+    add_group_rows,
+    groups_of,
+    rows_at,
+    texts_of,
+)
 from jobs.dataset.label_findings import (
     log_findings,
     log_pictures_with_two_labels,
@@ -36,8 +46,9 @@ from jobs.dataset.label_findings import (
 )
 from jobs.dataset.label_map import LabelMap
 from jobs.dataset.partitions import partition_dates
-from jobs.dataset.parts import PARTS, GroupRow, Ingest, Pictures, group_of, part_of
-from jobs.dataset.schema import CATALOG_KEY, ImageKey
+from jobs.dataset.parts import PARTS, Pictures, part_of
+from jobs.dataset.presence import CurrentImage, CurrentImages, pictures_of, read_seen
+from jobs.dataset.schema import ImageKey
 from jobs.dataset.shards import columns_of, ingest_date_of, shards
 from jobs.errors import UsageError
 from jobs.storage.places import Place, Places
@@ -45,16 +56,6 @@ from jobs.wording import counted, leaving_out, listed, quoted, such_as
 from models.answers.taxonomy import ancestors
 
 log = logging.getLogger(__name__)
-
-_GROUP_COLUMNS = [*CATALOG_KEY, "ingest_no", "group_id"]
-_LABEL_COLUMNS = [*_GROUP_COLUMNS, "category"]
-_CONTENT = "image_sha256"
-
-CatalogRow = tuple[int, Ingest, str, str]
-"""(image_no, ingest, text, group_id); the text is the shop's category; text and group_id are empty if blank."""
-
-History = defaultdict[str, list[CatalogRow]]
-"""Maps product_id to its catalog rows."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class LabelledImage:
         owner: Part that the picture belongs to, see `by_part`; empty means the part of the product.
         category_path: Readable path of the label; empty if the category_id says the same.
         group_id: Group of variants of the product; empty if the catalog gives none.
+        stored_no: image_no of the row with the image's bytes, if the product has the picture at another position now;
+            None if it is the same.
     """
 
     product_id: str
@@ -81,11 +84,13 @@ class LabelledImage:
     owner: str = ""
     category_path: str = ""
     group_id: str = ""
+    stored_no: int | None = None
 
     @property
     def key(self) -> ImageKey:
-        """The image's key in a reader's row."""
-        return self.product_id, self.image_no, self.image_sha256
+        """The image's key in a reader's row, which is that of the stored row."""
+        image_no = self.image_no if self.stored_no is None else self.stored_no
+        return self.product_id, image_no, self.image_sha256
 
     @property
     def group(self) -> str:
@@ -111,13 +116,16 @@ def labelled_images(
 ) -> list[LabelledImage]:
     """List the labelled images of the dataset, and log what a person should know about the labels.
 
-    The group of a product and the part that owns a picture depend on all rows up to the last date. Therefore some small
-    columns of the files before the first date are read too.
+    Only images at positions that a catalog names teach and measure, see `jobs.dataset.presence`; a product that has
+    left has none. A picture that a product has at two positions is one labelled image.
+
+    The group of a product, the part that owns a picture and the positions that a catalog names depend on all rows up to
+    the last date. Therefore some small columns of the files before the first date are read too.
 
     Args:
         places: Directories and stores of the home.
-        first: First ingest date.
-        last: Last ingest date, included; only labels ingested by then count.
+        first: First ingest date; images that were stored before it are left out.
+        last: Last ingest date, included; only what was ingested by then counts.
         part: One of `PARTS`, see `by_part`; None returns all parts.
         leave_out: Categories to exclude, with everything below them.
         files: Names of the only dataset files to read, from `dataset_files`, also for dates before the first one; None
@@ -133,39 +141,31 @@ def labelled_images(
             contains an unknown category or excludes all images. The message contains the number, the first names and
             the remedy.
     """
-    contents: dict[tuple[str, int], tuple[Ingest, str, Place]] = {}
-    history: History = defaultdict(list)
-    pictures = Pictures()
-    count = 0
-    for shard, columns in columns_of(_files(places.images, first, last, files), [*_LABEL_COLUMNS, _CONTENT]):
-        day = ingest_date_of(shard)
-        pictures.note(day, columns)
-        _add_catalog_rows(history, day, columns)
-        keys = zip(*(columns[name] for name in (*CATALOG_KEY, "ingest_no", _CONTENT)), strict=True)
-        for product_id, image_no, number, content in keys:
-            count += 1
-            key, ingest = (product_id, image_no), (day, number)
-            if key not in contents or (ingest, content) > contents[key][:2]:
-                contents[key] = (ingest, content, shard)
-    if not count:
+    rows = _read(places, first, last, files)
+    if not rows.current.count:
         raise UsageError(
             f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
         )
-    for file, columns in columns_of(_files(places.catalog_rows, first, last, files), _LABEL_COLUMNS):
-        _add_catalog_rows(history, ingest_date_of(file), columns)
-    rows_of = {product_id: history[product_id] for product_id in sorted({key[0] for key in contents})}
-    texts = text_labels({text for rows in rows_of.values() for _, _, text, _ in rows}, labels, category_ids)
-    text_of = _texts_of(rows_of, texts.ids)
+    current = list(rows.current.present())
+    if not current:
+        raise UsageError(
+            f"all {rows.current.count:,} ingested images have left their catalogs; ingest a catalog that has them"
+        )
+    product_ids = dict.fromkeys(image.product_id for image in current)
+    rows_of = rows_at(rows.history, product_ids, rows.current.is_present)
+    texts = text_labels({text for each in rows_of.values() for _, _, text, _ in each}, labels, category_ids)
+    text_of = texts_of(rows_of, texts.ids)
     products = Counter(text for text in text_of.values() if text)
     log_findings(texts, products)
     paths = readable_paths(texts, products)
-    groups = _groups(history, places, first, files, pictures)
-    owners = pictures.parts(groups)
+    groups = groups_of(rows.history, rows.before)
+    owners = rows.pictures.parts(groups)
     images = [
-        LabelledImage(*key, content, label, shard, owners[content], paths[label], groups.get(key[0], ""))
-        for key, (_, content, shard) in sorted(contents.items(), key=lambda item: item[0])
-        if (label := texts.ids[text_of[key[0]]])
+        _labelled(image, label, owners, paths[label], groups.get(image.product_id, ""))
+        for image in current
+        if (label := texts.ids[text_of[image.product_id]])
     ]
+    count = len(current)
     if not images and products:
         raise UsageError(
             f"none of {count} ingested images has a label, because {labels.name if labels else 'the rule'} gives none "
@@ -179,6 +179,59 @@ def labelled_images(
     images = _without(images, leave_out, texts.ids)
     log_pictures_with_two_labels((image.image_sha256, image.category_id, image.product_id) for image in images)
     return images if part is None else by_part(images, [part])[part]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the dataset as `labelled_images` needs them.
+
+    Attributes:
+        current: Picture of each position; those that were stored before the first date are not among them.
+        history: Catalog rows from the first date on.
+        before: Groups of the catalog rows before it.
+        pictures: Which products had each picture first.
+    """
+
+    current: CurrentImages
+    history: History
+    before: GroupRows
+    pictures: Pictures
+
+
+def _read(places: Places, first: date, last: date, files: Collection[str] | None) -> _Rows:
+    """Read the dataset's files up to the last date, each once, and seen/ twice if an image has left."""
+    rows = _Rows(CurrentImages(last), defaultdict(list), defaultdict(list), Pictures())
+    seen = read_seen(_files(places.seen, date.min, last, files), rows.current)
+    deleted = [(day, pictures_of(columns)) for day, columns in seen]
+    earlier = first - timedelta(days=1) if first > date.min else None
+    for shard, columns in columns_of(
+        _files(places.images, first, last, files), [*LABEL_COLUMNS, "image_sha256", "catalog_name"]
+    ):
+        day = ingest_date_of(shard)
+        rows.pictures.note(day, columns)
+        rows.current.note_images(day, columns, shard)
+        add_catalog_rows(rows.history, day, columns)
+    for file, columns in columns_of(_files(places.catalog_rows, first, last, files), LABEL_COLUMNS):
+        add_catalog_rows(rows.history, ingest_date_of(file), columns)
+    if earlier is not None:
+        for file, columns in columns_of(
+            _files(places.images, date.min, earlier, files), [*GROUP_COLUMNS, "image_sha256", "catalog_name"]
+        ):
+            rows.pictures.note(ingest_date_of(file), columns, add=False)
+            rows.current.note_names(ingest_date_of(file), columns)
+            add_group_rows(rows.before, ingest_date_of(file), columns)
+        for file, columns in columns_of(_files(places.catalog_rows, date.min, earlier, files), GROUP_COLUMNS):
+            add_group_rows(rows.before, ingest_date_of(file), columns)
+    for day, pictures in deleted:
+        rows.pictures.note(day, pictures, add=False)
+    return rows
+
+
+def _labelled(image: CurrentImage, label: str, owners: Mapping[str, str], path: str, group_id: str) -> LabelledImage:
+    row = image.stored
+    stored_no = row.image_no if row.image_no != image.image_no else None
+    owner, content = owners[row.image_sha256], row.image_sha256
+    return LabelledImage(image.product_id, image.image_no, content, label, row.shard, owner, path, group_id, stored_no)
 
 
 def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
@@ -262,8 +315,9 @@ def data_sha256(images: Iterable[LabelledImage]) -> str:
 
 
 def dataset_files(places: Places, first: date = date.min, last: date = date.max) -> list[str]:
-    """Return the names of all dataset files with images or labels: `images/ingest_date=D/part-....parquet`."""
-    files = (file for root in (places.images, places.catalog_rows) for file in _files(root, first, last, None))
+    """Return the names of all dataset files that decide on labelled images: `images/ingest_date=D/part-....parquet`."""
+    roots = (places.images, places.catalog_rows, places.seen)
+    files = (file for root in roots for file in _files(root, first, last, None))
     return [_name_of(file) for file in files]
 
 
@@ -274,86 +328,6 @@ def _files(root: Place, first: date, last: date, among: Collection[str] | None) 
 
 def _name_of(file: Place) -> str:
     return "/".join(file.parts[-3:])
-
-
-def _add_catalog_rows(history: History, day: date, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Add the catalog rows of a file of one ingest date, which has them with stored images or without."""
-    for product_id, image_no, number, group_id, category in zip(
-        *(columns[name] for name in _LABEL_COLUMNS), strict=True
-    ):
-        history[product_id].append((image_no, (day, number), _text(category), group_id or ""))
-
-
-def _groups(
-    history: History, places: Places, first: date, files: Collection[str] | None, pictures: Pictures
-) -> dict[str, str]:
-    """Return the group_id of each product that has one, and note the pictures of the files before the first date.
-
-    The labels of these files do not count, but their groups do. Otherwise a product could be in another part when later
-    dates alone are measured.
-    """
-    before: defaultdict[str, list[GroupRow]] = defaultdict(list)
-    if first > date.min:
-        last = first - timedelta(days=1)
-        for file, columns in columns_of(_files(places.images, date.min, last, files), [*_GROUP_COLUMNS, _CONTENT]):
-            pictures.note(ingest_date_of(file), columns, add=False)
-            _add_group_rows(before, ingest_date_of(file), columns)
-        for file, columns in columns_of(_files(places.catalog_rows, date.min, last, files), _GROUP_COLUMNS):
-            _add_group_rows(before, ingest_date_of(file), columns)
-    groups = {}
-    for product_id in history.keys() | before.keys():
-        since = ((image_no, ingest, group_id) for image_no, ingest, _, group_id in history.get(product_id, ()))
-        if group_id := group_of([*before.get(product_id, ()), *since]):
-            groups[product_id] = group_id
-    return groups
-
-
-def _add_group_rows(rows: defaultdict[str, list[GroupRow]], day: date, columns: Mapping[str, Sequence[Any]]) -> None:
-    for product_id, image_no, number, group_id in zip(*(columns[name] for name in _GROUP_COLUMNS), strict=True):
-        rows[product_id].append((image_no, (day, number), group_id or ""))
-
-
-def _text(category: str | None) -> str:
-    return category if category and category.strip() else ""
-
-
-def _texts_of(history: Mapping[str, Iterable[CatalogRow]], ids: Mapping[str, str]) -> dict[str, str]:
-    """Return the text that gives each product its label, empty if it has none.
-
-    A product that one ingest gave two labels is refused. Two texts of one category are not two labels.
-
-    Args:
-        history: Catalog rows by product_id.
-        ids: Maps each text to its category_id; empty if it has none.
-    """
-    last = {product_id: _last_texts(rows, ids) for product_id, rows in history.items()}
-    both = {product_id: sorted(texts.keys() - {""}) for product_id, (_, texts) in last.items()}
-    twice = [product_id for product_id, labels in both.items() if len(labels) > 1]
-    if len(twice) > 1:
-        named = [f"{quoted(each)} ({' and '.join(map(quoted, both[each][:2]))})" for each in twice]
-        raise UsageError(
-            f"{len(twice):,} products have two categories of one ingest date: {listed(named)}; give all images of a "
-            "product the same one in the catalog, also those that have left it, and ingest it again"
-        )
-    for product_id in twice:
-        labels = both[product_id]
-        raise UsageError(
-            f"product {quoted(product_id)} has two categories, {quoted(labels[0])} and {quoted(labels[1])}, both of "
-            f"ingest date {last[product_id][0]}; give all its images the same one in the catalog, also those that have "
-            "left it, and ingest it again"
-        )
-    return {product_id: texts[max(texts)] if texts else "" for product_id, (_, texts) in last.items()}
-
-
-def _last_texts(rows: Iterable[CatalogRow], ids: Mapping[str, str]) -> tuple[date | None, dict[str, str]]:
-    """Return the date of the last ingest that set or removed a product's label, and its texts by category_id.
-
-    There is no text if the label was removed. A text without a category_id has an empty one.
-    """
-    last = {image_no: (ingest, text) for image_no, ingest, text, _ in sorted(rows)}
-    labelled = [last[image_no] for image_no in {image_no for image_no, _, text, _ in rows if text}]
-    newest = max((ingest for ingest, _ in labelled), default=None)
-    return newest and newest[0], {ids[text]: text for ingest, text in sorted(labelled) if ingest == newest and text}
 
 
 def _without(images: list[LabelledImage], leave_out: Sequence[str], ids: Mapping[str, str]) -> list[LabelledImage]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.dataset.schema import CATALOG_KEY, SEEN
 from jobs.dataset.shards import check_columns, read_errors_explained, shard_rows, shards, whole_table
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import children
-from sql.records import REJECTION_COLUMNS
+from sql.records import IMAGE_CHANGES, REJECTION_COLUMNS
 
 SEEN_TAKEN = (*(name for name in REJECTION_COLUMNS if name in SEEN.names), "outcome")
-"""Columns of `SEEN` that publish reads."""
+"""Columns of `SEEN` that publish reads of rejected images."""
+
+_CHANGES = pa.array(IMAGE_CHANGES, pa.string())
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,13 @@ class Partition:
     Attributes:
         images_by_shard: Number of usable images of each image shard, in order of name.
         rejections: Rows of `SEEN` with their `ingest_date` for rejected images, without those that a later ingest of
-            the same date stored.
+            the same date stored or knew already.
+        changes: Files under seen/ with image changes to publish, rows whose outcome is one of `IMAGE_CHANGES`.
     """
 
     images_by_shard: Mapping[Place, int]
     rejections: list[dict[str, Any]]
+    changes: tuple[Place, ...] = ()
 
     @property
     def images(self) -> int:
@@ -53,14 +60,15 @@ class Partition:
 
 def partition_dates(root: Place, first: date, last: date) -> list[date]:
     """List the ingest dates that have a partition, from `first` to `last` inclusive."""
+    return [day for day in dates_below(root) if first <= day <= last and shards(root, [day])]
+
+
+def dates_below(root: Place) -> list[date]:
+    """List the ingest dates that have a directory, in order; what the directories hold is not looked at."""
     dates = []
     for path in children(root, "ingest_date=*"):
-        try:
-            day = date.fromisoformat(path.name.removeprefix("ingest_date="))
-        except ValueError:
-            continue
-        if first <= day <= last and children(path, "part-*.parquet"):
-            dates.append(day)
+        with suppress(ValueError):
+            dates.append(date.fromisoformat(path.name.removeprefix("ingest_date=")))
     return sorted(dates)
 
 
@@ -78,26 +86,48 @@ def partition(places: Places, day: date) -> Partition:
         RunFailed: If a file is damaged, or was written by another version; the message names the remedy.
     """
     rejected: dict[tuple[str, int], dict[str, Any]] = {}
-    for path in shards(places.seen, [day]):
-        with read_errors_explained(path):
-            seen = whole_table(path, pq.read_table)
-        check_columns(path, seen.column_names, SEEN_TAKEN)
-        for row in seen.to_pylist():
-            if row["outcome"] == "rejected":
-                _keep_newest(rejected, {**row, "ingest_date": day})
-    stored: dict[tuple[str, int], dict[str, Any]] = {}
+    usable: dict[tuple[str, int], dict[str, Any]] = {}
+    known = {path: _seen_rows(path) for path in shards(places.seen, [day])}
+    for row in (row for seen in known.values() for row in _with_outcome(seen, "rejected").to_pylist()):
+        _keep_newest(rejected, {**row, "ingest_date": day})
+    for seen in known.values() if rejected else ():
+        _keep_usable(usable, _with_outcome(seen, "unchanged"), rejected)
     images: dict[Place, int] = {}
     for path in shards(places.images, [day]):
         images[path], keys = shard_rows(path, [*CATALOG_KEY, "ingest_no"] if rejected else [])
-        for row in keys.to_pylist():
-            if (row["product_id"], row["image_no"]) in rejected:
-                _keep_newest(stored, row)
+        if rejected:
+            _keep_usable(usable, keys, rejected)
     return Partition(
         images_by_shard=images,
         rejections=[
-            row for key, row in rejected.items() if key not in stored or stored[key]["ingest_no"] < row["ingest_no"]
+            row for key, row in rejected.items() if key not in usable or usable[key]["ingest_no"] < row["ingest_no"]
         ],
+        changes=tuple(path for path, seen in known.items() if pc.any(pc.is_in(seen["outcome"], _CHANGES)).as_py()),
     )
+
+
+def _seen_rows(path: Place) -> pa.Table:
+    """Read the columns of a file under seen/ that publish needs of rejected images; files may lack later columns."""
+    with read_errors_explained(path):
+        seen = whole_table(path, pq.read_table)
+    check_columns(path, seen.column_names, SEEN_TAKEN)
+    for name in set(SEEN_TAKEN).difference(seen.column_names):
+        seen = seen.append_column(name, pa.nulls(len(seen), pa.string()))
+    return seen.select(SEEN_TAKEN)
+
+
+def _with_outcome(seen: pa.Table, outcome: str) -> pa.Table:
+    """Keep the rows of one outcome; a night may have millions of others, which must not become Python objects."""
+    return seen.filter(pc.equal(seen["outcome"], outcome))
+
+
+def _keep_usable(usable: dict[tuple[str, int], dict[str, Any]], keys: pa.Table, rejected: Collection[Any]) -> None:
+    """Keep the newest of the rows whose image was rejected too."""
+    products = pa.array({product_id for product_id, _ in rejected}, pa.string())
+    wanted = keys.select([*CATALOG_KEY, "ingest_no"]).filter(pc.is_in(keys["product_id"], products))
+    for row in wanted.to_pylist():
+        if (row["product_id"], row["image_no"]) in rejected:
+            _keep_newest(usable, row)
 
 
 def _keep_newest(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> None:

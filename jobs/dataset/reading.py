@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch, decode_frame
 from jobs.dataset.petastorm_adapter import Blocks, ReaderClock, open_reader, transform_of
-from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, LATER_COLUMNS, ImageKey, image_keys
+from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, KEY_NULLABLE, ImageKey, image_keys
 from jobs.dataset.shards import check_columns, read_errors_explained
 from jobs.storage.places import Place
 from models.networks.inputs import decode_square
@@ -87,7 +87,7 @@ def read_groups(
     with read_errors_explained(named):
         names = pq.read_schema(shard).names
         check_columns(named, names)
-        transform = _decoding(side_px, timer, blocks, wanted, absent=set(LATER_COLUMNS).difference(names))
+        transform = _decoding(side_px, timer, blocks, wanted, absent=set(KEY_NULLABLE).difference(names))
         columns = [name for name in (*KEY_COLUMNS, "jpeg") if name in names]
         with closing(_row_groups(shard, transform, workers, columns, timer, part)) as groups:
             for group in groups:

@@ -30,7 +30,7 @@ CATALOG_TEXTS = ("title", "category", "updated_at")
 CATALOG_NULLABLE = (*CATALOG_TEXTS, "group_id")
 """The catalog columns that may be null."""
 
-LATER_COLUMNS = ("group_id",)
+LATER_COLUMNS = ("group_id", "catalog_name", "counts_from")
 """Columns that files of an earlier version lack. Every reader takes them as null there; all are texts."""
 
 IMAGE_KEY = (*CATALOG_KEY, "image_sha256")
@@ -55,6 +55,7 @@ IMAGES = pa.schema(
         pa.field("seen_at_utc", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("width_px", pa.int32(), nullable=False),
         pa.field("height_px", pa.int32(), nullable=False),
+        pa.field("catalog_name", pa.string()),
         pa.field("jpeg", pa.binary(), nullable=False),
     ]
 )
@@ -63,8 +64,11 @@ IMAGES = pa.schema(
 `jpeg` is RGB, upright, its short side at most 320 px. An image from a local file has `source_mtime_ns`. An image from a
 web server or object store has `source_version`: `etag:...` or `last-modified:...`, with the value that was received."""
 
-KEY_COLUMNS = (*CATALOG_COLUMNS, "image_sha256", "ingest_no")
+KEY_COLUMNS = (*CATALOG_COLUMNS, "image_sha256", "ingest_no", "catalog_name")
 """Columns that predict copies from an image to its prediction."""
+
+KEY_NULLABLE = (*CATALOG_NULLABLE, "catalog_name")
+"""Those of `KEY_COLUMNS` that may be null."""
 
 SEEN = pa.schema(
     [
@@ -80,12 +84,29 @@ SEEN = pa.schema(
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
         pa.field("detail", pa.string()),
+        pa.field("catalog_name", pa.string()),
+        pa.field("counts_from", pa.string()),
     ]
 )
-"""One row per image that ingest read but did not store, under seen/ingest_date=YYYY-MM-DD/.
+"""One row per image that ingest did not store but learned something of, under seen/ingest_date=YYYY-MM-DD/.
 
-`outcome` is `rejected` (with reason and detail) or `unchanged` (new modification time, same bytes).
-"""
+`outcome` is:
+`rejected`: The image was read and cannot be used; with reason and detail.
+`unchanged`: The image was read, and the product has had these bytes before, at this position or another. From now on
+    they are its picture at this position.
+`named`: The catalog names an image again that it did not name, or that another catalog has named first.
+`left`: The catalog no longer names the image.
+
+`catalog_name` is the catalog that was read. An image that is stored or rejected for the first time is named by its
+catalog without a row `named`. A row `named` with an image_sha256 stands for a row of images/ that was deleted.
+`counts_from` (YYYY-MM-DD) is the night from which a row `left` counts if it is not that of the partition: a missed
+night that is read late finds products that a later night did not name. Such a row is older than all rows of that
+night's own ingests, as if its ingest_no were 0."""
+
+CATALOGS = pa.schema([pa.field("catalog_name", pa.string(), nullable=False)])
+"""One row per full catalog that was read for a night, under catalogs/ingest_date=YYYY-MM-DD/; deltas have none.
+
+A night that is read late removes nothing from a catalog that has been read in full for a later night."""
 
 CATALOG_ROWS = pa.schema(
     [
@@ -110,6 +131,7 @@ PREDICTIONS = pa.schema(
         pa.field("group_id", pa.string()),
         pa.field("ingest_date", pa.date32(), nullable=False),
         pa.field("ingest_no", pa.int32(), nullable=False),
+        pa.field("catalog_name", pa.string()),
         pa.field("category_id", pa.string()),
         pa.field("confidence", pa.float64()),
         pa.field("status", pa.string()),

@@ -39,7 +39,7 @@ ROW_GROUP_ROWS = 64
 """Rows per row group, the images that a reader loads at once; a multiple of the usual batch sizes."""
 
 _FILES_AT_ONCE = 8
-_NAMING = (*IMAGE_KEY, "ingest_no")
+_NAMING = (*IMAGE_KEY, "ingest_no", "outcome", "catalog_name", "counts_from")
 """Columns whose values give a shard its name."""
 
 

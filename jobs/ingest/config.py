@@ -11,6 +11,7 @@ from jobs.catalog.description import Description
 from jobs.dataset.label_map import LabelMap
 from jobs.errors import UsageError
 from jobs.ingest.addresses import PORTS, AddressGuard
+from jobs.ingest.catalog_names import catalog_name_of, check_catalog_name
 from jobs.storage.places import Places
 
 
@@ -76,6 +77,10 @@ class HttpLimits:
         return AddressGuard(tuple(ipaddress.ip_network(text) for text in self.allowed_networks), self.ports)
 
 
+FEWEST_LEFT = 50
+"""Products that may leave a catalog in one night whatever share of it they are."""
+
+
 @dataclass(frozen=True)
 class IngestConfig:
     """Configuration of one ingest: its catalog, date and dataset.
@@ -90,6 +95,10 @@ class IngestConfig:
         labels: The shop's label map, against which the catalog's categories are checked; None checks none. It does not
             change what is stored.
         description: What the command line says about the catalog.
+        catalog_name: Name under which products remember this catalog; an empty text is derived from `catalog`.
+        partial: Whether the catalog names changes only; then nothing leaves.
+        max_left: Largest share of the catalog's products that may leave in one night, in [0, 1]; `FEWEST_LEFT` products
+            always may.
     """
 
     catalog: str
@@ -100,3 +109,18 @@ class IngestConfig:
     http: HttpLimits = field(default_factory=HttpLimits)
     labels: LabelMap | None = None
     description: Description = field(default_factory=Description)
+    catalog_name: str = ""
+    partial: bool = False
+    max_left: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Raise UsageError if the name cannot be one of a catalog, or the share is none."""
+        if self.catalog_name:
+            check_catalog_name(self.catalog_name)
+        if not 0.0 <= self.max_left <= 1.0:
+            raise UsageError(f"--max-left is a share between 0 and 1, received {self.max_left}")
+
+    @property
+    def name(self) -> str:
+        """Name under which products remember this catalog."""
+        return check_catalog_name(self.catalog_name) if self.catalog_name else catalog_name_of(self.catalog)

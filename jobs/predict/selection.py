@@ -22,6 +22,7 @@ from jobs.storage.places import Place
 from jobs.storage.stores import children, delete
 
 if TYPE_CHECKING:
+    from sql.selection import StoredImage
     from sql.store import ProductDatabase
 
 _SCHEMA = pa.schema([IMAGES.field(name) for name in IMAGE_KEY])
@@ -65,7 +66,8 @@ def choose(
         config: Configuration with the run's dates and places.
         release_id: Release that predicts.
         category: Select only products that are now in this category or below it; empty selects all.
-        only_missing: Select only images that the release has not predicted yet.
+        only_missing: Select only images that the release has not predicted yet. Neither option selects pictures that
+            were replaced or have left since.
 
     Returns:
         Shards with at least one selected image, in order of date and name.
@@ -82,8 +84,10 @@ def choose(
     if database is not None and category:
         refuse_unknown_category(database, category)
     selected = []
-    for shard, columns in columns_of(every, IMAGE_KEY):
-        keys = frozenset(_wanted(database, image_keys(columns), release_id, category, only_missing))
+    for shard, columns in columns_of(every, [*IMAGE_KEY, "ingest_no"]):
+        day = ingest_date_of(shard)
+        images = [(*key, day, number) for key, number in zip(image_keys(columns), columns["ingest_no"], strict=True)]
+        keys = frozenset(_wanted(database, images, release_id, category, only_missing))
         if keys:
             selected.append(Selected(shard, len(keys), keys))
     return selected
@@ -143,18 +147,25 @@ def _name(shard: Place) -> str:
 
 
 def _wanted(
-    database: ProductDatabase | None, keys: Sequence[ImageKey], release_id: str, category: str, only_missing: bool
+    database: ProductDatabase | None, images: Sequence[StoredImage], release_id: str, category: str, only_missing: bool
 ) -> Iterator[ImageKey]:
-    """Yield the keys of images that are in the category and, with `only_missing`, not predicted yet."""
-    from sql.selection import answered_images, products_under
+    """Yield the keys of images that are in the category and, with `only_missing`, not predicted yet.
 
-    for start in range(0, len(keys), _CHUNK):
-        wanted = keys[start : start + _CHUNK]
-        products = [product_id for product_id, _, _ in wanted]
+    A picture that was replaced or has left is not among them, because the database would give it no say.
+    """
+    from sql.selection import answered_images, products_under, replaced_images
+
+    for start in range(0, len(images), _CHUNK):
+        asked = images[start : start + _CHUNK]
+        products = [product_id for product_id, *_ in asked]
+        wanted = [(product_id, image_no, content) for product_id, image_no, content, *_ in asked]
         if category:
             under = products_under(database, category, products) if database else set()
             wanted = [key for key in wanted if key[0] in under]
         if only_missing and database:
             answered = answered_images(database, release_id, products)
             wanted = [key for key in wanted if (key[0], key[2]) not in answered]
+        if wanted and database:
+            replaced = replaced_images(database, asked)
+            wanted = [key for key in wanted if key not in replaced]
         yield from wanted

@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.dataset.partitions import Partition
 from jobs.predict.selection import Selected
+from jobs.storage.places import Place
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,13 @@ class RunInputs:
         selected: Images to predict, by shard. A shard that came later is missing here; a step reads it then.
         rejections: Rows of `jobs.dataset.schema.SEEN` with their `ingest_date`: images that ingest rejected. Only a
             night publishes them.
+        changes: Files of the night under seen/ with image changes; see `jobs.runs.image_changes`.
         steps: Reports of earlier steps by name: `ingest` for a night, if its report is known.
     """
 
     selected: tuple[Selected, ...] = ()
     rejections: tuple[Mapping[str, Any], ...] = ()
+    changes: tuple[Place, ...] = ()
     steps: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -36,5 +39,6 @@ def night_inputs(partition: Partition, ingested: Mapping[str, Any]) -> RunInputs
     return RunInputs(
         selected=tuple(Selected(shard, images) for shard, images in partition.images_by_shard.items()),
         rejections=tuple(partition.rejections),
+        changes=partition.changes,
         steps={"ingest": ingested} if ingested else {},
     )

@@ -24,6 +24,7 @@ from jobs.predict.config import DEFAULT_BATCH, Computing, PredictConfig
 from jobs.runs import publish
 from jobs.runs.claim import Claim, recorded
 from jobs.runs.config import RunConfig, RunContext
+from jobs.runs.image_changes import unpublished_nights
 from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.spark.config import SparkConfig
 from jobs.spark.progress import spark_progress
@@ -46,11 +47,16 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[s
         keep_label_map(config.places, config.labels)
     ingested = partition(config.places, config.ingest_date)
     log.info(
-        "ingest: %s in the catalog, %s unchanged, %s stored, %s rejected, %.1f s",
+        "ingest: %s in the catalog %r, %s unchanged, %s stored, %s rejected, %s named again, %s left with %s products, "
+        "%.1f s",
         done.catalog_rows,
+        done.catalog_name,
         done.images_unchanged,
         done.images_stored,
         done.images_rejected,
+        done.images_named,
+        done.images_left,
+        done.products_left,
         done.seconds,
     )
     report = {
@@ -98,7 +104,8 @@ def publish_step(
     """Run the publish step of a night or another run, and return its report."""
     started = time.perf_counter()
     release = context.release
-    files = publish.collect(predict_config(context, run), release, inputs)
+    earlier = unpublished_nights(database, context.places, run)
+    files = publish.collect(predict_config(context, run), release, inputs, earlier=earlier)
     counts = publish.run(
         database,
         files,
@@ -111,10 +118,12 @@ def publish_step(
         token=claim.token,
     )
     log.info(
-        "publish: %s images of %s products, %s products changed, %s rejections",
+        "publish: %s images of %s products, %s products changed, %s left, %s returned, %s rejections",
         counts.images,
         counts.products,
         counts.products_changed,
+        counts.products_left,
+        counts.products_returned,
         counts.rejections,
     )
     return {**asdict(counts), "seconds": round(time.perf_counter() - started, 3)}
@@ -128,6 +137,9 @@ def nightly(
     *,
     labels: LabelMap | None = None,
     description: Description | None = None,
+    catalog_name: str = "",
+    partial: bool = False,
+    max_left: float = 0.2,
 ) -> dict[str, Any]:
     """Run all steps of a night (ingest, predict, publish) under one claim, and return the summary of the run.
 
@@ -138,13 +150,17 @@ def nightly(
         run: The night; its only date is the ingest date.
         labels: The shop's label map, which is kept in the home; None keeps the one that is there.
         description: What the command line says about the catalog.
+        catalog_name: Name of the catalog; an empty text is derived from `catalog`.
+        partial: Whether the catalog names changes only; then nothing leaves.
+        max_left: Largest share of the catalog's products that may leave in one night, in [0, 1].
 
     Returns:
         The summary of the run.
 
     Raises:
         UsageError: If the catalog cannot be used; then nothing was written.
-        RunFailed: If too many images were rejected; then nothing was published.
+        RunFailed: If too many products left, then nothing was written; or if too many images were rejected, then
+            nothing was published.
     """
     with recorded(database, run, steps=("ingest", "predict")) as claim:
         config = IngestConfig(
@@ -155,9 +171,13 @@ def nightly(
             http=context.http,
             labels=labels,
             description=description or Description(),
+            catalog_name=catalog_name,
+            partial=partial,
+            max_left=max_left,
         )
         report, ingested = ingest_step(context.spark, config)
-        claim.record("ingest", report, changed=bool(report["images_stored"] or report["images_rejected"]))
+        changes = ("images_stored", "images_rejected", "images_named", "images_left")
+        claim.record("ingest", report, changed=any(report[name] for name in changes))
         publish.check_rejected(ingested, run)
         return predict_and_publish(context, database, run, claim, night_inputs(ingested, report))
 

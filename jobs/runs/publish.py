@@ -2,9 +2,9 @@
 
     shelfwise publish --run-date 2026-11-01
 
-Reads predictions/run_id=R/, the run's rejections and the changed catalog rows; writes the tables of `sql.schema`. A run
-is refused if some of its shards are not predicted, or were predicted by another release. Publishing a run again changes
-no row.
+Reads predictions/run_id=R/, the run's rejections, the changed catalog rows and, for a night, what catalogs name or name
+no longer; writes the tables of `sql.schema`. A run is refused if some of its shards are not predicted, or were
+predicted by another release. Publishing a run again changes no row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from jobs.predict.job import finished_report, prediction_file
 from jobs.predict.selection import of_run
 from jobs.releases.records import category_records, decider, manifest_of, release_record
 from jobs.runs.config import RunConfig
+from jobs.runs.image_changes import image_changes
 from jobs.runs.inputs import RunInputs
 from jobs.storage.places import Place
 from jobs.storage.stores import modified_at, on_disk, on_disk_once
@@ -55,7 +56,9 @@ class RunFiles:
     Attributes:
         predictions: Prediction files, one per shard.
         rejections: Rows of `jobs.dataset.schema.SEEN` with their `ingest_date`, from ingest.
-        catalog_rows: Files of the run's dates with changed catalog rows of stored images.
+        catalog_rows: Files with changed catalog rows of stored images.
+        changes: Files with changes of which images catalogs name, and of pictures that products had before. Only a
+            night has them.
         images: Number of images that the run predicts.
         failed: Those of the prediction files with an image that the networks could not predict.
     """
@@ -65,15 +68,17 @@ class RunFiles:
     catalog_rows: tuple[Place, ...]
     images: int
     failed: frozenset[Place] = frozenset()
+    changes: tuple[Place, ...] = ()
 
 
-def collect(config: PredictConfig, release: Release, inputs: RunInputs) -> RunFiles:
+def collect(config: PredictConfig, release: Release, inputs: RunInputs, *, earlier: Sequence[date] = ()) -> RunFiles:
     """Find the files of a run to publish, and check that none is missing.
 
     Args:
         config: Configuration that the run was predicted with.
         release: Release that must have predicted every file.
         inputs: What the driver has read of the run; shards that it did not read are read now.
+        earlier: Earlier nights that were not published: what their catalogs named is published with this one.
 
     Returns:
         The files.
@@ -93,9 +98,10 @@ def collect(config: PredictConfig, release: Release, inputs: RunInputs) -> RunFi
     return RunFiles(
         predictions=files,
         rejections=inputs.rejections,
-        catalog_rows=tuple(shards(config.places.catalog_rows, config.dates)),
+        catalog_rows=tuple(shards(config.places.catalog_rows, [*earlier, *config.dates])),
         images=sum(chosen.images for chosen in every),
         failed=frozenset(file for file, report in zip(files, reports, strict=True) if report and report.failed),
+        changes=(*shards(config.places.seen, earlier), *inputs.changes),
     )
 
 
@@ -171,9 +177,11 @@ def run(
             predictions=prediction_rows(files, local),
             rejections=_rejections(files, local),
             products=product_rows(files, local) if fill_products else (),
+            image_changes=image_changes(files.changes),
             categories=category_records(release),
             release=release_record(release),
             combine=decider(manifest_of(release)),
+            combine_by=decider,
             force=run_config.force,
             token=token,
         )
@@ -223,7 +231,7 @@ def _rejections(files: RunFiles, local: Local) -> Iterator[Batch]:
         with local(path) as copy, read_errors_explained(path, PREDICT_AGAIN):
             failed = _failed(copy)
         seen_at_utc = datetime.fromtimestamp(modified_at(path)).astimezone()
-        yield [tuple({**row, "seen_at_utc": seen_at_utc}[name] for name in REJECTION_COLUMNS) for row in failed]
+        yield [tuple({**row, "seen_at_utc": seen_at_utc}.get(name) for name in REJECTION_COLUMNS) for row in failed]
 
 
 def _failed(file: Path) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
 
     Raises:
         UsageError: If that run is not this night; leave `--run-id` out, or give the date of its night.
-        RunFailed: If the run is not published; resume it first.
+        RunFailed: If the run is not published, or was retracted; resume it first.
     """
     if (row["kind"], row["run_date"]) != (run.kind, run.run_date):
         raise UsageError(
@@ -50,6 +50,11 @@ def publisher(row: Mapping[str, Any], run: RunConfig) -> str:
         raise RunFailed(
             f"run {run.run_id} is {row['state']}, and a challenger answers what is published; "
             f"go on with it first: `shelfwise runs resume {run.run_id}`"
+        )
+    if row["retracted_at_utc"] is not None:
+        raise RunFailed(
+            f"run {run.run_id} was retracted, and a challenger answers what is published; publish it again first: "
+            f"`shelfwise runs resume {run.run_id}`"
         )
     call = row["summary"].get("call") or ()
     return str(call[call.index("--release") + 1] if "--release" in call else row["release_id"])

@@ -70,6 +70,11 @@ class Places:
         return self.home / "catalog_rows"
 
     @property
+    def catalogs(self) -> Place:
+        """Names of the full catalogs that were read, partitioned by `ingest_date=YYYY-MM-DD/`."""
+        return self.home / "catalogs"
+
+    @property
     def ingests(self) -> Place:
         """Reports of the last ingest of each date, partitioned by `ingest_date=YYYY-MM-DD/`."""
         return self.home / "ingests"
@@ -82,11 +87,11 @@ class Places:
     @property
     def of_runs(self) -> tuple[Place, ...]:
         """Directories to which runs write, each with one subdirectory for each ingest date or run."""
-        of_dates = (self.images, self.seen, self.catalog_rows, self.ingests)
+        of_dates = (self.images, self.seen, self.catalog_rows, self.catalogs, self.ingests)
         return *of_dates, self.predictions("").parent, self.selections("").parent
 
     def partition(self, root: Place, ingest_date: date) -> Place:
-        """Return one date's directory under `images`, `seen`, `catalog_rows` or `ingests`."""
+        """Return one date's directory under `images`, `seen`, `catalog_rows`, `catalogs` or `ingests`."""
         return root / f"ingest_date={ingest_date.isoformat()}"
 
     def predictions(self, run_id: str) -> Place:

@@ -194,6 +194,11 @@ def modified_at(where: Place) -> float:
     return float(with_retries(where, "looked at", where.stat).st_mtime) if is_remote(where) else where.stat().st_mtime
 
 
+def size_bytes(where: Place) -> int:
+    """Return the size of a file, local or in a store, in bytes."""
+    return int(information(where)["size"]) if is_remote(where) else where.stat().st_size
+
+
 def read_bytes(where: Place) -> bytes:
     """Read the whole content of a file, local or in a store."""
     return (

@@ -13,7 +13,7 @@ import numpy as np
 
 from jobs.dataset.shards import shards
 from jobs.ingest.config import IngestConfig
-from jobs.ingest.job import read_and_store
+from jobs.ingest.task import read_and_store
 from jobs.storage.places import Places
 from models.spec import Category
 

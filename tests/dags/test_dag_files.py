@@ -70,7 +70,8 @@ def test_the_night(described: Any) -> None:
         assert night["tasks"][later]["upstream"] == [earlier]
     assert [night["tasks"][name]["pool"] for name in chain] == ["catalog", "gpu", "default_pool", "default_pool"]
     assert night["tasks"]["publish"]["outlets"] == ["shelfwise://product-database/"]
-    assert ["ingest", "--catalog", "/data/2026-11-01/shop.csv", "--run-date", "2026-11-01"] in night["calls"]
+    ingest = ["ingest", "--catalog", "/data/2026-11-01/shop.csv", "--run-date", "2026-11-01"]
+    assert [*ingest, "--max-left=0.5", "--catalog-name=Big shop", "--partial"] in night["calls"]
     assert "shelfwise predict 2026-11-01" in night["names"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.dataset.shards import shards
 from jobs.ingest.config import IngestConfig
-from jobs.ingest.job import read_and_store
+from jobs.ingest.task import read_and_store
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import predict_shard, prediction_file, run
 from jobs.spark.config import SparkConfig

@@ -132,7 +132,7 @@ def test_an_override_that_is_cleared_is_decided_by_the_release_that_answered(hom
     day, answer = date(2026, 11, 1), ("footwear.open.sandal", 0.99, "review")
     database.publish(
         RunRecord("night", "nightly", day, "careful-1", datetime.now(UTC)),
-        predictions=[[("p", str(number), number, "p.jpg", day, 1, *answer, sure, "{}") for number in range(2)]],
+        predictions=[[("p", str(number), number, "p.jpg", day, 1, *answer, sure, "{}", "shop") for number in range(2)]],
         rejections=[],
         products=[],
         categories=category_records(careful),

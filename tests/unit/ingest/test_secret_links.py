@@ -17,8 +17,8 @@ from jobs.catalog.rows import Part
 from jobs.dataset.shards import shards
 from jobs.ingest.changes import _may_have_changed
 from jobs.ingest.config import HttpLimits, IngestConfig
-from jobs.ingest.job import read_and_store
 from jobs.ingest.sources import SourceReader
+from jobs.ingest.task import read_and_store
 from jobs.storage.places import Places
 from tests.conftest import picture
 from tests.web import WebServer, image, status, web_server

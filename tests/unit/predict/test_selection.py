@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from jobs.predict.selection import Selected, of_run, of_shard
 from jobs.runs.config import RunConfig
 from jobs.runs.run_ids import backfill_run_id
 from jobs.storage.places import Places
+from sql.schema.products import product_images
+from sql.store import open_database
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
 
 
@@ -90,3 +93,21 @@ def test_a_long_name_is_cut_and_stays_its_own() -> None:
     names = {backfill_run_id(DAY, DAY, "release-1", category="a" * 200 + end) for end in "xy"}
     assert len(names) == 2
     assert {len(RunConfig(name, "backfill", DAY).run_id) for name in names} == {128}
+
+
+def test_a_backfill_of_what_is_missing_skips_a_picture_that_has_left(tmp_path: Path) -> None:
+    """What the database does not know yet is predicted: its night may have failed."""
+    config, shard = config_of(tmp_path), write_images(Places(tmp_path), 3)
+    database = open_database(f"sqlite:///{tmp_path / 'shop.db'}")
+    database.upgrade()
+    row = {"image_no": 0, "catalog_name": "shop", "ingest_date": DAY, "ingest_no": 1}
+    rows = [
+        {**row, "product_id": "p0000", "image_sha256": f"{0:064d}", "left_at": DAY + timedelta(days=1)},
+        {**row, "product_id": "p0001", "image_sha256": f"{1:064d}", "left_at": None},
+    ]
+    with database.engine.begin() as connection:
+        connection.execute(product_images.insert(), rows)
+    (chosen,) = selection.choose(database, config, "colours-1", only_missing=True)
+    assert (chosen.shard, chosen.keys) == (shard, keys(1, 2))
+    (every,) = selection.choose(database, config, "colours-1")
+    assert every.images == 3

@@ -118,7 +118,7 @@ def world(s3: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, monke
         rows = [image_row(f"p{shard}{i:02}", jpeg=colour_jpeg(i % 3)) for i in range(IMAGES_A_SHARD)]
         rows = [{**row, "jpeg": b"no image"} if row["product_id"] == UNDECODED else row for row in rows]
         write(places, places.images, IMAGES, rows)
-    rejected = {"outcome": "rejected", "reason": "empty", "detail": "the file has no bytes"}
+    rejected = {"outcome": "rejected", "reason": "empty", "detail": "the file has no bytes", "counts_from": None}
     write(places, places.seen, SEEN, [{**image_row("p9"), **rejected}])
     write(places, places.catalog_rows, CATALOG_ROWS, [image_row("p8", title="New title")])
     ingest_reports.keep_report(places, DAY, REPORT)

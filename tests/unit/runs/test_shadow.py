@@ -98,7 +98,14 @@ def test_the_error_of_a_challenger_is_reported_in_one_sentence(
 
 
 NIGHT = RunConfig("nightly-2026-11-01", "nightly", DAY, dates=(DAY,))
-ROW = {"kind": "nightly", "run_date": DAY, "state": "published", "release_id": "old", "summary": {}}
+ROW = {
+    "kind": "nightly",
+    "run_date": DAY,
+    "state": "published",
+    "release_id": "old",
+    "summary": {},
+    "retracted_at_utc": None,
+}
 
 
 def test_the_release_of_a_night_is_found_from_its_recorded_command_line() -> None:
