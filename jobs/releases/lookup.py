@@ -9,6 +9,7 @@ from jobs.errors import UsageError
 from jobs.releases.new_releases import ALIASES
 from jobs.releases.stored import copies, local_release, stored_releases
 from jobs.settings import Settings
+from jobs.storage.places import Place
 from jobs.storage.stores import is_file, is_remote, place, scheme_of, uri
 from models.release import MANIFEST, SHIPPED
 
@@ -82,6 +83,22 @@ def release_named(settings: Settings, release_id: str) -> Path:
     names = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")} | stored.keys())
     existing = ", ".join(names) or "none is there"
     raise UsageError(f"no release {release_id!r}; give a directory or one of: {existing}")
+
+
+def manifests(settings: Settings) -> list[Place]:
+    """Return the path of release.json of each release that a command may use: of the home, its store, and the clone.
+
+    The release of `SHELFWISE_RELEASE_DIR` and the copies of stored releases are among them. An alias is one of these.
+    """
+    places = settings.places
+    local = [*roots(settings), copies(places)]
+    found: list[Place] = [path for root in local for path in sorted(root.glob(f"*/{MANIFEST}"))]
+    default = place(settings.release_dir) / MANIFEST
+    return [
+        *found,
+        *(release / MANIFEST for release in stored_releases(places)),
+        *([default] if is_file(default) else []),
+    ]
 
 
 def lasting_name(settings: Settings, name: str | None, directory: Path) -> str:

@@ -52,13 +52,13 @@ class Facts:
     """All data that a run's report is made of, as the database stores it.
 
     Attributes:
-        run: Row of the run: run_id, kind, run_date, release_id, state, counts, seconds, summary, error, started_at_utc
-            and finished_at_utc.
+        run: Row of the run: run_id, kind, run_date, release_id, state, counts, seconds, summary, error, started_at_utc,
+            finished_at_utc and retracted_at_utc.
         shares: Shares of the categories, the largest first.
         moved: Products that the run moved to another category, as rows of `run_highlights`.
         least_certain: Products that the run left to people to decide, the lowest confidence first.
         rejections: Numbers of rejected images by reason, the most frequent first.
-        earlier: Earlier runs of the same kind, the latest first.
+        earlier: Earlier runs of the same kind that were not retracted, the latest first.
         waiting: Present number of products of the whole catalog by status.
     """
 
@@ -79,6 +79,11 @@ class Facts:
     def published(self) -> bool:
         """Whether the run is published."""
         return bool(self.run["state"] == "published")
+
+    @property
+    def retracted(self) -> bool:
+        """Whether a person has taken the published run back."""
+        return self.run["retracted_at_utc"] is not None
 
     @property
     def images(self) -> int:

@@ -1,7 +1,9 @@
 """The gallery of a report: which categories and products it shows, and small pictures of these from the dataset.
 
 The search reads only the key columns of at most `FILES` dataset files, newest dates first. Then the few row groups with
-the selected images are read, and the images are encoded again as thumbnails within a byte budget.
+the selected images are read, and the images are encoded again as thumbnails within a byte budget. A product is shown
+with a picture of the report's dates that it has now, or with that of its night if it has none of them any more; a
+product that has left has no picture.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
-from jobs.dataset.schema import CATALOG_KEY
+from jobs.dataset.schema import IMAGE_KEY
 from jobs.dataset.shards import shards
 from jobs.pages.html import thumbnail
 from jobs.report.facts import CategoryShare, Facts
 from jobs.storage.places import Places
 from sql.named_queries import run_query
+from sql.selection import present_pictures
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)
@@ -41,18 +44,19 @@ CATEGORIES = 40
 _FEW_CATEGORIES, _EXAMPLES_OF_FEW, _EXAMPLES_OF_MANY = 16, 8, 5
 
 LONGEST_PX = 144
-_COLUMNS = [*CATALOG_KEY, "title"]
+_COLUMNS = [*IMAGE_KEY, "title"]
 _ASK = 1000
 
 
 @dataclass(frozen=True)
 class ImageLocation:
-    """Where the search for a report's pictures found an image: file, row group and row; with its number and title."""
+    """Where the search for a report's pictures found an image: file, row group and row; with its key and title."""
 
     file: Path | UPath
     group: int
     row: int
     image_no: int
+    image_sha256: str
     title: str
 
 
@@ -61,16 +65,34 @@ class FoundImages:
     """Result of the search for a report's pictures in the dataset.
 
     Attributes:
-        places: Maps product_id to the location of its first image.
+        places: Maps product_id to the location of its first image; after `show_current`, of the first that it has now.
+        images: Maps product_id to the locations of all its images, the newest date first.
         sample: Products of the newest date, in the order of the dataset.
         files: Number of dataset files of the given dates.
         files_read: Number of these files that were searched.
     """
 
     places: dict[str, ImageLocation] = field(default_factory=dict)
+    images: dict[str, list[ImageLocation]] = field(default_factory=dict)
     sample: list[str] = field(default_factory=list)
     files: int = 0
     files_read: int = 0
+
+    def show_current(self, present: Mapping[str, Sequence[str]]) -> None:
+        """Replace the picture of each product by the first of the found ones that it has now.
+
+        A product that has left has none. One whose present pictures are all of other dates keeps that of its night.
+
+        Args:
+            present: Maps product_id to the image_sha256 of its pictures, in order; other products keep theirs.
+        """
+        for product_id, contents in present.items():
+            found = {place.image_sha256: place for place in reversed(self.images.get(product_id, []))}
+            current = next((found[content] for content in contents if content in found), None)
+            if current is not None:
+                self.places[product_id] = current
+            elif not contents:
+                self.places.pop(product_id, None)
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,7 @@ def build_gallery(database: ProductDatabase, places: Places, facts: Facts) -> Ga
     chosen = examples(database, found.sample, ids, each=each)
     # One product of each category in turn: if the byte budget ends early, every category has some pictures.
     turns = [rows[turn]["product_id"] for turn in range(each) for rows in chosen.values() if turn < len(rows)]
+    found.show_current(present_pictures(database, [*wanted, *turns]))
     made = pictures(found, [*wanted, *turns], budget_bytes=PICTURE_BYTES)
     with_pictures = {
         category_id: [row for row in rows if row["product_id"] in made] for category_id, rows in chosen.items()
@@ -148,6 +171,7 @@ def find_images(places: Places, dates: Iterable[date], wanted: Collection[str], 
             continue
         found.files_read += 1
         for product_id, place in _keys(file, None if sampling else missing):
+            found.images.setdefault(product_id, []).append(place)
             earlier = found.places.get(product_id)
             if earlier is None and sampling:
                 found.sample.append(product_id)
@@ -172,8 +196,8 @@ def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[
         at = [place for place, chosen in zip(at, mask.to_pylist(), strict=True) if chosen]
         table = table.filter(mask)
     columns = (table.column(name).to_pylist() for name in _COLUMNS)
-    for (group, row), product_id, image_no, title in zip(at, *columns, strict=True):
-        yield product_id, ImageLocation(file, group, row, image_no, title or "")
+    for (group, row), product_id, image_no, content, title in zip(at, *columns, strict=True):
+        yield product_id, ImageLocation(file, group, row, image_no, content, title or "")
 
 
 def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) -> dict[str, Picture]:

@@ -3,7 +3,8 @@
     shelfwise report --run-id nightly-2026-11-01
 
 Reads the product database and, for the pictures, some files under images/ingest_date=*/. Writes one HTML file. The
-figures are those that were stored when the run was published, so the report of an older run does not change later.
+figures are those that were stored when the run was published, so the report of an older run does not change later. Only
+the products that have left since are no longer shown.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def figures(facts: Facts) -> dict[str, Any]:
         "run_date": run["run_date"].isoformat(),
         "release_id": run["release_id"],
         "state": run["state"],
+        "retracted_at_utc": run["retracted_at_utc"] and run["retracted_at_utc"].isoformat(),
         "verdict": verdict.level,
         "headline": verdict.headline,
         "sentence": verdict.sentence,

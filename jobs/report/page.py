@@ -14,7 +14,7 @@ from jobs.pages.html import UNKNOWN, percent
 from jobs.pages.html import render as render_template
 from jobs.report.facts import CategoryShare, Facts, mean_confidences
 from jobs.report.gallery import Gallery
-from jobs.report.verdict import FAILED, GOOD, LOOK, QUIET, RUNNING, assess_run
+from jobs.report.verdict import FAILED, GOOD, LOOK, QUIET, RETRACTED, RUNNING, assess_run
 
 _STATUS_NAMES = {"auto": "tagged without a person", "review": "for a person", "unknown": "without an answer"}
 _STEP_NAMES = {"ingest": "Reading images", "predict": "Asking the networks"}
@@ -29,6 +29,7 @@ _INSIDE = {
 _ICONS = {
     GOOD: '<path d="M7 12.5l3.4 3.4L17.2 9"/>',
     QUIET: '<path d="M8 12h8"/>',
+    RETRACTED: '<path d="M9 8l-3 3 3 3M6 11h7a3.5 3.5 0 0 1 0 7h-2"/>',
     RUNNING: '<path d="M12 7.5V12l3 2"/>',
     LOOK: '<path d="M12 7v6.2M12 16.6v.1"/>',
     FAILED: '<path d="M8.5 8.5l7 7M15.5 8.5l-7 7"/>',
@@ -150,7 +151,8 @@ def _history(row: Mapping[str, Any]) -> dict[str, Any]:
     answered = [int(counts.get(status, 0)) for status in ("auto", "review", "unknown")]
     ended = row["finished_at_utc"] if row["state"] != "running" else None
     return {
-        **{name: row[name] for name in ("run_id", "run_date", "state")},
+        **{name: row[name] for name in ("run_id", "run_date")},
+        "state": "retracted" if row.get("retracted_at_utc") else row["state"],
         "images": counts.get("images"),
         "rejected": counts.get("rejected"),
         "auto": answered[0] / sum(answered) if sum(answered) else None,

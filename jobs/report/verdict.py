@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jobs.pages.html import clip, percent
 from jobs.report.facts import Facts, differs, mean_confidences
 
-GOOD, QUIET, LOOK, RUNNING, FAILED = "good", "quiet", "look", "running", "failed"
+GOOD, QUIET, LOOK, RUNNING, FAILED, RETRACTED = "good", "quiet", "look", "running", "failed", "retracted"
 
 _MANY_REJECTED = 0.05
 _LESS_CONFIDENT = 0.05
@@ -35,7 +35,8 @@ class Verdict:
     """The verdict on a run: how it went, what is unusual, and what to do.
 
     Attributes:
-        level: `good`, `quiet` (nothing was new), `look` (published, but something is unusual), `running` or `failed`.
+        level: `good`, `quiet` (nothing was new), `look` (published, but something is unusual), `running`, `failed` or
+            `retracted` (published, and taken back by a person).
         headline: Verdict in a few words.
         sentence: Verdict as a sentence with the main figures.
         unusual: Unusual observations, one sentence each.
@@ -58,12 +59,26 @@ def assess_run(facts: Facts) -> Verdict:
     if not facts.published:
         sentence = "Nothing of it is published yet: the categories are those of before."
         return Verdict(RUNNING, f"The {noun} is not finished", sentence, (), tuple(_tasks_of_running(facts)))
+    if facts.retracted:
+        return Verdict(
+            RETRACTED, f"The {noun} was retracted", _retraction(facts), (), tuple(_tasks_of_retracted(facts))
+        )
     unusual, tasks = tuple(_unusual(facts)), tuple(_tasks(facts))
     if unusual:
         return Verdict(LOOK, f"Published, but this {noun} needs a look", _sentence(facts), unusual, tasks)
     if not facts.images and not facts.rejected:
         return Verdict(QUIET, f"A quiet {noun}", "No image was new or changed; every category stands.", (), tasks)
     return Verdict(GOOD, f"A good {noun}", _sentence(facts), (), tasks)
+
+
+def _retraction(facts: Facts) -> str:
+    given = facts.run["summary"].get("retracted") or {}
+    reason = f": {clip(given['why'], 200)}" if given.get("why") else ""
+    person = clip(given.get("by") or "A person", 60)
+    return (
+        f"{person} took it back on {facts.run['retracted_at_utc']:%Y-%m-%d}{reason}. "
+        "Its answers do not count; the figures below are those of its publishing."
+    )
 
 
 def _sentence(facts: Facts) -> str:
@@ -174,6 +189,11 @@ def _tasks_of_failure(facts: Facts) -> Iterator[Task]:
 def _tasks_of_running(facts: Facts) -> Iterator[Task]:
     yield Task("Make this page again when it is finished.", (f"shelfwise report --run-id {_id(facts)}",))
     yield Task("If its driver is gone, the same command goes on where it stopped.", (_same_command(facts),))
+
+
+def _tasks_of_retracted(facts: Facts) -> Iterator[Task]:
+    yield Task("See which products have no answer now.", ("shelfwise query without_answer --limit 20",))
+    yield Task("Publish it again, if it is right after all.", (_same_command(facts),))
 
 
 def _same_command(facts: Facts) -> str:

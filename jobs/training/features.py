@@ -177,6 +177,17 @@ class FeatureStore:
             return [str(content) for content in opened.read(columns=["image_sha256"]).column(0).to_pylist()]
 
 
+def key_in(directory: Path) -> FeatureKey | None:
+    """Return the key of the features in a directory; None if no file has one of this version."""
+    for file in sorted(directory.glob("part-*.parquet")):
+        try:
+            values = json.loads((pq.read_schema(file).metadata or {})[_METADATA])
+            return FeatureKey(**values)
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
 def add_features(
     store: FeatureStore,
     images: Sequence[LabelledImage],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from jobs.dataset.shards import ROW_GROUP_ROWS
 from jobs.report.gallery import FoundImages, find_images, pictures
 from jobs.storage.places import Places
+from tests.labelled import write_labelled
 from tests.unit.predict.test_predict_loop import DAY, write_images
 
 GROUPS = 3
@@ -56,3 +58,17 @@ def test_a_damaged_row_group_loses_only_its_own_pictures(
     made = pictures(search, PRODUCTS, budget_bytes=10**7)
     assert list(made) == [*PRODUCTS[:ROW_GROUP_ROWS], *PRODUCTS[2 * ROW_GROUP_ROWS :]]
     assert f"row group 1 of {shard} cannot be read" in caplog.text
+
+
+def test_a_product_is_shown_with_a_picture_that_it_has_now_and_not_at_all_when_it_left(tmp_path: Path) -> None:
+    """p1's first picture was replaced by its second; p2 has left; nobody has published p3 yet."""
+    places, night_2 = Places(tmp_path), DAY + timedelta(days=1)
+    write_labelled(places, [("p1", None, [0, 1]), ("p2", None, [2]), ("p3", None, [2, 0])], day=DAY)
+    write_labelled(places, [("p1", None, [2])], day=night_2, version=2)
+    search = find_images(places, [DAY, night_2], ["p1", "p2", "p3"], newest=DAY)
+    before = pictures(search, ["p1", "p2", "p3"], budget_bytes=10**6)
+    search.show_current({"p1": ["of a date that was not searched", "p1-1-0", "p1-0-0"], "p2": []})
+    after = pictures(search, ["p1", "p2", "p3"], budget_bytes=10**6)
+    assert list(before) == ["p1", "p2", "p3"]
+    assert list(after) == ["p1", "p3"]
+    assert after["p3"] == before["p3"] != after["p1"] != before["p1"] == before["p2"], "red, blue, green"
