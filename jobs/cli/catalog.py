@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli import output
-from jobs.cli.options import catalog_labels_option, description_of, description_options, json_option, label_map_of
+from jobs.cli.options import (
+    catalog_labels_option,
+    catalog_name_option,
+    description_of,
+    description_options,
+    json_option,
+    label_map_of,
+)
 from jobs.errors import UsageError
+from jobs.ingest.catalog_names import catalog_name_of
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +35,7 @@ def catalog() -> None:
 
 @catalog.command()
 @click.argument("name", metavar="CATALOG")
+@catalog_name_option
 @description_options
 @catalog_labels_option
 @click.option(
@@ -36,7 +45,7 @@ def catalog() -> None:
     "draft `labels.csv` too if there are categories. Existing files stay.",
 )
 @json_option
-def check(name: str, labels: str | None, write: bool, as_json: bool, **options: Any) -> None:
+def check(name: str, catalog_name: str | None, labels: str | None, write: bool, as_json: bool, **options: Any) -> None:
     """Read a catalog, fetch nothing, and print what was understood. The exit code is 2 if a night would refuse it.
 
     \b
@@ -52,6 +61,7 @@ def check(name: str, labels: str | None, write: bool, as_json: bool, **options: 
 
     settings = Settings()
     said = description_of(options)
+    catalog_name = catalog_name or catalog_name_of(name)
     try:
         if write and name == PRODUCTS_TABLE:
             raise UsageError("--write is for files, and the catalog `products` is a table; leave it out")
@@ -67,9 +77,10 @@ def check(name: str, labels: str | None, write: bool, as_json: bool, **options: 
     if write and not findings.refusals:
         written += [write_description(name, description), *draft_labels(name, findings.categories)]
     if as_json:
-        output.summary({"catalog": name, **document(findings), "written": written}, as_json)
+        shown = {"catalog": name, "catalog_name": catalog_name, **document(findings), "written": written}
+        output.summary(shown, as_json)
     else:
-        _print(name, findings)
+        _print(name, catalog_name, findings)
         for file in written:
             output.line(f"wrote {file}")
     if findings.refusals:
@@ -102,9 +113,10 @@ def document(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _print(name: str, findings: Findings) -> None:
+def _print(name: str, catalog_name: str, findings: Findings) -> None:
     layout = findings.recognised.layout
     output.line(f"{name}: {findings.recognised.words}")
+    output.line(f"name: {catalog_name}; products that a night with this name does not name any more leave")
     if findings.columns:
         pairs = [f"{ours} = {' + '.join(theirs)}" for ours, theirs in findings.columns.items()]
         output.line(f"columns: {', '.join(pairs)}; not used: {', '.join(findings.unused)[:300] or 'none'}")

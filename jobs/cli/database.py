@@ -13,7 +13,9 @@ import click
 
 from jobs.cli import output
 from jobs.cli.options import database_of, json_option
+from jobs.cli.person_options import by_option, refused_values_explained, why_option
 from jobs.errors import UsageError
+from jobs.releases.lookup import manifests
 from jobs.releases.records import decider
 from jobs.settings import Settings
 from models.whole_files import in_place_of
@@ -38,6 +40,11 @@ if TYPE_CHECKING:
     help="With --format csv, for a spreadsheet: put an apostrophe before texts that begin like a formula, with one of "
     "= + - @, a tab or a newline. Numbers stay as they are. By default the texts are written as they are.",
 )
+@click.option(
+    "--include-left",
+    is_flag=True,
+    help="Also list products that no catalog names any more, with the night they left in the column left_at.",
+)
 @click.option("--explain", is_flag=True, help="Print the query's purpose, parameters and SQL, and do not run it.")
 def query(
     name: str | None,
@@ -46,6 +53,7 @@ def query(
     form: str | None,
     target: Path | None,
     safe: bool,
+    include_left: bool,
     explain: bool,
 ) -> None:
     """Run a named query on the product database. Without a NAME, list the queries.
@@ -55,14 +63,17 @@ def query(
       shelfwise query category_counts --format json
       shelfwise query review_queue --format csv --safe --output review.csv
       shelfwise query current_categories --limit 10
+      shelfwise query current_of_products --param product_ids=sku-1001,sku-1002 --include-left
     """
     from sql import named_queries
 
     if name is None:
         output.query_list(named_queries.list_queries(), form)
         return
+    with refused_values_explained():
+        asked = named_queries.find_query(name, include_left=include_left)
     if explain:
-        output.explain(named_queries.find_query(name))
+        output.explain(asked)
         return
     if form == "parquet" and target is None:
         raise UsageError("Parquet goes to a file: add --output FILE.parquet")
@@ -74,7 +85,7 @@ def query(
     values = {key: value for key, _, value in pairs}
     database = database_of(Settings())
     with refused_values_explained():
-        result = named_queries.run_query(database, name, values, limit)
+        result = named_queries.run_query(database, name, values, limit, include_left=include_left)
     write_rows(result, form, target, safe=safe)
 
 
@@ -95,9 +106,16 @@ def write_rows(result: QueryResult, form: str | None, target: Path | None, *, sa
     if target is None:
         output.rows(result, form, safe=safe)
         return
+    with written_whole(target) as scratch:
+        output.rows(result, form, scratch, safe=safe)
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Yield a file that becomes the target at the end of the block; raise UsageError if it cannot be written."""
     try:
         with in_place_of(target) as scratch:
-            output.rows(result, form, scratch, safe=safe)
+            yield scratch
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(
@@ -105,20 +123,9 @@ def write_rows(result: QueryResult, form: str | None, target: Path | None, *, sa
         ) from error
 
 
-@contextmanager
-def refused_values_explained() -> Iterator[None]:
-    """Raise UsageError for a command's value that the database layer refuses."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{error.object!r} is not text in UTF-8; write it as the database spells it") from error
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
 @click.group()
 def db() -> None:
-    """Create, migrate, check and prune the product database.
+    """Create, migrate, check, copy and prune the product database.
 
     \b
     Example:
@@ -178,21 +185,61 @@ def check(as_json: bool) -> None:
 @click.option(
     "--keep-runs", type=click.IntRange(min=1), required=True, help="Number of latest runs whose history is kept."
 )
+@click.option(
+    "--keep-days",
+    type=click.IntRange(min=1, max=36_500),
+    default=365,
+    show_default=True,
+    help="Days for which the home keeps files that are no longer needed: pictures that were replaced or have left, "
+    "prediction files of published runs, cached features.",
+)
+@click.option("--dry-run", is_flag=True, help="Delete nothing, and print how many files of the home would be deleted.")
 @json_option
-def prune(keep_runs: int, as_json: bool) -> None:
-    """Delete all history but that of the latest --keep-runs runs. Current and manual answers stay; readers never wait.
+def prune(keep_runs: int, keep_days: int, dry_run: bool, as_json: bool) -> None:
+    """Delete old history from the database, and files that nobody needs any more from the home.
+
+    In the database, all history but that of the latest --keep-runs runs is deleted. Current and manual answers stay,
+    and so do their pictures; readers never wait. While a run is running, nothing is deleted.
 
     \b
     Example:
-      shelfwise db prune --keep-runs 30
+      shelfwise db prune --keep-runs 30 --dry-run
+      shelfwise db prune --keep-runs 30 --keep-days 365
     """
+    from jobs.housekeeping import prune as home
     from sql.prune import prune as drop
 
-    output.summary(asdict(drop(database_of(Settings()), keep_runs=keep_runs)), as_json)
+    settings = Settings()
+    database = database_of(settings)
+    records = home.records_of(database)
+    home.refuse_while_running(records)
+    counts = {"dry_run": True} if dry_run else asdict(drop(database, keep_runs=keep_runs))
+    config = home.PruneConfig(settings.places, manifests(settings), keep_days, dry_run)
+    output.summary({**counts, "home": home.run(records, config)}, as_json)
 
 
-_by_option = click.option("--by", "decided_by", required=True, metavar="NAME", help="Name of the person who decides.")
-_why_option = click.option("--why", metavar="TEXT", help="Reason for the decision; stored in the history.")
+@db.command()
+@click.argument("target", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+def backup(target: Path, as_json: bool) -> None:
+    """Copy the SQLite database to FILE as it is now; runs may go on meanwhile. An existing FILE is replaced as a whole.
+
+    For PostgreSQL it prints the command of pg_dump. sql/BACKUP.md says how to copy the files of the home with it.
+
+    \b
+    Example:
+      shelfwise db backup backup/shelfwise.db
+    """
+    from sql.backup import check_target, copy_database
+    from sql.store import open_database
+
+    database = open_database(Settings().url)
+    with refused_values_explained():
+        check_target(database, target)
+    with written_whole(target) as scratch:
+        copy_database(database, scratch)
+    document = {"database": str(database), "backup": str(target), "backup_bytes": target.stat().st_size}
+    output.summary(document, as_json)
 
 
 @click.group()
@@ -208,8 +255,8 @@ def override() -> None:
 @override.command(name="set")
 @click.argument("product_id")
 @click.argument("category_id")
-@_by_option
-@_why_option
+@by_option
+@why_option
 @json_option
 def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
     """Set the category of a product by hand, in the name of the person --by.
@@ -228,8 +275,8 @@ def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as
 
 @override.command()
 @click.argument("product_id")
-@_by_option
-@_why_option
+@by_option
+@why_option
 @json_option
 def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
     """Remove the category that a person gave to a PRODUCT_ID. Its answer is again the newest prediction.
@@ -282,8 +329,8 @@ def review() -> None:
 
 @review.command()
 @click.argument("product_ids", nargs=-1, required=True)
-@_by_option
-@_why_option
+@by_option
+@why_option
 @json_option
 def accept(product_ids: tuple[str, ...], decided_by: str, why: str | None, as_json: bool) -> None:
     """Accept the predicted categories of these PRODUCT_IDS as answers of the person --by.

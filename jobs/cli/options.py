@@ -21,6 +21,8 @@ from jobs.catalog.description import (
     parse_columns,
 )
 from jobs.errors import UsageError
+from jobs.ingest.catalog_names import check_catalog_name
+from jobs.ingest.config import FEWEST_LEFT
 from jobs.runs.config import RunConfig
 from jobs.runs.run_ids import nightly_run_id
 from jobs.settings import Settings
@@ -243,6 +245,44 @@ def description_options(command: Command) -> Command:
         help=f"Most images of a product to read where the rows do not number them; by default {DEFAULT_MAX_IMAGES}.",
     )
     return form(columns(encoding(group_by(product_id(max_images(command))))))
+
+
+def _catalog_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else check_catalog_name(value)
+
+
+def catalog_name_option(command: Command) -> Command:
+    """Add the option `--catalog-name`."""
+    text = (
+        "Name under which products remember this catalog. By default its file's or folder's name without suffixes and "
+        "dates. Give each catalog of a shop a name of its own, and the files of its changes the same one."
+    )
+    return click.option("--catalog-name", metavar="NAME", callback=_catalog_name, help=text)(command)
+
+
+def leaving_options(command: Command) -> Command:
+    """Add `--catalog-name`, `--partial` and `--max-left`; `leaving_of` collects them."""
+    partial = click.option(
+        "--partial", is_flag=True, help="The catalog names changes only: products that it does not name stay."
+    )
+    max_left = click.option(
+        "--max-left",
+        type=NumberRange(0.0, 1.0),
+        default=0.2,
+        show_default=True,
+        help=f"Largest share of the catalog's products that may leave in one night; {FEWEST_LEFT} products always may. "
+        "Above it nothing is read. 1 allows all.",
+    )
+    return catalog_name_option(partial(max_left(command)))
+
+
+def leaving_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of `leaving_options`, by the names of `IngestConfig`."""
+    return {
+        "catalog_name": options["catalog_name"] or "",
+        "partial": options["partial"],
+        "max_left": options["max_left"],
+    }
 
 
 def description_of(options: dict[str, Any]) -> Description:

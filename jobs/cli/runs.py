@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from jobs.cli.options import (
     description_of,
     description_options,
     json_option,
+    leaving_of,
+    leaving_options,
     master_option,
     night_of,
     rejected_option,
@@ -29,6 +32,7 @@ from jobs.cli.options import (
     settings_of,
     step_options,
 )
+from jobs.cli.person_options import by_option, refused_values_explained, why_option
 from jobs.cli.resume import FINISH_NIGHT, resumable
 from jobs.ingest.config import IngestConfig
 from jobs.runs.config import RunConfig
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @catalog_option
+@leaving_options
 @description_options
 @date_option
 @rejected_option
@@ -74,9 +79,14 @@ def nightly(
     run, context = night_of(options, run_date, max_rejected), context_of(settings, options)
     database = database_of(settings)
     warn_of_shipped_release(settings, options["release"], context.release_dir, catalog)
-    description = description_of(options)
     done = nights.nightly(
-        context, database, catalog, resumable(run, context), labels=label_map, description=description
+        context,
+        database,
+        catalog,
+        resumable(run, context),
+        labels=label_map,
+        description=description_of(options),
+        **leaving_of(options),
     )
     if shadow:
         done["shadow"] = _challenge(settings, options, context, database, run)
@@ -138,6 +148,7 @@ def backfill(
 
 @click.command()
 @catalog_option
+@leaving_options
 @description_options
 @date_option
 @catalog_labels_option
@@ -168,6 +179,7 @@ def ingest(catalog: str, run_date: date, labels: str | None, as_json: bool, **op
         http=settings.http,
         labels=label_map,
         description=description_of(options),
+        **leaving_of(options),
     )
     step, _ = nights.ingest_step(settings.spark, config)
     output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)
@@ -261,7 +273,7 @@ def _challenge(
 
 @click.group()
 def runs() -> None:
-    """List and show runs, and resume one that stopped.
+    """List and show runs, resume one that stopped, and take one back that was published.
 
     \b
     Example:
@@ -308,7 +320,9 @@ def show(run_id: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(context: click.Context, run_id: str, as_json: bool) -> None:
-    """Resume a run that stopped. Uses the same catalog, release and options; finished shards are not computed again.
+    """Resume a run that stopped, or publish one again that was retracted.
+
+    It uses the same catalog, release and options; finished shards are not computed again.
 
     \b
     Example:
@@ -318,10 +332,36 @@ def resume(context: click.Context, run_id: str, as_json: bool) -> None:
 
     row = run_row(database_of(Settings()), run_id)
     call = row["summary"].get("call") or []
-    if row["state"] == "published" and "--shadow" not in call:  # the shadow step may be unfinished: it runs last
+    stands = row["state"] == "published" and row["retracted_at_utc"] is None
+    if stands and "--shadow" not in call:  # the shadow step may be unfinished: it runs last
         output.summary({"run_id": run_id, "state": "published", "resumed": False}, as_json)
         return
     call_again(context.find_root().command, run_id, call, as_json=as_json)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN_ID")
+@by_option
+@why_option
+@json_option
+def retract(run_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
+    """Take a published run back: delete its predictions, and answer its products by what remains.
+
+    Predictions of earlier runs that it had overwritten come back. Decisions of people, answers of other runs and
+    rejected images stay. What the catalog named stays too: a product whose picture only this run predicted has no
+    answer then, as `shelfwise query without_answer` shows, and what has left stays away. History that was pruned does
+    not come back. `shelfwise runs resume RUN_ID` publishes the run again.
+
+    \b
+    Example:
+      shelfwise runs retract nightly-2026-11-01 --by ada --why "the photographs of two suppliers were swapped"
+    """
+    from jobs.releases.records import decider
+    from sql.retract import retract_run
+
+    with refused_values_explained():
+        counts = retract_run(database_of(Settings()), run_id, by=decided_by, why=why, combine_by=decider)
+    output.summary({"run_id": run_id, "retracted_by": decided_by, **asdict(counts)}, as_json)
 
 
 def _plain(value: Any) -> Any:

@@ -58,6 +58,10 @@ class Shelfwise:
         """Run a night that must succeed, and return its JSON document."""
         return self.done("nightly", "--catalog", catalog, "--run-date", night, *options)
 
+    def at(self, home: Path) -> None:
+        """Use another home from now on."""
+        self._monkeypatch.setenv("SHELFWISE_HOME", str(home))
+
     def killed_at(self, step: str, *arguments: object, cwd: Path | None = None) -> None:
         """Run a command in a process that dies by SIGKILL when it comes to a step of `jobs.runs.night`."""
         program = _KILLED.format(step=step, arguments=[str(each) for each in arguments])

@@ -61,9 +61,22 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "releases": ("errors", "evaluation", "settings", "dataset", "images", "storage"),
         "training": ("errors", "wording", "releases", "evaluation", "dataset", "pages", "storage"),
         "runs": ("errors", "predict", "ingest", "catalog", "releases", "settings", "dataset", "spark", "storage"),
+        "housekeeping": ("errors", "dataset", "storage", "training"),
         "demo": ("errors", "runs", "ingest", "settings", "spark", "storage"),
         "cli": (
-            *("errors", "wording", "demo", "runs", "report", "training", "releases", "evaluation", "ingest", "catalog"),
+            *(
+                "errors",
+                "wording",
+                "demo",
+                "housekeeping",
+                "runs",
+                "report",
+                "training",
+                "releases",
+                "evaluation",
+                "ingest",
+                "catalog",
+            ),
             *("dataset", "settings", "spark", "storage"),
         ),
         "submit": ("cli", "storage"),
@@ -110,6 +123,8 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "aliases": ("errors", "records", "engine", "schema", "publishing", "store"),
         "shadow": ("errors", "records", "explanations", "engine", "schema", "publishing", "store"),
         "prune": ("engine", "schema", "store"),
+        "backup": ("errors", "explanations", "schema", "store"),
+        "retract": ("errors", "explanations", "engine", "schema", "publishing", "store"),
     },
 }
 

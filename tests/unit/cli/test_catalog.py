@@ -27,6 +27,8 @@ def test_a_catalog_is_shown_in_half_a_page(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("product_id;image_uri;category\np1;https://h.example/a.jpg;Tops\n")
     shown = called(str(tmp_path / "c.csv"))
     assert f"{tmp_path}/c.csv: CSV with semicolons" in shown
+    assert "\nname: c; products that" in shown
+    assert "name: My shop; products that" in called(str(tmp_path / "c.csv"), "--catalog-name", " My shop")
     assert "1 row, 1 product, 1 image" in shown
     assert "images on: https://h.example (1)" in shown
     assert len(shown.splitlines()) < 25
@@ -36,6 +38,7 @@ def test_json_has_the_same(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("product_id,image_uri\np1,https://h.example/a.jpg\n")
     shown = json.loads(called(str(tmp_path / "c.csv"), "--json"))
     assert (shown["read_as"], shown["rows"], shown["refusals"]) == ("CSV with commas in UTF-8", 1, [])
+    assert shown["catalog_name"] == "c"
     assert shown["columns"] == {"product_id": ["product_id"], "image_uri": ["image_uri"]}
 
 

@@ -23,13 +23,14 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) fo
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page_works(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHELFWISE_HOME", str(tmp_path / "home"))
     Path("export").mkdir()
     shutil.copy(ROOT / "tests" / "catalogs" / "shopify.csv", "shop.csv")
     shutil.copy(ROOT / "tests" / "catalogs" / "amazon.txt", "export/amazon.txt")
     Path("export/goods.csv").write_text("sku;name;photo;detail1;detail2\ns1;Hat;a.jpg;b.jpg;c.jpg\n")
     result = CliRunner().invoke(main_group, shlex.split(command)[1:], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "product" in result.stdout
+    assert ("image_no" if "product_images" in command else "product") in result.stdout
 
 
 def test_the_page_lists_the_keys_of_a_description_with_their_options() -> None:

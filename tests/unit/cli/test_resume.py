@@ -35,7 +35,8 @@ def values_for(option: click.Option) -> list[Any]:
         return list(option.type.choices)
     if option.opts[0] in ("--run-date", "--from", "--to"):
         return [date(2026, 11, 1)]
-    return ["", "0", "False", "-x", "two words"]
+    texts = ["0", "False", "-x", "two words"]
+    return texts if option.opts[0] == "--catalog-name" else ["", *texts]  # a blank name is refused
 
 
 CASES = [
