@@ -22,7 +22,7 @@ from sql.explanations import listed
 from sql.lists import list_value, with_lists
 from sql.publishing import answer_changes as changes
 from sql.publishing import settling
-from sql.publishing.positions import AFFECTED
+from sql.publishing.positions import AFFECTED, prepare_affected
 from sql.publishing.settling import CombineBy
 from sql.publishing.staging import analyze, create_temporary, insert_rows
 from sql.schema.columns import UtcDateTime, key_text
@@ -272,7 +272,7 @@ def _record(connection: Connection, rows: _Rows, *, action: str, moment: datetim
     connection.execute(_CHANGES)
     connection.execute(_RECORD, {"action": action})
     changed = changes.apply(connection, moment)
-    settling.prepare_affected(connection)
+    prepare_affected(connection)
     connection.execute(sa.text("INSERT INTO affected_products SELECT product_id FROM decided"))
     settling.mark_presence(connection)
     return changed
@@ -297,7 +297,7 @@ def _refuse_unknown(connection: Connection) -> None:
 
 
 def _derive_again(connection: Connection, product_id: str, combine_by: CombineBy, moment: datetime) -> bool:
-    settling.prepare_affected(connection)
+    prepare_affected(connection)
     insert_rows(connection, AFFECTED, {"product_id": key_text()}, [(product_id,)])
     settling.answer_again(connection, combine_by, moment, decisions=True)
     same = product_categories.c.product_id == product_id

@@ -14,6 +14,7 @@ from sql.engine import tune, writing
 from sql.errors import UnknownNameError
 from sql.explanations import listed
 from sql.publishing import replaced, run_rows, settling
+from sql.publishing.positions import prepare_affected
 from sql.publishing.releases import shadow_releases
 from sql.schema.runs import run_highlights, run_leases, runs
 from sql.store import ProductDatabase
@@ -91,7 +92,7 @@ def retract_run(
         run_rows.retract(connection, run_id, {"by": by, "why": why}, moment)
         hidden = sorted(shadow_releases(connection))
         deleted, restored = replaced.bring_back(connection, run_id, sorted({run.release_id, *hidden}))
-        settling.prepare_affected(connection)
+        prepare_affected(connection)
         connection.execute(_AFFECTED, {"run_id": run_id, "hidden": hidden})
         changed = settling.answer_again(connection, combine_by, moment, without_run=run_id)
         # They are products to look at because of answers that are gone.

@@ -42,8 +42,8 @@ def last_full_night(places: Places, day: date, catalog_name: str) -> date | None
 
 
 def was_read_in_full(places: Places, catalog_name: str) -> bool:
-    """Return whether a catalog was ever read in full; the latest nights are looked at first."""
-    return any(is_file(_file(places, night, catalog_name)) for night in reversed(_nights(places)))
+    """Return whether a catalog was ever read in full."""
+    return last_full_night(places, date.max, catalog_name) is not None
 
 
 def full_catalog_names(places: Places) -> list[str]:

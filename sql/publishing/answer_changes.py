@@ -145,7 +145,7 @@ ON CONFLICT (category_id, status) DO UPDATE SET
 _REPLACED = """
     SELECT coalesce(category_id, '') AS category_id, status, confidence, 1 AS sign
     FROM answer_changes
-    WHERE replaces AND NOT coalesce(old_left, CAST(0 AS BOOLEAN))
+    WHERE replaces AND NOT old_left
     UNION ALL
     SELECT coalesce(old_category_id, ''), old_status, old_confidence, -1
     FROM answer_changes

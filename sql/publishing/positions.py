@@ -146,38 +146,36 @@ WHERE
     OR (staged.product_id, staged.image_no) IN (SELECT product_id, image_no FROM catalog_changes)
 """  # noqa: S608 - texts of our own
 
-_PICTURES = sa.text("""
+_NEWEST = """
 UPDATE product_images
-SET
-    image_sha256 = news.image_sha256,
-    ingest_date = news.ingest_date,
-    ingest_no = news.ingest_no
+SET {values}
 FROM (
     SELECT
         position_news.*,
         row_number() OVER (
-            PARTITION BY product_id, image_no ORDER BY ingest_date DESC, ingest_no DESC, image_sha256 DESC
+            PARTITION BY product_id, image_no ORDER BY ingest_date DESC, ingest_no DESC, {last}
         ) AS place
     FROM position_news
-    WHERE picture
+    WHERE {kind}
 ) AS news
 WHERE news.place = 1 AND news.product_id = product_images.product_id AND news.image_no = product_images.image_no
-""")
+"""
 
-_REJECTIONS = sa.text("""
-UPDATE product_images
-SET reason = news.reason, rejected_on = news.ingest_date, rejected_no = news.ingest_no
-FROM (
-    SELECT
-        position_news.*,
-        row_number() OVER (
-            PARTITION BY product_id, image_no ORDER BY ingest_date DESC, ingest_no DESC, reason
-        ) AS place
-    FROM position_news
-    WHERE rejection
-) AS news
-WHERE news.place = 1 AND news.product_id = product_images.product_id AND news.image_no = product_images.image_no
-""")
+_PICTURES = sa.text(
+    _NEWEST.format(
+        values="image_sha256 = news.image_sha256, ingest_date = news.ingest_date, ingest_no = news.ingest_no",
+        last="image_sha256 DESC",
+        kind="picture",
+    )
+)
+
+_REJECTIONS = sa.text(
+    _NEWEST.format(
+        values="reason = news.reason, rejected_on = news.ingest_date, rejected_no = news.ingest_no",
+        last="reason",
+        kind="rejection",
+    )
+)
 
 _OVERCOME_REJECTIONS = sa.text("""
 UPDATE product_images
@@ -350,4 +348,9 @@ def _prepare(connection: Connection) -> None:
         name: sa.Boolean() for name in ("picture", "rejection", "other_catalog", "other_picture")
     }
     create_temporary(connection, "position_news", {**key, **read, **marks})
+    prepare_affected(connection)
+
+
+def prepare_affected(connection: Connection) -> None:
+    """Create an empty temporary table `affected_products`."""
     create_temporary(connection, AFFECTED, {"product_id": key_text()})

@@ -19,7 +19,6 @@ from sqlalchemy.types import TypeEngine
 
 from sql.publishing import answer_changes as changes
 from sql.publishing import answers
-from sql.publishing.positions import AFFECTED
 from sql.publishing.releases import ranked_releases, shadow_releases
 from sql.publishing.staging import analyze, create_temporary, insert_rows
 from sql.records import Combine
@@ -196,8 +195,3 @@ def answer_again(
     changed = changes.apply(connection, moment)
     mark_presence(connection)
     return changed
-
-
-def prepare_affected(connection: Connection) -> None:
-    """Create an empty temporary table `affected_products`."""
-    create_temporary(connection, AFFECTED, {"product_id": key_text()})
