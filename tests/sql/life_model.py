@@ -123,7 +123,8 @@ class Life:
         retracted = self.runs.pop(run)
         products = {product for product, answer in self.answers.items() if answer.run == run}
         for (release, product, picture), written in list(self.predicted.items()):
-            if (release == retracted or release not in self.heard) and written.pop(run, None):
+            if run in written and (release == retracted or release not in self.heard):
+                del written[run]
                 products.add(product)
             if not written:
                 del self.predicted[release, product, picture]
