@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,14 +16,31 @@ from jobs.predict.job import prediction_file, run
 from jobs.spark.config import SparkConfig
 from jobs.spark.session import spark_session
 from jobs.storage.places import Places
+from models.networks.registry import ARCHITECTURES, INPUT_PX
 from models.release import load_release
-from tests.conftest import picture
+from tests.conftest import make_release, picture
 from tests.dataset_rows import image_row
 from tests.deadly import DECODER, MARK, ROOT
 from tests.spark.predict.test_predict import predicted_alone
 from tests.unit.predict.test_predict_loop import DAY
 
 DEADLY = "p00003"
+TINY = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from models.networks.registry import ARCHITECTURES, INPUT_PX
+ARCHITECTURES["tiny"], INPUT_PX["tiny"] = "tests.tiny_network", (16, 16)
+"""
+"""For a sitecustomize.py: makes the tiny network known, because each process that dies here loads it again."""
+
+
+@pytest.fixture(scope="module")
+def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A release of the tiny network: what is tested here is what becomes of the process around it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "tiny", "tests.tiny_network")
+        patch.setitem(INPUT_PX, "tiny", (16, 16))
+        yield make_release(tmp_path_factory.mktemp("release"), architectures={"tiny": 16})
 
 
 @pytest.fixture
@@ -42,7 +60,7 @@ def test_an_image_that_crashes_its_process_is_rejected_and_the_run_continues(
     places: Places, tiny_release: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "deadly").mkdir()
-    (tmp_path / "deadly" / "sitecustomize.py").write_text(DECODER)
+    (tmp_path / "deadly" / "sitecustomize.py").write_text(TINY + DECODER)
     release = load_release(tiny_release)
     alone = predicted_alone(places, tiny_release)
     spread = PredictConfig("spread", (DAY,), places, tiny_release)
@@ -80,7 +98,7 @@ def test_with_speculation_only_the_third_attempt_rejects_an_image_and_finished_f
     places: Places, tiny_release: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "deadly").mkdir()
-    (tmp_path / "deadly" / "sitecustomize.py").write_text(DECODER + KILLED_WHEN_DONE)
+    (tmp_path / "deadly" / "sitecustomize.py").write_text(TINY + DECODER + KILLED_WHEN_DONE)
     (tmp_path / "token").touch()
     told = PredictConfig("speculated", (DAY,), places, tiny_release)
     properties = {
@@ -94,9 +112,8 @@ def test_with_speculation_only_the_third_attempt_rejects_an_image_and_finished_f
     assert sorted((one.failed, one.attempt, one.batch_size) for one in summary.reports) == [(0, 0, 32), (1, 2, 0)]
 
 
-LOSES_ITS_DEVICE = f"""
-import os, sys
-sys.path.insert(0, {str(ROOT)!r})
+LOSES_ITS_DEVICE = """
+import os
 from types import SimpleNamespace
 from jobs.predict import inference
 begin = inference.Inference.__init__
@@ -116,7 +133,7 @@ def test_a_process_that_lost_its_device_ends_and_a_new_one_does_its_task(
     places: Places, tiny_release: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "sticky").mkdir()
-    (tmp_path / "sticky" / "sitecustomize.py").write_text(LOSES_ITS_DEVICE)
+    (tmp_path / "sticky" / "sitecustomize.py").write_text(TINY + LOSES_ITS_DEVICE)
     (tmp_path / "token").touch()
     told = PredictConfig("sticky", (DAY,), places, tiny_release)
     properties = {
