@@ -27,6 +27,7 @@ def calibrated(
     labels: NDArray[np.integer[Any]],
     *,
     products: NDArray[np.integer[Any]] | None = None,
+    trusted: NDArray[np.bool_] | None = None,
     target: float = TARGET_PRECISION,
     by: str = CATEGORY,
     floor: float = FLOOR,
@@ -34,13 +35,15 @@ def calibrated(
     """Return a calibrated copy of a release, with shares, temperature and thresholds fitted to arrays of softmaxes.
 
     Shares and temperature are fitted on images, because serving applies them to images. Thresholds are fitted on
-    products, because they decide which products are published.
+    products, because they decide which products are published. Products all of whose images are foreign to the release
+    are left out of them, because they are never published.
 
     Args:
         release: Release to calibrate; the weights of its networks are kept.
         by_network: Softmax of each network, by architecture name, (images, categories).
         labels: True category of each image, as a column index, (images,).
         products: Product index of each image, ascending, (images,); None if every image is its own product.
+        trusted: Whether the release knows images like each image, bool (images,); None if it knows all of them.
         target: Required precision of the automatically published products, in (0, 1).
         by: Of which products it is required: one of `models.answers.promises.PROMISES`.
         floor: Confidence below which an answer is `unknown`, in [0, 1].
@@ -53,8 +56,12 @@ def calibrated(
     confidences = combine(by_network, weights=shares, temperature=temperature)
     ids = [category.category_id for category in release.categories]
     if products is not None:
-        confidences = distributions(ids, confidences, products)
-        labels = labels[np.unique(products, return_index=True)[1]]
+        confidences = distributions(ids, confidences, products, trusted)
+        firsts = np.unique(products, return_index=True)[1]
+        labels = labels[firsts]
+        trusted = None if trusted is None else np.logical_or.reduceat(trusted, firsts)
+    if trusted is not None:
+        confidences, labels = confidences[trusted], labels[trusted]
     fitted = fit_promises(confidences, labels, ids, by=by, target=target)
     training = {
         **release.training,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.answers.promises import CURVE, PROMISES, curve_of, target_of, worded
-from models.release import Release
+from models.release import CROSS_FITTED, Release
 
 NAME = "MODEL_CARD.md"
 """File name of the card in a release's directory."""
@@ -71,9 +71,31 @@ def _lines(release: Release) -> Iterator[str]:
         yield f"| {_plain(name)} | {shown} | {_plain(promised)} |"
     yield ""
     yield from _by_target(curve)
+    yield "## Which images it knows"
+    yield ""
+    yield known_images(release)
+    yield ""
     yield "## What it is not for"
     yield ""
     yield "Other kinds of products and pictures than it was trained on: of these its confidence says little."
+
+
+def known_images(release: Release) -> str:
+    """Return in words which images a release knows, and what happens with others."""
+    if release.known is None:
+        calibrate = f"shelfwise release calibrate {release.release_id} --release-id NEW"
+        command = "shelfwise finetune --quick --release-id NEW" if CROSS_FITTED in release.training else calibrate
+        return (
+            "The release has no description of the images that it knows, so it takes every image for one that it "
+            f"knows. `{command}` makes a release that has one."
+        )
+    known = release.known
+    return (
+        f"Images like the {known.references:,} learned images in {known.file}: up to the limit {known.limit:.4f}, "
+        f"calibrated on {known.calibrated_on:,} images, within which 99 of 100 images like these lie. An image beyond "
+        "it, whose foreign_score is above 1, is never published without a person, and has no say in the answer of a "
+        "product that has other images."
+    )
 
 
 def _table(values: Mapping[str, Any], heading: str) -> Iterator[str]:

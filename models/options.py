@@ -28,8 +28,8 @@ class NumberRange(click.FloatRange):
         return number
 
 
-RATE = NumberRange(0)
-"""A learning rate."""
+RATE = NumberRange(0, min_open=True)
+"""A learning rate. With 0 nothing would be learned, and a release would be made of random weights."""
 
 SHARE = NumberRange(0, 1, max_open=True)
 """A share in [0, 1)."""

@@ -12,8 +12,8 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,12 @@ from models.answers.promises import CategoryPromise, check_promises
 from models.answers.taxonomy import above_others, inner_nodes
 from models.networks.heads import network_with_head
 from models.networks.registry import ARCHITECTURES
-from models.spec import PREPROCESSING, Category, NetworkSpec, head_of, is_name
+from models.spec import PREPROCESSING, Category, KnownSpec, NetworkSpec, head_of, is_name
 
-SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-5"
+SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-6"
+FORMER_NAMES = {"fashion-mnist-5": "fashion-mnist-6"}
+"""Releases that are no longer shipped, with the one in their place: aliases and resumed runs may name them."""
+
 MANIFEST = "release.json"
 """File name of the metadata in a release's directory."""
 
@@ -62,6 +65,8 @@ class Release:
         floor: Confidence below which an answer is `unknown`, in [0, 1].
         promises: By category_id, what the threshold of each leaf was fitted to. Empty in releases that were made before
             categories could share a threshold: each of these has its own.
+        known: Description of the images that the release knows; None in releases that were made without one, which take
+            every image for one that they know.
         metrics: Metrics that were measured when the release was made.
         training: Metadata of the training: SHA-256 of the data, seed, command and time.
         code_version: Version of shelfwise that made the release.
@@ -75,6 +80,7 @@ class Release:
     thresholds: Mapping[str, float | None] = field(default_factory=dict)
     floor: float = 0.0
     promises: Mapping[str, CategoryPromise] = field(default_factory=dict)
+    known: KnownSpec | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     code_version: str = ""
@@ -83,6 +89,12 @@ class Release:
     def decode_px(self) -> int:
         """Side of the squares to which images are decoded, in pixels: the largest input of the networks."""
         return max(network.input_px for network in self.networks)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Return the SHA-256 of each file that serving reads beside release.json, by file name."""
+        files = {network.weights_file: network.weights_sha256 for network in self.networks}
+        return files if self.known is None else {**files, self.known.file: self.known.sha256}
 
     @property
     def policy(self) -> Policy:
@@ -99,10 +111,10 @@ def load_release(directory: Path) -> Release:
     """Read a release from its directory and verify it.
 
     Args:
-        directory: Directory with release.json and every weights file that it names.
+        directory: Directory with release.json and every file that it names.
 
     Returns:
-        The release, after all weights files were compared with their SHA-256 in release.json.
+        The release, after all these files were compared with their SHA-256 in release.json.
 
     Raises:
         ReleaseError: If a file is missing, altered or unreadable; the message names it and what to do.
@@ -115,18 +127,16 @@ def load_release(directory: Path) -> Release:
         raise ReleaseError(f"no release at {directory}: expected {MANIFEST} there; copy the whole directory") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ReleaseError(f"{manifest} is not a release manifest ({error}); copy the release again") from error
-    for network in release.networks:
-        weights = directory / network.weights_file
-        if not weights.is_file():
-            raise ReleaseError(f"release {release.release_id} lacks {weights}; copy the whole directory")
+    for name, expected in release.files.items():
+        file = directory / name
+        if not file.is_file():
+            raise ReleaseError(f"release {release.release_id} lacks {file}; copy the whole directory")
         try:
-            digest = sha256_of(weights)
+            digest = sha256_of(file)
         except OSError as error:
-            raise ReleaseError(f"{weights} cannot be read ({error.strerror}); copy it again") from error
-        if digest != network.weights_sha256:
-            raise ReleaseError(
-                f"{weights} was altered: expected SHA-256 {network.weights_sha256}, found {digest}; copy it again"
-            )
+            raise ReleaseError(f"{file} cannot be read ({error.strerror}); copy it again") from error
+        if digest != expected:
+            raise ReleaseError(f"{file} was altered: expected SHA-256 {expected}, found {digest}; copy it again")
     return release
 
 
@@ -143,7 +153,7 @@ def save_release(
         release: Release to write; the `weights_sha256` of its networks must match the files in `weights`.
         directory: Directory of the new release; must not exist.
         weights: Weights file to copy, by architecture name.
-        documents: Content of further files, such as the model card, by file name.
+        documents: Content of further files by file name: the model card, and the file of the images that it knows.
 
     Raises:
         ReleaseExists: If the directory exists, because a release is never changed; choose another release_id.
@@ -182,11 +192,13 @@ def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any
 
 
 def as_data(release: Release) -> dict[str, Any]:
-    """Return a release as plain data for JSON; a network has the key `head` only if it has a head of its own.
+    """Return a release as plain data for JSON; it has `known`, and a network has `head`, only if there is one.
 
     Older versions of shelfwise refuse keys that they do not know, and can serve all other releases.
     """
     data = asdict(release)
+    if release.known is None:
+        del data["known"]
     for network in data["networks"]:
         if network["head"] is None:
             del network["head"]
@@ -223,9 +235,30 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
     _check_numbers(raw, networks)
     promises = {name: CategoryPromise(**promise) for name, promise in raw.get("promises", {}).items()}
     check_promises(promises, raw.get("thresholds", {}), ids)
-    read = ("format", "networks", "categories", "promises")
-    fields = {key: value for key, value in raw.items() if key not in read}
-    return Release(networks=networks, categories=categories, promises=promises, **fields)
+    known = None if raw.get("known") is None else _known(raw["known"], {network.weights_file for network in networks})
+    read = ("format", "networks", "categories", "promises", "known")
+    others = {key: value for key, value in raw.items() if key not in read}
+    return Release(networks=networks, categories=categories, promises=promises, known=known, **others)
+
+
+def _known(raw: Any, weights_files: Collection[str]) -> KnownSpec:
+    """Build the entry of the description of known images; raise ValueError if a value is invalid."""
+    names = [each.name for each in fields(KnownSpec)]
+    if not isinstance(raw, dict) or set(raw) != set(names):
+        raise ValueError(f"its known images are not an object of {', '.join(names)}; upgrade shelfwise")
+    known = KnownSpec(**raw)
+    if not isinstance(known.file, str) or Path(known.file).name != known.file or known.file in ("", ".."):
+        raise ValueError(f"the file of its known images {known.file!r} leaves the release's directory")
+    if known.file == MANIFEST or known.file in weights_files:
+        raise ValueError(f"the file of its known images {known.file!r} is another file of the release")
+    if not isinstance(known.sha256, str):
+        raise ValueError(f"the SHA-256 of its known images is {known.sha256!r} where a text was expected")
+    counts = (known.calibrated_on, known.references, known.version)
+    if any(type(count) is not int or count < 1 for count in counts):
+        raise ValueError(f"its known images have the counts {counts} where numbers from 1 were expected")
+    if type(known.limit) not in (int, float) or not 0 < known.limit < 1e12:
+        raise ValueError(f"the limit of its known images is {known.limit!r} where a number above 0 was expected")
+    return known
 
 
 def _network(raw: Mapping[str, Any]) -> NetworkSpec:

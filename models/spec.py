@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
@@ -20,6 +20,9 @@ Images = NDArray[np.uint8]
 
 Probabilities = NDArray[np.float32]
 """float32 (batch, categories), each row sums to 1."""
+
+Features = NDArray[np.float32]
+"""float32 (batch, features) of one network; their number is that of its architecture or head."""
 
 MAX_NAME_CHARACTERS = 128
 """Longest run_id or release_id, in characters."""
@@ -124,16 +127,41 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True)
+class KnownSpec:
+    """Shared type of the description of the images that a release knows, as release.json names it.
+
+    Attributes:
+        file: Name of the file inside the release's directory.
+        sha256: Hexadecimal SHA-256 of that file.
+        limit: Score above which an image is foreign to the release, above 0.
+        calibrated_on: Number of calibrating images whose scores gave the limit.
+        references: Number of images in the description.
+        version: Version of the file and of the score.
+    """
+
+    file: str
+    sha256: str
+    limit: float
+    calibrated_on: int
+    references: int
+    version: int
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Shared type of the networks' output for one batch.
 
     Attributes:
         confidences: Calibrated distribution of the ensemble, float32 (batch, categories).
         by_network: Softmax of each network, by architecture name, float32 (batch, categories).
+        features: What the last layer of each network received, by architecture name, and under
+            `models.networks.pixels.PIXELS` statistics of the pixels, float32 (batch, features); empty if the predictor
+            gives none. By them a release finds images that are unlike those it knows.
     """
 
     confidences: Probabilities
     by_network: Mapping[str, Probabilities]
+    features: Mapping[str, Features] = field(default_factory=dict)
 
 
 class Predictor(Protocol):
@@ -150,7 +178,7 @@ class Predictor(Protocol):
             images: uint8 (batch, decode_px, decode_px, 3), RGB, 0-255.
 
         Returns:
-            Predictions with one row per image, in the order of the images.
+            Predictions with one row per image, in the order of the images: confidences and features in one call.
         """
 
 

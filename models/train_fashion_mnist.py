@@ -5,7 +5,7 @@ Example:
   python -P -m models.train_fashion_mnist --release-id articles-1 --work-dir /tmp/training \\
       --start-from xception=xception_imagenet_notop.weights.h5 --output /tmp/articles-1
   KERAS_BACKEND=jax python -P -m models.train_fashion_mnist --release-id articles-2 --work-dir /tmp/training-2 \\
-      --start-from models/releases/fashion-mnist-5 --epochs 20 --output /tmp/articles-2
+      --start-from models/releases/fashion-mnist-6 --epochs 20 --output /tmp/articles-2
 
 The model card of the shipped release contains the command that made it; `models.lite0` makes the start weights of its
 EfficientNetB0. With `-P` Python imports no file of the working directory in place of a library; if the clone is not
@@ -13,9 +13,11 @@ installed, PYTHONPATH must contain it.
 
 Runs on any Keras backend, without Spark; needs NumPy, SciPy, h5py, OpenCV and click beside Keras. Every epoch writes a
 checkpoint into the work directory, and the same command resumes from the last one. Calls with `--network` can train the
-networks in parallel in one work directory; a call without it then makes the release. The last 5,000 training articles
+networks in parallel in one work directory; a call without it then makes the release. `--as-trained` makes one of
+networks that are trained already. The last 5,000 training articles
 are held out: the best epoch, the networks' shares, the temperature and the thresholds are chosen on these. The official
-test articles are used only after all choices, for the metrics in release.json.
+test articles are used only after all choices, for the metrics in release.json. Some of the learned articles describe
+which images the release knows.
 """
 
 from __future__ import annotations
@@ -32,13 +34,9 @@ from typing import Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from models import fashion_mnist
-from models.answers.calibration import calibration_error, combine
-from models.answers.decision import decide
-from models.calibrated import calibrated
-from models.card import NAME, model_card
+from models.finished_fashion_mnist import LabelledArticles, finished
 from models.networks.registry import architecture
 from models.networks.weights import average, save_half
 from models.options import HELP, RATE, SEED, SHARE, PerNetwork, per_network, value_of
@@ -46,8 +44,8 @@ from models.program import program_version
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
 from models.serving.environment import prepare_environment
 from models.serving.predictor import EnsemblePredictor
-from models.spec import Images, NetworkSpec
-from models.training.arrays import Arrays, enlarged
+from models.spec import NetworkSpec
+from models.training.arrays import Arrays
 from models.training.augmentation import augment_article, augment_article_lightly
 from models.training.checkpoints import AnotherTask, locked
 from models.training.recipe import NOTHING, Recipe, Task, TrainingFailed
@@ -95,6 +93,7 @@ class Options:
     output: Path
     release_id: str
     network: tuple[str, ...]
+    as_trained: bool
     start_from: PerNetwork[str]
     epochs: PerNetwork[int]
     learning_rate: PerNetwork[float]
@@ -126,6 +125,11 @@ class Options:
     type=click.Choice(list(PLANS)),
     multiple=True,
     help="Train only this network; the others are taken from --start-from. Repeatable. By default all are trained.",
+)
+@click.option(
+    "--as-trained",
+    is_flag=True,
+    help="Train nothing: take both networks from --start-from, calibrate them and describe what they know.",
 )
 @per_network(PLANS, "--epochs", click.IntRange(1), "Epochs, at least 1.")
 @per_network(PLANS, "--learning-rate", RATE, "Peak learning rate.")
@@ -172,7 +176,9 @@ def _checked(options: Options) -> Options:
         raise click.UsageError(
             f"{options.output} is there already and a release is never changed; choose another --output"
         )
-    trained = options.network or tuple(PLANS)
+    if options.as_trained and options.network:
+        raise click.UsageError("--as-trained trains nothing and --network names what is trained; leave one out")
+    trained = () if options.as_trained else options.network or tuple(PLANS)
     for name in PLANS:
         start = _start(options, name)
         if name not in trained:
@@ -234,10 +240,12 @@ def run(options: Options, *, command: str) -> Release:
     with tempfile.TemporaryDirectory(dir=options.work_dir, prefix=".") as scratch:
         save_release(draft, Path(scratch, "draft"), weights=weights)
         predictor = EnsemblePredictor(draft, Path(scratch, "draft"))
-    release = calibrated(draft, _answers(predictor, squares[held]), labels[held])
-    tested, truth, _ = fashion_mnist.squares("t10k", cache_dir=options.work_dir)
-    release = replace(release, metrics=figures(release, _answers(predictor, tested), truth))
-    save_release(release, options.output, weights=weights, documents={NAME: model_card(release)})
+        held_out = LabelledArticles(squares[held], labels[held])
+        tested, truth, _ = fashion_mnist.squares("t10k", cache_dir=options.work_dir)
+        release, documents = finished(
+            draft, predictor, learned=squares[:kept], held_out=held_out, tested=LabelledArticles(tested, truth)
+        )
+    save_release(release, options.output, weights=weights, documents=documents)
     return release
 
 
@@ -316,47 +324,6 @@ def _recipe(name: str, start: str, options: Options) -> Recipe:
 def _start(options: Options, name: str) -> str:
     """Return the start weights of a network."""
     return value_of(options.start_from, name, NOTHING) or NOTHING
-
-
-def _answers(predictor: EnsemblePredictor, squares: Images) -> dict[str, NDArray[np.float32]]:
-    """Return the softmax of each network, by architecture name, (images, categories)."""
-    parts = [
-        predictor.predict(enlarged(squares[start : start + 256], predictor.decode_px)).by_network
-        for start in range(0, len(squares), 256)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def figures(
-    release: Release, by_network: dict[str, NDArray[np.float32]], labels: NDArray[np.integer[Any]]
-) -> dict[str, float]:
-    """Return the metrics of Fashion-MNIST's test articles for release.json, each in [0, 1].
-
-    Args:
-        release: Calibrated release.
-        by_network: Softmax of each network, by architecture name, (articles, categories).
-        labels: True category of each article, as a column index, (articles,).
-    """
-    shares = {network.architecture: network.ensemble_weight for network in release.networks}
-    confidences = combine(by_network, weights=shares, temperature=release.temperature)
-    hits = confidences.argmax(axis=1) == labels
-    ids = [category.category_id for category in release.categories]
-    answers = [decide(dict(zip(ids, row.tolist(), strict=True)), release.policy) for row in confidences]
-    automatic = [
-        answer.category_id == ids[label]
-        for answer, label in zip(answers, labels, strict=True)
-        if answer.status == "auto"
-    ]
-    metrics = {
-        f"{name}_test_accuracy": float((part.argmax(axis=1) == labels).mean()) for name, part in by_network.items()
-    }
-    metrics |= {
-        "ensemble_test_accuracy": float(hits.mean()),
-        "ensemble_test_calibration_error": calibration_error(confidences.max(axis=1), hits),
-        "automatic_share": len(automatic) / len(labels),
-        "automatic_precision": float(np.mean(automatic or [0.0])),
-    }
-    return {name: round(value, 4) for name, value in metrics.items()}
 
 
 if __name__ == "__main__":

@@ -2,5 +2,5 @@
 
 Works on NumPy arrays only: reads and writes no files, and needs neither Keras nor a GPU.
 
-Others import: calibration, decision, levels, metrics, pools, products, promises, taxonomy, thresholds.
+Others import: calibration, decision, groups, levels, metrics, pools, products, promises, reasons, taxonomy, thresholds.
 """

@@ -1,26 +1,50 @@
 """Combine the distributions of a product's images into the answer for the product.
 
 The answer for a product with one image comes from the whole distribution of that image. With several images only the
-best categories of each image are stored, and their mean is the distribution of the product. Predict, publish, evaluate
-and calibration all call this module, so that an evaluation measures exactly what is published.
+best categories of each image are stored, and their mean is the distribution of the product. Images that the release
+does not know (`models.answers.reasons.UNTRUSTED`) are left out of the mean, unless all of a product's images are such:
+then its answer is held back. Predict, publish, evaluate and calibration all call this module, so that an evaluation
+measures exactly what is published.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.answers.decision import DIGITS, Answer, Policy, decide
+from models.answers.decision import DIGITS, Answer, Policy, decide, held_back
+from models.answers.reasons import UNTRUSTED, first_of
 
 TOP_K = 5
 """Number of categories of an image's distribution that are stored."""
 
 Top = Sequence[tuple[str, float]]
 """Best categories of one image: (category_id, confidence), the highest confidence first."""
+
+
+@dataclass(frozen=True)
+class ImageVote:
+    """What an image says about its product.
+
+    Attributes:
+        top: Best categories of the image.
+        review_reason: Why the image alone would not be published, as predict found it; None if it would be.
+        held_by: Reason for which the run holds the image's answer back, one of `RUN_REASONS`; None if it does not.
+    """
+
+    top: Top
+    review_reason: str | None = None
+    held_by: str | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the release knows images like this one, so that its confidences mean something."""
+        return self.review_reason not in UNTRUSTED
 
 
 def best(ids: Sequence[str], row: NDArray[np.floating[Any]], *, count: int = TOP_K) -> list[tuple[str, float]]:
@@ -57,49 +81,92 @@ def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
 
 
-def answer_of_image(ids: Sequence[str], row: NDArray[np.floating[Any]], policy: Policy) -> Answer:
-    """Return the answer for a product with one image, from the whole distribution of that image, (categories,)."""
-    return decide(dict(zip(ids, row.tolist(), strict=True)), policy)
-
-
-def answer_of_images(tops: Sequence[Top], policy: Policy) -> Answer:
-    """Decide for a product with several images by the stored best categories of each."""
-    return decide(combine_images([dict(top) for top in tops]), policy)
-
-
-def answer_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]], policy: Policy) -> Answer:
-    """Decide for a product by the calibrated confidences of all its images, (images, categories)."""
-    if len(rows) == 1:
-        return answer_of_image(ids, rows[0], policy)
-    return answer_of_images([best(ids, row) for row in rows], policy)
-
-
-def by_product(
-    rows: NDArray[np.floating[Any]], products: NDArray[np.integer[Any]]
-) -> Iterator[NDArray[np.floating[Any]]]:
-    """Split the confidences of all images by product; yield (images, categories) of each.
+def answer_of_image(
+    ids: Sequence[str], row: NDArray[np.floating[Any]], policy: Policy, *, untrusted: str | None = None
+) -> Answer:
+    """Return the answer for a product with one image, from the whole distribution of that image.
 
     Args:
-        rows: Confidences of all images, (images, categories), in order of product index.
+        ids: The category_id of each column.
+        row: Calibrated confidences of the image, (categories,).
+        policy: Thresholds of the release.
+        untrusted: Why the release cannot judge the image, one of `UNTRUSTED`; None if it can.
+    """
+    return decide(dict(zip(ids, row.tolist(), strict=True)), policy, held=untrusted)
+
+
+def answer_of_images(votes: Sequence[ImageVote], policy: Policy) -> Answer:
+    """Decide for a product with several images by the stored best categories of each.
+
+    The images that the release knows decide, all of them if it knows none. What holds one of the deciding images back
+    for the run holds the product's answer back.
+    """
+    trusted = [vote for vote in votes if vote.trusted]
+    deciding = trusted or votes
+    untrusted = None if trusted else first_of(vote.review_reason for vote in votes)
+    answer = decide(combine_images([dict(vote.top) for vote in deciding]), policy, held=untrusted)
+    held_by = first_of(vote.held_by for vote in deciding)
+    return answer if held_by is None else held_back(answer, held_by, policy)
+
+
+def answer_of_product(
+    ids: Sequence[str],
+    rows: NDArray[np.floating[Any]],
+    policy: Policy,
+    untrusted: Sequence[str | None] | None = None,
+) -> Answer:
+    """Decide for a product by the calibrated confidences of all its images.
+
+    Args:
+        ids: The category_id of each column.
+        rows: Calibrated confidences, (images, categories).
+        policy: Thresholds of the release.
+        untrusted: Why the release cannot judge each image, one of `UNTRUSTED`, or None where it can; None if it can
+            judge all of them.
+    """
+    reasons = [None] * len(rows) if untrusted is None else untrusted
+    if len(rows) == 1:
+        return answer_of_image(ids, rows[0], policy, untrusted=reasons[0])
+    votes = [ImageVote(best(ids, row), reason) for row, reason in zip(rows, reasons, strict=True)]
+    return answer_of_images(votes, policy)
+
+
+def by_product(rows: NDArray[Any], products: NDArray[np.integer[Any]]) -> Iterator[NDArray[Any]]:
+    """Split an array with one row per image, such as the confidences, by product; yield the rows of each.
+
+    Args:
+        rows: Rows of all images, (images, ...), in order of product index.
         products: Product index of each image, ascending, (images,).
     """
     starts = np.flatnonzero(np.diff(products)) + 1
     yield from np.split(rows, starts)
 
 
-def distribution_of_product(ids: Sequence[str], rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def distribution_of_product(
+    ids: Sequence[str], rows: NDArray[np.floating[Any]], trusted: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Return the distribution over its images by which a product is decided, (categories,).
 
     With several images its sum may be below 1, because only the best categories of each image count.
+
+    Args:
+        ids: The category_id of each column.
+        rows: Calibrated confidences, (images, categories).
+        trusted: Whether the release can judge each image, bool (images,); None if it can judge all of them.
     """
     if len(rows) == 1:
         return np.asarray(rows[0], np.float64)
+    if trusted is not None and trusted.any():
+        rows = rows[trusted]
     combined: Mapping[str, float] = combine_images([dict(best(ids, row)) for row in rows])
     return np.array([combined.get(category_id, 0.0) for category_id in ids])
 
 
 def distributions(
-    ids: Sequence[str], rows: NDArray[np.floating[Any]], products: NDArray[np.integer[Any]]
+    ids: Sequence[str],
+    rows: NDArray[np.floating[Any]],
+    products: NDArray[np.integer[Any]],
+    trusted: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Return the distribution of each product over its images, (products, categories).
 
@@ -107,9 +174,11 @@ def distributions(
         ids: The category_id of each column.
         rows: Calibrated confidences, (images, categories), in order of product index.
         products: Product index of each image, ascending, (images,).
+        trusted: Whether the release can judge each image, bool (images,); None if it can judge all of them.
     """
     parts = list(by_product(rows, products))
+    known = [None] * len(parts) if trusted is None else list(by_product(trusted, products))
     whole = np.empty((len(parts), len(ids)), np.float32)
-    for index, images in enumerate(parts):
-        whole[index] = distribution_of_product(ids, images)
+    for index, (images, judged) in enumerate(zip(parts, known, strict=True)):
+        whole[index] = distribution_of_product(ids, images, judged)
     return whole

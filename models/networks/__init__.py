@@ -2,5 +2,5 @@
 
 Reads JPEG bytes and `.keras` files; writes `.weights.h5` and `.keras` files.
 
-Others import: backbones, heads, inputs, origin, registry, weights.
+Others import: backbones, heads, inputs, origin, pixels, registry, weights.
 """

@@ -2,5 +2,5 @@
 
 Reads the weights files of a release; writes nothing.
 
-Others import: devices, environment, faults, features, predictor, tuning.
+Others import: devices, engines, environment, faults, features, predictor, tuning.
 """

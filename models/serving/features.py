@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.inputs import network_input
-from models.serving.predictor import compiled
+from models.serving.keras_engine import compiled
 from models.spec import Images, NetworkSpec
 
 
@@ -37,7 +37,7 @@ class FeatureExtractor:
 
             return [ops.cast(backbone(network_input(images, network), training=False), "float32")]
 
-        self._compiled = compiled(forward, side_px=side_px)
+        self._compiled = compiled(forward, networks=[backbone], side_px=side_px)
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
         """Return the features of a batch, float32 (batch, features).

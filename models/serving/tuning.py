@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.serving.engines import Precision
 from models.serving.faults import fault_of
-from models.serving.predictor import Precision
 from models.spec import Images, Predictions, Predictor
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,8 @@ def agrees(half: Predictor, full: Predictor, images: Images, *, batch_size: int 
         batch_size: Images in one call of a predictor.
 
     Returns:
-        True if all confidences are finite and the best category is the same for at least 99.9 % of the images. False
-        for fewer images than `FEWEST_IMAGES`, because these are not enough evidence.
+        True if all confidences and features are finite and the best category is the same for at least 99.9 % of the
+        images. False for fewer images than `FEWEST_IMAGES`, because these are not enough evidence.
     """
     if len(images) < FEWEST_IMAGES:
         return False
@@ -112,7 +112,8 @@ def agrees(half: Predictor, full: Predictor, images: Images, *, batch_size: int 
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]
         answer = half.predict(part)
-        if not np.isfinite(answer.confidences).all():
+        # Without finite features a release cannot judge an image, and publishes none.
+        if not all(np.isfinite(values).all() for values in (answer.confidences, *answer.features.values())):
             return False
         same += agreement(answer, full.predict(part)) * len(part)
     return same >= AGREEMENT * len(images)

@@ -128,6 +128,7 @@ def speed(options: Options, networks: str, precision: str) -> None:
     from jobs.predict.networks import ComputeReport
     from jobs.storage.places import Places
     from models.release import load_release
+    from models.serving.keras_engine import LoadedKerasNetworks
     from models.serving.predictor import EnsemblePredictor
     from tests.benchmarks.photos import CATEGORIES, DAY
     from tests.untrained import untrained_release
@@ -140,6 +141,7 @@ def speed(options: Options, networks: str, precision: str) -> None:
         directory = untrained_release(Path(scratch), ENSEMBLES[networks], CATEGORIES, release_id="untrained")
         release = load_release(directory)
         predictor = EnsemblePredictor(release, directory, precision=precision)  # type: ignore[arg-type]
+        networks_of_keras = LoadedKerasNetworks(release, directory, precision=precision)  # type: ignore[arg-type]
         shard = _shard(options, Path(scratch))
         for batch_size in options.batches:
             if not options.in_time(step, f"batches of {batch_size}"):
@@ -148,7 +150,7 @@ def speed(options: Options, networks: str, precision: str) -> None:
             started = time.perf_counter()
             predictor.predict(images)
             compiling = time.perf_counter() - started
-            forward_rate = _forward_rate(predictor.forward, images)
+            forward_rate = _forward_rate(networks_of_keras, images)
             predict_rate = _rate(lambda: predictor.predict(images), batch_size)  # noqa: B023 - called at once
             config = PredictConfig(
                 "device", (DAY,), Places(Path(scratch)), directory, batch_size, decode_workers=options.workers

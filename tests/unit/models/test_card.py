@@ -8,8 +8,8 @@ import pytest
 
 from models.answers.promises import CURVE, CategoryPromise
 from models.card import model_card
-from models.release import Release
-from models.spec import Category, NetworkSpec
+from models.release import CROSS_FITTED, Release
+from models.spec import Category, KnownSpec, NetworkSpec
 
 
 def card_of(category_id: str, taxonomy: str = "shop-1") -> str:
@@ -91,3 +91,19 @@ def test_the_card_says_what_each_category_promises_and_what_other_targets_would_
     damaged = model_card(replace(release, training={CURVE: [{"target_precision": "<b>"}]}))
     assert "--promise" not in damaged
     assert "| published by target | \\[{'target_precision': '\\<b>'}] |" in damaged
+
+
+def test_the_card_says_which_images_the_release_knows() -> None:
+    network = NetworkSpec("efficientnetb0", 56, "w", "", 1.0)
+    known = KnownSpec("known.h5", "0" * 64, 1.23456, 5_000, 8_000, 1)
+    release = Release("one", "t", (Category("a", "x"), Category("b", "x")), (network,), 1.0, known=known)
+    lines = model_card(release).splitlines()
+    [text] = [lines[lines.index("## Which images it knows") + 2]]
+    for part in ("8,000 learned images in known.h5", "limit 1.2346", "calibrated on 5,000 images", "never published"):
+        assert part in text
+    bare = replace(release, known=None)
+    assert "takes every image for one that it knows" in model_card(bare)
+    assert "`shelfwise release calibrate one --release-id NEW`" in model_card(bare)
+    quick = replace(bare, training={CROSS_FITTED: 5})
+    assert "`shelfwise finetune --quick --release-id NEW`" in model_card(quick), "it cannot be calibrated again"
+    assert "release calibrate" not in model_card(quick)

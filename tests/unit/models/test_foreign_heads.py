@@ -17,11 +17,11 @@ from models.foreign.expected import generated_samples
 from models.foreign.heads import ForeignHead, read_head, split
 from models.foreign.rebuild import TOLERANCE, ForeignNetwork, rebuild
 from models.networks import registry
-from models.networks.backbones import every_layer, stored_layers
+from models.networks.backbones import HEAD, every_layer, stored_layers
 from models.networks.inputs import network_input
 from models.networks.weights import save_weights, to_float16
 from models.release import Release, ReleaseError, load_network, load_release, save_release, sha256_of
-from models.serving.predictor import forward_function
+from models.serving.keras_engine import LoadedKerasNetworks
 from models.spec import Category, Head, HeadLayer
 from tests.unit.models.test_foreign import CATEGORIES, backbone, trained
 
@@ -214,8 +214,12 @@ def test_a_head_answers_nearly_the_same_in_half_precision(tmp_path: Path) -> Non
     release, directory = released(tmp_path, spec, rebuilt, half=True)
     squares = generated_samples(SIDE_PX)
     expected = np.asarray(original(squares.astype(np.float32), training=False))
-    (answers,) = forward_function(release, directory, precision="mixed_float16")(squares)
+    answers, features = LoadedKerasNetworks(release, directory, precision="mixed_float16")(squares)
     np.testing.assert_allclose(np.asarray(answers), expected, atol=0.02)
+    # What the last layer receives lies behind the layers of the head, not before them.
+    last = load_network(release, directory, release.networks[0]).get_layer(HEAD)
+    np.testing.assert_allclose(np.asarray(keras.ops.softmax(last(features))), expected, atol=0.02)
+    assert np.asarray(features).dtype == np.float32
 
 
 def test_runs_of_affine_layers_become_one_layer(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def read(kind: click.ParamType[Any], *words: str) -> Any:
 
 
 def test_numbers_are_read() -> None:
-    assert read(RATE, "0", "2.5e-4") == (("", 0.0), ("", 2.5e-4))
+    assert read(RATE, "1", "2.5e-4") == (("", 1.0), ("", 2.5e-4))
     assert read(SHARE, "0", ".15") == (("", 0.0), ("", 0.15))
     assert read(SEED, "0", "4294967295") == (("", 0), ("", 2**32 - 1))
 
@@ -32,7 +32,7 @@ def test_numbers_are_read() -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (RATE, ("", "many", "-1e-9", "nan", "inf", "-inf")),
+        (RATE, ("", "many", "0", "1e-999", "-1e-9", "nan", "inf", "-inf")),
         (SHARE, ("", "half", "-0.1", "1", "1.5", "nan", "inf")),
         (SEED, ("", "many", "1.5", "-1", "4294967296", "nan", "1e2")),
     ],
@@ -47,7 +47,7 @@ def test_a_value_applies_to_all_networks_or_to_one_and_the_last_one_wins() -> No
     values = read(click.IntRange(1), "12", "two=3", "7", "two=4")
     assert values == (("", 12), ("two", 3), ("", 7), ("two", 4))
     assert [value_of(values, name, 0) for name in NETWORKS] == [7, 4]
-    assert [value_of(read(RATE, "two=0"), name, 0.5) for name in NETWORKS] == [0.5, 0.0]
+    assert [value_of(read(SHARE, "two=0"), name, 0.5) for name in NETWORKS] == [0.5, 0.0]
     assert value_of(read(RATE), "one", 0.5) == 0.5
 
 
@@ -63,8 +63,10 @@ def test_a_path_may_contain_an_equals_sign() -> None:
         (["--batch-size", "-8"], "'--batch-size': -8 is not in the range x>=1."),
         (["--batch-size", "many"], "'--batch-size': 'many' is not a valid integer range."),
         (["--learning-rate", "nan"], "'--learning-rate': 'nan' is not a number"),
-        (["--learning-rate", "-0.1"], "'--learning-rate': -0.1 is not in the range x>=0."),
-        (["--learning-rate=-1e-4"], "'--learning-rate': -0.0001 is not in the range x>=0."),
+        (["--learning-rate", "-0.1"], "'--learning-rate': -0.1 is not in the range x>0."),
+        (["--learning-rate", "0"], "'--learning-rate': 0.0 is not in the range x>0."),
+        (["--head-learning-rate", "0"], "'--head-learning-rate': 0.0 is not in the range x>0."),
+        (["--learning-rate=-1e-4"], "'--learning-rate': -0.0001 is not in the range x>0."),
         (["--head-learning-rate", "inf"], "'--head-learning-rate': 'inf' is not a number"),
         (["--epochs", "-1"], "'--epochs': -1 is not in the range x>=0."),
         (["--head-epochs", "-2"], "'--head-epochs': -2 is not in the range x>=0."),

@@ -57,6 +57,6 @@ def test_the_commands_of_releases_and_recipes_parse() -> None:
     documents = [path.read_text(encoding="utf-8") for path in (ROOT / "models" / "recipes").glob("*.md")]
     named = [command for text in (told, *documents) for command in commands(text)]
     assert {module for module, _ in named} == {*PROGRAMS} - {"models.train_arrays"}
-    assert len(named) == 7
+    assert len(named) == 8
     for module, words in named:
         program(module).make_context(module, words)

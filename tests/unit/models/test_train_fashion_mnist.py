@@ -14,6 +14,7 @@ import pytest
 
 from models import fashion_mnist, train_fashion_mnist
 from models.fashion_mnist import Articles
+from models.known.images import read_known
 from models.networks.registry import ARCHITECTURES
 from models.networks.weights import save_half
 from models.release import load_network, load_release, save_release
@@ -69,6 +70,10 @@ def test_a_release_is_trained_and_another_one_starts_from_it(tmp_path: Path, mon
     assert json.loads(first.training["one_recipe"])["epochs"] == 2
     assert {"one_test_accuracy", "ensemble_test_accuracy", "automatic_precision"} <= set(first.metrics)
     card = (tmp_path / "a-1" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert first.known is not None
+    assert (first.known.references, first.known.calibrated_on) == (320, 80)
+    assert list(read_known(tmp_path / "a-1" / first.known.file).networks) == ["one", "two"]
+    assert "the 320 learned images in known.h5" in card
     assert len(first.training["one_history"]) == 2
     assert "| one | 2 |" in card
 
@@ -94,7 +99,7 @@ def test_a_network_keeps_the_value_range_of_its_start(tmp_path: Path) -> None:
     first = load_release(tmp_path / "r-1")
     theirs = tuple(replace(one, preprocessing="0-1") for one in first.networks)
     weights = {one.architecture: tmp_path / "r-1" / one.weights_file for one in theirs}
-    save_release(replace(first, release_id="theirs", networks=theirs), tmp_path / "theirs", weights=weights)
+    save_release(replace(first, release_id="theirs", networks=theirs, known=None), tmp_path / "theirs", weights=weights)
     start = ["--start-from", str(tmp_path / "theirs"), "--network", "two", "--epochs", "1"]
     assert call(tmp_path, "r-2", *start) == 0
     assert [one.preprocessing for one in load_release(tmp_path / "r-2").networks] == ["0-1", "0-1"]
@@ -103,7 +108,7 @@ def test_a_network_keeps_the_value_range_of_its_start(tmp_path: Path) -> None:
 def test_the_same_command_trains_no_epoch_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first call fails when everything is trained; the second only makes the release."""
     with monkeypatch.context() as broken:
-        broken.setattr(train_fashion_mnist, "calibrated", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        broken.setattr(train_fashion_mnist, "finished", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
         assert call(tmp_path, "b-1") == 1
     assert not (tmp_path / "b-1").exists()
     before = (tmp_path / "work-b-1" / "two" / CHECKPOINT).stat().st_mtime_ns
