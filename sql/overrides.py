@@ -26,7 +26,8 @@ from sql.publishing.positions import AFFECTED, prepare_affected
 from sql.publishing.settling import CombineBy
 from sql.publishing.staging import analyze, create_temporary, insert_rows
 from sql.schema.columns import UtcDateTime, key_text
-from sql.schema.products import overrides, product_categories
+from sql.schema.decisions import overrides
+from sql.schema.products import product_categories
 from sql.store import ProductDatabase
 
 _Rows = list[tuple[str, str, str | None, str, datetime]]
@@ -68,6 +69,7 @@ SELECT
     NULL,
     'manual',
     NULL,
+    NULL,
     coalesce(stored.image_count, 0),
     stored.ingest_date,
     stored.ingest_no,
@@ -75,6 +77,7 @@ SELECT
     stored.category_id,
     stored.confidence,
     stored.status,
+    stored.review_reason,
     stored.left_at IS NOT NULL,
     CAST(1 AS BOOLEAN)
 FROM decided

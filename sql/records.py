@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 CATALOG_COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "updated_at", "group_id")
 """Columns of a catalog: of its files, and of a shop's own table. Variants of one article have the same `group_id`."""
@@ -29,8 +29,13 @@ PREDICTION_COLUMNS = (
     "top_k",
     "by_network",
     "catalog_name",
+    "review_reason",
+    "held_by",
+    "foreign_score",
 )
 """`ingest_date` is a `datetime.date`; `top_k` and `by_network` are JSON text. The release is that of the run.
+
+`review_reason` and `foreign_score` are as predict found them; `held_by` is added by publish.
 
 `catalog_name` is the catalog that named the image; None in files from before catalogs had names. It goes to
 `product_images`, all other columns to `category_predictions`."""
@@ -90,6 +95,18 @@ REJECTION_REASONS = {
 }
 """Why an image could not be used, and what each reason means: the closed list of the database's check constraint."""
 
+REVIEW_REASONS = {
+    "gate_closed": "it could not be computed whether the release knows images like this one",
+    "foreign_night": "the images of the night are unlike those that the release was calibrated on",
+    "foreign_group": "many images in this category are unlike those that the release was calibrated on",
+    "foreign_image": "the image, or each image of the product, is unlike those that the release was calibrated on",
+    "shared_picture": "products of several kinds have the same picture, such as one that says `no image`",
+    "changed_picture": "a person decided on another picture of the product",
+    "taxonomy": "the answer is a parent of several categories, of which a person has to choose one",
+    "below_threshold": "the confidence is below the threshold of the category, or the category has none",
+}
+"""Why an answer is not published by itself, and what each reason means. Where several hold, the first is kept."""
+
 Rows = Sequence[tuple[Any, ...]]
 """One batch of rows."""
 
@@ -102,15 +119,31 @@ class Decision:
         category_id: A leaf of the taxonomy; None only with status `unknown`.
         confidence: Calibrated probability in [0, 1]; None only with status `unknown`.
         status: `auto`, `review` or `unknown`.
+        review_reason: One of `REVIEW_REASONS`; None with status `auto`.
     """
 
     category_id: str | None
     confidence: float | None
     status: str
+    review_reason: str | None = None
 
 
-Combine = Callable[[Sequence[Sequence[tuple[str, float]]]], Decision]
-"""Function that computes a product's answer from each image's `[(category_id, confidence), ...]`, by image_no."""
+class StoredImage(NamedTuple):
+    """What the database holds of a predicted image, from which `Combine` computes its product's answer.
+
+    Attributes:
+        top: Best categories, `[(category_id, confidence), ...]`.
+        review_reason: Why the image alone is not published; None if it is.
+        held_by: Why its run held it back; None if it did not.
+    """
+
+    top: Sequence[tuple[str, float]]
+    review_reason: str | None = None
+    held_by: str | None = None
+
+
+Combine = Callable[[Sequence[StoredImage]], Decision]
+"""Function that computes a product's answer from its images, in order of image_no."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +195,26 @@ class RunRecord:
     counts: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SharedPictures:
+    """Record of the pictures under many products that hold answers back, for one publish.
+
+    Attributes:
+        groups: Fewest groups of products with the same picture; 0 looks for none.
+        categories: Fewest of the shop's own categories among these products, where its catalog has categories.
+        noted: Contents that an earlier publish of the same files found: `gates.shared_pictures.contents` of the run's
+            summary. None looks for them now.
+    """
+
+    groups: int = 20
+    categories: int = 3
+    noted: Sequence[str] | None = None
+
+
+USUAL_PICTURES = SharedPictures()
+"""What a publish looks for unless it is told otherwise."""
 
 
 @dataclass(frozen=True)

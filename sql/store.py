@@ -15,7 +15,16 @@ from sql.publishing import leases, run_rows
 from sql.publishing.publish import Publication, publish
 from sql.publishing.releases import promote_release, register_release
 from sql.publishing.settling import CombineBy
-from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
+from sql.records import (
+    USUAL_PICTURES,
+    CategoryRecord,
+    Combine,
+    PublishCounts,
+    ReleaseRecord,
+    Rows,
+    RunRecord,
+    SharedPictures,
+)
 from sql.schema import migrate
 
 
@@ -80,6 +89,7 @@ class ProductDatabase:
         combine: Combine,
         combine_by: CombineBy | None = None,
         force: bool = False,
+        pictures: SharedPictures = USUAL_PICTURES,
         token: str | None = None,
     ) -> PublishCounts:
         """Write a run in one transaction: readers see all of it or nothing. Publishing it again changes no row.
@@ -96,6 +106,8 @@ class ProductDatabase:
             combine_by: Returns this function for the manifest of another release, whose answers change because images
                 have left or moved; None uses `combine` for all.
             force: Also replace answers of newer releases; never answers on newer images or of people.
+            pictures: Which pictures are under so many products that they hold answers back. What is found is added to
+                the run's summary, in the form that `sql.publishing.shared_pictures` describes.
             token: Token from `claim`, for a driver that claimed the run when it began; None claims it now.
 
         Returns:
@@ -108,7 +120,7 @@ class ProductDatabase:
         migrate.check(self.engine)
         by = combine_by or (lambda _manifest: combine)
         publication = Publication(
-            run, predictions, rejections, products, image_changes, categories, release, combine, by, force
+            run, predictions, rejections, products, image_changes, categories, release, combine, by, force, pictures
         )
         return publish(self.engine, publication, token)
 

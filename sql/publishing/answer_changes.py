@@ -24,13 +24,14 @@ _NEW = (
     "category_id",
     "confidence",
     "status",
+    "review_reason",
     "release_id",
     "image_count",
     "ingest_date",
     "ingest_no",
     "run_id",
 )
-_OLD = ("category_id", "confidence", "status")
+_OLD = ("category_id", "confidence", "status", "review_reason")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ SELECT
     answer.category_id,
     answer.confidence,
     answer.status,
+    answer.review_reason,
     :release_id,
     answer.image_count,
     answer.ingest_date,
@@ -65,6 +67,7 @@ SELECT
     stored.category_id,
     stored.confidence,
     stored.status,
+    stored.review_reason,
     stored.left_at IS NOT NULL,
     CASE WHEN {settled} THEN
         stored.product_id IS NULL
@@ -83,6 +86,7 @@ SELECT
                 answer.category_id IS DISTINCT FROM stored.category_id
                 OR answer.confidence IS DISTINCT FROM stored.confidence
                 OR answer.status <> stored.status
+                OR answer.review_reason IS DISTINCT FROM stored.review_reason
                 OR stored.release_id <> :release_id
                 OR answer.image_count <> stored.image_count
                 OR (answer.ingest_date, answer.ingest_no) <> (stored.ingest_date, stored.ingest_no)
@@ -105,6 +109,7 @@ SET
     category_id = change.category_id,
     confidence = change.confidence,
     status = change.status,
+    review_reason = change.review_reason,
     release_id = change.release_id,
     image_count = change.image_count,
     ingest_date = change.ingest_date,
@@ -118,24 +123,30 @@ WHERE change.product_id = product_categories.product_id AND change.replaces AND 
 # `answer_changes` is in order of product_id; new rows are added to the primary key's index fastest in that order.
 _INSERT = sa.text("""
 INSERT INTO product_categories (
-    product_id, category_id, confidence, status, release_id, image_count, ingest_date, ingest_no, run_id, updated_at_utc
+    product_id, category_id, confidence, status, review_reason, release_id, image_count, ingest_date, ingest_no, run_id,
+    updated_at_utc
 )
-SELECT product_id, category_id, confidence, status, release_id, image_count, ingest_date, ingest_no, run_id, :moment
+SELECT
+    product_id, category_id, confidence, status, review_reason, release_id, image_count, ingest_date, ingest_no, run_id,
+    :moment
 FROM answer_changes
 WHERE replaces AND old_status IS NULL
 """).bindparams(sa.bindparam("moment", type_=UtcDateTime()))
 
 _TOTALS = """
-INSERT INTO category_totals AS total (category_id, status, product_count, confidence_count, confidence_sum_e9)
+INSERT INTO category_totals AS total (
+    category_id, status, review_reason, product_count, confidence_count, confidence_sum_e9
+)
 SELECT
     category_id,
     status,
+    coalesce(review_reason, ''),
     sum(sign),
     sum(CASE WHEN confidence IS NULL THEN 0 ELSE sign END),
     sum(sign * coalesce(CAST(round(confidence * 1000000000) AS BIGINT), 0))
 FROM ({signed}) AS signed
-GROUP BY category_id, status
-ON CONFLICT (category_id, status) DO UPDATE SET
+GROUP BY category_id, status, coalesce(review_reason, '')
+ON CONFLICT (category_id, status, review_reason) DO UPDATE SET
     product_count = total.product_count + excluded.product_count,
     confidence_count = total.confidence_count + excluded.confidence_count,
     confidence_sum_e9 = total.confidence_sum_e9 + excluded.confidence_sum_e9
@@ -143,17 +154,17 @@ ON CONFLICT (category_id, status) DO UPDATE SET
 
 # The answers of products that have left are in no total.
 _REPLACED = """
-    SELECT coalesce(category_id, '') AS category_id, status, confidence, 1 AS sign
+    SELECT coalesce(category_id, '') AS category_id, status, review_reason, confidence, 1 AS sign
     FROM answer_changes
     WHERE replaces AND NOT old_left
     UNION ALL
-    SELECT coalesce(old_category_id, ''), old_status, old_confidence, -1
+    SELECT coalesce(old_category_id, ''), old_status, old_review_reason, old_confidence, -1
     FROM answer_changes
     WHERE replaces AND old_status IS NOT NULL AND NOT old_left
 """
 
 _REMOVED = """
-    SELECT coalesce(category_id, '') AS category_id, status, confidence, -1 AS sign
+    SELECT coalesce(category_id, '') AS category_id, status, review_reason, confidence, -1 AS sign
     FROM product_categories
     WHERE left_at IS NULL AND product_id IN (SELECT product_id FROM {products})
 """
@@ -176,7 +187,8 @@ def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> in
 
     Args:
         connection: In a transaction that holds the writers' lock.
-        answers: SELECT of product_id, category_id, confidence, status, image_count, ingest_date, ingest_no and run_id.
+        answers: SELECT of product_id, category_id, confidence, status, review_reason, image_count, ingest_date,
+            ingest_no and run_id.
         rule: Which current answers may be replaced.
         settled: SQL condition on `answer`; for other rows `replaces` stays NULL, to be decided later.
 
@@ -210,7 +222,7 @@ def add_to_totals(connection: Connection, signed: str) -> None:
 
     Args:
         connection: In a transaction that holds the writers' lock.
-        signed: SELECT of category_id ('' for none), status, confidence and `sign`, 1 or -1.
+        signed: SELECT of category_id ('' for none), status, review_reason, confidence and `sign`, 1 or -1.
     """
     connection.exec_driver_sql(_TOTALS.format(signed=signed))
     connection.execute(_EMPTY)

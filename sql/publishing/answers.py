@@ -1,7 +1,8 @@
 """Derive the current answer of each product from the current images of one release.
 
-A product with one image gets the answer of that image. For a product with several images the caller's `combine`
-computes one answer; only these products are loaded into memory, some thousand at a time.
+A product with one image gets the answer of that image, or a suggestion where the run held the image back
+(`effective_status`, `effective_reason`). For a product with several images the caller's `combine` computes one answer;
+only these products are loaded into memory, some thousand at a time.
 """
 
 from __future__ import annotations
@@ -19,14 +20,36 @@ from sqlalchemy.types import TypeEngine
 from sql.publishing import answer_changes as changes
 from sql.publishing.staging import analyze, create_temporary, insert_rows
 from sql.publishing.taxonomy import refuse_unknown_categories
-from sql.records import Combine
+from sql.records import REVIEW_REASONS, Combine, StoredImage
 from sql.schema.products import product_categories
 
 CHUNK_PRODUCTS = 2000
 """Number of products with several images that are in memory at a time."""
 
-_COMBINED_COLUMNS = ("product_id", "category_id", "confidence", "status")
+_COMBINED_COLUMNS = ("product_id", "category_id", "confidence", "status", "review_reason")
 _IMAGE_COLUMNS = (*_COMBINED_COLUMNS, "image_count", "ingest_date", "ingest_no", "run_id")
+
+
+def effective_status(status: str, held_by: str) -> str:
+    """Return the SQL of a one-image product's status: an answer that the run held back is suggested, not published.
+
+    Args:
+        status: SQL of the image's own status.
+        held_by: SQL of the reason for which the run held it back, or NULL.
+    """
+    return f"CASE WHEN {status} = 'auto' AND {held_by} IS NOT NULL THEN 'review' ELSE {status} END"
+
+
+def effective_reason(review_reason: str, held_by: str) -> str:
+    """Return the SQL of a one-image product's reason: of its image's own and the run's the first in `REVIEW_REASONS`.
+
+    Args:
+        review_reason: SQL of the image's own reason, or NULL.
+        held_by: SQL of the reason for which the run held it back, or NULL.
+    """
+    ranked = " ".join(f"WHEN '{name}' IN ({review_reason}, {held_by}) THEN '{name}'" for name in REVIEW_REASONS)
+    return f"CASE WHEN {held_by} IS NULL THEN {review_reason} WHEN {review_reason} IS NULL THEN {held_by} {ranked} END"
+
 
 # For a product with one current image, min() of a column is its value, so this one pass answers nearly all products.
 _ONE_ROW = """
@@ -34,7 +57,8 @@ _ONE_ROW = """
         product_id,
         min(category_id) AS category_id,
         min(confidence) AS confidence,
-        min(status) AS status,
+        {status} AS status,
+        {reason} AS review_reason,
         count(*) AS image_count,
         min(ingest_date) AS ingest_date,
         min(ingest_no) AS ingest_no,
@@ -58,13 +82,15 @@ _PRESENT = """EXISTS (
 _STAGED_PRESENT = f"(product_id NOT IN (SELECT product_id FROM position_news) OR {_PRESENT})"  # noqa: S608 - texts of our own
 
 
-_ANSWERED_IMAGES = sa.text("""
+_ANSWERED_IMAGES = sa.text(f"""
 INSERT INTO answered_images (
-    product_id, image_no, image_sha256, category_id, confidence, status, run_id, ingest_date, ingest_no, image_count,
-    newness
+    product_id, image_no, image_sha256, category_id, confidence, status, review_reason, run_id, ingest_date, ingest_no,
+    image_count, newness
 )
 SELECT
-    image.product_id, image.image_no, image.image_sha256, image.category_id, image.confidence, image.status,
+    image.product_id, image.image_no, image.image_sha256, image.category_id, image.confidence,
+    {effective_status("image.status", "image.held_by")},
+    {effective_reason("image.review_reason", "image.held_by")},
     image.run_id, image.ingest_date, image.ingest_no,
     count(*) OVER (PARTITION BY image.product_id),
     row_number() OVER (
@@ -73,10 +99,10 @@ SELECT
 FROM answer_changes AS several
 INNER JOIN current_images AS image ON image.product_id = several.product_id
 WHERE several.replaces IS NULL AND image.release_id = :release_id
-""")
+""")  # noqa: S608 - texts of our own
 
 _TOPS = sa.text("""
-SELECT image.product_id, CAST(prediction.top_k AS TEXT) AS top_k
+SELECT image.product_id, CAST(prediction.top_k AS TEXT) AS top_k, prediction.review_reason, prediction.held_by
 FROM answered_images AS image
 INNER JOIN category_predictions AS prediction
     ON
@@ -93,6 +119,7 @@ _SEVERAL_IMAGES = """
         CASE WHEN newest.image_count = 1 THEN newest.category_id ELSE combined.category_id END AS category_id,
         CASE WHEN newest.image_count = 1 THEN newest.confidence ELSE combined.confidence END AS confidence,
         CASE WHEN newest.image_count = 1 THEN newest.status ELSE combined.status END AS status,
+        CASE WHEN newest.image_count = 1 THEN newest.review_reason ELSE combined.review_reason END AS review_reason,
         newest.image_count,
         newest.ingest_date,
         newest.ingest_no,
@@ -116,7 +143,10 @@ def add_answers(connection: Connection, products: str, rule: changes.Rule, combi
         Number of products that have an answer.
     """
     one_row = _ONE_ROW.format(
-        products=products, present=_STAGED_PRESENT if products == "staged_predictions" else _PRESENT
+        status=effective_status("min(status)", "min(held_by)"),
+        reason=effective_reason("min(review_reason)", "min(held_by)"),
+        products=products,
+        present=_STAGED_PRESENT if products == "staged_predictions" else _PRESENT,
     )
     answered = changes.add(connection, one_row, rule, settled="answer.image_count = 1")
     analyze(connection, "answer_changes")
@@ -135,7 +165,7 @@ def _combine_images(connection: Connection, release_id: str, combine: Combine) -
     connection.execute(_ANSWERED_IMAGES, {"release_id": release_id})
     analyze(connection, "answered_images")
     tops = connection.execute(_TOPS.execution_options(yield_per=CHUNK_PRODUCTS), {"release_id": release_id})
-    combined = _combined(((row.product_id, row.top_k) for row in tops), combine)
+    combined = _combined(((row.product_id, row.top_k, row.review_reason, row.held_by) for row in tops), combine)
     while chunk := list(islice(combined, CHUNK_PRODUCTS)):
         insert_rows(connection, "combined_answers", _types(_COMBINED_COLUMNS), chunk)
     refuse_unknown_categories(connection, "combined_answers", release_id)
@@ -146,9 +176,14 @@ def _types(columns: tuple[str, ...]) -> dict[str, TypeEngine[Any]]:
 
 
 def _combined(
-    images: Iterable[tuple[str, str | None]], combine: Combine
-) -> Iterator[tuple[str, str | None, float | None, str]]:
+    images: Iterable[tuple[str, str | None, str | None, str | None]], combine: Combine
+) -> Iterator[tuple[str, str | None, float | None, str, str | None]]:
+    """Yield rows of `combined_answers` from (product_id, top_k, review_reason, held_by) of images, by product."""
     for product_id, of_product in groupby(images, key=itemgetter(0)):
-        tops = [[(category, score) for category, score in json.loads(top_k or "[]")] for _, top_k in of_product]
-        decision = combine(tops)
-        yield product_id, decision.category_id, decision.confidence, decision.status
+        decision = combine(
+            [
+                StoredImage([(category, score) for category, score in json.loads(top_k or "[]")], reason, held_by)
+                for _, top_k, reason, held_by in of_product
+            ]
+        )
+        yield product_id, decision.category_id, decision.confidence, decision.status, decision.review_reason

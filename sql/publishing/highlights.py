@@ -27,18 +27,19 @@ _MOVED = "replaces AND old_status IS NOT NULL AND category_id IS DISTINCT FROM o
 _COUNT = sa.text(f"""
 SELECT
     status,
+    review_reason,
     CAST(round(confidence * 1000000000) AS BIGINT) / {1_000_000_000 // BINS} AS bin,
     count(*) AS answered,
     sum(CASE WHEN replaces AND old_status IS NULL THEN 1 ELSE 0 END) AS first_answered,
     sum(CASE WHEN {_MOVED} THEN 1 ELSE 0 END) AS moved,
     sum(CASE WHEN old_status = 'manual' THEN 1 ELSE 0 END) AS left_to_people
 FROM answer_changes
-GROUP BY 1, 2
+GROUP BY 1, 2, 3
 """)  # noqa: S608 - our own text
 
 _KEEP = """
 INSERT INTO run_highlights (
-    run_id, kind, place, product_id, category_id, previous_category_id, confidence, status, ingest_date
+    run_id, kind, place, product_id, category_id, previous_category_id, confidence, status, review_reason, ingest_date
 )
 SELECT
     :run_id,
@@ -49,9 +50,10 @@ SELECT
     old_category_id,
     confidence,
     status,
+    review_reason,
     ingest_date
 FROM (
-    SELECT product_id, category_id, old_category_id, confidence, status, ingest_date
+    SELECT product_id, category_id, old_category_id, confidence, status, review_reason, ingest_date
     FROM answer_changes
     WHERE {which}
     ORDER BY {order}
@@ -81,12 +83,16 @@ def record(connection: Connection, run: RunRecord, *, again: bool) -> RunRecord:
 
     Returns:
         The run with additional `counts`: products answered by status, answered for the first time, moved to another
-        category, and left as a person decided. Its `summary` gets a histogram of the confidence for each status.
+        category, and left as a person decided. Its `summary` gets a histogram of the confidence for each status, and
+        as `review_reasons` the number of products for each reason.
     """
     counts: Counter[str] = Counter(auto=0, review=0, unknown=0, first_answered=0, moved=0, left_to_people=0)
+    reasons: Counter[str] = Counter()
     histograms = {status: [0] * BINS for status in ("auto", "review", "unknown")}
     for row in connection.execute(_COUNT):
         counts[row.status] += int(row.answered)
+        if row.review_reason is not None:
+            reasons[row.review_reason] += int(row.answered)
         for name in ("first_answered", "moved", "left_to_people"):
             counts[name] += int(getattr(row, name))
         if row.bin is not None:
@@ -97,7 +103,8 @@ def record(connection: Connection, run: RunRecord, *, again: bool) -> RunRecord:
         for name in ("first_answered", "moved"):
             counts[name] += earlier[name]
     _write_rows(connection, run.run_id, moved)
-    return replace(run, counts={**run.counts, **counts}, summary={**run.summary, "confidence_histograms": histograms})
+    found = {"confidence_histograms": histograms, "review_reasons": dict(sorted(reasons.items()))}
+    return replace(run, counts={**run.counts, **counts}, summary={**run.summary, **found})
 
 
 def _write_rows(connection: Connection, run_id: str, moved: int) -> None:

@@ -52,6 +52,9 @@ OR (
         OR staged.category_id IS DISTINCT FROM stored.category_id
         OR staged.confidence IS DISTINCT FROM stored.confidence
         OR staged.status <> stored.status
+        OR staged.review_reason IS DISTINCT FROM stored.review_reason
+        OR staged.held_by IS DISTINCT FROM stored.held_by
+        OR staged.foreign_score IS DISTINCT FROM stored.foreign_score
         OR CAST(staged.top_k AS TEXT) IS DISTINCT FROM CAST(stored.top_k AS TEXT)
         OR CAST(staged.by_network AS TEXT) IS DISTINCT FROM CAST(stored.by_network AS TEXT)
     )

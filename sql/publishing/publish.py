@@ -15,15 +15,38 @@ from sqlalchemy.engine import Connection, Engine
 from sql.engine import lock_writers, tune
 from sql.explanations import database_errors_explained
 from sql.publishing import answer_changes as changes
-from sql.publishing import answers, highlights, history, leases, products, releases, run_rows, settling, taxonomy
+from sql.publishing import (
+    answers,
+    highlights,
+    history,
+    leases,
+    products,
+    releases,
+    run_rows,
+    settling,
+    shared_pictures,
+    taxonomy,
+)
 from sql.publishing.positions import merge_positions
 from sql.publishing.staging import count_staged, stage
-from sql.records import CategoryRecord, Combine, PublishCounts, ReleaseRecord, Rows, RunRecord
+from sql.records import (
+    USUAL_PICTURES,
+    CategoryRecord,
+    Combine,
+    PublishCounts,
+    ReleaseRecord,
+    Rows,
+    RunRecord,
+    SharedPictures,
+)
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Everything that one publish merges: the run, its rows by kind, its release and how images are combined."""
+    """Everything that one publish merges: the run, its rows by kind, its release and how images are combined.
+
+    `pictures` says which pictures are under so many products that they hold answers back.
+    """
 
     run: RunRecord
     predictions: Iterable[Rows]
@@ -35,6 +58,7 @@ class Publication:
     combine: Combine
     combine_by: settling.CombineBy
     force: bool = False
+    pictures: SharedPictures = USUAL_PICTURES
 
 
 def publish(engine: Engine, publication: Publication, token: str | None = None) -> PublishCounts:
@@ -86,6 +110,8 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
     published = run_rows.stands(connection, run.run_id)
     run_rows.begin(connection, run, "published", moment)
     images_moved = merge_positions(connection)
+    catalog_rows_changed = products.merge_products(connection)
+    run = shared_pictures.hold(connection, run, publication.pictures)
     images, images_changed = history.merge_predictions(connection, run.run_id, release.release_id, moment)
     product_count, products_changed = _merge_answers(connection, publication, moment)
     left, returned = settling.mark_presence(connection)
@@ -97,7 +123,7 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
         products_changed=products_changed,
         rejections=rejections,
         rejections_changed=rejections_changed,
-        catalog_rows_changed=products.merge_products(connection),
+        catalog_rows_changed=catalog_rows_changed,
         images_moved=images_moved,
         products_left=left,
         products_returned=returned,

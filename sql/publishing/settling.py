@@ -85,13 +85,14 @@ WHERE
 """)
 
 _LEFT = sa.text("""
-INSERT INTO presence_changes (product_id, left_at, was_left, category_id, status, confidence)
+INSERT INTO presence_changes (product_id, left_at, was_left, category_id, status, review_reason, confidence)
 SELECT
     stored.product_id,
     found.left_at,
     stored.left_at IS NOT NULL,
     stored.category_id,
     stored.status,
+    stored.review_reason,
     stored.confidence
 FROM product_categories AS stored
 INNER JOIN (
@@ -113,7 +114,12 @@ WHERE change.product_id = product_categories.product_id
 """)
 
 _LEAVING = """
-    SELECT coalesce(category_id, '') AS category_id, status, confidence, CASE WHEN was_left THEN 1 ELSE -1 END AS sign
+    SELECT
+        coalesce(category_id, '') AS category_id,
+        status,
+        review_reason,
+        confidence,
+        CASE WHEN was_left THEN 1 ELSE -1 END AS sign
     FROM presence_changes
     WHERE was_left <> (left_at IS NOT NULL)
 """
@@ -164,7 +170,9 @@ def mark_presence(connection: Connection) -> tuple[int, int]:
         Number of products that have left, and number of those that have returned.
     """
     stored = {name: product_categories.c[name].type for name in ("product_id", "left_at")}
-    answer = {name: product_categories.c[name].type for name in ("category_id", "status", "confidence")}
+    answer = {
+        name: product_categories.c[name].type for name in ("category_id", "status", "review_reason", "confidence")
+    }
     create_temporary(connection, "presence_changes", {**stored, "was_left": sa.Boolean(), **answer})
     if not connection.execute(_LEFT).rowcount:
         return 0, 0

@@ -11,6 +11,7 @@ SELECT
     previous.category_path AS previous_category_path,
     highlight.confidence,
     highlight.status,
+    highlight.review_reason,
     highlight.ingest_date
 FROM run_highlights AS highlight
 LEFT JOIN categories AS category ON category.category_id = highlight.category_id

@@ -1,4 +1,4 @@
-"""Tables of the catalog, the predictions, the current answers and the decisions; the comments are their documentation.
+"""Tables of the catalog, the predictions and the current answers; the comments are their documentation.
 
 The column names are those of catalog, dataset and prediction files. The migration creates these tables; a test compares
 both.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from sql.records import REVIEW_REASONS
 from sql.schema.columns import UtcDateTime, confidence_range, key_text, metadata, one_of
 
 PREDICTION_STATUSES = ("auto", "review", "unknown")
 PRODUCT_STATUSES = (*PREDICTION_STATUSES, "manual")
-OVERRIDE_ACTIONS = ("set", "accept", "clear")
+REASON_COMMENT = f"Why the answer is not published by itself, one of {', '.join(REVIEW_REASONS)}"
 
 products = sa.Table(
     "products",
@@ -147,7 +148,24 @@ category_predictions = sa.Table(
         "status",
         sa.Text,
         nullable=False,
-        comment="auto, review or unknown, by the release's thresholds",
+        comment="auto, review or unknown, by the release's thresholds and what it knows of such images",
+    ),
+    sa.Column(
+        "review_reason",
+        sa.Text,
+        comment=f"{REASON_COMMENT}, as far as it lies in the image; empty with status auto",
+    ),
+    sa.Column(
+        "held_by",
+        sa.Text,
+        comment="Why the run held the answer back, which counts beside review_reason: foreign_night, foreign_group or "
+        "shared_picture; empty if it did not",
+    ),
+    sa.Column(
+        "foreign_score",
+        sa.Double,
+        comment="How unlike the images that the release knows this one is; above 1 it is foreign; empty without a "
+        "score",
     ),
     sa.Column(
         "top_k",
@@ -174,12 +192,21 @@ category_predictions = sa.Table(
     ),
     confidence_range(),
     one_of("status", PREDICTION_STATUSES, "status_listed"),
+    one_of("review_reason", tuple(REVIEW_REASONS), "review_reason_listed", or_empty=True),
+    one_of("held_by", tuple(REVIEW_REASONS), "held_by_listed", or_empty=True),
     sa.CheckConstraint(
         "status = 'unknown' OR (category_id IS NOT NULL AND confidence IS NOT NULL)",
         name="answer_present",
     ),
     comment="History of predictions, one row per product, release and image content; the view current_images has those "
     "that are current",
+)
+
+sa.Index(
+    "ix_category_predictions_shared",
+    category_predictions.c.image_sha256,
+    postgresql_where=sa.text("held_by = 'shared_picture'"),
+    sqlite_where=sa.text("held_by = 'shared_picture'"),
 )
 
 replaced_predictions = sa.Table(
@@ -222,6 +249,7 @@ product_categories = sa.Table(
         nullable=False,
         comment="auto, review, unknown or manual (a person decided)",
     ),
+    sa.Column("review_reason", sa.Text, comment=f"{REASON_COMMENT}; empty with status auto or manual"),
     sa.Column(
         "release_id",
         key_text(),
@@ -261,6 +289,7 @@ product_categories = sa.Table(
     ),
     confidence_range(),
     one_of("status", PRODUCT_STATUSES, "status_listed"),
+    one_of("review_reason", tuple(REVIEW_REASONS), "review_reason_listed", or_empty=True),
     sa.CheckConstraint("status = 'unknown' OR category_id IS NOT NULL", name="answer_present"),
     sa.CheckConstraint(
         "status IN ('unknown', 'manual') OR confidence IS NOT NULL",
@@ -272,6 +301,7 @@ sa.Index(
     "ix_product_categories_review",
     product_categories.c.confidence,
     product_categories.c.product_id,
+    product_categories.c.review_reason,
     postgresql_where=sa.text("status = 'review'"),
     sqlite_where=sa.text("status = 'review'"),
 )
@@ -294,57 +324,17 @@ sa.Index(
     sqlite_where=sa.text("previous_category_id IS NOT NULL"),
 )
 
-overrides = sa.Table(
-    "overrides",
-    metadata,
-    sa.Column(
-        "override_id",
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
-        primary_key=True,
-        comment="In order of decision",
-    ),
-    sa.Column("product_id", key_text(), nullable=False, index=True, comment="The product"),
-    sa.Column(
-        "action",
-        sa.Text,
-        nullable=False,
-        comment="set, accept (took the suggestion) or clear",
-    ),
-    sa.Column(
-        "category_id",
-        key_text(),
-        sa.ForeignKey("categories.category_id"),
-        comment="Category that the person decided on; empty for clear",
-    ),
-    sa.Column("decided_by", sa.Text, nullable=False, comment="Person who decided"),
-    sa.Column("why", sa.Text, comment="Reason, in the person's words"),
-    sa.Column(
-        "suggested_category_id",
-        key_text(),
-        sa.ForeignKey("categories.category_id"),
-        comment="What the machine answered when the person decided",
-    ),
-    sa.Column("suggested_confidence", sa.Double, comment="Confidence of that answer, 0 to 1"),
-    sa.Column(
-        "release_id",
-        key_text(),
-        sa.ForeignKey("releases.release_id"),
-        comment="Release that gave that answer",
-    ),
-    sa.Column("decided_at_utc", UtcDateTime, nullable=False, comment="When the person decided"),
-    one_of("action", OVERRIDE_ACTIONS, "action_listed"),
-    confidence_range("suggested_confidence"),
-    sa.CheckConstraint("action = 'clear' OR category_id IS NOT NULL", name="category_present"),
-    comment="Decisions of people, one row per decision; rows are never changed and never dropped",
-)
-
 category_totals = sa.Table(
     "category_totals",
     metadata,
     sa.Column("category_id", key_text(), primary_key=True, comment="The category; '' for products without one"),
     sa.Column("status", sa.Text, primary_key=True, comment="As in product_categories"),
+    sa.Column("review_reason", sa.Text, primary_key=True, comment="As in product_categories; '' where that is empty"),
     sa.Column(
-        "product_count", sa.BigInteger, nullable=False, comment="Number of products in this category with this status"
+        "product_count",
+        sa.BigInteger,
+        nullable=False,
+        comment="Number of products in this category with this status and reason",
     ),
     sa.Column(
         "confidence_count", sa.BigInteger, nullable=False, comment="Number of these products that have a confidence"
@@ -356,5 +346,6 @@ category_totals = sa.Table(
         comment="Sum of 1e9 * confidence over these products, whole numbers so that it is exact in any order",
     ),
     one_of("status", PRODUCT_STATUSES, "status_listed"),
-    comment="Products per category and status; each change of product_categories updates it, so counting needs no scan",
+    comment="Products per category, status and reason; each change of product_categories updates it, so counting needs "
+    "no scan",
 )

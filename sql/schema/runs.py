@@ -120,6 +120,7 @@ run_highlights = sa.Table(
     ),
     sa.Column("confidence", sa.Double, comment="Calibrated probability of the answer, 0 to 1"),
     sa.Column("status", sa.Text, nullable=False, comment="auto, review or unknown, as the run answered"),
+    sa.Column("review_reason", sa.Text, comment="As in product_categories, as the run answered"),
     sa.Column("ingest_date", sa.Date, nullable=False, comment="Newest ingest date among the product's images"),
     one_of("kind", HIGHLIGHTS, "kind_listed"),
     one_of("status", ("auto", "review", "unknown"), "status_listed"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sql.schema import products, releases, runs
+from sql.schema import decisions, products, releases, runs
 from sql.schema.columns import metadata
 
-__all__ = ["metadata", "products", "releases", "runs"]
+__all__ = ["decisions", "metadata", "products", "releases", "runs"]

@@ -9,6 +9,7 @@ SELECT
     category.category_path,
     answer.confidence,
     answer.status,
+    answer.review_reason,
     answer.release_id,
     answer.run_id,
     answer.updated_at_utc

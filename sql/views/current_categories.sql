@@ -7,6 +7,7 @@ SELECT
     category.category_path,
     answer.confidence,
     answer.status,
+    answer.review_reason,
     answer.release_id,
     answer.image_count,
     answer.ingest_date,

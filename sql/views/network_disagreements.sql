@@ -8,6 +8,7 @@ SELECT
     prediction.category_id,
     prediction.confidence,
     prediction.status,
+    prediction.review_reason,
     prediction.by_network,
     prediction.release_id,
     prediction.ingest_date

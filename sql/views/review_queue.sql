@@ -6,6 +6,7 @@ SELECT
     answer.category_id AS suggested_category_id,
     category.category_path AS suggested_category_path,
     answer.confidence,
+    answer.review_reason,
     (
         SELECT image.image_uri
         FROM current_images AS image

@@ -101,7 +101,10 @@ def publish_and_report(url: str, rows: int, connection: Any) -> None:
 
 def bare_copy(url: str, data: list[Rows]) -> None:
     """COPY the rows into a table without any index and commit."""
-    types = ("text", "text", "int", "text", "date", "int", "text", "float8", "text", "json", "json", "text")
+    types = (
+        *("text", "text", "int", "text", "date", "int", "text", "float8", "text", "json", "json", "text"),
+        *("text", "text", "float8"),
+    )
     columns = ", ".join(f"{name} {type_}" for name, type_ in zip(PREDICTION_COLUMNS, types, strict=True))
     with psycopg.connect(url) as link:
         link.execute(f"CREATE TABLE bare ({columns})")

@@ -102,12 +102,15 @@ def fill(database: ProductDatabase, products: int) -> None:
     """Write the tables as publishing two nights would leave them, without waiting for it."""
     listed = ", ".join(f"'{category.category_id}'" for category in CATEGORIES)
     category = f"(ARRAY[{listed}])[1 + mod(n, {len(CATEGORIES)})]"
-    answer = f"{category}, 0.5 + mod(n, 5000) / 10000.0, CASE WHEN mod(n, 5) = 0 THEN 'review' ELSE 'auto' END"
+    status = "CASE WHEN mod(n, 5) = 0 THEN 'review' ELSE 'auto' END"
+    reason = "CASE WHEN mod(n, 5) = 0 THEN 'below_threshold' END"
+    answer = f"{category}, 0.5 + mod(n, 5000) / 10000.0, {status}, {reason}"
     with database.engine.begin() as connection:
         for night in range(2):
             connection.exec_driver_sql(
                 "INSERT INTO category_predictions (product_id, release_id, image_sha256, image_no, image_uri, "
-                "ingest_date, ingest_no, category_id, confidence, status, top_k, by_network, run_id, predicted_at_utc) "
+                "ingest_date, ingest_no, category_id, confidence, status, review_reason, top_k, by_network, run_id, "
+                "predicted_at_utc) "
                 "SELECT 'product-' || lpad(n::text, 9, '0'), 'release-1', "
                 f"encode(sha256((n::text || 'night {night}')::bytea), 'hex'), 0, "
                 "'s3://shop/images/' || lpad(n::text, 9, '0') || '.jpg', "
@@ -117,16 +120,17 @@ def fill(database: ProductDatabase, products: int) -> None:
                 f"FROM generate_series(1000, {products - 1}) AS n"
             )
         connection.exec_driver_sql(
-            "INSERT INTO product_categories (product_id, category_id, confidence, status, release_id, image_count, "
-            "ingest_date, ingest_no, run_id, updated_at_utc) "
+            "INSERT INTO product_categories (product_id, category_id, confidence, status, review_reason, release_id, "
+            "image_count, ingest_date, ingest_no, run_id, updated_at_utc) "
             f"SELECT 'product-' || lpad(n::text, 9, '0'), {answer}, 'release-1', 1, "
             f"date '{NIGHT + timedelta(days=1)}', 1, 'nightly-{NIGHT}', now() "
             f"FROM generate_series(1000, {products - 1}) AS n"
         )
         connection.exec_driver_sql("DELETE FROM category_totals")
         connection.exec_driver_sql(
-            "INSERT INTO category_totals SELECT category_id, status, count(*), count(confidence), "
-            "sum(round(confidence * 1000000000)::bigint) FROM product_categories GROUP BY category_id, status"
+            "INSERT INTO category_totals SELECT category_id, status, coalesce(review_reason, ''), count(*), "
+            "count(confidence), sum(round(confidence * 1000000000)::bigint) FROM product_categories "
+            "GROUP BY category_id, status, coalesce(review_reason, '')"
         )
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")

@@ -68,7 +68,7 @@ def publish(
         image_changes=changes,
         categories=CATEGORIES,
         release=RELEASE,
-        combine=lambda images: Decision(images[0][0][0], 0.5, "review"),
+        combine=lambda images: Decision(images[0].top[0][0], 0.5, "review", "below_threshold"),
     )
 
 
@@ -99,6 +99,9 @@ def batches(rows: int, night: int = 0, start: int = 0) -> Iterator[Rows]:
                     json.dumps([[category, confidence], [second, 0.01], [category, 0.005]]),
                     json.dumps({"xception": [category, confidence], "efficientnetb0": [second, 0.4]}),
                     "shop",
+                    "below_threshold" if number % 5 == 0 else None,
+                    None,
+                    None,
                 )
             )
         yield batch

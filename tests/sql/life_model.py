@@ -10,14 +10,32 @@ from dataclasses import dataclass, field, replace
 
 from tests.sql.ingested import CatalogRow, Moment, Position, Row, latest_by_catalog
 
-Given = tuple[str | None, float | None, str]
-"""(category_id, confidence, status)."""
+REASONS = (
+    *("gate_closed", "foreign_night", "foreign_group", "foreign_image", "shared_picture", "changed_picture"),
+    *("taxonomy", "below_threshold"),
+)
+"""Why an answer waits for a person; where several reasons hold, the first counts."""
+
+SHARED = "shared"
+"""The picture that is the same for all products that have it."""
+
+SHARED_BY = 2
+"""Fewest products with that picture for which it holds their answers back."""
+
+Given = tuple[str | None, float | None, str, str | None]
+"""(category_id, confidence, status, review_reason)."""
 
 Predict = Callable[[str, str, str], Given]
 """Answer of a release for one picture: (release_id, product_id, picture) -> Given."""
 
-Combine = Callable[[str, str, list[str]], Given]
+Held = tuple[str, str | None]
+"""(picture, reason for which the run that predicted it holds it back)."""
+
+Combine = Callable[[str, str, list[Held]], Given]
 """The same for several pictures in the order of their positions."""
+
+HeldBy = Callable[[str, str], str | None]
+"""Why a run holds a picture back because of its category or night: (product_id, picture) -> reason."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +43,7 @@ class Answer:
     """The current answer of a product.
 
     Attributes:
-        given: Category, confidence and status.
+        given: Category, confidence, status and reason.
         release: The release that answers; None after a person's decision.
         image_count: Number of pictures that it combines.
         newest: When the newest of these pictures was read; None without one.
@@ -59,23 +77,25 @@ class Life:
         combine: Answers several.
         rows: Published rows of `images/` and `seen/`.
         predicted: By release, product and picture: each run that wrote the prediction, the last one at the end, with
-            when the picture was read. A run that would change nothing does not write.
+            when the picture was read and why the run held it back. A run that would change nothing does not write.
         runs: By run that is published and not retracted: its release.
         registered: By release: the night that registered it.
         promoted: Releases in the order of their last promotion.
         answers: By product.
         shown: Rows of `products`, by position.
+        allowed: Whether a person has allowed the shared picture.
     """
 
     predict: Predict
     combine: Combine
     rows: set[Row] = field(default_factory=set)
-    predicted: dict[tuple[str, str, str], dict[str, Moment]] = field(default_factory=dict)
+    predicted: dict[tuple[str, str, str], dict[str, tuple[Moment, str | None]]] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     registered: dict[str, int] = field(default_factory=dict)
     promoted: list[str] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
     shown: dict[Position, Shown] = field(default_factory=dict)
+    allowed: bool = False
 
     @property
     def releases(self) -> list[str]:
@@ -96,6 +116,7 @@ class Life:
         catalog_rows: Iterable[CatalogRow],
         *,
         run: str,
+        held_by: HeldBy,
         force: bool = False,
     ) -> None:
         """Publish a run: its rows, and the predictions of its stored pictures."""
@@ -104,12 +125,15 @@ class Life:
         rows = set(rows)
         self.rows |= rows
         stored = [row for row in rows if row.outcome == "stored"]
-        for row in stored:
+        shared = "shared_picture" if self.is_shared() else None
+        for row in sorted(stored, key=lambda row: row.read_at):
             key = (release, row.position[0], str(row.picture))
+            why = held_by(row.position[0], str(row.picture)) or (shared if row.picture == SHARED else None)
             written = self.predicted.setdefault(key, {})
-            if not written or row.read_at > list(written.values())[-1]:
+            last = list(written.values())[-1] if written else None
+            if last is None or row.read_at > last[0] or (row.read_at == last[0] and why != last[1]):
                 written.pop(run, None)
-                written[run] = row.read_at
+                written[run] = (row.read_at, why)
         for product in sorted({row.position[0] for row in stored}):
             self._answer_by_run(product, release, force)
         self._settle_all()
@@ -133,6 +157,29 @@ class Life:
             if self.left_at(product) is None and not (stored and stored.given[2] == "manual"):
                 self._settle(product, without=run)
 
+    def is_shared(self) -> bool:
+        """Return whether so many products have the shared picture now that it holds answers back."""
+        products = {
+            position[0]
+            for position in self.positions()
+            if self.left(position) is None and self.picture(position) == SHARED
+        }
+        return len(products) >= SHARED_BY and not self.allowed
+
+    def allow(self) -> None:
+        """Let a person allow the shared picture: it holds nothing back, and the products with it are settled."""
+        self.allowed = True
+        products = set()
+        for (_, product, picture), written in self.predicted.items():
+            if picture == SHARED and list(written.values())[-1][1] == "shared_picture":
+                products.add(product)
+            for run, (read_at, why) in written.items():
+                written[run] = (read_at, None if picture == SHARED and why == "shared_picture" else why)
+        for product in sorted(products):
+            stored = self.answers.get(product)
+            if self.left_at(product) is None and not (stored and stored.given[2] == "manual"):
+                self._settle(product)
+
     def promote(self, release: str) -> None:
         """Give a release the highest rank; answers change with the next run."""
         self.registered.setdefault(release, 0)
@@ -140,9 +187,9 @@ class Life:
 
     def decide(self, product: str, category_id: str) -> None:
         """Let a person decide; the decision stands whatever is read or predicted later."""
-        now = self.answers.get(product, Answer(("", None, ""), None, 0, None))
+        now = self.answers.get(product, Answer(("", None, "", None), None, 0, None))
         self.answers[product] = replace(
-            now, given=(category_id, None, "manual"), release=None, run=None, left_at=self.left_at(product)
+            now, given=(category_id, None, "manual", None), release=None, run=None, left_at=self.left_at(product)
         )
 
     def clear(self, product: str) -> None:
@@ -189,11 +236,18 @@ class Life:
         pictures = [picture for picture in self.pictures(product) if (release, product, picture) in self.predicted]
         if not pictures:
             return None
-        one = len(pictures) == 1
-        given = self.predict(release, product, pictures[0]) if one else self.combine(release, product, pictures)
         last = [list(self.predicted[release, product, picture].items())[-1] for picture in pictures]
-        run, newest = max(last, key=lambda each: each[1])
+        held = [(picture, why) for picture, (_, (_, why)) in zip(pictures, last, strict=True)]
+        one = len(pictures) == 1
+        given = self._answer_of_one(release, product, *held[0]) if one else self.combine(release, product, held)
+        run, (newest, _) = max(last, key=lambda each: each[1][0])
         return Answer(given, release, len(pictures), newest, run=run)
+
+    def _answer_of_one(self, release: str, product: str, picture: str, held_by: str | None) -> Given:
+        """Return the answer for a product with one picture: a suggestion if its run held the picture back."""
+        category_id, confidence, status, reason = self.predict(release, product, picture)
+        first = next((name for name in REASONS if name in (reason, held_by)), None)
+        return category_id, confidence, "review" if held_by and status == "auto" else status, first
 
     def _answer_by_run(self, product: str, release: str, force: bool) -> None:
         answer, stored = self._answer(product, release), self.answers.get(product)
@@ -244,21 +298,22 @@ class Life:
             if position not in known or self.left(position) is None
         }
 
-    def totals(self) -> dict[tuple[str, str], tuple[int, int, int]]:
-        """Return, by category ('' for none) and status, the products, the confidences and their sum in 1e-9."""
-        totals: dict[tuple[str, str], tuple[int, int, int]] = {}
+    def totals(self) -> dict[tuple[str, str, str], tuple[int, int, int]]:
+        """Return, by category, status and reason ('' for none), the products, the confidences and their sum in 1e-9."""
+        totals: dict[tuple[str, str, str], tuple[int, int, int]] = {}
         for answer in self.answers.values():
             if answer.left_at is None:
-                category_id, confidence, status = answer.given
-                count, known, total = totals.get((category_id or "", status), (0, 0, 0))
+                category_id, confidence, status, reason = answer.given
+                key = (category_id or "", status, reason or "")
+                count, known, total = totals.get(key, (0, 0, 0))
                 more = 0 if confidence is None else round(confidence * 1e9)
-                totals[category_id or "", status] = (count + 1, known + (confidence is not None), total + more)
+                totals[key] = (count + 1, known + (confidence is not None), total + more)
         return totals
 
-    def queue(self) -> set[str]:
-        """Return the products that wait for a person."""
+    def queue(self) -> set[tuple[str, str | None]]:
+        """Return the products that wait for a person, each with the reason."""
         return {
-            product
+            (product, answer.given[3])
             for product, answer in self.answers.items()
             if answer.given[2] == "review" and answer.left_at is None
         }

@@ -10,33 +10,49 @@ from typing import Any
 import sqlalchemy as sa
 
 from sql.overrides import Override, clear_override, set_overrides
-from sql.records import ReleaseRecord
+from sql.pictures import allow_picture
+from sql.records import ReleaseRecord, SharedPictures, StoredImage
 from sql.retract import retract_run
 from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.sql import runs
 from tests.sql.ingested import Catalog, CatalogRow, Dataset, Row
-from tests.sql.life_model import Given, Life
+from tests.sql.life_model import SHARED, SHARED_BY, Given, Held, HeldBy, Life
 
 RELEASES = {release.release_id: release for release in (runs.RELEASE, runs.NEWER_RELEASE)}
+BELOW = "below_threshold"
 CATEGORY_IDS = [category.category_id for category in runs.CATEGORIES]
 
 
 def predict(release: str, product: str, picture: str) -> Given:
-    """Answer one picture, each release in its own way."""
+    """Answer one picture, each release in its own way; each knows three pictures in four."""
     number = int(runs.sha(f"{release}/{product}/{picture}"), 16)
     confidence = (0.95, 0.85, 0.75, 0.65)[number % 4]
-    return CATEGORY_IDS[number // 4 % 4], confidence, "auto" if confidence >= 0.8 else "review"
+    category_id, foreign = CATEGORY_IDS[number // 4 % 4], number // 16 % 4 == 0
+    if foreign:
+        return category_id, confidence, "review", "foreign_image"
+    return (category_id, confidence, "auto", None) if confidence >= 0.8 else (category_id, confidence, "review", BELOW)
 
 
-def combine(release: str, product: str, pictures: list[str]) -> Given:
+def combine(release: str, product: str, pictures: list[Held]) -> Given:
     """Answer several pictures by `runs.combine`."""
-    tops = []
-    for picture in pictures:
-        category_id, confidence, _ = predict(release, product, picture)
-        tops.append([(str(category_id), confidence or 0.0), (runs.BOOT, round((1 - (confidence or 0.0)) / 2, 6))])
-    decision = runs.combine(tops)
-    return decision.category_id, decision.confidence, decision.status
+    images = []
+    for picture, held_by in pictures:
+        category_id, confidence, _, reason = predict(release, product, picture)
+        top = [(str(category_id), confidence or 0.0), (runs.BOOT, round((1 - (confidence or 0.0)) / 2, 6))]
+        images.append(StoredImage(top, reason, held_by))
+    decision = runs.combine(images)
+    return decision.category_id, decision.confidence, decision.status, decision.review_reason
+
+
+def held_by_run(held: str | None, release: str) -> HeldBy:
+    """Return which pictures a run holds back: none, those of two categories, or all."""
+
+    def held_by(product: str, picture: str) -> str | None:
+        everything = held != "foreign_group" or predict(release, product, picture)[0] in CATEGORY_IDS[:2]
+        return held if everything else None
+
+    return held_by
 
 
 @dataclass
@@ -72,6 +88,7 @@ class Lives:
         partial: bool = False,
         title: str = "a title",
         publish: int = 1,
+        held: str | None = None,
     ) -> None:
         """Read a catalog for a night, and publish the night as often as `publish` says.
 
@@ -81,10 +98,15 @@ class Lives:
             return
         self.dataset.read(name, night, catalog, partial=partial, title=title)
         for _ in range(publish):
-            self.publish(night)
+            self.publish(night, held=held)
 
-    def publish(self, night: int) -> None:
-        """Publish a night by the champion, with the changes of earlier nights that were never published."""
+    def publish(self, night: int, *, held: str | None = None) -> None:
+        """Publish a night by the champion, with the changes of earlier nights that were never published.
+
+        Args:
+            night: The night.
+            held: Why the run holds images back: None, or `foreign_group`, or `foreign_night`.
+        """
         missed = {other for other in self.dataset.nights() if other < night and other not in self.nights}
         self.nights.add(night)
         rows = [
@@ -95,15 +117,17 @@ class Lives:
         catalog_rows = [
             row for row in self.dataset.catalog_rows if row.night == night or (row.night in missed and not row.stored)
         ]
-        self._publish(night, self.champion, rows, catalog_rows)
+        self._publish(night, self.champion, rows, catalog_rows, held=held)
 
-    def backfill(self, release: ReleaseRecord, nights: Iterable[int], *, force: bool = False) -> None:
+    def backfill(
+        self, release: ReleaseRecord, nights: Iterable[int], *, force: bool = False, held: str | None = None
+    ) -> None:
         """Predict the stored pictures of some nights again; a backfill has no changes of what catalogs name."""
         of = set(nights)
         rows = [row for row in self.dataset.rows if row.night in of and row.outcome == "stored"]
         catalog_rows = [row for row in self.dataset.catalog_rows if row.night in of]
         run_id = f"backfill-{'-'.join(map(str, sorted(of)))}-{release.release_id}"
-        self._publish(max(of, default=0), release, rows, catalog_rows, run_id=run_id, force=force)
+        self._publish(max(of, default=0), release, rows, catalog_rows, run_id=run_id, force=force, held=held)
 
     def promote(self, release: ReleaseRecord) -> None:
         """Make a release the champion."""
@@ -132,6 +156,13 @@ class Lives:
             clear_override(self.database, product, decided_by="maria", combine_by=runs.combine_by)
             self.model.clear(product)
 
+    def allow(self) -> None:
+        """Allow the shared picture, if the database knows it and it is not allowed yet."""
+        known = any(row.picture == SHARED for row in self.model.rows)
+        if known and not self.model.allowed:
+            allow_picture(self.database, runs.picture_of("", SHARED), by="maria", combine_by=runs.combine_by)
+            self.model.allow()
+
     def _publish(
         self,
         night: int,
@@ -140,11 +171,13 @@ class Lives:
         catalog_rows: list[CatalogRow],
         run_id: str | None = None,
         force: bool = False,
+        held: str | None = None,
     ) -> None:
         run_id = run_id or f"nightly-{runs.NIGHT + timedelta(days=night)}"
+        held_by = held_by_run(held, release.release_id)
         runs.publish(
             self.database,
-            [_prediction(row, release.release_id) for row in rows if row.outcome == "stored"],
+            [_prediction(row, release.release_id, held_by) for row in rows if row.outcome == "stored"],
             night=night,
             rejections=[
                 runs.rejection(
@@ -159,7 +192,11 @@ class Lives:
             ],
             products=[
                 runs.product(
-                    row.position[0], row.title, image_no=row.position[1], night=row.night, ingest_no=row.ingest_no
+                    row.position[0],
+                    f"{row.position[0]}: {row.title}",
+                    image_no=row.position[1],
+                    night=row.night,
+                    ingest_no=row.ingest_no,
                 )
                 for row in catalog_rows
             ],
@@ -167,13 +204,14 @@ class Lives:
             release=release,
             run_id=run_id,
             force=force,
+            pictures=SharedPictures(groups=SHARED_BY),
         )
-        self.model.publish(night, release.release_id, rows, catalog_rows, run=run_id, force=force)
+        self.model.publish(night, release.release_id, rows, catalog_rows, run=run_id, held_by=held_by, force=force)
 
 
-def _prediction(row: Row, release: str) -> tuple[Any, ...]:
+def _prediction(row: Row, release: str, held_by: HeldBy) -> tuple[Any, ...]:
     product, image_no = row.position
-    category_id, confidence, status = predict(release, product, str(row.picture))
+    category_id, confidence, status, reason = predict(release, product, str(row.picture))
     return runs.prediction(
         product,
         category_id,
@@ -184,6 +222,8 @@ def _prediction(row: Row, release: str) -> tuple[Any, ...]:
         ingest_no=row.ingest_no,
         status=status,
         catalog_name=row.catalog or None,
+        reason=reason,
+        held_by=held_by(product, str(row.picture)),
     )
 
 
@@ -206,12 +246,12 @@ def found(database: ProductDatabase) -> dict[str, Any]:
         answers = connection.execute(sa.select(metadata.tables["product_categories"])).all()
         totals = connection.execute(sa.select(metadata.tables["category_totals"])).all()
         shown = connection.execute(sa.select(metadata.tables["products"])).all()
-        queue = connection.execute(sa.text("SELECT product_id FROM review_queue")).scalars().all()
+        queue = connection.execute(sa.text("SELECT product_id, review_reason FROM review_queue")).all()
         current = connection.execute(sa.text("SELECT product_id FROM current_categories")).scalars().all()
     return {
         "answers": {
             row.product_id: (
-                (row.category_id, row.confidence, row.status),
+                (row.category_id, row.confidence, row.status, row.review_reason),
                 row.release_id,
                 row.image_count,
                 _moment(row.ingest_date, row.ingest_no),
@@ -219,12 +259,16 @@ def found(database: ProductDatabase) -> dict[str, Any]:
             )
             for row in answers
         },
-        "totals": {(row.category_id, row.status): tuple(row)[2:] for row in totals},
+        "totals": {(row.category_id, row.status, row.review_reason): tuple(row)[3:] for row in totals},
         "shown": {
-            (row.product_id, row.image_no): (row.title, _moment(row.ingest_date, row.ingest_no), row.reason is not None)
+            (row.product_id, row.image_no): (
+                str(row.title).removeprefix(f"{row.product_id}: "),
+                _moment(row.ingest_date, row.ingest_no),
+                row.reason is not None,
+            )
             for row in shown
         },
-        "queue": sorted(queue),
+        "queue": sorted(tuple(row) for row in queue),
         "current": sorted(current),
     }
 

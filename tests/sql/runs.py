@@ -10,7 +10,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sql.records import CategoryRecord, Combine, Decision, PublishCounts, ReleaseRecord, Rows, RunRecord
+from sql.records import (
+    REVIEW_REASONS,
+    USUAL_PICTURES,
+    CategoryRecord,
+    Combine,
+    Decision,
+    PublishCounts,
+    ReleaseRecord,
+    Rows,
+    RunRecord,
+    SharedPictures,
+    StoredImage,
+)
 from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 
@@ -34,6 +46,11 @@ def sha(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def picture_of(product_id: str, content: str) -> str:
+    """Return the hash of a product's picture; one whose content begins with `shared` is the same for all products."""
+    return sha(content if content.startswith("shared") else f"{product_id}/{content}")
+
+
 def prediction(
     product_id: str,
     category_id: str | None = SHIRT,
@@ -46,13 +63,19 @@ def prediction(
     status: str = "auto",
     other: str | None = None,
     catalog_name: str | None = "shop",
+    reason: str | None = None,
+    held_by: str | None = None,
+    foreign_score: float | None = None,
 ) -> tuple[Any, ...]:
-    """One row in the order of PREDICTION_COLUMNS; `other` is a second network's choice."""
+    """One row in the order of PREDICTION_COLUMNS; `other` is a second network's choice.
+
+    Without a reason an answer that is not published is below the threshold.
+    """
     top_k = [[category_id, confidence], [BOOT, round((1 - confidence) / 2, 6)]]
     by_network = {"xception": [category_id, confidence], "efficientnet": [other or category_id, confidence]}
     return (
         product_id,
-        sha(f"{product_id}/{content}"),
+        picture_of(product_id, content),
         image_no,
         f"file:///shop/{product_id}-{image_no}.jpg",
         NIGHT + timedelta(days=night),
@@ -63,6 +86,9 @@ def prediction(
         json.dumps(top_k),
         json.dumps(by_network),
         catalog_name,
+        reason or (None if status == "auto" else "below_threshold"),
+        held_by,
+        foreign_score,
     )
 
 
@@ -93,7 +119,7 @@ def image_change(
     catalog_name: str | None = "shop",
 ) -> tuple[Any, ...]:
     """One row in the order of IMAGE_CHANGE_COLUMNS."""
-    picture = sha(f"{product_id}/{content}") if content else None
+    picture = picture_of(product_id, content) if content else None
     return (product_id, image_no, catalog_name, outcome, picture, NIGHT + timedelta(days=night), ingest_no)
 
 
@@ -102,13 +128,14 @@ def product(
     title: str = "a title",
     *,
     group_id: str | None = None,
+    category: str | None = None,
     image_no: int = 0,
     night: int = 0,
     ingest_no: int = 1,
 ) -> tuple[Any, ...]:
     """One row in the order of PRODUCT_COLUMNS."""
     uri, day = f"file:///shop/{product_id}-{image_no}.jpg", NIGHT + timedelta(days=night)
-    return (product_id, image_no, uri, title, None, None, group_id, day, ingest_no)
+    return (product_id, image_no, uri, title, category, None, group_id, day, ingest_no)
 
 
 def run_record(night: int = 0, *, release: ReleaseRecord = RELEASE, run_id: str | None = None) -> RunRecord:
@@ -127,14 +154,20 @@ def run_record(night: int = 0, *, release: ReleaseRecord = RELEASE, run_id: str 
     )
 
 
-def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
-    """Mean confidence of each category; auto from 0.8 on."""
+def combine(images: Sequence[StoredImage]) -> Decision:
+    """Mean confidence of each category over the images that the release knows, or over all; auto from 0.8 on."""
+    trusted = [image for image in images if image.review_reason not in ("gate_closed", "foreign_image")]
+    deciding = trusted or images
     totals: dict[str, float] = {}
-    for top in images:
-        for category_id, confidence in top:
-            totals[category_id] = totals.get(category_id, 0.0) + confidence / len(images)
+    for image in deciding:
+        for category_id, confidence in image.top:
+            totals[category_id] = totals.get(category_id, 0.0) + confidence / len(deciding)
     best = min(totals, key=lambda category_id: (-totals[category_id], category_id))
-    return Decision(best, round(totals[best], 9), "auto" if totals[best] >= 0.8 else "review")
+    reasons = {image.held_by for image in deciding} | ({None} if trusted else {image.review_reason for image in images})
+    if totals[best] < 0.8:
+        reasons.add("below_threshold")
+    reason = next((name for name in REVIEW_REASONS if name in reasons), None)
+    return Decision(best, round(totals[best], 9), "review" if reason else "auto", reason)
 
 
 def combine_by(_manifest: Mapping[str, Any]) -> Combine:
@@ -153,6 +186,7 @@ def publish(
     release: ReleaseRecord = RELEASE,
     run_id: str | None = None,
     force: bool = False,
+    pictures: SharedPictures = USUAL_PICTURES,
 ) -> PublishCounts:
     """Publish one run of a single batch."""
     return database.publish(
@@ -165,6 +199,7 @@ def publish(
         release=release,
         combine=combine,
         force=force,
+        pictures=pictures,
     )
 
 

@@ -14,22 +14,22 @@ from sql.store import ProductDatabase
 from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, combine_by, dump, prediction, product, publish
 
 
-def counted(database: ProductDatabase) -> dict[tuple[str, str], tuple[int, int, int]]:
+def counted(database: ProductDatabase) -> dict[tuple[str, str, str], tuple[int, int, int]]:
     """Count product_categories from scratch."""
     table = metadata.tables["product_categories"]
-    found: dict[tuple[str, str], tuple[int, int, int]] = {}
+    found: dict[tuple[str, str, str], tuple[int, int, int]] = {}
     with database.engine.connect() as connection:
         for row in connection.execute(sa.select(table)):
-            place = (row.category_id or "", row.status)
+            place = (row.category_id or "", row.status, row.review_reason or "")
             products, confidences, total = found.get(place, (0, 0, 0))
             known = row.confidence is not None
             found[place] = (products + 1, confidences + known, total + round((row.confidence or 0) * 1e9))
     return found
 
 
-def totals(database: ProductDatabase) -> dict[tuple[str, str], tuple[int, int, int]]:
+def totals(database: ProductDatabase) -> dict[tuple[str, str, str], tuple[int, int, int]]:
     """Read the running totals."""
-    return {(row[0], row[1]): row[2:] for row in dump(database)["category_totals"]}
+    return {(row[0], row[1], row[2]): row[3:] for row in dump(database)["category_totals"]}
 
 
 def test_a_manual_answer_survives_runs_and_is_in_the_history(database: ProductDatabase) -> None:

@@ -39,8 +39,8 @@ def test_only_current_images_of_old_runs_stay(nights: ProductDatabase) -> None:
     assert counts.kept_runs == ("nightly-2026-11-04", "nightly-2026-11-03")
     assert (counts.predictions, counts.rejections) == (18, 2)
     assert counts.transactions == 5
-    assert {row[12] for row in after["category_predictions"] if row[0] != "steady"} == set(counts.kept_runs)
-    assert [row[12] for row in after["category_predictions"] if row[0] == "steady"] == ["nightly-2026-11-01"]
+    assert {row[15] for row in after["category_predictions"] if row[0] != "steady"} == set(counts.kept_runs)
+    assert [row[15] for row in after["category_predictions"] if row[0] == "steady"] == ["nightly-2026-11-01"]
     for name in ("product_categories", "category_totals", "runs", "overrides", "run_category_counts"):
         assert after[name] == before[name]
 

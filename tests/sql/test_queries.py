@@ -73,7 +73,8 @@ def test_every_query_runs_with_and_without_rows(database: ProductDatabase, reque
         assert rows_of(database, query.name, params, limit=5) in ([], rows_of(database, query.name, params))
     request.getfixturevalue("shop")
     set_overrides(database, [Override("p", SHIRT)], decided_by="maria")
-    publish(database, image_changes=[image_change("s", "left", night=2)], night=2)
+    held = prediction("w", held_by="shared_picture", night=2)
+    publish(database, [held], image_changes=[image_change("s", "left", night=2)], night=2)
     for query in list_queries():
         params = {name: EXAMPLES[name] for name in query.parameters if name in EXAMPLES}
         found = rows_of(database, query.name, params)

@@ -58,7 +58,7 @@ def history(database: ProductDatabase) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def totals(database: ProductDatabase) -> dict[tuple[str, str], int]:
-    return {(row[0], row[1]): row[2] for row in dump(database)["category_totals"]}
+    return {(row[0], row[1]): row[3] for row in dump(database)["category_totals"]}
 
 
 def rows_of(database: ProductDatabase, name: str, **params: Any) -> list[dict[str, Any]]:

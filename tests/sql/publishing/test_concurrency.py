@@ -83,7 +83,7 @@ def test_people_decide_while_a_run_is_published(new_url: Callable[[], str]) -> N
     rows = dump(open_database(shared))["product_categories"]
     assert {row[0] for row in rows if row[3] == "manual"} == {f"p{n}" for n in range(0, PRODUCTS, 100)}
     assert {row[1] for row in rows if row[3] != "manual"} == {T_SHIRT}
-    assert sum(row[2] for row in dump(open_database(shared))["category_totals"]) == PRODUCTS
+    assert sum(row[3] for row in dump(open_database(shared))["category_totals"]) == PRODUCTS
 
 
 def test_a_driver_whose_run_was_taken_over_writes_nothing(database: ProductDatabase) -> None:

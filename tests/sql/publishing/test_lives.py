@@ -1,4 +1,4 @@
-"""Any sequence of nights, backfills, promotions, retractions and decisions leaves what a model in plain Python says."""
+"""Any sequence of nights, backfills, retractions, decisions and allowed pictures leaves what a model in Python says."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sql.store import ProductDatabase, open_database
 from tests.extent import extent
 from tests.sql import runs
 from tests.sql.ingested import BROKEN, Dataset
+from tests.sql.life_model import SHARED
 from tests.sql.lives import CATEGORY_IDS, RELEASES, Lives, empty, expected, found
 
 Step = tuple[str, dict[str, Any]]
@@ -21,8 +22,9 @@ Step = tuple[str, dict[str, Any]]
 
 PRODUCTS = ("p", "q")
 POSITIONS = [(product, image_no) for product in PRODUCTS for image_no in range(3)]
-CATALOGS = st.dictionaries(st.sampled_from(POSITIONS), st.sampled_from(["A", "B", "C", BROKEN]), max_size=5)
+CATALOGS = st.dictionaries(st.sampled_from(POSITIONS), st.sampled_from(["A", "B", "C", SHARED, BROKEN]), max_size=5)
 NIGHTS = st.integers(0, 4)
+HELD = st.sampled_from([None, None, "foreign_group", "foreign_night"])
 ONE_OF_RELEASES: st.SearchStrategy[ReleaseRecord] = st.sampled_from(list(RELEASES.values()))
 
 
@@ -39,17 +41,19 @@ READ = step(
     partial=st.booleans(),
     title=st.sampled_from(["old", "new"]),
     publish=st.sampled_from([1, 1, 0]),
+    held=HELD,
 )
 STEPS = st.one_of(
     READ,
     READ,
     READ,
-    step("publish", night=NIGHTS),
-    step("backfill", release=ONE_OF_RELEASES, nights=st.sets(NIGHTS, min_size=1), force=st.booleans()),
+    step("publish", night=NIGHTS, held=HELD),
+    step("backfill", release=ONE_OF_RELEASES, nights=st.sets(NIGHTS, min_size=1), force=st.booleans(), held=HELD),
     step("promote", release=ONE_OF_RELEASES),
     step("retract", number=st.integers(0, 5)),
     step("decide", product=st.sampled_from(PRODUCTS), category_id=st.sampled_from(CATEGORY_IDS)),
     step("clear", product=st.sampled_from(PRODUCTS)),
+    step("allow"),
 )
 SEQUENCES = st.lists(STEPS, min_size=1, max_size=12)
 
@@ -101,6 +105,6 @@ def test_reading_a_night_again_adds_no_row(steps: list[Step]) -> None:
     """The part of ingest that the tests of the database play."""
     dataset = Dataset()
     for _, arguments in steps:
-        arguments = {name: value for name, value in arguments.items() if name != "publish"}
+        arguments = {name: value for name, value in arguments.items() if name not in ("publish", "held")}
         dataset.read(**arguments)
         assert dataset.read(**arguments) == 0

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from sql.errors import DatabaseError
-from sql.records import Rows
+from sql.records import Rows, StoredImage
 from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.sql import runs
@@ -84,7 +84,12 @@ def test_several_images_are_combined_and_a_single_one_is_used_unchanged(database
         release=runs.RELEASE,
         combine=recording,
     )
-    assert seen == [[[(SHIRT, 0.9), (BOOT, 0.05)], [(T_SHIRT, 0.6), (BOOT, 0.2)]]]
+    assert seen == [
+        [
+            StoredImage([(SHIRT, 0.9), (BOOT, 0.05)]),
+            StoredImage([(T_SHIRT, 0.6), (BOOT, 0.2)], "below_threshold"),
+        ]
+    ]
     found = answer(database, "two-images")
     assert (found["category_id"], found["confidence"], found["status"]) == (SHIRT, 0.45, "review")
     assert found["image_count"] == 2
@@ -158,7 +163,7 @@ def test_nothing_is_written_when_the_rows_fail_half_way(database: ProductDatabas
         (prediction("p", confidence=1.5), r"refuses a row .*confidence_range"),
         (prediction("p", confidence=float("nan")), "refuses a row"),
         (prediction("p", status="certain"), r"refuses a row .*status_listed"),
-        (prediction("p")[:-1], "has 11 values, expected 12 in the order product_id, image_sha256"),
+        (prediction("p")[:-1], "has 14 values, expected 15 in the order product_id, image_sha256"),
     ],
     ids=["category", "confidence", "nan", "status", "columns"],
 )
@@ -218,12 +223,12 @@ def test_columns_have_the_names_of_the_prediction_files() -> None:
     from jobs.dataset import schema
     from sql import records
 
-    assert set(records.PREDICTION_COLUMNS) <= set(schema.PREDICTIONS.names)
+    assert set(records.PREDICTION_COLUMNS) - {"held_by"} <= set(schema.PREDICTIONS.names)
     assert set(records.PRODUCT_COLUMNS) - {"ingest_date"} == set(schema.CATALOG_ROWS.names)
     assert set(records.REJECTION_COLUMNS) - {"ingest_date"} <= set(schema.SEEN.names)
     assert set(schema.CATALOG_COLUMNS) <= set(metadata.tables["products"].columns.keys())
     for name, columns in (
-        ("category_predictions", records.PREDICTION_COLUMNS[:-1]),
+        ("category_predictions", records.PREDICTION_COLUMNS),
         ("rejected_images", records.REJECTION_COLUMNS[:-1]),
         ("products", records.PRODUCT_COLUMNS),
     ):

@@ -79,7 +79,7 @@ def test_a_product_that_returns_has_its_answer_and_the_decision_of_a_person(live
     lives.read("shop", 2, {**both, ("other", 0): "A"})
     after = answers(lives)
     assert {product: after[product] for product in ("p", "q")} == before
-    assert after["q"][0] == (runs.BOOT, None, "manual")
+    assert after["q"][0] == (runs.BOOT, None, "manual", None)
 
 
 def test_an_image_that_left_has_no_say(lives: Lives) -> None:

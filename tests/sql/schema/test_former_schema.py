@@ -44,7 +44,8 @@ def former(empty_url: str) -> ProductDatabase:
         connection.execute(sa.insert(metadata.tables["releases"]).values(RELEASE_ROW))
         for content, night, image_no in (("A", 0, 0), ("B", 1, 0), ("A", 0, 1)):
             values: dict[str, Any] = dict(zip(PREDICTION_COLUMNS, _prediction(content, night, image_no), strict=True))
-            del values["catalog_name"]
+            for name in ("catalog_name", "review_reason", "held_by", "foreign_score"):
+                del values[name]
             values |= {"release_id": "release-1", "run_id": "nightly-1", "predicted_at_utc": MOMENT}
             connection.execute(sa.insert(metadata.tables["category_predictions"]).values(values))
     return database
@@ -53,7 +54,7 @@ def former(empty_url: str) -> ProductDatabase:
 def _prediction(content: str, night: int, image_no: int) -> tuple[Any, ...]:
     """Return the row of a prediction of product p, without a category, which would need a taxonomy."""
     row = prediction("p", content=f"{content}{image_no}", night=night, image_no=image_no, status="unknown")
-    return (*row[:6], None, None, "unknown", [["shoes.boot", 0.1]], {}, None)
+    return (*row[:6], None, None, "unknown", [["shoes.boot", 0.1]], {}, *row[11:])
 
 
 def test_the_positions_of_an_older_database_are_those_of_its_newest_predictions(former: ProductDatabase) -> None:

@@ -1,0 +1,208 @@
+"""Hold back the answers of a run whose picture many different products have, such as one that says `no image`.
+
+A picture is shared if the current positions of enough groups of products have its content. Products of one group_id are
+one group, and so are those whose titles differ in their last words only: variants of an article often have one picture.
+Where the catalog has categories of the shop's own, the products must also be in several of them.
+
+What was found is in the run's summary as `gates.shared_pictures`, a document with two keys:
+
+- `contents`: image_sha256 of each shared picture, sorted; given as `SharedPictures.noted` it holds the same rows again;
+- `shown`: at most `SHOWN` of them, those of the most groups first, each as `{"image_sha256": ..., "products": number of
+  groups, "categories": number of the shop's own categories, "example": a product_id}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.types import TypeEngine
+
+from sql.publishing.staging import analyze, create_temporary, insert_rows
+from sql.records import RunRecord, SharedPictures
+from sql.schema.columns import key_text
+from sql.schema.runs import runs
+
+REASON = "shared_picture"
+"""Reason for which these answers are held back, one of `sql.records.REVIEW_REASONS`."""
+
+SHOWN = 100
+"""Highest number of pictures that a run's summary describes."""
+
+LAST_WORDS = 2
+"""Number of words at the end of a title in which variants of one article differ, such as a colour and a size."""
+
+_CONTENTS: dict[str, TypeEngine[Any]] = {"image_sha256": key_text()}
+_POSITIONS: dict[str, TypeEngine[Any]] = {**_CONTENTS, "product_id": key_text(), "image_no": sa.Integer()}
+
+# A group has at least one position, so that contents with fewer positions need no look at the catalog.
+_FREQUENT = """
+INSERT INTO frequent_pictures (image_sha256)
+SELECT image_sha256
+FROM (
+    SELECT image_sha256
+    FROM product_images
+    WHERE left_at IS NULL AND {few}
+    GROUP BY image_sha256
+    HAVING count(*) >= :groups
+) AS frequent
+WHERE image_sha256 IN (SELECT image_sha256 FROM staged_predictions)
+EXCEPT
+SELECT image_sha256 FROM allowed_pictures
+"""
+_OF_FEW = sa.text(_FREQUENT.format(few="image_sha256 IN (SELECT image_sha256 FROM staged_predictions)"))
+_OF_MANY = sa.text(_FREQUENT.format(few="image_sha256 IS NOT NULL"))
+
+# Looking each content up among those of the run is fast if the run has few, and much slower than counting all if not.
+_MANY = 10
+"""A run has many images if they are more than one in so many of all positions."""
+
+_COUNTS = sa.text("""
+SELECT
+    (SELECT coalesce(sum(image_count), 0) FROM staged_counts) AS staged,
+    (SELECT count(*) FROM product_images) AS positions
+""")
+
+_FREQUENT_POSITIONS = sa.text("""
+INSERT INTO frequent_positions (image_sha256, product_id, image_no)
+SELECT image_sha256, product_id, image_no
+FROM product_images
+WHERE left_at IS NULL AND image_sha256 IN (SELECT image_sha256 FROM frequent_pictures)
+""")
+
+# Most frequent pictures are those of one article in many variants, which never reach Python.
+_PRODUCTS = sa.text("""
+SELECT
+    position.image_sha256,
+    position.product_id,
+    min(product.group_id) AS group_id,
+    min(product.title) AS title,
+    min(product.category) AS category
+FROM frequent_positions AS position
+LEFT JOIN products AS product
+    ON product.product_id = position.product_id AND product.image_no = position.image_no
+WHERE position.image_sha256 IN (
+    SELECT several.image_sha256
+    FROM frequent_positions AS several
+    LEFT JOIN products AS product
+        ON product.product_id = several.product_id AND product.image_no = several.image_no
+    GROUP BY several.image_sha256
+    HAVING count(DISTINCT coalesce('group ' || product.group_id, 'product ' || several.product_id)) >= :groups
+)
+GROUP BY position.image_sha256, position.product_id
+ORDER BY position.image_sha256, position.product_id
+""")
+
+_HOLD = sa.text("""
+UPDATE staged_predictions
+SET held_by = :reason
+WHERE
+    held_by IS NULL
+    AND image_sha256 IN (SELECT image_sha256 FROM held_pictures EXCEPT SELECT image_sha256 FROM allowed_pictures)
+""")
+
+
+def hold(connection: Connection, run: RunRecord, pictures: SharedPictures) -> RunRecord:
+    """Set `held_by` of the staged predictions whose picture is shared, where no other reason holds them back.
+
+    Args:
+        connection: In the publishing transaction, after positions and catalog rows were merged.
+        run: The run as its driver reports it.
+        pictures: Which pictures are shared, or those that an earlier publish found.
+
+    Returns:
+        The run; its summary has what was found, unless `pictures` says not to look.
+    """
+    if pictures.noted is not None:
+        contents = sorted(set(pictures.noted))
+        shown = _shown_before(connection, run.run_id, contents)
+    elif pictures.groups > 0:
+        found = _find(connection, pictures)
+        contents = sorted(picture["image_sha256"] for picture in found)
+        shown = sorted(found, key=lambda picture: (-picture["products"], picture["image_sha256"]))[:SHOWN]
+    else:
+        return run
+    if contents:
+        create_temporary(connection, "held_pictures", _CONTENTS)
+        insert_rows(connection, "held_pictures", _CONTENTS, [(content,) for content in contents])
+        connection.execute(_HOLD, {"reason": REASON})
+    gates = {**run.summary.get("gates", {}), "shared_pictures": {"contents": contents, "shown": shown}}
+    return replace(run, summary={**run.summary, "gates": gates})
+
+
+def group_count(products: Iterable[tuple[str | None, str | None]]) -> int:
+    """Return the number of groups that products form.
+
+    Products of one group_id are one group, and so are those whose titles are the same but for their last words. A
+    product that has neither is a group of its own.
+
+    Args:
+        products: (group_id, title) of each.
+    """
+    joined: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def top(key: tuple[str, str]) -> tuple[str, str]:
+        while (above := joined.setdefault(key, key)) != key:
+            joined[key] = joined[above]
+            key = above
+        return key
+
+    alone = 0
+    for group_id, title in products:
+        article = article_of(title)
+        keys = [*([("group", group_id)] if group_id else []), *([("article", article)] if article else [])]
+        tops = [top(key) for key in keys]
+        alone += not tops
+        for other in tops[1:]:
+            joined[other] = tops[0]
+    return alone + sum(above == key for key, above in joined.items())
+
+
+def article_of(title: str | None) -> str:
+    """Return a title without case and without its last two words, if two remain; '' without a title."""
+    words = (title or "").casefold().split()
+    return " ".join(words[:-LAST_WORDS] if len(words) >= 2 + LAST_WORDS else words)
+
+
+def _find(connection: Connection, pictures: SharedPictures) -> list[dict[str, Any]]:
+    """Return the shared pictures among those of the staged predictions, each as it is shown."""
+    if connection.execute(sa.text("SELECT 1 FROM staged_predictions LIMIT 1")).first() is None:
+        return []
+    count = connection.execute(_COUNTS).one()
+    frequent = _OF_MANY if count.staged * _MANY > count.positions else _OF_FEW
+    create_temporary(connection, "frequent_pictures", _CONTENTS)
+    if not connection.execute(frequent, {"groups": pictures.groups}).rowcount:
+        return []
+    create_temporary(connection, "frequent_positions", _POSITIONS)
+    connection.execute(_FREQUENT_POSITIONS)
+    analyze(connection, "frequent_positions")
+    rows = connection.execute(_PRODUCTS.execution_options(yield_per=1000), {"groups": pictures.groups})
+    return list(_shared(rows, pictures))
+
+
+def _shared(rows: Iterable[sa.Row[Any]], pictures: SharedPictures) -> Iterator[dict[str, Any]]:
+    """Yield the shared pictures, from the rows of their products in order of content."""
+    for image_sha256, of_content in groupby(rows, key=attrgetter("image_sha256")):
+        products = list(of_content)
+        groups = group_count((row.group_id, row.title) for row in products)
+        categories = {row.category for row in products if row.category}
+        if groups >= pictures.groups and (len(categories) >= pictures.categories or not categories):
+            yield {
+                "image_sha256": image_sha256,
+                "products": groups,
+                "categories": len(categories),
+                "example": products[0].product_id,
+            }
+
+
+def _shown_before(connection: Connection, run_id: str, contents: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what an earlier publish of the run wrote of some pictures."""
+    summary = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar() or {}
+    shared = (summary.get("gates") or {}).get("shared_pictures") or {}
+    shown = shared.get("shown", []) if isinstance(shared, dict) else []
+    return [picture for picture in shown if picture["image_sha256"] in set(contents)]
