@@ -30,8 +30,8 @@ CATALOG_TEXTS = ("title", "category", "updated_at")
 CATALOG_NULLABLE = (*CATALOG_TEXTS, "group_id")
 """The catalog columns that may be null."""
 
-LATER_COLUMNS = ("group_id", "catalog_name", "counts_from")
-"""Columns that files of an earlier version lack. Every reader takes them as null there; all are texts."""
+LATER_COLUMNS = ("group_id", "catalog_name", "counts_from", "review_reason", "foreign_score")
+"""Columns that files of an earlier version lack. Every reader takes them as null there; all but the last are texts."""
 
 IMAGE_KEY = (*CATALOG_KEY, "image_sha256")
 """Columns of an `ImageKey`, in its order."""
@@ -137,6 +137,8 @@ PREDICTIONS = pa.schema(
         pa.field("status", pa.string()),
         pa.field("top_k", pa.string()),
         pa.field("by_network", pa.string()),
+        pa.field("review_reason", pa.string()),
+        pa.field("foreign_score", pa.float64()),
         pa.field("reason", pa.string()),
         pa.field("detail", pa.string()),
     ]
@@ -144,7 +146,8 @@ PREDICTIONS = pa.schema(
 """One row per image and one file per shard, under predictions/run_id=R/. An image that the networks could not predict
 has `reason` and `detail` instead of a category. `top_k` and `by_network` are JSON: `[["apparel.tops.shirt", 0.93],
 ...]`, the highest confidence first, and `{"xception": ["apparel.tops.shirt", 0.91], ...}`, each network's top-1
-category."""
+category. `review_reason` is one of `sql.records.REVIEW_REASONS`, as far as it lies in the image. `foreign_score` is
+above 1 for an image that is foreign to the release, and null if there is no score."""
 
 
 def image_keys(columns: Mapping[str, Iterable[Any]]) -> list[ImageKey]:

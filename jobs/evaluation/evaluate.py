@@ -11,7 +11,7 @@ function that publish calls combines the images of a product.
 from __future__ import annotations
 
 import logging
-import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,13 +28,16 @@ from models.answers.calibration import calibration_error
 from models.answers.levels import Level
 from models.answers.metrics import mcnemar, quality, reliability, risk_coverage
 from models.answers.promises import CURVE, curve_of, described, target_of
+from models.answers.reasons import REVIEW_REASONS
 from models.answers.taxonomy import ancestors
+from models.known.gate import ImageGate, load_gate
 from models.release import Release, load_release
 from models.spec import Predictor
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[Path], tuple[Predictor, Release, float]]
+Load = Callable[[Path], tuple[Predictor, Release, ImageGate | None]]
+"""Function that loads a release to evaluate, such as `load_predictor`; without a gate every image is trusted."""
 
 
 def figures(measured: Measured, release: Release) -> dict[str, Any]:
@@ -47,6 +50,8 @@ def figures(measured: Measured, release: Release) -> dict[str, Any]:
         "failed_images": measured.failed,
         "data_sha256": data_sha256(measured.first_images),
         "decisions": decisions(measured, release),
+        "review_reasons": review_reasons(measured),
+        "gate": measured.gates.document(),
         "target_precision": target_of(release.training),
         "promises": promises(measured, release),
         CURVE: curve_of(release.training),
@@ -74,6 +79,12 @@ def decisions(measured: Measured, release: Release) -> dict[str, dict[str, float
         }
         for kind, rights in correct.items()
     }
+
+
+def review_reasons(measured: Measured) -> dict[str, int]:
+    """Count the products that would not be published, by reason, in the order of the reasons."""
+    counts = Counter(answer.review_reason for answer in measured.answers)
+    return {reason: counts[reason] for reason in REVIEW_REASONS if counts[reason]}
 
 
 def promises(measured: Measured, release: Release) -> list[dict[str, Any]]:
@@ -130,12 +141,13 @@ def compare(first: Measured, second: Measured, releases: tuple[Release, Release]
 
 def sides(measured: Sequence[Measured], releases: Sequence[Release]) -> dict[str, dict[str, Any]]:
     """Compute the main figures for a choice between two evaluated releases, each by release_id."""
-    by_figure: dict[str, dict[str, Any]] = {"accuracy": {}, "automatic": {}, "calibration_error": {}}
+    by_figure: dict[str, dict[str, Any]] = {"accuracy": {}, "automatic": {}, "calibration_error": {}, "gate": {}}
     for each, release in zip(measured, releases, strict=True):
         name, auto = release.release_id, decisions(each, release)["auto"]
         by_figure["accuracy"][name] = float(each.hits.mean())
         by_figure["automatic"][name] = {"share": auto["share"], "precision": auto["precision"]}
         by_figure["calibration_error"][name] = calibration_error(each.confidences, each.hits)
+        by_figure["gate"][name] = each.gates.document()
     return by_figure
 
 
@@ -147,7 +159,7 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
     Args:
         releases: Directories of one or two releases.
         config: Products to measure on.
-        load: Builds the predictor of a release, such as `load_predictor`.
+        load: Builds the predictor and the gate of a release, such as `load_predictor`.
 
     Returns:
         The JSON document, with `comparison` for two releases; the predictions of the release that it describes; and
@@ -158,8 +170,8 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
             label is a category of the last release.
     """
     images = asked = config.images()
-    loaded = [load(directory)[:2] for directory in releases]
-    pair = [release for _, release in loaded]
+    loaded = [load(directory) for directory in releases]
+    pair = [release for _, release, _ in loaded]
     if len(pair) == 2:
         both = known_to(pair, images)
         loaded = loaded if both else loaded[1:]
@@ -168,9 +180,9 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
     if len(pair) == 1 and config.known_only:
         asked = known_to(pair, images, or_above=True) or images
     measured = []
-    for predictor, release in loaded:
+    for predictor, release, gate in loaded:
         log.info("evaluate: %s images of %s", len(asked), release.release_id)
-        measured.append(measure(predictor, release, asked, config))
+        measured.append(measure(predictor, release, asked, config, gate))
     described = loaded[0][1]
     without = left_out(images, asked) if len(pair) == 1 and config.known_only else None
     document = {**config.selection(), "left_out": without, **figures(measured[0], described)}
@@ -184,18 +196,17 @@ def run(releases: Sequence[Path], config: EvaluateConfig, load: Load) -> tuple[d
     return document, measured[0], described
 
 
-def load_predictor(release_dir: Path) -> tuple[Predictor, Release, float]:
-    """Load a release to evaluate, in float32: return predictor, release and the seconds to build the networks."""
+def load_predictor(release_dir: Path) -> tuple[Predictor, Release, ImageGate]:
+    """Load a release to evaluate, in float32: return its predictor, the release and its gate."""
     from models.serving.environment import prepare_environment, quiet_start
 
     prepare_environment()
-    started = time.perf_counter()
     with quiet_start():
         from models.serving.predictor import EnsemblePredictor
 
         release = load_release(release_dir)
         predictor = EnsemblePredictor(release, release_dir)
-    return predictor, release, time.perf_counter() - started
+    return predictor, release, load_gate(release, release_dir)
 
 
 def usual_part(releases: Sequence[Release]) -> tuple[str, str]:

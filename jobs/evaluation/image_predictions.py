@@ -1,4 +1,8 @@
-"""Predictions of the networks for labelled images, one by one: read, decoded and predicted as in predict."""
+"""Predictions of the networks for labelled images, one by one: read, decoded, predicted and judged as in predict.
+
+The networks' features are judged batch by batch, and only `features_of` keeps them: they take far more memory than the
+predictions.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +21,10 @@ from jobs.dataset.schema import ImageKey, image_keys
 from jobs.errors import RunFailed
 from jobs.evaluation.config import Reading
 from jobs.storage.places import Place
+from models.known.fit import Examples
+from models.known.gate import ImageGate
 from models.serving.faults import fault_of
-from models.spec import Images, Predictor, Probabilities
+from models.spec import Features, Images, Predictions, Predictor, Probabilities
 
 CONFIDENCES = ""
 """Key of the calibrated ensemble's rows, beside the keys of the networks."""
@@ -35,11 +41,24 @@ class Answered:
         images: Images that could be decoded.
         rows: Maps each network, and `CONFIDENCES` for the calibrated ensemble, to float32 (images, categories).
         failed: Number of images that could not be decoded.
+        untrusted: Why the release cannot judge each image, one of `models.answers.reasons.UNTRUSTED`, or None where it
+            can; None if no gate looked at them, which trusts all of them.
+        scores: How unlike the images that the release knows each one is, above 1 if it is foreign, float64 (images,);
+            not a number where there is no score. None if no gate looked at them.
     """
 
     images: Sequence[LabelledImage]
     rows: Mapping[str, Probabilities]
     failed: int = 0
+    untrusted: Sequence[str | None] | None = None
+    scores: NDArray[np.float64] | None = None
+
+    @property
+    def trusted(self) -> NDArray[np.bool_] | None:
+        """Whether the release can judge each image, bool (images,); None if it can judge all of them."""
+        if self.untrusted is None:
+            return None
+        return np.array([reason is None for reason in self.untrusted], np.bool_)
 
     @property
     def products(self) -> NDArray[np.int64]:
@@ -54,16 +73,24 @@ class Answered:
 
     def part(self, start: int, stop: int) -> Answered:
         """Return the images from `start` to before `stop` with their predictions; `failed` is 0."""
-        return Answered(self.images[start:stop], {name: rows[start:stop] for name, rows in self.rows.items()})
+        return Answered(
+            self.images[start:stop],
+            {name: rows[start:stop] for name, rows in self.rows.items()},
+            untrusted=None if self.untrusted is None else self.untrusted[start:stop],
+            scores=None if self.scores is None else self.scores[start:stop],
+        )
 
 
-def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Reading) -> Iterator[Answered]:
+def batches(
+    predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, gate: ImageGate | None = None
+) -> Iterator[Answered]:
     """Predict labelled images batch by batch, each image once, in the order of the dataset's files.
 
     Args:
         predictor: Predictor of the release.
         images: Images to predict.
         reading: Settings for reading images.
+        gate: Decides which images the release knows; None trusts all of them.
 
     Yields:
         The images of each batch with their predictions.
@@ -71,14 +98,31 @@ def batches(predictor: Predictor, images: Sequence[LabelledImage], reading: Read
     Raises:
         RunFailed: If a batch does not fit in memory; use a smaller `--batch-size`.
     """
+    for in_batch, predictions, failed in _predicted(predictor, images, reading):
+        if predictions is None:
+            yield Answered([], {}, failed)
+            continue
+        rows = {**predictions.by_network, CONFIDENCES: predictions.confidences}
+        if gate is None:
+            yield Answered(in_batch, rows, failed)
+            continue
+        judgements = gate.judge(predictions.features, len(in_batch))
+        scores = [np.nan if judgement.score is None else judgement.score for judgement in judgements]
+        untrusted = [judgement.untrusted for judgement in judgements]
+        yield Answered(in_batch, rows, failed, untrusted, np.array(scores, np.float64))
+
+
+def _predicted(
+    predictor: Predictor, images: Sequence[LabelledImage], reading: Reading
+) -> Iterator[tuple[list[LabelledImage], Predictions | None, int]]:
+    """Yield the images of each batch that decode, their predictions (None without any), and how many do not decode."""
     for in_batch, squares, failed in decoded_batches(images, reading, side_px=predictor.decode_px):
         if not in_batch:
-            yield Answered([], {}, failed)
+            yield [], None, failed
             continue
         with memory_fault_explained(len(squares)):
             predictions = predictor.predict(squares)
-        rows = {**predictions.by_network, CONFIDENCES: predictions.confidences}
-        yield Answered(in_batch, rows, failed)
+        yield in_batch, predictions, failed
 
 
 def decoded_batches(
@@ -136,7 +180,12 @@ def memory_fault_explained(count: int, *, kept: str = "") -> Iterator[None]:
 
 
 def answered(
-    predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, without: Set[str] = frozenset()
+    predictor: Predictor,
+    images: Sequence[LabelledImage],
+    reading: Reading,
+    *,
+    without: Set[str] = frozenset(),
+    gate: ImageGate | None = None,
 ) -> Answered:
     """Predict labelled images, and return them in order of product_id and image_no.
 
@@ -145,17 +194,24 @@ def answered(
         images: Images to predict, in any order.
         reading: Settings for reading images.
         without: Keys of rows to discard: names of networks or `CONFIDENCES`.
+        gate: Decides which images the release knows; None trusts all of them.
 
     Returns:
         All images that could be decoded, with their predictions.
     """
-    order = sorted(images, key=lambda image: (image.product_id, image.image_no))
+    order = _in_order(images)
     position = {image.key: index for index, image in enumerate(order)}
     decoded = np.zeros(len(order), bool)
     rows: dict[str, Probabilities] = {}
-    for batch in batches(predictor, images, reading):
+    untrusted: list[str | None] = [None] * len(order)
+    scores = np.full(len(order), np.nan)
+    for batch in batches(predictor, images, reading, gate):
         positions = [position[image.key] for image in batch.images]
         decoded[positions] = True
+        if batch.scores is not None:
+            scores[positions] = batch.scores
+        for index, reason in zip(positions, batch.untrusted or (), strict=False):
+            untrusted[index] = reason
         for name, batch_rows in batch.rows.items():
             if name in without:
                 continue
@@ -165,12 +221,51 @@ def answered(
     if not decoded.all():
         for name in rows:  # one after the other: at most one array is in memory twice
             rows[name] = rows[name][decoded]
-        order = [image for image, is_decoded in zip(order, decoded, strict=True) if is_decoded]
-    return Answered(order, rows, len(images) - len(order))
+        order, untrusted, scores = list(compress(order, decoded)), list(compress(untrusted, decoded)), scores[decoded]
+    failed = len(images) - len(order)
+    return Answered(order, rows, failed) if gate is None else Answered(order, rows, failed, untrusted, scores)
+
+
+def features_of(predictor: Predictor, images: Sequence[LabelledImage], reading: Reading) -> Examples:
+    """Predict some labelled images for the features of their networks alone, all of which are kept in memory.
+
+    Args:
+        predictor: Predictor of the release.
+        images: Images to predict, in any order; ten thousand of them take about 130 MB.
+        reading: Settings for reading images.
+
+    Returns:
+        The images that could be decoded, in order of product_id and image_no.
+    """
+    order = _in_order(images)
+    position = {image.key: index for index, image in enumerate(order)}
+    decoded = np.zeros(len(order), bool)
+    features: dict[str, Features] = {}
+    for in_batch, predictions, _ in _predicted(predictor, images, reading):
+        positions = [position[image.key] for image in in_batch]
+        decoded[positions] = True
+        for name, values in predictions.features.items() if predictions else ():
+            if name not in features:
+                features[name] = np.empty((len(order), values.shape[1]), np.float32)
+            features[name][positions] = values
+    kept = list(compress(order, decoded))
+    if not decoded.all():
+        for name in features:  # one after the other: at most one array is in memory twice
+            features[name] = features[name][decoded]
+    return Examples(features, [image.product_id for image in kept], [image.image_sha256 for image in kept])
+
+
+def _in_order(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    return sorted(images, key=lambda image: (image.product_id, image.image_no))
 
 
 def whole_products(
-    predictor: Predictor, images: Sequence[LabelledImage], reading: Reading, *, row_bytes: int
+    predictor: Predictor,
+    images: Sequence[LabelledImage],
+    reading: Reading,
+    *,
+    row_bytes: int,
+    gate: ImageGate | None = None,
 ) -> Iterator[Answered]:
     """Predict labelled images part by part; a part contains all images of its products, in order of product_id.
 
@@ -183,6 +278,7 @@ def whole_products(
         images: Images to predict, in any order.
         reading: Settings for reading images.
         row_bytes: Size in bytes of all predictions for one image.
+        gate: Decides which images the release knows; None trusts all of them.
 
     Yields:
         The images of each part with their predictions.
@@ -193,11 +289,11 @@ def whole_products(
     part: list[LabelledImage] = []
     for product_id in sorted(by_product):
         if part and (len(part) + len(by_product[product_id])) * row_bytes > HELD_BYTES:
-            yield answered(predictor, part, reading)
+            yield answered(predictor, part, reading, gate=gate)
             part = []
         part += by_product[product_id]
     if part:
-        yield answered(predictor, part, reading)
+        yield answered(predictor, part, reading, gate=gate)
 
 
 def refuse_none(count: int, images: Sequence[LabelledImage]) -> None:

@@ -25,6 +25,7 @@ from jobs.storage.places import Places
 from models.answers.promises import CURVE, PROMISES
 from models.release import Release
 from models.whole_files import write_whole
+from sql.records import REVIEW_REASONS
 
 MISTAKES = 24
 MOST_IN_A_MATRIX = 60
@@ -93,6 +94,7 @@ def render(document: Mapping[str, Any], mistakes: list[Mistake]) -> str:
         "matrices": [_matrix(level) for level in levels],
         "pairs": [_confused(level) for level in levels],
         "by_target": _by_target(document[CURVE]),
+        "meanings": REVIEW_REASONS,
     }
     return pages.render("evaluation.html", facts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from jobs.dataset.labels import LabelledImage, check_labels
 from jobs.evaluation.config import EvaluateConfig
+from jobs.evaluation.gates import JudgedImages, LabelledGates, gates_of, held_answers, judged
+from jobs.evaluation.gates import joined as joined_images
 from jobs.evaluation.image_predictions import CONFIDENCES, Answered, refuse_none, whole_products
 from models.answers.calibration import combine
 from models.answers.decision import Answer
 from models.answers.levels import Level, build_level, depths, joined
 from models.answers.products import answer_of_product, by_product, distributions
 from models.answers.taxonomy import ancestors
+from models.known.gate import ImageGate
 from models.release import Release
 from models.spec import Predictor, Probabilities
 
@@ -41,6 +44,7 @@ class Measured:
         levels: Labels and predictions at each depth of the taxonomy, the leaves first.
         images: Number of predicted images.
         failed: Number of images that could not be decoded; they are excluded.
+        gates: How many of the images the release knows, and which answers are held back for it.
     """
 
     product_ids: tuple[str, ...]
@@ -52,6 +56,7 @@ class Measured:
     levels: tuple[Level, ...]
     images: int
     failed: int
+    gates: LabelledGates = field(default_factory=LabelledGates)
 
     @property
     def hits(self) -> NDArray[np.bool_]:
@@ -69,7 +74,7 @@ class ProductPredictions:
         products: Product index of each image, ascending, (images,).
         confidences: Calibrated confidences that decide a product's category, (products, categories).
         raw: The same confidences without the temperature, (products, categories).
-        by_network: Softmax of each network, averaged over the product's images, (products, categories).
+        by_network: Softmax of each network, averaged over the images that decide, (products, categories).
     """
 
     first_images: tuple[LabelledImage, ...]
@@ -119,7 +124,11 @@ def named(release: Release) -> str:
 
 
 def measure(
-    predictor: Predictor, release: Release, images: Sequence[LabelledImage], config: EvaluateConfig
+    predictor: Predictor,
+    release: Release,
+    images: Sequence[LabelledImage],
+    config: EvaluateConfig,
+    gate: ImageGate | None = None,
 ) -> Measured:
     """Predict labelled products: predict their images and combine these by product, as in publish.
 
@@ -128,6 +137,7 @@ def measure(
         release: Release whose categories the labels must be, and whose policy decides.
         images: Labelled images from `jobs.dataset.labels.labelled_images`.
         config: Configuration with batch size and decoding threads.
+        gate: Decides which images the release knows; None trusts all of them.
 
     Returns:
         The predictions, one entry per product.
@@ -139,7 +149,7 @@ def measure(
     ids = [category.category_id for category in release.categories]
     check_labels(images, ids, taxonomy=named(release), or_known_only=True)
     row_bytes = 4 * len(ids) * (len(release.networks) + 1)
-    return measured_parts(release, whole_products(predictor, images, config, row_bytes=row_bytes), images)
+    return measured_parts(release, whole_products(predictor, images, config, row_bytes=row_bytes, gate=gate), images)
 
 
 def measured_parts(release: Release, parts: Iterable[Answered], images: Sequence[LabelledImage]) -> Measured:
@@ -147,7 +157,8 @@ def measured_parts(release: Release, parts: Iterable[Answered], images: Sequence
 
     Args:
         release: Release that predicted them, whose policy decides.
-        parts: Predictions for the images, in order of product_id; the images of a product are in one part.
+        parts: Predictions for the images, in order of product_id; the images of a product are in one part. Images that
+            the release cannot judge decide no product as long as it has others.
         images: All images that were to be predicted, for the message if there is no prediction.
 
     Returns:
@@ -161,12 +172,14 @@ def measured_parts(release: Release, parts: Iterable[Answered], images: Sequence
     firsts: list[LabelledImage] = []
     best: list[tuple[NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.floating[Any]]]] = []
     answers: list[Answer] = []
+    looked_at: list[JudgedImages | None] = []
     count = failed = 0
     for part in parts:
         failed += part.failed
         count += len(part.images)
         for piece in _pieces(part):
             combined = combined_by_product(release, piece)
+            looked_at.append(judged(piece, combined.products + len(firsts)))
             firsts += combined.first_images
             best.append((combined.labels, combined.confidences.argmax(axis=1), combined.confidences.max(axis=1)))
             levels.append(
@@ -182,9 +195,10 @@ def measured_parts(release: Release, parts: Iterable[Answered], images: Sequence
                     for depth in depths(ids)
                 )
             )
-            rows = by_product(piece.rows[CONFIDENCES], combined.products)
-            answers += [answer_of_product(ids, product_rows, release.policy) for product_rows in rows]
+            answers += _answers(ids, piece, combined.products, release)
     refuse_none(count, images)
+    every = joined_images(looked_at)
+    gates = gates_of(release, every)
     labels, winners, confidences = (np.concatenate(column) for column in zip(*best, strict=True))
     return Measured(
         product_ids=tuple(image.product_id for image in firsts),
@@ -192,11 +206,22 @@ def measured_parts(release: Release, parts: Iterable[Answered], images: Sequence
         first_images=tuple(firsts),
         winners=winners,
         confidences=confidences,
-        answers=tuple(answers),
+        answers=held_answers(answers, every, gates, release),
         levels=tuple(joined(parts) for parts in zip(*levels, strict=True)),
         images=count,
         failed=failed,
+        gates=gates,
     )
+
+
+def _answers(
+    ids: Sequence[str], piece: Answered, products: NDArray[np.integer[Any]], release: Release
+) -> Iterator[Answer]:
+    """Decide for each product of a piece; `products` is the product index of each image, (images,)."""
+    positions = by_product(np.arange(len(products)), products)
+    for rows, where in zip(by_product(piece.rows[CONFIDENCES], products), positions, strict=True):
+        untrusted = None if piece.untrusted is None else [piece.untrusted[index] for index in where]
+        yield answer_of_product(ids, rows, release.policy, untrusted)
 
 
 def _pieces(part: Answered) -> Iterator[Answered]:
@@ -220,7 +245,7 @@ def combined_by_product(release: Release, answered: Answered) -> ProductPredicti
         answered: All images of some products with their predictions; the images of a product are adjacent.
     """
     ids = [category.category_id for category in release.categories]
-    index = answered.products
+    index, trusted = answered.products, answered.trusted
     firsts = np.flatnonzero(np.diff(index, prepend=-1))
     networks = {name: rows for name, rows in answered.rows.items() if name != CONFIDENCES}
     weights = {network.architecture: network.ensemble_weight for network in release.networks}
@@ -228,10 +253,14 @@ def combined_by_product(release: Release, answered: Answered) -> ProductPredicti
         first_images=tuple(answered.images[int(position)] for position in firsts),
         labels=answered.labels(ids)[firsts],
         products=index,
-        confidences=distributions(ids, answered.rows[CONFIDENCES], index),
-        raw=distributions(ids, combine(networks, weights=weights, temperature=1.0), index),
-        by_network={
-            name: np.asarray([product_rows.mean(axis=0) for product_rows in by_product(rows, index)], np.float32)
-            for name, rows in networks.items()
-        },
+        confidences=distributions(ids, answered.rows[CONFIDENCES], index, trusted),
+        raw=distributions(ids, combine(networks, weights=weights, temperature=1.0), index, trusted),
+        by_network={name: _means(rows, index, trusted) for name, rows in networks.items()},
     )
+
+
+def _means(rows: Probabilities, products: NDArray[np.integer[Any]], trusted: NDArray[np.bool_] | None) -> Probabilities:
+    """Return the mean of each product's rows, of the trusted ones if it has any, float32 (products, categories)."""
+    chosen = [True] * len(rows) if trusted is None else trusted
+    parts = zip(by_product(rows, products), by_product(np.asarray(chosen), products), strict=True)
+    return np.asarray([(some[known] if known.any() else some).mean(axis=0) for some, known in parts], np.float32)

@@ -2,7 +2,7 @@
 
 A release that was made from features records the SHA-256 of their backbone. Another release, such as a fine-tuned one,
 may be the start of the next quick training: so the features of every backbone with its architectures and input sizes
-are kept.
+are kept, and so are the statistics of pixels of the size to which a release decodes images.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import read_bytes
 from jobs.training.features import FeatureKey, key_in
+from models.networks.pixels import PIXELS
 
 
 def unused_features(places: Places, manifests: Iterable[Place]) -> list[Path]:
@@ -33,6 +34,7 @@ def unused_features(places: Places, manifests: Iterable[Place]) -> list[Path]:
         releases = [json.loads(read_bytes(manifest)) for manifest in manifests]
         backbones = {digest for release in releases for digest in _recorded(release).values()}
         networks = {pair for release in releases for pair in _unrecorded(release)}
+        networks |= {(PIXELS, max(network["input_px"] for network in release["networks"])) for release in releases}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
     keys = {directory: key_in(directory) for directory in directories}

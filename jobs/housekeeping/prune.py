@@ -4,12 +4,14 @@
 
 `jobs.housekeeping.partitions` says which images are deleted. The prediction files and selections of a run are deleted
 when it was published more than `keep_days` ago; those of a run that is running, has failed or is unknown are kept.
-Releases, seen/, catalog_rows/ and catalogs/ are never deleted.
+Releases, seen/, catalog_rows/ and the dates of catalogs/ are never deleted. Catalogs themselves, which earlier versions
+copied into catalogs/ of a home in a store, are.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS = ("images", "predictions", "selections", "features")
+KINDS = ("images", "predictions", "selections", "features", "catalogs")
+
+_COPIED_CATALOG = re.compile(r"[0-9a-f]{32}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,9 @@ def _unneeded(records: Records, config: PruneConfig) -> Iterator[_Directory]:
         files = children(directory, "*.parquet")
         if files and newest(files) < config.moment.timestamp():
             yield _Directory("features", files, _remove)
+    copied = [file for file in children(places.catalogs, "*.parquet") if _COPIED_CATALOG.fullmatch(file.name)]
+    if copied and newest(copied) < config.moment.timestamp():
+        yield _Directory("catalogs", copied, _remove)
 
 
 def _remove(file: Place) -> None:

@@ -2,5 +2,5 @@
 
 Reads images/ and a release. Writes predictions/, selections/ and tuning.json of the home.
 
-Others import: config, job, selection.
+Others import: config, job, reports, selection.
 """

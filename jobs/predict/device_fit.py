@@ -18,7 +18,7 @@ from models.release import Release
 
 if TYPE_CHECKING:
     from models.serving.devices import Device
-    from models.serving.predictor import Precision
+    from models.serving.engines import Precision
     from models.serving.tuning import Tuning
     from models.spec import Images, Predictor
 

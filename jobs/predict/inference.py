@@ -1,7 +1,8 @@
 """The timed inference loop between reader and writer, which recovers from failed batches; independent of Spark.
 
 A batch that does not fit in memory is halved. A batch that fails otherwise is bisected until the images that cause the
-failure are found; all other images are predicted. Several calls run at once, so that copying and computing overlap.
+failure are found; all other images are predicted. Several calls run at once, so that copying and computing overlap. The
+thread of a call judges its images too: an accelerator meanwhile computes the batch of another thread.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.errors import RunFailed
+from models.known.gate import ImageGate, Judgement
 from models.serving.faults import DeviceLost, fault_of
 from models.spec import Images, Predictions, Predictor
 
@@ -35,12 +38,22 @@ class Answer:
     """Result of inference on a batch: the networks' predictions, and an error for each image that has none.
 
     Attributes:
-        predictions: One row per image; zeros where `errors` has a text. None if no image could be predicted.
+        predictions: One row per image; zeros, and features that are not numbers, where `errors` has a text. None if no
+            image could be predicted.
         errors: One text per image: why the networks could not predict it, or an empty string.
+        judgements: What the release's gate found of each image; empty if no gate has judged them.
     """
 
     predictions: Predictions | None
     errors: tuple[str, ...]
+    judgements: tuple[Judgement, ...] = ()
+
+    def judged(self, gate: ImageGate | None) -> Answer:
+        """Return the answer with the judgement of each image, in place of its features; itself without a gate."""
+        if gate is None or self.predictions is None:
+            return self
+        judgements = tuple(gate.judge(self.predictions.features, len(self.errors)))
+        return Answer(replace(self.predictions, features={}), self.errors, judgements)
 
 
 class BusyClock:
@@ -123,8 +136,7 @@ class Inference:
         if not np.isfinite(self._predictor.predict(np.zeros_like(images[:1])).confidences).all():
             raise RunFailed(f"{_NOT_FINITE}, not even of a black image; verify the release, or compute in float32")
         errors = tuple("" if good else _NOT_FINITE for good in finite)
-        cleaned = {name: np.where(finite[:, None], part, 0.0) for name, part in predictions.by_network.items()}
-        return [Answer(Predictions(np.where(finite[:, None], predictions.confidences, 0.0), cleaned), errors)]
+        return [Answer(_cleaned(predictions, finite), errors)]
 
     def _after(self, error: Exception, images: Images) -> list[Answer]:
         """Recover from a failed call: predict the images again in two halves, or give the error to a single image."""
@@ -149,7 +161,12 @@ class Inference:
 
 
 def answers(
-    batches: Iterable[ImageBatch], inference: Inference, *, in_flight: int, clock: BusyClock
+    batches: Iterable[ImageBatch],
+    inference: Inference,
+    *,
+    in_flight: int,
+    clock: BusyClock,
+    gate: ImageGate | None = None,
 ) -> Iterator[tuple[ImageBatch, Answer]]:
     """Run the inference loop: predict batches in worker threads, while the caller reads ahead and writes.
 
@@ -158,6 +175,7 @@ def answers(
         inference: Predicts the batches.
         in_flight: Concurrent calls: two where copying to a device and computing on it can overlap, one on a CPU.
         clock: Measures when the networks computed and when they waited.
+        gate: Judges which images the release knows, from several threads; None judges none.
 
     Yields:
         Each batch with its answer, in the order of the batches.
@@ -165,7 +183,7 @@ def answers(
 
     def timed(images: Images) -> Answer:
         with clock:
-            return inference.answer(images)
+            return inference.answer(images).judged(gate)
 
     waiting: deque[tuple[ImageBatch, Future[Answer]]] = deque()
     with ThreadPoolExecutor(in_flight, thread_name_prefix="predict") as pool:
@@ -183,18 +201,36 @@ def answers(
                 future.cancel()
 
 
+def _cleaned(predictions: Predictions, finite: NDArray[np.bool_]) -> Predictions:
+    """Give images without a finite answer zeros, and features that are not numbers; `finite` is bool (images,)."""
+    column = finite[:, None]
+    return Predictions(
+        np.where(column, predictions.confidences, 0.0),
+        {name: np.where(column, part, 0.0) for name, part in predictions.by_network.items()},
+        {name: np.where(column, part, np.nan) for name, part in predictions.features.items()},
+    )
+
+
 def _joined(parts: list[Answer]) -> Answer:
-    """Concatenate the parts of a batch; images without a prediction get zeros."""
+    """Concatenate the parts of a batch; images without a prediction get zeros, and features that are not numbers."""
     if len(parts) == 1:
         return parts[0]
     errors = tuple(error for part in parts for error in part.errors)
     answered = [part.predictions for part in parts if part.predictions]
     if not answered:
         return Answer(None, errors)
-    blank = np.zeros((1, answered[0].confidences.shape[1]), np.float32)
-    whole = [part.predictions or Predictions(blank, dict.fromkeys(answered[0].by_network, blank)) for part in parts]
-    by_network = {name: np.concatenate([part.by_network[name] for part in whole]) for name in answered[0].by_network}
-    return Answer(Predictions(np.concatenate([part.confidences for part in whole]), by_network), errors)
+    first = answered[0]
+    zeros = np.zeros((1, first.confidences.shape[1]), np.float32)
+    nothing = {name: np.full((1, part.shape[1]), np.nan, np.float32) for name, part in first.features.items()}
+    whole = [part.predictions or Predictions(zeros, dict.fromkeys(first.by_network, zeros), nothing) for part in parts]
+    return Answer(
+        Predictions(
+            np.concatenate([part.confidences for part in whole]),
+            {name: np.concatenate([part.by_network[name] for part in whole]) for name in first.by_network},
+            {name: np.concatenate([part.features[name] for part in whole]) for name in first.features},
+        ),
+        errors,
+    )
 
 
 def _short(error: Exception) -> str:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,12 +38,13 @@ from jobs.predict.networks import (
 from jobs.predict.quarantine import Quarantine
 from jobs.predict.quarantine_helper import HelperSetup
 from jobs.predict.reports import PredictSummary, ShardReport, read_report, with_report
-from jobs.predict.rows import rows_of
+from jobs.predict.rows import leaf_counts, rows_of
 from jobs.predict.selection import Selected, of_run, of_shard
 from jobs.spark.session import tasks_at_once
 from jobs.spark.task import task_attempt
 from jobs.storage.places import Place
 from jobs.storage.stores import place, uri
+from models.known.gate import ImageGate, load_gate
 from models.release import Release
 from models.spec import Predictor
 
@@ -157,6 +159,7 @@ def predict_in_turn(
     attempt, suspected = task_attempt(), False
     with ExitStack() as helpers:
         quarantine: Quarantine | None = None
+        gate: ImageGate | None = None
         for shard, path, copying_seconds in on_disk_in_turn(list(images)):
             with clean_worker():
                 chosen = of_shard(config, shard, images[shard])
@@ -170,16 +173,24 @@ def predict_in_turn(
                     fitted = networks.config_for_device(config)
                     on = replace(networks.compute_report(), copying_seconds=copying_seconds)
                     yield predict_shard(
-                        chosen, networks.inference, networks.release, fitted, on=on, path=path, readers=networks.readers
+                        chosen,
+                        networks.inference,
+                        networks.release,
+                        fitted,
+                        on=on,
+                        path=path,
+                        readers=networks.readers,
+                        gate=networks.gate,
                     )
                 else:
                     unload_networks(may_end=attempt == quarantine_attempt)
                     if quarantine is None:
                         setup = HelperSetup(config, prepare_process(config, distributed), release)
                         quarantine = helpers.enter_context(Quarantine(setup))
+                        gate = load_gate(release, setup.directory)
                     suspected = True
                     yield predict_in_quarantine(
-                        chosen, quarantine, release, config, path, copying_seconds=copying_seconds
+                        chosen, quarantine, release, config, path, copying_seconds=copying_seconds, gate=gate
                     )
 
 
@@ -192,6 +203,7 @@ def predict_shard(
     on: ComputeReport = ComputeReport(),  # noqa: B008 - frozen
     path: Path | None = None,
     readers: ReaderProcesses | None = None,
+    gate: ImageGate | None = None,
 ) -> ShardReport:
     """Read a shard, predict it and write its prediction file; works with and without Spark.
 
@@ -204,6 +216,7 @@ def predict_shard(
         on: Device and precision, for the report.
         path: Copy of the shard on this machine; None if the shard itself is on this machine.
         readers: Processes that read and decode; None reads in threads of this process.
+        gate: Decides which images the release knows, see `jobs.predict.rows.rows_of`.
 
     Returns:
         The report of the shard.
@@ -225,7 +238,7 @@ def predict_shard(
     else:
         batches = read_shard(local, side_px=inference.decode_px, workers=config.decode_workers, **what)
     with closing(batches):
-        answered = answers(batches, inference, in_flight=on.in_flight, clock=clock)
+        answered = answers(batches, inference, in_flight=on.in_flight, clock=clock, gate=gate)
         rows = [row for batch, answer in answered for row in rows_of(batch, answer, release)]
     stages = {
         "reading_seconds": on.copying_seconds + reading.reading_seconds,
@@ -247,6 +260,7 @@ def predict_in_quarantine(
     path: Path,
     *,
     copying_seconds: float = 0.0,
+    gate: ImageGate | None = None,
 ) -> ShardReport:
     """Predict a shard like `predict_shard`, but in helper processes that the shard's images may crash.
 
@@ -257,6 +271,7 @@ def predict_in_quarantine(
         config: Configuration with batch size and the run's directory.
         path: The shard, or its copy, on this machine.
         copying_seconds: Time that the task waited for the copy.
+        gate: Decides which images the release knows, see `jobs.predict.rows.rows_of`.
 
     Returns:
         The report of the shard.
@@ -265,7 +280,7 @@ def predict_in_quarantine(
         RunFailed: If the helpers crash for another reason than the images; the message names the remedy.
     """
     answered = quarantine.answers(chosen.shard, path, chosen.keys)
-    rows = [row for batch, answer in answered for row in rows_of(batch, answer, release)]
+    rows = [row for batch, answer in answered for row in rows_of(batch, answer.judged(gate), release)]
     stages = {
         "reading_seconds": copying_seconds,
         "decoding_seconds": quarantine.decoding_seconds,
@@ -293,11 +308,14 @@ def _put(
     shard = chosen.shard
     if len(rows) != chosen.images:  # a fault of a reader must not lose an image
         raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
+    by_leaf, failed = leaf_counts(rows), sum(row["reason"] is not None for row in rows)
+    scored = sum(images for images, _ in by_leaf.values())
+    seconds: dict[str, Any] = {name: round(each, 3) for name, each in stages.items()}
     report = ShardReport(
         shard=str(shard),
         release_id=release.release_id,
         images=len(rows),
-        failed=sum(row["reason"] is not None for row in rows),
+        failed=failed,
         writing_seconds=0.0,
         selection=chosen.digest,
         device=on.device,
@@ -305,7 +323,11 @@ def _put(
         precision=on.precision,
         attempt=on.attempt,
         tried=on.tried,
-        **{name: round(seconds, 3) for name, seconds in stages.items()},
+        gate="open" if release.known is None else "computed",
+        by_leaf=by_leaf,
+        not_computed=0 if release.known is None else len(rows) - failed - scored,
+        predicted_at_utc=datetime.now(UTC).isoformat(),
+        **seconds,
     )
     return _write(rows, report, shard, config)
 

@@ -23,6 +23,7 @@ from jobs.predict.device_fit import fit_to_device
 from jobs.predict.inference import Inference
 from jobs.spark.session import is_cluster
 from jobs.spark.task import task_attempt, task_cores, task_gpu
+from models.known.gate import ImageGate, load_gate
 from models.release import MANIFEST, Release, ReleaseError, load_release
 from models.serving.faults import DeviceLost
 
@@ -76,6 +77,7 @@ class LoadedNetworks:
         loading_seconds: Time to build the networks.
         tried: Whether this process measured the tuning, on enough images to remember it.
         readers: Processes that read and decode for an accelerator; None reads in threads of this process.
+        gate: Decides which images the release knows; None trusts no image of a release that describes them.
     """
 
     release: Release
@@ -87,6 +89,7 @@ class LoadedNetworks:
     loading_seconds: float
     tried: bool = False
     readers: ReaderProcesses | None = None
+    gate: ImageGate | None = None
 
     def config_for_device(self, config: PredictConfig) -> PredictConfig:
         """Return the configuration with this device's batch size; on an accelerator all cores of the task decode."""
@@ -111,7 +114,7 @@ _loaded: list[LoadedNetworks] = []
 
 
 def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Release | None:
-    """Send the files of a release's networks to every executor; in local mode tasks read the original files.
+    """Send the files of a release to every executor; in local mode tasks read the original files.
 
     Args:
         spark: Spark session.
@@ -123,7 +126,7 @@ def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Rele
     """
     if not is_cluster(str(spark.sparkContext.master)):
         return None
-    for name in (MANIFEST, *(network.weights_file for network in release.networks)):
+    for name in (MANIFEST, *release.files):
         spark.sparkContext.addFile(str((release_dir / name).resolve()))
     return release
 
@@ -199,7 +202,7 @@ def prepare_process(config: PredictConfig, distributed: Release | None) -> Path:
 
 
 def load_networks(config: PredictConfig, shard: Path | None, directory: Path, sent: Release | None) -> LoadedNetworks:
-    """Build a release's networks in this process; it need not be a Spark task.
+    """Build a release's networks in this process, and load its gate; it need not be a Spark task.
 
     Args:
         config: Device and batch size settings.
@@ -220,7 +223,8 @@ def load_networks(config: PredictConfig, shard: Path | None, directory: Path, se
         if sent and release != sent:
             raise ReleaseError(f"{directory} on {socket.gethostname()} holds another release than was sent; run again")
         built = _build_on_device(config, shard, release, directory)
-    return replace(built, loading_seconds=time.perf_counter() - started)
+    gate = load_gate(release, directory)  # not in the quiet block: what it logs is to be seen
+    return replace(built, gate=gate, loading_seconds=time.perf_counter() - started)
 
 
 def _build_on_device(config: PredictConfig, shard: Path | None, release: Release, directory: Path) -> LoadedNetworks:

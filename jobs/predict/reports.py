@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class ShardReport:
         precision: Number format in which the layers computed.
         attempt: Number of the Spark task's attempt, from 0.
         tried: Whether batch size and precision were measured, so that they are worth remembering.
+        gate: `open` if the release has no description of the images that it knows, else `computed`.
+        by_leaf: By the category with the highest confidence, [images with a score, those of them that are foreign].
+        not_computed: Predicted images for which the release's description gave no score.
+        predicted_at_utc: When the shard was predicted, in ISO 8601; empty in files of earlier versions.
     """
 
     shard: str
@@ -61,6 +65,10 @@ class ShardReport:
     precision: str = "float32"
     attempt: int = 0
     tried: bool = False
+    gate: str = "open"
+    by_leaf: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    not_computed: int = 0
+    predicted_at_utc: str = ""
 
     @property
     def images_per_second(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +11,16 @@ import numpy as np
 from jobs.predict.inference import Answer
 from models.answers.decision import DIGITS
 from models.answers.products import answer_of_image, best
+from models.answers.reasons import FOREIGN_IMAGE, GATE_CLOSED
+from models.known.gate import Judgement
 from models.release import Release
 
 if TYPE_CHECKING:
     from jobs.dataset.batches import ImageBatch
 
 _NUMBERS = ("image_no", "ingest_no")
+_OPEN = Judgement()
+_CLOSED = Judgement(untrusted=GATE_CLOSED)
 
 
 def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dict[str, Any]]:
@@ -24,7 +28,8 @@ def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dic
 
     Args:
         batch: Decoded images with their key columns.
-        answer: Predictions and errors, in the order of the batch.
+        answer: Predictions, errors and judgements, in the order of the batch. If no gate has judged the images, those
+            of a release that describes what it knows are not trusted, and every image of another release is.
         release: Release whose categories and thresholds apply.
 
     Yields:
@@ -33,6 +38,7 @@ def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dic
     ids = [category.category_id for category in release.categories]
     policy, predictions = release.policy, answer.predictions
     firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()} if predictions else {}
+    judgements = answer.judgements or (_OPEN if release.known is None else _CLOSED,) * len(batch)
     for i in range(len(batch)):
         row = {name: values[i] or None for name, values in batch.columns.items() if name not in _NUMBERS}
         row |= {name: int(batch.columns[name][i]) for name in _NUMBERS}
@@ -47,7 +53,8 @@ def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dic
             name: (ids[firsts[name][i]], _rounded(part[i, firsts[name][i]]))
             for name, part in predictions.by_network.items()
         }
-        decision = answer_of_image(ids, confidences, policy)
+        judgement = judgements[i]
+        decision = answer_of_image(ids, confidences, policy, untrusted=judgement.untrusted)
         yield {
             **row,
             "category_id": decision.category_id,
@@ -55,7 +62,29 @@ def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dic
             "status": decision.status,
             "top_k": json.dumps(best(ids, confidences)),
             "by_network": json.dumps(networks),
+            "review_reason": decision.review_reason,
+            "foreign_score": None if judgement.score is None else round(float(judgement.score), DIGITS),
         }
+
+
+def leaf_counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Count a shard's images, and the foreign ones, by the category with the highest confidence.
+
+    Args:
+        rows: Rows that `rows_of` returned.
+
+    Returns:
+        By category_id, in its order, [images with a score, those of them that are foreign].
+    """
+    counts: dict[str, list[int]] = {}
+    for row in rows:
+        if row.get("foreign_score") is None:
+            continue
+        leaf = json.loads(row["top_k"])[0][0]
+        count = counts.setdefault(leaf, [0, 0])
+        count[0] += 1
+        count[1] += row["review_reason"] == FOREIGN_IMAGE
+    return dict(sorted(counts.items()))
 
 
 def _rounded(confidence: np.floating[Any]) -> float:

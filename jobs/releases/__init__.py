@@ -2,5 +2,5 @@
 
 Reads and writes releases/ of the home and the aliases in the product database.
 
-Others import: aliases, calibrate, import_network, inspection, lookup, new_releases, records, stored.
+Others import: aliases, calibrate, import_network, inspection, known_images, lookup, new_releases, records, stored.
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import UsageError
-from jobs.releases.lookup import release_directory, release_named, roots
+from jobs.releases.lookup import present_name, release_directory, release_named, roots
 from jobs.releases.new_releases import check_same, release_written
 from jobs.releases.records import release_record
 from jobs.releases.stored import share
@@ -42,7 +42,8 @@ def promote(settings: Settings, database: ProductDatabase, name: str, alias: str
 
     directory = release_directory(settings, name)
     release = load_release(directory)
-    if alias == "challenger" and aliases(database).get("champion") == release.release_id:
+    champion = aliases(database).get("champion")
+    if alias == "challenger" and champion and present_name(settings, champion) == release.release_id:
         raise UsageError(f"release {release.release_id} is the champion; promote another one as challenger")
     if directory.absolute().parent not in roots(settings) or directory.name != release.release_id:
         _install(settings, release, directory)

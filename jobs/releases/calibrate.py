@@ -14,14 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.dataset.labels import LabelledImage, check_labels, data_sha256
+from jobs.dataset.labels import LabelledImage, by_part, check_labels, data_sha256
 from jobs.errors import UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import figures
-from jobs.evaluation.image_predictions import CONFIDENCES, Answered, answered, refuse_none
+from jobs.evaluation.image_predictions import CONFIDENCES, Answered, answered, features_of, refuse_none
 from jobs.evaluation.product_predictions import Measured, known_to, left_out, measure, named
+from jobs.releases.known_images import Described, describe
 from jobs.releases.new_releases import check_new, release_written
-from models.answers.pools import FEWEST, OWN_FACTOR
+from models.answers.pools import FEWEST, OWN_FACTOR, upper_bound
 from models.answers.promises import CATEGORY
 from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
@@ -53,6 +54,7 @@ def finished_release(
     *,
     fitted_on: Sequence[LabelledImage],
     tested_on: Sequence[LabelledImage],
+    learned: Sequence[LabelledImage],
     reading: EvaluateConfig,
     promise: Promise,
     scratch: Path,
@@ -60,11 +62,13 @@ def finished_release(
     """Calibrate a trained draft of a release on some labelled images, and measure it on others.
 
     Args:
-        draft: Release with the hashes of the weights; its ensemble weights, temperature, thresholds, promises and
-            metrics are replaced.
+        draft: Release with the hashes of the weights; its ensemble weights, temperature, thresholds, promises,
+            description of known images and metrics are replaced.
         weights: Maps each architecture to its weights file.
         fitted_on: Labelled images that no network was trained on.
         tested_on: Labelled images of other products.
+        learned: Labelled images that describe which images the release knows: those that the networks learned from, or
+            others of the shop; empty takes those of `fitted_on`.
         reading: Settings for reading images.
         promise: Precision and floor for the thresholds.
         scratch: Existing directory for temporary files.
@@ -77,39 +81,57 @@ def finished_release(
     """
     from models.serving.predictor import EnsemblePredictor
 
-    directory = scratch / "draft"
+    directory, draft = scratch / "draft", replace(draft, known=None)
     shutil.rmtree(directory, ignore_errors=True)
     save_release(draft, directory, weights=weights)
-    predicted = answered(EnsemblePredictor(draft, directory), fitted_on, reading, without={CONFIDENCES})
+    predictor = EnsemblePredictor(draft, directory)
+    known = describe(
+        draft,
+        directory,
+        learned=learned,
+        calibrating=fitted_on,
+        features_of=lambda images: features_of(predictor, images, reading),
+    )
+    gate = known.gate if known else None
+    predicted = answered(predictor, fitted_on, reading, without={CONFIDENCES}, gate=gate)
     refuse_none(len(predicted.images), fitted_on)
 
     def tested(release: Release) -> Measured:
-        return measure(EnsemblePredictor(release, directory), release, tested_on, reading)
+        return measure(EnsemblePredictor(release, directory), release, tested_on, reading, gate)
 
-    return finished_from_answers(draft, predicted, tested, promise=promise)
+    return finished_from_answers(draft, predicted, tested, promise=promise, known=known)
 
 
 def finished_from_answers(
-    draft: Release, fitted_on: Answered, tested: Callable[[Release], Measured], *, promise: Promise
+    draft: Release,
+    fitted_on: Answered,
+    tested: Callable[[Release], Measured],
+    *,
+    promise: Promise,
+    known: Described | None,
 ) -> tuple[Release, dict[str, str | bytes]]:
     """Calibrate a draft of a release on the networks' answers for some labelled images, and measure it on others.
 
     Args:
         draft: As for `finished_release`.
-        fitted_on: Labelled images with the softmax of each network; none of the networks that answered has learned from
-            the product that it answered for.
+        fitted_on: Labelled images with the softmax of each network, and judged by the release's gate if it has one;
+            none of the networks that answered has learned from the product that it answered for.
         tested: Predicts labelled images of other products by the calibrated release.
         promise: Precision and floor for the thresholds.
+        known: Description of the images that the release knows; None makes a release without one.
 
     Returns:
         The release, and its documents by file name.
     """
+    fitted_on = known.judged(fitted_on) if known else fitted_on
+    draft = replace(draft, known=known.fitted.spec if known else None)
     ids = [category.category_id for category in draft.categories]
     release = calibrated(
         draft,
         fitted_on.rows,
         fitted_on.labels(ids),
         products=fitted_on.products,
+        trusted=fitted_on.trusted,
         target=promise.target_precision,
         by=promise.by,
         floor=promise.floor,
@@ -117,7 +139,10 @@ def finished_from_answers(
     automatic = sum(release.thresholds[category.category_id] is not None for category in release.categories)
     metrics = measured_metrics(figures(tested(release), release))
     release = replace(release, metrics=metrics | {"automatic_categories": automatic})
-    return release, {NAME: model_card(release)}
+    documents: dict[str, str | bytes] = {NAME: model_card(release)}
+    if known:
+        documents[known.fitted.spec.file] = known.fitted.content
+    return release, documents
 
 
 def warn_of_categories_without_threshold(
@@ -162,6 +187,27 @@ def warn_of_categories_without_threshold(
             FEWEST,
             needed,
         )
+
+
+def below_promise(release: Release) -> str | None:
+    """Return a sentence if the part test contradicts the precision that a release promises; else None.
+
+    It does so if the one-sided upper bound at 95 % of the precision of what is published lies below the promise.
+    """
+    target = release.training.get("target_precision")
+    share_, precision = release.metrics.get("automatic_share"), release.metrics.get("automatic_precision")
+    if target is None or not share_ or precision is None:
+        return None
+    published = round(share_ * release.metrics["test_products"])
+    right = round(precision * published)
+    highest = upper_bound(right, published)
+    if highest >= target:
+        return None
+    return (
+        f"of the part test {published:,} products would be published and {right:,} of these are right, so that the "
+        f"precision is at most {highest:.3f} where {target:g} is promised: release {release.release_id} was made and "
+        "is not to be promoted; look at `shelfwise evaluate` for wrong labels, or label more products"
+    )
 
 
 def measured_metrics(document: Mapping[str, Any]) -> dict[str, float | int | None]:
@@ -249,10 +295,12 @@ def recalibrate(config: Calibration) -> dict[str, Any]:
     category_ids = tuple(category.category_id for category in before.categories)
     reading = replace(config.reading, category_ids=category_ids)
     every = reading.images_of_all_parts()
+    learned = known_to([before], by_part(every, ["train"])["train"])
     for part in (config.part, "test"):
         parts[part], without[part] = _images(before, replace(reading, part=part), every)
     draft = replace(
         before,
+        known=None,
         release_id=config.target.name,
         training={
             **before.training,
@@ -278,6 +326,7 @@ def recalibrate(config: Calibration) -> dict[str, Any]:
                 weights,
                 fitted_on=parts[config.part],
                 tested_on=parts["test"],
+                learned=learned,
                 reading=config.reading,
                 promise=config.promise,
                 scratch=Path(scratch),

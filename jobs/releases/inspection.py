@@ -6,20 +6,22 @@ A release is a directory under releases/ in `SHELFWISE_HOME`, or the shipped one
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jobs.releases.lookup import current_aliases, lasting_name, release_directory, roots
+from jobs.releases.lookup import lasting_name, present_aliases, release_directory, roots
 from jobs.releases.records import manifest_of
 from jobs.releases.stored import local_release, stored_releases
 from jobs.settings import Settings
 from models.answers.promises import CURVE, PROMISES, curve_of, described, target_of
+from models.card import known_images
 from models.release import MANIFEST, ReleaseError, load_release
 
 
 def listed(settings: Settings) -> Iterator[dict[str, Any]]:
     """Inspect all existing releases, and yield one row each; for a damaged release, `state` contains the error."""
-    names = {release_id: alias for alias, release_id in current_aliases(settings).items()}
+    names = {release_id: alias for alias, release_id in present_aliases(settings).items()}
     here = [path.parent for root in roots(settings) for path in sorted(root.glob(f"[!.]*/{MANIFEST}"))]
     stored = stored_releases(settings.places)
     for place in [*here, *(each for each in stored if each.name not in {path.name for path in here})]:
@@ -45,7 +47,7 @@ def details(settings: Settings, name: str | None) -> Mapping[str, Any]:
     """
     directory = release_directory(settings, name)
     release = load_release(directory)
-    names = [alias for alias, release_id in current_aliases(settings).items() if release_id == release.release_id]
+    names = [alias for alias, release_id in present_aliases(settings).items() if release_id == release.release_id]
     return {
         "release_id": release.release_id,
         "release_dir": str(directory),
@@ -54,6 +56,8 @@ def details(settings: Settings, name: str | None) -> Mapping[str, Any]:
         "taxonomy_version": release.taxonomy_version,
         "categories": len(release.categories),
         **manifest_of(release),
+        "known": None if release.known is None else asdict(release.known),
+        "known_images": known_images(release),
         "networks": {
             network.architecture: f"{network.input_px} px, {network.ensemble_weight:.3f}"
             for network in release.networks
@@ -75,7 +79,9 @@ def in_lines(shown: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     training = {**shown["training"], **({CURVE: curve} if curve else {})}
     promises = {name: promise["text"] for name, promise in shown["promises"].items()}
-    return {**shown, "promises": promises, "training": training}
+    lines = {**shown, "promises": promises, "training": training}
+    del lines["known"]  # `known_images` says the same in words
+    return lines
 
 
 def verify(directory: Path) -> dict[str, Any]:
@@ -102,5 +108,5 @@ def verify(directory: Path) -> dict[str, Any]:
             ) from error
     if not np.isfinite(answers).all():
         raise ReleaseError(f"the networks of {directory} answer with numbers that are none; train them again")
-    files = [network.weights_file for network in release.networks]
+    files = list(release.files)
     return {"release_id": release.release_id, "state": "sound", "files": files, "categories": len(release.categories)}

@@ -11,7 +11,7 @@ from jobs.releases.stored import copies, local_release, stored_releases
 from jobs.settings import Settings
 from jobs.storage.places import Place
 from jobs.storage.stores import is_file, is_remote, place, scheme_of, uri
-from models.release import MANIFEST, SHIPPED
+from models.release import FORMER_NAMES, MANIFEST, SHIPPED
 
 
 def roots(settings: Settings) -> tuple[Path, Path]:
@@ -55,31 +55,42 @@ def find_release(settings: Settings, name: str | None) -> Path:
     """
     places = settings.places
     if name is None:
-        return local_release(settings.release_dir, places)
+        default = settings.release_dir
+        return _renamed(default) if isinstance(default, Path) else local_release(default, places)
     if scheme_of(name):
         return local_release(place(name), places)
     given = Path(name)
     if given.is_dir() and (os.sep in name or name.startswith(".") or (given / MANIFEST).is_file()):
         return given
+    if os.sep in name and _renamed(given) != given:
+        return _renamed(given)
     return release_named(settings, name)
+
+
+def _renamed(directory: Path) -> Path:
+    """Return the directory of a release; that in its place if it is gone and the release is shipped by another name."""
+    later = directory.with_name(FORMER_NAMES.get(directory.name, directory.name))
+    return later if not directory.is_dir() and later.is_dir() else directory
 
 
 def release_named(settings: Settings, release_id: str) -> Path:
     """Find the directory of a release by release_id: one under releases/ of the home, or the shipped one.
 
-    The working directory does not matter.
+    The working directory does not matter. A release that is no longer there and was shipped by a former name is found
+    by it, because aliases and the command lines of older runs have that name.
 
     Raises:
         UsageError: If there is no such release; the message lists the existing ones.
     """
     places = settings.places
     roots = (places.local_home / "releases", SHIPPED.parent)
-    for root in roots:
-        if (root / release_id).is_dir():
-            return root / release_id
-    stored = {release.name: release for release in stored_releases(places)}
-    if release_id in stored:
-        return local_release(stored[release_id], places)
+    for name in filter(None, (release_id, FORMER_NAMES.get(release_id))):
+        for root in roots:
+            if (root / name).is_dir():
+                return root / name
+        stored = {release.name: release for release in stored_releases(places)}
+        if name in stored:
+            return local_release(stored[name], places)
     names = sorted({path.parent.name for root in roots for path in root.glob(f"*/{MANIFEST}")} | stored.keys())
     existing = ", ".join(names) or "none is there"
     raise UsageError(f"no release {release_id!r}; give a directory or one of: {existing}")
@@ -131,3 +142,18 @@ def current_aliases(settings: Settings) -> dict[str, str]:
 
     database = open_database(settings.url)
     return {} if not settings.database_url and database.is_new() else aliases(database)
+
+
+def present_aliases(settings: Settings) -> dict[str, str]:
+    """Look up which release is used for each alias: for one that is shipped by another name now, that other one."""
+    return {alias: present_name(settings, name) for alias, name in current_aliases(settings).items()}
+
+
+def present_name(settings: Settings, release_id: str) -> str:
+    """Return the name of the release in the place of one; its own name if it is there, or if nothing is."""
+    if release_id not in FORMER_NAMES:
+        return release_id
+    try:
+        return release_named(settings, release_id).name
+    except UsageError:
+        return release_id

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from models.answers.decision import Policy
-from models.answers.products import answer_of_images
+from models.answers.products import ImageVote, answer_of_images
 from models.release import Release, as_data
 from sql.records import (
     CategoryRecord,
     Combine,
     Decision,
     ReleaseRecord,
+    StoredImage,
 )
 
 
@@ -35,9 +36,9 @@ def decider(manifest: Mapping[str, Any]) -> Combine:
     """
     policy = Policy(manifest["thresholds"], manifest["floor"])
 
-    def combine(images: Sequence[Sequence[tuple[str, float]]]) -> Decision:
-        answer = answer_of_images(images, policy)
-        return Decision(answer.category_id, answer.confidence, answer.status)
+    def combine(images: Sequence[StoredImage]) -> Decision:
+        answer = answer_of_images([ImageVote(*image) for image in images], policy)
+        return Decision(answer.category_id, answer.confidence, answer.status, answer.review_reason)
 
     return combine
 

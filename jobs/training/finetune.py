@@ -296,6 +296,7 @@ def _released(
         weights,
         fitted_on=learned_from.sides["validation"],
         tested_on=learned_from.sides["test"],
+        learned=learned_from.sides["train"],
         reading=reading,
         promise=config.promise,
         scratch=config.work_dir,

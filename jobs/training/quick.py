@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -31,18 +31,20 @@ from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.image_predictions import CONFIDENCES, Answered, refuse_none
 from jobs.evaluation.product_predictions import Measured, measured_parts
-from jobs.releases.calibrate import Promise, finished_from_answers
+from jobs.releases.calibrate import Promise, below_promise, finished_from_answers
+from jobs.releases.known_images import describe
 from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
 from jobs.storage.places import Places
 from jobs.training.features import FeatureKey, FeatureStore, add_features, usable
+from jobs.training.known_images import features_in, judged_by, pixel_store
 from jobs.training.progress import FeatureWatch
 from jobs.training.selection import Selection, TrainingSet, training_set
 from jobs.wording import leaving_out, quoted
 from models.answers.calibration import combine
-from models.answers.pools import upper_bound
 from models.linear.crossfit import LEAST_GROUPS, CrossFitted, TooFewGroups, cross_fit, folds_of
 from models.linear.head import UnusableFeatures
+from models.networks.pixels import PIXELS
 from models.networks.weights import save_half
 from models.program import program_version
 from models.release import CROSS_FITTED, Release, save_release, sha256_of
@@ -96,6 +98,16 @@ class QuickConfig:
     def places(self) -> Places:
         """Directories and stores of the home."""
         return self.selection.places
+
+    @property
+    def decode_px(self) -> int:
+        """Side of the squares to which images are decoded, in pixels."""
+        return max(network.input_px for network in self.networks)
+
+    @property
+    def reading(self) -> EvaluateConfig:
+        """Settings for reading images."""
+        return EvaluateConfig(self.places, batch_size=self.batch_size, decode_workers=self.decode_workers)
 
     @property
     def target(self) -> Path:
@@ -171,6 +183,7 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
     backbones = _backbones(config, len(learned_from.categories))
     images = [image for part in learned_from.sides.values() for image in part]
     stores = {name: _store(config, frozen, images, watch) for name, frozen in backbones.items()}
+    stores[PIXELS] = pixel_store(images, config.reading, partial(watch, PIXELS), decode_px=config.decode_px)
     known = _examples(learned_from, ("train", "validation"), stores)
     tested = _examples(learned_from, ("test",), stores)
     folds = _folds(known, learned_from, config.seed)
@@ -183,8 +196,22 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
                 for name, frozen in backbones.items()
             ]
             draft = _draft(config, learned_from, fitted, folds, round(time.monotonic() - started))
+            to_calibrate = _to_calibrate(known, fitted)
+            described = describe(
+                draft,
+                Path(scratch),
+                learned=known.images,
+                calibrating=to_calibrate.images,
+                features_of=partial(features_in, stores),
+                groups=learned_from.groups,
+            )
+            judged = partial(judged_by, described, stores)
             release, documents = finished_from_answers(
-                draft, _to_calibrate(known, fitted), lambda made: _tested(made, tested, fitted), promise=config.promise
+                draft,
+                judged(to_calibrate),
+                lambda made: _tested(made, tested, fitted, judged),
+                promise=config.promise,
+                known=described,
             )
             weights = {each.network.architecture: each.weights for each in fitted}
             save_release(release, config.target, weights=weights, documents=documents)
@@ -198,27 +225,6 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
         **release.metrics,
         "below_promise": below,
     }
-
-
-def below_promise(release: Release) -> str | None:
-    """Return a sentence if the part test contradicts the precision that a release promises; else None.
-
-    It does so if the one-sided upper bound at 95 % of the precision of what is published lies below the promise.
-    """
-    target = release.training.get("target_precision")
-    share_, precision = release.metrics.get("automatic_share"), release.metrics.get("automatic_precision")
-    if target is None or not share_ or precision is None:
-        return None
-    published = round(share_ * release.metrics["test_products"])
-    right = round(precision * published)
-    highest = upper_bound(right, published)
-    if highest >= target:
-        return None
-    return (
-        f"of the part test {published:,} products would be published and {right:,} of these are right, so that the "
-        f"precision is at most {highest:.3f} where {target:g} is promised: release {release.release_id} was made and "
-        "is not to be promoted; look at `shelfwise evaluate` for wrong labels, or label more products"
-    )
 
 
 def _backbones(config: QuickConfig, categories: int) -> dict[str, FrozenBackbone]:
@@ -239,14 +245,14 @@ def _store(
     from models.serving.features import FeatureExtractor, engine
 
     network, backbone = frozen.network, frozen.backbone
-    name, decode_px = network.architecture, max(each.input_px for each in config.networks)
+    name, decode_px = network.architecture, config.decode_px
     key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine())
     store = FeatureStore(key.directory(config.places), key, int(backbone.output.shape[-1]))
     add_features(
         store,
         images,
         partial(FeatureExtractor, backbone, network, side_px=decode_px),
-        EvaluateConfig(config.places, batch_size=config.batch_size, decode_workers=config.decode_workers),
+        config.reading,
         partial(watch, name),
     )
     return store
@@ -369,10 +375,12 @@ def _to_calibrate(known: _Examples, fitted: Sequence[_Fitted]) -> Answered:
     )
 
 
-def _tested(release: Release, tested: _Examples, fitted: Sequence[_Fitted]) -> Measured:
+def _tested(
+    release: Release, tested: _Examples, fitted: Sequence[_Fitted], judged: Callable[[Answered], Answered]
+) -> Measured:
     """Return the calibrated release's answers for the part test, from the features that are computed already."""
     rows = {each.network.architecture: each.tested for each in fitted}
     shares = {network.architecture: network.ensemble_weight for network in release.networks}
     ensemble = combine(rows, weights=shares, temperature=release.temperature)
     answered = Answered(tested.images, {**rows, CONFIDENCES: ensemble}, tested.failed)
-    return measured_parts(release, [answered], tested.images)
+    return measured_parts(release, [judged(answered)], tested.images)

@@ -17,6 +17,7 @@ from jobs.errors import RunFailed, UsageError
 from jobs.ingest import catalog
 from jobs.predict import tuning_file
 from jobs.runs import publish
+from jobs.runs.gates import RunGates
 from jobs.storage.places import Places
 from sql.records import PRODUCT_COLUMNS
 from tests.dataset_rows import image_row, without_groups
@@ -60,7 +61,7 @@ def test_files_without_groups_are_published_as_null(tmp_path: Path) -> None:
     without_groups(tmp_path)
     former = [row for batch in publish.product_rows(files) for row in batch]
     assert former == [tuple(None if value == "g" else value for value in row) for row in rows]
-    assert [row[0] for batch in publish.prediction_rows(files) for row in batch] == ["p1"]
+    assert [row[0] for batch in publish.prediction_rows(files, RunGates("", "open")) for row in batch] == ["p1"]
 
 
 @pytest.mark.parametrize("content", [b"no parquet at all", b"PAR1" + bytes(40) + b"PAR1"])

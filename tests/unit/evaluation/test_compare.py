@@ -46,9 +46,9 @@ def compared(config: EvaluateConfig, second: tuple[str, ...]) -> dict[str, Any]:
     """Compare `old`, which knows red, green and blue, with `new`, which is blind and knows others."""
     sides = {"old": (ColourPredictor(), COLOURS), "new": (Blind(), release_of("new", second))}
 
-    def load(place: Path) -> tuple[ColourPredictor, Release, float]:
+    def load(place: Path) -> tuple[ColourPredictor, Release, None]:
         predictor, release = sides[place.name]
-        return predictor, replace(release, release_id=place.name), 0.0
+        return predictor, replace(release, release_id=place.name), None
 
     return run([Path("old"), Path("new")], config, load)[0]
 
@@ -88,7 +88,7 @@ def test_a_comparison_shows_the_automatic_share_of_both_releases(config: Evaluat
     predictors = {"old": ColourPredictor(), "new": Blind()}
     releases = {"old": old, "new": new}
     document, measured, _ = run(
-        [Path("old"), Path("new")], config, lambda place: (predictors[place.name], releases[place.name], 0.0)
+        [Path("old"), Path("new")], config, lambda place: (predictors[place.name], releases[place.name], None)
     )
     pair = document["comparison"]
     # p1 rightly and p4 wrongly, at 0.9; p5 is red at less than that.
@@ -135,7 +135,7 @@ def test_a_release_that_knows_none_of_the_labels_is_refused(config: EvaluateConf
     new = release_of("new", ("toys.a", "toys.b", "toys.c"))
     for call in (
         lambda: compared(config, ("toys.a", "toys.b", "toys.c")),
-        lambda: run([Path("new")], config, lambda place: (Blind(), new, 0.0)),
+        lambda: run([Path("new")], config, lambda place: (Blind(), new, None)),
     ):
         with pytest.raises(UsageError, match=sentence):
             call()
@@ -143,7 +143,7 @@ def test_a_release_that_knows_none_of_the_labels_is_refused(config: EvaluateConf
 
 def test_measuring_one_release_refuses_labels_that_it_does_not_know(config: EvaluateConfig) -> None:
     with pytest.raises(UsageError, match=r"labelled 'cold.blue', which release new .* does not know"):
-        run([Path("new")], config, lambda place: (Blind(), release_of("new", SHOP), 0.0))
+        run([Path("new")], config, lambda place: (Blind(), release_of("new", SHOP), None))
 
 
 def test_the_error_for_a_parent_label_names_a_category_below_it(config: EvaluateConfig) -> None:

@@ -28,8 +28,8 @@ def measured_on(config: EvaluateConfig, release: Release = COLOURS) -> Measured:
     return measure(ColourPredictor(), release, config.images(), config)
 
 
-def load(directory: Path) -> tuple[ColourPredictor, Release, float]:
-    return ColourPredictor(), replace(COLOURS, release_id=directory.name), 0.0
+def load(directory: Path) -> tuple[ColourPredictor, Release, None]:
+    return ColourPredictor(), replace(COLOURS, release_id=directory.name), None
 
 
 def test_a_product_is_answered_from_all_its_images(config: EvaluateConfig) -> None:
@@ -65,7 +65,7 @@ class Sharpened(ColourPredictor):
 
 def test_calibration_of_every_level_matches_values_computed_by_hand(config: EvaluateConfig) -> None:
     """Before: p1 is 0.9, p2 and p3 0.475 for a leaf and 0.95 for cold, p4 wrongly 0.9, p5 (0.9 + 0.9 + 0.05) / 3."""
-    document, _, _ = run([Path("one")], config, lambda place: (Sharpened(), COLOURS, 0.0))
+    document, _, _ = run([Path("one")], config, lambda place: (Sharpened(), COLOURS, None))
     leaf, group = document["levels"]
     sure, even, cold = 0.81 / 0.815, 0.225625 / 0.45375, 0.45125 / 0.45375
     mixed = (2 * sure + 0.0025 / 0.815) / 3
@@ -283,7 +283,7 @@ def test_a_release_of_one_network_has_no_agreement(config: EvaluateConfig) -> No
             return Predictions(first, {"efficientnetb0": first})
 
     release = replace(COLOURS, networks=(replace(COLOURS.networks[0], ensemble_weight=1.0),))
-    document, _, _ = run([Path("one")], config, lambda place: (Alone(), release, 0.0))
+    document, _, _ = run([Path("one")], config, lambda place: (Alone(), release, None))
     assert document["levels"][0]["agreement"] is None
 
 

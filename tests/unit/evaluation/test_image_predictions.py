@@ -22,6 +22,7 @@ from jobs.evaluation.product_predictions import measure
 from jobs.storage.places import Places
 from models.spec import Category, Images, Predictions
 from tests.labelled import BLUE, COLOURS, GREEN, LEAVES, RED, ColourPredictor, write_labelled
+from tests.played_gate import PlayedGate, knowing
 
 CATEGORIES = 1_500
 LATER = date(2026, 11, 2)
@@ -37,7 +38,8 @@ class Wide:
     def predict(self, images: Images) -> Predictions:
         rows = np.full((len(images), CATEGORIES), 0.5 / CATEGORIES, np.float32)
         rows[:, 0] = 0.5
-        return Predictions(rows, {"efficientnetb0": rows, "xception": rows})
+        features = np.full((len(images), 2 * CATEGORIES), images.mean() / 1000, np.float32)
+        return Predictions(rows, {"efficientnetb0": rows, "xception": rows}, {"efficientnetb0": features})
 
 
 WIDE = replace(COLOURS, categories=tuple(Category(f"c{number:04d}", "C") for number in range(CATEGORIES)))
@@ -77,18 +79,23 @@ def test_all_images_of_a_product_are_in_one_part(
     assert winners.tolist() == [2, 1, 1, 1, 1, 0], "each image has the answer of its own content"
 
 
+@pytest.mark.parametrize("gate", [None, PlayedGate(2)])
 @pytest.mark.parametrize("together", [1, 2, 3, 100])
 @pytest.mark.parametrize("held", [1, 5, 100])
 def test_metrics_do_not_depend_on_the_sizes_of_the_parts(
-    places: Places, together: int, held: int, monkeypatch: pytest.MonkeyPatch
+    places: Places, together: int, held: int, gate: PlayedGate | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = EvaluateConfig(places, batch_size=2)
-    whole = measure(ColourPredictor(), COLOURS, config.images(), config)
+    """With a gate the green images are held back as a foreign group, and the blue ones are foreign themselves."""
+    monkeypatch.setattr("jobs.evaluation.gates.foreign_groups", lambda counts: [GREEN])
+    monkeypatch.setattr("jobs.evaluation.gates.foreign_whole", lambda counts: False)
+    config, release = EvaluateConfig(places, batch_size=2), knowing(COLOURS) if gate else COLOURS
+    whole = measure(ColourPredictor(), release, config.images(), config, gate)
+    assert {answer.review_reason for answer in whole.answers} >= ({"foreign_group"} if gate else set())
     monkeypatch.setattr(image_predictions, "HELD_BYTES", held * ROW_BYTES)
     monkeypatch.setattr(jobs.evaluation.product_predictions, "TOGETHER", together)
-    cut = measure(ColourPredictor(), COLOURS, config.images(), config)
+    cut = measure(ColourPredictor(), release, config.images(), config, gate)
     assert cut.product_ids == ("p1", "p2", "p3")
-    assert figures(cut, COLOURS) == figures(whole, COLOURS)
+    assert figures(cut, release) == figures(whole, release)
     assert (cut.first_images, cut.answers) == (whole.first_images, whole.answers)
     assert [image.image_no for image in cut.first_images] == [1, 0, 0]
 
@@ -134,7 +141,10 @@ def test_a_batch_that_does_not_fit_into_memory_gives_one_sentence(places: Places
 
 
 def test_memory_does_not_grow_with_the_number_of_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every product has an image in each of two files."""
+    """Every product has an image in each of two files; the features that judge an image are not kept."""
+    monkeypatch.setattr("jobs.evaluation.gates.foreign_groups", lambda counts: [])
+    monkeypatch.setattr("jobs.evaluation.gates.foreign_whole", lambda counts: False)
+    release = knowing(WIDE)
     row_bytes = 3 * 4 * CATEGORIES
     monkeypatch.setattr(image_predictions, "HELD_BYTES", 64 * row_bytes)
     monkeypatch.setattr(jobs.evaluation.product_predictions, "TOGETHER", 16)
@@ -147,7 +157,8 @@ def test_memory_does_not_grow_with_the_number_of_products(tmp_path: Path, monkey
 
     def held(count: int) -> int:
         with peak() as noted:
-            found = measure(Wide(), WIDE, [image for image in images if image.product_id < f"p{count:04d}"], config)
+            some = [image for image in images if image.product_id < f"p{count:04d}"]
+            found = measure(Wide(), release, some, config, PlayedGate())
         assert len(found.product_ids) == count
         return noted[0]
 

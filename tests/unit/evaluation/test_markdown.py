@@ -36,12 +36,12 @@ def places(home: Path) -> Places:
 def load_with(*leaves: str) -> Any:
     """Return what loads `shop-1`, which names colours, and any other release with these categories."""
 
-    def load(place: Path) -> tuple[ColourPredictor, Release, float]:
+    def load(place: Path) -> tuple[ColourPredictor, Release, None]:
         own = place.name != "shop-1"
         categories = tuple(Category(leaf, leaf) for leaf in leaves) if own else COLOURS.categories
         gates = {RED: 0.5} if own else dict.fromkeys((RED, GREEN, BLUE))
         release = replace(COLOURS, release_id=place.name, categories=categories, thresholds=gates)
-        return ColourPredictor(), release, 0.0
+        return ColourPredictor(), release, None
 
     return load
 
@@ -65,9 +65,9 @@ def test_each_release_has_the_products_on_which_it_alone_is_right(places: Places
         def predict(self, images: Images) -> Predictions:
             return super().predict(np.zeros_like(images))
 
-    def load(place: Path) -> tuple[ColourPredictor, Release, float]:
+    def load(place: Path) -> tuple[ColourPredictor, Release, None]:
         predictor = ColourPredictor() if place.name == "shop-1" else Blind()
-        return predictor, replace(COLOURS, release_id=place.name), 0.0
+        return predictor, replace(COLOURS, release_id=place.name), None
 
     text = markdown(run([Path("shop-1"), Path("shop-2")], EvaluateConfig(places, category_ids=(ODD,)), load)[0])
     assert "| shop-1 | 0.6667 | 1 |\n| shop-2 | 0.3333 | 0 |\n" in text

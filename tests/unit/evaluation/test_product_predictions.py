@@ -29,18 +29,21 @@ from jobs.storage.places import Places
 from models.answers.decision import Policy
 from models.answers.products import (
     TOP_K,
+    ImageVote,
     answer_of_image,
     answer_of_images,
     answer_of_product,
     best,
     distribution_of_product,
 )
+from models.answers.reasons import first_of
 from models.release import SHIPPED, Release, load_release
 from models.spec import Category, Images, NetworkSpec, Predictions
 from sql.named_queries import run_query
-from sql.records import RunRecord
+from sql.records import RunRecord, StoredImage
 from sql.store import open_database
 from tests.labelled import DAY, write_labelled
+from tests.played_gate import PlayedGate, knowing
 
 LEAVES = tuple(f"group-{number % 3}.leaf-{number}" for number in range(9))
 RELEASE = Release(
@@ -60,9 +63,10 @@ class Dreamer:
     decode_px = 32
 
     def predict(self, images: Images) -> Predictions:
-        rows = [np.random.default_rng(int(image.sum())).dirichlet(np.full(9, 0.8)) for image in images.astype(np.int64)]
-        confidences = np.array(rows, np.float32)
-        return Predictions(confidences, {"efficientnetb0": confidences})
+        draws = [np.random.default_rng(int(image.sum())) for image in images.astype(np.int64)]
+        confidences = np.array([draw.dirichlet(np.full(9, 0.8)) for draw in draws], np.float32)
+        features = np.array([draw.choice([0.5, 1.5, np.nan], 2, p=[0.5, 0.3, 0.2]) for draw in draws], np.float32)
+        return Predictions(confidences, {"efficientnetb0": confidences}, {"efficientnetb0": features})
 
 
 @pytest.fixture
@@ -78,28 +82,45 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     return Places(tmp_path)
 
 
-def test_evaluation_answers_every_product_as_publish_does(places: Places) -> None:
-    measured = measure(Dreamer(), RELEASE, labelled_images(places), EvaluateConfig(places, batch_size=7))
+@pytest.mark.parametrize("held", [None, (), LEAVES[:3]])
+def test_evaluation_answers_every_product_as_publish_does(
+    places: Places, monkeypatch: pytest.MonkeyPatch, held: tuple[str, ...] | None
+) -> None:
+    """Without a gate; with one that some images do not pass; and with some groups held back beside."""
+    monkeypatch.setattr(
+        "jobs.evaluation.gates.foreign_groups", lambda counts: [leaf for leaf in held or () if leaf in counts]
+    )
+    monkeypatch.setattr("jobs.evaluation.gates.foreign_whole", lambda counts: False)
+    release, gate = (RELEASE, None) if held is None else (knowing(RELEASE), PlayedGate())
+    measured = measure(Dreamer(), release, labelled_images(places), EvaluateConfig(places, batch_size=7), gate)
     evaluated = dict(zip(measured.product_ids, measured.answers, strict=True))
 
     config = PredictConfig("run-1", (DAY,), places, Path("unused"), batch_size=5)
     (shard,) = shards(places.images, [DAY])
-    predict_shard(shard, Dreamer(), RELEASE, config)
+    predict_shard(shard, Dreamer(), release, config, gate=gate)
     rows = defaultdict(list)
     for row in pq.read_table(prediction_file(config, shard)).to_pylist():
         rows[row["product_id"]].append(row)
-    combine = decider(manifest_of(RELEASE))
+    combine = decider(manifest_of(release))
     kinds = set()
     for product_id, images in rows.items():
-        decided = combine([json.loads(image["top_k"]) for image in images])
-        published = (decided.category_id, decided.confidence, decided.status)
+        tops = [json.loads(image["top_k"]) for image in images]
+        held_by = ["foreign_group" if top[0][0] in (held or ()) else None for top in tops]
+        reasons = [image["review_reason"] for image in images]
+        decided = combine([StoredImage(*stored) for stored in zip(tops, reasons, held_by, strict=True)])
+        published = (decided.category_id, decided.confidence, decided.status, decided.review_reason)
         if len(images) == 1:
-            published = (images[0]["category_id"], images[0]["confidence"], images[0]["status"])
+            status = "review" if held_by[0] and images[0]["status"] == "auto" else images[0]["status"]
+            reason = first_of((held_by[0], reasons[0]))
+            published = (images[0]["category_id"], images[0]["confidence"], status, reason)
         answer = evaluated[product_id]
-        assert (answer.category_id, answer.confidence, answer.status) == published, product_id
-        kinds.add((answer.status, answer.category_id in LEAVES))
+        assert (answer.category_id, answer.confidence, answer.status, answer.review_reason) == published, product_id
+        kinds.add((answer.status, answer.category_id in LEAVES, answer.review_reason))
     assert len(rows) == 40
-    assert len(kinds) >= 3, "leaves, groups and open ones are among them"
+    assert len({kind[:2] for kind in kinds}) >= 3, "leaves, groups and open ones are among them"
+    seen = {reason for _, _, reason in kinds}
+    assert ({"foreign_image", "gate_closed"} <= seen) == (gate is not None)
+    assert ("foreign_group" in seen) == bool(held)
 
 
 distributions = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4).map(
@@ -119,7 +140,7 @@ def test_an_image_is_decided_from_its_five_best_categories() -> None:
     row = np.array([0.05, 0.31, 0.02, 0.29, 0.01, 0.2, 0.1, 0.015, 0.005], np.float32)
     assert best(LEAVES, row) == [(LEAVES[i], round(float(row[i]), 6)) for i in (1, 3, 5, 6, 0)]
     policy = replace(RELEASE, thresholds=dict.fromkeys(LEAVES, 0.25)).policy
-    assert answer_of_image(LEAVES, row, policy) == answer_of_images([best(LEAVES, row)], policy)
+    assert answer_of_image(LEAVES, row, policy) == answer_of_images([ImageVote(best(LEAVES, row))], policy)
 
 
 def test_an_override_that_is_cleared_is_decided_by_the_release_that_answered(home: Path) -> None:
@@ -132,7 +153,12 @@ def test_an_override_that_is_cleared_is_decided_by_the_release_that_answered(hom
     day, answer = date(2026, 11, 1), ("footwear.open.sandal", 0.99, "review")
     database.publish(
         RunRecord("night", "nightly", day, "careful-1", datetime.now(UTC)),
-        predictions=[[("p", str(number), number, "p.jpg", day, 1, *answer, sure, "{}", "shop") for number in range(2)]],
+        predictions=[
+            [
+                ("p", str(number), number, "p.jpg", day, 1, *answer, sure, "{}", "shop", "below_threshold", None, None)
+                for number in range(2)
+            ]
+        ],
         rejections=[],
         products=[],
         categories=category_records(careful),
@@ -140,7 +166,7 @@ def test_an_override_that_is_cleared_is_decided_by_the_release_that_answered(hom
         combine=decider(manifest_of(careful)),
     )
     releases.promote(Settings(), database, SHIPPED.name, "champion")
-    assert decider(manifest_of(shipped))([[("footwear.open.sandal", 0.99)]]).status == "auto"
+    assert decider(manifest_of(shipped))([StoredImage([("footwear.open.sandal", 0.99)])]).status == "auto"
     for name, *arguments in (("set", "p", "footwear.open.sandal"), ("clear", "p")):
         called = [*arguments, "--by", "ada"]
         CliRunner().invoke(override.commands[name], called, catch_exceptions=False, standalone_mode=False)

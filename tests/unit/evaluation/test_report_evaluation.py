@@ -21,8 +21,8 @@ from tests.labelled import BLUE, COLOURS, GREEN, RED, ColourPredictor, write_lab
 from tests.report_nights import HOSTILE
 
 
-def load(directory: Path) -> tuple[ColourPredictor, Release, float]:
-    return ColourPredictor(), replace(COLOURS, release_id=directory.name), 0.0
+def load(directory: Path) -> tuple[ColourPredictor, Release, None]:
+    return ColourPredictor(), replace(COLOURS, release_id=directory.name), None
 
 
 def test_the_page_shows_the_promises_and_the_curve(tmp_path: Path, browser: Browser) -> None:
@@ -41,7 +41,7 @@ def test_the_page_shows_the_promises_and_the_curve(tmp_path: Path, browser: Brow
         },
         training={"target_precision": 0.95, CURVE: curve},
     )
-    document, measured, _ = run([Path("one")], EvaluateConfig(places), lambda place: (ColourPredictor(), release, 0.0))
+    document, measured, _ = run([Path("one")], EvaluateConfig(places), lambda place: (ColourPredictor(), release, None))
     written, page = write(tmp_path / "out", document, measured, release, places)
     assert json.loads(written.read_text(encoding="utf-8"))["promises"] == document["promises"]
     pooled = (

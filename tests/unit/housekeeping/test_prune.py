@@ -22,8 +22,10 @@ from jobs.errors import RunFailed
 from jobs.housekeeping import files as housekeeping_files
 from jobs.housekeeping import partitions, prune
 from jobs.housekeeping.prune import PruneConfig
+from jobs.ingest.full_catalogs import keep_full_catalog, was_read_in_full
 from jobs.storage.places import Places
 from jobs.training.features import FeatureKey, FeatureStore
+from models.networks.pixels import PIXELS
 from tests.dataset_rows import seen_row
 from tests.labelled import BLUE, DAY, GREEN, RED, write_labelled, write_seen
 
@@ -274,6 +276,7 @@ def write_features(places: Places, backbone: str, architecture: str = "efficient
 def test_old_features_of_backbones_that_no_release_uses_go(places: Places) -> None:
     used, unused = write_features(places, "used"), write_features(places, "unused")
     young, start = write_features(places, "young", days=300), write_features(places, "tuned", "xception")
+    pixels = write_features(places, "", PIXELS)
     unreadable = places.features / "efficientnetb0-224-0123456789abcdef"
     unreadable.mkdir()
     (unreadable / "part-1.parquet").write_bytes(b"no Parquet")
@@ -286,7 +289,7 @@ def test_old_features_of_backbones_that_no_release_uses_go(places: Places) -> No
     counts = prune.run(FakeRecords(), config(places, manifests=(manifest,)))
     assert counts["features"]["files"] == 1
     assert not unused.exists()
-    assert all(directory.exists() for directory in (used, young, start, unreadable))
+    assert all(directory.exists() for directory in (used, young, start, pixels, unreadable))
     manifest.write_text("{")
     write_features(places, "unused")
     assert prune.run(FakeRecords(), config(places, manifests=(manifest,)))["features"]["files"] == 0
@@ -305,3 +308,18 @@ def test_nothing_is_deleted_while_a_run_is_running(places: Places) -> None:
     assert files(places) == before
     with pytest.raises(RunFailed, match="is running"):
         prune.run(FakeRecords(running=["nightly-2026-11-03"]), config(places, dry_run=True))
+
+
+def test_copies_of_catalogs_of_an_earlier_version_stayed_for_ever(places: Places) -> None:
+    keep_full_catalog(places, DAY, "shop")
+    names = [Path(str(places.catalogs), f"{'0a' * 16}.parquet"), Path(str(places.catalogs), "own.parquet")]
+    for path in names:
+        path.write_bytes(b"rows")
+        os.utime(path, (NOW.timestamp(), NOW.timestamp() - timedelta(days=400).total_seconds()))
+    before = files(places)
+    assert prune.run(FakeRecords(), config(places, dry_run=True))["catalogs"] == {"files": 1, "bytes": 4}
+    assert files(places) == before
+    assert prune.run(FakeRecords(), config(places, keep_days=500))["catalogs"]["files"] == 0
+    assert prune.run(FakeRecords(), config(places))["catalogs"] == {"files": 1, "bytes": 4}
+    assert before.keys() - files(places).keys() == {f"catalogs/{names[0].name}"}
+    assert was_read_in_full(places, "shop")

@@ -75,6 +75,7 @@ def test_prune_deletes_what_nobody_needs_and_prints_how_much(database: ProductDa
         "predictions": 1,
         "selections": 0,
         "features": 0,
+        "catalogs": 0,
     }
     assert home["predictions"]["bytes"] == 5
     assert json.loads(counted.stdout) == {"dry_run": True, "home": home}

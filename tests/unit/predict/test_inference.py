@@ -48,7 +48,8 @@ class Numbered:
         self.fail(images)
         confidences = np.zeros((len(images), 3), np.float32)
         confidences[:, 0] = images[:, 0, 0, 0]
-        return Predictions(confidences, {"one": confidences})
+        features = np.repeat(images[:, 0, 0, :1].astype(np.float32), 5, axis=1)
+        return Predictions(confidences, {"one": confidences}, {"one": features})
 
 
 def refuse_poison(images: Images) -> None:
@@ -64,6 +65,10 @@ def test_a_poisoned_image_is_found_and_the_others_are_answered(poisoned: tuple[i
     good = [number for number in range(64) if number not in poisoned]
     assert answer.predictions.confidences[good, 0].tolist() == good
     assert answer.predictions.by_network["one"][good, 0].tolist() == good
+    features = answer.predictions.features["one"]
+    assert (features.shape, features[good, 4].tolist()) == ((64, 5), good)
+    assert features.dtype == np.float32
+    assert np.isnan(features[list(poisoned)]).all(), "an image that failed has no features that count"
     assert answer.errors[poisoned[0]] == "ValueError: an image that no convolution survives"
 
 
@@ -99,6 +104,7 @@ def test_a_batch_out_of_memory_is_halved_and_the_size_is_kept() -> None:
     first = inference.answer(numbered(64))
     assert first.predictions is not None
     assert first.predictions.confidences[:, 0].tolist() == list(range(64))
+    assert first.predictions.features["one"][:, 0].tolist() == list(range(64))
     assert inference.limit == 8
     predictor.batches.clear()
     inference.answer(numbered(64))
@@ -116,6 +122,22 @@ def test_an_image_without_a_finite_answer_is_rejected() -> None:
     assert [number for number, error in enumerate(answer.errors) if error] == [3]
     assert answer.predictions is not None
     assert np.isfinite(answer.predictions.confidences).all()
+    assert np.isnan(answer.predictions.features["one"]).all(axis=1).tolist() == [number == 3 for number in range(8)]
+
+
+def test_images_whose_features_alone_are_not_finite_are_answered() -> None:
+    """The release's gate is closed to them; they are no failures of the networks."""
+
+    class Overflowing(Numbered):
+        def predict(self, images: Images) -> Predictions:
+            found = super().predict(images)
+            found.features["one"][:] = np.inf
+            return found
+
+    answer = Inference(Overflowing()).answer(numbered(8))
+    assert answer.errors == ("",) * 8
+    assert answer.predictions is not None
+    assert answer.predictions.confidences[:, 0].tolist() == list(range(8))
 
 
 def test_networks_without_any_finite_answer_stop_the_run() -> None:

@@ -28,6 +28,7 @@ from jobs.storage.places import Place, Places
 from models.serving.faults import DeviceLost
 from models.serving.tuning import Tuning
 from tests.dataset_rows import image_row
+from tests.played_gate import PlayedGate, knowing
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
 
 LOADED: list[weakref.ref[Inference]] = []
@@ -72,6 +73,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictC
     monkeypatch.setattr(predict, "Quarantine", Ward)
     monkeypatch.setattr(predict, "clean_worker", nullcontext)
     monkeypatch.setattr(predict, "loaded_networks", lambda *_: fake_networks())
+    monkeypatch.setattr(predict, "load_gate", lambda *_: None)
     LOADED.clear()
     yield PredictConfig("run-1", (DAY,), places, tmp_path / "release")
     unload_networks(may_end=False)
@@ -141,6 +143,24 @@ def test_a_process_that_holds_an_accelerators_memory_ends_once_for_its_helper(
         attempt(1, config, monkeypatch)
     assert attempt(2, config, monkeypatch) == "hhh", "it would end in each attempt otherwise"
     unload_networks(may_end=True)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_task_judges_images_whichever_way_it_predicts(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """In quarantine too, where the networks and their own gate are in another process."""
+    gates, release = [PlayedGate(), PlayedGate()], knowing(RELEASE)
+    monkeypatch.setattr(predict, "prepare_process", lambda *_: config.release_dir)
+    monkeypatch.setattr(predict, "load_gate", lambda *given: gates[0] if given == (release, config.release_dir) else 1)
+    loaded = replace(fake_networks(), release=release, gate=gates[1])
+    monkeypatch.setattr(predict, "loaded_networks", lambda *_: loaded)
+    monkeypatch.setattr(predict, "task_attempt", lambda: number)
+    mine = dict.fromkeys(shards(config.places.images, [DAY]), 2)
+    reports = list(predict_in_turn(mine, config, release, None, quarantine_attempt=1))
+    assert [report.by_leaf for report in reports] == [{"colour.green": [1, 0], "colour.red": [1, 1]}] * 3
+    apart = {0: 0, 1: 1, 2: 3}[number]
+    assert [len(gate.calls) for gate in gates] == [apart, 3 - apart]
 
 
 @pytest.mark.parametrize("number", [0, 2])

@@ -22,7 +22,11 @@ from jobs.predict.job import predict_shard
 from jobs.predict.networks import LoadedNetworks, loaded_networks, unload_networks
 from jobs.predict.reports import PredictSummary, ShardReport, slowest_stage
 from jobs.storage.places import Places
-from models.release import Release, ReleaseError, load_release
+from models.answers.calibration import combine
+from models.networks.backbones import HEAD
+from models.networks.inputs import network_input
+from models.networks.pixels import PIXELS, pixel_statistics
+from models.release import SHIPPED, Release, ReleaseError, load_network, load_release
 from models.serving.devices import Device, device
 from models.serving.faults import DeviceLost
 from models.serving.predictor import EnsemblePredictor
@@ -63,6 +67,22 @@ def test_half_precision_may_differ_in_one_of_a_thousand(changed: int, same: bool
     images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(2000), 256)
     assert agrees(Choosing(changed), Choosing(), images) is same
     assert not agrees(Choosing(broken=True), Choosing(broken=True), images)
+
+
+def test_half_precision_without_finite_features_is_not_used() -> None:
+    """A release judges images by their features, and publishes none that it cannot judge."""
+
+    class Overflowing(Choosing):
+        def predict(self, images: Images) -> Predictions:
+            found = super().predict(images)
+            features = np.ones((len(images), 4), np.float32)
+            features[-1, 2] = np.inf
+            return Predictions(found.confidences, found.by_network, {"one": features})
+
+    images = np.zeros((64, 8, 8, 3), np.uint8)
+    assert agrees(Choosing(), Choosing(), images)
+    assert not agrees(Overflowing(), Choosing(), images)
+    assert agrees(Choosing(), Overflowing(), images), "full precision is not on trial"
 
 
 class Timed:
@@ -116,6 +136,38 @@ def test_mixed_precision_computes_in_float16_and_answers_in_float32(tiny_release
     assert one.confidences.dtype == np.float32
     assert np.abs(one.confidences - other.confidences).max() > 0, "it was computed in float32 after all"
     assert np.abs(one.confidences - other.confidences).max() < 0.02
+    halved, whole = one.features["efficientnetb0"], other.features["efficientnetb0"]
+    assert halved.dtype == whole.dtype == np.float32
+    assert 0 < np.abs(halved - whole).max() < 0.1 * np.abs(whole).max()
+
+
+def test_one_call_gives_the_answers_and_features_of_every_network() -> None:
+    """The features are what the last layer of a network receives; the answers are those of the network itself."""
+    release = load_release(SHIPPED)
+    images = np.random.default_rng(1).integers(0, 256, (5, release.decode_px, release.decode_px, 3), np.uint8)
+    found = EnsemblePredictor(release, SHIPPED).predict(images)
+    assert list(found.by_network) == ["efficientnetb0", "xception"]
+    assert list(found.features) == ["efficientnetb0", "xception", PIXELS]
+    np.testing.assert_array_equal(found.features[PIXELS], pixel_statistics(images))
+    softmaxes = {}
+    for spec in release.networks:
+        network = load_network(release, SHIPPED, spec)
+        last = network.get_layer(HEAD)
+        features = found.features[spec.architecture]
+        expected = np.asarray(keras.Model(network.input, last.input)(network_input(images, spec), training=False))
+        assert features.dtype == np.float32
+        assert features.shape == (5, int(last.kernel.shape[0]))
+        assert np.ptp(features, axis=0).max() > 0.1, "the images must be told apart, or this says nothing"
+        np.testing.assert_allclose(features, expected, atol=1e-4)
+        logits = network(network_input(images, spec), training=False)
+        softmaxes[spec.architecture] = np.asarray(keras.ops.softmax(logits))
+        np.testing.assert_allclose(found.by_network[spec.architecture], softmaxes[spec.architecture], atol=1e-5)
+        # The features lead to the answers, so that they are those of this network and of these images.
+        own = np.asarray(keras.ops.softmax(last(features)))
+        np.testing.assert_allclose(own, softmaxes[spec.architecture], atol=1e-5)
+    weights = {spec.architecture: spec.ensemble_weight for spec in release.networks}
+    ensemble = combine(softmaxes, weights=weights, temperature=release.temperature)
+    np.testing.assert_allclose(found.confidences, ensemble, atol=1e-5)
 
 
 @pytest.fixture
@@ -133,6 +185,7 @@ def config(tmp_path: Path, tiny_release: Path, monkeypatch: pytest.MonkeyPatch) 
             return answers_of([0] * len(images), self.categories)
 
     monkeypatch.setattr("models.serving.predictor.EnsemblePredictor", Light)
+    monkeypatch.setattr("jobs.predict.networks.load_gate", lambda *_: None)
     places = Places(tmp_path)
     write_images(places, 40)
     yield PredictConfig("run-1", (DAY,), places, tiny_release)

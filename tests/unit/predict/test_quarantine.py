@@ -22,7 +22,10 @@ from jobs.predict.quarantine_helper import HelperSetup
 from jobs.predict.reports import ShardReport
 from jobs.predict.selection import of_shard
 from jobs.storage.places import Places
+from models.known.gate import ImageGate
+from models.release import Release
 from tests.deadly import ROOT, helper, write_deadly
+from tests.played_gate import PlayedGate, knowing
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
 
 
@@ -31,10 +34,12 @@ def config(tmp_path: Path) -> PredictConfig:
     return PredictConfig("run-1", (DAY,), Places(tmp_path / "home"), tmp_path / "release", batch_size=32)
 
 
-def apart(config: PredictConfig, shard: Path, program: str) -> tuple[ShardReport, list[dict[str, Any]], int]:
+def apart(
+    config: PredictConfig, shard: Path, program: str, *, release: Release = RELEASE, gate: ImageGate | None = None
+) -> tuple[ShardReport, list[dict[str, Any]], int]:
     """Predict a shard in quarantine; return its report, its rows, and how many processes ended."""
     with Quarantine(HelperSetup(config, config.release_dir, RELEASE), program) as ward:
-        report = predict_in_quarantine(of_shard(config, shard), ward, RELEASE, config, shard)
+        report = predict_in_quarantine(of_shard(config, shard), ward, release, config, shard, gate=gate)
         deaths = ward.deaths
     return report, pq.read_table(prediction_file(config, shard)).to_pylist(), deaths
 
@@ -69,6 +74,17 @@ def test_sound_images_are_answered_as_everywhere(config: PredictConfig) -> None:
     report, rows, deaths = apart(config, shard, helper())
     assert rows == expected
     assert (deaths, report.images, report.failed, report.batch_size) == (0, 150, 2, 0)
+
+
+def test_images_of_a_quarantine_are_judged_as_everywhere(config: PredictConfig) -> None:
+    shard, release = write_images(config.places, 150, broken=frozenset({3, 65})), knowing(RELEASE)
+    usual = predict_shard(shard, ColourPredictor(), release, config, gate=PlayedGate(2))
+    expected = pq.read_table(prediction_file(config, shard)).to_pylist()
+    prediction_file(config, shard).unlink()
+    report, rows, _ = apart(config, shard, helper(), release=release, gate=PlayedGate(2))
+    assert rows == expected
+    assert report.by_leaf == usual.by_leaf == {"colour.blue": [49, 49], "colour.green": [50, 0], "colour.red": [49, 0]}
+    assert (report.gate, report.not_computed) == ("computed", 0)
 
 
 @pytest.mark.parametrize(("kind", "killed"), [("sound", 1), ("sound", 2), ("sticky", 2), ("halfway", 1)])

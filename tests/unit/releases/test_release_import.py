@@ -64,9 +64,11 @@ def test_an_imported_release_publishes_nothing_until_it_is_calibrated(settings: 
     for leaf, confidence in (("a.one", 0.34), ("b", 0.999999), ("a.two", 1.0)):
         others = (1 - confidence) / 2
         answer = decide({"a.one": others, "a.two": others, "b": others, leaf: confidence}, release.policy)
-        assert answer == Answer(leaf, confidence, "review"), "until it is calibrated, all of them go to review"
+        assert answer == Answer(leaf, confidence, "review", "below_threshold"), (
+            "until it is calibrated, all of them go to review"
+        )
     many = {"a.one": 0.05, "b": 0.001}
-    assert decide(many, release.policy) == Answer("a.one", 0.05, "review"), "the best of many is a suggestion too"
+    assert decide(many, release.policy) == Answer("a.one", 0.05, "review", "below_threshold"), "a suggestion too"
     assert (Path(done["release_dir"]) / NAME).is_file()
     with pytest.raises(UsageError, match="never changed"):
         import_network.import_(settings, told(tmp_path))

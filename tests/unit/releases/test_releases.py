@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,8 +22,8 @@ from jobs.settings import Settings
 from models.answers.promises import CURVE, CategoryPromise
 from models.card import NAME
 from models.networks.registry import ARCHITECTURES, architecture
-from models.release import MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
-from models.spec import Category, NetworkSpec
+from models.release import FORMER_NAMES, MANIFEST, SHIPPED, Release, ReleaseError, load_release, save_release, sha256_of
+from models.spec import Category, KnownSpec, NetworkSpec
 from sql.errors import UnknownNameError
 from sql.store import ProductDatabase, open_database
 from tests import tiny_network
@@ -269,3 +270,61 @@ def test_show_gives_the_promise_of_each_category_and_the_curve_in_text_and_json(
     assert f"  a.one: {shown['promises']['a.one']['text']}" in lines
     assert "  b: none: too few calibrating answers to join a pool (3)" in lines
     assert "    0.9: 0.6200 by --promise category, 0.7200 by --promise catalog" in lines
+
+
+@pytest.fixture
+def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Articles-1 was shipped once; articles-2 is in its place."""
+    monkeypatch.setitem(FORMER_NAMES, "articles-1", "articles-2")
+
+
+@pytest.mark.usefixtures("renamed")
+def test_a_release_is_found_by_its_former_name_only_if_the_former_one_is_gone(
+    settings: Settings, database: ProductDatabase, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="no release 'articles-1'; give a directory or one of"):
+        lookup.release_directory(settings, "articles-1")
+    former, later = make("articles-1"), make("articles-2")
+    releases.promote(settings, database, "articles-1", "champion")
+    assert lookup.release_directory(settings, "articles-1") == former
+    shutil.rmtree(former)
+    assert lookup.release_directory(settings, "articles-1") == later
+    assert lookup.release_directory(settings, None) == lookup.release_directory(settings, "champion") == later
+    assert lookup.release_directory(settings, str(former)) == later, "a resumed run names the directory"
+    monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(former))
+    assert lookup.release_directory(Settings(), None) == later
+
+
+@pytest.mark.usefixtures("renamed")
+def test_an_alias_of_a_former_name_is_that_of_the_release_in_its_place(
+    settings: Settings, database: ProductDatabase, make: Make
+) -> None:
+    former = make("articles-1")
+    releases.promote(settings, database, "articles-1", "champion")
+    make("articles-2")
+    assert inspection.details(settings, "articles-2")["aliases"] == "", "the former one is still there"
+    shutil.rmtree(former)
+    assert inspection.details(settings, None)["aliases"] == "champion"
+    assert {row["release_id"]: row["alias"] for row in inspection.listed(settings)}["articles-2"] == "champion"
+    with pytest.raises(UsageError, match="release articles-2 is the champion"):
+        releases.promote(settings, database, "articles-2", "challenger")
+
+
+def test_show_says_which_images_a_release_knows(settings: Settings, make: Make, tmp_path: Path) -> None:
+    plain, content = make("one", place=tmp_path), b"a description"
+    known = KnownSpec("known.h5", hashlib.sha256(content).hexdigest(), 1.5, 200, 300, 1)
+    weights = {"tiny": plain / "w.weights.h5"}
+    place = lookup.roots(settings)[0]
+    save_release(replace(load_release(plain), release_id="old"), place / "old", weights=weights)
+    release = replace(load_release(plain), release_id="new", known=known)
+    save_release(release, place / "new", weights=weights, documents={"known.h5": content})
+
+    def shown(*words: str) -> str:
+        return CliRunner().invoke(main_group, ["release", "show", *words], catch_exceptions=False).stdout
+
+    assert json.loads(shown("new", "--json"))["known"] == asdict(known)
+    assert json.loads(shown("old", "--json"))["known"] is None
+    assert "known_images: Images like the 300 learned images in known.h5: up to the limit 1.5000" in shown("new")
+    assert "known_images: The release has no description of the images that it knows" in shown("old")
+    assert not [line for line in shown("new").splitlines() if line.startswith("known:")]
+    assert inspection.verify(place / "new")["files"] == ["w.weights.h5", "known.h5"]

@@ -30,8 +30,10 @@ from jobs.training.selection import Selection
 from models.answers.promises import CATALOG, CURVE_TARGETS, curve_of
 from models.answers.taxonomy import ancestors
 from models.card import NAME
+from models.known.gate import load_gate
+from models.networks.pixels import PIXELS, STATISTICS
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
-from models.release import ReleaseError, load_release, save_release
+from models.release import ReleaseError, load_release, save_release, sha256_of
 from models.spec import NetworkSpec
 from models.training.recipe import NOTHING, Recipe
 from models.training.starts import load_start_weights
@@ -146,6 +148,36 @@ def test_a_release_can_be_calibrated_again_for_another_precision(made: Any, tmp_
     assert [path.name for path in target.parent.iterdir()] == ["colours-3"], "no scratch is left"
     with pytest.raises(UsageError, match="never changed; choose another --release-id"):
         recalibrate(told)
+
+
+def test_calibrating_adds_a_description_of_the_known_images_to_an_older_release(
+    made: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, _ = made
+    source, target = tmp_path / "imported", tmp_path / "releases" / "colours-3"
+    tuned = load_release(home / "releases" / "colours-2")
+    assert tuned.known is None, "a dozen validation products describe nothing"
+    weights = {one.architecture: home / "releases" / "colours-2" / one.weights_file for one in tuned.networks}
+    save_release(replace(tuned, training={"imported_from": "theirs.keras"}), source, weights=weights)
+    reading = EvaluateConfig(Places(home))
+    recalibrate(Calibration(source, target, "train", reading, Promise(0.6)))
+    after = load_release(target)
+    assert after.known is not None
+    learned = sum(part_of(product) == "train" for product, _, _ in PRODUCTS)
+    assert (after.known.file, after.known.references, after.known.calibrated_on) == ("known.h5", learned, learned)
+    assert after.files["known.h5"] == sha256_of(target / "known.h5")
+    gate = load_gate(after, target)
+    foreign = {"tiny": np.full((1, 6), -9, np.float32), PIXELS: np.ones((1, STATISTICS), np.float32)}
+    assert gate.judge(foreign, 1)[0].untrusted == "foreign_image"
+    again = tmp_path / "releases" / "colours-4"
+    recalibrate(Calibration(target, again, "train", reading, Promise(0.6)))
+    assert load_release(again).known == after.known, "the same networks and images"
+    caplog.clear()
+    few = tmp_path / "releases" / "colours-5"
+    recalibrate(Calibration(target, few, "validation", reading, Promise(0.6)))
+    assert load_release(few).known is None
+    assert not (few / "known.h5").exists()
+    assert "release colours-5 gets no description of the images that it knows" in caplog.text
 
 
 def test_a_release_can_be_calibrated_for_the_precision_of_all_that_is_published(made: Any, tmp_path: Path) -> None:

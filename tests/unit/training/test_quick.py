@@ -17,14 +17,18 @@ from jobs.dataset.parts import part_of
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.evaluate import load_predictor
+from jobs.evaluation.image_predictions import features_of
 from jobs.evaluation.product_predictions import Measured, measure, measured_parts
 from jobs.releases.calibrate import Calibration, Promise, recalibrate
 from jobs.storage.places import Places
 from jobs.training import features, finetune, quick
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
+from jobs.training.known_images import features_in
 from jobs.training.quick import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
 from models.card import NAME
+from models.known.images import read_known
+from models.networks.pixels import PIXELS, STATISTICS
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.networks.weights import save_weights
 from models.release import CROSS_FITTED, load_release
@@ -121,6 +125,34 @@ def test_the_release_knows_its_colours_and_is_as_any_other(made: Any) -> None:
     assert [path.name for path in place.parent.iterdir()] == ["colours-2"], "no scratch is left"
 
 
+def test_the_release_knows_its_images_and_scores_them_as_its_kept_features_did(made: Any) -> None:
+    """The description is made of kept features; serving computes the features from the pictures again."""
+    home, _ = made
+    place = home / "releases" / "colours-2"
+    release = load_release(place)
+    assert release.known is not None
+    assert release.known.references == release.known.calibrated_on == sum(part_of(p) != "test" for p, *_ in PRODUCTS)
+    reading = EvaluateConfig(Places(home), part="test")
+    images = sorted(reading.images(), key=lambda image: (image.product_id, image.image_no))
+    served = features_of(load_predictor(place)[0], images, reading)
+    stores = {}
+    for network in release.networks:
+        [directory] = [
+            each for each in (home / "features").iterdir() if each.name.startswith(f"{network.architecture}-")
+        ]
+        key = features.key_in(directory)
+        assert key is not None
+        stores[network.architecture] = features.FeatureStore(directory, key, served.features[key.architecture].shape[1])
+    [directory] = (home / "features").glob(f"{PIXELS}-16-*")
+    key = features.key_in(directory)
+    assert key is not None
+    stores[PIXELS] = features.FeatureStore(directory, key, STATISTICS)
+    kept = features_in(stores, images)
+    known = read_known(place / release.known.file)
+    assert known.pixels is not None
+    np.testing.assert_allclose(known.scores(served.features), known.scores(kept.features), atol=1e-2)
+
+
 def test_the_release_answers_as_its_features_did(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures of the card were computed from features; serving computes the whole network from the pictures."""
     home, _summary = made
@@ -150,7 +182,7 @@ def test_a_second_call_computes_new_images_only(tmp_path: Path, weights: dict[st
     quick.run(config(tmp_path, weights), watch=first)
     write_labelled(Places(tmp_path), [(f"new-{number}", RED, [0]) for number in range(5)], day=DAY + timedelta(days=1))
     done = quick.run(config(tmp_path, weights, release_id="colours-3"), watch=second)
-    assert (first.totals, second.totals) == ({tiny_network.NAME: 90}, {tiny_network.NAME: 5})
+    assert (first.totals, second.totals) == ({tiny_network.NAME: 90, PIXELS: 90}, {tiny_network.NAME: 5, PIXELS: 5})
     told = load_release(Path(done["release_dir"])).training
     assert sum(told[f"{part}_images"] for part in ("train", "validation", "test")) == 95
     third = Counting()
@@ -168,7 +200,7 @@ def test_a_killed_run_leaves_no_release_and_the_next_goes_on(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "images"]
     again = Counting()
     done = quick.run(config(tmp_path, weights), watch=again)
-    assert again.totals == {tiny_network.NAME: 50}
+    assert again.totals == {tiny_network.NAME: 50, PIXELS: 90}, "pixels come after the backbones"
     whole = Counting()
     write_labelled(Places(tmp_path / "other"), PRODUCTS)
     same = quick.run(config(tmp_path / "other", weights), watch=whole)
