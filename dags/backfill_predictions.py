@@ -17,8 +17,8 @@ from shelfwise_steps import DEFAULTS, NAME, PRODUCT_DATABASE, LocalStep, SparkSt
 LANES = 4
 RELEASE = "{{ '--release=' ~ params.release if params.release else '' }}"
 CATEGORY = "{{ '--category=' ~ params.category if params.category else '' }}"
-FLAGS = [f"{{{{ '--{name}' if params['{name.replace('-', '_')}'] else '' }}}}" for name in ("only-missing", "force")]
-CHOICES = [CATEGORY, *FLAGS]
+FLAGS = ("only-missing", "force", "allow-shift")
+CHOICES = [CATEGORY, *(f"{{{{ '--{name}' if params['{name.replace('-', '_')}'] else '' }}}}" for name in FLAGS)]
 
 
 @task
@@ -56,6 +56,7 @@ with DAG(
         "category": Param(None, type=["null", "string"], **NAME, description="Only products now in or below it."),
         "only_missing": Param(False, type="boolean", description="Only images without an answer of this release."),
         "force": Param(False, type="boolean", description="Replace answers of newer releases too, not of people."),
+        "allow_shift": Param(False, type="boolean", description="Publish images unlike those that the release knows."),
         "dry_run": Param(False, type="boolean", description="Only report what would be done."),
         "parallelism": Param(1, type="integer", minimum=1, maximum=LANES, description="Number of dates at once."),
     },

@@ -16,6 +16,8 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from shelfwise_steps import DEFAULTS, FORM, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay, wants_shadow
 
 NIGHT, OPTIONS = "{{ night_of(dag_run) }}", "{{ leaving_of(params) }}"
+SHIFT = "{{ '--allow-shift' if params.allow_shift else '' }}"
+LIMITS = ["--max-rejected", "{{ params.max_rejected }}", SHIFT]
 RUN = f"nightly-{NIGHT}"
 
 with DAG(
@@ -30,6 +32,7 @@ with DAG(
     params={
         **FORM,
         "max_rejected": Param(0.2, type="number", minimum=0, maximum=1, description="Tolerated share of bad images."),
+        "allow_shift": Param(False, type="boolean", description="Publish images unlike those that the release knows."),
         "shadow": Param(False, type="boolean", description="Predict with the challenger too, after publishing."),
     },
     user_defined_macros=MACROS,
@@ -44,14 +47,14 @@ with DAG(
     )
     predict = SparkStep(
         task_id="predict",
-        application_args=["predict", "--run-date", NIGHT, "--max-rejected", "{{ params.max_rejected }}"],
+        application_args=["predict", "--run-date", NIGHT, *LIMITS],
         pool="gpu",
         execution_timeout=timedelta(hours=12),
         doc_md="Classify the stored images with all networks. Finished parts are never computed again.",
     )
     publish = SparkStep(
         task_id="publish",
-        application_args=["publish", "--run-date", NIGHT, "--max-rejected", "{{ params.max_rejected }}"],
+        application_args=["publish", "--run-date", NIGHT, *LIMITS],
         shelfwise_run=RUN,
         outlets=[PRODUCT_DATABASE],
         doc_md="Merge the answers into the product database, in one transaction.",
@@ -64,7 +67,7 @@ with DAG(
     )
     shadow = SparkStep(
         task_id="shadow",
-        application_args=["shadow", "--run-date", NIGHT],
+        application_args=["shadow", "--run-date", NIGHT, SHIFT],
         shelfwise_run=RUN,
         pool="gpu",
         execution_timeout=timedelta(hours=12),

@@ -6,8 +6,8 @@ They read these from Airflow. All but `spark_default` are optional:
   `cncf.kubernetes` installed, `k8s://...`.
 - connection `shelfwise_db`: the product database and its password. It is passed to a job in the environment of its
   process and is in no rendered field. In deploy mode `cluster` a secret of the cluster must set SHELFWISE_DATABASE_URL.
-- connection `shelfwise_alerts`: type http; `{"text": ...}` is posted there when a task fails or a night is late. Its
-  password is the path of the address, which is usually secret.
+- connection `shelfwise_alerts`: type http; `{"text": ...}` is posted there when a task fails, a night is late, or its
+  images are unlike those that its release knows. Its password is the path of the address, which is usually secret.
 - variable `shelfwise_settings`: JSON of further `SHELFWISE_*` settings; they override the environment of the worker.
 - variable `shelfwise_catalog`: catalog of a night; `{{ ds }}` in it becomes the night, as in `/data/{{ ds }}.parquet`.
 - variable `shelfwise_shadow`: `true` also predicts every night with the challenger, after it is published.
@@ -156,9 +156,9 @@ class SparkStep(SparkSubmitOperator):
     """Operator that runs a shelfwise command by spark-submit, on the master of the connection.
 
     An argument that renders to several lines becomes several arguments; one that renders to nothing is left out. If it
-    writes to the product database (`outlets`), the event of the asset contains the row of the run. A wrong call
-    fails at once and is not retried. A retry always submits again, also on YARN in deploy mode `cluster`: two jobs of
-    the same run do no harm.
+    writes to the product database (`outlets`), the event of the asset contains the row of the run, and an alert is sent
+    if the run's images are unlike those that its release knows. A wrong call fails at once and is not retried. A retry
+    always submits again, also on YARN in deploy mode `cluster`: two jobs of the same run do no harm.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "shelfwise_run")
@@ -187,6 +187,8 @@ class SparkStep(SparkSubmitOperator):
         row["attempt"] = context["ti"].try_number
         if PRODUCT_DATABASE in self.outlets:
             context["outlet_events"][PRODUCT_DATABASE].extra = row
+            if row["foreign"]:
+                send_alert(f"{row['run_id']} is published, but its answers wait for a person: {row['foreign']}")
         return row
 
 
@@ -237,7 +239,10 @@ class LocalStep(BaseOperator):
 
 
 def run_summary(run_id: str) -> dict[str, Any] | None:
-    """Return, for a DAG's task, the main columns of a run's row in the product database; None if it has no row."""
+    """Return, for a DAG's task, the main columns of a run's row in the product database; None if it has no row.
+
+    `foreign` is the sentence on a night whose images are unlike those that its release knows; None for other runs.
+    """
     command = ["shelfwise", "query", "run_summary", "--param", f"run_id={run_id}", "--format", "json"]
     with job_environment():
         done = subprocess.run(command, capture_output=True, text=True)
@@ -247,7 +252,9 @@ def run_summary(run_id: str) -> dict[str, Any] | None:
     if not rows:
         return None
     columns = ("run_id", "kind", "run_date", "release_id", "state", "counts", "error")
-    return {name: rows[0][name] for name in columns} | {"taken_over": rows[0]["summary"].get("taken_over", [])}
+    summary = rows[0]["summary"]
+    found = {"taken_over": summary.get("taken_over", []), "foreign": (summary.get("gates") or {}).get("sentence")}
+    return {name: rows[0][name] for name in columns} | found
 
 
 @contextmanager

@@ -86,6 +86,11 @@ class Facts:
         return self.run["retracted_at_utc"] is not None
 
     @property
+    def gates(self) -> Mapping[str, Any]:
+        """What the run held back, as `jobs.runs.gates` notes it; empty for runs of earlier versions."""
+        return self.run["summary"].get("gates") or {}
+
+    @property
     def images(self) -> int:
         """Number of images that the networks predicted."""
         return sum(share.images for share in self.shares)

@@ -3,28 +3,30 @@
 The search reads only the key columns of at most `FILES` dataset files, newest dates first. Then the few row groups with
 the selected images are read, and the images are encoded again as thumbnails within a byte budget. A product is shown
 with a picture of the report's dates that it has now, or with that of its night if it has none of them any more; a
-product that has left has no picture.
+product that has left has no picture. Files that cannot be read are noted, and the report is written without them.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from upath import UPath
 
 from jobs.dataset.schema import IMAGE_KEY
 from jobs.dataset.shards import shards
+from jobs.errors import RunFailed
 from jobs.pages.html import thumbnail
 from jobs.report.facts import CategoryShare, Facts
-from jobs.storage.places import Places
+from jobs.storage.faults import is_storage_error, masked
+from jobs.storage.places import Place, Places
+from jobs.storage.stores import is_remote
 from sql.named_queries import run_query
 from sql.selection import present_pictures
 from sql.store import ProductDatabase
@@ -52,7 +54,7 @@ _ASK = 1000
 class ImageLocation:
     """Where the search for a report's pictures found an image: file, row group and row; with its key and title."""
 
-    file: Path | UPath
+    file: Place
     group: int
     row: int
     image_no: int
@@ -70,6 +72,8 @@ class FoundImages:
         sample: Products of the newest date, in the order of the dataset.
         files: Number of dataset files of the given dates.
         files_read: Number of these files that were searched.
+        unreadable: Maps what could not be read to the reason: a file by its date and name, or the directory of images.
+        away: Whether a store did not answer; then no further file in it is tried, because each try takes seconds.
     """
 
     places: dict[str, ImageLocation] = field(default_factory=dict)
@@ -77,6 +81,27 @@ class FoundImages:
     sample: list[str] = field(default_factory=list)
     files: int = 0
     files_read: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    away: bool = False
+
+    @contextmanager
+    def noting(self, where: Place, part: str = "") -> Iterator[None]:
+        """Note a file or directory that a block cannot read, because it is damaged or its store is away, and go on.
+
+        Args:
+            where: File or directory that the block reads.
+            part: Which part of it the block reads; by default all of it.
+        """
+        try:
+            yield
+        except Exception as error:
+            away = isinstance(error, RunFailed) or is_storage_error(error)
+            if not (away or isinstance(error, (OSError, pa.ArrowException, LookupError, ValueError))):
+                raise  # a bug of this program
+            name, reason = f"{part} of {masked(where)}" if part else masked(where), masked(str(error))
+            log.warning("report: %s cannot be read (%s); its images are left out", name, reason)
+            self.unreadable.setdefault("/".join(where.parts[-2:]), reason or type(error).__name__)
+            self.away = self.away or (away and is_remote(where) and not isinstance(error, FileNotFoundError))
 
     def show_current(self, present: Mapping[str, Sequence[str]]) -> None:
         """Replace the picture of each product by the first of the found ones that it has now.
@@ -163,14 +188,21 @@ def find_images(places: Places, dates: Iterable[date], wanted: Collection[str], 
         The locations and the sample; both are empty if the images are no longer on disk.
     """
     found, missing = FoundImages(), set(wanted)
-    every = [file for day in sorted(set(dates), reverse=True) for file in shards(places.images, [day])]
+    every: list[Place] = []
+    with found.noting(places.images):
+        every += [file for day in sorted(set(dates), reverse=True) for file in shards(places.images, [day])]
     found.files = len(every)
     for file in every[:FILES]:
+        if found.away:
+            break
         sampling = file.parent.name == f"ingest_date={newest}" and len(found.sample) < SAMPLE
         if not missing and not sampling:
             continue
         found.files_read += 1
-        for product_id, place in _keys(file, None if sampling else missing):
+        keys: list[tuple[str, ImageLocation]] = []
+        with found.noting(file):
+            keys = _keys(file, None if sampling else missing)
+        for product_id, place in keys:
             found.images.setdefault(product_id, []).append(place)
             earlier = found.places.get(product_id)
             if earlier is None and sampling:
@@ -181,23 +213,21 @@ def find_images(places: Places, dates: Iterable[date], wanted: Collection[str], 
     return found
 
 
-def _keys(file: Path | UPath, wanted: Collection[str] | None) -> Iterator[tuple[str, ImageLocation]]:
-    """Yield product and location of each image, or of `wanted` products only; an unreadable file is skipped."""
-    try:
-        with file.open("rb") as source, pq.ParquetFile(source) as parquet:
-            sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-            table = parquet.read(columns=_COLUMNS)
-    except (OSError, pa.ArrowException) as error:
-        log.warning("report: %s cannot be read (%s); its images are left out", file, error)
-        return
+def _keys(file: Place, wanted: Collection[str] | None) -> list[tuple[str, ImageLocation]]:
+    """Return product and location of each image of a file, or of `wanted` products only."""
+    with file.open("rb") as source, pq.ParquetFile(source) as parquet:
+        sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        table = parquet.read(columns=_COLUMNS)
     at = [(group, row) for group, size in enumerate(sizes) for row in range(size)]
     if wanted is not None:
         mask = pc.is_in(table.column("product_id"), value_set=pa.array(sorted(wanted), pa.string()))
         at = [place for place, chosen in zip(at, mask.to_pylist(), strict=True) if chosen]
         table = table.filter(mask)
     columns = (table.column(name).to_pylist() for name in _COLUMNS)
-    for (group, row), product_id, image_no, content, title in zip(at, *columns, strict=True):
-        yield product_id, ImageLocation(file, group, row, image_no, content, title or "")
+    return [
+        (product_id, ImageLocation(file, group, row, image_no, content, title or ""))
+        for (group, row), product_id, image_no, content, title in zip(at, *columns, strict=True)
+    ]
 
 
 def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) -> dict[str, Picture]:
@@ -212,13 +242,15 @@ def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) 
         Maps product_id to its picture.
     """
     chosen = [product_id for product_id in dict.fromkeys(products) if product_id in found.places]
-    rows: dict[Path | UPath, dict[int, dict[str, int]]] = {}
+    rows: dict[Place, dict[int, dict[str, int]]] = {}
     for product_id in chosen:
         place = found.places[product_id]
         rows.setdefault(place.file, {}).setdefault(place.group, {})[product_id] = place.row
     made: dict[str, Picture] = {}
     for file, groups in rows.items():
-        for product_id, jpeg in _images(file, groups):
+        if found.away:
+            break
+        for product_id, jpeg in _images(found, file, groups):
             uri = thumbnail(jpeg, longest_px=LONGEST_PX)
             if uri:
                 made[product_id] = Picture(uri, found.places[product_id].title)
@@ -234,30 +266,23 @@ def pictures(found: FoundImages, products: Sequence[str], *, budget_bytes: int) 
     return within
 
 
-def _images(file: Path | UPath, groups: Mapping[int, Mapping[str, int]]) -> Iterator[tuple[str, bytes]]:
-    """Yield the stored image of each product; what cannot be read is skipped.
+def _images(found: FoundImages, file: Place, groups: Mapping[int, Mapping[str, int]]) -> Iterator[tuple[str, bytes]]:
+    """Yield the stored image of each product; what cannot be read is noted and skipped.
 
     Args:
+        found: Result of the search, which notes what cannot be read.
         file: File of the dataset; opened once.
         groups: Maps the number of a row group to its rows by product_id.
     """
-    try:
-        with file.open("rb") as source, pq.ParquetFile(source) as parquet:
-            for group, rows in groups.items():
-                yield from _images_of_group(file, parquet, group, rows)
-    except (OSError, pa.ArrowException) as error:
-        log.warning("report: %s cannot be read (%s); its images are left out", file, error)
-
-
-def _images_of_group(
-    file: Path | UPath, parquet: pq.ParquetFile, group: int, rows: Mapping[str, int]
-) -> list[tuple[str, bytes]]:
-    try:
-        column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
-        return [(product_id, column[row].as_py()) for product_id, row in rows.items()]
-    except (OSError, IndexError, pa.ArrowException) as error:
-        log.warning("report: row group %s of %s cannot be read (%s); its images are left out", group, file, error)
-        return []
+    made: list[tuple[str, bytes]] = []
+    with found.noting(file), file.open("rb") as source, pq.ParquetFile(source) as parquet:
+        for group, rows in groups.items():
+            if found.away:
+                break
+            with found.noting(file, f"row group {group}"):
+                column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
+                made += [(product_id, column[row].as_py()) for product_id, row in rows.items()]
+    yield from made
 
 
 def examples(

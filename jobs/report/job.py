@@ -38,7 +38,8 @@ def write(database: ProductDatabase, places: Places, run_id: str, target: Path |
             atomically. If the path is a pipe or a device, the page is written into it.
 
     Returns:
-        The figures, the number of pictures, and path and size of the page in bytes.
+        The figures, the number of pictures, the files whose pictures are missing with the reason of each, and path and
+        size of the page in bytes.
 
     Raises:
         UsageError: If there is no such run; the message names the latest runs.
@@ -55,7 +56,13 @@ def write(database: ProductDatabase, places: Places, run_id: str, target: Path |
             f"the report cannot be written to {target} ({error.strerror}); name another place with --output"
         ) from error
     log.info("report: run %s, %s pictures, %s bytes", run_id, len(gallery.pictures), size)
-    return {**figures(facts), "pictures": len(gallery.pictures), "report": str(target), "report_bytes": size}
+    return {
+        **figures(facts),
+        "pictures": len(gallery.pictures),
+        "pictures_missing": gallery.search.unreadable,
+        "report": str(target),
+        "report_bytes": size,
+    }
 
 
 def figures(facts: Facts) -> dict[str, Any]:
@@ -77,6 +84,8 @@ def figures(facts: Facts) -> dict[str, Any]:
         "rejected": facts.rejected,
         "rejected_by_reason": {row["reason"]: row["image_count"] for row in facts.rejections},
         "counts": run["counts"],
+        "gates": run["summary"].get("gates"),
+        "review_reasons": run["summary"].get("review_reasons"),
         "confidence_histograms": run["summary"].get("confidence_histograms"),
         "categories": [asdict(share) for share in facts.shares],
         "waiting": dict(facts.waiting),

@@ -12,9 +12,11 @@ from markupsafe import Markup
 from jobs.pages.charts import svg_histogram
 from jobs.pages.html import UNKNOWN, percent
 from jobs.pages.html import render as render_template
+from jobs.report import held
 from jobs.report.facts import CategoryShare, Facts, mean_confidences
 from jobs.report.gallery import Gallery
 from jobs.report.verdict import FAILED, GOOD, LOOK, QUIET, RETRACTED, RUNNING, assess_run
+from sql.records import REVIEW_REASONS
 
 _STATUS_NAMES = {"auto": "tagged without a person", "review": "for a person", "unknown": "without an answer"}
 _STEP_NAMES = {"ingest": "Reading images", "predict": "Asking the networks"}
@@ -60,6 +62,8 @@ def render(facts: Facts, gallery: Gallery, *, made_at_utc: datetime) -> str:
             "other_release": bool(reference) and reference[0]["release_id"] != run["release_id"],
             "tiles": tiles(facts),
             "parts": parts(facts),
+            "reasons": held.reasons(facts),
+            "meaning_of": REVIEW_REASONS,
             "histogram": _histogram(run["summary"].get("confidence_histograms")),
             "confidences": mean_confidences(facts.shares),
             "stages": stages(facts),

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jobs.pages.html import clip, percent
+from jobs.report import held
 from jobs.report.facts import Facts, differs, mean_confidences
+from jobs.report.held import Task
 
 GOOD, QUIET, LOOK, RUNNING, FAILED, RETRACTED = "good", "quiet", "look", "running", "failed", "retracted"
 
@@ -15,19 +17,6 @@ _MANY_REJECTED = 0.05
 _LESS_CONFIDENT = 0.05
 _MORE_REVIEW_POINTS = 0.05
 _MANY_MOVED, _MANY_MOVED_SHARE = 20, 0.25
-
-
-@dataclass(frozen=True)
-class Task:
-    """An action that a verdict recommends.
-
-    Attributes:
-        text: Reason for the action, one sentence.
-        commands: Commands to run.
-    """
-
-    text: str
-    commands: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,8 @@ def assess_run(facts: Facts) -> Verdict:
     if unusual:
         return Verdict(LOOK, f"Published, but this {noun} needs a look", _sentence(facts), unusual, tasks)
     if not facts.images and not facts.rejected:
-        return Verdict(QUIET, f"A quiet {noun}", "No image was new or changed; every category stands.", (), tasks)
+        sentence = _with_remarks("No image was new or changed; every category stands.", facts)
+        return Verdict(QUIET, f"A quiet {noun}", sentence, (), tasks)
     return Verdict(GOOD, f"A good {noun}", _sentence(facts), (), tasks)
 
 
@@ -96,7 +86,11 @@ def _sentence(facts: Facts) -> str:
         parts.append(f"{_many(facts.images, 'image')} {'was' if facts.images == 1 else 'were'} answered")
     if facts.rejected and not _many_rejected(facts):
         parts.append(f"{_many(facts.rejected, 'image')} could not be used")
-    return "; ".join(parts) + "."
+    return _with_remarks("; ".join(parts) + ".", facts)
+
+
+def _with_remarks(sentence: str, facts: Facts) -> str:
+    return " ".join((sentence, *held.remarks(facts)))
 
 
 def _many_rejected(facts: Facts) -> bool:
@@ -108,6 +102,7 @@ def _many(count: int, noun: str) -> str:
 
 
 def _unusual(facts: Facts) -> Iterator[str]:
+    yield from held.unusual(facts)
     images, rejected = facts.images, facts.rejected
     if _many_rejected(facts):
         share = percent(rejected / (images + rejected))
@@ -147,6 +142,7 @@ def _more_for_people(facts: Facts) -> Iterator[str]:
 
 def _tasks(facts: Facts) -> Iterator[Task]:
     run_id = shlex.quote(facts.run["run_id"])
+    yield from held.tasks(facts)
     if facts.rejected:
         yield Task(
             f"See why {_many(facts.rejected, 'image')} could not be used, and have the catalog mended.",

@@ -11,6 +11,7 @@ from jobs.ingest.config import HttpLimits, ProductSource
 from jobs.spark.config import SparkConfig
 from jobs.storage.places import Places
 from models.release import Release
+from sql.records import SharedPictures
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class RunConfig:
             never replaced.
         category: Select only products that are now in this category or below it; empty selects all.
         only_missing: Select only images that the release has not predicted yet.
+        allow_shift: Whether to publish answers for images that are unlike those that the release was calibrated on, as
+            far as whole nights, partitions and categories would be held back; single images still wait for a person.
         call: Command-line arguments that start the run again; see `jobs.cli.resume`.
     """
 
@@ -38,6 +41,7 @@ class RunConfig:
     force: bool = False
     category: str = ""
     only_missing: bool = False
+    allow_shift: bool = False
     call: tuple[str, ...] = ()
 
     @property
@@ -66,6 +70,7 @@ class RunContext:
         http: Limits for fetching images from web servers.
         precision: `auto`, `float32` or `mixed_float16`.
         release_name: Name or URI that finds the release if its directory is gone; empty means the directory.
+        shared_picture_groups: Fewest groups of products whose same picture holds their answers back; 0 looks for none.
     """
 
     places: Places
@@ -77,3 +82,4 @@ class RunContext:
     http: HttpLimits = field(default_factory=HttpLimits)
     precision: str = "auto"
     release_name: str = ""
+    shared_picture_groups: int = SharedPictures.groups

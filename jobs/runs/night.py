@@ -24,6 +24,7 @@ from jobs.predict.config import DEFAULT_BATCH, Computing, PredictConfig
 from jobs.runs import publish
 from jobs.runs.claim import Claim, recorded
 from jobs.runs.config import RunConfig, RunContext
+from jobs.runs.gates import NOTE, decide_gates, noted_gates, printed
 from jobs.runs.image_changes import unpublished_nights
 from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.spark.config import SparkConfig
@@ -101,19 +102,22 @@ def predict_step(context: RunContext, run: RunConfig, inputs: RunInputs) -> dict
 def publish_step(
     context: RunContext, database: ProductDatabase, run: RunConfig, claim: Claim, inputs: RunInputs
 ) -> dict[str, Any]:
-    """Run the publish step of a night or another run, and return its report."""
+    """Run the publish step of a night or another run, and return its report with the note of the run's gates."""
     started = time.perf_counter()
     release = context.release
     earlier = unpublished_nights(database, context.places, run)
     files = publish.collect(predict_config(context, run), release, inputs, earlier=earlier)
+    gates = decide_gates(database, run, release, files.reports)
     counts = publish.run(
         database,
         files,
         release,
         run,
+        gates=gates,
         started_at_utc=claim.started_at_utc,
         seconds={name: step["seconds"] for name, step in inputs.steps.items()},
         summary=inputs.steps,
+        picture_groups=context.shared_picture_groups,
         fill_products=context.products.own,
         token=claim.token,
     )
@@ -126,7 +130,8 @@ def publish_step(
         counts.products_returned,
         counts.rejections,
     )
-    return {**asdict(counts), "seconds": round(time.perf_counter() - started, 3)}
+    note = noted_gates(database, run.run_id) or gates.note()  # publish has added the shared pictures
+    return {**asdict(counts), "seconds": round(time.perf_counter() - started, 3), NOTE: printed(note)}
 
 
 def nightly(
@@ -238,6 +243,7 @@ def predict_and_publish(
     """
     predicted = _predicted(context, run, claim, inputs)
     published = publish_step(context, database, run, claim, inputs)
+    gates = published.pop(NOTE)
     return {
         "run_id": run.run_id,
         "kind": run.kind,
@@ -247,6 +253,7 @@ def predict_and_publish(
         **inputs.steps,
         "predict": predicted,
         "publish": published,
+        NOTE: gates,
     }
 
 

@@ -4,15 +4,17 @@
 
 Reads predictions/run_id=R/, the run's rejections, the changed catalog rows and, for a night, what catalogs name or name
 no longer; writes the tables of `sql.schema`. A run is refused if some of its shards are not predicted, or were
-predicted by another release. Publishing a run again changes no row.
+predicted by another release. Publishing a run again changes no row. What the run's gates hold back is written with the
+prediction rows (`held_by`), and noted with the run.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +26,16 @@ from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_expla
 from jobs.errors import PREDICT_AGAIN, RunFailed
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import finished_report, prediction_file
+from jobs.predict.reports import ShardReport, read_report
 from jobs.predict.selection import of_run
 from jobs.releases.records import category_records, decider, manifest_of, release_record
 from jobs.runs.config import RunConfig
+from jobs.runs.gates import NOTE, RunGates
 from jobs.runs.image_changes import image_changes
 from jobs.runs.inputs import RunInputs
 from jobs.storage.places import Place
 from jobs.storage.stores import modified_at, on_disk, on_disk_once
+from models.answers.reasons import BELOW_THRESHOLD, TAXONOMY
 from models.release import Release
 from sql.records import (
     PREDICTION_COLUMNS,
@@ -38,6 +43,7 @@ from sql.records import (
     REJECTION_COLUMNS,
     PublishCounts,
     RunRecord,
+    SharedPictures,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +53,7 @@ Batch = list[tuple[Any, ...]]
 Local = Callable[[Place], AbstractContextManager[Path]]
 
 _BATCH_ROWS = 10_000
+_STORED = tuple(name for name in PREDICTION_COLUMNS if name != "held_by")
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class RunFiles:
             night has them.
         images: Number of images that the run predicts.
         failed: Those of the prediction files with an image that the networks could not predict.
+        reports: Reports in the prediction files, in their order.
     """
 
     predictions: tuple[Place, ...]
@@ -68,6 +76,7 @@ class RunFiles:
     catalog_rows: tuple[Place, ...]
     images: int
     failed: frozenset[Place] = frozenset()
+    reports: tuple[ShardReport, ...] = ()
     changes: tuple[Place, ...] = ()
 
 
@@ -101,6 +110,7 @@ def collect(config: PredictConfig, release: Release, inputs: RunInputs, *, earli
         catalog_rows=tuple(shards(config.places.catalog_rows, [*earlier, *config.dates])),
         images=sum(chosen.images for chosen in every),
         failed=frozenset(file for file, report in zip(files, reports, strict=True) if report and report.failed),
+        reports=tuple(report for report in reports if report),
         changes=(*shards(config.places.seen, earlier), *inputs.changes),
     )
 
@@ -132,9 +142,11 @@ def run(
     release: Release,
     run_config: RunConfig,
     *,
+    gates: RunGates,
     started_at_utc: datetime,
     seconds: Mapping[str, float],
     summary: Mapping[str, Any],
+    picture_groups: int = SharedPictures.groups,
     fill_products: bool = True,
     token: str | None = None,
 ) -> PublishCounts:
@@ -145,9 +157,11 @@ def run(
         files: Files of the run, from `collect`.
         release: Release that made the predictions.
         run_config: The run.
+        gates: Which answers are held back; noted in the summary.
         started_at_utc: Start of the run, used if its row has none yet.
         seconds: Seconds by step, added to those in the run's row.
         summary: Reports by step, added to the summary in the run's row.
+        picture_groups: Fewest groups of products whose same picture holds their answers back; 0 looks for none.
         fill_products: Whether to write the catalog rows to the table `products`; False if the shop maintains its own
             table.
         token: Token of the claim on the run; None if the driver has no claim.
@@ -163,8 +177,9 @@ def run(
         started_at_utc=started_at_utc,
         counts={"images": files.images, "rejected": len(files.rejections)},
         seconds=seconds,
-        summary=summary,
+        summary={**summary, NOTE: gates.note()},
     )
+    pictures = SharedPictures(picture_groups, noted=gates.shared_pictures if picture_groups else None)
     with on_disk_once() as copy_of:
 
         def local(path: Place) -> AbstractContextManager[Path]:
@@ -174,7 +189,7 @@ def run(
 
         return database.publish(
             record,
-            predictions=prediction_rows(files, local),
+            predictions=prediction_rows(files, gates, local),
             rejections=_rejections(files, local),
             products=product_rows(files, local) if fill_products else (),
             image_changes=image_changes(files.changes),
@@ -182,35 +197,76 @@ def run(
             release=release_record(release),
             combine=decider(manifest_of(release)),
             combine_by=decider,
+            pictures=pictures,
             force=run_config.force,
             token=token,
         )
 
 
-def prediction_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
+def prediction_rows(files: RunFiles, gates: RunGates, local: Local = on_disk) -> Iterator[Batch]:
     """Stream a run's prediction files to publish, in batches of rows, with the columns of `PREDICTION_COLUMNS`.
 
     Args:
         files: Files of the run.
+        gates: Which answers are held back.
         local: Provides the local path of a prediction file within a block.
     """
-    return _rows(files, PREDICTION_COLUMNS, local, answered_only=True)
+    place, reasons = PREDICTION_COLUMNS.index("held_by"), _STORED.index("review_reason")
+    for columns in _columns(files, _STORED, local, answered_only=True):
+        columns[reasons] = _reasons(columns)
+        columns.insert(place, _held_by(gates, columns))
+        yield list(zip(*columns, strict=True))
 
 
-def _rows(files: RunFiles, columns: Sequence[str], local: Local, *, answered_only: bool) -> Iterator[Batch]:
-    """Stream rows of prediction files, at most `_BATCH_ROWS` per batch; `answered_only` skips failed images."""
+def _reasons(columns: Sequence[Sequence[Any]]) -> list[str | None]:
+    """Return why each row of a batch is not published; files of an earlier version do not say it.
+
+    Args:
+        columns: Values of the columns `_STORED`.
+    """
+    named = (columns[_STORED.index(name)] for name in ("status", "review_reason", "category_id", "top_k"))
+    return [
+        (TAXONOMY if category and _leaf(top) != category else BELOW_THRESHOLD)
+        if reason is None and status != "auto"
+        else reason
+        for status, reason, category, top in zip(*named, strict=True)
+    ]
+
+
+def _held_by(gates: RunGates, columns: Sequence[Sequence[Any]]) -> list[str | None]:
+    """Return for each row of a batch the reason for which the run holds it back; JSON is parsed only if it holds any.
+
+    Args:
+        gates: Which answers are held back.
+        columns: Values of the columns `_STORED`.
+    """
+    if not gates.holds:
+        return [None] * len(columns[0])
+    dates, tops = columns[_STORED.index("ingest_date")], columns[_STORED.index("top_k")]
+    return [gates.held_by(day, _leaf(top)) for day, top in zip(dates, tops, strict=True)]
+
+
+def _leaf(top_k: str) -> str:
+    """Return the category with the highest confidence of a stored distribution; empty if it has none."""
+    best = json.loads(top_k)
+    return str(best[0][0]) if best else ""
+
+
+def _columns(files: RunFiles, names: Sequence[str], local: Local, *, answered_only: bool) -> Iterator[list[list[Any]]]:
+    """Stream columns of prediction files, at most `_BATCH_ROWS` rows at once; `answered_only` skips failed images."""
     wanted = ds.field("reason").is_null() if answered_only else None
     for path in files.predictions:
         with local(path) as copy, read_errors_explained(path, PREDICT_AGAIN):
             rows = with_later_columns(ds.dataset(copy))
-            scanner = rows.scanner(columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS)
+            scanner = rows.scanner(columns=list(names), filter=wanted, batch_size=_BATCH_ROWS)
             for batch in scanner.to_batches():
-                yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+                yield [column.to_pylist() for column in batch.columns]
 
 
 def product_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
     """Yield the catalog rows of predicted images, then the changed catalog rows of images stored before."""
-    yield from _rows(files, PRODUCT_COLUMNS, local, answered_only=False)
+    for columns in _columns(files, PRODUCT_COLUMNS, local, answered_only=False):
+        yield list(zip(*columns, strict=True))
     for path in files.catalog_rows:
         partition_column = {"ingest_date": ingest_date_of(path)}
         with on_disk(path) as copy, read_errors_explained(path):
@@ -229,9 +285,19 @@ def _rejections(files: RunFiles, local: Local) -> Iterator[Batch]:
         if path not in files.failed:
             continue
         with local(path) as copy, read_errors_explained(path, PREDICT_AGAIN):
-            failed = _failed(copy)
-        seen_at_utc = datetime.fromtimestamp(modified_at(path)).astimezone()
+            failed, report = _failed(copy), read_report(copy)
+        seen_at_utc = _predicted_at(path, report)
         yield [tuple({**row, "seen_at_utc": seen_at_utc}.get(name) for name in REJECTION_COLUMNS) for row in failed]
+
+
+def _predicted_at(path: Place, report: ShardReport | None) -> datetime:
+    """Return when a file's images were predicted: as its report says, because a copied file has another age.
+
+    Reports of earlier versions do not say it; then it is when the file was written.
+    """
+    if report and report.predicted_at_utc:
+        return datetime.fromisoformat(report.predicted_at_utc)
+    return datetime.fromtimestamp(modified_at(path), UTC)
 
 
 def _failed(file: Path) -> list[dict[str, Any]]:

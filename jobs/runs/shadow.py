@@ -20,6 +20,7 @@ from jobs.predict.selection import of_run
 from jobs.releases import records
 from jobs.runs import publish
 from jobs.runs.config import RunConfig, RunContext
+from jobs.runs.gates import gates_of
 from jobs.runs.inputs import RunInputs
 from jobs.runs.night import predict_config, predict_step
 from jobs.runs.run_ids import shadow_run_id
@@ -107,10 +108,11 @@ def shadow_step(
     inputs = RunInputs(selected=tuple(of_run(predicting)))
     step = predict_step(challenger, shadow_run, inputs)
     files = publish.collect(predicting, release, inputs)
+    gates = gates_of(files.reports, release, allow_shift=run.allow_shift)  # its own, and it refuses nothing
     changed = publish_shadow(
         database,
         run.run_id,
-        predictions=publish.prediction_rows(files),
+        predictions=publish.prediction_rows(files, gates),
         categories=records.category_records(release),
         release=records.release_record(release),
     )

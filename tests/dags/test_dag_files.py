@@ -72,6 +72,8 @@ def test_the_night(described: Any) -> None:
     assert night["tasks"]["publish"]["outlets"] == ["shelfwise://product-database/"]
     ingest = ["ingest", "--catalog", "/data/2026-11-01/shop.csv", "--run-date", "2026-11-01"]
     assert [*ingest, "--max-left=0.5", "--catalog-name=Big shop", "--partial"] in night["calls"]
+    for step in ("predict", "publish"):
+        assert [step, "--run-date", "2026-11-01", "--max-rejected", "0.2", "--allow-shift"] in night["calls"]
     assert "shelfwise predict 2026-11-01" in night["names"]
 
 
@@ -82,7 +84,7 @@ def test_the_challenger_answers_beside_the_report_and_only_where_that_is_asked_f
     assert (gate["upstream"], shadow["upstream"]) == (["publish"], ["with_shadow"])
     assert (gate["pool"], shadow["pool"]) == ("default_pool", "gpu")
     assert shadow["outlets"] == [], "what others read does not change"
-    assert night["calls"][-1] == ["shadow", "--run-date", "2026-11-01"]
+    assert night["calls"][-1] == ["shadow", "--run-date", "2026-11-01", "--allow-shift"]
     asked = [[form, variable] for form, variable, wanted in described["shadows"] if wanted]
     assert asked == [[False, "true"], [True, ""], [True, "false"], [True, "true"]]
 
@@ -91,6 +93,7 @@ def test_a_backfill_has_a_step_a_date_and_no_more_lanes_than_asked_for(described
     backfill = described["dags"]["backfill_predictions"]
     dry, *steps = backfill["calls"]
     assert "--dry-run" in dry
+    assert dry[-3:] == ["--only-missing", "--force", "--allow-shift"]
     assert [(step[2], step[4], step[6]) for step in steps] == [
         (date, date, f"backfill-{date}-{date}-shop-2-apparel.tops-missing") for date in ("2026-11-01", "2026-11-03")
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
 from jobs.dataset.shards import ROW_GROUP_ROWS
 from jobs.report.gallery import FoundImages, find_images, pictures
@@ -58,6 +59,50 @@ def test_a_damaged_row_group_loses_only_its_own_pictures(
     made = pictures(search, PRODUCTS, budget_bytes=10**7)
     assert list(made) == [*PRODUCTS[:ROW_GROUP_ROWS], *PRODUCTS[2 * ROW_GROUP_ROWS :]]
     assert f"row group 1 of {shard} cannot be read" in caplog.text
+    assert list(search.unreadable) == [f"ingest_date={DAY}/{shard.name}"]
+
+
+def test_a_damaged_file_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    write_labelled(places, [("p1", None, [0])], day=DAY)
+    write_labelled(places, [("p2", None, [1])], day=DAY + timedelta(days=1))
+    [broken] = places.images.glob("ingest_date=2026-11-02/*.parquet")
+    Path(str(broken)).write_bytes(b"no Parquet")
+    search = find_images(places, [DAY, DAY + timedelta(days=1)], ["p1", "p2"], newest=DAY)
+    assert list(pictures(search, ["p1", "p2"], budget_bytes=10**6)) == ["p1"]
+    assert list(search.unreadable) == [f"ingest_date=2026-11-02/{broken.name}"]
+    assert not search.away
+
+
+class ConnectionLost(Exception):
+    """Stands for an error of botocore, which is no OSError."""
+
+    __module__ = "botocore.exceptions"
+
+
+def test_a_store_that_was_away_ended_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each further file would take as long as the first one until it fails."""
+    tries: list[Any] = []
+
+    def away(where: Any, *_args: Any, **_options: Any) -> Any:
+        tries.append(where)
+        raise ConnectionLost("Could not connect to the endpoint URL")
+
+    store = UPath("memory://away/home")
+    for day in (1, 2, 3):
+        (store / "images" / f"ingest_date=2026-11-0{day}").mkdir(parents=True)
+        (store / "images" / f"ingest_date=2026-11-0{day}" / "part-1.parquet").write_bytes(b"")
+    monkeypatch.setattr(type(store), "open", away)
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    search = find_images(Places(store, tmp_path), days, ["p1"], newest=DAY)
+    assert search.unreadable == {"ingest_date=2026-11-03/part-1.parquet": "Could not connect to the endpoint URL"}
+    assert len(tries) == 1
+    assert pictures(search, ["p1"], budget_bytes=10**6) == {}
+
+
+def test_a_bug_is_no_missing_picture(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), FoundImages().noting(tmp_path):
+        raise ZeroDivisionError
 
 
 def test_a_product_is_shown_with_a_picture_that_it_has_now_and_not_at_all_when_it_left(tmp_path: Path) -> None:

@@ -155,7 +155,11 @@ def test_images_that_are_gone_or_broken_leave_a_page_that_says_so(nights: Nights
     assert "no picture at hand" in looked_at(browser, Path(done["report"]))
     (shard,) = nights.places.partition(nights.places.images, FIRST_NIGHT).glob("part-*.parquet")
     shard.write_bytes(shard.read_bytes()[:-100])
-    assert write(nights.database, nights.places, "nightly-2026-11-01")["pictures"] == 0
+    done = write(nights.database, nights.places, "nightly-2026-11-01")
+    assert (done["pictures"], list(done["pictures_missing"])) == (0, [f"ingest_date={FIRST_NIGHT}/{shard.name}"])
+    page = looked_at(browser, Path(done["report"]))
+    assert "Pictures are missing, because these files could not be read" in page
+    assert shard.name in page
     shutil.rmtree(nights.places.local_home / "images")
     done = write(nights.database, nights.places, run_id)
     assert done["pictures"] == 0

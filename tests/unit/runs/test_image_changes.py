@@ -20,6 +20,7 @@ from jobs.errors import RunFailed
 from jobs.releases.records import category_records, decider, manifest_of, release_record
 from jobs.runs import publish
 from jobs.runs.config import RunConfig
+from jobs.runs.gates import RunGates
 from jobs.runs.image_changes import image_changes, unpublished_nights
 from jobs.runs.inputs import night_inputs
 from jobs.settings import Settings
@@ -127,7 +128,17 @@ def test_a_product_that_loses_an_image_is_decided_by_the_release_that_answers_it
     database = open_database(Settings().url)
     database.upgrade()
     category_id = "footwear.open.sandal"
-    answer = (category_id, 0.99, "review", json.dumps([[category_id, 0.99]]), "{}", "shop")
+    answer = (
+        category_id,
+        0.99,
+        "review",
+        json.dumps([[category_id, 0.99]]),
+        "{}",
+        "shop",
+        "below_threshold",
+        None,
+        0.5,
+    )
     database.publish(
         RunRecord("night", "nightly", D1, "careful-1", NOW),
         predictions=[[("p1", str(number), number, "p.jpg", D1, 1, *answer) for number in range(3)]],
@@ -140,7 +151,8 @@ def test_a_product_that_loses_an_image_is_decided_by_the_release_that_answers_it
     left = write(home / "seen", D2, [seen("left", "p1", image_no=2)])
     files = publish.RunFiles((), (), (), images=0, changes=(left,))
     night = RunConfig(f"nightly-{D2}", "nightly", D2, dates=(D2,))
-    publish.run(database, files, shipped, night, started_at_utc=NOW, seconds={}, summary={})
+    gates = RunGates("", "computed")
+    publish.run(database, files, shipped, night, gates=gates, started_at_utc=NOW, seconds={}, summary={})
     with database.engine.connect() as connection:
         [row] = connection.execute(sa.text("SELECT status, image_count, release_id FROM product_categories")).all()
     assert tuple(row) == ("review", 2, "careful-1")

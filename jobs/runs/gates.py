@@ -1,0 +1,264 @@
+"""The gates of a run: which of its answers are held back because their images are unlike those that the release knows.
+
+Counts come from the prediction files. What was decided is noted with the run; the same run again uses the note.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jobs.dataset.shards import ingest_date_of
+from jobs.errors import RunFailed
+from jobs.predict.reports import ShardReport
+from jobs.runs.config import RunConfig
+from models.answers.groups import ImageCount, foreign_groups, foreign_whole
+from models.answers.reasons import FOREIGN_GROUP, FOREIGN_NIGHT
+from models.release import Release
+from sql.run_history import find_run
+from sql.store import ProductDatabase
+
+log = logging.getLogger(__name__)
+
+NOTE = "gates"
+"""Key of the note in a run's summary."""
+
+OPEN, COMPUTED, CLOSED = "open", "computed", "closed"
+
+_GROUPS_NAMED = 3
+
+
+@dataclass(frozen=True)
+class RunGates:
+    """Decision which answers of a run are held back; noted as `gates` in the run's summary.
+
+    Attributes:
+        files: Digest of the prediction files that were counted.
+        state: `computed`; `open` if the release has no description of the images that it knows; `closed` if it could
+            not be computed for some images.
+        images: Images by ingest date and predicted category, with those that are foreign.
+        foreign_nights: Ingest dates of which all images are held back.
+        foreign_groups: Ingest date and category of further images that are held back.
+        allowed: Whether a person passed `--allow-shift`, so that neither holds anything back.
+        not_computed: Images for which there was no score although the release has a description.
+        shared_pictures: Contents that hold answers back; None if publish has to look for them.
+        release_id: Release that predicted the images.
+    """
+
+    files: str
+    state: str
+    images: Mapping[date, Mapping[str, ImageCount]] = field(default_factory=dict)
+    foreign_nights: tuple[date, ...] = ()
+    foreign_groups: tuple[tuple[date, str], ...] = ()
+    allowed: bool = False
+    not_computed: int = 0
+    shared_pictures: tuple[str, ...] | None = None
+    release_id: str = ""
+
+    @cached_property
+    def _reasons(self) -> dict[date | tuple[date, str], str]:
+        """Return the reason by night and by group that is held back."""
+        if self.allowed:
+            return {}
+        return {
+            **dict.fromkeys(self.foreign_groups, FOREIGN_GROUP),
+            **dict.fromkeys(self.foreign_nights, FOREIGN_NIGHT),
+        }
+
+    @property
+    def holds(self) -> bool:
+        """Whether the images of a night or of a group are held back."""
+        return bool(self._reasons)
+
+    def held_by(self, ingest_date: date, leaf: str) -> str | None:
+        """Return the reason for which the run holds an image's answer back; None if it does not.
+
+        Args:
+            ingest_date: Ingest date of the image.
+            leaf: Category with the highest confidence, also if the answer is another.
+        """
+        return self._reasons.get(ingest_date) or self._reasons.get((ingest_date, leaf))
+
+    def of_night(self, ingest_date: date) -> ImageCount:
+        """Return the images of an ingest date, and those of them that are foreign."""
+        return sum(self.images.get(ingest_date, {}).values(), ImageCount())
+
+    @property
+    def sentence(self) -> str | None:
+        """What to tell people of foreign nights or partitions that are held back; None if there are none."""
+        if self.allowed or not self.foreign_nights:
+            return None
+        count = sum(map(self.of_night, self.foreign_nights), ImageCount())
+        return (
+            f"these images are unlike those that release {self.release_id} was calibrated on ({count.foreign:,} of "
+            f"{count.images:,} beyond its limit); fine-tune on your own, or pass --allow-shift"
+        )
+
+    def note(self) -> dict[str, Any]:
+        """Return the JSON document for the run's summary.
+
+        `images` and `foreign` count all images with a score. Each of `foreign_nights` and `foreign_groups` has
+        `ingest_date`, its `images` and those of them that are `foreign`; a group has its `category_id` too. `sentence`
+        is there only if a night is held back. Publish adds `shared_pictures`.
+        """
+        whole = sum(map(self.of_night, self.images), ImageCount())
+        nights = [{"ingest_date": day.isoformat(), **vars(self.of_night(day))} for day in self.foreign_nights]
+        groups = [
+            {"ingest_date": day.isoformat(), "category_id": leaf, **vars(self._of_group(day, leaf))}
+            for day, leaf in self.foreign_groups
+        ]
+        return {
+            "files": self.files,
+            "state": self.state,
+            **vars(whole),
+            "not_computed": self.not_computed,
+            "allow_shift": self.allowed,
+            "foreign_nights": nights,
+            "foreign_groups": groups,
+            **({"sentence": self.sentence} if self.sentence else {}),
+        }
+
+    def _of_group(self, ingest_date: date, leaf: str) -> ImageCount:
+        return self.images.get(ingest_date, {}).get(leaf, ImageCount())
+
+
+def gates_of(reports: Iterable[ShardReport], release: Release, *, allow_shift: bool = False) -> RunGates:
+    """Count the images of a run by ingest date and category, and decide which of them are held back.
+
+    Args:
+        reports: Reports in the run's prediction files.
+        release: Release that predicted them. It says whether the gate is open where there is no file.
+        allow_shift: Whether a person passed `--allow-shift`.
+    """
+    counted = sorted(reports, key=lambda report: _shard_name(report.shard))
+    images: dict[date, dict[str, ImageCount]] = {}
+    for report in counted:
+        night = images.setdefault(ingest_date_of(Path(report.shard)), {})
+        for leaf, (scored, foreign) in report.by_leaf.items():
+            night[leaf] = night.get(leaf, ImageCount()) + ImageCount(scored, foreign)
+    nights = tuple(day for day, counts in sorted(images.items()) if foreign_whole(counts))
+    others = [(day, counts) for day, counts in sorted(images.items()) if day not in nights]
+    return RunGates(
+        files=_digest(counted),
+        state=_state(counted, release),
+        images=images,
+        foreign_nights=nights,
+        foreign_groups=tuple((day, leaf) for day, counts in others for leaf in foreign_groups(counts)),
+        allowed=allow_shift,
+        not_computed=sum(report.not_computed for report in counted),
+        release_id=release.release_id,
+    )
+
+
+def _state(reports: Iterable[ShardReport], release: Release) -> str:
+    kinds = {CLOSED if report.not_computed else report.gate for report in reports}
+    if not kinds:
+        return OPEN if release.known is None else COMPUTED
+    return next(state for state in (CLOSED, COMPUTED, OPEN) if state in kinds)
+
+
+def _digest(reports: Iterable[ShardReport]) -> str:
+    """Return the SHA-256 of what was counted; it stays the same if the home moves."""
+    counted = [
+        (_shard_name(report.shard), report.selection, report.release_id, report.not_computed, dict(report.by_leaf))
+        for report in reports
+    ]
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+
+
+def _shard_name(shard: str) -> str:
+    """Return the ingest date and the name of a shard's file, without the home in front."""
+    return "/".join(Path(shard).parts[-2:])
+
+
+def noted(gates: RunGates, note: Mapping[str, Any] | None) -> RunGates:
+    """Return what an earlier publish of the same prediction files decided; the new decision for other files.
+
+    An explicit `--allow-shift` is a new decision of its own; shared pictures stay as they were noted.
+
+    Args:
+        gates: New decision.
+        note: Document of `RunGates.note`, with the `shared_pictures` of publish; None if there is none.
+    """
+    if not note or note.get("files") != gates.files:
+        return gates
+    shared = note.get("shared_pictures")
+    kept = replace(gates, shared_pictures=None if shared is None else tuple(shared["contents"]))
+    if gates.allowed:
+        return kept
+    return replace(
+        kept,
+        foreign_nights=tuple(date.fromisoformat(night["ingest_date"]) for night in note["foreign_nights"]),
+        foreign_groups=tuple(
+            (date.fromisoformat(group["ingest_date"]), group["category_id"]) for group in note["foreign_groups"]
+        ),
+        allowed=note["allow_shift"],
+    )
+
+
+def decide_gates(
+    database: ProductDatabase, run: RunConfig, release: Release, reports: Iterable[ShardReport]
+) -> RunGates:
+    """Decide which answers of a run are held back, or use what was noted with the run, and log it.
+
+    Args:
+        database: Migrated database.
+        run: The run.
+        release: Release that predicted it.
+        reports: Reports in the run's prediction files.
+
+    Raises:
+        RunFailed: If a partition of a backfill is foreign and `--allow-shift` was not passed: nothing is published.
+    """
+    gates = noted(gates_of(reports, release, allow_shift=run.allow_shift), noted_gates(database, run.run_id))
+    if run.kind == "backfill" and gates.sentence:
+        days = ", ".join(day.isoformat() for day in gates.foreign_nights[:_GROUPS_NAMED])
+        more = len(gates.foreign_nights) - _GROUPS_NAMED
+        raise RunFailed(
+            f"nothing of run {run.run_id} was published because of the ingest date "
+            f"{days}{f' and {more:,} more' if more > 0 else ''}: {gates.sentence}"
+        )
+    _log(gates)
+    return gates
+
+
+def noted_gates(database: ProductDatabase, run_id: str) -> dict[str, Any] | None:
+    """Return the note of a run's last publish; None if there is none."""
+    row = find_run(database, run_id)
+    return row["summary"].get(NOTE) if row else None
+
+
+def printed(note: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a note for the summary that a command prints: of the shared pictures only those that it describes."""
+    shared = note.get("shared_pictures")
+    described = {} if shared is None else {"shared_pictures": shared["shown"]}
+    return {name: value for name, value in note.items() if name != "files"} | described
+
+
+def _log(gates: RunGates) -> None:
+    if gates.state == OPEN:
+        log.info(
+            "publish: release %s has no description of the images that it knows, so every image passes; "
+            "`shelfwise release calibrate` makes a release that has one",
+            gates.release_id,
+        )
+    if gates.not_computed:
+        log.warning("publish: %s images have no score of how unlike the known ones they are", gates.not_computed)
+    if gates.sentence:
+        log.warning("publish: %s", gates.sentence)
+    if gates.foreign_groups and not gates.allowed:
+        named = ", ".join(leaf for _, leaf in gates.foreign_groups[:_GROUPS_NAMED])
+        log.warning(
+            "publish: the answers of %s categories wait for a person, because many of their images are unlike those "
+            "that release %s was calibrated on, such as %s",
+            len(gates.foreign_groups),
+            gates.release_id,
+            named,
+        )

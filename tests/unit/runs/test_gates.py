@@ -1,0 +1,375 @@
+"""What a run holds back: from counts in prediction files to rows, notes, and refusals, without Spark and networks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.dataset.schema import PREDICTIONS
+from jobs.errors import RunFailed
+from jobs.predict.reports import ShardReport
+from jobs.runs import publish
+from jobs.runs.config import RunConfig
+from jobs.runs.gates import NOTE, RunGates, decide_gates, gates_of, noted, printed
+from jobs.runs.publish import RunFiles, prediction_rows
+from models.answers.groups import ImageCount
+from models.spec import KnownSpec
+from sql.records import PREDICTION_COLUMNS, PublishCounts, RunRecord, SharedPictures
+from sql.store import ProductDatabase, open_database
+from tests.unit.predict.test_predict_loop import RELEASE
+
+D1, D2 = date(2026, 11, 1), date(2026, 11, 2)
+DESCRIBED = replace(RELEASE, known=KnownSpec("known.npz", "0" * 64, 1.0, 200, 1000, 1))
+NIGHT = RunConfig("night", "nightly", D1, dates=(D1,))
+BACKFILL = RunConfig("again", "backfill", D2, dates=(D1, D2))
+UNLIKE = (
+    "these images are unlike those that release colours-1 was calibrated on (60 of 70 beyond its limit); fine-tune on "
+    "your own, or pass --allow-shift"
+)
+
+Counts = Mapping[str, Sequence[int]]
+FOREIGN: Counts = {"colour.red": [40, 40], "colour.green": [30, 20]}
+FAMILIAR: Counts = {"colour.red": [1000, 10], "colour.green": [20, 0]}
+GROUP: Counts = {"colour.red": [1000, 10], "colour.green": [20, 9]}
+
+
+def report(counts: Counts, *, day: date = D1, number: int = 0, home: str = "/home", **more: Any) -> ShardReport:
+    shard = f"{home}/images/ingest_date={day}/part-{number}.parquet"
+    images = sum(scored for scored, _ in counts.values())
+    values = {"gate": "computed", "by_leaf": counts, **more}
+    return ShardReport(shard, "colours-1", images, 0, 0.0, 0.0, 0.0, 0.0, **values)
+
+
+def gates(*reports: ShardReport, allow_shift: bool = False) -> RunGates:
+    return gates_of(reports, DESCRIBED, allow_shift=allow_shift)
+
+
+def test_the_shards_of_a_night_count_together() -> None:
+    """Four of ten images of a small shard alone prove nothing."""
+    halves = [report({"colour.green": [10, 4]}, number=number) for number in (0, 1)]
+    assert gates(halves[0]).foreign_groups == ()
+    both = gates(*halves)
+    assert both.images == {D1: {"colour.green": ImageCount(20, 8)}}
+    assert (both.foreign_nights, both.foreign_groups) == ((), ((D1, "colour.green"),))
+    assert both.held_by(D1, "colour.green") == "foreign_group"
+    assert both.held_by(D1, "colour.red") is None
+    assert both.holds
+
+
+def test_each_partition_of_a_backfill_is_judged_by_itself() -> None:
+    found = gates(report(FOREIGN, day=D1), report(GROUP, day=D2))
+    assert found.foreign_nights == (D1,)
+    assert found.foreign_groups == ((D2, "colour.green"),), "a group of a foreign partition is not named again"
+    held = [found.held_by(day, leaf) for day in (D1, D2) for leaf in ("colour.red", "colour.green", "")]
+    assert held == ["foreign_night"] * 3 + [None, "foreign_group", None]
+
+
+@pytest.mark.parametrize("reports", [(), (report({}),), (report(FAMILIAR),), (report({"colour.red": [5, 3]}),)])
+def test_an_ordinary_night_holds_nothing(reports: Iterable[ShardReport]) -> None:
+    found = gates(*reports)
+    assert not found.holds
+    assert found.sentence is None
+    assert "sentence" not in found.note()
+
+
+def test_allow_shift_switches_off_groups_and_nights_and_notes_what_was_found() -> None:
+    found = gates(report(FOREIGN), report(GROUP, day=D2), allow_shift=True)
+    assert not found.holds
+    assert {found.held_by(day, leaf) for day in (D1, D2) for leaf in GROUP} == {None}
+    assert found.sentence is None
+    note = found.note()
+    assert note["allow_shift"] is True
+    assert (len(note["foreign_nights"]), len(note["foreign_groups"])) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("reports", "release", "state"),
+    [
+        ((), RELEASE, "open"),
+        ((), DESCRIBED, "computed"),
+        ((report({}, gate="open"), report({}, number=1, gate="open")), RELEASE, "open"),
+        ((report({}, gate="open"), report(FAMILIAR, number=1)), DESCRIBED, "computed"),
+        ((report(FAMILIAR),), DESCRIBED, "computed"),
+        ((report(FAMILIAR, not_computed=3), report({}, number=1, gate="open")), DESCRIBED, "closed"),
+    ],
+)
+def test_the_state_of_a_run_is_that_of_its_shards(reports: Any, release: Any, state: str) -> None:
+    found = gates_of(reports, release)
+    assert found.state == found.note()["state"] == state
+    assert found.not_computed == found.note()["not_computed"] == (3 if state == "closed" else 0)
+
+
+def test_the_note_of_a_foreign_night_is_json_with_its_sentence() -> None:
+    note = json.loads(json.dumps(gates(report(FOREIGN), report(GROUP, day=D2)).note()))
+    files = note.pop("files")
+    assert len(files) == 64
+    assert note == {
+        "state": "computed",
+        "images": 1090,
+        "foreign": 79,
+        "not_computed": 0,
+        "allow_shift": False,
+        "foreign_nights": [{"ingest_date": "2026-11-01", "images": 70, "foreign": 60}],
+        "foreign_groups": [{"ingest_date": "2026-11-02", "category_id": "colour.green", "images": 20, "foreign": 9}],
+        "sentence": UNLIKE,
+    }
+
+
+def test_the_digest_is_of_what_was_counted_and_not_of_where_it_lies() -> None:
+    one, two = report(FAMILIAR), report(GROUP, number=1)
+    digest = gates(one, two).files
+    assert digest == gates(two, one).files, "in any order"
+    moved = [report(FAMILIAR, home="s3://shop/home"), report(GROUP, number=1, home="s3://shop/home")]
+    assert digest == gates(*moved).files
+    turned = report(dict(reversed(list(FAMILIAR.items()))))
+    assert digest == gates(turned, two).files
+    others = (
+        [one],
+        [one, replace(two, by_leaf={"colour.red": [1020, 19]})],
+        [one, replace(two, selection="1" * 64)],
+        [one, replace(two, release_id="colours-2")],
+        [one, replace(two, shard=two.shard.replace("part-1", "part-2"))],
+        [one, report(GROUP, day=D2, number=1)],
+        [one, replace(two, not_computed=1)],
+    )
+    assert len({digest, *(gates(*other).files for other in others)}) == 1 + len(others)
+
+
+def test_the_same_files_use_the_note_and_others_are_counted_anew() -> None:
+    night = report(FOREIGN)
+    allowed = gates(night, allow_shift=True).note()
+    assert noted(gates(night), allowed) == gates(night, allow_shift=True)
+    assert noted(gates(night), None) == gates(night)
+    assert noted(gates(night), {}) == gates(night)
+    others = gates(night, report(FAMILIAR, number=1))
+    assert noted(others, allowed) == others
+
+
+def test_what_was_noted_counts_although_the_same_counts_would_be_decided_otherwise_now() -> None:
+    """Another version may have other bounds; the same run again must not change its rows."""
+    found = gates(report(GROUP), report(FAMILIAR, day=D2))
+    note = {**found.note(), "foreign_groups": [], "foreign_nights": [{"ingest_date": "2026-11-02"}]}
+    used = noted(found, note)
+    assert (used.foreign_nights, used.foreign_groups) == ((D2,), ())
+    assert (used.held_by(D1, "colour.green"), used.held_by(D2, "colour.red")) == (None, "foreign_night")
+
+
+def test_an_explicit_allow_shift_is_a_new_decision() -> None:
+    night = report(FOREIGN)
+    used = noted(gates(night, allow_shift=True), gates(night).note())
+    assert used.allowed
+    assert not used.holds
+
+
+def test_shared_pictures_come_from_the_note_of_the_same_files() -> None:
+    night, shared = report(FAMILIAR), {"contents": ["a" * 64, "b" * 64], "shown": []}
+    note = {**gates(night).note(), "shared_pictures": shared}
+    assert noted(gates(night), note).shared_pictures == ("a" * 64, "b" * 64)
+    assert noted(gates(night, allow_shift=True), note).shared_pictures == ("a" * 64, "b" * 64)
+    assert noted(gates(night), gates(night).note()).shared_pictures is None
+    assert noted(gates(report(GROUP)), note).shared_pictures is None
+
+
+def test_a_command_prints_the_shared_pictures_that_are_described_and_not_all_contents() -> None:
+    note, picture = gates(report(FAMILIAR)).note(), {"image_sha256": "a" * 64, "products": 21}
+    shared = {"contents": ["a" * 64] * 5000, "shown": [picture]}
+    assert printed({**note, "shared_pictures": shared})["shared_pictures"] == [picture]
+    assert "shared_pictures" not in printed(note)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> ProductDatabase:
+    opened = open_database(f"sqlite:///{tmp_path}/shop.db")
+    opened.upgrade()
+    return opened
+
+
+def claim(database: ProductDatabase, run: RunConfig, **summary: Any) -> None:
+    moment = datetime(2026, 11, 2, tzinfo=UTC)
+    database.claim(RunRecord(run.run_id, run.kind, run.run_date, None, moment, summary=summary))
+
+
+def test_a_foreign_partition_stops_a_backfill_in_one_sentence(database: ProductDatabase) -> None:
+    reports = [report(FOREIGN), report(FAMILIAR, day=D2)]
+    with pytest.raises(RunFailed) as stopped:
+        decide_gates(database, BACKFILL, DESCRIBED, reports)
+    expected = f"nothing of run again was published because of the ingest date 2026-11-01: {UNLIKE}"
+    assert str(stopped.value) == expected
+    assert not decide_gates(database, replace(BACKFILL, allow_shift=True), DESCRIBED, reports).holds
+    assert decide_gates(database, BACKFILL, DESCRIBED, [report(GROUP)]).holds, "a group waits, and stops nothing"
+
+
+def test_a_backfill_names_three_foreign_partitions(database: ProductDatabase) -> None:
+    reports = [report(FOREIGN, day=date(2026, 10, day)) for day in range(1, 6)]
+    with pytest.raises(RunFailed, match=r"date 2026-10-01, 2026-10-02, 2026-10-03 and 2 more: .*\(300 of 350 beyond"):
+        decide_gates(database, BACKFILL, DESCRIBED, reports)
+
+
+def test_a_foreign_night_is_published_and_logged(database: ProductDatabase, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.clear()
+    caplog.set_level(logging.INFO, "jobs.runs.gates")
+    decided = decide_gates(database, NIGHT, DESCRIBED, [report(FOREIGN)])
+    assert decided.held_by(D1, "colour.blue") == "foreign_night"
+    assert [(line.levelname, line.getMessage()) for line in caplog.records] == [("WARNING", f"publish: {UNLIKE}")]
+
+
+def test_an_open_gate_is_said_with_the_way_to_close_it(
+    database: ProductDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    caplog.set_level(logging.INFO, "jobs.runs.gates")
+    assert decide_gates(database, NIGHT, RELEASE, [report({}, gate="open")]).state == "open"
+    [line] = caplog.records
+    assert line.levelname == "INFO"
+    assert "colours-1 has no description of the images that it knows, so every image passes" in line.getMessage()
+    assert "`shelfwise release calibrate`" in line.getMessage()
+
+
+def test_held_groups_and_images_without_a_score_are_warned_of(
+    database: ProductDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    caplog.set_level(logging.INFO, "jobs.runs.gates")
+    many = {**{f"c{number}": [20, 20] for number in range(4)}, "usual": [200, 2]}
+    decide_gates(database, NIGHT, DESCRIBED, [report(many, not_computed=7)])
+    no_score, groups = [line.getMessage() for line in caplog.records]
+    assert "7 images have no score" in no_score
+    assert groups.startswith("publish: the answers of 4 categories wait for a person")
+    assert groups.endswith("release colours-1 was calibrated on, such as c0, c1, c2")
+
+
+def test_a_run_reads_its_note_from_the_database(database: ProductDatabase) -> None:
+    claim(database, NIGHT, gates=gates(report(FOREIGN), allow_shift=True).note())
+    assert not decide_gates(database, NIGHT, DESCRIBED, [report(FOREIGN)]).holds
+    assert decide_gates(database, NIGHT, DESCRIBED, [report({**FOREIGN, "colour.blue": [1, 1]})]).holds
+    assert decide_gates(database, replace(NIGHT, run_id="other"), DESCRIBED, [report(FOREIGN)]).holds
+
+
+TOPS: tuple[Any, ...] = ([["colour.red", 0.9]], [["colour.green", 0.5], ["colour.red", 0.4]], [])
+
+
+def row(number: int, top_k: Any, day: date = D1, reason: str | None = None) -> dict[str, Any]:
+    content = hashlib.sha256(str(number).encode()).hexdigest()
+    named = {
+        "release_id": "colours-1",
+        "product_id": f"p{number}",
+        "image_sha256": content,
+        "image_no": 0,
+        "image_uri": "x",
+        "ingest_date": day,
+    }
+    answer = {"category_id": "colour", "confidence": 0.9, "status": "review", "review_reason": "taxonomy"}
+    values = {**named, **answer, "foreign_score": 0.5, "ingest_no": 1, "by_network": "{}", "reason": reason}
+    return {
+        **dict.fromkeys(PREDICTIONS.names),
+        **values,
+        "top_k": top_k if isinstance(top_k, str) else json.dumps(top_k),
+    }
+
+
+def files(tmp_path: Path, rows: Sequence[Mapping[str, Any]], without: Sequence[str] = ()) -> RunFiles:
+    table = pa.Table.from_pylist([dict(each) for each in rows], PREDICTIONS).drop_columns(list(without))
+    pq.write_table(table, tmp_path / "file.parquet")
+    return RunFiles((tmp_path / "file.parquet",), (), (), len(rows))
+
+
+def published(found: RunFiles, decided: RunGates, *names: str) -> list[tuple[Any, ...]]:
+    places = [PREDICTION_COLUMNS.index(name) for name in names]
+    rows = [each for batch in prediction_rows(found, decided) for each in batch]
+    assert all(len(each) == len(PREDICTION_COLUMNS) for each in rows)
+    return [tuple(each[place] for place in places) for each in rows]
+
+
+def test_held_by_is_added_by_the_leaf_and_not_by_the_answer(tmp_path: Path) -> None:
+    rows = [row(number, top) for number, top in enumerate(TOPS)]
+    failed = row(9, "", reason="not_predicted")
+    decided = gates(report(GROUP))
+    assert published(files(tmp_path, [*rows, failed]), decided, "product_id", "held_by", "review_reason") == [
+        ("p0", None, "taxonomy"),
+        ("p1", "foreign_group", "taxonomy"),
+        ("p2", None, "taxonomy"),
+    ]
+
+
+def test_a_file_of_an_earlier_version_has_the_reasons_that_the_database_gave_its_rows(tmp_path: Path) -> None:
+    """Publishing it again would else take the reasons away that the upgrade has filled in."""
+    answers: list[tuple[str | None, str]] = [
+        *((None, "unknown"), ("colour.red", "review"), ("colour", "review"), ("colour.red", "auto")),
+    ]
+    rows = [
+        {**row(number, TOPS[0]), "category_id": category, "status": status}
+        for number, (category, status) in enumerate(answers)
+    ]
+    found = files(tmp_path, rows, without=("review_reason", "foreign_score"))
+    reasons = published(found, gates(report(FAMILIAR)), "review_reason", "foreign_score")
+    assert reasons == [("below_threshold", None), ("below_threshold", None), ("taxonomy", None), (None, None)]
+
+
+def test_every_image_of_a_foreign_night_is_held_back_with_or_without_an_answer(tmp_path: Path) -> None:
+    rows = [row(number, top) for number, top in enumerate(TOPS)]
+    found = files(tmp_path, [*rows, row(3, TOPS[0], D2)])
+    held = published(found, gates(report(FOREIGN), report(FAMILIAR, day=D2)), "ingest_date", "held_by")
+    assert held == [(D1, "foreign_night")] * 3 + [(D2, None)]
+
+
+def test_distributions_are_not_parsed_where_nothing_is_held_back(tmp_path: Path) -> None:
+    found = files(tmp_path, [row(0, "no JSON")])
+    for decided in (gates(report(FAMILIAR)), gates(report(FOREIGN), allow_shift=True)):
+        assert published(found, decided, "top_k", "held_by", "foreign_score") == [("no JSON", None, 0.5)]
+    with pytest.raises(ValueError, match="Expecting value"):
+        published(found, gates(report(GROUP)), "held_by")
+
+
+def test_files_of_an_earlier_version_are_held_back_too(tmp_path: Path) -> None:
+    found = files(tmp_path, [row(0, TOPS[1])], without=("review_reason", "foreign_score"))
+    assert published(found, gates(report(GROUP)), "held_by", "review_reason", "foreign_score") == [
+        ("foreign_group", "taxonomy", None)
+    ]
+
+
+class PlayedDatabase:
+    """Keeps what is published, and returns no counts."""
+
+    def publish(self, run: RunRecord, *, pictures: SharedPictures, predictions: Any, **_: Any) -> PublishCounts:
+        self.summary, self.pictures, self.rows = run.summary, pictures, [*predictions]
+        return PublishCounts()
+
+
+@pytest.mark.parametrize(
+    ("groups", "shared", "pictures"),
+    [
+        (20, None, SharedPictures(20, noted=None)),
+        (5, ("a" * 64,), SharedPictures(5, noted=("a" * 64,))),
+        (0, ("a" * 64,), SharedPictures(0, noted=None)),
+    ],
+)
+def test_publish_notes_the_gates_with_the_run(
+    tmp_path: Path, groups: int, shared: tuple[str, ...] | None, pictures: SharedPictures
+) -> None:
+    database, decided = PlayedDatabase(), replace(gates(report(GROUP)), shared_pictures=shared)
+    publish.run(
+        database,  # type: ignore[arg-type]
+        files(tmp_path, [row(0, TOPS[1])]),
+        DESCRIBED,
+        NIGHT,
+        gates=decided,
+        started_at_utc=datetime(2026, 11, 2, tzinfo=UTC),
+        seconds={},
+        summary={"ingest": {"seconds": 1.0}},
+        picture_groups=groups,
+        fill_products=False,
+    )
+    assert database.summary == {"ingest": {"seconds": 1.0}, NOTE: decided.note()}
+    assert database.pictures == pictures
+    [[published_row]] = database.rows
+    assert published_row[PREDICTION_COLUMNS.index("held_by")] == "foreign_group"
