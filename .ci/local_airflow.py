@@ -7,7 +7,8 @@ With `--catalog` the nights write to SHELFWISE_HOME (`.shelfwise` in the clone) 
 data in SHELFWISE_HOME and a configured database are not changed.
 
 AIRFLOW_HOME is `airflow/` in the directory to which the nights write. It contains airflow.cfg, metadata and logs,
-readable only by their owner. With the same AIRFLOW_HOME, `airflow` in another terminal uses the same Airflow.
+readable only by their owner. With the same AIRFLOW_HOME, `airflow` in another terminal uses the same Airflow. All its
+processes are this user's, so they need no SHELFWISE_SHARED. Set SHELFWISE_SHARED=1 if other users read the home.
 Missing pools, connections and variables are created; existing ones are kept, except for a catalog given by `--catalog`.
 """
 
@@ -294,7 +295,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not free(options.port):
             raise Failure(f"something listens on port {options.port} already; name another one with --port")
-        os.umask(0o077)
+        if not Settings().shared:  # if it is, AIRFLOW_HOME alone is closed to others, by its own mode
+            os.umask(0o077)
         usual = Settings().places.local_home
         catalog = named_catalog(options.catalog) if options.catalog else example(usual)
         home = Settings().places.local_home / "airflow"

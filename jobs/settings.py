@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+import os
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, PlainValidator, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PlainValidator, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from jobs.errors import UsageError
 from jobs.ingest.config import HttpLimits, ProductSource
 from jobs.spark.config import SparkConfig
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import place, scheme_of
 from models.release import SHIPPED
+from sql.records import SharedPictures
 
 _CLONE = Path(__file__).resolve().parents[1]
 
@@ -24,7 +31,19 @@ def default_home() -> Path:
     return (_CLONE if (_CLONE / "pyproject.toml").is_file() else Path.cwd()) / ".shelfwise"
 
 
-AnyPlace = Annotated[Place, PlainValidator(place)]
+def _place(value: str | Place) -> Place:
+    """Turn the text of a setting into a place; an empty one would silently be the working directory."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("it is empty, where a directory or the URI of a store was expected; name one, or unset it")
+    return place(value)
+
+
+AnyPlace = Annotated[Place, PlainValidator(_place)]
+
+_PREFIX = "SHELFWISE_"
+_OF_OTHERS = frozenset({"SHELFWISE_FASHION_MNIST", "SHELFWISE_IMAGES", "SHELFWISE_BATCHES", "SHELFWISE_STEP_SECONDS"})
+"""Variables that are no settings: of `models.fashion_mnist` and of the benchmark tests/benchmarks/on_device.sh."""
+_OF_TESTS = "SHELFWISE_TEST_"
 
 
 class Settings(BaseSettings):
@@ -51,9 +70,13 @@ class Settings(BaseSettings):
         http_per_host: Most concurrent requests to one web server.
         http_total_seconds: Longest duration of one request for an image in seconds, from connecting to the last byte.
         http_tries: Most attempts for one image; a retry follows if the server is busy or the connection breaks.
+        shared_picture_groups: Fewest groups of products whose same picture holds their answers back for a person; 0
+            looks for no shared pictures.
+        shared: Whether other users work in the home: new files get the modes of the umask. By default they are for
+            this user alone, unless the home exists and lets others in; see `private_home`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SHELFWISE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
     home: AnyPlace = Field(default_factory=default_home)
     local_dir: AnyPlace | None = None
@@ -64,15 +87,38 @@ class Settings(BaseSettings):
     executor_cores: int = Field(default=0, ge=0)
     executor_wait_seconds: int = Field(default=120, ge=1)
     gpu: bool = False
-    spark_conf: dict[str, str] = Field(default_factory=dict)
+    spark_conf: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     precision: Literal["auto", "float32", "mixed_float16"] = "auto"
     products_url: str = ""
     products_table: str = "products"
-    products_columns: dict[str, str | list[str]] = Field(default_factory=dict)
+    products_columns: Annotated[dict[str, str | list[str]], NoDecode] = Field(default_factory=dict)
     http_allowed_networks: str = ""
     http_per_host: int = Field(default=HttpLimits.per_host, ge=1, le=256)
     http_total_seconds: float = Field(default=HttpLimits.total_seconds, gt=0)
     http_tries: int = Field(default=HttpLimits.tries, ge=1, le=20)
+    shared_picture_groups: int = Field(default=SharedPictures.groups, ge=0)
+    shared: bool = False
+
+    @field_validator("spark_conf", mode="before")
+    @classmethod
+    def _properties(cls, value: Any) -> Any:
+        """Parse the JSON object of Spark properties; numbers and booleans become their texts."""
+        document = _json_object(value, '{"spark.executor.memory": "8g"}')
+        texts = {key: _property(each) for key, each in document.items()}
+        if wrong := [key for key, text in texts.items() if text is None]:
+            raise ValueError(f'{wrong[0]!r} has no text as its value; write the object as {{"NAME": "VALUE"}}')
+        return texts
+
+    @field_validator("products_columns", mode="before")
+    @classmethod
+    def _columns(cls, value: Any) -> Any:
+        """Parse the JSON object of columns, and check that each is a name or a list of names."""
+        document = _json_object(value, '{"product_id": "sku"}')
+        for name, columns in document.items():
+            several = columns if isinstance(columns, list) else [columns]
+            if not several or any(not isinstance(column, str) for column in several):
+                raise ValueError(f"{name!r} names no column of the table; give a column's name or a list of names")
+        return document
 
     @field_validator("home", "local_dir")
     @classmethod
@@ -84,6 +130,23 @@ class Settings(BaseSettings):
                 f"{text!r} has a comma in its path, at which Spark would cut it, or a character that cannot be "
                 "printed; choose another directory"
             )
+        return directory
+
+    @field_validator("home", "local_dir")
+    @classmethod
+    def _directory(cls, directory: Place | None) -> Place | None:
+        """Refuse a path on which, or above which, there is something else than a directory."""
+        if not isinstance(directory, Path):
+            return directory
+        path = directory.expanduser().absolute()
+        for each in (path, *path.parents):
+            try:
+                if each.is_dir():
+                    break
+                if os.path.lexists(each):
+                    raise ValueError(f"{each} is no directory, so {path} cannot be one; choose another directory")
+            except OSError as error:
+                raise ValueError(f"{each} cannot be used ({error.strerror}); choose another directory") from error
         return directory
 
     @field_validator("local_dir")
@@ -153,3 +216,66 @@ class Settings(BaseSettings):
             wait_seconds=self.executor_wait_seconds,
             properties=self.spark_conf,
         )
+
+
+def _json_object(value: Any, example: str) -> dict[str, Any]:
+    """Parse the text of a setting that is a JSON object; messages never repeat it, because it may hold passwords."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"it is not JSON ({error}); write it as {example}") from error
+        except RecursionError as error:
+            raise ValueError(f"it is nested too deep; write it as {example}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"it is {type(value).__name__}, where a JSON object was expected; write it as {example}")
+    return value
+
+
+def _property(value: Any) -> str | None:
+    """Return the value of a Spark property as Spark reads it; None if it is no text, number or boolean."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (str, int, float)) else None
+
+
+class _Modes(BaseSettings):
+    """The settings on which the modes of new files depend, as texts: to read them reaches no store."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX)
+
+    home: str = ""
+    local_dir: str = ""
+    shared: bool = False
+
+
+def private_home() -> Path | None:
+    """Return the home's directory on this machine, in which new files are for this user alone; None if it is shared.
+
+    Values that cannot be used give the default home; the command refuses them when it builds its settings.
+    """
+    with suppress(ValidationError, UsageError):
+        modes = _Modes()
+        if modes.shared:
+            return None
+        text = modes.local_dir if scheme_of(modes.home) else modes.home
+        if text:
+            return Path(str(place(text))).expanduser().absolute()
+    return default_home()
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each environment variable that looks like a setting and is none.
+
+    Args:
+        names: Names of environment variables.
+    """
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields} | _OF_OTHERS
+    sentences = []
+    for name in sorted(names):
+        upper = name.upper()
+        if not upper.startswith(_PREFIX) or upper.startswith(_OF_TESTS) or upper in known:
+            continue
+        near = difflib.get_close_matches(upper, sorted(known), n=1, cutoff=0.8)
+        sentences.append(f"{name} is no setting and does nothing{f'; did you mean {near[0]}?' if near else ''}")
+    return sentences

@@ -18,6 +18,7 @@ from jobs.cli.options import (
 from jobs.errors import UsageError
 from jobs.ingest.catalog_names import catalog_name_of
 from jobs.settings import Settings
+from jobs.storage.modes import usual_files
 
 if TYPE_CHECKING:
     from jobs.ingest.catalog_check import Findings
@@ -75,7 +76,8 @@ def check(name: str, catalog_name: str | None, labels: str | None, write: bool, 
         raise
     written: list[str] = []
     if write and not findings.refusals:
-        written += [write_description(name, description), *draft_labels(name, findings.categories)]
+        with usual_files():
+            written += [write_description(name, description), *draft_labels(name, findings.categories)]
     if as_json:
         shown = {"catalog": name, "catalog_name": catalog_name, **document(findings), "written": written}
         output.summary(shown, as_json)

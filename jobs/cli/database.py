@@ -14,10 +14,12 @@ import click
 from jobs.cli import output
 from jobs.cli.options import database_of, json_option
 from jobs.cli.person_options import by_option, refused_values_explained, why_option
+from jobs.cli.reading_database import reading_database_of
 from jobs.errors import UsageError
 from jobs.releases.lookup import manifests
 from jobs.releases.records import decider
 from jobs.settings import Settings
+from jobs.storage.modes import usual_files
 from models.whole_files import in_place_of
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
     "= + - @, a tab or a newline. Numbers stay as they are. By default the texts are written as they are.",
 )
 @click.option(
+    "--bom",
+    is_flag=True,
+    help="With --format csv: begin with a byte order mark, by which spreadsheets recognise UTF-8. Off by default.",
+)
+@click.option(
     "--include-left",
     is_flag=True,
     help="Also list products that no catalog names any more, with the night they left in the column left_at.",
@@ -53,6 +60,7 @@ def query(
     form: str | None,
     target: Path | None,
     safe: bool,
+    bom: bool,
     include_left: bool,
     explain: bool,
 ) -> None:
@@ -61,7 +69,7 @@ def query(
     \b
     Example:
       shelfwise query category_counts --format json
-      shelfwise query review_queue --format csv --safe --output review.csv
+      shelfwise query review_queue --format csv --safe --bom --output review.csv
       shelfwise query current_categories --limit 10
       shelfwise query current_of_products --param product_ids=sku-1001,sku-1002 --include-left
     """
@@ -77,19 +85,22 @@ def query(
         return
     if form == "parquet" and target is None:
         raise UsageError("Parquet goes to a file: add --output FILE.parquet")
-    if safe and form != "csv":
-        raise UsageError("--safe is for CSV: add --format csv, or leave --safe out")
+    for_csv = "--safe" if safe else "--bom" if bom else None
+    if for_csv and form != "csv":
+        raise UsageError(f"{for_csv} is for CSV: add --format csv, or leave {for_csv} out")
     pairs = [param.partition("=") for param in params]
     if not all(separator for _, separator, _ in pairs):
         raise UsageError("a parameter is written NAME=VALUE, as in --param category_id=apparel.tops.shirt")
     values = {key: value for key, _, value in pairs}
-    database = database_of(Settings())
+    database = reading_database_of(Settings())
     with refused_values_explained():
         result = named_queries.run_query(database, name, values, limit, include_left=include_left)
-    write_rows(result, form, target, safe=safe)
+    write_rows(result, form, target, safe=safe, bom=bom)
 
 
-def write_rows(result: QueryResult, form: str | None, target: Path | None, *, safe: bool = False) -> None:
+def write_rows(
+    result: QueryResult, form: str | None, target: Path | None, *, safe: bool = False, bom: bool = False
+) -> None:
     """Print the result of the query command, or write it to the file of --output.
 
     A regular file is replaced atomically. A pipe or device is written to directly.
@@ -99,15 +110,16 @@ def write_rows(result: QueryResult, form: str | None, target: Path | None, *, sa
         form: One of `output.FORMATS`; None prints a table.
         target: File to write; None writes to stdout.
         safe: Whether texts in CSV that a spreadsheet would take for a formula get an apostrophe in front.
+        bom: Whether CSV begins with a byte order mark.
 
     Raises:
         UsageError: If the file cannot be written; give a file in a writable directory.
     """
     if target is None:
-        output.rows(result, form, safe=safe)
+        output.rows(result, form, safe=safe, bom=bom)
         return
-    with written_whole(target) as scratch:
-        output.rows(result, form, scratch, safe=safe)
+    with usual_files(), written_whole(target) as scratch:
+        output.rows(result, form, scratch, safe=safe, bom=bom)
 
 
 @contextmanager
@@ -210,7 +222,7 @@ def prune(keep_runs: int, keep_days: int, dry_run: bool, as_json: bool) -> None:
     from sql.prune import prune as drop
 
     settings = Settings()
-    database = database_of(settings)
+    database = reading_database_of(settings) if dry_run else database_of(settings)
     records = home.records_of(database)
     home.refuse_while_running(records)
     counts = {"dry_run": True} if dry_run else asdict(drop(database, keep_runs=keep_runs))
@@ -318,7 +330,7 @@ def import_(file: Path, decided_by: str | None, as_json: bool) -> None:
 
 @click.group()
 def review() -> None:
-    """Work through the queue of answers to review.
+    """Work through the queue of answers to review, and through the pictures that hold answers back.
 
     \b
     Example:
@@ -344,3 +356,24 @@ def accept(product_ids: tuple[str, ...], decided_by: str, why: str | None, as_js
     with refused_values_explained():
         changed = accept_suggestions(database_of(Settings()), product_ids, decided_by=decided_by, why=why)
     output.summary({"accepted": len(product_ids), "changed": changed}, as_json)
+
+
+@review.command(name="allow-picture")
+@click.argument("image_sha256", metavar="SHA256")
+@by_option
+@why_option
+@json_option
+def allow_picture(image_sha256: str, decided_by: str, why: str | None, as_json: bool) -> None:
+    """Allow a picture that different products share, by its SHA256: from now on it holds no answer back.
+
+    Its products are answered again by what remains. `shelfwise query shared_pictures` lists such pictures.
+
+    \b
+    Example:
+      shelfwise review allow-picture 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae --by ada
+    """
+    from sql.pictures import allow_picture as allow
+
+    with refused_values_explained():
+        changed = allow(database_of(Settings()), image_sha256, by=decided_by, combine_by=decider, why=why)
+    output.summary({"image_sha256": image_sha256, "changed": changed}, as_json)

@@ -45,7 +45,9 @@ def read_decisions(file: Path, decided_by: str | None) -> list[Override]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(_objects(file, lines))
-    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+    except RecursionError as error:
+        raise UsageError(f"{file} has a line that is nested too deep; expected one decision a line") from error
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"{file} cannot be read ({error}); expected a .csv or .jsonl file in UTF-8") from error
     if not rows:
         raise UsageError(f"{file} holds no decision; it needs rows with product_id and category_id")

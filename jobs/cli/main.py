@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 import click
 from pydantic import ValidationError
@@ -23,6 +25,8 @@ from jobs.cli import report as cli_report
 from jobs.cli import runs as cli_runs
 from jobs.cli import training as cli_models
 from jobs.errors import RunFailed, UsageError
+from jobs.settings import misspelt, private_home
+from jobs.storage.modes import private_files
 from models.options import HELP
 from models.release import ReleaseError
 from sql.errors import DatabaseError, UnknownNameError
@@ -33,6 +37,9 @@ _REMEDIES = {
     errno.EDQUOT: "free some space, or have the quota raised",
     errno.EACCES: "give this user the right to it, or name another place",
     errno.EROFS: "its disk takes no writing, so name another place",
+    errno.ENOTDIR: "something above it is no directory, so name another place",
+    errno.ENAMETOOLONG: "its name is too long, so name another place",
+    errno.ELOOP: "its symbolic links form a loop, so name another place",
 }
 """What the user can do about an error of the file system, by errno; used whichever step raised it."""
 
@@ -76,8 +83,11 @@ for command in (
 def main() -> None:
     """Run the command line; turn every expected error into a one-sentence message and an exit code."""
     output.configure_logging()
+    for sentence in misspelt(os.environ):
+        logging.getLogger(__name__).warning("%s", sentence)
     try:
-        main_group(standalone_mode=False)
+        with _modes():
+            main_group(standalone_mode=False)
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
@@ -88,7 +98,7 @@ def main() -> None:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"SHELFWISE_{str(first['loc'][0]).upper()}" if first["loc"] else "the environment"
-        _fail(f"{name}: {first['msg']}", 2)
+        _fail(f"{name}: {first['msg'].removeprefix('Value error, ')}", 2)
     except (UsageError, ReleaseError, UnknownNameError) as error:
         _fail(str(error), 2)
     except (RunFailed, DatabaseError) as error:
@@ -99,6 +109,12 @@ def main() -> None:
             raise
         where = error.filename or "a file in SHELFWISE_HOME, SHELFWISE_LOCAL_DIR or TMPDIR"
         _fail(f"{where} cannot be written or read ({os.strerror(error.errno or 0)}); {remedy}; {_GOES_ON}", 1)
+
+
+def _modes() -> AbstractContextManager[None]:
+    """Return the block in which new files are for this user alone, unless the home is shared."""
+    home = private_home()
+    return nullcontext() if home is None else private_files(home)
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -313,11 +313,16 @@ rejected_option = click.option(
     show_default=True,
     help="Largest share of a night's new images that may be rejected; above it the run fails.",
 )
+shift_option = click.option(
+    "--allow-shift",
+    is_flag=True,
+    help="Publish although many images are unlike those that the release was calibrated on; single ones still wait.",
+)
 
 
 def step_options(command: Command) -> Command:
-    """Add the options of the steps after a night's ingest: `--run-date`, `--max-rejected`, and those of every run."""
-    return date_option(rejected_option(run_options(command)))
+    """Add the options of the steps after a night's ingest: those of every run, and how far a night may be unusual."""
+    return date_option(rejected_option(shift_option(run_options(command))))
 
 
 def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> RunConfig:
@@ -329,7 +334,9 @@ def night_of(options: dict[str, Any], run_date: date, max_rejected: float) -> Ru
         max_rejected: Largest share of the night's new images that may be rejected, 0 to 1.
     """
     run_id = options["run_id"] or nightly_run_id(run_date)
-    return RunConfig(run_id=run_id, kind="nightly", run_date=run_date, dates=(run_date,), max_rejected=max_rejected)
+    return RunConfig(
+        *(run_id, "nightly", run_date, (run_date,)), max_rejected=max_rejected, allow_shift=options["allow_shift"]
+    )
 
 
 def context_of(settings: Settings, options: dict[str, Any]) -> RunContext:
@@ -351,6 +358,7 @@ def context_of(settings: Settings, options: dict[str, Any]) -> RunContext:
         http=settings.http,
         precision=settings.precision,
         release_name=lasting_name(settings, options["release"], release_dir),
+        shared_picture_groups=settings.shared_picture_groups,
     )
 
 

@@ -68,7 +68,7 @@ def message(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def rows(result: Any, form: str | None, target: Path | None = None, *, safe: bool = False) -> None:
+def rows(result: Any, form: str | None, target: Path | None = None, *, safe: bool = False, bom: bool = False) -> None:
     """Print a query's result rows, or write them to a file.
 
     Args:
@@ -76,6 +76,7 @@ def rows(result: Any, form: str | None, target: Path | None = None, *, safe: boo
         form: One of `FORMATS`; None prints a table.
         target: File to write; None writes to stdout.
         safe: Whether texts in CSV that a spreadsheet would take for a formula get an apostrophe in front.
+        bom: Whether CSV begins with a byte order mark, without which some spreadsheets do not read it as UTF-8.
     """
     if form == "parquet":
         _parquet(result, target)
@@ -86,6 +87,8 @@ def rows(result: Any, form: str | None, target: Path | None = None, *, safe: boo
                 documents = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
                 stream.write(json.dumps(documents, default=_plain, indent=2) + "\n")
             case "csv":
+                if bom:
+                    stream.write("\ufeff")
                 writer = csv.writer(_Lines(stream), lineterminator="\r\n")
                 writer.writerow(result.columns)
                 clean = printable if stream.isatty() else str  # a file or a program gets the texts as they are

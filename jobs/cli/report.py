@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from jobs.cli import output
-from jobs.cli.options import database_of, json_option
+from jobs.cli.options import json_option
+from jobs.cli.reading_database import reading_database_of
 from jobs.settings import Settings
+from jobs.storage.modes import usual_files
 
 
 @click.command()
@@ -32,11 +35,13 @@ def report(run_id: str, target: Path | None, as_json: bool) -> None:
     from jobs.report import job as job
 
     settings = Settings()
-    done = job.write(database_of(settings), settings.places, run_id, target)
+    database = reading_database_of(settings)
+    with usual_files() if target else nullcontext():
+        done = job.write(database, settings.places, run_id, target)
     output.summary(done if as_json else _short(done), as_json)
 
 
 def _short(done: dict[str, Any]) -> dict[str, Any]:
     """Return the fields that fit a terminal: the result of the run and the path of the page."""
-    shown = ("run_id", "state", "headline", "sentence", "unusual", "error", "report")
+    shown = ("run_id", "state", "headline", "sentence", "unusual", "error", "pictures_missing", "report")
     return {name: done[name] for name in shown if done[name]}

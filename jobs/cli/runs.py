@@ -30,9 +30,11 @@ from jobs.cli.options import (
     run_options,
     run_row,
     settings_of,
+    shift_option,
     step_options,
 )
 from jobs.cli.person_options import by_option, refused_values_explained, why_option
+from jobs.cli.reading_database import reading_database_of
 from jobs.cli.resume import FINISH_NIGHT, resumable
 from jobs.ingest.config import IngestConfig
 from jobs.runs.config import RunConfig
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 @description_options
 @date_option
 @rejected_option
+@shift_option
 @click.option(
     "--shadow", is_flag=True, help="Also predict with the challenger; only the champion's answers are published."
 )
@@ -102,6 +105,7 @@ def nightly(
 )
 @click.option("--category", default="", help="Predict only products that are now in this category or below it.")
 @click.option("--only-missing", is_flag=True, help="Predict only images that have no answer of this release yet.")
+@shift_option
 @run_options
 def backfill(
     first: date,
@@ -110,6 +114,7 @@ def backfill(
     force: bool,
     category: str,
     only_missing: bool,
+    allow_shift: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -137,6 +142,7 @@ def backfill(
         force=force,
         category=category,
         only_missing=only_missing,
+        allow_shift=allow_shift,
     )
     if dry_run:
         has_database = settings.database_url or not open_database(settings.url).is_new()
@@ -237,6 +243,7 @@ def _step(step: Callable[[RunContext, ProductDatabase, RunConfig], dict[str, Any
 
 @click.command()
 @date_option
+@shift_option
 @run_id_option
 @batch_option
 @master_option
@@ -252,7 +259,7 @@ def shadow(run_date: date, as_json: bool, **options: Any) -> None:
 
     settings = settings_of(options)
     run = night_of(options, run_date, max_rejected=1.0)  # the share was checked before the night was published
-    database = database_of(settings)
+    database = reading_database_of(settings)  # without a database there is no published night
     row = run_row(database, run.run_id)
     champion = context_of(settings, {**options, "release": publisher(row, run)})
     done = _challenge(settings, options, champion, database, run)
@@ -295,7 +302,7 @@ def list_(state: str | None, limit: int, as_json: bool) -> None:
     """
     from sql.run_history import LISTED, list_runs
 
-    rows = list_runs(database_of(Settings()), state=state, limit=limit)
+    rows = list_runs(reading_database_of(Settings()), state=state, limit=limit)
     if as_json:
         output.summary({"runs": [dict(zip(LISTED, map(_plain, row), strict=True)) for row in rows]}, as_json)
     else:
@@ -312,7 +319,9 @@ def show(run_id: str, as_json: bool) -> None:
     Example:
       shelfwise runs show nightly-2026-11-01 --json
     """
-    output.summary({name: _plain(value) for name, value in run_row(database_of(Settings()), run_id).items()}, as_json)
+    output.summary(
+        {name: _plain(value) for name, value in run_row(reading_database_of(Settings()), run_id).items()}, as_json
+    )
 
 
 @runs.command()
@@ -330,7 +339,7 @@ def resume(context: click.Context, run_id: str, as_json: bool) -> None:
     """
     from jobs.cli.resume import call_again
 
-    row = run_row(database_of(Settings()), run_id)
+    row = run_row(reading_database_of(Settings()), run_id)
     call = row["summary"].get("call") or []
     stands = row["state"] == "published" and row["retracted_at_utc"] is None
     if stands and "--shadow" not in call:  # the shadow step may be unfinished: it runs last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from jobs.cli.options import (
 from jobs.dataset.parts import PARTS
 from jobs.errors import UsageError
 from jobs.settings import Settings
+from jobs.storage.modes import usual_files
 from jobs.training.taxonomy import MIN_PRODUCTS
 from jobs.wording import listed, printable
 from models.options import recipe_options
@@ -129,7 +131,8 @@ def evaluate(
     if compare:
         name = "{first}-against-{second}-".format_map(document["comparison"]) + part
     target = directory or settings.places.local_home / "evaluations" / name
-    written, page = write(target, document, measured, loaded, settings.places)
+    with usual_files() if directory else nullcontext():
+        written, page = write(target, document, measured, loaded, settings.places)
     if form == "markdown":
         click.echo(printable(markdown(document)), nl=False)
     elif as_json or form == "json":
@@ -251,7 +254,9 @@ def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> 
 
     reading = {name: options[name] for name in ("batch_size", "decode_workers")}
     config = export.ArraysConfig(selection_of(Settings(), options), target, side_px, **reading)
-    output.summary(export.run(config), as_json)
+    with usual_files():
+        done = export.run(config)
+    output.summary(done, as_json)
 
 
 def _short(document: dict[str, Any]) -> dict[str, Any]:

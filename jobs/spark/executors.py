@@ -199,6 +199,6 @@ def check_executor(inspection: Inspection, marker: str | None) -> Inspection:
     if marker and not inspection.sees_marker:
         raise RunFailed(
             f"an executor on {inspection.host} does not see {Path(marker).parent}; put SHELFWISE_HOME where all "
-            "machines see it"
+            "machines see it, and set SHELFWISE_SHARED=1 before it is made if executors run as another user"
         )
     return inspection

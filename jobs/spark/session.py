@@ -21,6 +21,7 @@ from jobs.errors import RunFailed
 from jobs.pins import check_pins
 from jobs.spark.config import SparkConfig
 from jobs.spark.faults import check_reachable, spark_errors_explained
+from jobs.spark.scratch import directory_options, move_temporary_files, process_directory, temporary_files_in
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -58,13 +59,18 @@ def spark_session(
     check_java()
     master = master_of(config)
     cluster = is_cluster(master)
-    archive = config.scratch_dir / f"shelfwise-{uuid.uuid4().hex[:12]}.zip"
     if cluster and _submitted_property("spark.kubernetes.submitInDriver") != "true":
         check_reachable(
             master
         )  # inside a pod, Kubernetes has another address than for the machine that submitted the job
+    directory = process_directory(config.scratch_dir)
+    archive = directory / f"code-{uuid.uuid4().hex[:12]}.zip"
+    options = _options(config, master, task_cpus or 1, gpu=gpu and cluster) | directory_options(directory)
     with spark_errors_explained():
-        session = _start(config, master, name, _options(config, master, task_cpus or 1, gpu=gpu and cluster))
+        if submitted():
+            move_temporary_files(directory)
+        with temporary_files_in(directory):
+            session = _start(master, name, {**options, **config.properties})
         try:
             if cluster:
                 from jobs.spark.executors import check_executors, first_task, ship_code
@@ -118,13 +124,12 @@ def _stop(session: SparkSession) -> None:
         session.stop()
 
 
-def _start(config: SparkConfig, master: str, name: str, options: dict[str, str]) -> SparkSession:
+def _start(master: str, name: str, options: dict[str, str]) -> SparkSession:
     from pyspark.sql import SparkSession
 
     if not is_cluster(master):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    config.scratch_dir.mkdir(parents=True, exist_ok=True)
     builder = SparkSession.builder.appName(name)
     if not submitted():
         builder = builder.master(_with_retries(master))
@@ -137,8 +142,6 @@ def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> 
     options = {
         "spark.driver.memory": config.driver_memory,
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}",
-        "spark.local.dir": str(config.scratch_dir),
-        "spark.sql.warehouse.dir": str(config.scratch_dir / "warehouse"),
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
         "spark.task.cpus": str(task_cpus),
@@ -160,7 +163,7 @@ def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> 
             "spark.driver.host": "127.0.0.1",
             "spark.sql.shuffle.partitions": str(2 * cores_of_a_task(master)),
         }
-    return {**options, **config.properties}
+    return options
 
 
 def _with_retries(master: str) -> str:

@@ -121,7 +121,7 @@ def with_retries(where: UPath, done: str, action: Callable[[], T]) -> T:
     except FileNotFoundError:
         raise
     except Exception as error:
-        if not _is_storage_error(error):
+        if not is_storage_error(error):
             raise
         code = _response_status(error)[1]
         if code in _STALE_CODES:
@@ -208,14 +208,14 @@ def masked(where: str | Place) -> str:
 
 def _is_temporary(error: BaseException) -> bool:
     """Return whether a failure is temporary, so that a retry may succeed."""
-    if isinstance(error, _PERMANENT) or "Credential" in type(error).__name__ or not _is_storage_error(error):
+    if isinstance(error, _PERMANENT) or "Credential" in type(error).__name__ or not is_storage_error(error):
         return False
     if isinstance(error, OSError) and error.errno in _FULL:
         return False
     return refusal(error) is None
 
 
-def _is_storage_error(error: BaseException) -> bool:
+def is_storage_error(error: BaseException) -> bool:
     """Return whether an error comes from a disk or store, not from a bug of this program.
 
     The errors of the store libraries have no common base class, so their modules are compared.

@@ -1,4 +1,8 @@
-"""Runs the command line in this process, so that the tests of this folder share one Java."""
+"""Runs the command line in this process, so that the tests of this folder share one Java.
+
+The tests of most modules share a Spark session too (`one_spark`): a start of Spark, and of a Python worker that imports
+Keras, takes longer than a small night. `test_nights.py` and some others start and end Spark in each step, as users do.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 
 from jobs.cli import main as cli
+from jobs.runs import night
+from jobs.spark.config import SparkConfig
+from jobs.spark.faults import spark_errors_explained
+from jobs.spark.session import spark_session
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,40 @@ def shelfwise(
     monkeypatch.setenv("SHELFWISE_MASTER", "local[2]")
     monkeypatch.setenv("SHELFWISE_DRIVER_MEMORY", "1g")
     return Shelfwise(monkeypatch, capfd)
+
+
+class OneSpark:
+    """Gives the steps of all runs one Spark session, and so one Python worker that has imported Keras already.
+
+    Its tasks own both cores, as those of a predict step do."""
+
+    def __init__(self, config: SparkConfig, session: SparkSession) -> None:
+        self._config, self._session = config, session
+
+    @contextmanager
+    def __call__(self, config: SparkConfig, **options: Any) -> Iterator[SparkSession]:
+        """Stand in for `spark_session`: the scratch directory is made and faults are explained as there."""
+        own = replace(config, scratch_dir=self._config.scratch_dir, shared_dir=None)
+        assert own == self._config, "these settings need a Spark of their own"
+        config.scratch_dir.mkdir(parents=True, exist_ok=True)
+        with spark_errors_explained():
+            yield self._session
+
+
+@contextmanager
+def shared_spark(directory: Path) -> Iterator[None]:
+    """Let all runs share one Spark session while the block runs; its scratch directory is below this directory."""
+    config = SparkConfig("local[2]", "1g", directory)
+    with pytest.MonkeyPatch.context() as patch, spark_session(config, name="shelfwise", task_cpus=2) as session:
+        patch.setattr(night, "spark_session", OneSpark(config, session))
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the runs of a module's tests share a Spark session, where Spark's start and end are not what is tested."""
+    with shared_spark(tmp_path_factory.mktemp("spark")):
+        yield
 
 
 def dump(home: Path) -> dict[str, list[tuple[Any, ...]]]:

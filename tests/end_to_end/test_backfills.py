@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import SmallShop, make_release
 from tests.end_to_end.conftest import Shelfwise, ask, dump
 
+pytestmark = pytest.mark.usefixtures("one_spark")
+
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
 OVER_BOTH = ("backfill", "--from", NIGHT_1, "--to", NIGHT_2, "--json")
 

@@ -14,6 +14,8 @@ from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise, dump
 from tests.pages import chapter, dead_links, shell_lines
 
+pytestmark = pytest.mark.usefixtures("one_spark")
+
 FOLDER = Path(__file__).parents[2] / "sql"
 PAGE = (FOLDER / "BACKUP.md").read_text(encoding="utf-8")
 LINES = shell_lines(chapter(PAGE, "SQLite"))
@@ -65,7 +67,7 @@ class Reader:
             subprocess.run(line, shell=True, cwd=self.directory, check=True)
 
 
-@pytest.mark.timeout(600)  # four nights, each with a start of Spark
+@pytest.mark.timeout(600)  # four nights, and the machine may be busy
 def test_a_shop_is_restored_as_it_was_and_goes_on(
     shelfwise: Shelfwise, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Done, Shelfwise, ask, dump
 from tests.extent import ALL
 
+pytestmark = pytest.mark.usefixtures("one_spark")
+
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
 
 

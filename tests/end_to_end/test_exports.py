@@ -12,7 +12,7 @@ import pytest
 from jobs.storage.places import Place
 from jobs.storage.stores import place, write_bytes
 from tests.conftest import picture
-from tests.end_to_end.conftest import Shelfwise, ask
+from tests.end_to_end.conftest import Shelfwise, ask, shared_spark
 from tests.object_store import object_store
 
 CATALOGS = Path(__file__).parents[1] / "catalogs"
@@ -24,10 +24,13 @@ EXPORTS = {
 
 DAY = "2026-11-01"
 
+pytestmark = pytest.mark.usefixtures("bucket")
+
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[Place]:
-    with object_store():
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A bucket, and a Spark session for all tests: its workers know the store from their start."""
+    with object_store(), shared_spark(tmp_path_factory.mktemp("spark")):
         root = place("s3://exports/shop")
         root.fs.mkdir("exports")  # type: ignore[union-attr]
         yield root

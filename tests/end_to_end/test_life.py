@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise, ask, dump
+
+pytestmark = pytest.mark.usefixtures("one_spark")
 
 NIGHTS = [f"2026-11-{day:02d}" for day in range(1, 8)]
 ANSWERS = (

@@ -14,7 +14,7 @@ from upath import UPath
 
 from jobs.storage.stores import place
 from tests.conftest import SmallShop, picture
-from tests.end_to_end.conftest import Shelfwise, ask
+from tests.end_to_end.conftest import Shelfwise, ask, shared_spark
 from tests.object_store import ObjectStore, object_store
 
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
@@ -34,6 +34,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
         patch.setattr(tempfile, "tempdir", None)
         with object_store() as running:
             yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_spark(s3: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Spark session for all tests; its workers know the store from their start."""
+    with shared_spark(tmp_path_factory.mktemp("spark")):
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise
 from tests.sql.servers import FORGETFUL, NoServerError, started_server
 
+pytestmark = pytest.mark.usefixtures("one_spark")
+
 
 @pytest.fixture
 def url() -> Iterator[str]:

@@ -40,7 +40,8 @@ def test_the_make_targets_call_what_they_are_named_for() -> None:
         assert plan.stdout.splitlines()[-1].strip() == program
 
 
-@pytest.mark.timeout(1500)  # Spark starts often, beside Airflow, and the machine may be busy
+@pytest.mark.usefixtures("one_spark")
+@pytest.mark.timeout(1500)  # each step of the local Airflow starts Spark, and the machine may be busy
 def test_who_follows_this_page_from_its_top_to_its_end_gets_what_it_says(
     shelfwise: Shelfwise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

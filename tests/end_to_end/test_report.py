@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser
 
 from tests.browser import Sight, open_page
 from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise
+
+pytestmark = pytest.mark.usefixtures("one_spark")
 
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
 

@@ -10,6 +10,8 @@ from models.release import SHIPPED
 from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise, ask, dump
 
+pytestmark = pytest.mark.usefixtures("one_spark")
+
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import SmallShop, make_release
 from tests.end_to_end.conftest import Shelfwise, ask, dump
 
+pytestmark = pytest.mark.usefixtures("one_spark")
+
 NIGHT = "2026-11-01"
 
 

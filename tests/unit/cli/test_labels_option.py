@@ -30,7 +30,7 @@ COMMANDS = {
     "nightly": ("nightly", "--catalog", "shop.csv", *NIGHT),
     "finetune": ("finetune", "--release-id", "shop-1"),
     "evaluate": ("evaluate",),
-    "calibrate": ("release", "calibrate", "fashion-mnist-5", "--release-id", "shop-2"),
+    "calibrate": ("release", "calibrate", "fashion-mnist-6", "--release-id", "shop-2"),
     "export-arrays": ("export-arrays", "--output", "shop.npz", "--side-px", "16"),
 }
 GOOD = "category,category_id\nTops,apparel.tops\n"
@@ -102,7 +102,7 @@ def test_a_map_reaches_the_calibration(home: Path, tmp_path: Path) -> None:
 
 def test_a_map_reaches_the_measurement(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks are replaced by one that sees colours."""
-    monkeypatch.setattr(evaluate, "load_predictor", lambda _directory: (ColourPredictor(), COLOURS, 0.0))
+    monkeypatch.setattr(evaluate, "load_predictor", lambda _directory: (ColourPredictor(), COLOURS, None))
     write_labelled(Places(home), [("p1", "Rot", [0]), ("p2", "Grün/Hell", [1]), ("p3", "Rest", [2])])
     (tmp_path / "map.csv").write_text(f"category,category_id\nROT,{RED}\nGrün > hell,{GREEN}\n", encoding="utf-8")
     call = ["evaluate", "--part", "all", "--labels", str(tmp_path / "map.csv"), "--json"]
@@ -134,7 +134,7 @@ def old_release(home: Path, tmp_path: Path) -> Release:
 def test_an_old_release_is_measured_by_its_own_category_ids(
     old_release: Release, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "load_predictor", lambda _directory: (ColourPredictor(), old_release, 0.0))
+    monkeypatch.setattr(evaluate, "load_predictor", lambda _directory: (ColourPredictor(), old_release, None))
     write_labelled(Places(home), [("p1", "ROT", [0]), ("p2", "Grün Hell", [1]), ("p3", "Blau", [2])])
     call = ["evaluate", "--release", "old-1", "--part", "all", "--json"]
     done = CliRunner().invoke(main_group, call, catch_exceptions=False, standalone_mode=False)

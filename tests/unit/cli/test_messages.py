@@ -186,12 +186,21 @@ def test_without_safe_texts_are_written_as_they_are() -> None:
     assert cells()[:8] == ["=1+1", "+a", "-a", "@a", "\ta", "\ra", "\na", "\uff1da"]
 
 
-def test_safe_is_for_csv_alone(home: Path) -> None:
+def test_a_spreadsheet_took_csv_for_another_encoding_without_a_byte_order_mark(tmp_path: Path) -> None:
+    result = SimpleNamespace(columns=("text",), rows=[["größe"]])
+    output.rows(result, "csv", tmp_path / "a.csv", bom=True)
+    assert (tmp_path / "a.csv").read_bytes() == b"\xef\xbb\xbftext\n" + "größe\n".encode()
+    output.rows(result, "csv", tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_bytes().startswith(b"text\n")
+
+
+@pytest.mark.parametrize("option", ["--safe", "--bom"])
+def test_safe_is_for_csv_alone(option: str, home: Path) -> None:
     for form in ([], ["--format", "json"]):
-        with pytest.raises(UsageError, match="--safe is for CSV: add --format csv"):
+        with pytest.raises(UsageError, match=f"{option} is for CSV: add --format csv"):
             CliRunner().invoke(
                 cli.main_group,
-                ["query", "category_counts", "--safe", *form],
+                ["query", "category_counts", option, *form],
                 catch_exceptions=False,
                 standalone_mode=False,
             )

@@ -38,7 +38,7 @@ def said(caplog: pytest.LogCaptureFixture, catalog: str, *, name: str | None = N
 
 def test_own_products_and_nothing_but_the_shipped_release(own: str, caplog: pytest.LogCaptureFixture) -> None:
     line = (
-        "the shipped release fashion-mnist-5 is for the demo: it knows ten kinds of articles on black and will mistake "
+        "the shipped release fashion-mnist-6 is for the demo: it knows ten kinds of articles on black and will mistake "
         "other products; make your own with `shelfwise finetune --quick`, or take one with `shelfwise release import`"
     )
     other = Path(own).with_name("other.csv")
@@ -50,7 +50,7 @@ def test_own_products_and_nothing_but_the_shipped_release(own: str, caplog: pyte
 def test_who_has_chosen_a_release_hears_nothing(
     own: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert said(caplog, own, name="fashion-mnist-5") == []
+    assert said(caplog, own, name="fashion-mnist-6") == []
     assert said(caplog, own, used=tmp_path) == []
     monkeypatch.setenv("SHELFWISE_RELEASE_DIR", str(SHIPPED))
     assert len(said(caplog, own)) == 1, "the default, written out"
@@ -61,7 +61,7 @@ def test_who_has_chosen_a_release_hears_nothing(
     database = open_database(Settings().url)
     database.make()
     assert len(said(caplog, own)) == 1
-    promote(Settings(), database, "fashion-mnist-5", "champion")
+    promote(Settings(), database, "fashion-mnist-6", "champion")
     assert said(caplog, own) == []
 
 
