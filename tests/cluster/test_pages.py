@@ -113,7 +113,7 @@ def test_a_cluster_that_has_nothing_of_the_project_gets_its_code_from_the_driver
 
     with spark_session(spark_config(places, bare_cluster.url), name="test") as spark:
         [(archive, version, safe)] = spark.sparkContext.parallelize([0], 1).map(look).collect()
-    assert re.fullmatch(r"shelfwise-.*\.zip", archive)
+    assert re.fullmatch(r"code-.*\.zip", archive)
     assert version == "", "and no package is installed there"
     assert safe, "where an executor starts is no place for libraries"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,21 @@ OF_RESULTS = (
     "overrides",
     "rejected_images",
 )
+MOMENTS = ("predicted_at_utc", "updated_at_utc")
+"""Columns with the time of a publish."""
 
 
 def results(home: Path) -> dict[str, Any]:
     """Return what the nights have published, without the times at which they did."""
-    rows = dump(home)
-    moments = {"category_predictions": (-1,), "product_categories": (-2,)}
     found = {}
-    for name in OF_RESULTS:
-        left_out = moments.get(name, ())
-        found[name] = [[v for place, v in enumerate(row) if place - len(row) not in left_out] for row in rows[name]]
+    with closing(sqlite3.connect(home / "shelfwise.db")) as connection:
+        for name in OF_RESULTS:
+            rows = connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3")
+            names = [column[0] for column in rows.description]
+            found[name] = [
+                {column: value for column, value in zip(names, row, strict=True) if column not in MOMENTS}
+                for row in rows
+            ]
     return found
 
 
