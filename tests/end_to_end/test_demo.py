@@ -57,6 +57,9 @@ def test_the_demo_tells_what_two_nights_did(
     assert second["ingest"]["images_unchanged"] == 180
     assert (second["ingest"]["images_stored"], second["predict"]["images"]) == (70, 70)
     assert second["publish"]["products_changed"] == 70
+    for night in (first, second):
+        assert (night["gates"]["state"], night["gates"]["foreign_nights"]) == ("computed", [])
+        assert night["gates"]["foreign_groups"] == [], "the release knows its own articles"
     rejected = ask(home, "SELECT product_id, reason FROM rejected_images")
     assert dict(rejected) == BROKEN
     assert done.json["accuracy"]["tagged"] == 250
