@@ -152,7 +152,7 @@ def test_the_code_that_was_sent_is_gone_with_its_session(tmp_path: Path, fake_sp
         assert sent.startswith("file:///")
         assert "#" not in sent, "Spark would take what follows for another name of the file"
         assert zipfile.is_zipfile(path_of_file_uri(sent))
-    assert not list(scratch.iterdir())
+    assert not list(scratch.rglob("*.zip")), "the directory stays until the process ends"
 
 
 def test_the_code_that_a_killed_process_unpacked_is_removed_by_the_next(tmp_path: Path) -> None:

@@ -139,7 +139,10 @@ def test_the_challenger_is_compared_with_the_publishing_release_and_cannot_chang
 
     with pytest.raises(UsageError, match="no run 'nightly-2026-11-01'; the latest are: there is none yet"):
         shadow()
+    assert not home.exists(), "it has only read"
     database, moment = open_database(Settings().url), datetime(2026, 11, 2, tzinfo=UTC)
+    home.mkdir()
+    database.make()
     nights = Nights(database, Places(home), {"shop.red": "Red"})
     nights.release = ReleaseRecord(SHIPPED.name, "taxonomy-1")
     nights.night([Answer("p", "shop.red")], images=False)
