@@ -24,6 +24,7 @@ from models.known.gate import ImageGate, load_gate
 from models.release import Release
 from models.spec import Features, Images, Predictions, Predictor
 from models.training.arrays import enlarged
+from models.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def finished(
     if known:
         draft = replace(draft, known=known.spec)
         with tempfile.TemporaryDirectory() as scratch:
-            Path(scratch, known.spec.file).write_bytes(known.content)
+            write_whole(Path(scratch, known.spec.file), known.content)
             gate = load_gate(draft, Path(scratch))
     trusted = known.scores <= 1 if known else None
     release = calibrated(draft, answers.by_network, held_out.labels, trusted=trusted)

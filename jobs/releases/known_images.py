@@ -13,6 +13,7 @@ from models.answers.reasons import FOREIGN_IMAGE
 from models.known.fit import MOST_REFERENCES, Examples, FittedKnown, drawn, fit_if_possible
 from models.known.gate import ImageGate, load_gate
 from models.release import Release
+from models.whole_files import write_whole
 
 FeaturesOf = Callable[[Sequence[LabelledImage]], Examples]
 """Function that returns the features of images; of those that do not decode it returns none."""
@@ -83,7 +84,7 @@ def describe(
     fitted = fit_if_possible(_grouped(references, names), _grouped(known, names), release_id=draft.release_id)
     if fitted is None:
         return None
-    (directory / fitted.spec.file).write_bytes(fitted.content)
+    write_whole(directory / fitted.spec.file, fitted.content)
     gate = load_gate(replace(draft, known=fitted.spec), directory)
     keys = zip(known.products, known.contents, strict=True)
     return Described(fitted, gate, dict(zip(keys, fitted.scores.tolist(), strict=True)))

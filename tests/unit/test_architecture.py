@@ -99,7 +99,16 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "fashion_mnist": ("spec", "networks"),
         "lite0": ("options", "networks", "serving"),
         "train_arrays": ("spec", "options", "networks", "serving", "training"),
-        "finished_fashion_mnist": ("spec", "answers", "release", "card", "calibrated", "known", "training"),
+        "finished_fashion_mnist": (
+            "spec",
+            "answers",
+            "release",
+            "card",
+            "calibrated",
+            "known",
+            "training",
+            "whole_files",
+        ),
         "train_fashion_mnist": (
             *("spec", "options", "program", "networks", "release", "serving", "training"),
             *("fashion_mnist", "finished_fashion_mnist"),
