@@ -34,28 +34,24 @@ class ImageBatch:
         return len(self.errors)
 
 
-def decode_frame(frame: Any, side_px: int) -> Images:
+def decode_frame(frame: Any, images: Images) -> None:
     """Decode the JPEGs of a batch's data frame; `error` replaces `jpeg`, and what does not decode becomes black.
 
     Args:
         frame: pandas DataFrame of a shard's rows with `KEY_COLUMNS`; an optional text that is null, or that the shard
             lacks, becomes an empty string.
-        side_px: Side of the square images, in pixels.
-
-    Returns:
-        uint8 (rows, side_px, side_px, 3), RGB, 0-255; an image that does not decode is black.
+        images: Receives the squares, uint8 (rows, side_px, side_px, 3), RGB, 0-255; what does not decode is black.
     """
-    jpegs = frame.pop("jpeg")
-    images, errors = np.zeros((len(jpegs), side_px, side_px, 3), np.uint8), []
+    jpegs, errors, side_px = frame.pop("jpeg"), [], images.shape[1]
     for square, jpeg in zip(images, jpegs, strict=True):
         try:
             decode_square(jpeg, side_px, out=square)
             errors.append("")
         except (ValueError, cv2.error) as error:
+            square[:] = 0
             errors.append(str(error)[:300])
     _fill(frame)
     frame["error"] = errors
-    return images
 
 
 def key_columns_of(file: pq.ParquetFile, group: int) -> dict[str, NDArray[Any]]:
@@ -75,7 +71,8 @@ def batch_of(file: pq.ParquetFile, group: int, rows: Sequence[int], side_px: int
         side_px: Side of the square images, in pixels.
     """
     frame = file.read_row_group(group, columns=[*KEY_COLUMNS, "jpeg"]).take(list(rows)).to_pandas()
-    images = decode_frame(frame, side_px)
+    images = np.empty((len(frame), side_px, side_px, 3), np.uint8)
+    decode_frame(frame, images)
     return ImageBatch(images, {name: frame[name].to_numpy() for name in KEY_COLUMNS}, frame["error"].to_numpy())
 
 

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch
+from jobs.dataset.buffers import Buffers
 from jobs.dataset.helper_process import HelperProcess
 from jobs.dataset.petastorm_adapter import ReaderClock
 from jobs.dataset.reading import in_batches, read_groups
@@ -35,6 +36,9 @@ from models.spec import Images
 PROGRAM = "import sys; from jobs.dataset.reader_processes import serve; serve(*map(int, sys.argv[1:]))"
 _SLOTS = 3
 """Row groups that a process may have decoded before the task takes them."""
+
+_FEWEST_CORES = 4
+"""Fewest cores of a task on an accelerator whose images are decoded in processes of their own."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class _End:
 class ReaderProcesses:
     """Processes that read and decode shards for one task; a context manager."""
 
-    def __init__(self, count: int, *, side_px: int, threads: int = 2) -> None:
+    def __init__(self, count: int, *, side_px: int, threads: int = 1) -> None:
         """Start the processes; they import their libraries while the caller goes on.
 
         Args:
@@ -77,6 +81,7 @@ class ReaderProcesses:
             threads: Decoding threads of each process.
         """
         self.side_px = side_px
+        self._buffers = Buffers()
         self._slots: list[Images] = []
         self._helpers: list[HelperProcess] = []
         shape = _slots_shape(side_px)
@@ -136,7 +141,7 @@ class ReaderProcesses:
         """
         named = original or shard
         with read_errors_explained(named), closing(self._groups(shard, clock, wanted, named)) as groups:
-            yield from in_batches(groups, batch_size)
+            yield from in_batches(groups, batch_size, buffers=self._buffers)
 
     def _groups(
         self, shard: Path, clock: ReaderClock, wanted: Set[ImageKey] | None, named: Place
@@ -174,6 +179,19 @@ class ReaderProcesses:
                 self.close()
 
 
+def processes_for(cores: int, *, side_px: int) -> ReaderProcesses | None:
+    """Start the processes that decode for a task on an accelerator: one for each core.
+
+    Args:
+        cores: Processor cores of the task.
+        side_px: Side of the square images, in pixels.
+
+    Returns:
+        The processes; None if the task has so few cores that its own threads decode as fast.
+    """
+    return ReaderProcesses(cores, side_px=side_px) if cores >= _FEWEST_CORES else None
+
+
 def serve(pipe: int, file: int, side_px: int, threads: int) -> None:
     """Read the parts of shards that come over the pipe, until it is closed.
 
@@ -183,7 +201,7 @@ def serve(pipe: int, file: int, side_px: int, threads: int) -> None:
         side_px: Side of the square images, in pixels.
         threads: Number of decoding threads.
     """
-    slots, free = _slots(file, side_px), list(range(_SLOTS))
+    slots, free, buffers = _slots(file, side_px), list(range(_SLOTS)), Buffers()
     with Connection(pipe) as connection, suppress(EOFError, ConnectionError):
         while True:
             message = connection.recv()
@@ -191,7 +209,7 @@ def serve(pipe: int, file: int, side_px: int, threads: int) -> None:
                 free.append(message)
                 continue
             try:
-                _read_part(message, connection, slots, free, threads)
+                _read_part(message, connection, slots, free, threads, buffers)
             except (RunFailed, MemoryError) as error:
                 connection.send(error)
             except Exception as error:  # the task raises it; its own class may not be importable there
@@ -199,7 +217,9 @@ def serve(pipe: int, file: int, side_px: int, threads: int) -> None:
                 connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
-def _read_part(request: _Request, connection: Connection, slots: Images, free: list[int], threads: int) -> None:
+def _read_part(
+    request: _Request, connection: Connection, slots: Images, free: list[int], threads: int, buffers: Buffers
+) -> None:
     """Decode a part of a shard's row groups, and send each one once it has a free slot."""
     clock, side_px = ReaderClock(), slots.shape[2]
     groups = read_groups(
@@ -210,6 +230,7 @@ def _read_part(request: _Request, connection: Connection, slots: Images, free: l
         wanted=request.wanted,
         original=request.original,
         part=request.part,
+        buffers=buffers,
     )
     with closing(groups):
         for group in groups:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch, decode_frame
+from jobs.dataset.buffers import Buffers
 from jobs.dataset.petastorm_adapter import Blocks, ReaderClock, open_reader, transform_of
 from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, KEY_NULLABLE, ImageKey, image_keys
 from jobs.dataset.shards import check_columns, read_errors_explained
@@ -65,6 +66,7 @@ def read_groups(
     wanted: Set[ImageKey] | None = None,
     original: Place | None = None,
     part: tuple[int, int] = (0, 1),
+    buffers: Buffers | None = None,
 ) -> Generator[ImageBatch, None, None]:
     """Read the row groups of one dataset file, decoded by worker threads.
 
@@ -76,6 +78,7 @@ def read_groups(
         wanted: Keys of the images to decode and yield; None yields all.
         original: File that the shard is a copy of, for error messages.
         part: Which of how many equal parts of the row groups to read: (1, 4) is the second of four.
+        buffers: Memory for the images; None takes memory of its own.
 
     Yields:
         One batch for each row group with wanted images, in no particular order.
@@ -87,7 +90,8 @@ def read_groups(
     with read_errors_explained(named):
         names = pq.read_schema(shard).names
         check_columns(named, names)
-        transform = _decoding(side_px, timer, blocks, wanted, absent=set(KEY_NULLABLE).difference(names))
+        absent = set(KEY_NULLABLE).difference(names)
+        transform = _decoding(side_px, timer, blocks, wanted, buffers or Buffers(), absent=absent)
         columns = [name for name in (*KEY_COLUMNS, "jpeg") if name in names]
         with closing(_row_groups(shard, transform, workers, columns, timer, part)) as groups:
             for group in groups:
@@ -96,19 +100,23 @@ def read_groups(
                     yield ImageBatch(images, {name: getattr(group, name) for name in KEY_COLUMNS}, group.error)
 
 
-def in_batches(groups: Iterable[ImageBatch], batch_size: int) -> Iterator[ImageBatch]:
+def in_batches(
+    groups: Iterable[ImageBatch], batch_size: int, *, buffers: Buffers | None = None
+) -> Iterator[ImageBatch]:
     """Copy decoded row groups into batches of one size.
 
     Args:
         groups: Row groups; the images of one may be overwritten when the next one is asked for.
         batch_size: Images per batch; only the last batch may be smaller.
+        buffers: Memory for the images; None takes memory of its own.
     """
+    memory = buffers or Buffers()
     images, held, filled = None, list[tuple[ImageBatch, slice]](), 0
     for group in groups:
         start = 0
         while start < len(group):
             if images is None:
-                images = np.empty((batch_size, *group.images.shape[1:]), np.uint8)
+                images = memory.take(batch_size, group.images.shape[1])
             count = min(batch_size - filled, len(group) - start)
             images[filled : filled + count] = group.images[start : start + count]
             held.append((group, slice(start, start + count)))
@@ -138,7 +146,13 @@ def _row_groups(
 
 
 def _decoding(
-    side_px: int, clock: ReaderClock, blocks: Blocks, wanted: Set[ImageKey] | None, *, absent: Set[str]
+    side_px: int,
+    clock: ReaderClock,
+    blocks: Blocks,
+    wanted: Set[ImageKey] | None,
+    buffers: Buffers,
+    *,
+    absent: Set[str],
 ) -> Any:
     """Return the transform that replaces the column `jpeg` by the decoded block and `error`, in the worker's thread.
 
@@ -155,7 +169,9 @@ def _decoding(
                 blank = {**dict.fromkeys(absent, ""), "error": "", Blocks.COLUMN: none}
                 return frame[:1].drop(columns="jpeg").fillna("").assign(**blank)
             frame = frame[chosen].copy()
-        frame[Blocks.COLUMN] = blocks.put(decode_frame(frame, side_px))
+        images = buffers.take(len(frame), side_px)
+        decode_frame(frame, images)
+        frame[Blocks.COLUMN] = blocks.put(images)
         clock.decode(time.perf_counter() - started)
         return frame
 

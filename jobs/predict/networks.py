@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DEVICE_LOST_EXIT = 75
-_CORES_FOR_PROCESSES = 4
-"""Fewest cores of a task on an accelerator whose images are decoded in processes of their own."""
 
 
 @dataclass(frozen=True)
@@ -244,11 +242,10 @@ def _build_on_device(config: PredictConfig, shard: Path | None, release: Release
 
 
 def _reader_processes(side_px: int) -> ReaderProcesses | None:
-    """Start the processes that decode for an accelerator: one for two cores; None if the task has few cores."""
-    from jobs.dataset.reader_processes import ReaderProcesses
+    """Start the processes that decode for an accelerator; None if the task has few cores."""
+    from jobs.dataset.reader_processes import processes_for
 
-    cores = task_cores() or 1
-    return ReaderProcesses(cores // 2, side_px=side_px) if cores >= _CORES_FOR_PROCESSES else None
+    return processes_for(task_cores() or 1, side_px=side_px)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.predict.inference import Answer
 from models.answers.decision import DIGITS
-from models.answers.products import answer_of_image, best
+from models.answers.products import answer_of_image, best_of_each
 from models.answers.reasons import FOREIGN_IMAGE, GATE_CLOSED
 from models.known.gate import Judgement
 from models.release import Release
@@ -37,7 +38,8 @@ def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dic
     """
     ids = [category.category_id for category in release.categories]
     policy, predictions = release.policy, answer.predictions
-    firsts = {name: part.argmax(axis=1) for name, part in predictions.by_network.items()} if predictions else {}
+    tops = best_of_each(ids, predictions.confidences) if predictions else []
+    firsts = _first_choices(predictions.by_network) if predictions else {}
     judgements = answer.judgements or (_OPEN if release.known is None else _CLOSED,) * len(batch)
     for i in range(len(batch)):
         row = {name: values[i] or None for name, values in batch.columns.items() if name not in _NUMBERS}
@@ -48,19 +50,15 @@ def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dic
         if error or predictions is None:
             yield {**row, "reason": "inference_failed", "detail": error}
             continue
-        confidences = predictions.confidences[i]
-        networks = {
-            name: (ids[firsts[name][i]], _rounded(part[i, firsts[name][i]]))
-            for name, part in predictions.by_network.items()
-        }
+        networks = {name: (ids[places[i]], round(values[i], DIGITS)) for name, (places, values) in firsts.items()}
         judgement = judgements[i]
-        decision = answer_of_image(ids, confidences, policy, untrusted=judgement.untrusted)
+        decision = answer_of_image(ids, predictions.confidences[i], policy, untrusted=judgement.untrusted)
         yield {
             **row,
             "category_id": decision.category_id,
             "confidence": decision.confidence,
             "status": decision.status,
-            "top_k": json.dumps(best(ids, confidences)),
+            "top_k": json.dumps(tops[i]),
             "by_network": json.dumps(networks),
             "review_reason": decision.review_reason,
             "foreign_score": None if judgement.score is None else round(float(judgement.score), DIGITS),
@@ -87,5 +85,6 @@ def leaf_counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
     return dict(sorted(counts.items()))
 
 
-def _rounded(confidence: np.floating[Any]) -> float:
-    return round(float(confidence), DIGITS)
+def _first_choices(by_network: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, tuple[list[int], list[float]]]:
+    """Return for each network the column of the highest confidence of each image, and that confidence."""
+    return {name: (part.argmax(axis=1).tolist(), part.max(axis=1).tolist()) for name, part in by_network.items()}

@@ -58,8 +58,19 @@ def best(ids: Sequence[str], row: NDArray[np.floating[Any]], *, count: int = TOP
     Returns:
         (category_id, confidence), rounded to `models.answers.decision.DIGITS`, the highest confidence first.
     """
-    order = np.argsort(-row, kind="stable")[:count]
-    return [(ids[place], round(float(row[place]), DIGITS)) for place in order]
+    return best_of_each(ids, row[None, :], count=count)[0]
+
+
+def best_of_each(
+    ids: Sequence[str], rows: NDArray[np.floating[Any]], *, count: int = TOP_K
+) -> list[list[tuple[str, float]]]:
+    """Return what `best` returns for each of several images, whose confidences are (images, categories)."""
+    order = np.argsort(-rows, axis=1, kind="stable")[:, :count]
+    values = np.take_along_axis(rows, order, axis=1)
+    return [
+        [(ids[place], round(value, DIGITS)) for place, value in zip(places, confidences, strict=True)]
+        for places, confidences in zip(order.tolist(), values.tolist(), strict=True)
+    ]
 
 
 def combine_images(tops: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -31,12 +31,8 @@ DIMENSIONS = 128
 LEAST_SPREAD = 1e-3
 """Least standard deviation of distances: below it they are mainly rounding of the references to eight bits."""
 
-_IMAGES, _REFERENCES, _FEATURES = 32, 64, 64
-"""Sizes of what is multiplied at once: so small that the library of linear algebra starts no threads. Its threads would
-wait for each other beside those of the networks, which takes ten times as long."""
-
-_AS_FLOAT = 2_048
-"""References that are float32 at once: with 128 numbers each 1 MB."""
+_IMAGES = 128
+"""Images that are compared with the references at once: with 5,000 references 2.6 MB of similarities."""
 
 Rows = NDArray[np.integer[Any]]
 """Row numbers of references."""
@@ -74,25 +70,16 @@ class NetworkImages:
                 reference must be left.
         """
         found = np.full(len(features), np.nan)
-        projection = self.projection.astype(np.float32)
+        projection, references = self.projection.astype(np.float32), self.references.astype(np.float32)
+        similarities = np.empty((min(_IMAGES, len(features)), len(references)), np.float32)
         for start in range(0, len(features), _IMAGES):
             rows = slice(start, start + _IMAGES)
-            points = _projected(directions(features[rows], self.mean), projection)
-            similar = self._similarities(points * self.scale)
+            points = directions(features[rows], self.mean) @ projection
+            similar = np.matmul(points * self.scale, references.T, out=similarities[: len(points)])
             for row, excluded in enumerate(() if without is None else without[rows]):
                 similar[row, excluded] = -np.inf
             found[rows] = 1.0 - _mean_of_largest(similar, min(NEIGHBOURS, len(self.references)))
         return np.asarray(np.clip(found, 0.0, 2.0), np.float64)
-
-    def _similarities(self, points: Features) -> NDArray[np.float32]:
-        """Return the similarity of scaled points (images, dimensions) to each reference, (images, references)."""
-        similar = np.empty((len(points), len(self.references)), np.float32)
-        for first in range(0, len(self.references), _AS_FLOAT):
-            part = self.references[first : first + _AS_FLOAT].astype(np.float32).T
-            for start in range(0, part.shape[1], _REFERENCES):
-                stop = min(start + _REFERENCES, part.shape[1])
-                np.matmul(points, part[:, start:stop], out=similar[:, first + start : first + stop])
-        return similar
 
 
 @dataclass(frozen=True)
@@ -195,14 +182,6 @@ def network_part(
 def pixel_part(pixels: PixelImages, distances: Distances) -> Distances:
     """Return the standardised distance of each image's pixels, at most the cap."""
     return np.asarray(np.minimum((distances - pixels.middle) / pixels.spread, pixels.cap), np.float64)
-
-
-def _projected(points: Features, projection: NDArray[np.float32]) -> Features:
-    """Return `points @ projection`, in small products."""
-    projected = np.zeros((len(points), projection.shape[1]), np.float32)
-    for start in range(0, len(projection), _FEATURES):
-        projected += points[:, start : start + _FEATURES] @ projection[start : start + _FEATURES]
-    return projected
 
 
 def _mean_of_largest(similar: NDArray[np.float32], count: int) -> NDArray[np.float64]:

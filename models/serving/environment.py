@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from threadpoolctl import threadpool_limits
+
 from models.serving.faults import DeviceLost
 
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -18,7 +20,8 @@ def prepare_environment(gpu: str | None = None, *, cores: int | None = None) -> 
 
     Variables that are already set are kept, except those that choose the GPU. oneDNN's kernels double the speed on CPUs
     and are off by default on AMD. The log level keeps TensorFlow's start-up messages out of the output of the job. GPU
-    memory is allocated as it is needed, not all at once.
+    memory is allocated as it is needed, not all at once. NumPy and SciPy multiply matrices in one thread: beside those
+    of the networks their threads would wait for each other, which takes ten times as long.
 
     Args:
         gpu: Address of the one GPU that the caller may use, as Spark passes it: an index or a UUID on this machine. It
@@ -34,6 +37,8 @@ def prepare_environment(gpu: str | None = None, *, cores: int | None = None) -> 
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for a library that is loaded later
+    threadpool_limits(1, user_api="blas")
     if cores:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores))
     if gpu is None:

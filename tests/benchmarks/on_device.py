@@ -32,7 +32,7 @@ from tests.benchmarks.device_answers import articles, difference
 ROOT = Path(__file__).parents[2]
 FIGURES = "figures.jsonl"
 ENSEMBLES = {"b0": {"efficientnetb0": 224}, "both": {"efficientnetb0": 224, "xception": 299}}
-AGREEMENT_BATCH = 512
+AGREEMENT_BATCH = 500
 TRAINED = "trained.weights.h5"
 
 
@@ -90,44 +90,80 @@ def machine(options: Options) -> None:
 
 
 def reader(options: Options) -> None:
-    """Measure how many images a second threads and processes decode when no network computes."""
+    """Measure how many images a second are read and decoded when no network computes, and what the cores could do."""
     from jobs.dataset.petastorm_adapter import ReaderClock
+    from jobs.dataset.reader_processes import ReaderProcesses
     from jobs.dataset.reading import read_shard
 
     with tempfile.TemporaryDirectory() as scratch:
         shard = _shard(options, Path(scratch))
         for side_px in (224, 299):
-            for processes in (False, True):
-                if not options.in_time("reader", f"{side_px} px, processes: {processes}"):
+            if options.in_time("reader", f"{side_px} px, decoding alone"):
+                options.note("reader", side_px=side_px, what="decoding alone", rate=_decoding_rate(options, side_px))
+            for processes, threads in _reading(options.workers):
+                what = f"{processes} processes of {threads} threads" if processes else f"{threads} threads"
+                if not options.in_time("reader", f"{side_px} px, {what}"):
                     continue
-                readers = _readers(options, side_px) if processes else None
-                if readers:
-                    batches = readers.read_shard(shard, batch_size=256, clock=ReaderClock())
-                else:
-                    batches = read_shard(shard, side_px=side_px, batch_size=256, workers=options.workers)
-                next(batches)  # not timed: the processes import their libraries meanwhile
-                started = time.perf_counter()
-                count = sum(map(len, batches))
-                rate = round(count / (time.perf_counter() - started), 1)
-                options.note("reader", side_px=side_px, processes=processes and bool(readers), rate=rate)
-                if readers:
-                    readers.close()
+                with ExitStack() as running:
+                    if processes:
+                        readers = ReaderProcesses(processes, side_px=side_px, threads=threads)
+                        running.enter_context(readers)
+                        batches = readers.read_shard(shard, batch_size=256, clock=ReaderClock())
+                    else:
+                        batches = read_shard(shard, side_px=side_px, batch_size=256, workers=threads)
+                    next(batches)  # not timed: the processes import their libraries meanwhile
+                    started = time.perf_counter()
+                    count = sum(map(len, batches))
+                    rate = round(count / (time.perf_counter() - started), 1)
+                options.note("reader", side_px=side_px, what=what, rate=rate)
 
 
-def _readers(options: Options, side_px: int) -> Any:
-    """Start the processes that a predict task on an accelerator uses; None with few cores."""
-    from jobs.dataset.reader_processes import ReaderProcesses
+def _reading(cores: int) -> list[tuple[int, int]]:
+    """Return the numbers of processes and of threads in each to read with; no processes means threads of this one."""
+    pairs = [(0, cores)]
+    if cores >= 4:
+        pairs += [(cores // 2, 2), (cores * 3 // 4, 1), (cores, 1)]
+    return pairs
 
-    return ReaderProcesses(options.workers // 2, side_px=side_px) if options.workers >= 4 else None
+
+def _decoding_rate(options: Options, side_px: int) -> float:
+    """Return the images a second that all cores decode, each in a process that does nothing else."""
+    words = [sys.executable, "-m", "tests.benchmarks.on_device", "decode", "--kit", options.kit, "--out", options.out]
+    words += ["--batches", side_px]
+    running = [
+        subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for _ in range(options.workers)
+    ]
+    return round(sum(float(process.communicate()[0]) for process in running), 1)
+
+
+def decode(options: Options) -> None:
+    """Print the images a second that one core decodes to squares of `batches` pixels, for two seconds."""
+    import cv2
+    import pyarrow.parquet as pq
+
+    from models.networks.inputs import decode_square
+
+    cv2.setNumThreads(1)
+    photographs = pq.read_table(options.kit / "photographs.parquet", columns=["jpeg"])["jpeg"].to_pylist()
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() < started + 2:
+        for jpeg in photographs:
+            decode_square(jpeg, options.batches[0])
+        count += len(photographs)
+    print(count / (time.perf_counter() - started))
 
 
 def speed(options: Options, networks: str, precision: str) -> None:
     """Measure the bare networks, one `predict` call after the other, and the whole predict loop, by batch size."""
+    from jobs.dataset.reader_processes import processes_for
     from jobs.predict.config import PredictConfig
     from jobs.predict.job import predict_shard
     from jobs.predict.networks import ComputeReport
     from jobs.storage.places import Places
-    from models.release import load_release
+    from models.known.gate import ImageGate
+    from models.known.images import FILE, read_known
+    from models.release import SHIPPED, load_release
     from models.serving.keras_engine import LoadedKerasNetworks
     from models.serving.predictor import EnsemblePredictor
     from tests.benchmarks.photos import CATEGORIES, DAY
@@ -135,13 +171,15 @@ def speed(options: Options, networks: str, precision: str) -> None:
 
     step = f"speed {networks} {precision}"
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
-        readers = _readers(options, max(ENSEMBLES[networks].values()))
+        readers = processes_for(options.workers, side_px=max(ENSEMBLES[networks].values()))
         if readers:
             running.enter_context(readers)
         directory = untrained_release(Path(scratch), ENSEMBLES[networks], CATEGORIES, release_id="untrained")
         release = load_release(directory)
         predictor = EnsemblePredictor(release, directory, precision=precision)  # type: ignore[arg-type]
         networks_of_keras = LoadedKerasNetworks(release, directory, precision=precision)  # type: ignore[arg-type]
+        known = read_known(SHIPPED / FILE)  # of both networks, so the features of these fit it
+        gate = ImageGate(known) if set(known.networks) == set(ENSEMBLES[networks]) else ImageGate()
         shard = _shard(options, Path(scratch))
         for batch_size in options.batches:
             if not options.in_time(step, f"batches of {batch_size}"):
@@ -159,7 +197,7 @@ def speed(options: Options, networks: str, precision: str) -> None:
             for _ in range(options.rounds):
                 started = time.perf_counter()
                 report = predict_shard(
-                    shard, predictor, release, config, on=ComputeReport(in_flight=2), readers=readers
+                    shard, predictor, release, config, on=ComputeReport(in_flight=2), readers=readers, gate=gate
                 )
                 rates.append(options.images / (time.perf_counter() - started))
                 names = ("reading", "decoding", "waiting", "predicting", "writing")
@@ -173,6 +211,7 @@ def speed(options: Options, networks: str, precision: str) -> None:
                 predict_rate=round(predict_rate, 1),
                 loop_rate=round(loop_rate, 1),
                 efficiency=round(loop_rate / forward_rate, 3),
+                judged=not gate.is_open,
                 stages=stages,
             )
 
@@ -346,6 +385,7 @@ def _noise(count: int, side_px: int) -> Any:
 STEPS: dict[str, Callable[[Options], None]] = {
     "machine": machine,
     "reader": reader,
+    "decode": decode,
     "b0-half": lambda options: speed(options, "b0", "mixed_float16"),
     "b0-full": lambda options: speed(options, "b0", "float32"),
     "both-half": lambda options: speed(options, "both", "mixed_float16"),
@@ -366,7 +406,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=20_000, help="in one round of the predict loop")
     parser.add_argument("--batches", default="256", help="batch sizes, with commas")
     parser.add_argument(
-        "--rounds", type=int, default=2, help="rounds of the predict loop, of which the first is not counted"
+        "--rounds", type=int, default=3, help="rounds of the predict loop, of which the first is not counted"
     )
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="decoding threads")
     parser.add_argument("--seconds", type=float, default=120, help="after which no measurement begins")

@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 
 from jobs.dataset.shards import shards
-from jobs.ingest.config import IngestConfig
-from jobs.ingest.task import read_and_store
 from jobs.storage.places import Places
 from models.spec import Category
 
@@ -49,6 +47,9 @@ def catalog_of(paths: list[Path], directory: Path) -> Path:
 
 def shards_of(paths: list[Path], places: Places, *, day: date = DAY, shard_bytes: int = 64 << 20) -> list[Path]:
     """Ingest photographs without Spark and return the dataset files."""
+    from jobs.ingest.config import IngestConfig  # here, because a GPU machine may lack what ingest needs
+    from jobs.ingest.task import read_and_store
+
     rows: Iterator[dict[str, object]] = (
         {
             "product_id": f"{day}-{number:06d}",

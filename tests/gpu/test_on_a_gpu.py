@@ -11,21 +11,23 @@ import pytest
 from models.networks.inputs import to_square
 from models.release import SHIPPED, Release, load_release
 from models.serving.predictor import EnsemblePredictor
-from models.serving.tuning import SMALLEST_BATCH, agreement, find_batch_size
+from models.serving.tuning import SMALLEST_BATCH, find_batch_size
 from models.spec import Images, Predictions
 
-COUNT = 4000
+COUNT, PART = 4000, 500
+TOSS_UP = 0.03
+"""Two categories whose confidences differ less may change places in half precision."""
 
 
 @pytest.fixture(scope="module")
 def release() -> Release:
-    """The shipped release: trained networks, whose choices are not toss-ups."""
+    """The shipped release: networks that were trained."""
     return load_release(SHIPPED)
 
 
 @pytest.fixture(scope="module")
 def sample(release: Release) -> Images:
-    """Smooth shapes on plain grounds, as different from one another as articles are."""
+    """Smooth shapes on plain grounds: no articles, so that some lie between two categories."""
     random = np.random.default_rng(5)
     found = []
     for _ in range(COUNT):
@@ -39,17 +41,24 @@ def sample(release: Release) -> Images:
     return np.stack(found)
 
 
-def test_half_precision_makes_the_same_first_choices(release: Release, sample: Images) -> None:
+def test_half_precision_makes_the_same_first_choices_but_where_two_categories_are_equally_likely(
+    release: Release, sample: Images
+) -> None:
     full, half = (EnsemblePredictor(release, SHIPPED, precision=each) for each in ("float32", "mixed_float16"))
-    shares = [
-        agreement(full.predict(sample[start : start + 500]), half.predict(sample[start : start + 500]))
-        for start in range(0, COUNT, 500)
-    ]
-    assert np.mean(shares) >= 0.999
+    parts = [sample[start : start + PART] for start in range(0, COUNT, PART)]
+    expected, found = (
+        np.concatenate([predictor.predict(part).confidences for part in parts]) for predictor in (full, half)
+    )
+    different = expected.argmax(axis=1) != found.argmax(axis=1)
+    second, first = np.sort(expected[different], axis=1)[:, -2:].T
+    assert (first - second < TOSS_UP).all()
+    assert different.mean() < 0.005
 
 
 def test_the_batch_grows_on_a_gpu(release: Release) -> None:
-    assert find_batch_size(EnsemblePredictor(release, SHIPPED, precision="mixed_float16")) > SMALLEST_BATCH
+    predictor = EnsemblePredictor(release, SHIPPED, precision="mixed_float16")
+    # JAX compiles for every size, so that larger ones would take minutes here.
+    assert find_batch_size(predictor, largest=4 * SMALLEST_BATCH) > SMALLEST_BATCH
 
 
 def test_a_batch_beyond_the_memory_is_halved(release: Release, tmp_path: Path) -> None:

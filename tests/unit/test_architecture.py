@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "openpyxl",
     }
     | {"numpy", "cv2", "PIL", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
-    "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2", "click"},
+    "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2", "click", "threadpoolctl"},
     "sql": {"sqlalchemy", "alembic", "psycopg"},
 }
 

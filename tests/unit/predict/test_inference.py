@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -203,6 +204,15 @@ def test_so_many_calls_are_in_flight_and_answers_keep_their_order(in_flight: int
     for batch, answer in found:
         assert answer.predictions is not None
         assert answer.predictions.confidences[0, 0] == batch.images[0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("in_flight", "shorter"), [(1, False), (2, True)])
+def test_threads_take_short_turns_while_several_calls_run(in_flight: int, shorter: bool) -> None:
+    usual, during = sys.getswitchinterval(), []
+    predictor = Numbered(lambda _images: during.append(sys.getswitchinterval()))
+    list(answers(batches_of(3), Inference(predictor), in_flight=in_flight, clock=BusyClock()))
+    assert all((seconds < usual) == shorter for seconds in during)
+    assert sys.getswitchinterval() == usual
 
 
 def test_time_without_a_running_call_is_waiting() -> None:

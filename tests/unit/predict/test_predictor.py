@@ -240,9 +240,9 @@ def test_an_accelerator_is_tuned_once_and_remembered(config: PredictConfig, monk
     assert not again.compute_report().tried
 
 
-@pytest.mark.parametrize(("cores", "processes"), [(4, 2), (9, 4)])
-def test_processes_decode_for_an_accelerator_and_end_with_its_networks(
-    cores: int, processes: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cores", [4, 6])
+def test_a_process_for_each_core_decodes_for_an_accelerator_and_ends_with_its_networks(
+    cores: int, config: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.serving.devices.device", lambda: Device("Fake Accelerator", True))
     monkeypatch.setattr("jobs.predict.networks.task_cores", lambda: cores)
@@ -250,7 +250,7 @@ def test_processes_decode_for_an_accelerator_and_end_with_its_networks(
     found = accelerated(config, tune=False, precision="float32")
     assert found.readers is not None
     assert found.readers.alive
-    assert len(psutil.Process().children()) - before == processes
+    assert len(psutil.Process().children()) - before == cores
     [shard] = shards(config.places.images, [DAY])
     report = predict_shard(
         shard, found.inference, found.release, config, on=found.compute_report(), readers=found.readers
