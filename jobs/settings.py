@@ -62,6 +62,7 @@ class Settings(BaseSettings):
         spark_conf: JSON object of further Spark properties: `{"spark.executor.memory": "8g"}`.
         precision: Number format in which the networks compute. `auto` uses mixed_float16 on a GPU if the answers stay
             the same, else float32.
+        engine: What computes the networks. `auto` uses OpenVINO on processors and Keras on a GPU.
         products_url: SQLAlchemy URL of the database that the catalog `products` reads; if empty, the product database.
         products_table: Name of the table or view there, with its schema if the database needs one.
         products_columns: JSON object that maps a catalog column to the table's column where the names differ, or to
@@ -89,6 +90,7 @@ class Settings(BaseSettings):
     gpu: bool = False
     spark_conf: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     precision: Literal["auto", "float32", "mixed_float16"] = "auto"
+    engine: Literal["auto", "openvino", "keras"] = "auto"
     products_url: str = ""
     products_table: str = "products"
     products_columns: Annotated[dict[str, str | list[str]], NoDecode] = Field(default_factory=dict)

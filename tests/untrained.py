@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from models.networks.registry import architecture
+from models.networks.heads import network_with_head
 from models.networks.weights import to_float16
 from models.release import Release, save_release, sha256_of
-from models.spec import Category, NetworkSpec
+from models.serving.conversion import sample_images
+from models.spec import Category, Head, NetworkSpec
 
 
 def untrained_release(
-    directory: Path, architectures: Mapping[str, int], categories: Sequence[Category], *, release_id: str
+    directory: Path,
+    architectures: Mapping[str, int],
+    categories: Sequence[Category],
+    *,
+    release_id: str,
+    heads: Mapping[str, Head] | None = None,
+    told_apart: bool = False,
 ) -> Path:
     """Write a release of real architectures with random weights of a fixed seed.
 
@@ -21,6 +30,8 @@ def untrained_release(
         architectures: Side of the input in pixels, by architecture name.
         categories: Categories of the release.
         release_id: Name of the release and of its directory.
+        heads: Heads by architecture name, where a network has one of its own.
+        told_apart: Whether the networks tell images apart: the features of untrained ones are nearly all zero.
 
     Returns:
         Directory of the release.
@@ -32,10 +43,26 @@ def untrained_release(
     networks, weights = [], {}
     for name, input_px in architectures.items():
         full, half = directory / f"{name}.full.weights.h5", directory / f"{name}.half.weights.h5"
-        architecture(name).build(input_px=input_px, categories=len(categories)).save_weights(full)
+        spec = NetworkSpec(
+            name, input_px, f"{name}.weights.h5", "", 1 / len(architectures), head=(heads or {}).get(name)
+        )
+        network = network_with_head(spec, categories=len(categories))
+        if told_apart:
+            _tell_apart(network, input_px)
+        network.save_weights(full)
         to_float16(full, half)
-        networks.append(NetworkSpec(name, input_px, f"{name}.weights.h5", sha256_of(half), 1 / len(architectures)))
+        networks.append(replace(spec, weights_sha256=sha256_of(half)))
         weights[name] = half
     release = Release(release_id, "untrained", tuple(categories), tuple(networks), temperature=1.0)
     save_release(release, directory / release_id, weights=weights)
     return directory / release_id
+
+
+def _tell_apart(network: Any, input_px: int) -> None:
+    """Set the means and variances of a network's BatchNormalizations to those of some images."""
+    import keras
+
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.epsilon]
+    for layer in norms:
+        layer.momentum = 0.0
+    network(sample_images(input_px).astype("float32"), training=True)

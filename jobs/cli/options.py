@@ -357,6 +357,7 @@ def context_of(settings: Settings, options: dict[str, Any]) -> RunContext:
         batch_size=options["batch_size"],
         http=settings.http,
         precision=settings.precision,
+        engine=settings.engine,
         release_name=lasting_name(settings, options["release"], release_dir),
         shared_picture_groups=settings.shared_picture_groups,
     )

@@ -8,14 +8,28 @@ from datetime import date
 from pathlib import Path
 
 from jobs.storage.places import Places
+from models.serving.converted import Converted
 
 DEFAULT_BATCH = 32
 """Images per call of the networks on a CPU."""
 
 
 @dataclass(frozen=True)
+class ConvertedFiles:
+    """A release in OpenVINO's format.
+
+    Attributes:
+        converted: Its description, with the SHA-256 of its files.
+        directory: Directory with the files, on the driver.
+    """
+
+    converted: Converted
+    directory: Path
+
+
+@dataclass(frozen=True)
 class Computing:
-    """Configuration of how predict computes: device, precision and batch size.
+    """Configuration of how predict computes: device, engine, precision and batch size.
 
     Attributes:
         gpu: Whether each task requires a GPU; if False, a task uses the device that it finds.
@@ -23,12 +37,17 @@ class Computing:
             predictions agree with those of float32, and float32 elsewhere.
         tune: Whether to search for the best batch size on an accelerator.
         tuned: Results of earlier searches: maps the device name to (batch size, precision).
+        engine: `auto`, `openvino` or `keras`. `auto` computes by OpenVINO on processors and by Keras on accelerators;
+            `openvino` computes on the processor even beside an accelerator.
+        converted: The release in OpenVINO's format, of which the driver made one; None computes by Keras.
     """
 
     gpu: bool = False
     precision: str = "auto"
     tune: bool = False
     tuned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    engine: str = "auto"
+    converted: ConvertedFiles | None = None
 
 
 @dataclass(frozen=True)

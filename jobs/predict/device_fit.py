@@ -1,4 +1,4 @@
-"""Choice of precision and batch size for a release's networks on this device.
+"""Choice of engine, precision and batch size for a release's networks on this device.
 
 Half precision is used only where its predictions agree with float32 on the first images of a shard.
 """
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.predict.config import PredictConfig
+from jobs.predict.config import ConvertedFiles, PredictConfig
+from jobs.spark.task import task_cores
 from models.release import Release
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def fit_to_device(
     from models.serving.predictor import EnsemblePredictor
     from models.serving.tuning import Tuning, find_batch_size
 
+    if config.computing.converted and not device.accelerator:
+        return _by_openvino(config, config.computing.converted, release, directory)
     computing, compared_images = config.computing, 0
     remembered = computing.tuned.get(device.name) if device.accelerator and computing.precision == "auto" else None
     if remembered:
@@ -77,6 +80,21 @@ def fit_to_device(
         return DeviceFit(predictor, Tuning(config.batch_size, precision), tried=False)
     enough = computing.precision == "auto" and compared_images >= ENOUGH_IMAGES
     return DeviceFit(predictor, Tuning(find_batch_size(predictor), precision), tried=enough)
+
+
+def _by_openvino(config: PredictConfig, converted: ConvertedFiles, release: Release, directory: Path) -> DeviceFit:
+    """Load the converted release, and give each thread the same number of images of a batch."""
+    from models.serving.openvino_engine import OpenVinoEngine, piece_of, usable_cores
+    from models.serving.predictor import EnsemblePredictor
+    from models.serving.tuning import Tuning
+
+    # Spark has sent the files beside those of the release; in local mode they lie where the driver made them.
+    sent = all((directory / name).is_file() for name in converted.converted.files)
+    threads = usable_cores(task_cores())
+    engine = OpenVinoEngine(converted.converted, directory if sent else converted.directory, threads)
+    together = threads * piece_of(release.decode_px)
+    batch_size = -(-config.batch_size // together) * together
+    return DeviceFit(EnsemblePredictor(release, directory, engine=engine), Tuning(batch_size, "float32"), tried=False)
 
 
 def _in_best_precision(

@@ -26,6 +26,7 @@ from jobs.dataset.shards import ingest_date_of, whole_file
 from jobs.errors import RunFailed
 from jobs.predict import tuning_file
 from jobs.predict.config import PredictConfig
+from jobs.predict.conversions import converted_files
 from jobs.predict.inference import BusyClock, Inference, answers
 from jobs.predict.networks import (
     ComputeReport,
@@ -99,7 +100,8 @@ def run(
     reports: tuple[ShardReport, ...] = ()
     if todo:
         remembered = tuning_file.known(config.places, release.release_id)
-        config = replace(config, computing=replace(config.computing, tuned=remembered))
+        converted = converted_files(config, release)
+        config = replace(config, computing=replace(config.computing, tuned=remembered, converted=converted))
         with open_session() as spark:
             started = time.perf_counter()
             reports = tuple(_in_spark(spark, config, release, todo))
@@ -117,7 +119,7 @@ def _in_spark(
     spark: SparkSession, config: PredictConfig, release: Release, todo: Sequence[Selected]
 ) -> list[ShardReport]:
     """Run one task per local shard; a task of a store's shards has several, and copies the next one ahead."""
-    distributed = distribute(spark, config.release_dir, release)
+    distributed = distribute(spark, config.release_dir, release, config.computing.converted)
 
     # With speculation, a second attempt does not mean that the first one crashed.
     quarantine_attempt = 2 if spark.conf.get("spark.speculation", "false") == "true" else 1

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import RunFailed
-from jobs.predict.config import PredictConfig
+from jobs.predict.config import ConvertedFiles, PredictConfig
 from jobs.predict.device_fit import fit_to_device
 from jobs.predict.inference import Inference
 from jobs.spark.session import is_cluster
 from jobs.spark.task import task_attempt, task_cores, task_gpu
 from models.known.gate import ImageGate, load_gate
 from models.release import MANIFEST, Release, ReleaseError, load_release
+from models.serving.engines import EngineError
 from models.serving.faults import DeviceLost
 
 if TYPE_CHECKING:
@@ -111,13 +112,16 @@ _loaded: list[LoadedNetworks] = []
 """The networks of this process, at most one entry. Spark reuses a Python worker process for many tasks."""
 
 
-def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Release | None:
+def distribute(
+    spark: SparkSession, release_dir: Path, release: Release, converted: ConvertedFiles | None = None
+) -> Release | None:
     """Send the files of a release to every executor; in local mode tasks read the original files.
 
     Args:
         spark: Spark session.
         release_dir: Directory of the release on the driver.
         release: The release as the driver verified it.
+        converted: The same release in OpenVINO's format; None if Keras computes it.
 
     Returns:
         The release that each task must find in the files; None if nothing was sent.
@@ -126,6 +130,9 @@ def distribute(spark: SparkSession, release_dir: Path, release: Release) -> Rele
         return None
     for name in (MANIFEST, *release.files):
         spark.sparkContext.addFile(str((release_dir / name).resolve()))
+    if converted:
+        for name in converted.converted.files:
+            spark.sparkContext.addFile(str((converted.directory / name).resolve()))
     return release
 
 
@@ -210,7 +217,8 @@ def load_networks(config: PredictConfig, shard: Path | None, directory: Path, se
         sent: Release that the directory must contain; None accepts any valid release.
 
     Raises:
-        RunFailed: If a GPU was demanded and there is none; start executors with CUDA, or unset `SHELFWISE_GPU`.
+        RunFailed: If a GPU was demanded and there is none; start executors with CUDA, or unset `SHELFWISE_GPU`. Or if
+            OpenVINO is missing, or the converted release is not the one that was sent.
         ReleaseError: If the directory contains another release than was sent; run again.
     """
     from models.serving.environment import quiet_start
@@ -220,15 +228,20 @@ def load_networks(config: PredictConfig, shard: Path | None, directory: Path, se
         release = load_release(directory)
         if sent and release != sent:
             raise ReleaseError(f"{directory} on {socket.gethostname()} holds another release than was sent; run again")
-        built = _build_on_device(config, shard, release, directory)
+        try:
+            built = _build_on_device(config, shard, release, directory)
+        except EngineError as error:
+            raise RunFailed(f"on {socket.gethostname()} {error}") from error
     gate = load_gate(release, directory)  # not in the quiet block: what it logs is to be seen
     return replace(built, gate=gate, loading_seconds=time.perf_counter() - started)
 
 
 def _build_on_device(config: PredictConfig, shard: Path | None, release: Release, directory: Path) -> LoadedNetworks:
-    from models.serving.devices import device
+    from models.serving.devices import device, may_have_accelerator, processor
 
-    target = device()
+    computing = config.computing
+    by_processor = computing.converted and (computing.engine == "openvino" or not may_have_accelerator())
+    target = processor() if by_processor else device()
     if config.computing.gpu and not target.accelerator:
         raise RunFailed(
             f"a GPU was demanded and {socket.gethostname()} offers none to Keras's backend; start executors from an "

@@ -69,6 +69,7 @@ class RunContext:
         batch_size: Images per call of the networks; None searches for the best size on an accelerator.
         http: Limits for fetching images from web servers.
         precision: `auto`, `float32` or `mixed_float16`.
+        engine: `auto`, `openvino` or `keras`.
         release_name: Name or URI that finds the release if its directory is gone; empty means the directory.
         shared_picture_groups: Fewest groups of products whose same picture holds their answers back; 0 looks for none.
     """
@@ -81,5 +82,6 @@ class RunContext:
     batch_size: int | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
     precision: str = "auto"
+    engine: str = "auto"
     release_name: str = ""
     shared_picture_groups: int = SharedPictures.groups

@@ -272,6 +272,8 @@ def predict_config(context: RunContext, run: RunConfig) -> PredictConfig:
         places=context.places,
         release_dir=context.release_dir.absolute(),
         batch_size=context.batch_size or DEFAULT_BATCH,
-        computing=Computing(context.spark.gpu, context.precision, tune=context.batch_size is None),
+        computing=Computing(
+            context.spark.gpu, context.precision, tune=context.batch_size is None, engine=context.engine
+        ),
         selects=run.selects,
     )

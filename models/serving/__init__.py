@@ -2,5 +2,5 @@
 
 Reads the weights files of a release; writes nothing.
 
-Others import: devices, engines, environment, faults, features, predictor, tuning.
+Others import: converted, devices, engines, environment, faults, features, openvino_engine, predictor, tuning.
 """

@@ -1,15 +1,20 @@
-"""Detect the device on which the Keras backend computes, and choose the dtype policy for training on it."""
+"""Detect the device on which this process computes, and choose the dtype policy for training on it."""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_ACCELERATORS = ("nvidia*", "kfd", "dxg", "accel*", "vfio/*")
+"""Device files of NVIDIA's and AMD's GPUs, of GPUs below Windows, and of TPUs."""
+
 _BFLOAT16_PRODUCTS = {"avx512_bf16", "amx_bf16"}
 """Flags in /proc/cpuinfo of processors that multiply bfloat16 in hardware; TensorFlow's oneDNN uses this."""
 
@@ -46,7 +51,23 @@ def device() -> Device:
             name = _jax()
         case _:
             name = _torch()
-    return Device(name, True) if name else Device(f"CPU, {_processor()}", False)
+    return Device(name, True) if name else processor()
+
+
+def processor() -> Device:
+    """Return the processor of this machine, without asking a backend."""
+    return Device(f"CPU, {_processor()}", False)
+
+
+def may_have_accelerator(device_files: Path = Path("/dev")) -> bool:
+    """Return whether the Keras backend may find an accelerator; False means that it need not be imported to ask it.
+
+    Args:
+        device_files: Directory of the device files of this machine.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or sys.platform != "linux":
+        return sys.platform != "linux"
+    return any(next(device_files.glob(pattern), None) for pattern in _ACCELERATORS)
 
 
 def half_precision(architecture: str) -> str | None:
@@ -65,6 +86,8 @@ def half_precision(architecture: str) -> str | None:
 
 def forget_networks() -> None:
     """Free the device memory that Keras and its backend still keep of networks that are no longer referenced."""
+    if "keras" not in sys.modules:
+        return
     import keras
 
     keras.utils.clear_session(free_memory=True)

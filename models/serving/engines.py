@@ -37,3 +37,11 @@ class Engine(Protocol):
         Returns:
             The networks as one function.
         """
+
+
+class EngineError(ValueError):
+    """Raised when an engine cannot serve a release on this machine; the message names the remedy."""
+
+
+class ConversionRefused(EngineError):
+    """Raised for a release that OpenVINO cannot compute as Keras does; another attempt would end the same."""

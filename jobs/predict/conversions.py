@@ -1,0 +1,139 @@
+"""Releases in OpenVINO's format, kept in `engines/` of the home's local directory; the driver converts each once.
+
+A helper process converts, because the driver needs neither Keras nor TensorFlow otherwise. The directory may be deleted
+at any time: the next run converts again. Conversions that no run has used for a month are deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from jobs.dataset.helper_process import HelperProcess
+from jobs.errors import RunFailed, UsageError
+from jobs.predict.config import Computing, ConvertedFiles, PredictConfig
+from models.release import Release, ReleaseError
+from models.serving.converted import Converted, check_openvino, conversion_key, read_manifest, write_manifest
+from models.serving.engines import ConversionRefused, EngineError
+from models.whole_files import write_whole
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "import sys; from models.serving.conversion import serve; serve(int(sys.argv[1]))"
+_MANIFEST = "converted.json"
+_REFUSED = "refused.txt"
+_PATIENCE_SECONDS = 1800
+_KEPT_SECONDS = 30 * 24 * 3600
+
+
+def converted_files(config: PredictConfig, release: Release, *, program: str = PROGRAM) -> ConvertedFiles | None:
+    """Return a release in OpenVINO's format, converted now if no run has done so; None if Keras is to compute it.
+
+    With the engine `auto`, a release that cannot be converted is computed by Keras, and a warning says why.
+
+    Args:
+        config: Engine, precision and directories.
+        release: Release that `load_release` verified in `config.release_dir`.
+        program: Python code of the helper process; tests replace it.
+
+    Raises:
+        UsageError: If the engine `openvino` is demanded together with a GPU or half precision.
+        RunFailed: If the engine `openvino` is demanded and cannot compute the release; set SHELFWISE_ENGINE=auto.
+        ReleaseError: If the directory of the release has changed since it was loaded.
+    """
+    computing = config.computing
+    if not _wanted(computing):
+        return None
+    try:
+        check_openvino()
+        return _kept_or_made(config, release, program)
+    except (EngineError, OSError) as error:
+        text = f"release {release.release_id} is computed by Keras, which is slower on processors: {error}"
+        if computing.engine == "openvino":
+            raise RunFailed(
+                f"OpenVINO was demanded and cannot compute release {release.release_id}: {error}; or set "
+                "SHELFWISE_ENGINE=auto"
+            ) from error
+        log.warning("%s", text)
+        return None
+
+
+def _wanted(computing: Computing) -> bool:
+    """Return whether tasks may compute with OpenVINO."""
+    demands = {"SHELFWISE_GPU": computing.gpu, "SHELFWISE_PRECISION": computing.precision == "mixed_float16"}
+    others = [name for name, demanded in demands.items() if demanded]
+    if computing.engine == "openvino" and others:
+        raise UsageError(
+            f"SHELFWISE_ENGINE=openvino computes on processors, in float32, and {others[0]} demands otherwise; unset "
+            "one of them"
+        )
+    return computing.engine != "keras" and not others
+
+
+def _kept_or_made(config: PredictConfig, release: Release, program: str) -> ConvertedFiles:
+    kept = config.places.local_home / "engines"
+    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory = kept / conversion_key(release)
+    with suppress(FileNotFoundError):
+        raise EngineError((directory / _REFUSED).read_text(encoding="utf-8"))
+    try:
+        converted = read_manifest(directory / _MANIFEST)
+        converted.check(release, directory)
+        os.utime(directory)
+        return ConvertedFiles(converted, directory)
+    except FileNotFoundError:
+        pass
+    except EngineError as error:
+        log.warning("the release is converted again: %s", error)
+        shutil.rmtree(directory, ignore_errors=True)
+    log.info("release %s is converted for OpenVINO, once", release.release_id)
+    _delete_unused(kept)
+    with tempfile.TemporaryDirectory(dir=kept, prefix=".new-") as scratch:  # mode 0700
+        made = Path(scratch, "whole")
+        made.mkdir(mode=0o700)
+        reply = _asked(config, release, made, program)
+        if isinstance(reply, Converted):
+            write_manifest(reply, made / _MANIFEST)
+        elif isinstance(reply, ConversionRefused):  # the same would come of it each night
+            write_whole(made / _REFUSED, str(reply))
+        else:
+            raise reply
+        with suppress(OSError):  # another driver has put its own there meanwhile
+            made.rename(directory)
+    if not isinstance(reply, Converted):
+        raise reply
+    converted = read_manifest(directory / _MANIFEST)
+    converted.check(release, directory)
+    return ConvertedFiles(converted, directory)
+
+
+def _asked(config: PredictConfig, release: Release, target: Path, program: str) -> Any:
+    """Let a helper process convert the release to a directory; return what it sends, or an error if it ends."""
+    helper = HelperProcess.start(program)
+    try:
+        helper.pipe.send((config.release_dir, target, release))
+        if helper.pipe.poll(_PATIENCE_SECONDS):
+            reply = helper.pipe.recv()
+            if isinstance(reply, (Converted, EngineError, ReleaseError)):
+                return reply
+        else:
+            helper.process.kill()
+    except (EOFError, OSError):
+        pass
+    finally:
+        status = helper.end()
+    return EngineError(f"the process that converted it ended by {status}; see that this machine has memory for it")
+
+
+def _delete_unused(kept: Path) -> None:
+    """Delete conversions that no run has used for a month, and what killed drivers have left."""
+    for directory in kept.iterdir():
+        with suppress(OSError):
+            if directory.stat().st_mtime < time.time() - _KEPT_SECONDS:
+                shutil.rmtree(directory)

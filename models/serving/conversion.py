@@ -1,0 +1,157 @@
+"""Convert a release from Keras to OpenVINO's format, and compare the answers of both.
+
+    python -c "from models.serving.conversion import serve; serve(DESCRIPTOR)"
+
+Reads the weights files of a release; writes the two files of a `Converted`. Runs in a process of its own, because it
+imports TensorFlow, and because a fault in native code ends its process.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.release import Release, ReleaseError, load_release, sha256_of
+from models.serving.converted import Converted, check_openvino, conversion_key, networks_sha256
+from models.serving.engines import ConversionRefused, EngineError, Forward
+from models.serving.openvino_engine import OpenVinoEngine, openvino, usable_cores
+from models.spec import Images
+
+CLOSE = 5e-5
+"""Largest difference of a probability, and of a feature as a share of the network's largest one.
+
+TensorFlow's own graphs differ by 3e-6, OpenVINO's by up to 1.3e-5 on noise. What a converter does wrongly, such as
+another way to resize, changes probabilities by more than 1e-3.
+"""
+
+
+def convert(release: Release, directory: Path, target: Path) -> Converted:
+    """Convert a release and compare its answers.
+
+    Args:
+        release: Release as `load_release` returns it.
+        directory: Directory of the release.
+        target: Existing directory; receives the two files.
+
+    Raises:
+        ConversionRefused: If a weight is not a finite number, OpenVINO cannot convert the graph, or its answers differ.
+        EngineError: If OpenVINO is missing or of another version.
+        OSError: If a file cannot be written.
+    """
+    from models.serving.keras_engine import LoadedKerasNetworks, frozen_graph
+
+    version, key = check_openvino(), conversion_key(release)
+    networks = LoadedKerasNetworks(release, directory, precision="float32")
+    _check_weights(release, networks.models)
+    graph = frozen_graph(networks, networks.models, side_px=release.decode_px)
+    model = _openvino_model(release, graph)
+    files = [target / f"openvino-{key}{suffix}" for suffix in (".xml", ".bin")]
+    openvino().save_model(model, files[0], compress_to_fp16=False)
+    converted = Converted(key, networks_sha256(release), version, *(sha256_of(file) for file in files))
+
+    def keras(images: Images) -> list[Any]:
+        import tensorflow as tf
+
+        return [part.numpy() for part in graph(tf.constant(images))]
+
+    engine = OpenVinoEngine(converted, target, usable_cores())
+    _compare(release, keras, engine.open(release, directory))
+    return converted
+
+
+def sample_images(side_px: int) -> Images:
+    """Return images to compare answers on: flat, smooth and noisy ones, uint8 (count, side_px, side_px, 3)."""
+    import cv2
+
+    random = np.random.default_rng(7)
+    coarse = random.integers(0, 256, (12, 6, 6, 3), np.uint8)
+    smooth = [cv2.resize(each, (side_px, side_px), interpolation=cv2.INTER_CUBIC) for each in coarse]
+    flat = [np.full((side_px, side_px, 3), value, np.uint8) for value in (0, 128, 255)]
+    noise = random.integers(0, 256, (2, side_px, side_px, 3), np.uint8)
+    return np.concatenate([smooth, flat, noise]).astype(np.uint8)
+
+
+def serve(descriptor: int) -> None:
+    """Convert one release on request: receive (directory, target, release), and send a Converted or an exception.
+
+    Args:
+        descriptor: File descriptor of this process's end of the pipe.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the conversion is for processors, and a GPU may be at work
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    from models.serving.environment import prepare_environment, quiet_start
+
+    prepare_environment()
+    with Connection(descriptor) as pipe:
+        directory, target, expected = pipe.recv()
+        try:
+            with quiet_start():
+                release = load_release(directory)
+                if release != expected:
+                    raise ReleaseError(f"{directory} holds another release than before; run again")
+                reply: object = convert(release, directory, target)
+        except (EngineError, ReleaseError) as error:
+            reply = error
+        except Exception as error:  # the caller falls back; its class may not be importable there
+            traceback.print_exc()
+            reply = EngineError(f"the conversion of {directory} failed ({type(error).__name__}: {str(error)[:300]})")
+        pipe.send(reply)
+
+
+def _check_weights(release: Release, models: list[Any]) -> None:
+    """Refuse weights that are not finite: what comes of them depends on how an engine orders its operations."""
+    for spec, model in zip(release.networks, models, strict=True):
+        for variable in model.variables:
+            if not np.isfinite(np.asarray(variable.value)).all():
+                raise ConversionRefused(f"a weight of its {spec.architecture}, {variable.path}, is not a finite number")
+
+
+def _openvino_model(release: Release, graph: Any) -> Any:
+    """Convert a graph of TensorFlow with constant weights to a model of OpenVINO; the outputs keep their order."""
+    import tensorflow as tf
+
+    definition = graph.graph.as_graph_def()
+    nodes = {node.name: node for node in definition.node}
+    for value, placeholder in graph.graph.captures:
+        if value.dtype == tf.resource:
+            raise ConversionRefused(f"the weights of release {release.release_id} are too large for one graph")
+        node = nodes[placeholder.op.name]
+        node.op = "Const"
+        node.attr.clear()
+        node.attr["dtype"].type = value.dtype.as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.numpy()))
+    ov = openvino()
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "frozen.pb")
+        file.write_bytes(definition.SerializeToString())
+        try:
+            model = ov.Core().read_model(file)
+        except RuntimeError as error:  # OpenVINO has no other class for what it cannot convert
+            lines = str(error).strip().splitlines()
+            raise ConversionRefused(f"OpenVINO cannot convert it ({lines[-1][:200] if lines else ''})") from error
+        results = [model.output(output.name).get_node() for output in graph.outputs]
+        return ov.Model(results, model.get_parameters())
+
+
+def _compare(release: Release, keras: Forward, other: Forward) -> None:
+    """Raise ConversionRefused if answers or features of the samples differ by more than `CLOSE`."""
+    images = sample_images(release.decode_px)
+    names = [spec.architecture for spec in release.networks]
+    whats = [f"{what} of its {name}" for what in ("probabilities", "features") for name in names]
+    for what, expected, found in zip(whats, keras(images), other(images), strict=True):
+        if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+            raise ConversionRefused(f"the {what} are not all finite numbers")
+        difference = float(np.abs(expected - found).max()) / max(float(np.abs(expected).max()), 1e-3)
+        if what.startswith("probabilities"):
+            difference = float(np.abs(expected - found).max())
+        if difference > CLOSE:
+            raise ConversionRefused(
+                f"the {what} differ by {difference:.1e} between OpenVINO and Keras, where at most {CLOSE:.0e} was "
+                "expected"
+            )

@@ -1,0 +1,127 @@
+"""The engine of OpenVINO: computes a converted release on the processor, without Keras or TensorFlow.
+
+Each thread has a request of its own, which computes a piece of the batch from the first layer to the last. Threads
+that share the layers of one piece wait for one another at each layer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from models.release import Release
+from models.serving.converted import Converted, check_openvino
+from models.serving.engines import EngineError, Forward
+from models.spec import Features, Images
+
+_PIECE_PIXELS = 100_000
+"""Pixels of the images that one request computes at once. A larger piece leaves the caches of a processor."""
+
+_LARGEST_PIECE = 16
+
+
+@dataclass(frozen=True)
+class OpenVinoEngine:
+    """The engine of OpenVINO, in float32.
+
+    Attributes:
+        converted: Description of the converted release.
+        files: Directory with its files.
+        threads: Number of threads that compute, at least 1.
+    """
+
+    converted: Converted
+    files: Path
+    threads: int
+
+    def open(self, release: Release, directory: Path) -> Forward:
+        """Load a converted release and compile it for this processor; see `models.serving.engines.Engine`.
+
+        Raises:
+            EngineError: If OpenVINO is missing or of another version, if the files are damaged or of another release,
+                or if the number of threads is not one.
+        """
+        if type(self.threads) is not int or self.threads < 1:
+            raise EngineError(f"expected a number of threads from 1, received {self.threads!r}; correct it")
+        found = check_openvino()
+        if found != self.converted.openvino:
+            raise EngineError(
+                f"expected OpenVINO {self.converted.openvino}, which converted the release, found {found}; install the "
+                "driver's requirements.txt, or set SHELFWISE_ENGINE=keras"
+            )
+        self.converted.check(release, self.files)
+        graph = self.files / next(iter(self.converted.files))
+        return _Requests(graph, threads=self.threads, side_px=release.decode_px)
+
+
+def piece_of(side_px: int) -> int:
+    """Return how many images one request computes at once, by the side of the decoded squares in pixels."""
+    return min(_LARGEST_PIECE, max(1, round(_PIECE_PIXELS / side_px**2)))
+
+
+def usable_cores(limit: int | None = None) -> int:
+    """Return the number of processor cores that this process may use, at most `limit`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, limit or cores)
+
+
+def openvino() -> Any:
+    """Import OpenVINO without its converter, which reports each import to its makers over the network."""
+    if "openvino" in sys.modules:
+        return sys.modules["openvino"]
+    converter = "openvino.tools.ovc"
+    # With None, the import of this module fails, and OpenVINO goes on without it.
+    sys.modules[converter] = None  # type: ignore[assignment]
+    try:
+        return import_module("openvino")
+    finally:
+        del sys.modules[converter]
+
+
+class _Requests:
+    """A compiled graph with one request for each thread; callable as `Forward`."""
+
+    def __init__(self, graph: Path, *, threads: int, side_px: int) -> None:
+        ov = openvino()
+        core = ov.Core()
+        model = core.read_model(graph)
+        self._piece = piece_of(side_px)
+        model.reshape([self._piece, side_px, side_px, 3])
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",  # otherwise bfloat16 is taken on processors that multiply it
+            "ENABLE_CPU_PINNING": False,  # otherwise every process of a machine pins itself to the same cores
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": str(threads),
+        }
+        compiled = core.compile_model(model, "CPU", settings)
+        self._widths = [int(output.shape[1]) for output in compiled.outputs]
+        self._queue = ov.AsyncInferQueue(compiled, threads)
+        self._queue.set_callback(_store)
+        self._lock = Lock()  # one call uses all threads
+
+    def __call__(self, images: Images) -> list[Features]:
+        parts = [np.empty((len(images), width), np.float32) for width in self._widths]
+        whole = np.ascontiguousarray(images)
+        with self._lock:
+            for start in range(0, len(whole), self._piece):
+                piece = whole[start : start + self._piece]
+                if missing := self._piece - len(piece):
+                    piece = np.pad(piece, ((0, missing), (0, 0), (0, 0), (0, 0)))
+                self._queue.start_async([piece], (start, parts), share_inputs=False)
+            self._queue.wait_all()
+        return parts
+
+
+def _store(request: Any, place: tuple[int, list[Features]]) -> None:
+    """Copy the outputs of a finished request to their rows of a batch."""
+    start, parts = place
+    for number, part in enumerate(parts):
+        rows = part[start : start + len(request.get_output_tensor(number).data)]
+        rows[:] = request.get_output_tensor(number).data[: len(rows)]

@@ -1,0 +1,269 @@
+"""The driver converts a release once and keeps it; tasks compute it without Keras, with the same answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.errors import RunFailed, UsageError
+from jobs.predict.config import Computing, ConvertedFiles, PredictConfig
+from jobs.predict.conversions import converted_files
+from jobs.predict.job import predict_shard, prediction_file
+from jobs.predict.networks import distribute, load_networks, unload_networks
+from jobs.storage.places import Places
+from models.release import Release, load_release
+from models.serving import converted as converted_module
+from models.serving.keras_engine import KerasEngine
+from models.serving.predictor import EnsemblePredictor
+from tests.unit.predict.test_predict_loop import DAY, write_images
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, tiny_release: Path) -> tuple[PredictConfig, ConvertedFiles]:
+    """A home in which a helper process has converted the tiny release."""
+    config = PredictConfig("run-1", (DAY,), Places(tmp_path_factory.mktemp("kept")), tiny_release)
+    files = converted_files(config, load_release(tiny_release))
+    assert files is not None
+    return config, files
+
+
+def test_a_release_is_converted_once_and_kept_from_others(
+    kept: tuple[PredictConfig, ConvertedFiles], tiny_release: Path
+) -> None:
+    config, files = kept
+    engines = config.places.local_home / "engines"
+    assert [path.name for path in engines.iterdir()] == [files.converted.key]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (engines, files.directory)} == {0o700}
+    assert {path.name for path in files.directory.iterdir()} == {*files.converted.files, "converted.json"}
+    assert not list(tiny_release.glob("openvino*")), "a release is never changed"
+    again = converted_files(config, load_release(tiny_release), program="raise SystemExit('it is kept')")
+    assert again == files
+
+
+PROCESS = """
+import resource, sys
+class Never:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"keras", "tensorflow", "jax", "torch", "openvino_telemetry"}:
+            raise AssertionError(f"{name} was imported")
+sys.meta_path.insert(0, Never())
+import json
+from datetime import date
+from pathlib import Path
+from jobs.predict import networks
+from jobs.predict.config import Computing, ConvertedFiles, PredictConfig
+from jobs.predict.job import predict_shard
+from jobs.storage.places import Places
+from models.serving import devices
+from models.serving.converted import read_manifest
+networks.load_gate = lambda *_: None
+devices.may_have_accelerator = lambda: False
+home, release, directory, shard = map(Path, sys.argv[1:])
+files = ConvertedFiles(read_manifest(directory / "converted.json"), directory)
+config = PredictConfig("run-2", (date.fromisoformat("%s"),), Places(home), release, computing=Computing(converted=files))
+loaded = networks.loaded_networks(config, shard, None)
+report = predict_shard(shard, loaded.inference, loaded.release, config, on=loaded.compute_report())
+networks.unload_networks(may_end=False)
+print(json.dumps([report.images, report.failed, report.device, sorted({"openvino", "keras"} & set(sys.modules))]))
+"""
+
+
+def test_a_predicting_process_never_imports_keras_or_what_reports_to_others(
+    kept: tuple[PredictConfig, ConvertedFiles], tmp_path: Path
+) -> None:
+    config, files = kept
+    shard = write_images(Places(tmp_path), 9)
+    words = [sys.executable, "-c", PROCESS % DAY, str(tmp_path), str(config.release_dir), str(files.directory)]
+    done = subprocess.run([*words, str(shard)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    images, failed, device, modules = json.loads(done.stdout)
+    assert (images, failed, modules) == (9, 0, ["openvino"])
+    assert device.startswith("CPU, ")
+
+
+def rows_by(engine: Any, config: PredictConfig, release: Release, shard: Path) -> list[dict[str, Any]]:
+    predictor = EnsemblePredictor(release, config.release_dir, engine=engine)
+    predict_shard(shard, predictor, release, config)
+    return pq.read_table(prediction_file(config, shard)).to_pylist()
+
+
+def test_both_engines_give_the_same_statuses(kept: tuple[PredictConfig, ConvertedFiles], tmp_path: Path) -> None:
+    from models.serving.openvino_engine import OpenVinoEngine
+
+    config, files = kept
+    config = replace(config, places=Places(tmp_path))
+    release, shard = load_release(config.release_dir), write_images(Places(tmp_path), 60)
+    confidences = [row["confidence"] for row in rows_by(KerasEngine(), config, release, shard)]
+    middle = sorted(set(confidences))
+    cut = float(np.mean(middle[len(middle) // 2 - 1 : len(middle) // 2 + 1])) if len(middle) > 1 else middle[0] / 2
+    leaves = [category.category_id for category in release.categories]
+    release = replace(release, thresholds=dict.fromkeys(leaves, cut))
+    ours = rows_by(OpenVinoEngine(files.converted, files.directory, 2), config, release, shard)
+    theirs = rows_by(KerasEngine(), config, release, shard)
+    names = ("product_id", "category_id", "status", "review_reason", "reason")
+    assert [[row[name] for name in names] for row in ours] == [[row[name] for name in names] for row in theirs]
+    assert len(ours) == 60
+    np.testing.assert_allclose([row["confidence"] for row in ours], [row["confidence"] for row in theirs], atol=1e-5)
+
+
+def test_a_damaged_conversion_is_made_again(
+    kept: tuple[PredictConfig, ConvertedFiles], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, files = kept
+    release = load_release(config.release_dir)
+    weights = files.directory / list(files.converted.files)[1]
+    weights.write_bytes(weights.read_bytes()[:-1])
+    again = converted_files(config, release)
+    assert again is not None
+    again.converted.check(release, again.directory)
+    [line] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line.startswith("the release is converted again: the converted release ")
+
+
+def sending(reply: str) -> str:
+    """Return the program of a helper that replies with an expression."""
+    return (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from multiprocessing.connection import Connection\n"
+        "from models.serving.engines import ConversionRefused, EngineError\n"
+        "pipe = Connection(int(sys.argv[1])); pipe.recv()\n"
+        f"pipe.send({reply})\n"
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_release: Path) -> PredictConfig:
+    return PredictConfig("run-1", (DAY,), Places(tmp_path), tiny_release)
+
+
+def test_what_cannot_be_converted_is_computed_by_keras_and_not_tried_again(
+    config: PredictConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = load_release(config.release_dir)
+    for program in (sending("ConversionRefused('OpenVINO cannot convert it (Zeta)')"), "raise SystemExit(1)"):
+        caplog.clear()
+        assert converted_files(config, release, program=program) is None
+        [record] = caplog.records
+        assert record.levelno == logging.WARNING
+        assert record.getMessage() == (
+            "release tiny-1 is computed by Keras, which is slower on processors: OpenVINO cannot convert it (Zeta)"
+        )
+    demanded = replace(config, computing=Computing(engine="openvino"))
+    with pytest.raises(RunFailed, match=r"cannot compute release tiny-1: OpenVINO cannot convert it \(Zeta\); or set"):
+        converted_files(demanded, release, program="raise SystemExit(1)")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+            "ended by SIGSEGV; see that this machine has memory",
+        ),
+        (sending("EngineError('no space')"), "no space"),
+        (sending("17"), "ended by exit code 0"),
+    ],
+)
+def test_a_conversion_that_failed_by_chance_is_tried_again(
+    config: PredictConfig, caplog: pytest.LogCaptureFixture, program: str, words: str
+) -> None:
+    release = load_release(config.release_dir)
+    assert converted_files(config, release, program=program) is None
+    assert words in caplog.records[-1].getMessage()
+    assert list((config.places.local_home / "engines").iterdir()) == [], "nothing is left half-written"
+
+
+def test_openvino_that_is_missing_is_one_sentence(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = load_release(config.release_dir)
+    monkeypatch.setattr(converted_module, "installed", lambda _: "")
+    assert converted_files(config, release, program="raise SystemExit(1)") is None
+    assert "expected OpenVINO 2026.4, found none; install" in caplog.records[-1].getMessage()
+    with pytest.raises(RunFailed, match=r"expected OpenVINO 2026\.4, found none"):
+        converted_files(replace(config, computing=Computing(engine="openvino")), release)
+
+
+@pytest.mark.parametrize(
+    ("computing", "name"),
+    [
+        (Computing(engine="openvino", gpu=True), "SHELFWISE_GPU"),
+        (Computing(engine="openvino", precision="mixed_float16"), "SHELFWISE_PRECISION"),
+    ],
+)
+def test_openvino_contradicts_a_gpu_and_half_precision(config: PredictConfig, computing: Computing, name: str) -> None:
+    with pytest.raises(UsageError, match=f"SHELFWISE_ENGINE=openvino computes on processors.*{name} demands otherwise"):
+        converted_files(replace(config, computing=computing), load_release(config.release_dir))
+
+
+@pytest.mark.parametrize(
+    "computing", [Computing(engine="keras"), Computing(gpu=True), Computing(precision="mixed_float16")]
+)
+def test_nothing_is_converted_for_keras(config: PredictConfig, computing: Computing) -> None:
+    found = converted_files(replace(config, computing=computing), load_release(config.release_dir), program="1 / 0")
+    assert found is None
+    assert not (config.places.local_home / "engines").exists()
+
+
+def test_conversions_that_nobody_uses_are_deleted(config: PredictConfig) -> None:
+    engines = config.places.local_home / "engines"
+    for name in ("old", "new"):
+        (engines / name).mkdir(parents=True)
+    os.utime(engines / "old", (0, 0))
+    converted_files(config, load_release(config.release_dir), program="raise SystemExit(1)")
+    assert [path.name for path in engines.iterdir()] == ["new"]
+
+
+def test_the_files_of_a_conversion_are_sent_beside_the_release(kept: tuple[PredictConfig, ConvertedFiles]) -> None:
+    sent: list[str] = []
+
+    class Session:
+        class sparkContext:
+            master = "spark://somewhere:7077"
+            addFile = staticmethod(lambda path: sent.append(Path(path).name))
+
+    config, files = kept
+    release = load_release(config.release_dir)
+    assert distribute(Session(), config.release_dir, release, files) == release  # type: ignore[arg-type]
+    assert sent[-2:] == list(files.converted.files)
+    assert sent[0] == "release.json"
+
+
+@pytest.mark.parametrize("fault", [None, "altered"])
+def test_a_task_uses_the_files_that_arrived_with_the_release(
+    kept: tuple[PredictConfig, ConvertedFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None
+) -> None:
+    monkeypatch.setattr("jobs.predict.networks.load_gate", lambda *_: None)
+    monkeypatch.setattr("models.serving.devices.may_have_accelerator", lambda: False)
+    monkeypatch.setattr("models.serving.devices.device", lambda: pytest.fail("the backend need not be asked"))
+    config, files = kept
+    release = load_release(config.release_dir)
+    for file in [*config.release_dir.iterdir(), *(files.directory / name for name in files.converted.files)]:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    if fault:
+        (tmp_path / next(iter(files.converted.files))).write_text("<net/>")
+    elsewhere = ConvertedFiles(files.converted, tmp_path / "of the driver")
+    config = replace(config, computing=Computing(converted=elsewhere))
+    if fault:
+        with pytest.raises(RunFailed, match=r"on .* the converted release .*xml was altered: expected SHA-256"):
+            load_networks(config, None, tmp_path, release)
+        return
+    loaded = load_networks(config, None, tmp_path, release)
+    answer = loaded.inference.answer(np.zeros((3, 32, 32, 3), np.uint8))
+    assert answer.errors == ("",) * 3
+    assert loaded.tuning.precision == "float32"
+    assert loaded.tuning.batch_size % 16 == 0
+    unload_networks(may_end=False)
