@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from models.networks.backbones import HEAD
 from models.networks.heads import network_with_head
+from models.networks.inputs import network_input
 from models.networks.weights import to_float16
 from models.release import Release, save_release, sha256_of
 from models.serving.conversion import sample_images
@@ -31,7 +33,7 @@ def untrained_release(
         categories: Categories of the release.
         release_id: Name of the release and of its directory.
         heads: Heads by architecture name, where a network has one of its own.
-        told_apart: Whether the networks tell images apart: the features of untrained ones are nearly all zero.
+        told_apart: Whether the networks tell images apart: untrained ones give all categories the same probability.
 
     Returns:
         Directory of the release.
@@ -48,9 +50,12 @@ def untrained_release(
         )
         network = network_with_head(spec, categories=len(categories))
         if told_apart:
-            _tell_apart(network, input_px)
+            _tell_apart(network, spec)
         network.save_weights(full)
-        to_float16(full, half)
+        if told_apart:
+            half = full  # its last weights may not fit float16
+        else:
+            to_float16(full, half)
         networks.append(replace(spec, weights_sha256=sha256_of(half)))
         weights[name] = half
     release = Release(release_id, "untrained", tuple(categories), tuple(networks), temperature=1.0)
@@ -58,11 +63,10 @@ def untrained_release(
     return directory / release_id
 
 
-def _tell_apart(network: Any, input_px: int) -> None:
-    """Set the means and variances of a network's BatchNormalizations to those of some images."""
-    import keras
+def _tell_apart(network: Any, spec: NetworkSpec) -> None:
+    """Multiply the last weights of a network so that its logits of some images are some units apart."""
+    import numpy as np
 
-    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.epsilon]
-    for layer in norms:
-        layer.momentum = 0.0
-    network(sample_images(input_px).astype("float32"), training=True)
+    logits = np.asarray(network(network_input(sample_images(spec.input_px), spec), training=False))
+    kernel = network.get_layer(HEAD).kernel
+    kernel.assign(kernel * (4 / np.ptp(logits, axis=0).max()))
