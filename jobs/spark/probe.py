@@ -17,7 +17,7 @@ NEEDED = (
     *("cv2", "fsspec", "keras", "numpy", "pandas", "petastorm", "PIL", "psycopg", "pyarrow", "sqlalchemy"),
     *("tenacity", "upath", "urllib3"),
 )
-COMPARED = (*NEEDED, "pyspark", "tensorflow")
+COMPARED = (*NEEDED, "pyspark", "tensorflow", "openvino")
 UNKNOWN = "unknown"
 """Version of a package that can be imported and whose metadata is missing."""
 

@@ -92,7 +92,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "answers": ("spec",),
         "release": ("spec", "networks", "answers"),
         "card": ("answers", "release"),
-        "serving": ("spec", "networks", "answers", "release"),
+        "serving": ("spec", "whole_files", "networks", "answers", "release"),
         "calibrated": ("spec", "answers", "release"),
         "foreign": ("spec", "networks", "release"),
         "training": ("spec", "networks", "release", "serving", "whole_files"),
@@ -186,6 +186,13 @@ def test_every_import_of_petastorm_goes_through_one_module() -> None:
     assert [path for path in every if imports_by_name("petastorm", path)] == [ROOT / PETASTORM]
 
 
+def test_openvino_is_imported_by_one_module_which_leaves_its_reports_out() -> None:
+    """A plain import of OpenVINO sends a message over the network."""
+    every = [path for folder in FOLDERS for path in modules(folder)]
+    assert not [path for path in every if "openvino" in {top(name) for name in imports(path)}]
+    assert [path.name for path in every if imports_by_name("openvino", path)] == ["openvino_engine.py"]
+
+
 def room_of(name: str) -> str:
     """Return the package of `ROOMS` that a module's full name lies in, or the module itself: `jobs.dataset`."""
     parts = name.split(".")
@@ -250,7 +257,9 @@ def test_only_modules_that_choose_a_device_import_a_backend() -> None:
     """The networks and their training are written for Keras, whichever backend it runs on."""
     backends = {"tensorflow", "jax", "torch"}
     importers = {path.name for path in modules("models") if backends & {top(name) for name in imports(path)}}
-    assert importers == {"devices.py", "keras_engine.py", "lite0.py"}, "the last reads a file of PyTorch's"
+    assert importers == {"devices.py", "keras_engine.py", "conversion.py", "lite0.py"}, (
+        "the last reads a file of PyTorch's"
+    )
 
 
 def test_of_models_only_programs_import_click() -> None:
@@ -304,6 +313,8 @@ NETWORKS = ("keras", "tensorflow", "jax", "torch")
             (*NETWORKS, "pyspark", "petastorm", "pyarrow", "pandas", "numpy", "cv2", "upath", "fsspec"),
         ),
         ("models.release", NETWORKS),
+        ("models.serving.predictor", (*NETWORKS, "openvino")),
+        ("models.serving.openvino_engine", (*NETWORKS, "openvino")),
         ("sql.store", (*NETWORKS, "pyspark", "petastorm", "pyarrow", "models", "jobs")),
     ],
 )

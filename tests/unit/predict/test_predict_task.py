@@ -200,7 +200,9 @@ def test_a_run_is_told_what_the_one_before_found_by_trying(
         return [replace(found, shard=str(each.shard)) for each in todo]
 
     monkeypatch.setattr(predict, "_in_spark", in_spark)
-    told = PredictConfig("run-1", (DAY,), config.places, config.release_dir, computing=Computing(tune=True))
+    told = PredictConfig(
+        "run-1", (DAY,), config.places, config.release_dir, computing=Computing(tune=True, engine="keras")
+    )
     for _ in range(3):
         run(lambda: nullcontext(), told, RELEASE)  # type: ignore[arg-type, return-value]
     assert known == [{}, {}, {"A device": (512, "mixed_float16")}], "only what was found by trying is remembered"
