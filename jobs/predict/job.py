@@ -3,7 +3,7 @@
     shelfwise predict --run-date 2026-11-01
 
 Reads images/ingest_date=D/. Writes predictions/run_id=R/, each file atomically. A shard that has a prediction file of
-the same release is skipped. Keras and TensorFlow are imported only inside a task, after its GPU is set.
+the same release is skipped. OpenVINO, or Keras and TensorFlow, are imported only inside a task, after its GPU is set.
 """
 
 from __future__ import annotations

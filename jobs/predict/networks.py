@@ -1,7 +1,7 @@
 """Per-process cache of loaded networks: binds the task's GPU, loads the release once, remembers the batch size.
 
 Spark's file distribution sends a release's files to each executor once; each process verifies them by SHA-256. Keras
-is imported only here, and only after the task's GPU is set.
+is imported only here, and only after the task's GPU is set. A process that computes by OpenVINO never imports it.
 """
 
 from __future__ import annotations
