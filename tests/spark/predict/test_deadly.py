@@ -11,7 +11,7 @@ import pytest
 
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter, shards
-from jobs.predict.config import PredictConfig
+from jobs.predict.config import Computing, PredictConfig
 from jobs.predict.job import prediction_file, run
 from jobs.spark.config import SparkConfig
 from jobs.spark.session import spark_session
@@ -32,6 +32,8 @@ from models.networks.registry import ARCHITECTURES, INPUT_PX
 ARCHITECTURES["tiny"], INPUT_PX["tiny"] = "tests.tiny_network", (16, 16)
 """
 """For a sitecustomize.py: makes the tiny network known, because each process that dies here loads it again."""
+BY_KERAS = Computing(engine="keras")
+"""No process that converts a release knows the tiny network."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_an_image_that_crashes_its_process_is_rejected_and_the_run_continues(
     (tmp_path / "deadly" / "sitecustomize.py").write_text(TINY + DECODER)
     release = load_release(tiny_release)
     alone = predicted_alone(places, tiny_release)
-    spread = PredictConfig("spread", (DAY,), places, tiny_release)
+    spread = PredictConfig("spread", (DAY,), places, tiny_release, computing=BY_KERAS)
     path = os.pathsep.join([str(tmp_path / "deadly"), os.environ.get("PYTHONPATH", "")])
     config = SparkConfig("local[2]", "1g", tmp_path / "spark", properties={"spark.executorEnv.PYTHONPATH": path})
     summary = run(lambda: spark_session(config, name="test", task_cpus=2), spread, release)
@@ -100,7 +102,7 @@ def test_with_speculation_only_the_third_attempt_rejects_an_image_and_finished_f
     (tmp_path / "deadly").mkdir()
     (tmp_path / "deadly" / "sitecustomize.py").write_text(TINY + DECODER + KILLED_WHEN_DONE)
     (tmp_path / "token").touch()
-    told = PredictConfig("speculated", (DAY,), places, tiny_release)
+    told = PredictConfig("speculated", (DAY,), places, tiny_release, computing=BY_KERAS)
     properties = {
         "spark.speculation": "true",
         "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(tmp_path / "deadly"), os.environ.get("PYTHONPATH", "")]),
@@ -135,7 +137,7 @@ def test_a_process_that_lost_its_device_ends_and_a_new_one_does_its_task(
     (tmp_path / "sticky").mkdir()
     (tmp_path / "sticky" / "sitecustomize.py").write_text(TINY + LOSES_ITS_DEVICE)
     (tmp_path / "token").touch()
-    told = PredictConfig("sticky", (DAY,), places, tiny_release)
+    told = PredictConfig("sticky", (DAY,), places, tiny_release, computing=BY_KERAS)
     properties = {
         "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(tmp_path / "sticky"), os.environ.get("PYTHONPATH", "")]),
         "spark.executorEnv.TEST_TOKEN": str(tmp_path / "token"),

@@ -183,7 +183,9 @@ def test_the_key_of_a_conversion_is_of_all_that_the_networks_compute(
 def test_a_description_is_read_as_it_was_written(serving: Serving, tmp_path: Path) -> None:
     write_manifest(serving.converted, tmp_path / "manifest")
     assert read_manifest(tmp_path / "manifest") == serving.converted
-    for text in ("", "[]", "{}", '{"key": 1}', (tmp_path / "manifest").read_text().replace("key", "kay")):
+    whole = (tmp_path / "manifest").read_text()
+    no_text = whole.replace(f'"{serving.converted.key}"', "7")
+    for text in ("", "[]", "{}", '{"key": 1}', whole.replace("key", "kay"), no_text):
         (tmp_path / "broken").write_text(text)
         with pytest.raises(EngineError, match="does not describe a converted release"):
             read_manifest(tmp_path / "broken")
