@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from models.answers.decision import Policy
 from models.answers.promises import CategoryPromise, check_promises
 from models.answers.taxonomy import above_others, inner_nodes
 from models.networks.heads import network_with_head
-from models.networks.registry import ARCHITECTURES
-from models.spec import PREPROCESSING, Category, KnownSpec, NetworkSpec, head_of, is_name
+from models.release_checks import check_kinds, check_networks, check_numbers, read_manifest
+from models.spec import Category, KnownSpec, NetworkSpec, head_of
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-6"
 FORMER_NAMES = {"fashion-mnist-5": "fashion-mnist-6"}
@@ -40,6 +39,9 @@ answered by heads that did not learn from it.
 
 FORMAT = 1
 """Version of the format of release.json."""
+
+_REASON_CHARACTERS = 400
+"""Most characters of the reason for which a release is refused: the reason may repeat a value of the file."""
 
 
 class ReleaseError(ValueError):
@@ -121,12 +123,12 @@ def load_release(directory: Path) -> Release:
     """
     manifest = directory / MANIFEST
     try:
-        raw = json.loads(manifest.read_text(encoding="utf-8"))
-        release = _from_json(raw)
+        release = _from_json(read_manifest(manifest))
     except OSError as error:
         raise ReleaseError(f"no release at {directory}: expected {MANIFEST} there; copy the whole directory") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ReleaseError(f"{manifest} is not a release manifest ({error}); copy the release again") from error
+        reason = str(error)[:_REASON_CHARACTERS]
+        raise ReleaseError(f"{manifest} is not a release manifest ({reason}); copy the release again") from error
     for name, expected in release.files.items():
         file = directory / name
         if not file.is_file():
@@ -219,20 +221,14 @@ def _from_json(raw: Mapping[str, Any]) -> Release:
     categories = tuple(Category(**category) for category in raw["categories"])
     if not networks or not categories:
         raise ValueError("it names no network or no category")
-    _check_kinds(raw, categories)
+    check_kinds(raw, categories)
     ids = [category.category_id for category in categories]
     if len(set(ids)) < len(ids):
         raise ValueError(f"it names {len(ids)} categories of which {len(set(ids))} differ")
     if above := above_others(ids):
         raise ValueError(f"its category {above[0]!r} is the parent of others, where leaves alone were expected")
-    for network in networks:
-        if Path(network.weights_file).name != network.weights_file or network.weights_file in ("", ".."):
-            raise ValueError(f"weights_file {network.weights_file!r} leaves the release's directory")
-        if network.architecture not in ARCHITECTURES:
-            raise ValueError(f"its architecture {network.architecture!r} is unknown; upgrade shelfwise")
-        if network.preprocessing not in PREPROCESSING:
-            raise ValueError(f"its preprocessing {network.preprocessing!r} is unknown; upgrade shelfwise")
-    _check_numbers(raw, networks)
+    check_networks(networks)
+    check_numbers(raw)
     promises = {name: CategoryPromise(**promise) for name, promise in raw.get("promises", {}).items()}
     check_promises(promises, raw.get("thresholds", {}), ids)
     known = None if raw.get("known") is None else _known(raw["known"], {network.weights_file for network in networks})
@@ -265,34 +261,3 @@ def _network(raw: Mapping[str, Any]) -> NetworkSpec:
     """Build the specification of a network, with or without a head of its own."""
     head = raw.get("head")
     return NetworkSpec(**{**raw, "head": None if head is None else head_of(head)})
-
-
-def _check_kinds(raw: Mapping[str, Any], categories: Sequence[Category]) -> None:
-    """Check the types of the values, and that release_id cannot name a path outside the directory of releases."""
-    if not is_name(raw["release_id"]):
-        raise ValueError(
-            f"its release_id is {raw['release_id']!r} where letters, digits, '.', '_' and '-' were expected"
-        )
-    texts = [raw["taxonomy_version"], raw.get("code_version", "")]
-    texts += [text for category in categories for text in (category.category_id, category.category_path)]
-    if wrong := [text for text in texts if not isinstance(text, str)]:
-        raise ValueError(f"{wrong[0]!r} stands where a text was expected")
-    for name in ("thresholds", "promises", "metrics", "training"):
-        if not isinstance(raw.get(name, {}), dict):
-            raise ValueError(f"its {name} are not an object of names and values")
-
-
-def _check_numbers(raw: Mapping[str, Any], networks: Sequence[NetworkSpec]) -> None:
-    """Check temperature, shares, sizes and thresholds, so that no meaningless confidence reaches the database."""
-    if not 0 < raw["temperature"] < math.inf:
-        raise ValueError(f"its temperature is {raw['temperature']} where a number above 0 was expected")
-    shares = [network.ensemble_weight for network in networks]
-    if min(shares) < 0 or abs(math.fsum(shares) - 1) > 1e-6:
-        raise ValueError(f"its ensemble weights are {shares} where shares that sum to 1 were expected")
-    if any(not isinstance(network.input_px, int) or network.input_px < 1 for network in networks):
-        raise ValueError("an input_px is not a number of pixels")
-    limits = {"its floor": raw.get("floor", 0.0)}
-    limits |= {f"its threshold of {name}": value for name, value in (raw.get("thresholds") or {}).items()}
-    for name, value in limits.items():
-        if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value} where a confidence from 0 to 1 was expected")

@@ -18,6 +18,7 @@ from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.quick import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
 from models.networks.registry import ARCHITECTURES, INPUT_PX
+from models.release_checks import MAX_INPUT_PX
 from models.training.recipe import IMAGENET, NOTHING, Recipe
 
 log = logging.getLogger(__name__)
@@ -183,10 +184,12 @@ def _by_network(option: str, values: Sequence[str], networks: Sequence[str], *, 
 
 
 def _side(name: str, value: str) -> int:
-    if value and not value.isdigit():
+    if value and not (value.isdecimal() and len(value) < 9):
         raise UsageError(f"--input-px is a number of pixels, received {value!r}")
     smallest, usual = INPUT_PX[name]
     side = int(value or usual)
     if side < smallest:
         raise UsageError(f"{name} takes inputs of at least {smallest} px, received {side}; raise --input-px")
+    if side > MAX_INPUT_PX:
+        raise UsageError(f"--input-px is at most {MAX_INPUT_PX} px, received {side}; lower it")
     return side

@@ -20,6 +20,7 @@ from jobs.cli.options import (
 )
 from jobs.dataset.parts import PARTS
 from jobs.settings import Settings
+from models.release_checks import MAX_INPUT_PX
 from models.spec import PREPROCESSING
 
 _alias_option = click.option(
@@ -96,7 +97,10 @@ def verify(name: str | None, as_json: bool) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--release-id", required=True, help="Name of the release to be made.")
 @click.option(
-    "--input-px", type=click.IntRange(32), required=True, help="Side of the network's square input, in pixels."
+    "--input-px",
+    type=click.IntRange(32, MAX_INPUT_PX),
+    required=True,
+    help="Side of the network's square input, in pixels.",
 )
 @click.option(
     "--classes",

@@ -13,7 +13,7 @@ from jobs.releases.lookup import roots
 from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
 from jobs.settings import Settings
-from models.answers.taxonomy import above_others
+from models.answers.taxonomy import above_others, fault_of_id
 from models.card import NAME, model_card
 from models.networks.origin import origin_of
 from models.networks.weights import save_weights
@@ -113,7 +113,8 @@ def class_names(path: Path) -> tuple[Category, ...]:
     """Read the class names of a network to import, in the order of its outputs.
 
     Raises:
-        UsageError: If the file cannot be read, or a name is duplicate or an inner node; the message names the remedy.
+        UsageError: If the file cannot be read, or a name is duplicate, an inner node, or no category_id; the message
+            names the remedy.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -123,6 +124,9 @@ def class_names(path: Path) -> tuple[Category, ...]:
     ids = [row[0] for row in rows]
     if len(set(ids)) < len(ids) or len(ids) < 2:
         raise UsageError(f"{path} names {len(ids)} classes of which {len(set(ids))} differ; give at least 2, each once")
+    for name in ids:
+        if fault := fault_of_id(name):
+            raise UsageError(f"{path} has the category_id {name[:80]!r}, which {fault}; correct it")
     if above := above_others(ids):
         below = min(name for name in ids if name.startswith(f"{above[0]}."))
         raise UsageError(

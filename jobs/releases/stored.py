@@ -13,9 +13,10 @@ from pathlib import Path
 
 from jobs.releases.new_releases import check_same
 from jobs.storage.places import Place, Places
-from jobs.storage.stores import children, fetch, is_file, put, read_bytes
+from jobs.storage.stores import children, fetch, is_file, put, read_bytes, size_bytes
 from jobs.storage.temporary import temporary_directory
 from models.release import MANIFEST, ReleaseError, load_release
+from models.release_checks import MAX_BYTES
 
 
 def local_release(where: Place, places: Places) -> Path:
@@ -31,6 +32,10 @@ def local_release(where: Place, places: Places) -> Path:
     if isinstance(where, Path):
         return where
     try:
+        if size_bytes(where / MANIFEST) > MAX_BYTES:
+            raise ReleaseError(
+                f"{where / MANIFEST} is not a release manifest (it is too large); copy the release again"
+            )
         manifest = read_bytes(where / MANIFEST)
     except FileNotFoundError as error:
         raise ReleaseError(f"no release at {where}: expected {MANIFEST} there; copy the whole directory") from error

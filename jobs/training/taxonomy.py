@@ -10,7 +10,7 @@ from pathlib import Path
 from jobs.dataset.labels import LabelledImage, check_labels, data_sha256
 from jobs.errors import UsageError
 from jobs.wording import counted, leaving_out, listed, quoted
-from models.answers.taxonomy import above_others
+from models.answers.taxonomy import above_others, fault_of_id
 from models.spec import Category
 
 MIN_PRODUCTS = 10
@@ -41,6 +41,9 @@ def taxonomy_of(images: Sequence[LabelledImage], *, file: Path | None, name: str
         _refuse_parents(labels)
         paths = {image.category_id: image.category_path for image in images}
         categories = tuple(Category(label, paths[label] or _readable(label)) for label in labels)
+    for label in (category.category_id for category in categories):
+        if fault := fault_of_id(label):  # otherwise the release would be refused after it was trained
+            raise UsageError(f"products are labelled {quoted(label)}, which {fault}; correct the labels")
     if len(categories) < 2:
         raise UsageError(
             f"all labelled products are {quoted(labels[0])}; at least two categories are needed to learn from"

@@ -5,9 +5,30 @@ An id `a.b.c` is below the nodes `a.b` and `a`. Works on ids alone; reads and wr
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 from models.spec import Category
+
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories of control characters, halves of a character, and separators of lines and paragraphs."""
+
+
+def has_control_character(text: str) -> bool:
+    """Return whether a text has a character that ends a line, commands a terminal, or cannot be stored."""
+    return any(unicodedata.category(character) in _CONTROL for character in text)
+
+
+def fault_of_id(category_id: str) -> str:
+    """Return why a text cannot be a category_id, as the end of a sentence; empty if it can.
+
+    The parts between dots are the levels of the taxonomy, and none of them may be missing.
+    """
+    if has_control_character(category_id):
+        return "holds control characters"
+    if any(not part.strip() for part in category_id.split(".")):
+        return "has an empty level, where names with a dot between them were expected, such as apparel.tops.t-shirt"
+    return ""
 
 
 def ancestors(category_id: str) -> list[str]:

@@ -67,6 +67,11 @@ def edit(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
     manifest.write_text(json.dumps(document))
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """Return an object in an object, so many times."""
+    return {} if depth == 1 else {"a": nested(depth - 1)}
+
+
 def test_a_loaded_release_equals_the_saved_one(release: Release, saved: Path, weights: dict[str, Path]) -> None:
     loaded = load_release(saved)
     assert loaded == release
@@ -188,7 +193,35 @@ class TestRefused:
             (lambda document: document.pop("format"), "'format'"),
             (lambda document: document.pop("temperature"), "temperature"),
             (lambda document: document.update(temperature=0), "temperature is 0"),
-            (lambda document: document.update(temperature="warm"), "'str'"),
+            (lambda document: document.update(temperature="warm"), "temperature is 'warm' where a number"),
+            (lambda document: document.update(temperature=1e-320), "temperature is 1e-320 where a number from 0.001"),
+            (lambda document: document.update(temperature=1e9), "temperature is 1000000000.0 where a number from"),
+            (lambda document: document.update(temperature=True), "temperature is True where a number"),
+            (lambda document: document.update(temperature=float("nan")), "temperature is nan where a number"),
+            (lambda document: document.update(floor=True), "floor is True where a number"),
+            (lambda document: document["networks"][0].update(ensemble_weight=float("nan")), "ensemble weight is nan"),
+            (lambda document: document["networks"][0].update(ensemble_weight=True), "ensemble weight is True"),
+            (lambda document: document["networks"][0].update(input_px=10**9), "input_px of efficientnetb0 is 10{9} "),
+            (lambda document: document["networks"][0].update(input_px=1), "input_px of efficientnetb0 is 1 where"),
+            (
+                lambda document: document["networks"][0].update(input_px=True),
+                "input_px of efficientnetb0 is True where",
+            ),
+            (lambda document: document["networks"][1].update(input_px=32), "xception is 32 where pixels from 71 to"),
+            (
+                lambda document: document["networks"][1].update(architecture="efficientnetb0"),
+                "networks are efficientnetb0, efficientnetb0 where different architectures",
+            ),
+            *(
+                (lambda document, name=name: document["categories"][0].update(category_id=name), "has an empty level")
+                for name in ("", " ", ".a", "a.", "a..b", "a. .b", "../../x")
+            ),
+            *(
+                (lambda document, name=name: document["categories"][0].update(category_id=name), "control characters")
+                for name in ("a\x00", "a\nb", "\x1b[2Ja", "\udcff", "a\u2028b")
+            ),
+            (lambda document: document["categories"][0].update(category_path="A\x00"), "control characters"),
+            (lambda document: document.update(metrics=nested(65)), "it is nested too deep"),
             (lambda document: document.update(networks=[]), "names no network"),
             (lambda document: document.update(categories=[]), "no category"),
             (
@@ -203,7 +236,7 @@ class TestRefused:
             (lambda document: document.update(surprise=1), "surprise"),
             (lambda document: document["networks"][0].update(architecture="resnet50"), "'resnet50' is unknown"),
             (lambda document: document["networks"][0].update(ensemble_weight=0.5), r"\[0.5, 0.75\] .* sum to 1"),
-            (lambda document: document["networks"][0].update(input_px="56"), "input_px"),
+            (lambda document: document["networks"][0].update(input_px="56"), "input_px of efficientnetb0 is '56'"),
             (lambda document: document["networks"][0].update(weights_file=5), "int"),
             (lambda document: document.update(release_id="../../.config/autostart"), "its release_id is '../../.conf"),
             (lambda document: document.update(release_id="/tmp/elsewhere"), "its release_id is '/tmp/elsewhere'"),
@@ -227,7 +260,19 @@ class TestRefused:
         with pytest.raises(ReleaseError, match=f"release.json is not a release manifest .*{says}"):
             load_release(saved)
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\ud800".encode("utf-8", "surrogatepass")])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "{",
+            "[]",
+            "null",
+            '"x"',
+            "[" * 100_000,
+            '{"format": ' + "9" * 5000 + "}",
+            "\ud800".encode("utf-8", "surrogatepass"),
+        ],
+    )
     def test_a_manifest_that_is_not_a_json_object_is_refused(self, text: str | bytes, saved: Path) -> None:
         (saved / MANIFEST).write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ReleaseError, match=r"release\.json is not a release manifest"):
@@ -235,6 +280,18 @@ class TestRefused:
 
 
 class TestSaving:
+    def test_a_manifest_of_hundreds_of_megabytes_was_read_whole(self, saved: Path) -> None:
+        with (saved / MANIFEST).open("r+b") as file:
+            file.truncate(10**12)
+        with pytest.raises(ReleaseError, match=r"release\.json is not a release manifest \(it has more than 32 MiB\)"):
+            load_release(saved)
+
+    def test_a_refusal_does_not_repeat_a_long_value(self, saved: Path) -> None:
+        edit(saved, lambda document: document.update(temperature="9" * 10_000))
+        with pytest.raises(ReleaseError) as caught:
+            load_release(saved)
+        assert len(str(caught.value)) < 1000
+
     def test_a_release_is_never_changed(self, release: Release, saved: Path, weights: dict[str, Path]) -> None:
         before = {path.name: path.read_bytes() for path in saved.iterdir()}
         with pytest.raises(FileExistsError, match="a release is never changed; choose another release_id"):

@@ -161,6 +161,13 @@ def test_invalid_class_names_are_refused(text: str, tmp_path: Path) -> None:
         import_network.class_names(tmp_path / "classes.txt")
 
 
+@pytest.mark.parametrize("name", [".a", "a..b", "../x", "a\x1b[2J"])
+def test_a_class_name_that_is_no_category_id_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text(f"b\n{name}\n")
+    with pytest.raises(UsageError, match="has the category_id .*, which (has an empty level|holds control)"):
+        import_network.class_names(tmp_path / "classes.txt")
+
+
 def test_a_class_that_is_the_parent_of_another_is_refused(tmp_path: Path) -> None:
     """Publishing would name it twice, as a leaf and as the node above one, and fail every night."""
     (tmp_path / "classes.txt").write_text("b\napparel.shirt.polo\napparel\n")

@@ -56,6 +56,14 @@ def test_a_label_that_is_a_parent_is_refused_even_if_the_file_lists_it(file: Pat
         taxonomy_of(labelled_images(Places(tmp_path)), file=file, name="")
 
 
+def test_a_category_that_no_release_may_hold_is_refused_before_training(tmp_path: Path) -> None:
+    file = tmp_path / "taxonomy.csv"
+    file.write_text("category_id,category_path\na..b,A > B\nc,C\n,\n", encoding="utf-8")
+    images = [LabelledImage(f"p{n}", 0, str(n), ("a..b", "c")[n % 2], Path()) for n in range(30)]
+    with pytest.raises(UsageError, match=r"products are labelled 'a\.\.b', which has an empty level"):
+        taxonomy_of(images, file=file, name="")
+
+
 def test_a_taxonomy_that_names_a_category_twice_is_refused(file: Path) -> None:
     file.write_text(f"{ALL_NODES}cold.blue,Blue\n")
     with pytest.raises(UsageError, match=r"names the category 'cold\.blue' 2 times"):
