@@ -40,9 +40,12 @@ def _lines(release: Release) -> Iterator[str]:
     yield ""
     yield "## What was measured"
     yield ""
-    yield from (
-        _table(release.metrics, "figure") if release.metrics else ["Nothing: measure it with `shelfwise evaluate`."]
-    )
+    if release.metrics:
+        yield "The networks computed in float32. A run says in which precision it computed."
+        yield ""
+        yield from _table(release.metrics, "figure")
+    else:
+        yield "Nothing: measure it with `shelfwise evaluate`."
     yield ""
     yield "## What it was made of"
     yield ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jobs.storage.places import Places
 from models.serving.converted import Converted
+from models.serving.engines import Precision
 
 DEFAULT_BATCH = 32
 """Images per call of the networks on a CPU."""
@@ -28,18 +29,33 @@ class ConvertedFiles:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """In which precision processors compute a run.
+
+    Attributes:
+        precision: `float32` or `bfloat16`.
+        trial_images: Images of each shard that are computed in bfloat16, too, and compared.
+    """
+
+    precision: Precision = "float32"
+    trial_images: int = 0
+
+
+@dataclass(frozen=True)
 class Computing:
     """Configuration of how predict computes: device, engine, precision and batch size.
 
     Attributes:
         gpu: Whether each task requires a GPU; if False, a task uses the device that it finds.
-        precision: `mixed_float16`, `float32` or `auto`. `auto` selects mixed_float16 on an accelerator where its
-            predictions agree with those of float32, and float32 elsewhere.
+        precision: `auto`, `float32` or `mixed_float16`. `auto` uses half precision on an accelerator if the predictions
+            agree with those of float32. On processors it uses bfloat16 if they multiply it and the release has passed
+            in it, see `jobs.predict.precision`, and float32 elsewhere.
         tune: Whether to search for the best batch size on an accelerator.
         tuned: Results of earlier searches: maps the device name to (batch size, precision).
         engine: `auto`, `openvino` or `keras`. `auto` computes by OpenVINO on processors and by Keras on accelerators;
             `openvino` computes on the processor even beside an accelerator.
         converted: The release in OpenVINO's format, of which the driver made one; None computes by Keras.
+        plan: In which precision OpenVINO computes this run, as the driver decided.
     """
 
     gpu: bool = False
@@ -48,6 +64,7 @@ class Computing:
     tuned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     engine: str = "auto"
     converted: ConvertedFiles | None = None
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,13 @@ class DeviceFit:
         predictor: The networks, built in that precision.
         tuning: Batch size and precision.
         tried: Whether both were measured now, on enough images that the next run need not measure again.
+        other: The same networks in bfloat16, to be compared; None if nothing is to be compared.
     """
 
     predictor: Predictor
     tuning: Tuning
     tried: bool
+    other: Predictor | None = None
 
 
 def fit_to_device(
@@ -91,10 +93,16 @@ def _by_openvino(config: PredictConfig, converted: ConvertedFiles, release: Rele
     # Spark has sent the files beside those of the release; in local mode they lie where the driver made them.
     sent = all((directory / name).is_file() for name in converted.converted.files)
     threads = usable_cores(task_cores())
-    engine = OpenVinoEngine(converted.converted, directory if sent else converted.directory, threads)
+    files, plan = directory if sent else converted.directory, config.computing.plan
     together = threads * piece_of(release.decode_px)
-    batch_size = -(-config.batch_size // together) * together
-    return DeviceFit(EnsemblePredictor(release, directory, engine=engine), Tuning(batch_size, "float32"), tried=False)
+    tuning = Tuning(-(-config.batch_size // together) * together, plan.precision)
+
+    def computing_in(precision: Precision) -> Predictor:
+        engine = OpenVinoEngine(converted.converted, files, threads, precision)
+        return EnsemblePredictor(release, directory, engine=engine)
+
+    other = computing_in("bfloat16") if plan.trial_images else None
+    return DeviceFit(computing_in(plan.precision), tuning, tried=False, other=other)
 
 
 def _in_best_precision(

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -24,7 +24,7 @@ from jobs.dataset.local_copies import on_disk_in_turn, tasks_for
 from jobs.dataset.schema import IMAGE_KEY, PREDICTIONS
 from jobs.dataset.shards import ingest_date_of, whole_file
 from jobs.errors import RunFailed
-from jobs.predict import tuning_file
+from jobs.predict import precision, tuning_file
 from jobs.predict.config import PredictConfig
 from jobs.predict.conversions import converted_files
 from jobs.predict.inference import BusyClock, Inference, answers
@@ -41,7 +41,7 @@ from jobs.predict.quarantine_helper import HelperSetup
 from jobs.predict.reports import PredictSummary, ShardReport, read_report, with_report
 from jobs.predict.rows import leaf_counts, rows_of
 from jobs.predict.selection import Selected, of_run, of_shard
-from jobs.spark.session import tasks_at_once
+from jobs.spark.session import is_cluster, tasks_at_once
 from jobs.spark.task import task_attempt
 from jobs.storage.places import Place
 from jobs.storage.stores import place, uri
@@ -64,10 +64,19 @@ def prediction_file(config: PredictConfig, shard: Place) -> Place:
 
 def finished_report(config: PredictConfig, chosen: Selected, release_id: str) -> ShardReport | None:
     """Return the report in a shard's prediction file; None unless it is of this release and these selected images."""
-    report = read_report(prediction_file(config, chosen.shard))
-    if report is None or (report.release_id, report.selection) != (release_id, chosen.digest):
-        return None
-    return report
+    report = _report_of(config, chosen.shard, release_id)
+    return report if _is_of(report, chosen) else None
+
+
+def _report_of(config: PredictConfig, shard: Place, release_id: str) -> ShardReport | None:
+    """Return the report in a shard's prediction file; None unless it is of this release."""
+    report = read_report(prediction_file(config, shard))
+    return report if report and report.release_id == release_id else None
+
+
+def _is_of(report: ShardReport | None, chosen: Selected) -> bool:
+    """Return whether a report is of exactly these selected images."""
+    return report is not None and report.selection == chosen.digest
 
 
 def finished(config: PredictConfig, chosen: Selected, release_id: str) -> bool:
@@ -95,17 +104,26 @@ def run(
         Counts, times and the reports of the shards predicted now.
     """
     every = of_run(config, known)
-    todo = [chosen for chosen in every if not finished(config, chosen, release.release_id)]
+    before = [_report_of(config, chosen.shard, release.release_id) for chosen in every]
+    todo = [chosen for chosen, report in zip(every, before, strict=True) if not _is_of(report, chosen)]
+    begun = next((report.precision for report in before if report), None)
     started = time.perf_counter()
     reports: tuple[ShardReport, ...] = ()
     if todo:
         remembered = tuning_file.known(config.places, release.release_id)
         converted = converted_files(config, release)
         config = replace(config, computing=replace(config.computing, tuned=remembered, converted=converted))
+        if not converted:
+            precision.plan(config, release, (), begun=begun, shards=len(todo))  # refuses what was begun otherwise
         with open_session() as spark:
             started = time.perf_counter()
+            if converted:
+                found = precision.processors(spark, cluster=is_cluster(str(spark.sparkContext.master)))
+                plan = precision.plan(config, release, found, begun=begun, shards=len(todo))
+                config = replace(config, computing=replace(config.computing, plan=plan))
             reports = tuple(_in_spark(spark, config, release, todo))
         tuning_file.remember(config.places, release.release_id, reports)
+        precision.remember(config, release, reports)
     return PredictSummary(
         shards=len(every),
         shards_skipped=len(every) - len(todo),
@@ -183,6 +201,7 @@ def predict_in_turn(
                         path=path,
                         readers=networks.readers,
                         gate=networks.gate,
+                        trial=networks.trial,
                     )
                 else:
                     unload_networks(may_end=attempt == quarantine_attempt)
@@ -206,6 +225,7 @@ def predict_shard(
     path: Path | None = None,
     readers: ReaderProcesses | None = None,
     gate: ImageGate | None = None,
+    trial: precision.Trial | None = None,
 ) -> ShardReport:
     """Read a shard, predict it and write its prediction file; works with and without Spark.
 
@@ -219,6 +239,7 @@ def predict_shard(
         path: Copy of the shard on this machine; None if the shard itself is on this machine.
         readers: Processes that read and decode; None reads in threads of this process.
         gate: Decides which images the release knows, see `jobs.predict.rows.rows_of`.
+        trial: Compares bfloat16 on some images of the shard; None compares nothing.
 
     Returns:
         The report of the shard.
@@ -241,7 +262,12 @@ def predict_shard(
         batches = read_shard(local, side_px=inference.decode_px, workers=config.decode_workers, **what)
     with closing(batches):
         answered = answers(batches, inference, in_flight=on.in_flight, clock=clock, gate=gate)
-        rows = [row for batch, answer in answered for row in rows_of(batch, answer, release)]
+        rows, compared = list[dict[str, Any]](), precision.Compared()
+        for batch, answer in answered:
+            found = list(rows_of(batch, answer, release))
+            rows += found
+            if trial:
+                compared += trial.compare(batch, found, release, gate, done=compared.images)
     stages = {
         "reading_seconds": on.copying_seconds + reading.reading_seconds,
         "decoding_seconds": reading.decoding_seconds,
@@ -251,7 +277,8 @@ def predict_shard(
     }
     fitted = replace(config, batch_size=min(config.batch_size, inference.limit or config.batch_size))
     # A batch size that did not fit in memory must not be remembered.
-    return _put(rows, chosen, release, fitted, replace(on, tried=on.tried and not inference.limit), stages)
+    on = replace(on, tried=on.tried and not inference.limit, compared=astuple(compared) if trial else ())
+    return _put(rows, chosen, release, fitted, on, stages)
 
 
 def predict_in_quarantine(
@@ -325,6 +352,7 @@ def _put(
         precision=on.precision,
         attempt=on.attempt,
         tried=on.tried,
+        compared=on.compared,
         gate="open" if release.known is None else "computed",
         by_leaf=by_leaf,
         not_computed=0 if release.known is None else len(rows) - failed - scored,

@@ -21,6 +21,7 @@ from jobs.errors import RunFailed
 from jobs.predict.config import ConvertedFiles, PredictConfig
 from jobs.predict.device_fit import fit_to_device
 from jobs.predict.inference import Inference
+from jobs.predict.precision import Trial
 from jobs.spark.session import is_cluster
 from jobs.spark.task import task_attempt, task_cores, task_gpu
 from models.known.gate import ImageGate, load_gate
@@ -51,6 +52,7 @@ class ComputeReport:
         loading_seconds: Time to build the networks; 0 if the process had loaded them for an earlier shard.
         tried: Whether this process measured batch size and precision, on enough images to remember the result.
         copying_seconds: Time that the task waited for the shard's copy from a store.
+        compared: Counts of `jobs.predict.precision.Compared`; empty if nothing was compared.
     """
 
     device: str = ""
@@ -60,6 +62,7 @@ class ComputeReport:
     loading_seconds: float = 0.0
     tried: bool = False
     copying_seconds: float = 0.0
+    compared: tuple[int, ...] = ()
 
 
 @dataclass
@@ -77,6 +80,7 @@ class LoadedNetworks:
         tried: Whether this process measured the tuning, on enough images to remember it.
         readers: Processes that read and decode for an accelerator; None reads in threads of this process.
         gate: Decides which images the release knows; None trusts no image of a release that describes them.
+        trial: Compares bfloat16 on some images; None if nothing is to be compared.
     """
 
     release: Release
@@ -89,6 +93,7 @@ class LoadedNetworks:
     tried: bool = False
     readers: ReaderProcesses | None = None
     gate: ImageGate | None = None
+    trial: Trial | None = None
 
     def config_for_device(self, config: PredictConfig) -> PredictConfig:
         """Return the configuration with this device's batch size; on an accelerator all cores of the task decode."""
@@ -250,8 +255,9 @@ def _build_on_device(config: PredictConfig, shard: Path | None, release: Release
     fitted = fit_to_device(config, shard, release, directory, target)
     tuning = fitted.tuning
     log.info("on %s: batches of %s images, in %s", target.name, tuning.batch_size, tuning.precision)
-    inference = Inference(fitted.predictor)
-    return LoadedNetworks(release, inference, target.name, target.accelerator, tuning, (), 0.0, tried=fitted.tried)
+    trial = Trial(Inference(fitted.other), images=computing.plan.trial_images) if fitted.other else None
+    inference, tried = Inference(fitted.predictor), fitted.tried
+    return LoadedNetworks(release, inference, target.name, target.accelerator, tuning, (), 0.0, tried, trial=trial)
 
 
 def _reader_processes(side_px: int) -> ReaderProcesses | None:

@@ -47,6 +47,7 @@ class ShardReport:
         by_leaf: By the category with the highest confidence, [images with a score, those of them that are foreign].
         not_computed: Predicted images for which the release's description gave no score.
         predicted_at_utc: When the shard was predicted, in ISO 8601; empty in files of earlier versions.
+        compared: Counts of `jobs.predict.precision.Compared`; empty if nothing was compared.
     """
 
     shard: str
@@ -69,6 +70,7 @@ class ShardReport:
     by_leaf: Mapping[str, Sequence[int]] = field(default_factory=dict)
     not_computed: int = 0
     predicted_at_utc: str = ""
+    compared: Sequence[int] = ()
 
     @property
     def images_per_second(self) -> float:
@@ -121,6 +123,7 @@ class PredictSummary:
             "seconds": self.seconds,
             **self.seconds_by_stage(),
             "devices": sorted({report.device for report in self.reports if report.device}),
+            "precisions": sorted({report.precision for report in self.reports}),
             "slowest_stage": slowest_stage(self.seconds_by_stage()),
             "by_shard": [_line(report) for report in slowest_first[:_SHARDS_SHOWN]],
             **({"by_shard_left_out": left_out} if left_out > 0 else {}),

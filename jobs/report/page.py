@@ -138,7 +138,11 @@ def inside(predict: Mapping[str, Any]) -> str:
     if not spent:
         return ""
     listed = ", ".join(f"{name} {value:,.1f} s" for name, value in spent.items())
-    rate = f"{predict['images_per_second']:,.1f} images a second. " if predict.get("images_per_second") else ""
+    how = " and ".join(predict.get("precisions") or ()), " and ".join(predict.get("devices") or ())
+    computed = f", in {how[0]} on {how[1]}" if all(how) else ""
+    rate = (
+        f"{predict['images_per_second']:,.1f} images a second{computed}. " if predict.get("images_per_second") else ""
+    )
     slowest = str(predict.get("slowest_stage") or "")
     sentence = f" {slowest[:1].upper()}{slowest[1:]}." if slowest else ""
     return f"{rate}Inside the networks' tasks, all together: {listed}.{sentence}"

@@ -86,11 +86,13 @@ def predict_step(context: RunContext, run: RunConfig, inputs: RunInputs) -> dict
     done = predict.run(open_session, config, context.release, known=inputs.selected)
     document = done.document()
     log.info(
-        "predict: %s shards, %s done before, %s images, %s images/s (waited %.1f s, predicted %.1f s, wrote %.1f s)",
+        "predict: %s shards, %s done before, %s images, %s images/s in %s (waited %.1f s, predicted %.1f s, wrote "
+        "%.1f s)",
         done.shards,
         done.shards_skipped,
         done.images,
         done.images_per_second,
+        " and ".join(document["precisions"]) or "no precision",
         document["waiting_seconds"],
         document["predicting_seconds"],
         document["writing_seconds"],

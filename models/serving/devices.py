@@ -70,6 +70,11 @@ def may_have_accelerator(device_files: Path = Path("/dev")) -> bool:
     return any(next(device_files.glob(pattern), None) for pattern in _ACCELERATORS)
 
 
+def multiplies_bfloat16() -> bool:
+    """Return whether this machine's processor multiplies bfloat16 in hardware."""
+    return not _BFLOAT16_PRODUCTS.isdisjoint(_cpu_info("flags").split())
+
+
 def half_precision(architecture: str) -> str | None:
     """Return the Keras dtype policy in which a network trains faster on this device than in float32.
 
@@ -81,7 +86,7 @@ def half_precision(architecture: str) -> str | None:
     """
     if device().accelerator:
         return "mixed_float16"
-    return "mixed_bfloat16" if architecture in FASTER_IN_BFLOAT16 and _multiplies_bfloat16() else None
+    return "mixed_bfloat16" if architecture in FASTER_IN_BFLOAT16 and _tensorflow_multiplies_bfloat16() else None
 
 
 def forget_networks() -> None:
@@ -118,11 +123,11 @@ def _torch() -> str | None:
     return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
 
 
-def _multiplies_bfloat16() -> bool:
+def _tensorflow_multiplies_bfloat16() -> bool:
     """Return whether TensorFlow runs on a processor that multiplies bfloat16 in hardware."""
     import keras
 
-    return keras.backend.backend() == "tensorflow" and not _BFLOAT16_PRODUCTS.isdisjoint(_cpu_info("flags").split())
+    return keras.backend.backend() == "tensorflow" and multiplies_bfloat16()
 
 
 def _processor() -> str:

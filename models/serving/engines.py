@@ -13,8 +13,9 @@ from typing import Literal, Protocol
 from models.release import Release
 from models.spec import Features, Images
 
-Precision = Literal["float32", "mixed_float16"]
-"""Keras dtype policies in which the layers of a network compute."""
+Precision = Literal["float32", "mixed_float16", "bfloat16"]
+"""Number formats in which the layers of a network compute: `mixed_float16` on accelerators by Keras, which names it so,
+and `bfloat16` on processors by OpenVINO."""
 
 Forward = Callable[[Images], list[Features]]
 """Function from uint8 (batch, decode_px, decode_px, 3), of any batch size, to one list of arrays.

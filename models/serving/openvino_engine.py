@@ -18,36 +18,47 @@ import numpy as np
 
 from models.release import Release
 from models.serving.converted import Converted, check_openvino
-from models.serving.engines import EngineError, Forward
+from models.serving.devices import multiplies_bfloat16
+from models.serving.engines import EngineError, Forward, Precision
 from models.spec import Features, Images
 
 _PIECE_PIXELS = 100_000
 """Pixels of the images that one request computes at once. A larger piece leaves the caches of a processor."""
 
 _LARGEST_PIECE = 16
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True)
 class OpenVinoEngine:
-    """The engine of OpenVINO, in float32.
+    """The engine of OpenVINO.
 
     Attributes:
         converted: Description of the converted release.
         files: Directory with its files.
         threads: Number of threads that compute, at least 1.
+        precision: `float32`, or `bfloat16` on a processor that multiplies it.
     """
 
     converted: Converted
     files: Path
     threads: int
+    precision: Precision = "float32"
 
     def open(self, release: Release, directory: Path) -> Forward:
         """Load a converted release and compile it for this processor; see `models.serving.engines.Engine`.
 
         Raises:
             EngineError: If OpenVINO is missing or of another version, if the files are damaged or of another release,
-                or if the number of threads is not one.
+                if the number of threads is not one, or if the processor does not multiply bfloat16 and should.
         """
+        if self.precision not in _HINTS:
+            raise EngineError(f"expected float32 or bfloat16, received {self.precision!r}; correct it")
+        if self.precision == "bfloat16" and not multiplies_bfloat16():
+            raise EngineError(
+                "the processor has no instructions for bfloat16, in which this run computes; end this executor, or run "
+                "again with SHELFWISE_PRECISION=float32 under another run id"
+            )
         if type(self.threads) is not int or self.threads < 1:
             raise EngineError(f"expected a number of threads from 1, received {self.threads!r}; correct it")
         found = check_openvino()
@@ -58,7 +69,7 @@ class OpenVinoEngine:
             )
         self.converted.check(release, self.files)
         graph = self.files / next(iter(self.converted.files))
-        return _Requests(graph, threads=self.threads, side_px=release.decode_px)
+        return _Requests(graph, threads=self.threads, side_px=release.decode_px, hint=_HINTS[self.precision])
 
 
 def piece_of(side_px: int) -> int:
@@ -88,14 +99,14 @@ def openvino() -> Any:
 class _Requests:
     """A compiled graph with one request for each thread; callable as `Forward`."""
 
-    def __init__(self, graph: Path, *, threads: int, side_px: int) -> None:
+    def __init__(self, graph: Path, *, threads: int, side_px: int, hint: str) -> None:
         ov = openvino()
         core = ov.Core()
         model = core.read_model(graph)
         self._piece = piece_of(side_px)
         model.reshape([self._piece, side_px, side_px, 3])
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # otherwise bfloat16 is taken on processors that multiply it
+            "INFERENCE_PRECISION_HINT": hint,  # without it, bfloat16 is taken on processors that multiply it
             "ENABLE_CPU_PINNING": False,  # otherwise every process of a machine pins itself to the same cores
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": str(threads),

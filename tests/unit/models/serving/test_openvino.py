@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.release import Release, load_network, load_release
-from models.serving import conversion, converted, devices
+from models.serving import conversion, converted, devices, openvino_engine
 from models.serving.conversion import convert, sample_images
 from models.serving.converted import Converted, conversion_key, read_manifest, write_manifest
 from models.serving.engines import ConversionRefused, EngineError
@@ -100,6 +100,24 @@ def test_openvino_computes_in_float32_with_the_tasks_threads_and_pins_none(
     assert model.get_property("ENABLE_CPU_PINNING") is False
     assert model.get_property("INFERENCE_NUM_THREADS") == 2
     assert int(model.get_property("NUM_STREAMS")) == 2
+
+
+def test_bfloat16_answers_nearly_the_same(serving: Serving, forward: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the processor lacks the instructions, OpenVINO computes in float32 whatever it is told."""
+    monkeypatch.setattr(openvino_engine, "multiplies_bfloat16", lambda: True)
+    images = sample_images(serving.release.decode_px)
+    for expected, found in zip(forward(images)[:3], serving.open(precision="bfloat16")(images)[:3], strict=True):
+        np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_a_processor_without_the_instructions_computes_nothing_in_bfloat16(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_engine, "multiplies_bfloat16", lambda: False)
+    with pytest.raises(EngineError, match=r"the processor has no instructions for bfloat16.*end this executor, or run"):
+        serving.open(precision="bfloat16")
+    with pytest.raises(EngineError, match=r"expected float32 or bfloat16, received 'mixed_float16'; correct it"):
+        serving.open(precision="mixed_float16")
 
 
 def test_a_piece_fits_the_caches() -> None:

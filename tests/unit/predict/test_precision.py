@@ -1,0 +1,199 @@
+"""A run computes in bfloat16 only where the processors multiply it and the release has passed in it, and goes on so."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.dataset.schema import IMAGES
+from jobs.dataset.shards import ShardWriter, shards
+from jobs.errors import RunFailed
+from jobs.predict import job, precision
+from jobs.predict.config import Computing, ConvertedFiles, Plan, PredictConfig
+from jobs.predict.inference import Inference
+from jobs.predict.job import predict_shard, run
+from jobs.predict.precision import Compared, Processor, Trial, plan, remember
+from jobs.predict.reports import ShardReport, read_report
+from jobs.storage.places import Places
+from models.serving.converted import Converted
+from models.spec import Images, Predictions
+from tests.dataset_rows import image_row
+from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, colour_jpeg
+
+ABLE, UNABLE = Processor("CPU, new", True), Processor("CPU, old", False)
+PASSED, FAILED = Compared(2000, 2, 4, 2), Compared(2000, 3, 0, 0)
+CONVERTED = ConvertedFiles(Converted("key", "sha", "2026.4.1", "graph", "weights"), Path("nowhere"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PredictConfig:
+    return PredictConfig(
+        "run-1", (DAY,), Places(tmp_path), tmp_path, computing=Computing(converted=CONVERTED), decode_workers=1
+    )
+
+
+def known(config: PredictConfig, compared: Compared, *, processor: Processor = ABLE) -> None:
+    """Let the home know that so much was compared."""
+    report = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=processor.name)
+    counts = (compared.images, compared.first_choices, compared.statuses, compared.confidences)
+    remember(config, RELEASE, [replace(report, compared=counts)])
+
+
+@pytest.mark.parametrize(
+    ("compared", "passed"),
+    [
+        (PASSED, True),
+        (Compared(1999, 0, 0, 0), False),
+        (Compared(2000, 3, 0, 0), False),
+        (Compared(2000, 0, 5, 0), False),
+        (Compared(2000, 0, 0, 3), False),
+        (Compared(10_000, 10, 20, 10), True),
+    ],
+)
+def test_a_release_passes_on_2000_images_of_which_few_differ(compared: Compared, passed: bool) -> None:
+    assert compared.passed is passed
+
+
+def test_the_first_runs_compare_until_there_are_enough_images_and_later_ones_compute_in_bfloat16(
+    config: PredictConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=3) == Plan("float32", 667)
+    known(config, Compared(1500, 1, 1, 0))
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=3) == Plan("float32", 167)
+    assert "passed" not in caplog.text
+    known(config, Compared(600, 0, 2, 1))
+    assert "of 2100 images 1 have another first choice in bfloat16, 3 another status, and 1 a confidence" in caplog.text
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=3) == Plan("bfloat16")
+
+
+def test_a_release_that_failed_is_not_tried_again(config: PredictConfig, caplog: pytest.LogCaptureFixture) -> None:
+    known(config, FAILED)
+    assert "release colours-1 is computed in float32: on CPU, new, of 2000 images 3 have another" in caplog.text
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=3) == Plan()
+
+
+def test_all_processors_must_be_able_and_each_model_must_have_passed(config: PredictConfig) -> None:
+    newer = Processor("CPU, newer", True)
+    known(config, PASSED)
+    assert plan(config, RELEASE, [ABLE, UNABLE], begun=None, shards=2) == Plan()
+    assert plan(config, RELEASE, [ABLE, newer], begun=None, shards=2) == Plan("float32", 1000)
+    known(config, PASSED, processor=newer)
+    assert plan(config, RELEASE, [ABLE, newer], begun=None, shards=2) == Plan("bfloat16")
+
+
+def test_what_was_compared_counts_for_this_conversion_and_release_alone(config: PredictConfig) -> None:
+    known(config, PASSED)
+    other = replace(config.computing, converted=replace(CONVERTED, converted=replace(CONVERTED.converted, key="k2")))
+    assert plan(replace(config, computing=other), RELEASE, [ABLE], begun=None, shards=1) == Plan("float32", 2000)
+    assert plan(config, replace(RELEASE, release_id="colours-2"), [ABLE], begun=None, shards=1).trial_images == 2000
+
+
+def test_float32_can_be_pinned(config: PredictConfig) -> None:
+    known(config, PASSED)
+    pinned = replace(config, computing=replace(config.computing, precision="float32"))
+    assert plan(pinned, RELEASE, [ABLE], begun="bfloat16", shards=3) == Plan()
+
+
+def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(config: PredictConfig) -> None:
+    known(config, PASSED)
+    assert plan(config, RELEASE, [ABLE], begun="float32", shards=3) == Plan()
+    assert plan(config, RELEASE, [ABLE], begun="bfloat16", shards=3) == Plan("bfloat16")
+    by_keras = replace(config, computing=replace(config.computing, converted=None))
+    for told, machine in ((config, UNABLE), (by_keras, ABLE)):
+        with pytest.raises(RunFailed, match=r"run run-1 was begun in bfloat16 .* SHELFWISE_PRECISION=float32"):
+            plan(told, RELEASE, [machine], begun="bfloat16", shards=3)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"colours-1 key": 7}', '{"colours-1 key": {"CPU, new": ["many"]}}'])
+def test_a_damaged_file_is_compared_and_written_again(config: PredictConfig, content: str) -> None:
+    (config.places.home / "precision.json").write_text(content)
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("float32", 2000)
+    known(config, PASSED)
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("bfloat16")
+
+
+class Coarse(ColourPredictor):
+    """Answers otherwise on some images of the red channel."""
+
+    def __init__(self, confidence: float) -> None:
+        super().__init__()
+        self.confidence = confidence
+
+    def predict(self, images: Images) -> Predictions:
+        found = super().predict(images)
+        red = images[:, 0, 0, 0] > 128
+        found.confidences[red, 0] = self.confidence
+        return found
+
+
+@pytest.mark.parametrize(
+    ("confidence", "differ"),
+    [(0.9, (0, 0, 0)), (0.89, (0, 0, 0)), (0.85, (0, 0, 1)), (0.7, (0, 1, 1)), (0.01, (1, 1, 1))],
+)
+def test_a_shard_reports_what_differs(config: PredictConfig, confidence: float, differ: tuple[int, ...]) -> None:
+    writer = ShardWriter(config.places.partition(config.places.images, DAY), IMAGES, shard_bytes=10**9)
+    for number in range(12):  # every third one is red
+        writer.add(image_row(product_id=f"p{number:02d}", jpeg=colour_jpeg(number % 3)))
+    writer.add(image_row(product_id="p99", jpeg=b"no image"))
+    writer.flush()
+    [shard] = shards(config.places.images, [DAY])
+    trial = Trial(Inference(Coarse(confidence)), images=9)
+    report = predict_shard(shard, ColourPredictor(), RELEASE, replace(config, batch_size=5), trial=trial)
+    compared = Compared(*report.compared)
+    assert (report.images, compared.images) == (13, 9)
+    assert (compared.first_choices, compared.statuses, compared.confidences) == tuple(3 * each for each in differ)
+    kept = read_report(job.prediction_file(config, shard))
+    assert kept is not None
+    assert Compared(*kept.compared) == compared
+
+
+def test_a_trial_without_an_answer_fails_the_release_and_not_the_run(config: PredictConfig) -> None:
+    class Infinite(ColourPredictor):
+        def predict(self, images: Images) -> Predictions:
+            return replace(super().predict(images), confidences=np.full((len(images), 3), np.nan, np.float32))
+
+    writer = ShardWriter(config.places.partition(config.places.images, DAY), IMAGES, shard_bytes=10**9)
+    writer.add(image_row(product_id="p1", jpeg=colour_jpeg(0)))
+    writer.flush()
+    [shard] = shards(config.places.images, [DAY])
+    trial = Trial(Inference(Infinite()), images=9)
+    report = predict_shard(shard, ColourPredictor(), RELEASE, config, trial=trial)
+    assert (report.failed, tuple(report.compared)) == (0, (1, 1, 1, 1))
+
+
+def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_kept(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = ShardWriter(config.places.partition(config.places.images, DAY), IMAGES, shard_bytes=10**9)
+    writer.add(image_row(product_id="p1", jpeg=colour_jpeg(0)))
+    writer.flush()
+    plans = []
+
+    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
+        plans.append(told.computing.plan)
+        blank = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=ABLE.name)
+        return [replace(blank, compared=(2000, 0, 0, 0) if told.computing.plan.trial_images else ()) for _ in todo]
+
+    @contextmanager
+    def session() -> Iterator[Any]:
+        yield SimpleNamespace(sparkContext=SimpleNamespace(master="local[2]"))
+
+    monkeypatch.setattr(job, "_in_spark", in_spark)
+    monkeypatch.setattr(job, "converted_files", lambda *_: CONVERTED)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "processor", lambda: SimpleNamespace(name=ABLE.name))
+    for _ in range(2):
+        run(session, config, RELEASE)
+    assert plans == [Plan("float32", 2000), Plan("bfloat16")]
+    [counts] = json.loads((config.places.home / "precision.json").read_text()).values()
+    assert counts == {ABLE.name: [2000, 0, 0, 0]}
