@@ -89,6 +89,7 @@ REJECTION_REASONS = {
     "unsupported_format": "an image in a format that is not supported",
     "truncated": "an image that ends too early",
     "corrupt": "an image that does not decode",
+    "decoder_crashed": "an image that ended the process that decoded it, twice",
     "too_small": "sides below the accepted ones",
     "too_large": "pixels or bytes above the accepted ones",
     "inference_failed": "the stored image could not be predicted",

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from jobs.dataset.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.dataset.shards import ShardWriter
-from jobs.images.normalise import Rejected, normalise
+from jobs.images.normalise import Rejected
 from jobs.ingest.config import IngestConfig
+from jobs.ingest.decoding import GuardedDecoder
 from jobs.ingest.sources import Source, SourceReader, is_remote
 from jobs.storage.places import Place
 
@@ -41,8 +42,9 @@ def read_and_store(
     writers = _Writers.of(config)
     reader = SourceReader(base, config.http, home=config.places.home, tasks=tasks_per_host)
     same = {"ingest_no": ingest_no, "catalog_name": config.name}
-    for row, source in reader.read(_to_read(({**row, **same} for row in rows), writers)):
-        _store(row, source, writers, remote=is_remote(row["image_uri"], base))
+    with GuardedDecoder() as decoder:
+        for row, source in reader.read(_to_read(({**row, **same} for row in rows), writers)):
+            _store(row, source, writers, decoder, remote=is_remote(row["image_uri"], base))
     return writers.close()
 
 
@@ -86,7 +88,7 @@ def _to_read(rows: Iterator[Row], writers: _Writers) -> Iterator[Row]:
             writers.counts["unchanged"] += 1
 
 
-def _store(row: Row, source: Source, writers: _Writers, *, remote: bool) -> None:
+def _store(row: Row, source: Source, writers: _Writers, decoder: GuardedDecoder, *, remote: bool) -> None:
     """Write one image that was read, or why it cannot be used."""
     counts, record = writers.counts, _record(source)
     try:
@@ -103,7 +105,7 @@ def _store(row: Row, source: Source, writers: _Writers, *, remote: bool) -> None
                 writers.seen.add({**row, **record, "outcome": "unchanged"})
             counts["unchanged"] += 1
             return
-        image = normalise(source.data)
+        image = decoder.normalise(source.data)
     except Rejected as rejection:
         _reject(row, record, rejection, writers, remote=remote)
         return

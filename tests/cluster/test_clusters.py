@@ -19,6 +19,8 @@ from jobs.dataset.shards import shards
 from jobs.errors import RunFailed
 from jobs.ingest import job as ingest
 from jobs.ingest.config import IngestConfig
+from jobs.predict.config import PredictConfig
+from jobs.predict.conversions import converted_files
 from jobs.predict.reports import PredictSummary
 from jobs.spark.session import spark_session
 from jobs.storage.places import Places
@@ -98,6 +100,8 @@ def test_weights_altered_on_the_way_are_refused(
     write_shards(places, shards=1, images=4)
     shutil.copytree(tiny_release, tmp_path / "altered")
     release = load_release(tmp_path / "altered")
+    # The driver converts now, so that later nobody but an executor looks at the weights.
+    assert converted_files(PredictConfig("altered", (DAY,), places, tmp_path / "altered"), release)
     with (tmp_path / "altered" / release.networks[0].weights_file).open("r+b") as weights:
         weights.seek(5000)
         weights.write(b"\0\1\2\3")

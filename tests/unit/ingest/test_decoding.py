@@ -1,0 +1,154 @@
+"""A file that ends its decoder, by any means, is rejected alone; what comes before and after it is decoded."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from jobs.errors import RunFailed
+from jobs.images.normalise import Rejected, normalise
+from jobs.ingest.decoding import DecodingLimits, GuardedDecoder
+from tests.unit.ingest.test_secret_links import Night
+
+DEADLY = """
+import os, signal, sys, time
+from jobs.ingest import decoding
+from jobs.images.normalise import normalise
+
+def deadly(data):
+    match data:
+        case b"segmentation":
+            import ctypes; ctypes.string_at(0)
+        case b"killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case b"left":
+            os._exit(0)
+        case b"loop":
+            while True:
+                pass
+        case b"sleep":
+            time.sleep(600)
+        case b"memory":
+            held = [bytearray(2**28) for _ in range(400)]
+    return normalise(data)
+
+decoding.normalise = deadly
+decoding.serve(*map(int, sys.argv[1:]))
+"""
+
+
+def jpeg(colour: str = "red") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def deadly() -> Iterator[GuardedDecoder]:
+    """A decoder that some files end."""
+    with GuardedDecoder(DecodingLimits(cpu_seconds=1, seconds=100, memory_bytes=1 << 30), program=DEADLY) as decoder:
+        yield decoder
+
+
+@pytest.mark.parametrize(
+    ("data", "ended_by"),
+    [
+        (b"segmentation", "SIGSEGV"),
+        (b"killed", "SIGKILL"),
+        (b"left", "exit code 0"),
+        (b"loop", "SIGPROF"),
+    ],
+)
+def test_a_file_that_ends_two_processes_is_rejected_and_the_next_is_decoded(
+    deadly: GuardedDecoder, data: bytes, ended_by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert deadly.normalise(jpeg("blue")) == normalise(jpeg("blue"))
+    with pytest.raises(Rejected) as caught:
+        deadly.normalise(data)
+    assert caught.value.reason == "decoder_crashed"
+    assert caught.value.detail.endswith(f"a second one that had nothing else ({ended_by})")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert deadly.normalise(jpeg()) == normalise(jpeg())
+
+
+def test_a_file_that_waits_for_ever_ends_its_process() -> None:
+    with (
+        GuardedDecoder(DecodingLimits(seconds=1), program=DEADLY) as decoder,
+        pytest.raises(Rejected, match=r"nothing else \(SIGALRM\)"),
+    ):
+        decoder.normalise(b"sleep")
+
+
+def test_a_file_that_takes_all_memory_ends_its_process_and_not_the_machine(deadly: GuardedDecoder) -> None:
+    with pytest.raises(Rejected, match="decoder_crashed"):
+        deadly.normalise(b"memory")
+
+
+def test_what_cannot_be_used_is_rejected_with_the_reason_of_the_decoder() -> None:
+    with GuardedDecoder() as decoder:
+        for data in (b"", b"<html>", jpeg()[:-300], b"RIFF\x10\x00\x00\x00WEBPVP8X" + b"\xff" * 18):
+            with pytest.raises(Rejected) as expected:
+                normalise(data)
+            with pytest.raises(Rejected) as found:
+                decoder.normalise(data)
+            assert (found.value.reason, found.value.detail) == (expected.value.reason, expected.value.detail)
+
+
+def test_one_process_decodes_many_files_and_ends_with_the_task() -> None:
+    before = set(psutil.Process().children())
+    with GuardedDecoder() as decoder:
+        assert set(psutil.Process().children()) == before, "nothing is started for a task without images"
+        for _ in range(3):
+            decoder.normalise(jpeg())
+        [process] = set(psutil.Process().children()) - before
+    assert not process.is_running()
+
+
+def test_an_endless_decoder_ends_also_when_its_task_is_gone() -> None:
+    with GuardedDecoder(DecodingLimits(cpu_seconds=1), program=DEADLY) as decoder:
+        decoder.normalise(jpeg())
+        helper = decoder._helper
+        assert helper is not None
+        process = psutil.Process(helper.process.pid)
+        helper.pipe.send_bytes(b"loop")
+        helper.pipe.close()  # as when the task is killed
+        deadline = time.monotonic() + 20
+        while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_process_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:
+    with (
+        GuardedDecoder(program="import sys; sys.exit(3)") as decoder,
+        pytest.raises(RunFailed, match=r"ends before the first one \(exit code 3\); see that this machine has memory"),
+    ):
+        decoder.normalise(jpeg())
+
+
+def test_where_no_image_decodes_the_images_of_the_shop_are_not_blamed() -> None:
+    broken = "from jobs.ingest import decoding; decoding.normalise = lambda data: __import__('os').abort(); "
+    program = broken + "import sys; decoding.serve(*map(int, sys.argv[1:]))"
+    with (
+        GuardedDecoder(program=program) as decoder,
+        pytest.raises(RunFailed, match=r"before the first one \(SIGABRT\)"),
+    ):
+        decoder.normalise(jpeg())
+
+
+def test_a_night_with_deadly_files_stores_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.ingest.task.GuardedDecoder", lambda: GuardedDecoder(program=DEADLY))
+    night = Night(tmp_path)
+    for name, content in {"a.jpg": jpeg(), "b.jpg": b"killed", "c.jpg": jpeg("blue"), "d.jpg": b"left"}.items():
+        (tmp_path / name).write_bytes(content)
+    counts = night(night.rows("a.jpg", "b.jpg", "c.jpg", "d.jpg"))
+    assert (counts["stored"], counts["rejected"]) == (2, 2)
+    assert {row["product_id"] for row in night.stored("images")} == {"p0", "p2"}
+    reasons = {row["product_id"]: row["reason"] for row in night.stored("seen")}
+    assert reasons == {"p1": "decoder_crashed", "p3": "decoder_crashed"}
