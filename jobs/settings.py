@@ -63,6 +63,8 @@ class Settings(BaseSettings):
         precision: Number format in which the networks compute. `auto` uses mixed_float16 on a GPU if the answers stay
             the same, else float32.
         engine: What computes the networks. `auto` uses OpenVINO on processors and Keras on a GPU.
+        engines_dir: Directory on this machine for releases in OpenVINO's format, which the homes of a user may share;
+            None is `engines` in the home, or in `local_dir` if the home is in a store.
         products_url: SQLAlchemy URL of the database that the catalog `products` reads; if empty, the product database.
         products_table: Name of the table or view there, with its schema if the database needs one.
         products_columns: JSON object that maps a catalog column to the table's column where the names differ, or to
@@ -91,6 +93,7 @@ class Settings(BaseSettings):
     spark_conf: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     precision: Literal["auto", "float32", "mixed_float16"] = "auto"
     engine: Literal["auto", "openvino", "keras"] = "auto"
+    engines_dir: AnyPlace | None = None
     products_url: str = ""
     products_table: str = "products"
     products_columns: Annotated[dict[str, str | list[str]], NoDecode] = Field(default_factory=dict)
@@ -122,7 +125,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} names no column of the table; give a column's name or a list of names")
         return document
 
-    @field_validator("home", "local_dir")
+    @field_validator("home", "local_dir", "engines_dir")
     @classmethod
     def _printable_without_comma(cls, directory: Place | None) -> Place | None:
         """Refuse a path with a comma, which Spark would split, or with an unprintable character."""
@@ -134,7 +137,7 @@ class Settings(BaseSettings):
             )
         return directory
 
-    @field_validator("home", "local_dir")
+    @field_validator("home", "local_dir", "engines_dir")
     @classmethod
     def _directory(cls, directory: Place | None) -> Place | None:
         """Refuse a path on which, or above which, there is something else than a directory."""
@@ -151,15 +154,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{each} cannot be used ({error.strerror}); choose another directory") from error
         return directory
 
-    @field_validator("local_dir")
+    @field_validator("local_dir", "engines_dir")
     @classmethod
-    def _on_this_machine(cls, local_dir: Place | None) -> Place | None:
+    def _on_this_machine(cls, directory: Place | None) -> Place | None:
         """Refuse an object store for files that need a disk."""
-        if local_dir is not None and not isinstance(local_dir, Path):
-            raise ValueError(
-                f"{local_dir} is in a store, and scratch files need a disk; give a directory of this machine"
-            )
-        return local_dir
+        if directory is not None and not isinstance(directory, Path):
+            raise ValueError(f"{directory} is in a store, and its files need a disk; give a directory of this machine")
+        return directory
 
     @field_validator("database_url")
     @classmethod
@@ -177,6 +178,11 @@ class Settings(BaseSettings):
             home = self.home.expanduser().absolute()
             return Places(home)
         return Places(self.home, (local or default_home()).expanduser().absolute())
+
+    @property
+    def engines_path(self) -> Path | None:
+        """Return the absolute directory of releases in OpenVINO's format; None if the home's own is used."""
+        return self.engines_dir.expanduser().absolute() if isinstance(self.engines_dir, Path) else None
 
     @property
     def url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,18 @@ def _java() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         patch.setenv("SPARK_SUBMIT_OPTS", QUICK_JAVA)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let all homes share the releases that OpenVINO computes, because to convert one takes ten seconds and more."""
+    base = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        # The workers of pytest-xdist have directories side by side.
+        patch.setenv(
+            "SHELFWISE_ENGINES_DIR", str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "engines")
+        )
         yield
 
 

@@ -358,6 +358,7 @@ def context_of(settings: Settings, options: dict[str, Any]) -> RunContext:
         http=settings.http,
         precision=settings.precision,
         engine=settings.engine,
+        engines_dir=settings.engines_path,
         release_name=lasting_name(settings, options["release"], release_dir),
         shared_picture_groups=settings.shared_picture_groups,
     )

@@ -54,6 +54,7 @@ class Computing:
         tuned: Results of earlier searches: maps the device name to (batch size, precision).
         engine: `auto`, `openvino` or `keras`. `auto` computes by OpenVINO on processors and by Keras on accelerators;
             `openvino` computes on the processor even beside an accelerator.
+        engines_dir: Directory of releases in OpenVINO's format; None is `engines` in the home's local directory.
         converted: The release in OpenVINO's format, of which the driver made one; None computes by Keras.
         plan: In which precision OpenVINO computes this run, as the driver decided.
     """
@@ -63,6 +64,7 @@ class Computing:
     tune: bool = False
     tuned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     engine: str = "auto"
+    engines_dir: Path | None = None
     converted: ConvertedFiles | None = None
     plan: Plan = field(default_factory=Plan)
 

@@ -1,4 +1,4 @@
-"""Releases in OpenVINO's format, kept in `engines/` of the home's local directory; the driver converts each once.
+"""Releases in OpenVINO's format, kept in a directory of the driver's machine; the driver converts each once.
 
 A helper process converts, because the driver needs neither Keras nor TensorFlow otherwise. The directory may be deleted
 at any time: the next run converts again. Conversions that no run has used for a month are deleted.
@@ -77,7 +77,7 @@ def _wanted(computing: Computing) -> bool:
 
 
 def _kept_or_made(config: PredictConfig, release: Release, program: str) -> ConvertedFiles:
-    kept = config.places.local_home / "engines"
+    kept = config.computing.engines_dir or config.places.local_home / "engines"
     kept.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = kept / conversion_key(release)
     with suppress(FileNotFoundError):

@@ -70,6 +70,7 @@ class RunContext:
         http: Limits for fetching images from web servers.
         precision: `auto`, `float32` or `mixed_float16`.
         engine: `auto`, `openvino` or `keras`.
+        engines_dir: Directory of releases in OpenVINO's format; None is `engines` in the home's local directory.
         release_name: Name or URI that finds the release if its directory is gone; empty means the directory.
         shared_picture_groups: Fewest groups of products whose same picture holds their answers back; 0 looks for none.
     """
@@ -83,5 +84,6 @@ class RunContext:
     http: HttpLimits = field(default_factory=HttpLimits)
     precision: str = "auto"
     engine: str = "auto"
+    engines_dir: Path | None = None
     release_name: str = ""
     shared_picture_groups: int = SharedPictures.groups

@@ -275,7 +275,11 @@ def predict_config(context: RunContext, run: RunConfig) -> PredictConfig:
         release_dir=context.release_dir.absolute(),
         batch_size=context.batch_size or DEFAULT_BATCH,
         computing=Computing(
-            context.spark.gpu, context.precision, tune=context.batch_size is None, engine=context.engine
+            context.spark.gpu,
+            context.precision,
+            tune=context.batch_size is None,
+            engine=context.engine,
+            engines_dir=context.engines_dir,
         ),
         selects=run.selects,
     )

@@ -72,7 +72,7 @@ def test_the_demo_tells_what_two_nights_did(
     assert {"images", "seen", "catalog_rows", "predictions", "scratch", "demo"} <= written
     assert shelfwise("demo", "--clear").code == 0
     left = {path.relative_to(home).parts[0] for path in home.rglob("*") if path.is_file()}
-    assert left <= {"downloads", "tuning.json"}, "what the demo wrote, so that the next one reads it"
+    assert left <= {"downloads", "engines", "precision.json", "tuning.json"}, "what the demo wrote, so that the next one reads it"
 
 
 def test_the_demo_clears_every_directory_that_runs_fill(tmp_path: Path) -> None:
