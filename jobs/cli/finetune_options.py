@@ -107,6 +107,7 @@ def quick_config_of(
         decode_workers=options["decode_workers"],
         promise=Promise(options["target_precision"], options["floor"], options["promise"]),
         seed=options["seed"],
+        engine=settings.engine,
         command=command,
     )
 

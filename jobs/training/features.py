@@ -70,7 +70,7 @@ class FeatureKey:
         decode_px: Side of the squares to which images are decoded, in pixels; those of a release are as large as its
             largest input.
         preprocessing: Value range of the input, one of `models.spec.PREPROCESSING`.
-        engine: Backend that computes: tensorflow, jax or torch.
+        engine: What computes: openvino, or a backend of Keras: tensorflow, jax or torch.
         precision: Type in which it computes.
         version: Version of the files.
     """

@@ -48,6 +48,7 @@ from models.networks.pixels import PIXELS
 from models.networks.weights import save_half
 from models.program import program_version
 from models.release import CROSS_FITTED, Release, save_release, sha256_of
+from models.serving.engines import EngineError
 from models.serving.environment import prepare_environment, quiet_start
 from models.spec import NetworkSpec
 from models.training.frozen import BACKBONE_SAW_TRAIN, FrozenBackbone, load_frozen
@@ -82,6 +83,7 @@ class QuickConfig:
         decode_workers: Number of decoding threads.
         promise: Precision and floor for the release's thresholds.
         seed: Seed of the folds.
+        engine: What computes the features, `auto`, `openvino` or `keras`.
         command: Command line as the user typed it, for the model card.
     """
 
@@ -92,6 +94,7 @@ class QuickConfig:
     decode_workers: int = 2
     promise: Promise = field(default_factory=Promise)
     seed: int = 7
+    engine: str = "auto"
     command: str = ""
 
     @property
@@ -242,16 +245,20 @@ def _store(
     config: QuickConfig, frozen: FrozenBackbone, images: Sequence[LabelledImage], watch: FeatureWatch
 ) -> FeatureStore:
     """Compute the features of one backbone that are not in the home yet; return the store with all of them."""
-    from models.serving.features import FeatureExtractor, engine
+    from models.serving.features import FeatureExtractor, feature_engine
 
     network, backbone = frozen.network, frozen.backbone
     name, decode_px = network.architecture, config.decode_px
-    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine())
+    try:
+        engine = feature_engine(config.engine)
+    except EngineError as error:
+        raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
+    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine)
     store = FeatureStore(key.directory(config.places), key, int(backbone.output.shape[-1]))
     add_features(
         store,
         images,
-        partial(FeatureExtractor, backbone, network, side_px=decode_px),
+        partial(FeatureExtractor, backbone, network, side_px=decode_px, engine=engine),
         config.reading,
         partial(watch, name),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import traceback
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -44,24 +45,18 @@ def convert(release: Release, directory: Path, target: Path) -> Converted:
         EngineError: If OpenVINO is missing or of another version.
         OSError: If a file cannot be written.
     """
-    from models.serving.keras_engine import LoadedKerasNetworks, frozen_graph
+    from models.serving.keras_engine import LoadedKerasNetworks, as_forward, frozen_graph
 
     version, key = check_openvino(), conversion_key(release)
     networks = LoadedKerasNetworks(release, directory, precision="float32")
     _check_weights(release, networks.models)
     graph = frozen_graph(networks, networks.models, side_px=release.decode_px)
-    model = _openvino_model(release, graph)
+    model = openvino_model(graph)
     files = [target / f"openvino-{key}{suffix}" for suffix in (".xml", ".bin")]
     openvino().save_model(model, files[0], compress_to_fp16=False)
     converted = Converted(key, networks_sha256(release), version, *(sha256_of(file) for file in files))
-
-    def keras(images: Images) -> list[Any]:
-        import tensorflow as tf
-
-        return [part.numpy() for part in graph(tf.constant(images))]
-
     engine = OpenVinoEngine(converted, target, usable_cores())
-    _compare(release, keras, engine.open(release, directory))
+    _compare(release, as_forward(graph), engine.open(release, directory))
     return converted
 
 
@@ -112,15 +107,22 @@ def _check_weights(release: Release, models: list[Any]) -> None:
                 raise ConversionRefused(f"a weight of its {spec.architecture}, {variable.path}, is not a finite number")
 
 
-def _openvino_model(release: Release, graph: Any) -> Any:
-    """Convert a graph of TensorFlow with constant weights to a model of OpenVINO; the outputs keep their order."""
+def openvino_model(graph: Any) -> Any:
+    """Convert a graph of TensorFlow with constant weights to an openvino.Model; the outputs keep their order.
+
+    Args:
+        graph: Concrete function, as `models.serving.keras_engine.frozen_graph` returns it.
+
+    Raises:
+        ConversionRefused: If OpenVINO cannot convert it.
+    """
     import tensorflow as tf
 
     definition = graph.graph.as_graph_def()
     nodes = {node.name: node for node in definition.node}
     for value, placeholder in graph.graph.captures:
         if value.dtype == tf.resource:
-            raise ConversionRefused(f"the weights of release {release.release_id} are too large for one graph")
+            raise ConversionRefused("its weights are too large for one graph")
         node = nodes[placeholder.op.name]
         node.op = "Const"
         node.attr.clear()
@@ -140,10 +142,25 @@ def _openvino_model(release: Release, graph: Any) -> Any:
 
 
 def _compare(release: Release, keras: Forward, other: Forward) -> None:
-    """Raise ConversionRefused if answers or features of the samples differ by more than `CLOSE`."""
-    images = sample_images(release.decode_px)
+    """Compare answers and features of a release's networks, as `compare` does."""
     names = [spec.architecture for spec in release.networks]
     whats = [f"{what} of its {name}" for what in ("probabilities", "features") for name in names]
+    compare(whats, keras, other, side_px=release.decode_px)
+
+
+def compare(whats: Sequence[str], keras: Forward, other: Forward, *, side_px: int) -> None:
+    """Compare what two engines give for the samples.
+
+    Args:
+        whats: What each array is, for the message: `features of its xception`.
+        keras: The networks by Keras.
+        other: The networks by OpenVINO.
+        side_px: Side of the square images, in pixels.
+
+    Raises:
+        ConversionRefused: If a number is not finite, or an array differs by more than `CLOSE`.
+    """
+    images = sample_images(side_px)
     for what, expected, found in zip(whats, keras(images), other(images), strict=True):
         if not (np.isfinite(expected).all() and np.isfinite(found).all()):
             raise ConversionRefused(f"the {what} are not all finite numbers")

@@ -108,10 +108,7 @@ def compiled(
 
     match keras.backend.backend():
         case "tensorflow":
-            import tensorflow as tf
-
-            graph = frozen_graph(forward, networks, side_px=side_px)
-            return lambda images: [part.numpy() for part in graph(tf.constant(images))]
+            return as_forward(frozen_graph(forward, networks, side_px=side_px))
         case "jax":
             import jax
 
@@ -148,6 +145,13 @@ def frozen_graph(forward: Callable[[Any], list[Any]], networks: Sequence[Any], *
     signature = tf.TensorSpec((None, side_px, side_px, 3), tf.uint8, name="images")
     traced = tf.function(with_constants if fits else forward, input_signature=[signature], autograph=False)
     return traced.get_concrete_function()
+
+
+def as_forward(graph: Any) -> Forward:
+    """Return a graph of TensorFlow, as `frozen_graph` returns it, as a function from arrays to arrays."""
+    import tensorflow as tf
+
+    return lambda images: [part.numpy() for part in graph(tf.constant(images))]
 
 
 class _PaddedCalls:

@@ -69,7 +69,23 @@ class OpenVinoEngine:
             )
         self.converted.check(release, self.files)
         graph = self.files / next(iter(self.converted.files))
-        return _Requests(graph, threads=self.threads, side_px=release.decode_px, hint=_HINTS[self.precision])
+        model = openvino().Core().read_model(graph)
+        return forward_of(model, threads=self.threads, side_px=release.decode_px, precision=self.precision)
+
+
+def forward_of(model: Any, *, threads: int, side_px: int, precision: Precision = "float32") -> Forward:
+    """Compile a model of OpenVINO for this processor.
+
+    Args:
+        model: The openvino.Model, from uint8 images (batch, side_px, side_px, 3) to arrays of two dimensions.
+        threads: Number of threads that compute, at least 1.
+        side_px: Side of the square images, in pixels.
+        precision: `float32`, or `bfloat16` on a processor that multiplies it.
+
+    Returns:
+        Function from a batch of images, of any size, to float32 arrays.
+    """
+    return _Requests(model, threads=threads, side_px=side_px, hint=_HINTS[precision])
 
 
 def piece_of(side_px: int) -> int:
@@ -99,10 +115,8 @@ def openvino() -> Any:
 class _Requests:
     """A compiled graph with one request for each thread; callable as `Forward`."""
 
-    def __init__(self, graph: Path, *, threads: int, side_px: int, hint: str) -> None:
+    def __init__(self, model: Any, *, threads: int, side_px: int, hint: str) -> None:
         ov = openvino()
-        core = ov.Core()
-        model = core.read_model(graph)
         self._piece = piece_of(side_px)
         model.reshape([self._piece, side_px, side_px, 3])
         settings = {
@@ -111,7 +125,7 @@ class _Requests:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": str(threads),
         }
-        compiled = core.compile_model(model, "CPU", settings)
+        compiled = ov.Core().compile_model(model, "CPU", settings)
         self._widths = [int(output.shape[1]) for output in compiled.outputs]
         self._queue = ov.AsyncInferQueue(compiled, threads)
         self._queue.set_callback(_store)

@@ -73,7 +73,9 @@ def test_the_demo_tells_what_two_nights_did(
     assert shelfwise("demo", "--clear").code == 0
     files = {path.relative_to(home).parts[0] for path in home.rglob("*") if path.is_file()}
     left = {name for name in files if not name.endswith(".lock")}
-    assert left <= {"downloads", "engines", "precision.json", "tuning.json"}, "what the demo wrote, so that the next one reads it"
+    assert left <= {"downloads", "engines", "precision.json", "tuning.json"}, (
+        "what the demo wrote, so that the next one reads it"
+    )
 
 
 def test_the_demo_clears_every_directory_that_runs_fill(tmp_path: Path) -> None:
