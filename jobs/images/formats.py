@@ -179,6 +179,22 @@ def webp_pixels(data: bytes) -> int:
     return 0
 
 
+def webp_padded(data: bytes) -> bytes:
+    """Return a WebP file with the byte that pads its last chunk to an even length, if only that byte is missing.
+
+    Args:
+        data: Content of a file that `recognise` reports as WEBP.
+    """
+    position, size_bytes = 12, 0
+    while position + 8 <= len(data):
+        size_bytes = _u32_le(data, position + 4)
+        position += 8 + size_bytes
+        if position == len(data):
+            break
+        position += size_bytes % 2
+    return data + b"\x00" if position == len(data) and size_bytes % 2 else data
+
+
 def _tiff_directory_end(data: bytes) -> int:
     """Return the byte offset at which a TIFF's first directory should end.
 

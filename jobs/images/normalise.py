@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
-from jobs.images.formats import Content, ends_early, recognise, webp_pixels
+from jobs.images import jpeg, png
+from jobs.images.formats import Content, ends_early, recognise, webp_padded, webp_pixels
 from jobs.images.pixels import eight_bit, shrink, srgb, upright
 
 MAX_SOURCE_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
+"""Most pixels that are decoded of an image."""
 MAX_SIDE_PX = 65_500
 """Longest side of an accepted image in pixels: the limit of the JPEG format."""
 MIN_SIDE_PX = 8
@@ -96,7 +99,13 @@ def normalise(data: bytes) -> NormalisedImage:
     try:
         with warnings.catch_warnings(), _silent_libtiff() if content.name == "TIFF" else nullcontext():
             warnings.simplefilter("ignore")
-            return _decode(data, content)
+            try:
+                return _decode(data, content)
+            except OSError:
+                stored = _without_end_marker(data, content)
+                if stored is None:
+                    raise
+                return stored
     except Rejected:
         raise
     except (Image.DecompressionBombError, MemoryError) as error:
@@ -119,21 +128,64 @@ def _silent_libtiff() -> Iterator[None]:
 
 
 def _decode(data: bytes, content: Content) -> NormalisedImage:
-    with Image.open(io.BytesIO(data), formats=[content.name]) as image:
-        _check_size(*image.size)
-        scale = min(1.0, STORED_SHORT_SIDE_PX / min(image.size))
-        if image.format in ("JPEG", "MPO"):
-            # libjpeg decodes faster at 1/2, 1/4 or 1/8 of the size. At least twice the final size is kept, so that the
-            # better filter of `shrink` does the rest.
-            image.draft(None, (round(image.width * scale * 2), round(image.height * scale * 2)))
-        image.load()
-        _check_size(*image.size)
-        small = shrink(eight_bit(image), STORED_SHORT_SIDE_PX)
-        stored = upright(srgb(small, image.info.get("icc_profile")), image)
+    with _open(data, content) as image:
+        _load(image)
+        return _stored(image)
+
+
+def _open(data: bytes, content: Content) -> Image.Image:
+    """Read an image's header; no pixels are decoded."""
+    if content.name == "JPEG":
+        try:
+            return JpegImageFile(io.BytesIO(data))
+        except SyntaxError as error:
+            raise UnidentifiedImageError from error
+    whole = {"PNG": png.essential, "WEBP": webp_padded}.get(content.name, bytes)(data)
+    return Image.open(io.BytesIO(whole), formats=[content.name])
+
+
+def _load(image: Image.Image) -> None:
+    _check_size(*image.size)
+    scale = min(1.0, STORED_SHORT_SIDE_PX / min(image.size))
+    if image.format == "JPEG":
+        # libjpeg decodes faster at 1/2, 1/4 or 1/8 of the size. At least twice the final size is kept, so that the
+        # better filter of `shrink` does the rest.
+        image.draft(None, (round(image.width * scale * 2), round(image.height * scale * 2)))
+    image.load()
+    _check_size(*image.size)
+
+
+def _stored(image: Image.Image) -> NormalisedImage:
+    small = shrink(eight_bit(image), STORED_SHORT_SIDE_PX)
+    stored = upright(srgb(small, image.info.get("icc_profile")), image)
     stored.info.clear()  # else a comment of the source would be written into the JPEG
     buffer = io.BytesIO()
     stored.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return NormalisedImage(buffer.getvalue(), *stored.size)
+
+
+def _without_end_marker(data: bytes, content: Content) -> NormalisedImage | None:
+    """Normalise a JPEG that lacks only its end marker; None if it lacks more.
+
+    Browsers show such a file. Pillow can decode it only with a switch for the whole process, and then it also accepts
+    files of which rows are missing.
+    """
+    ends = jpeg.continuations(data) if content.name == "JPEG" else ()
+    if not ends:
+        return None
+    with _open(ends[0], content) as image:
+        _load(image)
+        for end in ends[1:]:
+            with _open(end, content) as other:
+                _load(other)
+                if not _same_pixels(image, other):
+                    return None
+        return _stored(image)
+
+
+def _same_pixels(one: Image.Image, other: Image.Image) -> bool:
+    bands = ((0, top, one.width, min(top + 256, one.height)) for top in range(0, one.height, 256))
+    return all(one.crop(band).tobytes() == other.crop(band).tobytes() for band in bands)
 
 
 def _check_size(width_px: int, height_px: int) -> None:
