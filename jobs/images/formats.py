@@ -44,7 +44,7 @@ _SIGNATURES = (
     (rb"....ftyp(mif1|msf1).{4,60}avi[fs]", _read("AVIF")),
     (rb"II\xbc\x01", Content("JPEG XR")),
     (rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]", _read("TIFF")),
-    (rb"BM.{4}\x00{4}", _read("BMP")),
+    (rb"BM.{4}\x00{4}|BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\x00{3}", _read("BMP")),  # the size of its header
     (rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", Content("HEIC")),
     (rb"8BPS", Content("Photoshop")),
     (rb"\x00\x00[\x01\x02]\x00[^\x00]\x00", Content("ICO")),

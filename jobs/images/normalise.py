@@ -146,6 +146,8 @@ def _open(data: bytes, content: Content) -> Image.Image:
 
 def _load(image: Image.Image) -> None:
     _check_size(*image.size)
+    for name in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(name, None)  # Pillow would turn the image by an orientation in it, which no browser does
     scale = min(1.0, STORED_SHORT_SIDE_PX / min(image.size))
     if image.format == "JPEG":
         # libjpeg decodes faster at 1/2, 1/4 or 1/8 of the size. At least twice the final size is kept, so that the
