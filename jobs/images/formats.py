@@ -19,7 +19,7 @@ class Content:
     Attributes:
         name: Name for messages: `JPEG`, `HTML`.
         is_image: Whether it is an image format.
-        is_read: Whether ingest accepts this image format; `name` is then also Pillow's name of it.
+        is_read: Whether ingest accepts this image format.
     """
 
     name: str
@@ -45,10 +45,10 @@ _SIGNATURES = (
     (rb"II\xbc\x01", Content("JPEG XR")),
     (rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]", _read("TIFF")),
     (rb"BM.{4}\x00{4}|BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\x00{3}", _read("BMP")),  # the size of its header
-    (rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", Content("HEIC")),
+    (rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", _read("HEIC")),
     (rb"8BPS", Content("Photoshop")),
     (rb"\x00\x00[\x01\x02]\x00[^\x00]\x00", Content("ICO")),
-    (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", Content("JPEG 2000")),
+    (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", _read("JPEG 2000")),
     (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", Content("JPEG XL")),
     (rb"%!PS|\xc5\xd0\xd3\xc6", Content("EPS")),
     (rb"%PDF-", Content("PDF")),
@@ -105,6 +105,7 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 directory are pictures; a file's format is recognised by its bytes alone. Raw files of cameras are with TIFF, on which
 most of them are built."""
 
+_HEIC_EXTENT = re.compile(rb"ispe\x00{4}(.{4})(.{4})", re.DOTALL)
 _COMPILED = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), content) for pattern, content in _SIGNATURES)
 
 
@@ -152,7 +153,9 @@ def ends_early(content: Content, data: bytes) -> bool:
             return _u32_le(data, 2) > len(data)
         case "TIFF":
             return _tiff_directory_end(data) > len(data)
-        case "AVIF":
+        case "JPEG 2000":
+            return b"\xff\xd9" not in data[-4096:]
+        case "AVIF" | "HEIC":
             return _boxes_end(data) > len(data)
     return False
 
@@ -177,6 +180,18 @@ def webp_pixels(data: bytes) -> int:
     if head.startswith(b"VP8 "):
         return (int.from_bytes(head[14:16], "little") & 0x3FFF) * (int.from_bytes(head[16:18], "little") & 0x3FFF)
     return 0
+
+
+def heic_pixels(data: bytes) -> int:
+    """Return the number of pixels of the largest picture or tile that a HEIC file announces.
+
+    The decoder allocates memory for these, of which the file may show only a part.
+
+    Args:
+        data: Content of a file that `recognise` reports as HEIC.
+    """
+    sizes = (found.groups() for found in _HEIC_EXTENT.finditer(data))
+    return max((int.from_bytes(width, "big") * int.from_bytes(height, "big") for width, height in sizes), default=0)
 
 
 def webp_padded(data: bytes) -> bytes:

@@ -17,22 +17,28 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from pi_heif import HeifImageFile
 from PIL import Image, UnidentifiedImageError
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from jobs.images import jpeg, png
-from jobs.images.formats import Content, ends_early, recognise, webp_padded, webp_pixels
+from jobs.images import jpeg, jpeg2000, png
+from jobs.images.formats import Content, ends_early, heic_pixels, recognise, webp_padded, webp_pixels
 from jobs.images.pixels import eight_bit, shrink, srgb, upright
 
 MAX_SOURCE_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 """Most pixels that are decoded of an image."""
+MAX_JPEG_PIXELS = 400_000_000
+"""Most pixels of a JPEG file that is decoded some rows at a time and at a fraction of its size, which `MAX_PIXELS` then
+limits."""
 MAX_SIDE_PX = 65_500
 """Longest side of an accepted image in pixels: the limit of the JPEG format."""
 MIN_SIDE_PX = 8
 STORED_SHORT_SIDE_PX = 320
 JPEG_QUALITY = 95
 
+_PILLOW_NAMES = {"JPEG 2000": "JPEG2000"}
 _MAX_DETAIL_CHARS = 300
 _STDERR = threading.Lock()
 
@@ -74,9 +80,10 @@ class NormalisedImage:
 def normalise(data: bytes) -> NormalisedImage:
     """Normalise a source image: decode any accepted format, and encode it in the single form that networks read.
 
-    The image is turned upright by its EXIF orientation and converted to sRGB. Transparency becomes white. Of an
-    animation the first frame is used. 16-bit and floating-point values are scaled to 8 bits. The short side is reduced
-    to at most 320 px and never enlarged.
+    The image is turned upright by its EXIF orientation, of HEIC by the file's own rotation, and converted to sRGB.
+    Transparency becomes white. Of an animation the first frame is used, of several pictures in a HEIC file the main
+    one. 16-bit and floating-point values are scaled to 8 bits. The short side is reduced to at most 320 px and never
+    enlarged.
 
     Args:
         data: Content of the whole source file.
@@ -94,8 +101,7 @@ def normalise(data: bytes) -> NormalisedImage:
         raise Rejected("not_an_image", f"expected an image, received what looks like {content.name}")
     if not content.is_read:
         raise Rejected("unsupported_format", f"{content.name} images are not read; convert it to JPEG, PNG or WebP")
-    if content.name == "WEBP" and webp_pixels(data) > MAX_PIXELS:
-        raise Rejected("too_large", f"its header promises {webp_pixels(data):,} pixels, over {MAX_PIXELS:,}")
+    _check_announced(data, content)
     try:
         with warnings.catch_warnings(), _silent_libtiff() if content.name == "TIFF" else nullcontext():
             warnings.simplefilter("ignore")
@@ -127,34 +133,60 @@ def _silent_libtiff() -> Iterator[None]:
             os.close(saved)
 
 
+def _check_announced(data: bytes, content: Content) -> None:
+    """Check the size that a header announces, where a decoder needs memory before it reports the size, or for more."""
+    match content.name:
+        case "WEBP":
+            pixels = webp_pixels(data)
+        case "HEIC":
+            pixels = heic_pixels(data)
+        case "JPEG 2000":  # its decoder needs the memory of up to four components for each pixel
+            pixels = -(-jpeg2000.samples(data) // 4)
+        case _:
+            return
+    if pixels > MAX_PIXELS:
+        raise Rejected("too_large", f"its header promises {pixels:,} pixels, over {MAX_PIXELS:,}")
+
+
 def _decode(data: bytes, content: Content) -> NormalisedImage:
     with _open(data, content) as image:
-        _load(image)
+        _load(image, data)
         return _stored(image)
 
 
 def _open(data: bytes, content: Content) -> Image.Image:
     """Read an image's header; no pixels are decoded."""
-    if content.name == "JPEG":
+    if content.name in ("JPEG", "HEIC"):
         try:
-            return JpegImageFile(io.BytesIO(data))
+            # Not by Image.open, which also refuses what is decoded at a fraction of its size.
+            return (JpegImageFile if content.name == "JPEG" else HeifImageFile)(io.BytesIO(data))
         except SyntaxError as error:
             raise UnidentifiedImageError from error
     whole = {"PNG": png.essential, "WEBP": webp_padded}.get(content.name, bytes)(data)
-    return Image.open(io.BytesIO(whole), formats=[content.name])
+    image = Image.open(io.BytesIO(whole), formats=[_PILLOW_NAMES.get(content.name, content.name)])
+    if content.name == "JPEG 2000":
+        image.info["icc_profile"] = jpeg2000.profile(data)
+    return image
 
 
-def _load(image: Image.Image) -> None:
-    _check_size(*image.size)
+def _load(image: Image.Image, data: bytes) -> None:
+    """Decode an image, at a fraction of its size where the format allows that and the rest is not needed."""
+    in_parts = isinstance(image, JpegImageFile) and jpeg.decoded_in_parts(data)
+    _check_size(*image.size, max_pixels=MAX_JPEG_PIXELS if in_parts else MAX_PIXELS)
     for name in ("xmp", "XML:com.adobe.xmp"):
         image.info.pop(name, None)  # Pillow would turn the image by an orientation in it, which no browser does
-    scale = min(1.0, STORED_SHORT_SIDE_PX / min(image.size))
-    if image.format == "JPEG":
-        # libjpeg decodes faster at 1/2, 1/4 or 1/8 of the size. At least twice the final size is kept, so that the
-        # better filter of `shrink` does the rest.
+    # At least twice the final size is kept, so that the better filter of `shrink` does the rest.
+    short_side_px = min(image.size)
+    scale = min(1.0, STORED_SHORT_SIDE_PX / short_side_px)
+    if isinstance(image, JpegImageFile):
+        # libjpeg decodes faster at 1/2, 1/4 or 1/8 of the size.
         image.draft(None, (round(image.width * scale * 2), round(image.height * scale * 2)))
+    elif isinstance(image, Jpeg2KImageFile):
+        halvings = max(short_side_px // (2 * STORED_SHORT_SIDE_PX), 1).bit_length() - 1
+        image.reduce = min(halvings, jpeg2000.resolution_levels(data))
+    _check_size(*image.size, max_pixels=MAX_PIXELS)
     image.load()
-    _check_size(*image.size)
+    _check_size(*image.size, max_pixels=MAX_PIXELS)
 
 
 def _stored(image: Image.Image) -> NormalisedImage:
@@ -176,10 +208,10 @@ def _without_end_marker(data: bytes, content: Content) -> NormalisedImage | None
     if not ends:
         return None
     with _open(ends[0], content) as image:
-        _load(image)
+        _load(image, data)
         for end in ends[1:]:
             with _open(end, content) as other:
-                _load(other)
+                _load(other, data)
                 if not _same_pixels(image, other):
                     return None
         return _stored(image)
@@ -190,13 +222,13 @@ def _same_pixels(one: Image.Image, other: Image.Image) -> bool:
     return all(one.crop(band).tobytes() == other.crop(band).tobytes() for band in bands)
 
 
-def _check_size(width_px: int, height_px: int) -> None:
+def _check_size(width_px: int, height_px: int, *, max_pixels: int) -> None:
     if min(width_px, height_px) < MIN_SIDE_PX:
         raise Rejected("too_small", f"it is {width_px} x {height_px} px; each side needs at least {MIN_SIDE_PX}")
-    if width_px * height_px > MAX_PIXELS or max(width_px, height_px) > MAX_SIDE_PX:
+    if width_px * height_px > max_pixels or max(width_px, height_px) > MAX_SIDE_PX:
         raise Rejected(
             "too_large",
-            f"it is {width_px} x {height_px} px, over the limit of {MAX_PIXELS:,} pixels or {MAX_SIDE_PX:,} px a side",
+            f"it is {width_px} x {height_px} px, over the limit of {max_pixels:,} pixels or {MAX_SIDE_PX:,} px a side",
         )
 
 

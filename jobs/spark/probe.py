@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NEEDED = (
-    *("cv2", "fsspec", "keras", "numpy", "pandas", "petastorm", "PIL", "psycopg", "pyarrow", "sqlalchemy"),
-    *("tenacity", "upath", "urllib3"),
+    *("cv2", "fsspec", "keras", "numpy", "pandas", "petastorm", "pi_heif", "PIL", "psycopg", "pyarrow"),
+    *("sqlalchemy", "tenacity", "upath", "urllib3"),
 )
 COMPARED = (*NEEDED, "pyspark", "tensorflow", "openvino")
 UNKNOWN = "unknown"
@@ -27,6 +27,7 @@ _DISTRIBUTIONS = {
         *("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
         "opencv",
     ),
+    "pi_heif": ("pi-heif",),
     "PIL": ("pillow",),
     "tensorflow": ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-rocm"),
     "upath": ("universal-pathlib",),

@@ -33,7 +33,7 @@ MAY_IMPORT = {
         "defusedxml",
         "openpyxl",
     }
-    | {"numpy", "cv2", "PIL", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
+    | {"numpy", "cv2", "PIL", "pi_heif", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
     "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2", "click", "threadpoolctl"},
     "sql": {"sqlalchemy", "alembic", "psycopg"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,11 @@ import pytest
 from PIL import Image, ImageCms
 
 from jobs.images.normalise import NormalisedImage, Rejected, normalise
+
+HEIC_FILES = sorted(Path(__file__).with_name("heic").glob("*.heic"))
+"""Written by libheif and x265, 64 x 48 px: the red, green, blue and white corners of `TestShape` without and with a
+rotation by the file and in EXIF (6), and a plain red picture with a profile, with full transparency, and before a blue
+one."""
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

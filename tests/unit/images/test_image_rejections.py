@@ -17,6 +17,7 @@ from jobs.images.normalise import Rejected, normalise
 from sql.records import REJECTION_REASONS
 from tests.extent import extent
 from tests.unit.images.pictures import (
+    HEIC_FILES,
     assert_colour,
     encode,
     pixels,
@@ -43,12 +44,13 @@ class TestRejections:
             (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_format", "SVG"),
             (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- x -->\n<svg>", "unsupported_format", "SVG"),
             (b"8BPS\x00\x01" + bytes(30), "unsupported_format", "Photoshop"),
-            (b"\x00\x00\x00\x18ftypheic" + bytes(20), "unsupported_format", "HEIC"),
-            (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic", "unsupported_format", "HEIC"),
+            (b"\x00\x00\x00\x18ftypheic" + bytes(20), "corrupt", "HEIC"),
+            (b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic", "corrupt", "HEIC"),
             (b"\x00\x00\x01\x00\x01\x00" + bytes(30), "unsupported_format", "ICO"),
             (b"%PDF-1.7\n", "unsupported_format", "PDF"),
             (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported_format", "EPS"),
-            (encode(plain(), "JPEG2000"), "unsupported_format", "JPEG 2000"),
+            (b"\xff\x0a" + bytes(30), "unsupported_format", "JPEG XL"),
+            (encode(plain(size=(7, 300)), "JPEG2000"), "too_small", "7 x 300 px"),
             (encode(plain(), "PPM"), "unsupported_format", "Netpbm"),
             (encode(plain(size=(1, 1)), "PNG"), "too_small", "1 x 1 px"),
             (encode(plain(size=(7, 300)), "JPEG"), "too_small", "7 x 300 px"),
@@ -62,7 +64,7 @@ class TestRejections:
         assert found.reason == reason
         assert says in found.detail
 
-    @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "MPO"])
+    @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "MPO", "JPEG2000"])
     @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
     def test_truncated(self, form: str, share: float) -> None:
         noise = np.random.default_rng(1).integers(0, 255, (120, 90, 3), dtype=np.uint8)
@@ -151,6 +153,9 @@ def _real_images() -> list[bytes]:
         encode(image, "TIFF", compression="jpeg"),
         encode(image.convert("1"), "TIFF", compression="group4"),
         encode(image.convert("F"), "TIFF"),
+        encode(image, "JPEG2000"),
+        encode(image.convert("RGBA"), "JPEG2000", no_jp2=True),
+        *(file.read_bytes() for file in HEIC_FILES),
     ]
 
 

@@ -29,7 +29,7 @@ from tests.unit.images.pictures import (
 
 
 class TestColours:
-    @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "MPO"])
+    @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "MPO", "JPEG2000"])
     def test_every_accepted_format_is_decoded(self, form: str) -> None:
         assert_colour(normalise(encode(plain((200, 40, 90)), form)), (200, 40, 90), within=6)
 
