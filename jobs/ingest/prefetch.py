@@ -18,6 +18,7 @@ from jobs.images.normalise import Rejected
 LARGE_BYTES = 8 * 2**20
 LARGE_AT_ONCE = 3
 PIECE_BYTES = 2**16
+_COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 
 
 class Deferred(Exception):
@@ -81,20 +82,27 @@ def take_room(size: int) -> None:
 def read_body(response: urllib3.BaseHTTPResponse, *, max_bytes: int) -> bytes:
     """Read the body of an image's response piece by piece, within the memory limits.
 
+    A server may compress the body although it was asked not to. It is unpacked piece by piece too, so that a small
+    body that unpacks to a huge file needs no more memory than the limit.
+
     Args:
         response: Response whose body has not been read.
-        max_bytes: Size limit in bytes.
+        max_bytes: Size limit in bytes, also of what is unpacked.
 
     Raises:
-        Rejected: `too_large`, as soon as the announced or received size exceeds the limit, or `empty`.
+        Rejected: `too_large`, as soon as the announced, received or unpacked size exceeds the limit; `empty`; or
+            `unreadable` if the body is not compressed as its header says.
         Deferred: If the image is large and must wait for its turn.
     """
     promised = promised_bytes(response.headers) or 0
     if promised > max_bytes:
         raise Rejected("too_large", f"the file has {promised:,} bytes, over the limit of {max_bytes:,}")
+    for encoding in response.headers.get("Content-Encoding", "").lower().split(","):
+        if encoding.strip() in _COMPRESSIONS.difference(response.CONTENT_DECODERS):
+            raise Rejected("unreadable", f"the body is compressed as {encoding.strip()}, which cannot be unpacked here")
     take_room(promised)
     pieces, size = [], 0
-    while piece := response.read1(PIECE_BYTES, decode_content=False):
+    while piece := _next_piece(response):
         pieces.append(piece)
         size += len(piece)
         if size > max_bytes:
@@ -103,6 +111,14 @@ def read_body(response: urllib3.BaseHTTPResponse, *, max_bytes: int) -> bytes:
     if not size:
         raise Rejected("empty", "the file has no bytes")
     return b"".join(pieces)
+
+
+def _next_piece(response: urllib3.BaseHTTPResponse) -> bytes:
+    try:
+        return response.read1(PIECE_BYTES, decode_content=True)
+    except urllib3.exceptions.DecodeError as error:
+        encoding = response.headers.get("Content-Encoding", "")[:40]
+        raise Rejected("unreadable", f"the body does not unpack as {encoding}, which its header names") from error
 
 
 def promised_bytes(headers: Mapping[str, str]) -> int | None:

@@ -88,7 +88,7 @@ class WebImages:
         self._headers = {
             "User-Agent": f"shelfwise/{program_version()}".rstrip("/"),
             "Accept": "image/*,*/*;q=0.1",
-            "Accept-Encoding": "identity",  # images are compressed already, and a decompression bomb would be possible
+            "Accept-Encoding": "identity",  # images are compressed already
         }
 
     def fetch(self, uri: str, *, known_version: str | None = None) -> WebImage:
