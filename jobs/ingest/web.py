@@ -47,14 +47,6 @@ class WebImage:
     source_version: str | None
 
 
-class _Retryable(Exception):
-    """Raised when an attempt failed and a retry may succeed."""
-
-    def __init__(self, detail: str, *, wait_seconds: float | None = None) -> None:
-        super().__init__(detail)
-        self.wait_seconds = wait_seconds
-
-
 class _Host:
     """State of one host, shared by the threads of this process.
 
@@ -62,11 +54,33 @@ class _Host:
         slots: Limits the concurrent requests to the host.
         not_before: Time of `time.monotonic`, in seconds, before which no request may be sent.
         failures: Images in a row that could not be fetched from the host.
+        left_alone: Whether the host asked for a longer pause than the limit. Nothing takes this back, also not an
+            image that arrives later.
     """
 
     def __init__(self, requests: int) -> None:
         self.slots = threading.BoundedSemaphore(requests)
-        self.not_before, self.failures = 0.0, 0
+        self.not_before, self.failures, self.left_alone = 0.0, 0, False
+
+    def check(self, name: str) -> None:
+        """Raise Rejected if the host gets no further request in this run."""
+        if self.left_alone:
+            raise Rejected("unreadable", f"host {name} asked for a long pause and is left alone for this run")
+        if self.failures >= _GIVEN_UP_AFTER:
+            raise Rejected("unreadable", f"host {name} failed too often in a row and is left alone for this run")
+
+
+class _Retryable(Exception):
+    """Raised when an attempt failed and a retry may succeed.
+
+    Attributes:
+        host: The host that failed, which a redirect may have led to.
+        wait_seconds: Pause that the host asked for, in seconds; None if it asked for none.
+    """
+
+    def __init__(self, detail: str, host: _Host, *, wait_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.host, self.wait_seconds = host, wait_seconds
 
 
 class WebImages:
@@ -112,17 +126,11 @@ class WebImages:
             retry=tenacity.retry_if_exception_type(_Retryable),
             reraise=True,
         )
-        url = parse_link(uri)
-        host = self._host(url)
-        if host.failures >= _GIVEN_UP_AFTER:
-            raise Rejected("unreadable", f"host {_name(url)} failed too often in a row and is left alone for this run")
         try:
-            image = retrying(self._try, url, _conditions(known_version))
+            return retrying(self._try, parse_link(uri), _conditions(known_version))
         except _Retryable as error:
-            host.failures += 1
+            error.host.failures += 1
             raise Rejected("unreadable", f"{error}, {self._limits.tries} tries") from error
-        host.failures = 0
-        return image
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Return the seconds before the next attempt: as the server asks, else an exponential back-off with jitter."""
@@ -138,9 +146,13 @@ class WebImages:
 
     def _try(self, url: Url, conditions: Mapping[str, str]) -> WebImage:
         """Make one attempt and follow redirects; each address on the way is checked before it is connected to."""
+        asked: list[_Host] = []
         for _ in range(self._limits.redirects + 1):
+            asked.append(self._host(url))
             answer = self._send(url, conditions)
             if isinstance(answer, WebImage):
+                for host in asked:
+                    host.failures = 0
                 return answer
             url = parse_link(answer, after=url)
         raise Rejected("unreadable", f"more than {self._limits.redirects} redirects, the last to host {_name(url)}")
@@ -152,13 +164,14 @@ class WebImages:
             pause = host.not_before - time.monotonic()
             if pause > 0:
                 time.sleep(pause)
+            host.check(_name(url))
             token = DEADLINE.set(time.monotonic() + self._limits.total_seconds)
             try:
                 return self._request(url, conditions, host)
             except AddressRefused as error:
                 raise Rejected("uri_not_allowed", str(error)) from error
             except NameResolutionError as error:
-                raise _name_failure(error, url) from error
+                raise _name_failure(error, url, host) from error
             except SSLError as error:
                 raise Rejected("unreadable", f"TLS with host {_name(url)} failed: {error.args[0]}") from error
             except (HTTPError, OSError) as error:
@@ -166,7 +179,7 @@ class WebImages:
                     host.failures += 1
                     detail = f"host {_name(url)} had not sent all of it after {self._limits.total_seconds:g} s"
                     raise Rejected("unreadable", detail) from error
-                raise _Retryable(f"host {_name(url)} did not answer: {_in_words(error)}") from error
+                raise _Retryable(f"host {_name(url)} did not answer: {_in_words(error)}", host) from error
             finally:
                 DEADLINE.reset(token)
 
@@ -196,7 +209,7 @@ class WebImages:
             if status == 304 and conditions:
                 return WebImage(None, None)
             if status in _REDIRECTS and response.headers.get("Location"):
-                return response.headers["Location"]
+                return _as_sent(response.headers["Location"])
             if status in _RETRIED:
                 raise self._retryable(response, url, host)
             if status in (404, 410):
@@ -215,12 +228,12 @@ class WebImages:
         """
         detail, wait_seconds = f"host {_name(url)} answered {response.status}", _retry_after(response.headers)
         if wait_seconds is None:
-            return _Retryable(detail)
+            return _Retryable(detail, host)
         if wait_seconds > self._limits.longest_wait_seconds:
-            host.failures = _GIVEN_UP_AFTER
+            host.left_alone = True
             raise Rejected("unreadable", f"{detail} and asks to be left alone for {wait_seconds:.0f} s")
         host.not_before = max(host.not_before, time.monotonic() + wait_seconds)
-        return _Retryable(detail, wait_seconds=wait_seconds)
+        return _Retryable(detail, host, wait_seconds=wait_seconds)
 
 
 def parse_link(uri: str, *, after: Url | None = None) -> Url:
@@ -270,6 +283,22 @@ def _version_of(headers: Mapping[str, str]) -> str | None:
     return None
 
 
+def _as_sent(header: str) -> str:
+    """Return a header that may hold letters outside of ASCII, which Python reads as Latin-1, as the server meant it.
+
+    Args:
+        header: Value of the header, one character a byte.
+
+    Returns:
+        The text, if the bytes are UTF-8; else each byte outside of ASCII percent-encoded.
+    """
+    sent = header.encode("latin-1", errors="replace")
+    try:
+        return sent.decode("utf-8")
+    except UnicodeDecodeError:
+        return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in sent)
+
+
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait according to Retry-After, a number or a date; None if it is absent or invalid."""
     value = headers.get("Retry-After", "").strip()
@@ -281,10 +310,10 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _name_failure(error: NameResolutionError, url: Url) -> Exception:
+def _name_failure(error: NameResolutionError, url: Url, host: _Host) -> Exception:
     cause = error.__cause__
     if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN:
-        return _Retryable(f"the name {_name(url)} could not be resolved for now")
+        return _Retryable(f"the name {_name(url)} could not be resolved for now", host)
     return Rejected("unreadable", f"there is no host {_name(url)}")
 
 
