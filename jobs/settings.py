@@ -73,6 +73,8 @@ class Settings(BaseSettings):
         http_per_host: Most concurrent requests to one web server.
         http_total_seconds: Longest duration of one request for an image in seconds, from connecting to the last byte.
         http_tries: Most attempts for one image; a retry follows if the server is busy or the connection breaks.
+        http_headers: JSON object of the headers that requests for images have for single hosts:
+            `{"cdn.shop.example": {"Referer": "https://shop.example/", "User-Agent": "Mozilla/5.0"}}`.
         shared_picture_groups: Fewest groups of products whose same picture holds their answers back for a person; 0
             looks for no shared pictures.
         shared: Whether other users work in the home: new files get the modes of the umask. By default they are for
@@ -101,6 +103,7 @@ class Settings(BaseSettings):
     http_per_host: int = Field(default=HttpLimits.per_host, ge=1, le=256)
     http_total_seconds: float = Field(default=HttpLimits.total_seconds, gt=0)
     http_tries: int = Field(default=HttpLimits.tries, ge=1, le=20)
+    http_headers: Annotated[dict[str, Any], NoDecode] = Field(default_factory=dict, repr=False)
     shared_picture_groups: int = Field(default=SharedPictures.groups, ge=0)
     shared: bool = False
 
@@ -125,7 +128,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} names no column of the table; give a column's name or a list of names")
         return document
 
-    @field_validator("home", "local_dir", "engines_dir")
+    @field_validator("http_headers", mode="before")
+    @classmethod
+    def _headers(cls, value: Any) -> Any:
+        """Parse the JSON object of headers by host; `HttpLimits` checks what is in it."""
+        return _json_object(value, '{"cdn.shop.example": {"Referer": "https://shop.example/"}}')
+
+    @field_validator("home", "local_dir")
     @classmethod
     def _printable_without_comma(cls, directory: Place | None) -> Place | None:
         """Refuse a path with a comma, which Spark would split, or with an unprintable character."""
@@ -208,6 +217,7 @@ class Settings(BaseSettings):
             total_seconds=self.http_total_seconds,
             tries=self.http_tries,
             allowed_networks=tuple(text.strip() for text in self.http_allowed_networks.split(",") if text.strip()),
+            headers=self.http_headers,
         )
 
     @property

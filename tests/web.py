@@ -31,6 +31,7 @@ class Handler(BaseHTTPRequestHandler):
         with shop.lock:
             shop.asked[self.path] += 1
             shop.hosts.add(self.headers.get("Host", ""))
+            shop.headers[self.path] = {name: ", ".join(self.headers.get_all(name, [])) for name in self.headers}
             shop.running += 1
             shop.most_at_once = max(shop.most_at_once, shop.running)
         try:
@@ -55,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class WebServer(ThreadingHTTPServer):
-    """The server, with its `answers` by path and counts of its requests."""
+    """The server, with its `answers` by path, counts of its requests, and the last headers of each path."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -65,6 +66,7 @@ class WebServer(ThreadingHTTPServer):
         self.answers: dict[str, Answer] = {}
         self.asked: Counter[str] = Counter()
         self.hosts: set[str] = set()
+        self.headers: dict[str, dict[str, str]] = {}
         self.lock = threading.Lock()
         self.connections = self.running = self.most_at_once = 0
 

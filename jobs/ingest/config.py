@@ -12,6 +12,7 @@ from jobs.dataset.label_map import LabelMap
 from jobs.errors import UsageError
 from jobs.ingest.addresses import PORTS, AddressGuard
 from jobs.ingest.catalog_names import catalog_name_of, check_catalog_name
+from jobs.ingest.request_headers import check_headers
 from jobs.storage.places import Places
 
 
@@ -49,6 +50,8 @@ class HttpLimits:
         allowed_networks: Networks that may be reached on any port although they are not public: `10.2.0.0/16`,
             `127.0.0.1`.
         ports: TCP ports that are allowed for public addresses.
+        headers: Headers for single hosts, `cdn.shop.example` or `cdn.shop.example:8080`: name to value. They may hold
+            secrets, so they are not shown.
     """
 
     per_host: int = 8
@@ -57,12 +60,14 @@ class HttpLimits:
     total_seconds: float = 60.0
     tries: int = 4
     longest_wait_seconds: float = 60.0
-    redirects: int = 3
+    redirects: int = 5
     allowed_networks: tuple[str, ...] = ()
     ports: tuple[int, ...] = PORTS
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise UsageError if an entry of `allowed_networks` is not a network or an address."""
+        """Raise UsageError if an entry of `allowed_networks` is no network or address, or `headers` cannot be sent."""
+        check_headers(self.headers)
         for text in self.allowed_networks:
             try:
                 ipaddress.ip_network(text)

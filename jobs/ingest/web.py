@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 import tenacity
 import urllib3
+from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionError, ProtocolError, SSLError
 from urllib3.util import Timeout, Url, parse_url
 
@@ -25,6 +26,7 @@ from jobs.ingest.addresses import AddressRefused
 from jobs.ingest.config import HttpLimits
 from jobs.ingest.connections import DEADLINE, guarded_pools
 from jobs.ingest.prefetch import PIECE_BYTES, promised_bytes, read_body
+from jobs.ingest.request_headers import Chain
 from models.program import program_version
 
 _RETRIED = (408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529)
@@ -147,9 +149,10 @@ class WebImages:
     def _try(self, url: Url, conditions: Mapping[str, str]) -> WebImage:
         """Make one attempt and follow redirects; each address on the way is checked before it is connected to."""
         asked: list[_Host] = []
+        chain = Chain(self._limits.headers)
         for _ in range(self._limits.redirects + 1):
             asked.append(self._host(url))
-            answer = self._send(url, conditions)
+            answer = self._send(url, conditions, chain)
             if isinstance(answer, WebImage):
                 for host in asked:
                     host.failures = 0
@@ -157,7 +160,7 @@ class WebImages:
             url = parse_link(answer, after=url)
         raise Rejected("unreadable", f"more than {self._limits.redirects} redirects, the last to host {_name(url)}")
 
-    def _send(self, url: Url, conditions: Mapping[str, str]) -> WebImage | str:
+    def _send(self, url: Url, conditions: Mapping[str, str], chain: Chain) -> WebImage | str:
         """Send one request and return the image, or the link to which the server redirects."""
         host = self._host(url)
         with host.slots:
@@ -167,7 +170,7 @@ class WebImages:
             host.check(_name(url))
             token = DEADLINE.set(time.monotonic() + self._limits.total_seconds)
             try:
-                return self._request(url, conditions, host)
+                return self._request(url, conditions, host, chain)
             except AddressRefused as error:
                 raise Rejected("uri_not_allowed", str(error)) from error
             except NameResolutionError as error:
@@ -183,12 +186,14 @@ class WebImages:
             finally:
                 DEADLINE.reset(token)
 
-    def _request(self, url: Url, conditions: Mapping[str, str], host: _Host) -> WebImage | str:
+    def _request(self, url: Url, conditions: Mapping[str, str], host: _Host, chain: Chain) -> WebImage | str:
+        headers = HTTPHeaderDict({**self._headers, **conditions})
+        headers.update(chain.headers(url, port_of(url)))
         timeout = Timeout(connect=self._limits.connect_seconds, read=self._limits.read_seconds)
         response = self._pools.request(
             "GET",
             url._replace(fragment=None).url,
-            headers={**self._headers, **conditions},
+            headers=headers,
             timeout=timeout,
             retries=False,
             redirect=False,
@@ -209,6 +214,7 @@ class WebImages:
             if status == 304 and conditions:
                 return WebImage(None, None)
             if status in _REDIRECTS and response.headers.get("Location"):
+                chain.keep_cookies(url, response.headers.getlist("Set-Cookie"))
                 return _as_sent(response.headers["Location"])
             if status in _RETRIED:
                 raise self._retryable(response, url, host)

@@ -195,11 +195,11 @@ def test_a_slow_response_is_aborted_at_the_deadline(server: WebServer, answer: A
 
 
 def test_redirects_are_followed_and_counted(server: WebServer) -> None:
-    for number in range(4):
+    for number in range(6):
         server.answers[f"/{number}.jpg"] = status(302, Location=f"{number + 1}.jpg")
-    server.answers["/4.jpg"] = image(RED)
+    server.answers["/6.jpg"] = image(RED)
     assert WebImages(HERE).fetch(f"{server.url}/1.jpg").data == RED
-    with pytest.raises(Rejected, match="more than 3 redirects"):
+    with pytest.raises(Rejected, match="more than 5 redirects"):
         WebImages(HERE).fetch(f"{server.url}/0.jpg")
 
 
