@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.foreign.archives import check_archive
 from models.networks.inputs import to_square
 from models.release import ReleaseError
 from models.spec import Images
@@ -63,6 +64,7 @@ def read_expected(path: Path, *, input_px: int, categories: int) -> ExpectedAnsw
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            check_archive(archive)
             images, answers = (_array(archive, f"{name}.npy") for name in ("images", "answers"))
     except OSError as error:
         raise ReleaseError(f"{path} cannot be read ({error.strerror or error}); give an .npz file") from error

@@ -1,8 +1,8 @@
 """Recognise the files in which Keras saves networks, and read their description as data, without building anything.
 
 Keras 3 and, since 2.12, Keras 2 write `.keras` archives: `config.json`, `metadata.json` and the weights. Keras 2 also
-writes HDF5 files, whose attributes have the same. Only layers of Keras itself are accepted: no Lambda layer, no custom
-object, no function.
+writes HDF5 files, whose attributes have the same. Only the layers of image networks that Keras itself has are accepted:
+no Lambda layer, no custom object, no function, and no layer that reads other files or runs code of other libraries.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.foreign.archives import check_archive
 from models.foreign.hdf5 import opened
 from models.release import ReleaseError
 
@@ -46,7 +47,37 @@ _MODULES = (
 _MODULES_OF_KERAS_2 = re.compile(
     r"(tf_keras|keras)(\.src)?(\.(layers|models|initializers|regularizers|constraints|mixed_precision|engine)(\.\w+)*)?"
 )
-_NOT_OBJECTS = ("__keras_tensor__", "__tuple__", "__numpy__", "__tensor__")
+_NOT_OBJECTS = ("__keras_tensor__", "__tuple__", "__numpy__", "__tensor__", "__slice__", "__ellipsis__")
+
+# Layers of image networks, and what describes them. Whatever is not named here is refused, also what Keras adds later.
+_ALLOWED = frozenset(
+    [
+        *("Functional", "Sequential", "Model", "InputLayer", "Input"),
+        *("Conv1D", "Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense", "EinsumDense"),
+        *("ZeroPadding2D", "Cropping2D", "UpSampling2D", "MaxPooling2D", "AveragePooling2D"),
+        *("GlobalAveragePooling2D", "GlobalMaxPooling2D", "GlobalAveragePooling1D", "GlobalMaxPooling1D"),
+        *("BatchNormalization", "SyncBatchNormalization", "LayerNormalization", "GroupNormalization"),
+        *("UnitNormalization", "RMSNormalization", "SpectralNormalization", "MultiHeadAttention", "Attention"),
+        *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Softmax"),
+        *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise"),
+        *("ActivityRegularization", "Identity", "Flatten", "Reshape", "Permute", "RepeatVector"),
+        *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"),
+        *("Rescaling", "Normalization", "Resizing", "CenterCrop", "AugMix", "AutoContrast", "Equalization"),
+        *("RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast"),
+        *("RandomCrop", "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHeight"),
+        *("RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation"),
+        *("RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomWidth", "RandomZoom"),
+        *("Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "LecunNormal", "LecunUniform"),
+        *("Ones", "Zeros", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling"),
+        *("OrthogonalInitializer", "IdentityInitializer"),
+        *("L1", "L1L2", "L2", "OrthogonalRegularizer", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"),
+        *("DTypePolicy", "DTypePolicyMap", "FloatDTypePolicy", "Policy"),
+        *("TrueDivide", "Divide", "Negative", "GetItem", "Clip", "Mean", "Sqrt", "Square", "Power"),  # operations
+    ]
+)
+
+# Nothing in a file of Keras 2 is built: these only say what stood there, and the answers are compared.
+_ALLOWED_IN_KERAS_2 = _ALLOWED | {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "FixedDropout"}
 
 
 @dataclass(frozen=True)
@@ -122,8 +153,12 @@ def refuse_code(file: ForeignFile) -> None:
     """
     path = file.path
     for part in _parts(file):
-        name, module = str(part["class_name"]), part.get("module")
-        if name in ("Lambda", "__lambda__"):
+        name, module = part["class_name"], part.get("module")
+        if not isinstance(name, str):
+            raise ReleaseError(
+                f"{path} has {str(name)[:80]!r} where the name of a layer was expected; save the model again with Keras"
+            )
+        if name.rpartition(".")[2] in ("Lambda", "__lambda__"):
             raise ReleaseError(
                 f"{path} holds a Lambda layer, whose code would have to be run to be read; replace it by layers of "
                 "Keras, such as Rescaling, and save the model again"
@@ -134,8 +169,13 @@ def refuse_code(file: ForeignFile) -> None:
         registered = str(part.get("registered_name") or "")
         if ">" in registered or not known:
             raise ReleaseError(
-                f"{path} holds the custom object {registered or name!r} of {module}; only layers of Keras itself are "
-                "accepted, so replace it and save the model again"
+                f"{path} holds the custom object {(registered or name)[:80]!r} of {str(module)[:80]}; only layers of "
+                "Keras itself are accepted, so replace it and save the model again"
+            )
+        if name not in (_ALLOWED if file.loadable else _ALLOWED_IN_KERAS_2):
+            raise ReleaseError(
+                f"{path} holds {name[:80]!r}, which is no layer of an image network; leave it out of the network and "
+                "save the model again"
             )
 
 
@@ -179,6 +219,7 @@ def _from_archive(path: Path) -> ForeignFile:
     """Read the description and the metadata of a `.keras` archive."""
     try:
         with zipfile.ZipFile(path) as archive:
+            check_archive(archive)
             config = _json(archive, "config.json")
             metadata = _json(archive, "metadata.json") if "metadata.json" in archive.namelist() else {}
         version = str(metadata.get("keras_version", ""))[:40]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from models.foreign.archives import check_archive, refuse_ratio
 from models.release import ReleaseError
 
 MOST_BYTES = 2**31
@@ -49,6 +50,7 @@ def opened(path: Path) -> Iterator[Any]:
                 yield file
             return
         with zipfile.ZipFile(path) as archive:
+            check_archive(archive)
             entry = archive.getinfo(WEIGHTS)
             if entry.file_size > MOST_BYTES:
                 raise ReleaseError(f"{path} holds weights of {entry.file_size:,} bytes; {_MOST}")
@@ -70,7 +72,7 @@ def _check(file: Any, path: Path) -> None:
     import h5py
 
     seen: set[Any] = set()  # two groups may contain each other
-    waiting, total = [file], 0
+    waiting, total, stored = [file], 0, 0
     while waiting:
         group = waiting.pop()
         for name in group:
@@ -91,6 +93,8 @@ def _check(file: Any, path: Path) -> None:
             total += item.size * item.dtype.itemsize
             if total > MOST_BYTES:
                 raise ReleaseError(f"{path} claims to hold weights of over {total:,} bytes; {_MOST}")
+            stored += item.id.get_storage_size()
+    refuse_ratio(total, stored)
 
 
 def stored_values(file: Any) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import models.foreign.rebuild as rebuilding
-from models import release as releases
+from models import release_checks
 from models.foreign.expected import generated_samples
 from models.foreign.heads import ForeignHead, read_head, split
 from models.foreign.rebuild import TOLERANCE, ForeignNetwork, rebuild
@@ -62,7 +62,7 @@ SMALL = Small()
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no network be tried but a small one, and EfficientNetB0."""
     known = {"efficientnet-small": f"{__name__}:SMALL", "efficientnetb0": "models.networks.efficientnet:B0"}
-    for module in (rebuilding, registry, releases):
+    for module in (rebuilding, registry, release_checks):
         monkeypatch.setattr(module, "ARCHITECTURES", known)
     monkeypatch.setitem(registry.INPUT_PX, "efficientnet-small", (32, 32))
 
