@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ class Import:
         path: Path of the `.keras` file, or of the `.h5` file of Keras 2.
         release_id: Identifier of the new release.
         input_px: Side of the network's square input, in pixels.
-        categories: File with the class names, one per line in the order of the network's outputs: category_id, or
-            category_id,category_path.
+        categories: CSV file with the class names, one per line in the order of the network's outputs: category_id, or
+            category_id,category_path in all lines. A name with a comma is in quotes.
         preprocessing: Value range of the network's input; one of `models.spec.PREPROCESSING`.
         ends_in: Kind of the network's output: `logits` or `softmax`.
         taxonomy_version: Version of the taxonomy that the categories belong to.
@@ -113,15 +114,18 @@ def class_names(path: Path) -> tuple[Category, ...]:
     """Read the class names of a network to import, in the order of its outputs.
 
     Raises:
-        UsageError: If the file cannot be read, or a name is duplicate, an inner node, or no category_id; the message
-            names the remedy.
+        UsageError: If the file cannot be read, its lines have other columns, or a name is duplicate, an inner node, or
+            no category_id; the message names the remedy.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row and row[0].strip()]
+            reader = csv.reader(file, skipinitialspace=True)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"the class names cannot be read from {path} ({error}); give one a line") from error
-    ids = [row[0] for row in rows]
+    _refuse_other_columns(path, rows)
+    named = [row for _, row in rows]
+    ids = [row[0] for row in named]
     if len(set(ids)) < len(ids) or len(ids) < 2:
         raise UsageError(f"{path} names {len(ids)} classes of which {len(set(ids))} differ; give at least 2, each once")
     for name in ids:
@@ -133,7 +137,19 @@ def class_names(path: Path) -> tuple[Category, ...]:
             f"{path} names {above[0]!r} and {below!r} below it, and a network's outputs must be leaves; "
             f"call the first one something below it too, such as {above[0] + '.other'!r}"
         )
-    return tuple(Category(row[0], row[1] if len(row) > 1 else row[0].replace(".", " > ")) for row in rows)
+    return tuple(Category(row[0], row[1] if len(row) > 1 else row[0].replace(".", " > ")) for row in named)
+
+
+def _refuse_other_columns(path: Path, rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Refuse a line with other columns than the first: its comma may be part of a name, or divide an id from a path."""
+    columns = len(rows[0][1]) if rows else 1
+    for line, row in rows:
+        if len(row) not in (1, 2) or len(row) != columns or not all(row):
+            found = f"the columns {', '.join(repr(cell[:40]) for cell in row[:5])}"
+            raise UsageError(
+                f"line {line} of {path} has {found}, where {'a name' if columns == 1 else 'category_id,category_path'} "
+                'was expected as in all lines; put a name with a comma in quotes, as in "Shirts, blue"'
+            )
 
 
 def _samples(config: Import) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from models.foreign.expected import ExpectedAnswers, generated_samples
 from models.foreign.files import ForeignFile, LayerConfig, claimed_weights, foreign_file, layer_configs, refuse_code
+from models.foreign.front import other_size, same_range, scaled, without_front
 from models.foreign.hdf5 import opened, stored_values
 from models.foreign.heads import ForeignHead, HeadOfAnotherKind, ReadHead, described, read_head, refuse_kind, split
 from models.foreign.keras2 import read_layers
@@ -89,7 +90,7 @@ def rebuild(
     configs = layer_configs(file)
     _refuse_early(foreign, file, configs)
     if file.loadable:
-        original = _loaded(foreign)
+        original = _loaded(foreign, configs)
         layers = stored_layers(original)
     else:
         if expected is None:
@@ -99,13 +100,14 @@ def rebuild(
                 "release import --help` shows, and give them with --expected"
             )
         original, layers = None, read_layers(file, configs)
+    front, layers = without_front(layers)
     spec, rebuilt = _rebuilt(layers, foreign)
     if expected is None:
+        _refuse_scaling(front, foreign, spec)
         squares = generated_samples(foreign.input_px) if samples is None else samples
         squares = np.stack([to_square(square, foreign.input_px) for square in squares])
-        outputs = np.asarray(original(network_input(squares, spec), training=False), np.float64)
-        expected = ExpectedAnswers(squares, outputs)
-    return _compared(spec, rebuilt, foreign, expected, split(layers)[1])
+        expected = ExpectedAnswers(squares, _answers(original, network_input(squares, spec)))
+    return _compared(spec, rebuilt, foreign, expected, split(layers)[1], front)
 
 
 def _compared(
@@ -114,6 +116,7 @@ def _compared(
     foreign: ForeignNetwork,
     expected: ExpectedAnswers,
     head: Sequence[StoredLayer],
+    front: Sequence[StoredLayer],
 ) -> tuple[NetworkSpec, Any]:
     """Return a network in the value range in which it answers as the original; raise ReleaseError if there is none."""
     squares, answers = expected.images, expected.answers
@@ -141,17 +144,24 @@ def _compared(
         f"{foreign.path} rebuilt as {spec.architecture} answers differently, by {worst[nearest]:.3g} where "
         f"{TOLERANCE:g} is allowed; check --input-px, --preprocessing and --ends-in, and that its head "
         f"({_listed(head)}) is one layer after the other"
+        + (f"; in front of it stands {_listed(front)}, which serving may not do in the same way" if front else "")
     )
 
 
 def _refuse_early(foreign: ForeignNetwork, file: ForeignFile, configs: list[LayerConfig]) -> None:
     """Refuse by its description alone a network whose head cannot be served, or that claims too many weights."""
-    plain = [StoredLayer(each.name, each.kind, each.options) for layer in configs for each in layer.flat()]
+    plain = _plain(configs)
     _, head = split(plain)
     try:
         refuse_kind(head)
     except HeadOfAnotherKind as error:
         raise ReleaseError(f"{foreign.path} cannot be served: {error}") from error
+    if resized := other_size(without_front(plain)[0], foreign.input_px):
+        sides = f"{resized.options.get('height')} by {resized.options.get('width')} px"
+        raise ReleaseError(
+            f"{foreign.path} changes the size of its images by {described(resized)} to {sides}, not to "
+            f"{foreign.input_px} px; correct --input-px, or save the network without that layer"
+        )
     with opened(foreign.path) as weights:
         stored, claimed = stored_values(weights), claimed_weights(configs)
     if claimed > MOST_CLAIMED * max(stored, 2**16):
@@ -160,7 +170,60 @@ def _refuse_early(foreign: ForeignNetwork, file: ForeignFile, configs: list[Laye
         )
 
 
-def _loaded(foreign: ForeignNetwork) -> Any:
+def _plain(configs: list[LayerConfig]) -> list[StoredLayer]:
+    """Return the layers that a file describes, without their weights."""
+    return [StoredLayer(each.name, each.kind, each.options) for layer in configs for each in layer.flat()]
+
+
+def _refuse_scaling(front: Sequence[StoredLayer], foreign: ForeignNetwork, spec: NetworkSpec) -> None:
+    """Refuse layers in front of the backbone that scale pixels into a range that serving does not have."""
+    apply = scaled(front)
+    if not front or apply is None:
+        return
+    squares = np.arange(foreign.input_px**2 * 3, dtype=np.int64).reshape(1, foreign.input_px, foreign.input_px, 3)
+    squares = (squares % 256).astype(np.uint8)
+    made = apply(np.asarray(network_input(squares, spec), np.float64))
+    if not any(same_range(made, network_input(squares, replace(spec, preprocessing=name))) for name in RANGES):
+        raise ReleaseError(
+            f"{foreign.path} scales its images by {_listed(front)} to values from {made.min():.4g} to {made.max():.4g},"
+            f" and {spec.architecture} is served with {', '.join(name for name in RANGES if name != 'own')}; correct "
+            "--preprocessing, or train behind a Rescaling to one of these ranges"
+        )
+
+
+def _refuse_shapes(model: Any, foreign: ForeignNetwork, front: Sequence[StoredLayer]) -> None:
+    """Refuse a network without one RGB image as its input and one list of categories as its output."""
+    inputs, outputs = model.inputs or [], getattr(model, "outputs", None) or []
+    expected = (foreign.input_px, foreign.input_px, 3)
+    given = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
+    if len(given) != 3 or any(have not in (None, want) for have, want in zip(given, expected, strict=True)):
+        behind = f"; it begins with {_listed(front)}, so save the network from behind these layers" if front else ""
+        raise ReleaseError(
+            f"{foreign.path} takes inputs of {given or [tuple(each.shape) for each in inputs]}, not {expected}; "
+            f"correct --input-px, or give a network of one RGB image{behind}"
+        )
+    if len(outputs) != 1 or len(outputs[0].shape) != 2:
+        raise ReleaseError(
+            f"{foreign.path} has outputs of {[tuple(each.shape) for each in outputs]}, where one of (None, "
+            f"{foreign.categories}) was expected; save a network that gives the confidences alone"
+        )
+    if outputs[0].shape[-1] != foreign.categories:
+        raise ReleaseError(
+            f"{foreign.path} tells {outputs[0].shape[-1]} categories apart and {foreign.categories} are named; "
+            "name each of its outputs, in their order"
+        )
+
+
+def _answers(model: Any, images: Any) -> Any:
+    """Return a network's only output, float64 (images, categories); input and output may each have a name."""
+    import keras
+
+    given = keras.tree.pack_sequence_as(model.input, [images])
+    (output,) = keras.tree.flatten(model(given, training=False))
+    return np.asarray(output, np.float64)
+
+
+def _loaded(foreign: ForeignNetwork, configs: list[LayerConfig]) -> Any:
     """Load the original network in float32; raise ReleaseError if its input or output has another shape."""
     import keras
 
@@ -169,18 +232,7 @@ def _loaded(foreign: ForeignNetwork) -> Any:
     except Exception as error:  # keras raises many different exceptions for a broken file
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ReleaseError(f"Keras cannot load {foreign.path} ({reason}); save the model again") from error
-    expected = (foreign.input_px, foreign.input_px, 3)
-    given = model.input_shape[1:] if isinstance(model.input_shape, tuple) else ()  # with several inputs it is a list
-    if len(given) != 3 or any(have not in (None, want) for have, want in zip(given, expected, strict=True)):
-        raise ReleaseError(
-            f"{foreign.path} takes inputs of {given or model.input_shape}, not {expected}; correct --input-px, or give "
-            "a network of one RGB image"
-        )
-    if model.output_shape[-1] != foreign.categories:
-        raise ReleaseError(
-            f"{foreign.path} tells {model.output_shape[-1]} categories apart and {foreign.categories} are named; "
-            "name each of its outputs, in their order"
-        )
+    _refuse_shapes(model, foreign, without_front(_plain(configs))[0])
     for layer in every_layer(model):
         if layer.compute_dtype in ("float16", "bfloat16"):
             layer.dtype_policy = "float32"

@@ -37,7 +37,7 @@ def trained(model: Any, side_px: int, *, sees: Range) -> Any:
         if layer.weights and type(layer).__name__ not in ("BatchNormalization", "Normalization"):
             values = layer.get_weights()
             layer.set_weights([value + random.normal(0, 0.02, value.shape).astype(value.dtype) for value in values])
-        if type(layer).__name__ == "Normalization":
+        if type(layer).__name__ == "Normalization" and layer.weights:
             layer.set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.05, 0.06, 0.07]), np.array(1)])
             layer.finalize_state()
     norms = [layer for layer in flat_layers if type(layer).__name__ == "BatchNormalization"]

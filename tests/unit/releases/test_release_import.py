@@ -42,7 +42,7 @@ def told(tmp_path: Path, **changes: Any) -> Import:
     features = keras.layers.GlobalAveragePooling2D()(body(inputs))
     theirs = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
     trained(theirs, 32, sees=(0.0, 255.0)).save(tmp_path / "theirs.keras")  # an untrained one says nothing apart
-    (tmp_path / "classes.txt").write_text("a.one,A > One\na.two\nb\n")
+    (tmp_path / "classes.txt").write_text("a.one,A > One\na.two,a > two\nb,b\n")
     values = {
         "path": tmp_path / "theirs.keras",
         "release_id": "theirs-1",
@@ -159,6 +159,33 @@ def test_invalid_class_names_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(UsageError, match="give at least 2, each once"):
         import_network.class_names(tmp_path / "classes.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "a\nShirts, blue\nb\n",
+            r"line 2 of .* has the columns 'Shirts', 'blue', where a name was expected.*in quotes",
+        ),
+        ("a,A\nb\n", r"line 2 of .* has the columns 'b', where category_id,category_path was expected"),
+        ("a,A\nb,\n", "line 2 of .* has the columns 'b', ''"),
+        ("a,A,x\nb,B,y\n", "line 1 of .* has the columns 'a', 'A', 'x'"),
+        ("a\n\n\n,b\n", "line 4 of .* has the columns '', 'b'"),
+    ],
+)
+def test_a_comma_in_a_class_name_was_read_as_a_path(text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.csv").write_text(text)
+    with pytest.raises(UsageError, match=sentence):
+        import_network.class_names(tmp_path / "classes.csv")
+
+
+def test_class_names_in_quotes_keep_their_commas(tmp_path: Path) -> None:
+    (tmp_path / "classes.csv").write_text('\ufeff"Shirts, blue"\n\nMen\'s "Shoes"\n', encoding="utf-8")
+    names = [each.category_id for each in import_network.class_names(tmp_path / "classes.csv")]
+    assert names == ["Shirts, blue", 'Men\'s "Shoes"']
+    (tmp_path / "classes.csv").write_text('a, "A > One, two"\nb,B\n')
+    assert import_network.class_names(tmp_path / "classes.csv")[0] == Category("a", "A > One, two")
 
 
 @pytest.mark.parametrize("name", [".a", "a..b", "../x", "a\x1b[2J"])
