@@ -109,7 +109,9 @@ def _numbers(layer: StoredLayer) -> tuple[Pixels, Pixels] | None:
     options = layer.options
     if layer.kind == "Rescaling":
         return _channels(options.get("scale", 1.0)), _channels(options.get("offset", 0.0))
-    if layer.kind != "Normalization" or options.get("axis", -1) not in (-1, 3, [-1], [3]) or options.get("invert"):
+    if layer.kind != "Normalization" or list(np.ravel(options.get("axis", -1))) not in ([-1], [3]):
+        return None
+    if options.get("invert"):
         return None
     mean, variance = layer.weights[:2] if layer.weights else (options.get("mean"), options.get("variance"))
     deviation = np.maximum(np.sqrt(_channels(variance)), 1e-7)
