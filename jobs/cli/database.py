@@ -1,4 +1,4 @@
-"""The commands that query the product database, migrate and prune it, and record the decisions of people."""
+"""The commands that query the product database, migrate, check, copy and prune it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import click
 
 from jobs.cli import output
 from jobs.cli.options import database_of, json_option
-from jobs.cli.person_options import by_option, refused_values_explained, why_option
+from jobs.cli.person_options import refused_values_explained
 from jobs.cli.reading_database import reading_database_of
 from jobs.errors import UsageError
 from jobs.releases.lookup import manifests
-from jobs.releases.records import decider
 from jobs.settings import Settings
 from jobs.storage.modes import usual_files
 from models.whole_files import in_place_of
@@ -252,128 +251,3 @@ def backup(target: Path, as_json: bool) -> None:
         copy_database(database, scratch)
     document = {"database": str(database), "backup": str(target), "backup_bytes": target.stat().st_size}
     output.summary(document, as_json)
-
-
-@click.group()
-def override() -> None:
-    """Set a product's category by hand. No run or backfill replaces a person's category.
-
-    \b
-    Example:
-      shelfwise override set article-00007 apparel.tops.shirt --by ada --why "it has a collar"
-    """
-
-
-@override.command(name="set")
-@click.argument("product_id")
-@click.argument("category_id")
-@by_option
-@why_option
-@json_option
-def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
-    """Set the category of a product by hand, in the name of the person --by.
-
-    \b
-    Example:
-      shelfwise override set article-00007 apparel.tops.shirt --by ada
-    """
-    from sql.overrides import Override, set_overrides
-
-    decision = Override(product_id, category_id, why)
-    with refused_values_explained():
-        changed = set_overrides(database_of(Settings()), [decision], decided_by=decided_by)
-    output.summary({"product_id": product_id, "category_id": category_id, "changed": changed}, as_json)
-
-
-@override.command()
-@click.argument("product_id")
-@by_option
-@why_option
-@json_option
-def clear(product_id: str, decided_by: str, why: str | None, as_json: bool) -> None:
-    """Remove the category that a person gave to a PRODUCT_ID. Its answer is again the newest prediction.
-
-    \b
-    Example:
-      shelfwise override clear article-00007 --by ada --why "the photograph was replaced"
-    """
-    from sql.overrides import clear_override
-
-    database = database_of(Settings())
-    with refused_values_explained():
-        has_prediction = clear_override(database, product_id, decided_by=decided_by, combine_by=decider, why=why)
-    output.summary({"product_id": product_id, "has_prediction": has_prediction}, as_json)
-
-
-@override.command(name="import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--by", "decided_by", metavar="NAME", help="Who decides; needed for a .csv or .jsonl file.")
-@json_option
-def import_(file: Path, decided_by: str | None, as_json: bool) -> None:
-    """Import decisions from a .csv or .jsonl FILE with product_id, category_id and, optionally, why. All or none.
-
-    FILE may also be an SQLite database of another version of shelfwise: its decisions keep who decided and when.
-
-    \b
-    Example:
-      shelfwise override import decisions.csv --by ada
-      shelfwise override import shelfwise-set-aside-20261101T023000Z.db
-    """
-    from jobs.cli.decisions_file import read_decisions
-    from sql.overrides import set_overrides
-
-    with refused_values_explained():
-        decisions = read_decisions(file, decided_by)
-        changed = set_overrides(database_of(Settings()), decisions)
-    output.summary({"file": str(file), "decisions": len(decisions), "changed": changed}, as_json)
-
-
-@click.group()
-def review() -> None:
-    """Work through the queue of answers to review, and through the pictures that hold answers back.
-
-    \b
-    Example:
-      shelfwise query review_queue --limit 20
-      shelfwise review accept article-00007 --by ada
-    """
-
-
-@review.command()
-@click.argument("product_ids", nargs=-1, required=True)
-@by_option
-@why_option
-@json_option
-def accept(product_ids: tuple[str, ...], decided_by: str, why: str | None, as_json: bool) -> None:
-    """Accept the predicted categories of these PRODUCT_IDS as answers of the person --by.
-
-    \b
-    Example:
-      shelfwise review accept article-00007 article-00011 --by ada
-    """
-    from sql.overrides import accept_suggestions
-
-    with refused_values_explained():
-        changed = accept_suggestions(database_of(Settings()), product_ids, decided_by=decided_by, why=why)
-    output.summary({"accepted": len(product_ids), "changed": changed}, as_json)
-
-
-@review.command(name="allow-picture")
-@click.argument("image_sha256", metavar="SHA256")
-@by_option
-@why_option
-@json_option
-def allow_picture(image_sha256: str, decided_by: str, why: str | None, as_json: bool) -> None:
-    """Allow a picture that different products share, by its SHA256: from now on it holds no answer back.
-
-    Its products are answered again by what remains. `shelfwise query shared_pictures` lists such pictures.
-
-    \b
-    Example:
-      shelfwise review allow-picture 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae --by ada
-    """
-    from sql.pictures import allow_picture as allow
-
-    with refused_values_explained():
-        changed = allow(database_of(Settings()), image_sha256, by=decided_by, combine_by=decider, why=why)
-    output.summary({"image_sha256": image_sha256, "changed": changed}, as_json)

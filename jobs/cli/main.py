@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from jobs.cli import catalog as cli_catalog
 from jobs.cli import database as cli_database
+from jobs.cli import decisions as cli_decisions
 from jobs.cli import demo as cli_demo
 from jobs.cli import output
 from jobs.cli import releases as cli_releases
@@ -73,8 +74,8 @@ for command in (
     cli_models.export_arrays,
     cli_releases.release,
     cli_database.query,
-    cli_database.override,
-    cli_database.review,
+    cli_decisions.override,
+    cli_decisions.review,
     cli_database.db,
 ):
     main_group.add_command(command)

@@ -1,4 +1,4 @@
--- Purpose: how often people agreed with what a release suggested.
+-- Purpose: how often people agreed with what a release suggested, without decisions that were cleared.
 -- Grain: one row per release and suggested category on which people decided.
 SELECT
     decision.release_id,
@@ -10,6 +10,16 @@ SELECT
     avg(decision.suggested_confidence) AS mean_confidence
 FROM overrides AS decision
 LEFT JOIN categories AS category ON category.category_id = decision.suggested_category_id
-WHERE decision.suggested_category_id IS NOT NULL AND decision.action <> 'clear'
+WHERE
+    decision.suggested_category_id IS NOT NULL
+    AND decision.action <> 'clear'
+    AND NOT EXISTS (
+        SELECT 1
+        FROM overrides AS later
+        WHERE
+            later.product_id = decision.product_id
+            AND later.override_id > decision.override_id
+            AND later.action = 'clear'
+    )
 GROUP BY decision.release_id, decision.suggested_category_id, category.category_path
 ORDER BY decision_count DESC, decision.release_id, category_id

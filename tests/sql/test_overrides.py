@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from sql.decided import Recorded
 from sql.errors import UnknownNameError
-from sql.overrides import Override, accept_suggestions, clear_override, set_overrides
+from sql.overrides import (
+    Override,
+    accept_suggestions,
+    clear_override,
+    clear_overrides,
+    record_overrides,
+    set_overrides,
+)
 from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.sql.runs import BOOT, NEWER_RELEASE, SHIRT, T_SHIRT, answer, combine_by, dump, prediction, product, publish
@@ -49,8 +58,55 @@ def test_repeating_a_decision_adds_no_row(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     set_overrides(database, [Override("p", BOOT)], decided_by="maria")
     before = dump(database)
-    assert set_overrides(database, [Override("p", BOOT)], decided_by="jon") == 0
+    assert record_overrides(database, [Override("p", BOOT, "again")], decided_by="maria") == Recorded(0)
     assert dump(database) == before
+
+
+def test_another_person_s_agreement_is_recorded_once_and_changes_no_answer(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT)])
+    set_overrides(database, [Override("p", BOOT)], decided_by="maria")
+    before = dump(database)["product_categories"]
+    assert record_overrides(database, [Override("p", BOOT, "yes")], decided_by="jon") == Recorded(0, agreed=1)
+    assert accept_suggestions(database, ["p"], decided_by="eve") == 0
+    for person in ("jon", "maria", "eve"):
+        assert record_overrides(database, [Override("p", BOOT)], decided_by=person) == Recorded(0)
+    rows = [row[2:9] for row in dump(database)["overrides"]]
+    assert rows[1:] == [("set", BOOT, "jon", "yes", None, None, None), ("accept", BOOT, "eve", None, None, None, None)]
+    assert dump(database)["product_categories"] == before
+    set_overrides(database, [Override("p", T_SHIRT)], decided_by="maria")
+    set_overrides(database, [Override("p", BOOT)], decided_by="maria")
+    assert record_overrides(database, [Override("p", BOOT)], decided_by="jon").agreed == 1, "it was another meanwhile"
+    clear_overrides(database, ["p"], decided_by="eve", combine_by=combine_by)
+    set_overrides(database, [Override("p", BOOT)], decided_by="maria")
+    assert record_overrides(database, [Override("p", BOOT)], decided_by="jon").agreed == 1, "it was cleared meanwhile"
+
+
+def test_replaced_decisions_are_counted_and_named_the_later_ones_first(database: ProductDatabase) -> None:
+    early, late = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 5, tzinfo=UTC)
+    names = [f"p{number}" for number in range(9)]
+    publish(database, [prediction(name, SHIRT) for name in names])
+    set_overrides(database, [Override(name, BOOT) for name in names[:7]], decided_by="maria", at_utc=early)
+    set_overrides(database, [Override("p8", BOOT)], decided_by="jon", at_utc=late)
+    middle = datetime(2026, 11, 3, tzinfo=UTC)
+    decisions = [Override(name, T_SHIRT, None, "ada", middle) for name in names[1:]]
+    done = record_overrides(database, [*decisions, Override("p0", BOOT, None, "maria", middle)])
+    assert (done.changed, done.agreed, done.replaced, done.replaced_newer) == (8, 0, 7, 1)
+    assert done.examples[:2] == (("p8", BOOT, "jon", True), ("p1", BOOT, "maria", False))
+    assert len(done.examples) == 5
+
+
+def test_an_import_is_taken_back_whole_or_not_at_all(database: ProductDatabase) -> None:
+    publish(database, [prediction("p", SHIRT), prediction("q", T_SHIRT)], products=[product("r")])
+    set_overrides(database, [Override(name, BOOT) for name in "pqr"], decided_by="maria")
+    before = dump(database)
+    with pytest.raises(UnknownNameError, match=r"No person decided on product 'x', 'y': .* nothing was cleared"):
+        clear_overrides(database, ["p", "y", "q", "x"], decided_by="maria", combine_by=combine_by)
+    assert dump(database) == before
+    assert clear_overrides(database, ["r", "p", "q", "p"], decided_by="jon", why="typo", combine_by=combine_by) == 2
+    assert [answer(database, name)["category_id"] for name in "pq"] == [SHIRT, T_SHIRT]
+    cleared = [row[1:6] for row in dump(database)["overrides"] if row[2] == "clear"]
+    assert cleared == [(name, "clear", None, "jon", "typo") for name in "pqr"]
+    assert totals(database) == counted(database)
 
 
 def test_a_product_of_the_catalog_without_any_answer_can_be_decided(database: ProductDatabase) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sql.errors import DatabaseError, UnknownNameError
 from sql.named_queries import find_query, list_queries, run_query
-from sql.overrides import Override, accept_suggestions, set_overrides
+from sql.overrides import Override, accept_suggestions, clear_overrides, set_overrides
 from sql.records import REJECTION_COLUMNS
 from sql.store import ProductDatabase, open_database
 from tests.sql.runs import (
@@ -19,6 +19,7 @@ from tests.sql.runs import (
     OUTLET,
     SHIRT,
     T_SHIRT,
+    combine_by,
     image_change,
     prediction,
     product,
@@ -188,6 +189,17 @@ def test_acceptance_rate_by_release_and_category(shop: ProductDatabase) -> None:
     found = {row["category_id"]: row for row in rows_of(shop, "acceptance_rate")}
     assert (found[T_SHIRT]["decision_count"], found[T_SHIRT]["acceptance_rate"]) == (2, 0.5)
     assert (found[OUTLET]["accepted_count"], found[OUTLET]["release_id"]) == (1, "release-1")
+
+
+def test_a_decision_that_was_cleared_is_in_no_acceptance_rate(shop: ProductDatabase) -> None:
+    accept_suggestions(shop, ["q"], decided_by="maria")
+    set_overrides(shop, [Override("p", BOOT)], decided_by="maria")
+    clear_overrides(shop, ["p"], decided_by="maria", combine_by=combine_by)
+    (found,) = rows_of(shop, "acceptance_rate")
+    assert (found["category_id"], found["decision_count"], found["acceptance_rate"]) == (T_SHIRT, 1, 1.0)
+    set_overrides(shop, [Override("p", BOOT)], decided_by="maria")
+    (found,) = rows_of(shop, "acceptance_rate")
+    assert (found["decision_count"], found["acceptance_rate"]) == (2, 0.5), "a decision after it counts again"
 
 
 def test_a_run_s_summary(shop: ProductDatabase) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cli.database import override
+from jobs.cli.decisions import override
 from jobs.dataset.labels import labelled_images
 from jobs.dataset.shards import shards
 from jobs.evaluation.config import EvaluateConfig

@@ -1,0 +1,223 @@
+"""Record what people decided and make it the current answers, from the temporary table `decided`.
+
+One product and a file with a million products use the same statements. All of them run in the transaction of the
+caller, under the writers' lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.types import TypeEngine
+
+from sql.errors import UnknownNameError
+from sql.explanations import listed
+from sql.publishing import answer_changes as changes
+from sql.publishing import settling
+from sql.publishing.positions import prepare_affected
+from sql.publishing.staging import analyze, create_temporary, insert_rows
+from sql.schema.columns import UtcDateTime, key_text
+
+_EXAMPLES = 5
+"""Most replaced decisions that are named."""
+
+Rows = list[tuple[str, str, str | None, str, datetime]]
+"""(product_id, category_id, why, decided_by, decided_at_utc), one a product; the moment has a time zone."""
+
+_COLUMNS: dict[str, TypeEngine[Any]] = {
+    "product_id": key_text(),
+    "category_id": key_text(),
+    "why": sa.Text(),
+    "decided_by": sa.Text(),
+    "decided_at_utc": UtcDateTime(),
+}
+
+_UNKNOWN_PRODUCTS = sa.text("""
+SELECT decided.product_id AS name
+FROM decided
+WHERE
+    NOT EXISTS (SELECT 1 FROM product_categories AS answer WHERE answer.product_id = decided.product_id)
+    AND NOT EXISTS (SELECT 1 FROM products AS product WHERE product.product_id = decided.product_id)
+    AND NOT EXISTS (SELECT 1 FROM rejected_images AS rejected WHERE rejected.product_id = decided.product_id)
+ORDER BY decided.product_id
+""")
+
+_UNKNOWN_CATEGORIES = sa.text("""
+SELECT DISTINCT decided.category_id AS name
+FROM decided
+WHERE NOT EXISTS (SELECT 1 FROM categories AS category WHERE category.category_id = decided.category_id)
+ORDER BY decided.category_id
+""")
+
+_TWICE = sa.text("SELECT product_id AS name FROM decided GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id")
+
+# A decision for the category that a person has already decided on changes no answer.
+_CHANGES = sa.text("""
+INSERT INTO answer_changes
+SELECT
+    decided.product_id,
+    decided.category_id,
+    NULL,
+    'manual',
+    NULL,
+    NULL,
+    coalesce(stored.image_count, 0),
+    stored.ingest_date,
+    stored.ingest_no,
+    NULL,
+    stored.category_id,
+    stored.confidence,
+    stored.status,
+    stored.review_reason,
+    stored.left_at IS NOT NULL,
+    CAST(1 AS BOOLEAN)
+FROM decided
+LEFT JOIN product_categories AS stored ON stored.product_id = decided.product_id
+WHERE stored.product_id IS NULL OR stored.status <> 'manual' OR stored.category_id <> decided.category_id
+""")
+
+_RECORD = sa.text("""
+INSERT INTO overrides (
+    product_id, action, category_id, decided_by, why, suggested_category_id, suggested_confidence, release_id,
+    decided_at_utc
+)
+SELECT
+    decided.product_id,
+    :action,
+    decided.category_id,
+    decided.decided_by,
+    decided.why,
+    CASE WHEN stored.status <> 'manual' THEN stored.category_id END,
+    CASE WHEN stored.status <> 'manual' THEN stored.confidence END,
+    CASE WHEN stored.status <> 'manual' THEN stored.release_id END,
+    decided.decided_at_utc
+FROM answer_changes AS change
+INNER JOIN decided ON decided.product_id = change.product_id
+LEFT JOIN product_categories AS stored ON stored.product_id = change.product_id
+ORDER BY decided.product_id
+""")
+
+# Another person's agreement is a row of its own; the same person's, since the category was last another one, is not.
+_AGREE = sa.text("""
+INSERT INTO overrides (product_id, action, category_id, decided_by, why, decided_at_utc)
+SELECT decided.product_id, :action, decided.category_id, decided.decided_by, decided.why, decided.decided_at_utc
+FROM decided
+INNER JOIN product_categories AS stored ON stored.product_id = decided.product_id
+WHERE
+    stored.status = 'manual'
+    AND stored.category_id = decided.category_id
+    AND NOT EXISTS (
+        SELECT 1
+        FROM overrides AS earlier
+        WHERE
+            earlier.product_id = decided.product_id
+            AND earlier.category_id = decided.category_id
+            AND earlier.decided_by = decided.decided_by
+            AND NOT EXISTS (
+                SELECT 1
+                FROM overrides AS later
+                WHERE
+                    later.product_id = earlier.product_id
+                    AND later.override_id > earlier.override_id
+                    AND later.category_id IS DISTINCT FROM earlier.category_id
+            )
+    )
+ORDER BY decided.product_id
+""")
+
+_REPLACED = sa.text("""
+SELECT
+    decided.product_id,
+    stored.category_id,
+    former.decided_by,
+    former.decided_at_utc > decided.decided_at_utc AS newer,
+    count(*) OVER () AS replaced,
+    sum(CASE WHEN former.decided_at_utc > decided.decided_at_utc THEN 1 ELSE 0 END) OVER () AS replaced_newer
+FROM decided
+INNER JOIN product_categories AS stored ON stored.product_id = decided.product_id
+LEFT JOIN overrides AS former
+    ON
+        former.product_id = decided.product_id
+        AND former.override_id = (
+            SELECT max(latest.override_id) FROM overrides AS latest WHERE latest.product_id = decided.product_id
+        )
+WHERE stored.status = 'manual' AND stored.category_id <> decided.category_id
+ORDER BY coalesce(former.decided_at_utc > decided.decided_at_utc, FALSE) DESC, decided.product_id
+LIMIT :most
+""")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the decisions of people changed.
+
+    Attributes:
+        changed: Products whose answer changed; one that a person had already put there is not counted.
+        agreed: Products that a person had already put there, and with which another person now agreed.
+        replaced: Products that a person had put into another category.
+        replaced_newer: Those of `replaced` on which that person decided later than the person who decides now.
+        examples: The first few of `replaced`, those of `replaced_newer` first: (product_id, former category_id, who
+            had decided, whether later).
+    """
+
+    changed: int
+    agreed: int = 0
+    replaced: int = 0
+    replaced_newer: int = 0
+    examples: tuple[tuple[str, str, str | None, bool], ...] = ()
+
+
+def record(connection: Connection, rows: Rows, *, action: str, moment: datetime) -> Recorded:
+    """Record decisions and make them the current answers.
+
+    Args:
+        connection: In a transaction that holds the writers' lock.
+        rows: Decisions, one a product.
+        action: `set` or `accept`.
+        moment: When the answers change, with a time zone.
+
+    Returns:
+        What they changed, and which decisions of people they replaced.
+
+    Raises:
+        UnknownNameError: A product or category is not in the database.
+        ValueError: A product has two decisions.
+    """
+    create_temporary(connection, "decided", _COLUMNS)
+    insert_rows(connection, "decided", _COLUMNS, rows)
+    analyze(connection, "decided")
+    _refuse_unknown(connection)
+    changes.prepare(connection)
+    connection.execute(_CHANGES)
+    former = connection.execute(_REPLACED, {"most": _EXAMPLES}).all()
+    agreed = connection.execute(_AGREE, {"action": action}).rowcount
+    connection.execute(_RECORD, {"action": action})
+    changed = changes.apply(connection, moment)
+    prepare_affected(connection)
+    connection.execute(sa.text("INSERT INTO affected_products SELECT product_id FROM decided"))
+    settling.mark_presence(connection)
+    examples = tuple((row.product_id, row.category_id, row.decided_by, bool(row.newer)) for row in former)
+    replaced, newer = (int(former[0].replaced), int(former[0].replaced_newer)) if former else (0, 0)
+    return Recorded(changed, agreed, replaced, newer, examples)
+
+
+def _refuse_unknown(connection: Connection) -> None:
+    twice = connection.execute(_TWICE).scalars().all()
+    if twice:
+        raise ValueError(f"Decided on more than once: {listed(twice)}; expected one category a product.")
+    products = connection.execute(_UNKNOWN_PRODUCTS).scalars().all()
+    if products:
+        raise UnknownNameError(
+            f"The database does not know {listed(products)}: expected products of the catalog; ingest them first, or "
+            "correct the product_id."
+        )
+    categories = connection.execute(_UNKNOWN_CATEGORIES).scalars().all()
+    if categories:
+        raise UnknownNameError(
+            f"The taxonomy does not have {listed(categories)}: expected a category_id as `shelfwise query taxonomy` "
+            "lists them."
+        )
