@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, task
-from shelfwise_steps import DEFAULTS, NAME, PRODUCT_DATABASE, LocalStep, SparkStep
+from shelfwise_steps import CATEGORY_NAME, DEFAULTS, NAME, PRODUCT_DATABASE, LocalStep, SparkStep
 
 LANES = 4
 RELEASE = "{{ '--release=' ~ params.release if params.release else '' }}"
@@ -53,7 +53,9 @@ with DAG(
         "from": Param(type="string", format="date", description="First ingest date."),
         "to": Param(type="string", format="date", description="Last ingest date, included."),
         "release": Param(None, type=["null", "string"], **NAME, description="Id or alias; empty: as for nights."),
-        "category": Param(None, type=["null", "string"], **NAME, description="Only products now in or below it."),
+        "category": Param(
+            None, type=["null", "string"], **CATEGORY_NAME, description="Only products now in or below it."
+        ),
         "only_missing": Param(False, type="boolean", description="Only images without an answer of this release."),
         "force": Param(False, type="boolean", description="Replace answers of newer releases too, not of people."),
         "allow_shift": Param(False, type="boolean", description="Publish images unlike those that the release knows."),

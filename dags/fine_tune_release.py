@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
-from shelfwise_steps import DEFAULTS, NAME, PERSON, LocalStep
+from shelfwise_steps import DEFAULTS, NAME, OPTION, PERSON, LocalStep
 
 RELEASE = "{{ params.release_id }}"
 IN_USE = "{{ ti.xcom_pull('in_use').release }}"
@@ -32,7 +32,7 @@ with DAG(
         "options": Param(
             ["--start-from=imagenet"],
             type="array",
-            items={"type": "string", "pattern": r"^--[a-z-]+(=\S+)?$"},
+            items={"type": "string", **OPTION},
             description="Options of `shelfwise finetune`, one per line: `--network=xception`, `--epochs=8`.",
         ),
         "part": Param("test", enum=["test", "validation", "all"], description="Products for the comparison."),

@@ -145,8 +145,17 @@ def wants_shadow(params: Any) -> bool:
     return bool(wanted)
 
 
-NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
-"""Schema of the names of releases and categories in a form."""
+# `$` would also match before a newline at the end. What is refused beside it ends a line or commands a terminal.
+_END, _CONTROL = r"(?![\s\S])", r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+
+NAME: dict[str, Any] = {"pattern": rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}{_END}"}
+"""Schema of the name of a release in a form; the rule of the command line."""
+
+CATEGORY_NAME: dict[str, Any] = {"pattern": rf"^(?!\s*\.)(?![\s\S]*\.\s*(\.|{_END}))(?=[\s\S]*\S)[^{_CONTROL}]+{_END}"}
+"""Schema of a category_id in a form; the rule of a taxonomy: names in any alphabet with a dot between levels."""
+
+OPTION: dict[str, Any] = {"pattern": rf"^--[a-z-]+(=[^{_CONTROL}]+)?{_END}"}
+"""Schema of an option of the command line in a form: `--epochs=8`, `--leave-out=Men's Shoes`."""
 
 
 MACROS = {"night_of": night_of, "catalog_of": catalog_of, "leaving_of": leaving_of}

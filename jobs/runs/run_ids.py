@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import date
 
-from models.spec import MAX_NAME_CHARACTERS
+from models.spec import MAX_NAME_CHARACTERS, is_name
 
 
 def nightly_run_id(run_date: date) -> str:
@@ -14,10 +15,13 @@ def nightly_run_id(run_date: date) -> str:
 
 
 def backfill_run_id(first: date, last: date, release_id: str, *, category: str = "", only_missing: bool = False) -> str:
-    """Return the run_id of a backfill, made of its dates, release and selection."""
+    """Return the run_id of a backfill, made of its dates, release and selection.
+
+    A category may have characters that no run_id has. Each becomes a hyphen, and a digest keeps the names apart.
+    """
     parts = ["backfill", str(first), str(last), release_id, *([category] if category else [])]
     name = "-".join([*parts, "missing"] if only_missing else parts)
-    return name if len(name) <= MAX_NAME_CHARACTERS else _with_digest(name, name)
+    return name if is_name(name) else _with_digest(re.sub(r"[^A-Za-z0-9._-]", "-", name), name)
 
 
 def shadow_run_id(run_id: str, release_id: str) -> str:

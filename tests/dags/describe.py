@@ -5,12 +5,14 @@ python -m tests.dags.describe DIRECTORY
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,15 +24,30 @@ OPTIONS = [
     "--network=efficientnetb0",
     "--leave-out=apparel.hats",
     "--epochs=1",
-    "--leave-out=toys",
+    "--leave-out=Home & Garden/Lamps",
     "--labels=/shop/map.csv",
 ]
 FORMS: dict[str, dict[str, Any]] = {
     "nightly_tagging": {"catalog_name": "Big shop", "partial": True, "max_left": 0.5, "allow_shift": True},
-    "backfill_predictions": {"from": "2026-11-01", "to": "2026-11-03", "category": "apparel.tops", "release": "shop-2"}
+    "backfill_predictions": {"from": "2026-11-01", "to": "2026-11-03", "category": "Men's Shoes", "release": "shop-2"}
     | {"only_missing": True, "force": True, "allow_shift": True, "parallelism": 2},
     "fine_tune_release": {"release_id": "shop-2", "options": OPTIONS},
 }
+NAMES = [
+    *(
+        "apparel.tops.t-shirt",
+        "Men's Shoes",
+        "Home & Garden/Lamps",
+        "靴.長靴",
+        "Одежда.Брюки",
+        "Dr. Martens",
+        "Größe 💡",
+    ),
+    *("shop-2", "a" * 128, "a" * 129, "", " ", ".", ".a", "a.", "a..b", "a. .b", " .a", "a. ", "a .b", "-a", "../x"),
+    *("a\n", "a\nb", "a\rb", "a\x1b[2J", "a\x7f", "a\x85b", "a\u2028b", "a\u2029", "\na", "a\x00", "a\tb"),
+]
+"""Names that a form takes or refuses, as the command line and files do."""
+
 EVALUATED = "| release | accuracy |\n| --- | --- |\n| shop-1 | 0.5000 |\n"
 PLAN = {
     "run_id": "backfill-2026-11-01-2026-11-03-shop-2-apparel.tops-missing",
@@ -64,6 +81,26 @@ def question(dag: Any) -> str:
     context = {"params": FORMS["fine_tune_release"], "ti": SimpleNamespace(xcom_pull=told.get)}
     own.render_template_fields(context, jinja_env=dag.get_template_env())
     return str(own.body)
+
+
+def taken(dags: Any) -> dict[str, list[str]]:
+    """Return which of NAMES each field of a form takes."""
+    from airflow.sdk.exceptions import ParamValidationError
+
+    backfill, training = dags["backfill_predictions"].params, dags["fine_tune_release"].params
+    fields: dict[str, Callable[[str], Any]] = {
+        "category": lambda name: backfill.get_param("category").resolve(name),
+        "release": lambda name: backfill.get_param("release").resolve(name),
+        "release_id": lambda name: training.get_param("release_id").resolve(name),
+        "options": lambda name: training.get_param("options").resolve([f"--leave-out={name}"]),
+    }
+    found: dict[str, list[str]] = {field: [] for field in fields}
+    for field, resolve in fields.items():
+        for name in NAMES:
+            with contextlib.suppress(ParamValidationError):
+                resolve(name)
+                found[field].append(name)
+    return found
 
 
 def described(dag: Any, warned: int) -> dict[str, Any]:
@@ -125,6 +162,7 @@ def main() -> None:
     heavy = sorted(name for name in HEAVY if name in sys.modules)
     document = {"errors": bag.import_errors, "heavy": heavy, "seconds": seconds, "files": sorted(stats), "dags": dags}
     document["question"] = question(bag.dags["fine_tune_release"])
+    document["taken"] = taken(bag.dags)
     document["shadows"] = shadows(bag.dags["nightly_tagging"].get_task("with_shadow"))
     Path(sys.argv[1], "dags.json").write_text(json.dumps(document), encoding="utf-8")
 

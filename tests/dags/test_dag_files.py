@@ -13,8 +13,10 @@ import click
 import pytest
 
 from jobs.cli import main as cli
+from models.answers.taxonomy import fault_of_id, has_control_character
+from models.spec import is_name
 from tests.dags.conftest import ROOT, jobs_environment
-from tests.dags.describe import EVALUATED
+from tests.dags.describe import EVALUATED, NAMES
 
 DAG_IDS = ("nightly_tagging", "backfill_predictions", "fine_tune_release")
 PEOPLE = ("approve", "offer_backfill")
@@ -105,7 +107,20 @@ def test_a_backfill_has_a_step_a_date_and_no_more_lanes_than_asked_for(described
 def test_a_comparison_has_the_labels_of_its_training_and_leaves_out_the_same(described: Any) -> None:
     """What was left out on purpose is told as that, and not among what a release does not know."""
     [evaluate] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "evaluate"]
-    assert evaluate[-4:] == ["--part=test", "--leave-out=apparel.hats", "--leave-out=toys", "--labels=/shop/map.csv"]
+    assert evaluate[-4:] == [
+        "--part=test",
+        "--leave-out=apparel.hats",
+        "--leave-out=Home & Garden/Lamps",
+        "--labels=/shop/map.csv",
+    ]
+
+
+def test_a_form_takes_the_names_that_files_and_the_command_line_take(described: Any) -> None:
+    """`Men's Shoes` is a category of a taxonomy, and was refused in a form."""
+    taken = described["taken"]
+    assert taken["category"] == [name for name in NAMES if not fault_of_id(name)]
+    assert taken["release"] == taken["release_id"] == [name for name in NAMES if is_name(name)]
+    assert taken["options"] == [name for name in NAMES if name and not has_control_character(name)]
 
 
 def test_who_approves_reads_which_release_is_new_and_what_was_compared(described: Any) -> None:

@@ -95,6 +95,14 @@ def test_a_long_name_is_cut_and_stays_its_own() -> None:
     assert {len(RunConfig(name, "backfill", DAY).run_id) for name in names} == {128}
 
 
+def test_a_backfill_of_a_category_with_any_name_has_a_run_id_of_its_own() -> None:
+    categories = ("Men's Shoes", "Men s Shoes", "Home & Garden/Lamps", "靴.長靴", "靴.短靴", "../x")
+    names = {backfill_run_id(DAY, DAY, "release-1", category=category) for category in categories}
+    assert len(names) == len(categories)
+    assert all(RunConfig(name, "backfill", DAY).run_id == name for name in names)
+    assert min(names).startswith("backfill-2026-11-01-2026-11-01-release-1-")
+
+
 def test_a_backfill_of_what_is_missing_skips_a_picture_that_has_left(tmp_path: Path) -> None:
     """What the database does not know yet is predicted: its night may have failed."""
     config, shard = config_of(tmp_path), write_images(Places(tmp_path), 3)
