@@ -28,8 +28,27 @@ class NumberRange(click.FloatRange):
         return number
 
 
-RATE = NumberRange(0, min_open=True)
-"""A learning rate. With 0 nothing would be learned, and a release would be made of random weights."""
+class LearningRate(NumberRange):
+    """A learning rate. With 0 nothing would be learned, and a release would be made of random weights.
+
+    The same holds for rates that are lost by rounding when they are added to a weight.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse and check a learning rate."""
+        rate = super().convert(value, param, ctx)
+        if rate < LEAST_RATE:
+            self.fail(f"{rate:g} is too small to change a weight; give at least {LEAST_RATE:g}, as in 1e-4", param, ctx)
+        return rate
+
+
+LEAST_RATE = 1e-9
+"""Smallest learning rate: AdamW's steps are about as long, and a weight of 0.02 in float32 has steps of 2e-9."""
+
+RATE = LearningRate()
 
 SHARE = NumberRange(0, 1, max_open=True)
 """A share in [0, 1)."""

@@ -32,7 +32,7 @@ def test_numbers_are_read() -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (RATE, ("", "many", "0", "1e-999", "-1e-9", "nan", "inf", "-inf")),
+        (RATE, ("", "many", "0", "1e-999", "1e-40", "9e-10", "-1e-9", "nan", "inf", "-inf")),
         (SHARE, ("", "half", "-0.1", "1", "1.5", "nan", "inf")),
         (SEED, ("", "many", "1.5", "-1", "4294967296", "nan", "1e2")),
     ],
@@ -66,6 +66,7 @@ def test_a_path_may_contain_an_equals_sign() -> None:
         (["--learning-rate", "-0.1"], "'--learning-rate': -0.1 is not in the range x>0."),
         (["--learning-rate", "0"], "'--learning-rate': 0.0 is not in the range x>0."),
         (["--head-learning-rate", "0"], "'--head-learning-rate': 0.0 is not in the range x>0."),
+        (["--learning-rate", "1e-40"], "'--learning-rate': 1e-40 is too small to change a weight; give at least 1e-09"),
         (["--learning-rate=-1e-4"], "'--learning-rate': -0.0001 is not in the range x>0."),
         (["--head-learning-rate", "inf"], "'--head-learning-rate': 'inf' is not a number"),
         (["--epochs", "-1"], "'--epochs': -1 is not in the range x>=0."),
