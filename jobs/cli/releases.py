@@ -107,8 +107,8 @@ def verify(name: str | None, as_json: bool) -> None:
     "categories",
     type=click.Path(path_type=Path),
     required=True,
-    help="CSV file with one class name per line in the order of the outputs, or category_id,category_path in all lines; "
-    "a name with a comma is in quotes.",
+    help="CSV file with one class name per line in the order of the outputs, or category_id,category_path in all "
+    "lines; a name with a comma is in quotes.",
 )
 @click.option("--taxonomy-version", required=True, help="Name of this list of classes.")
 @click.option(
