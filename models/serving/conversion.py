@@ -23,6 +23,7 @@ from models.serving.converted import Converted, check_openvino, conversion_key, 
 from models.serving.engines import ConversionRefused, EngineError, Forward
 from models.serving.openvino_engine import OpenVinoEngine, openvino, usable_cores
 from models.spec import Images
+from models.whole_files import write_whole
 
 CLOSE = 5e-5
 """Largest difference of a probability, and of a feature as a share of the network's largest one.
@@ -131,7 +132,7 @@ def openvino_model(graph: Any) -> Any:
     ov = openvino()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "frozen.pb")
-        file.write_bytes(definition.SerializeToString())
+        write_whole(file, definition.SerializeToString())
         try:
             model = ov.Core().read_model(file)
         except RuntimeError as error:  # OpenVINO has no other class for what it cannot convert

@@ -245,6 +245,7 @@ WRITERS = {
     "models/fashion_mnist.py": {"replace"},
     "jobs/releases/stored.py": {"replace", "write_bytes"},
     "jobs/dataset/local_copies.py": {"replace"},
+    "jobs/predict/conversions.py": {"rename"},  # a whole directory
     "jobs/demo/local_nights.py": {"rename"},
     # The demo's broken images, the kernel's own files, and a page of this clone.
     "jobs/demo/shop.py": {"write_text", "write_bytes"},
