@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         """Parse the JSON object of headers by host; `HttpLimits` checks what is in it."""
         return _json_object(value, '{"cdn.shop.example": {"Referer": "https://shop.example/"}}')
 
-    @field_validator("home", "local_dir")
+    @field_validator("home", "local_dir", "engines_dir")
     @classmethod
     def _printable_without_comma(cls, directory: Place | None) -> Place | None:
         """Refuse a path with a comma, which Spark would split, or with an unprintable character."""
