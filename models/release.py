@@ -253,7 +253,8 @@ def _known(raw: Any, weights_files: Collection[str]) -> KnownSpec:
     if any(type(count) is not int or count < 1 for count in counts):
         raise ValueError(f"its known images have the counts {counts} where numbers from 1 were expected")
     if type(known.limit) not in (int, float) or not 0 < known.limit < 1e12:
-        raise ValueError(f"the limit of its known images is {known.limit!r} where a number above 0 was expected")
+        shown = repr(known.limit)[:40]
+        raise ValueError(f"the limit of its known images is {shown} where a number above 0 was expected")
     return known
 
 

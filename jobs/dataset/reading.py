@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,14 @@ def read_groups(
         RunFailed: If the file is damaged, or was written by another version; the message names the remedy.
     """
     timer, blocks, named = clock or ReaderClock(), Blocks(), original or shard
-    with read_errors_explained(named):
+    with ExitStack() as at_end, read_errors_explained(named):
+        if buffers is None:
+            buffers = Buffers()
+            at_end.callback(buffers.forget)  # Petastorm's objects refer to one another, and are freed late
         names = pq.read_schema(shard).names
         check_columns(named, names)
         absent = set(KEY_NULLABLE).difference(names)
-        transform = _decoding(side_px, timer, blocks, wanted, buffers or Buffers(), absent=absent)
+        transform = _decoding(side_px, timer, blocks, wanted, buffers, absent=absent)
         columns = [name for name in (*KEY_COLUMNS, "jpeg") if name in names]
         with closing(_row_groups(shard, transform, workers, columns, timer, part)) as groups:
             for group in groups:

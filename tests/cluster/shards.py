@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from jobs.dataset.schema import IMAGES
 from jobs.dataset.shards import ShardWriter
-from jobs.predict.config import PredictConfig
+from jobs.predict.config import Computing, PredictConfig
 from jobs.predict.job import run
 from jobs.predict.reports import PredictSummary
 from jobs.spark.config import SparkConfig
@@ -42,7 +43,8 @@ def predict_on(
     master: str, places: Places, release_dir: Path, *, run_id: str, release: Release | None = None, **properties: Any
 ) -> PredictSummary:
     """Predict the shards on a master."""
-    config = PredictConfig(run_id, (DAY,), places, release_dir)
+    computing = Computing(engines_dir=Path(os.environ["SHELFWISE_ENGINES_DIR"]))
+    config = PredictConfig(run_id, (DAY,), places, release_dir, computing=computing)
     spark = spark_config(places, master, **properties)
     cores = cores_of_a_task(master)
     return run(lambda: spark_session(spark, name="test", task_cpus=cores), config, release or load_release(release_dir))

@@ -19,8 +19,6 @@ from jobs.dataset.shards import shards
 from jobs.errors import RunFailed
 from jobs.ingest import job as ingest
 from jobs.ingest.config import IngestConfig
-from jobs.predict.config import PredictConfig
-from jobs.predict.conversions import converted_files
 from jobs.predict.reports import PredictSummary
 from jobs.spark.session import spark_session
 from jobs.storage.places import Places
@@ -101,7 +99,7 @@ def test_weights_altered_on_the_way_are_refused(
     shutil.copytree(tiny_release, tmp_path / "altered")
     release = load_release(tmp_path / "altered")
     # The driver converts now, so that later nobody but an executor looks at the weights.
-    assert converted_files(PredictConfig("altered", (DAY,), places, tmp_path / "altered"), release)
+    assert predict_on(cluster.url, places, tmp_path / "altered", run_id="whole", release=release).images == 4
     with (tmp_path / "altered" / release.networks[0].weights_file).open("r+b") as weights:
         weights.seek(5000)
         weights.write(b"\0\1\2\3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 from jobs.dataset.buffers import Buffers
 
@@ -38,3 +39,24 @@ def test_arrays_of_different_sizes_do_not_share_memory() -> None:
     small[:], large[:] = 1, 2
     assert (small == 1).all()
     assert (large == 2).all()
+
+
+def test_what_is_forgotten_keeps_no_memory() -> None:
+    buffers = Buffers()
+    images = buffers.take(4, 8)
+    buffers.forget()
+    kept = weakref.ref(images.base)
+    del images
+    gc.collect()
+    assert kept() is None
+    assert not buffers._free
+
+
+def test_arrays_of_many_sizes_use_the_same_memory() -> None:
+    """Row groups of which only some images are wanted have any number of them."""
+    buffers = Buffers()
+    places = set()
+    for count in (64, *range(64)):
+        places.add(address(buffers.take(count, 8)))
+        gc.collect()
+    assert len(places) == 1

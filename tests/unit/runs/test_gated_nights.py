@@ -68,7 +68,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     database = open_database(f"sqlite:///{tmp_path}/shop.db")
     database.upgrade()
     spark = SparkConfig("local[1]", "1g", tmp_path)
-    made = World(RunContext(places, spark, RELEASE, tmp_path, ProductSource("", own=True)), database)
+    made = World(RunContext(places, spark, RELEASE, tmp_path, ProductSource("", own=True), engine="keras"), database)
 
     def counted(*given: Any) -> ShardReport | None:
         report = predict.finished_report(*given)

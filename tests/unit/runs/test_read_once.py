@@ -132,7 +132,7 @@ def world(s3: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, monke
     monkeypatch.setattr(nights, "spark_progress", lambda *_: nullcontext())
     monkeypatch.setattr(ingest, "run", lambda *_: ingest.IngestSummary(14, 0, SHARDS * IMAGES_A_SHARD, 1, 1000, 1.0))
     spark = SparkConfig("local[1]", "1g", tmp_path)
-    return World(RunContext(places, spark, RELEASE, tmp_path, ProductSource("", own=True)), database)
+    return World(RunContext(places, spark, RELEASE, tmp_path, ProductSource("", own=True), engine="keras"), database)
 
 
 def write(places: Places, root: Place, schema: Any, rows: Sequence[dict[str, Any]]) -> None:
