@@ -267,7 +267,8 @@ def predict_shard(
             found = list(rows_of(batch, answer, release))
             rows += found
             if trial:
-                compared += trial.compare(batch, found, release, gate, done=compared.images)
+                left = trial.wanted(chosen.images) - compared.images
+                compared += trial.compare(batch, found, release, gate, left=left)
     stages = {
         "reading_seconds": on.copying_seconds + reading.reading_seconds,
         "decoding_seconds": reading.decoding_seconds,

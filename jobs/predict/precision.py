@@ -39,6 +39,9 @@ MOST = (0.001, 0.002, 0.001)
 FAR = 0.02
 """Difference of the confidence of an image's first choice beyond which it counts."""
 
+SHARE = 8
+"""At most one in so many images of a shard is compared, so that a run takes hardly longer."""
+
 _NAME = "precision.json"
 
 
@@ -98,6 +101,10 @@ class Trial:
         """
         self._inference, self._images = inference, images
 
+    def wanted(self, images: int) -> int:
+        """Return how many images of a shard are compared, by the number of its images."""
+        return min(self._images, -(-images // SHARE))
+
     def compare(
         self,
         batch: ImageBatch,
@@ -105,7 +112,7 @@ class Trial:
         release: Release,
         gate: ImageGate | None,
         *,
-        done: int,
+        left: int,
     ) -> Compared:
         """Compute the first images of a batch, and compare them with their rows in float32.
 
@@ -114,9 +121,9 @@ class Trial:
             rows: Their rows in float32, from `jobs.predict.rows.rows_of`.
             release: Release whose categories and thresholds apply.
             gate: Decides which images the release knows.
-            done: Images of the shard that were compared before.
+            left: Most images to compare, of those that `wanted` returned for the shard.
         """
-        count = min(len(batch), self._images - done)
+        count = min(len(batch), left)
         if count <= 0:
             return Compared()
         columns = {name: values[:count] for name, values in batch.columns.items()}
