@@ -54,13 +54,12 @@ def converted_files(config: PredictConfig, release: Release, *, program: str = P
         check_openvino()
         return _kept_or_made(config, release, program)
     except (EngineError, OSError) as error:
-        text = f"release {release.release_id} is computed by Keras, which is slower on processors: {error}"
         if computing.engine == "openvino":
             raise RunFailed(
                 f"OpenVINO was demanded and cannot compute release {release.release_id}: {error}; or set "
                 "SHELFWISE_ENGINE=auto"
             ) from error
-        log.warning("%s", text)
+        log.warning("release %s is computed by Keras, which is slower on processors: %s", release.release_id, error)
         return None
 
 

@@ -20,6 +20,7 @@ from jobs.predict.home_json import locked, read_json, write_json
 from jobs.predict.inference import Inference
 from jobs.predict.reports import ShardReport
 from jobs.predict.rows import rows_of
+from jobs.spark.executors import registered
 from jobs.storage.faults import StoreError
 from models.known.gate import ImageGate
 from models.release import Release
@@ -134,21 +135,25 @@ class Trial:
             log.warning("bfloat16 cannot be compared: %s", error)
             return Compared(count, count, count, count)
         others = rows_of(part, answer, release)
-        pairs = [(row, other) for row, other in zip(rows[:count], others, strict=True) if row["reason"] is None]
+        pairs = [
+            (_answer_in(row), _answer_in(other))
+            for row, other in zip(rows[:count], others, strict=True)
+            if row["reason"] is None
+        ]
         return Compared(
             len(pairs),
-            sum(_first(row) != _first(other) for row, other in pairs),
-            sum(row["status"] != other.get("status") for row, other in pairs),
-            sum(abs(_confidence(row) - _confidence(other)) > FAR for row, other in pairs),
+            sum(one[0] != two[0] for one, two in pairs),
+            sum(one[1] != two[1] for one, two in pairs),
+            sum(abs(one[2] - two[2]) > FAR for one, two in pairs),
         )
 
 
-def _first(row: Mapping[str, Any]) -> str | None:
-    return json.loads(row["top_k"])[0][0] if row["reason"] is None else None
-
-
-def _confidence(row: Mapping[str, Any]) -> float:
-    return float(json.loads(row["top_k"])[0][1]) if row["reason"] is None else -1.0
+def _answer_in(row: Mapping[str, Any]) -> tuple[str, str, float]:
+    """Return first choice, status and confidence of a row; those of an image without an answer are like no others."""
+    if row["reason"] is not None:
+        return "", "", -1.0
+    category_id, confidence = json.loads(row["top_k"])[0]
+    return category_id, row["status"], float(confidence)
 
 
 def processors(spark: SparkSession, *, cluster: bool) -> set[Processor]:
@@ -156,7 +161,7 @@ def processors(spark: SparkSession, *, cluster: bool) -> set[Processor]:
     if not cluster:
         return {_own_processor()}
     context = spark.sparkContext
-    executors = max(1, context._jsc.sc().getExecutorMemoryStatus().size() - 1)  # Java counts the driver, too
+    executors = registered(context)
     context.setJobDescription("ask the executors for their processors")
     return set(context.parallelize(range(executors), executors).map(lambda _: _own_processor()).collect())
 
@@ -211,15 +216,15 @@ def remember(config: PredictConfig, release: Release, reports: Iterable[ShardRep
             now[report.device] = now.get(report.device, Compared()) + Compared(*report.compared)
     if not now or config.computing.converted is None:
         return
-    target = config.places.home / _NAME
+    target, key = config.places.home / _NAME, _key(config, release)
     try:
         with locked(target):
-            before = _known(config, release)
-            after = {**before, **{name: before.get(name, Compared()) + each for name, each in now.items()}}
             content = read_json(target)
             written = content if isinstance(content, dict) else {}
+            before = _counts(written.get(key))
+            after = {**before, **{name: before.get(name, Compared()) + each for name, each in now.items()}}
             lines = {name: list(astuple(each)) for name, each in after.items()}
-            write_json(target, {**written, _key(config, release): lines})
+            write_json(target, {**written, key: lines})
     except (OSError, StoreError) as error:
         log.warning("%s cannot be written (%s); the next run compares bfloat16 again", _NAME, error)
         return
@@ -248,7 +253,14 @@ def _known(config: PredictConfig, release: Release) -> dict[str, Compared]:
     """Return what was compared on each processor; empty if the file cannot be read or holds something else."""
     try:
         content = read_json(config.places.home / _NAME)
-        found = content[_key(config, release)]
-        return {str(name): Compared(*map(int, counts)) for name, counts in found.items()}
-    except (OSError, StoreError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, StoreError):
+        return {}
+    return _counts(content.get(_key(config, release))) if isinstance(content, dict) else {}
+
+
+def _counts(lines: Any) -> dict[str, Compared]:
+    """Return the counts by processor that `remember` wrote; empty for anything else."""
+    try:
+        return {str(name): Compared(*map(int, counts)) for name, counts in lines.items()}
+    except (TypeError, ValueError, AttributeError):
         return {}

@@ -2,5 +2,5 @@
 
 Reads no data; writes only Spark's own scratch files.
 
-Others import: config, faults, progress, session, task.
+Others import: config, executors, faults, progress, session, task.
 """

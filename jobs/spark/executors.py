@@ -88,6 +88,12 @@ def first_task(spark: SparkSession, config: SparkConfig, *, gpu: bool) -> None:
         timer.cancel()
 
 
+def registered(context: SparkContext) -> int:
+    """Return how many executors of a cluster have registered so far, at least 1."""
+    # PySpark has no function for this. Java also counts the driver.
+    return max(1, int(context._jsc.sc().getExecutorMemoryStatus().size()) - 1)
+
+
 def check_executors(spark: SparkSession, config: SparkConfig) -> None:
     """Inspect the executors that have registered so far, and compare them with the driver.
 
@@ -104,8 +110,7 @@ def check_executors(spark: SparkSession, config: SparkConfig) -> None:
             driver with which its tasks cannot run. The message names what is missing or different.
     """
     context = spark.sparkContext
-    # PySpark has no function for this. Java also counts the driver.
-    executors = max(1, context._jsc.sc().getExecutorMemoryStatus().size() - 1)
+    executors = registered(context)
     marker = config.shared_dir / f".seen-{uuid.uuid4().hex}" if config.shared_dir else None
     shown = str(marker) if marker else None
     try:

@@ -148,5 +148,6 @@ def _store(request: Any, place: tuple[int, list[Features]]) -> None:
     """Copy the outputs of a finished request to their rows of a batch."""
     start, parts = place
     for number, part in enumerate(parts):
-        rows = part[start : start + len(request.get_output_tensor(number).data)]
-        rows[:] = request.get_output_tensor(number).data[: len(rows)]
+        found = request.get_output_tensor(number).data
+        rows = part[start : start + len(found)]
+        rows[:] = found[: len(rows)]
