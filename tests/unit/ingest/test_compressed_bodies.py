@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import brotli
 import pytest
@@ -14,7 +14,7 @@ from backports import zstd
 from jobs.images.normalise import Rejected
 from jobs.ingest.web import WebImages
 from tests.unit.ingest.test_web_images import HERE, RED
-from tests.web import Answer, WebServer, web_server
+from tests.web import Answer, WebServer
 
 LIMIT = 2**20
 PACKED: dict[str, Callable[[bytes], bytes]] = {
@@ -26,12 +26,6 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "zstd": zstd.compress,
     "deflate, gzip": lambda data: gzip.compress(zlib.compress(data)),
 }
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with web_server() as running:
-        yield running
 
 
 def encoded(body: bytes, encoding: str) -> Answer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,22 +14,9 @@ from jobs.ingest.request_headers import Chain
 from jobs.ingest.web import WebImages
 from jobs.settings import Settings
 from tests.unit.ingest.test_web_images import HERE, RED
-from tests.web import Answer, WebServer, image, status, web_server
+from tests.web import Answer, WebServer, image, status
 
 TOKEN = {"X-Token": "s3cret", "user-agent": "Mozilla/5.0", "Referer": "https://shop.example/"}
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with web_server() as running:
-        yield running
-
-
-@pytest.fixture
-def other() -> Iterator[WebServer]:
-    """A second host, to which redirects lead."""
-    with web_server() as running:
-        yield running
 
 
 def named(server: WebServer) -> str:

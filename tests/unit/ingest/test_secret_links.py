@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,10 @@ from jobs.ingest.sources import SourceReader
 from jobs.ingest.task import read_and_store
 from jobs.storage.places import Places
 from tests.conftest import picture
-from tests.web import WebServer, image, status, web_server
+from tests.web import WebServer, image, status
 
 DAY, NEXT_DAY = date(2026, 11, 1), date(2026, 11, 2)
 HERE = HttpLimits(connect_seconds=1, read_seconds=0.5, total_seconds=5, tries=1, allowed_networks=("127.0.0.1",))
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with web_server() as running:
-        yield running
 
 
 class Night:

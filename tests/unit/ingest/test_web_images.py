@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import formatdate
@@ -43,12 +43,6 @@ HERE = HttpLimits(
     allowed_networks=("127.0.0.1",),
 )
 RED = picture(1)
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with web_server() as running:
-        yield running
 
 
 def rejected(server: WebServer, answer: Answer, *, limits: HttpLimits = HERE, max_bytes: int = 10**6) -> Rejected:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,20 +10,7 @@ import pytest
 from jobs.images.normalise import Rejected
 from jobs.ingest.web import WebImages
 from tests.unit.ingest.test_web_images import HERE, RED
-from tests.web import Answer, Handler, WebServer, image, status, web_server
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with web_server() as running:
-        yield running
-
-
-@pytest.fixture
-def other() -> Iterator[WebServer]:
-    """A second host, to which redirects lead."""
-    with web_server() as running:
-        yield running
+from tests.web import Answer, Handler, WebServer, image, status
 
 
 def located(location: bytes) -> Answer:
