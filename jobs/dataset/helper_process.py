@@ -1,4 +1,4 @@
-"""Start a Python process that serves requests over a pipe, and end it."""
+"""Start a Python process that serves requests over a pipe, end it, and start it again where a request may end it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 _PATIENCE_SECONDS = 10.0
 
@@ -59,3 +60,46 @@ class HelperProcess:
             self.process.kill()
             code = self.process.wait()
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+@dataclass
+class RestartedHelper:
+    """A helper process that a request may end, and that is then started again.
+
+    Attributes:
+        program: Python code of the process, see `HelperProcess.start`.
+        arguments: Further arguments of the program.
+        exit_status: Signal or exit code of the last process that ended.
+        running: The process; None before the first one and after each end.
+    """
+
+    program: str
+    arguments: Sequence[object] = ()
+    exit_status: str = ""
+    running: HelperProcess | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start a process; none may be running."""
+        self.running = HelperProcess.start(self.program, *self.arguments)
+
+    def exchange(self, message: Any = None) -> Any:
+        """Send a message to the running process and return its reply, or None if the process ended.
+
+        Args:
+            message: What to send; None only waits for what the process sends.
+        """
+        if self.running is None:
+            raise ValueError("no helper process is running; start one first")
+        try:
+            if message is not None:
+                self.running.pipe.send(message)
+            return self.running.pipe.recv()
+        except (EOFError, OSError):  # OSError: it ended in the middle of its reply
+            self.end()
+            return None
+
+    def end(self) -> None:
+        """End the process, if one is running."""
+        if self.running:
+            self.exit_status = self.running.end()
+            self.running = None

@@ -16,11 +16,10 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from jobs.dataset.helper_process import HelperProcess
+from jobs.dataset.helper_process import RestartedHelper
 from jobs.errors import RunFailed
 from jobs.images.normalise import NormalisedImage, Rejected, normalise
 
@@ -57,9 +56,7 @@ class GuardedDecoder:
             limits: What one file may take.
             program: Python code of the process; tests replace it.
         """
-        self._limits, self._program = limits or DecodingLimits(), program
-        self._helper: HelperProcess | None = None
-        self._exit_status = ""
+        self._helper = RestartedHelper(program, astuple(limits or DecodingLimits()))
 
     def __enter__(self) -> GuardedDecoder:
         """Return this object."""
@@ -67,7 +64,7 @@ class GuardedDecoder:
 
     def __exit__(self, *_error: object) -> None:
         """End the process."""
-        self._end()
+        self._helper.end()
 
     def normalise(self, data: bytes) -> NormalisedImage:
         """Normalise a source image, as `jobs.images.normalise.normalise` does.
@@ -84,43 +81,29 @@ class GuardedDecoder:
                 that the machine has memory.
         """
         for _ in range(_ALONE):
-            reply = self._exchange(data)
+            if not self._helper.running:
+                self._start()
+            reply = self._helper.exchange(data)
             if isinstance(reply, NormalisedImage):
                 return reply
             if isinstance(reply, Exception):
                 raise reply
-            log.warning("a process that decoded an image of %s bytes ended (%s)", f"{len(data):,}", self._exit_status)
+            ended_by = self._helper.exit_status
+            log.warning("a process that decoded an image of %s bytes ended (%s)", f"{len(data):,}", ended_by)
         raise Rejected(
             "decoder_crashed",
-            f"it ended the process that decoded it, and a second one that had nothing else ({self._exit_status})",
+            f"it ended the process that decoded it, and a second one that had nothing else ({ended_by})",
         )
 
-    def _exchange(self, data: bytes) -> Any:
-        """Send a file to the process; return its reply, or None if the process ended."""
-        helper = self._helper or self._start()
-        try:
-            helper.pipe.send_bytes(data)
-            return helper.pipe.recv()
-        except (EOFError, OSError):
-            self._end()
-            return None
-
-    def _start(self) -> HelperProcess:
+    def _start(self) -> None:
         for _ in range(_STARTS):
-            self._helper = HelperProcess.start(self._program, *astuple(self._limits))
-            with suppress(EOFError, OSError):
-                if self._helper.pipe.recv() == _READY:
-                    return self._helper
-            self._end()
+            self._helper.start()
+            if self._helper.exchange() == _READY:
+                return
         raise RunFailed(
-            f"a process that decodes images ends before the first one ({self._exit_status}); see that this machine has "
-            "memory; what is finished is kept"
+            f"a process that decodes images ends before the first one ({self._helper.exit_status}); see that this "
+            "machine has memory; what is finished is kept"
         )
-
-    def _end(self) -> None:
-        if self._helper:
-            self._exit_status = self._helper.end()
-            self._helper = None
 
 
 def serve(descriptor: int, cpu_seconds: int, seconds: int, memory_bytes: int) -> None:
@@ -137,7 +120,7 @@ def serve(descriptor: int, cpu_seconds: int, seconds: int, memory_bytes: int) ->
         normalise(_sound_image())
         pipe.send(_READY)
         while True:
-            data = pipe.recv_bytes()
+            data = pipe.recv()
             # Nobody handles these signals, so the system ends the process, also inside of native code.
             signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
             signal.alarm(seconds)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.batches import ImageBatch, key_columns_of
-from jobs.dataset.helper_process import HelperProcess
+from jobs.dataset.helper_process import RestartedHelper
 from jobs.dataset.schema import ImageKey, image_keys
 from jobs.dataset.shards import check_columns, read_errors_explained
 from jobs.errors import RunFailed
@@ -60,8 +60,11 @@ class Quarantine:
     loading_seconds: float = 0.0
     decoding_seconds: float = 0.0
     predicting_seconds: float = 0.0
-    _helper: HelperProcess | None = None
-    _exit_status: str = ""
+    _helper: RestartedHelper = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the helper; the first request starts it."""
+        self._helper = RestartedHelper(self.program)
 
     def __enter__(self) -> Quarantine:
         """Return this object; the first request starts the helper."""
@@ -69,7 +72,7 @@ class Quarantine:
 
     def __exit__(self, *_error: object) -> None:
         """End the helper, if one is running."""
-        self._end()
+        self._helper.end()
 
     def answers(
         self, shard: Place, path: Path, wanted: Set[ImageKey] | None = None
@@ -105,7 +108,8 @@ class Quarantine:
                 return self._counted(done)
         [row] = request.rows
         columns = {name: values[row : row + 1] for name, values in names.items()}
-        detail = f"it ended the process that looked at it, and a second one that had nothing else ({self._exit_status})"
+        ended_by = self._helper.exit_status
+        detail = f"it ended the process that looked at it, and a second one that had nothing else ({ended_by})"
         image_uri, product_id = one_line(str(columns["image_uri"][0])), one_line(str(columns["product_id"][0]))
         log.warning("%s of product %s is rejected: %s", image_uri, product_id, detail)
         return ImageBatch(np.zeros((1, 1, 1, 3), np.uint8), columns, np.array([detail])), Answer(None, ("",))
@@ -122,21 +126,23 @@ class Quarantine:
         Raises:
             RunFailed: If more than `MOST_DEATHS` helpers crashed over this shard; check memory and device.
         """
-        done: HelperAnswer | None = self._exchange(self._helper or self._start_helper(), request)
+        if not self._helper.running:
+            self._start_helper()
+        done: HelperAnswer | None = self._exchange(request)
         if done is None:
             self.deaths += 1
             log.warning(
-                "a process ended over %s images of %s (%s)", len(request.rows), request.shard, self._exit_status
+                "a process ended over %s images of %s (%s)", len(request.rows), request.shard, self._helper.exit_status
             )
             if self.deaths > MOST_DEATHS:
                 raise RunFailed(
-                    f"{self.deaths} processes ended over images of {request.shard}, the last by {self._exit_status}; "
-                    "no images do that: see that this machine has memory and its device is sound; "
-                    "what is finished is kept"
+                    f"{self.deaths} processes ended over images of {request.shard}, the last by "
+                    f"{self._helper.exit_status}; no images do that: see that this machine has memory and its device "
+                    "is sound; what is finished is kept"
                 )
         return done
 
-    def _start_helper(self) -> HelperProcess:
+    def _start_helper(self) -> None:
         """Start a helper and wait until it has predicted a black image.
 
         Raises:
@@ -144,34 +150,24 @@ class Quarantine:
                 machine has memory and its device is sound.
         """
         for _ in range(_STARTS):
-            self._helper = helper = HelperProcess.start(self.program)
-            ready: HelperReady | None = self._exchange(helper, self.setup)
+            self._helper.start()
+            ready: HelperReady | None = self._exchange(self.setup)
             if ready:
                 self.ready = ready
                 self.loading_seconds += ready.loading_seconds
-                return helper
+                return
         raise RunFailed(
             f"release {self.setup.release.release_id} ends each process that asks it about a black image "
-            f"({self._exit_status}); see that this machine has memory for it and its device is sound"
+            f"({self._helper.exit_status}); see that this machine has memory for it and its device is sound"
         )
 
-    def _exchange(self, helper: HelperProcess, message: HelperSetup | HelperRequest) -> Any:
-        """Send a message to a helper and return its reply, or None if it crashed; raise an exception that it sends."""
-        try:
-            helper.pipe.send(message)
-            reply = helper.pipe.recv()
-        except (EOFError, OSError):  # OSError: the helper crashed in the middle of its reply
-            self._end()
-            return None
+    def _exchange(self, message: HelperSetup | HelperRequest) -> Any:
+        """Send a message to the helper; return its reply, None if it crashed, or raise the exception that it sends."""
+        reply = self._helper.exchange(message)
         if isinstance(reply, Exception):
-            self._end()
+            self._helper.end()
             raise reply
         return reply
-
-    def _end(self) -> None:
-        if self._helper:
-            self._exit_status = self._helper.end()
-            self._helper = None
 
 
 def _requests(

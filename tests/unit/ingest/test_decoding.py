@@ -113,10 +113,10 @@ def test_one_process_decodes_many_files_and_ends_with_the_task() -> None:
 def test_an_endless_decoder_ends_also_when_its_task_is_gone() -> None:
     with GuardedDecoder(DecodingLimits(cpu_seconds=1), program=DEADLY) as decoder:
         decoder.normalise(jpeg())
-        helper = decoder._helper
+        helper = decoder._helper.running
         assert helper is not None
         process = psutil.Process(helper.process.pid)
-        helper.pipe.send_bytes(b"loop")
+        helper.pipe.send(b"loop")
         helper.pipe.close()  # as when the task is killed
         deadline = time.monotonic() + 20
         while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
