@@ -25,8 +25,10 @@ from sql.schema.columns import UtcDateTime, key_text
 _EXAMPLES = 5
 """Most replaced decisions that are named."""
 
-Rows = list[tuple[str, str, str | None, str, datetime]]
-"""(product_id, category_id, why, decided_by, decided_at_utc), one a product; the moment has a time zone."""
+Rows = list[tuple[str, str | None, str | None, str, datetime, str]]
+"""(product_id, category_id, why, decided_by, decided_at_utc, action), one a product; the moment has a time zone.
+
+The action is `set`, `accept` or `none`; with `none` the category_id is None: the product is none of the categories."""
 
 _COLUMNS: dict[str, TypeEngine[Any]] = {
     "product_id": key_text(),
@@ -34,6 +36,7 @@ _COLUMNS: dict[str, TypeEngine[Any]] = {
     "why": sa.Text(),
     "decided_by": sa.Text(),
     "decided_at_utc": UtcDateTime(),
+    "action": sa.Text(),
 }
 
 _UNKNOWN_PRODUCTS = sa.text("""
@@ -49,26 +52,29 @@ ORDER BY decided.product_id
 _UNKNOWN_CATEGORIES = sa.text("""
 SELECT DISTINCT decided.category_id AS name
 FROM decided
-WHERE NOT EXISTS (SELECT 1 FROM categories AS category WHERE category.category_id = decided.category_id)
+WHERE
+    decided.category_id IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM categories AS category WHERE category.category_id = decided.category_id)
 ORDER BY decided.category_id
 """)
 
 _TWICE = sa.text("SELECT product_id AS name FROM decided GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id")
 
-# A decision for the category that a person has already decided on changes no answer.
+# A decision for the category that a person has already decided on changes no answer, unless the picture has changed.
 _CHANGES = sa.text("""
 INSERT INTO answer_changes
 SELECT
     decided.product_id,
     decided.category_id,
     NULL,
-    'manual',
+    CASE WHEN decided.category_id IS NULL THEN 'unknown' ELSE 'manual' END,
     NULL,
     NULL,
     coalesce(stored.image_count, 0),
     stored.ingest_date,
     stored.ingest_no,
     NULL,
+    CAST(1 AS BOOLEAN),
     stored.category_id,
     stored.confidence,
     stored.status,
@@ -77,24 +83,30 @@ SELECT
     CAST(1 AS BOOLEAN)
 FROM decided
 LEFT JOIN product_categories AS stored ON stored.product_id = decided.product_id
-WHERE stored.product_id IS NULL OR stored.status <> 'manual' OR stored.category_id <> decided.category_id
+WHERE
+    stored.product_id IS NULL
+    OR NOT stored.decided
+    OR stored.category_id IS DISTINCT FROM decided.category_id
+    OR stored.review_reason IS NOT NULL
 """)
 
 _RECORD = sa.text("""
 INSERT INTO overrides (
     product_id, action, category_id, decided_by, why, suggested_category_id, suggested_confidence, release_id,
-    decided_at_utc
+    decided_at_utc, came_by, page_id
 )
 SELECT
     decided.product_id,
-    :action,
+    decided.action,
     decided.category_id,
     decided.decided_by,
     decided.why,
-    CASE WHEN stored.status <> 'manual' THEN stored.category_id END,
-    CASE WHEN stored.status <> 'manual' THEN stored.confidence END,
-    CASE WHEN stored.status <> 'manual' THEN stored.release_id END,
-    decided.decided_at_utc
+    CASE WHEN stored.decided THEN stored.suggested_category_id ELSE stored.category_id END,
+    CASE WHEN stored.decided THEN stored.suggested_confidence ELSE stored.confidence END,
+    CASE WHEN stored.decided THEN stored.suggested_release_id ELSE stored.release_id END,
+    decided.decided_at_utc,
+    :came_by,
+    :page_id
 FROM answer_changes AS change
 INNER JOIN decided ON decided.product_id = change.product_id
 LEFT JOIN product_categories AS stored ON stored.product_id = change.product_id
@@ -103,19 +115,29 @@ ORDER BY decided.product_id
 
 # Another person's agreement is a row of its own; the same person's, since the category was last another one, is not.
 _AGREE = sa.text("""
-INSERT INTO overrides (product_id, action, category_id, decided_by, why, decided_at_utc)
-SELECT decided.product_id, :action, decided.category_id, decided.decided_by, decided.why, decided.decided_at_utc
+INSERT INTO overrides (product_id, action, category_id, decided_by, why, decided_at_utc, came_by, page_id)
+SELECT
+    decided.product_id,
+    decided.action,
+    decided.category_id,
+    decided.decided_by,
+    decided.why,
+    decided.decided_at_utc,
+    :came_by,
+    :page_id
 FROM decided
 INNER JOIN product_categories AS stored ON stored.product_id = decided.product_id
 WHERE
-    stored.status = 'manual'
-    AND stored.category_id = decided.category_id
+    stored.decided
+    AND stored.review_reason IS NULL
+    AND stored.category_id IS NOT DISTINCT FROM decided.category_id
     AND NOT EXISTS (
         SELECT 1
         FROM overrides AS earlier
         WHERE
             earlier.product_id = decided.product_id
-            AND earlier.category_id = decided.category_id
+            AND earlier.action <> 'clear'
+            AND earlier.category_id IS NOT DISTINCT FROM decided.category_id
             AND earlier.decided_by = decided.decided_by
             AND NOT EXISTS (
                 SELECT 1
@@ -123,10 +145,23 @@ WHERE
                 WHERE
                     later.product_id = earlier.product_id
                     AND later.override_id > earlier.override_id
-                    AND later.category_id IS DISTINCT FROM earlier.category_id
+                    AND (later.action = 'clear' OR later.category_id IS DISTINCT FROM earlier.category_id)
             )
     )
 ORDER BY decided.product_id
+""")
+
+_LAST = sa.text("SELECT coalesce(max(override_id), 0) FROM overrides")
+
+# A product that has left had the pictures with which it left.
+_PICTURES = sa.text("""
+INSERT INTO override_pictures (override_id, image_sha256)
+SELECT DISTINCT decision.override_id, image.image_sha256
+FROM decided
+INNER JOIN overrides AS decision ON decision.product_id = decided.product_id AND decision.override_id > :last
+INNER JOIN product_images AS image ON image.product_id = decided.product_id
+LEFT JOIN product_categories AS stored ON stored.product_id = decided.product_id
+WHERE image.image_sha256 IS NOT NULL AND (image.left_at IS NULL OR stored.left_at IS NOT NULL)
 """)
 
 _REPLACED = sa.text("""
@@ -145,7 +180,7 @@ LEFT JOIN overrides AS former
         AND former.override_id = (
             SELECT max(latest.override_id) FROM overrides AS latest WHERE latest.product_id = decided.product_id
         )
-WHERE stored.status = 'manual' AND stored.category_id <> decided.category_id
+WHERE stored.decided AND stored.category_id IS DISTINCT FROM decided.category_id
 ORDER BY coalesce(former.decided_at_utc > decided.decided_at_utc, FALSE) DESC, decided.product_id
 LIMIT :most
 """)
@@ -171,14 +206,17 @@ class Recorded:
     examples: tuple[tuple[str, str, str | None, bool], ...] = ()
 
 
-def record(connection: Connection, rows: Rows, *, action: str, moment: datetime) -> Recorded:
+def record(
+    connection: Connection, rows: Rows, *, moment: datetime, came_by: str, page_id: str | None = None
+) -> Recorded:
     """Record decisions and make them the current answers.
 
     Args:
         connection: In a transaction that holds the writers' lock.
         rows: Decisions, one a product.
-        action: `set` or `accept`.
         moment: When the answers change, with a time zone.
+        came_by: How the decisions came, one of `sql.schema.decisions.WAYS`.
+        page_id: Name of what one page writes together; None for decisions of no page.
 
     Returns:
         What they changed, and which decisions of people they replaced.
@@ -194,8 +232,10 @@ def record(connection: Connection, rows: Rows, *, action: str, moment: datetime)
     changes.prepare(connection)
     connection.execute(_CHANGES)
     former = connection.execute(_REPLACED, {"most": _EXAMPLES}).all()
-    agreed = connection.execute(_AGREE, {"action": action}).rowcount
-    connection.execute(_RECORD, {"action": action})
+    last, way = connection.execute(_LAST).scalar_one(), {"came_by": came_by, "page_id": page_id}
+    agreed = connection.execute(_AGREE, way).rowcount
+    connection.execute(_RECORD, way)
+    connection.execute(_PICTURES, {"last": last})
     changed = changes.apply(connection, moment)
     prepare_affected(connection)
     connection.execute(sa.text("INSERT INTO affected_products SELECT product_id FROM decided"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sql.decided import Recorded, record
+from sql.decided import Recorded, Rows, record
 from sql.engine import writing
 from sql.errors import UnknownNameError
 from sql.explanations import listed
@@ -31,14 +31,14 @@ WHERE
     NOT EXISTS (
         SELECT 1
         FROM product_categories AS stored
-        WHERE stored.product_id = affected.product_id AND stored.status = 'manual'
+        WHERE stored.product_id = affected.product_id AND stored.decided
     )
 ORDER BY affected.product_id
 """)
 
 _CLEAR = sa.text("""
-INSERT INTO overrides (product_id, action, decided_by, why, decided_at_utc)
-SELECT affected.product_id, 'clear', :decided_by, :why, :moment
+INSERT INTO overrides (product_id, action, decided_by, why, decided_at_utc, came_by, page_id)
+SELECT affected.product_id, 'clear', :decided_by, :why, :moment, :came_by, :page_id
 FROM affected_products AS affected
 ORDER BY affected.product_id
 """).bindparams(
@@ -85,7 +85,12 @@ def set_overrides(
 
 
 def record_overrides(
-    database: ProductDatabase, decisions: Iterable[Override], *, decided_by: str = "", at_utc: datetime | None = None
+    database: ProductDatabase,
+    decisions: Iterable[Override],
+    *,
+    decided_by: str = "",
+    at_utc: datetime | None = None,
+    came_by: str = "command",
 ) -> Recorded:
     """Put products into the categories that people decided; they stay there until the decision is cleared.
 
@@ -94,6 +99,7 @@ def record_overrides(
         decisions: One a product; all of them are written, or none.
         decided_by: The person who decided, for decisions that do not name one.
         at_utc: When the answers change, with a time zone; None is now.
+        came_by: How the decisions came, one of `sql.schema.decisions.WAYS`.
 
     Returns:
         What they changed, and which decisions of people they replaced.
@@ -103,15 +109,22 @@ def record_overrides(
         ValueError: A product has two decisions, or a decision names no person.
     """
     moment = at_utc or datetime.now(UTC)
-    rows = [
-        (each.product_id, each.category_id, each.why, each.decided_by or decided_by, each.decided_at_utc or moment)
+    rows: Rows = [
+        (
+            each.product_id,
+            each.category_id,
+            each.why,
+            each.decided_by or decided_by,
+            each.decided_at_utc or moment,
+            "set",
+        )
         for each in decisions
     ]
     for person in {row[3] for row in rows}:
         _refuse_nobody(person)
     database.check()
     with writing(database.engine) as connection:
-        return record(connection, rows, action="set", moment=moment)
+        return record(connection, rows, moment=moment, came_by=came_by)
 
 
 def accept_suggestions(
@@ -152,8 +165,10 @@ def accept_suggestions(
                 f"There is no suggestion for {listed(without)}: expected products of the query `review_queue`."
             )
         moment = at_utc or datetime.now(UTC)
-        rows = [(product_id, categories[product_id], why, decided_by, moment) for product_id in product_ids]
-        return record(connection, rows, action="accept", moment=moment).changed
+        rows: Rows = [
+            (product_id, categories[product_id], why, decided_by, moment, "accept") for product_id in product_ids
+        ]
+        return record(connection, rows, moment=moment, came_by="command").changed
 
 
 def clear_override(database: ProductDatabase, product_id: str, **told: Any) -> bool:
@@ -169,6 +184,8 @@ def clear_overrides(
     combine_by: CombineBy,
     why: str | None = None,
     at_utc: datetime | None = None,
+    came_by: str = "command",
+    page_id: str | None = None,
 ) -> int:
     """Clear people's decisions on some products: the answer of each is again the newest that a run predicted.
 
@@ -182,6 +199,8 @@ def clear_overrides(
         combine_by: Returns, for a release's manifest, the function that computes one answer from several images.
         why: Reason, in the person's words.
         at_utc: Time of the change, with a time zone; None is now.
+        came_by: How it came, one of `sql.schema.decisions.WAYS`.
+        page_id: Page that is taken back; None for products of no page.
 
     Returns:
         Number of products that have an answer of a run now; the others have no answer at all.
@@ -204,7 +223,9 @@ def clear_overrides(
                 f"No person decided on product {listed(undecided)}: expected products of status manual, as "
                 "`shelfwise query current_categories` shows; nothing was cleared."
             )
-        connection.execute(_CLEAR, {"decided_by": decided_by, "why": why, "moment": moment})
+        connection.execute(
+            _CLEAR, {"decided_by": decided_by, "why": why, "moment": moment, "came_by": came_by, "page_id": page_id}
+        )
         settling.answer_again(connection, combine_by, moment, decisions=True)
         return int(connection.execute(_ANSWERED).scalar_one())
 

@@ -54,7 +54,7 @@ WHERE
             FROM product_categories AS answer
             WHERE
                 answer.product_id = category_predictions.product_id
-                AND (answer.status = 'manual' OR answer.release_id = category_predictions.release_id)
+                AND (answer.decided OR answer.release_id = category_predictions.release_id)
         )
         OR NOT EXISTS (
             SELECT 1

@@ -46,7 +46,7 @@ WHERE
         FROM product_categories AS current
         WHERE
             current.product_id = answered.product_id
-            AND current.status <> 'manual'
+            AND NOT current.decided
             AND current.release_id IN :older
     )
 """

@@ -104,7 +104,7 @@ def import_(file: Path, decided_by: str | None, as_json: bool) -> None:
 
     with refused_values_explained():
         decisions = read_decisions(file, decided_by)
-        done = record_overrides(database_of(Settings()), decisions)
+        done = record_overrides(database_of(Settings()), decisions, came_by="import")
     if done.replaced:
         output.message(replaced_sentence(done))
     counts = {name: getattr(done, name) for name in ("changed", "agreed", "replaced", "replaced_newer")}

@@ -30,6 +30,7 @@ _NEW = (
     "ingest_date",
     "ingest_no",
     "run_id",
+    "decided",
 )
 _OLD = ("category_id", "confidence", "status", "review_reason")
 
@@ -64,6 +65,7 @@ SELECT
     answer.ingest_date,
     answer.ingest_no,
     answer.run_id,
+    CAST(0 AS BOOLEAN),
     stored.category_id,
     stored.confidence,
     stored.status,
@@ -73,7 +75,7 @@ SELECT
         stored.product_id IS NULL
         OR :anyone
         OR (
-            stored.status <> 'manual'
+            NOT stored.decided
             AND (
                 :again
                 OR (answer.ingest_date, answer.ingest_no) > (stored.ingest_date, stored.ingest_no)
@@ -115,6 +117,10 @@ SET
     ingest_date = change.ingest_date,
     ingest_no = change.ingest_no,
     run_id = change.run_id,
+    decided = change.decided,
+    suggested_category_id = NULL,
+    suggested_confidence = NULL,
+    suggested_release_id = NULL,
     updated_at_utc = :moment
 FROM answer_changes AS change
 WHERE change.product_id = product_categories.product_id AND change.replaces AND change.old_status IS NOT NULL
@@ -124,11 +130,11 @@ WHERE change.product_id = product_categories.product_id AND change.replaces AND 
 _INSERT = sa.text("""
 INSERT INTO product_categories (
     product_id, category_id, confidence, status, review_reason, release_id, image_count, ingest_date, ingest_no, run_id,
-    updated_at_utc
+    decided, updated_at_utc
 )
 SELECT
     product_id, category_id, confidence, status, review_reason, release_id, image_count, ingest_date, ingest_no, run_id,
-    :moment
+    decided, :moment
 FROM answer_changes
 WHERE replaces AND old_status IS NULL
 """).bindparams(sa.bindparam("moment", type_=UtcDateTime()))

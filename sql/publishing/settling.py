@@ -53,7 +53,7 @@ _CANDIDATES = """
     LEFT JOIN product_categories AS stored ON stored.product_id = affected.product_id
     WHERE
         affected.product_id NOT IN (SELECT product_id FROM answer_changes WHERE replaces)
-        AND (stored.status IS NULL OR stored.status <> 'manual' OR :decisions)
+        AND (stored.decided IS NULL OR NOT stored.decided OR :decisions)
 """
 
 _CHOOSE = sa.text(f"""
@@ -73,7 +73,7 @@ SELECT affected.product_id
 FROM affected_products AS affected
 INNER JOIN product_categories AS stored ON stored.product_id = affected.product_id
 WHERE
-    (stored.status <> 'manual' OR :decisions)
+    (NOT stored.decided OR :decisions)
     AND (
         :decisions
         OR EXISTS (

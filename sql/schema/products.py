@@ -178,6 +178,12 @@ category_predictions = sa.Table(
         comment='Each network\'s own first choice: {"xception": [category_id, score]}',
     ),
     sa.Column(
+        "picture_at",
+        sa.Text,
+        comment="Where the stored picture lies in the dataset, for answers that a person may look at: file, row group "
+        "and row, as `jobs.dataset.thumbnails` writes it; empty if predict kept no thumbnail",
+    ),
+    sa.Column(
         "run_id",
         key_text(),
         sa.ForeignKey("runs.run_id"),
@@ -249,7 +255,27 @@ product_categories = sa.Table(
         nullable=False,
         comment="auto, review, unknown or manual (a person decided)",
     ),
-    sa.Column("review_reason", sa.Text, comment=f"{REASON_COMMENT}; empty with status auto or manual"),
+    sa.Column(
+        "review_reason",
+        sa.Text,
+        comment=f"{REASON_COMMENT}; empty with status auto, and with status manual unless it is changed_picture",
+    ),
+    sa.Column(
+        "decided",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="Whether the answer is a person's, so that no run replaces it: status manual, or unknown where it is "
+        "none of the categories",
+    ),
+    sa.Column(
+        "suggested_category_id",
+        key_text(),
+        comment="What a run answers, surely, for a picture that came after the person's decision; empty unless "
+        "review_reason is changed_picture",
+    ),
+    sa.Column("suggested_confidence", sa.Double, comment="Confidence of that answer, 0 to 1"),
+    sa.Column("suggested_release_id", key_text(), comment="Release that gave that answer"),
     sa.Column(
         "release_id",
         key_text(),

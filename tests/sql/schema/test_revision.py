@@ -86,6 +86,7 @@ def test_an_older_revision_is_not_edited() -> None:
         "0e782109a2cc": "a92f0f8f83d4",
         "bfd6dadd11db": "9b96c3ad8604",
         "42dda2a513b6": "5995d632d243",
+        "49e100314d11": "3e22641c3dfe",
     }
 
 
