@@ -17,6 +17,7 @@ from dataclasses import astuple, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import cv2
 from PIL import Image
 
 from jobs.dataset.helper_process import RestartedHelper
@@ -115,6 +116,7 @@ def serve(descriptor: int, cpu_seconds: int, seconds: int, memory_bytes: int) ->
         seconds: Limit of each file.
         memory_bytes: Limit of the process.
     """
+    cv2.setNumThreads(1)  # each task has a process, and threads for small images cost more than they save
     _limit_memory(memory_bytes)
     with Connection(descriptor) as pipe, suppress(EOFError, ConnectionError):
         normalise(_sound_image())
