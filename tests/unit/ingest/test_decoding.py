@@ -35,7 +35,7 @@ def deadly(data):
         case b"sleep":
             time.sleep(600)
         case b"memory":
-            held = [bytearray(2**28) for _ in range(400)]
+            held = [bytearray(2**28) for _ in range(8)]  # zeros, for which the system takes no memory
     return normalise(data)
 
 decoding.normalise = deadly
