@@ -1,7 +1,7 @@
-"""What a night loses when something is lost in it: a table for the README, from a standalone cluster of two executors.
+"""What a night loses when something is lost in it: a table for the page on clusters, from two executors.
 
     python -m tests.benchmarks.fault_table --times 10 --results /tmp/faults.jsonl
-    python -m tests.benchmarks.fault_table --times 0 --results /tmp/faults.jsonl --readme README.md
+    python -m tests.benchmarks.fault_table --times 0 --results /tmp/faults.jsonl --readme jobs/cluster/README.md
 
 Each night ingests, predicts and publishes 2,000 new images in about twenty shards. At a random moment one process gets
 SIGKILL: an executor, a Python worker, or the driver with its Java; or an S3 server that holds the night's dataset and
