@@ -5,7 +5,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo airflow test lint check check-all format lock audit clean
+.PHONY: help venv demo airflow test lint check check-all format lock audit peers clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,6 +41,12 @@ lock: ## Pin what pyproject.toml asks for in requirements*.txt; needs uv
 
 audit: venv ## Look the pins up in databases of known vulnerabilities; exit code 3 where none answers
 	@$(BIN)/python .ci/audit.py
+
+PEERS := tests/benchmarks/peers
+
+peers: venv ## Build the environment of the systems that tests/benchmarks/bench_peers.py compares with
+	@$(BIN)/python -m venv --clear $(PEERS)/.venv
+	@$(PEERS)/.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r $(PEERS)/requirements.txt
 
 clean: ## Remove caches, build leftovers and what the demo wrote; never another catalog's state or .venv
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build shelfwise.egg-info spark-warehouse metastore_db derby.log
