@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +82,7 @@ def spark_session(
                 _set_shuffle_partitions(session, config)
             yield session
         finally:
-            _stop(session)
+            _stop(session, {**options, **config.properties})
             archive.unlink(missing_ok=True)
 
 
@@ -116,12 +116,24 @@ def tasks_at_once(session: SparkSession) -> int:
     return cores // int(session.conf.get("spark.task.cpus", "1") or 1)
 
 
-def _stop(session: SparkSession) -> None:
-    """Stop a session; ignore errors if its JVM has died, because the cause of its death is the better error."""
+def _stop(session: SparkSession, options: Iterable[str]) -> None:
+    """Stop a session, and remove its options from the JVM, which would give them to the next session.
+
+    Errors are ignored if the JVM has died, because the cause of its death is the better error.
+
+    Args:
+        session: The session.
+        options: Names of its options. The session that started the JVM left them there as system properties; those of
+            spark-submit stay.
+    """
     from py4j.protocol import Py4JError
+    from pyspark import SparkContext
 
     with suppress(Py4JError):
         session.stop()
+        jvm = SparkContext._jvm
+        for name in () if submitted() or jvm is None else options:
+            jvm.java.lang.System.clearProperty(name)  # type: ignore[union-attr]
 
 
 def _start(master: str, name: str, options: dict[str, str]) -> SparkSession:
