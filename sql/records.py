@@ -32,10 +32,11 @@ PREDICTION_COLUMNS = (
     "review_reason",
     "held_by",
     "foreign_score",
+    "picture_at",
 )
 """`ingest_date` is a `datetime.date`; `top_k` and `by_network` are JSON text. The release is that of the run.
 
-`review_reason` and `foreign_score` are as predict found them; `held_by` is added by publish.
+`review_reason`, `foreign_score` and `picture_at` are as predict found them; `held_by` is added by publish.
 
 `catalog_name` is the catalog that named the image; None in files from before catalogs had names. It goes to
 `product_images`, all other columns to `category_predictions`."""

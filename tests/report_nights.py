@@ -37,7 +37,7 @@ class Answer:
         content = hashlib.sha256(f"{self.product_id}/{day}".encode()).hexdigest()
         top_k = json.dumps([[self.category_id, self.confidence]] if self.category_id else [])
         named = (self.category_id, self.confidence, self.status)
-        known = (None if self.status == "auto" else "below_threshold", None, None)
+        known = (None if self.status == "auto" else "below_threshold", None, None, None)
         return (self.product_id, content, 0, f"{self.product_id}.jpg", day, 1, *named, top_k, "{}", "shop", *known)
 
 

@@ -1,7 +1,7 @@
 """Schemas of the Parquet files that jobs exchange; each schema is defined only here.
 
-Ingest writes `images/`, `seen/` and `catalog_rows/`; predict writes `predictions/`. Publish writes predictions to the
-product database, whose columns have the same names (a test compares them).
+Ingest writes `images/`, `seen/` and `catalog_rows/`; predict writes `predictions/` and `thumbnails/`. Publish writes
+predictions to the product database, whose columns have the same names (a test compares them).
 
 Every row of ingest has an `ingest_no`: the driver numbers the ingests of a date from 1. If an image has several rows,
 the newest is the one with the latest ingest date, then with the highest `ingest_no`; the machines' clocks do not
@@ -30,7 +30,7 @@ CATALOG_TEXTS = ("title", "category", "updated_at")
 CATALOG_NULLABLE = (*CATALOG_TEXTS, "group_id")
 """The catalog columns that may be null."""
 
-LATER_COLUMNS = ("group_id", "catalog_name", "counts_from", "review_reason", "foreign_score")
+LATER_COLUMNS = ("group_id", "catalog_name", "counts_from", "review_reason", "picture_at", "foreign_score")
 """Columns that files of an earlier version lack. Every reader takes them as null there; all but the last are texts."""
 
 IMAGE_KEY = (*CATALOG_KEY, "image_sha256")
@@ -139,6 +139,7 @@ PREDICTIONS = pa.schema(
         pa.field("by_network", pa.string()),
         pa.field("review_reason", pa.string()),
         pa.field("foreign_score", pa.float64()),
+        pa.field("picture_at", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("detail", pa.string()),
     ]
@@ -147,7 +148,19 @@ PREDICTIONS = pa.schema(
 has `reason` and `detail` instead of a category. `top_k` and `by_network` are JSON: `[["apparel.tops.shirt", 0.93],
 ...]`, the highest confidence first, and `{"xception": ["apparel.tops.shirt", 0.91], ...}`, each network's top-1
 category. `review_reason` is one of `sql.records.REVIEW_REASONS`, as far as it lies in the image. `foreign_score` is
-above 1 for an image that is foreign to the release, and null if there is no score."""
+above 1 for an image that is foreign to the release, and null if there is no score. `picture_at` is where the picture of
+an answer that waits for a person lies, as `jobs.dataset.thumbnails` writes it; null for other answers."""
+
+THUMBNAILS = pa.schema(
+    [
+        *(PREDICTIONS.field(name) for name in ("product_id", "image_no", "image_sha256")),
+        pa.field("thumbnail", pa.binary(), nullable=False),
+        pa.field("descriptor", pa.binary()),
+    ]
+)
+"""One row per answer that waits for a person, under thumbnails/run_id=R/ingest_date=YYYY-MM-DD/, in a file with the
+name of its shard. `thumbnail` is a JPEG whose longer side is at most 160 px. `descriptor` is what the networks saw in
+eight bits, see `models.known.images.KnownImages.described`; null if the release does not describe what it knows."""
 
 
 def image_keys(columns: Mapping[str, Iterable[Any]]) -> list[ImageKey]:

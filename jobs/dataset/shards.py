@@ -44,13 +44,21 @@ _NAMING = (*IMAGE_KEY, "ingest_no", "outcome", "catalog_name", "counts_from")
 
 
 @contextmanager
-def whole_file(target: Place, schema: pa.Schema, *, compression: Mapping[str, str] | str = "zstd") -> Iterator[Any]:
+def whole_file(
+    target: Place,
+    schema: pa.Schema,
+    *,
+    compression: Mapping[str, str] | str = "zstd",
+    statistics: Sequence[str] | bool = True,
+) -> Iterator[Any]:
     """Write a Parquet file that appears under its name only when the block ends without an exception.
 
     Args:
         target: Final path; an existing file is replaced in one step.
         schema: Schema of the tables that the block writes.
         compression: Codec for all columns, or a mapping from column to codec.
+        statistics: Whether the footer has the least and largest value of each column, or the names of those of which
+            it has them.
 
     Yields:
         A pyarrow.parquet.ParquetWriter.
@@ -59,7 +67,8 @@ def whole_file(target: Place, schema: pa.Schema, *, compression: Mapping[str, st
         StoreError: If a disk is full or a store cannot be written; then the target is unchanged.
     """
     try:
-        with _placed(target) as scratch, pq.ParquetWriter(scratch, schema, compression=compression) as writer:
+        options: dict[str, Any] = {"compression": compression, "write_statistics": statistics}
+        with _placed(target) as scratch, pq.ParquetWriter(scratch, schema, **options) as writer:
             yield writer
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

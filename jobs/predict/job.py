@@ -2,8 +2,9 @@
 
     shelfwise predict --run-date 2026-11-01
 
-Reads images/ingest_date=D/. Writes predictions/run_id=R/, each file atomically. A shard that has a prediction file of
-the same release is skipped. OpenVINO, or Keras and TensorFlow, are imported only inside a task, after its GPU is set.
+Reads images/ingest_date=D/. Writes predictions/run_id=R/, each file atomically, and before it the thumbnails of answers
+that wait for a person, to thumbnails/run_id=R/. A shard that has a prediction file of the same release is skipped.
+OpenVINO, or Keras and TensorFlow, are imported only inside a task, after its GPU is set.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -41,6 +42,7 @@ from jobs.predict.quarantine_helper import HelperSetup
 from jobs.predict.reports import PredictSummary, ShardReport, read_report, with_report
 from jobs.predict.rows import leaf_counts, rows_of
 from jobs.predict.selection import Selected, of_run, of_shard
+from jobs.predict.thumbnails import keep_thumbnails
 from jobs.spark.session import is_cluster, tasks_at_once
 from jobs.spark.task import task_attempt
 from jobs.storage.places import Place
@@ -279,7 +281,7 @@ def predict_shard(
     fitted = replace(config, batch_size=min(config.batch_size, inference.limit or config.batch_size))
     # A batch size that did not fit in memory must not be remembered.
     on = replace(on, tried=on.tried and not inference.limit, compared=astuple(compared) if trial else ())
-    return _put(rows, chosen, release, fitted, on, stages)
+    return _put(_Predicted(rows, chosen, local, stages), release, fitted, on)
 
 
 def predict_in_quarantine(
@@ -319,27 +321,34 @@ def predict_in_quarantine(
         "loading_seconds": quarantine.loading_seconds,
     }
     on = ComputeReport(quarantine.ready.device, quarantine.ready.precision, attempt=task_attempt())
-    return _put(rows, chosen, release, replace(config, batch_size=0), on, stages)
+    predicted = _Predicted(rows, chosen, path, stages, in_quarantine=True)
+    return _put(predicted, release, replace(config, batch_size=0), on)
 
 
-def _put(
-    rows: list[dict[str, Any]],
-    chosen: Selected,
-    release: Release,
-    config: PredictConfig,
-    on: ComputeReport,
-    stages: Mapping[str, float],
-) -> ShardReport:
-    """Write a shard's prediction file and return its report.
+@dataclass(frozen=True)
+class _Predicted:
+    """A predicted shard: its rows, which images were selected, its file on this machine, and the seconds by stage."""
+
+    rows: list[dict[str, Any]]
+    chosen: Selected
+    path: Path
+    stages: Mapping[str, float]
+    in_quarantine: bool = False
+
+
+def _put(predicted: _Predicted, release: Release, config: PredictConfig, on: ComputeReport) -> ShardReport:
+    """Write a shard's thumbnails and then its prediction file, and return its report.
 
     Raises:
         RunFailed: If the number of rows is not the number of selected images; run the same again.
     """
-    shard = chosen.shard
+    rows, chosen, shard = predicted.rows, predicted.chosen, predicted.chosen.shard
     if len(rows) != chosen.images:  # a fault of a reader must not lose an image
         raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
     by_leaf, failed = leaf_counts(rows), sum(row["reason"] is not None for row in rows)
     scored = sum(images for images, _ in by_leaf.values())
+    keeping = keep_thumbnails(rows, shard, predicted.path, config, reduced=not predicted.in_quarantine)
+    stages = {**predicted.stages, "thumbnails_seconds": keeping}
     seconds: dict[str, Any] = {name: round(each, 3) for name, each in stages.items()}
     report = ShardReport(
         shard=str(shard),
@@ -358,6 +367,7 @@ def _put(
         by_leaf=by_leaf,
         not_computed=0 if release.known is None else len(rows) - failed - scored,
         predicted_at_utc=datetime.now(UTC).isoformat(),
+        thumbnails=sum("picture_at" in row for row in rows),
         **seconds,
     )
     return _write(rows, report, shard, config)
@@ -372,4 +382,4 @@ def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Place, co
     schema = with_report(PREDICTIONS, report)
     with whole_file(prediction_file(config, shard), schema) as writer:
         writer.write_table(table.replace_schema_metadata(schema.metadata))
-    return replace(report, writing_seconds=round(time.perf_counter() - started, 3))
+    return replace(report, writing_seconds=round(report.thumbnails_seconds + time.perf_counter() - started, 3))

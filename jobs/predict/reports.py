@@ -34,7 +34,7 @@ class ShardReport:
         waiting_seconds: Time in which no call of the networks was running: they waited for the copy or for decoded
             images.
         predicting_seconds: Time in which at least one call of the networks was running.
-        writing_seconds: Time to write the prediction file.
+        writing_seconds: Time to keep the thumbnails and write the prediction file.
         loading_seconds: Time to build the networks and read their weights; 0 if the process had loaded them before.
         selection: Digest of the selected images, see `jobs.predict.selection`; empty if all images were predicted.
         device: Name of the device that computed.
@@ -48,6 +48,8 @@ class ShardReport:
         not_computed: Predicted images for which the release's description gave no score.
         predicted_at_utc: When the shard was predicted, in ISO 8601; empty in files of earlier versions.
         compared: Counts of `jobs.predict.precision.Compared`; empty if nothing was compared.
+        thumbnails: Thumbnails kept of images whose answers wait for a person.
+        thumbnails_seconds: Part of `writing_seconds` in which they were made and written.
     """
 
     shard: str
@@ -71,6 +73,8 @@ class ShardReport:
     not_computed: int = 0
     predicted_at_utc: str = ""
     compared: Sequence[int] = ()
+    thumbnails: int = 0
+    thumbnails_seconds: float = 0.0
 
     @property
     def images_per_second(self) -> float:

@@ -34,7 +34,8 @@ def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dic
         release: Release whose categories and thresholds apply.
 
     Yields:
-        One row per image, in the order of the batch.
+        One row per image, in the order of the batch; with its `descriptor`, which goes to the file of thumbnails, if a
+        person may have to look at it.
     """
     ids = [category.category_id for category in release.categories]
     policy, predictions = release.policy, answer.predictions
@@ -62,6 +63,7 @@ def rows_of(batch: ImageBatch, answer: Answer, release: Release) -> Iterator[dic
             "by_network": json.dumps(networks),
             "review_reason": decision.review_reason,
             "foreign_score": None if judgement.score is None else round(float(judgement.score), DIGITS),
+            "descriptor": None if decision.status == "auto" else judgement.descriptor,
         }
 
 

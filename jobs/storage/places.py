@@ -88,7 +88,8 @@ class Places:
     def of_runs(self) -> tuple[Place, ...]:
         """Directories to which runs write, each with one subdirectory for each ingest date or run."""
         of_dates = (self.images, self.seen, self.catalog_rows, self.catalogs, self.ingests)
-        return *of_dates, self.predictions("").parent, self.selections("").parent
+        of_one = (self.predictions(""), self.selections(""), self.thumbnails(""))
+        return *of_dates, *(directory.parent for directory in of_one)
 
     def partition(self, root: Place, ingest_date: date) -> Place:
         """Return one date's directory under `images`, `seen`, `catalog_rows`, `catalogs` or `ingests`."""
@@ -97,6 +98,10 @@ class Places:
     def predictions(self, run_id: str) -> Place:
         """Return the directory of a run's prediction files."""
         return self.home / "predictions" / f"run_id={run_id}"
+
+    def thumbnails(self, run_id: str) -> Place:
+        """Return the directory of a run's thumbnails, partitioned by `ingest_date=YYYY-MM-DD/`."""
+        return self.home / "thumbnails" / f"run_id={run_id}"
 
     def selections(self, run_id: str) -> Place:
         """Return the directory of a run's selection of images; a run that predicts all images has none."""

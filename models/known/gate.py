@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.answers.decision import DIGITS
 from models.answers.reasons import FOREIGN_IMAGE, GATE_CLOSED
@@ -25,10 +26,12 @@ class Judgement:
     Attributes:
         score: How unlike the known images it is, at least 0; above 1 it is foreign. None without a score.
         untrusted: Why the release cannot judge it, one of `models.answers.reasons.UNTRUSTED`; None if it can.
+        descriptor: What the networks saw of it, as in `KnownImages.described`; None without a score.
     """
 
     score: float | None = None
     untrusted: str | None = None
+    descriptor: bytes | None = None
 
 
 class ImageGate:
@@ -66,22 +69,22 @@ class ImageGate:
         if self._known is None or any(len(features.get(name, ())) != count for name in self._known.widths):
             return [_UNJUDGED] * count
         try:
-            scores = self._known.scores(features)
+            scores, descriptors = self._known.described(features)
         except ValueError as error:  # of another width: a description of other networks
             log.warning("which images are known cannot be computed: %s", error)
             return [_UNJUDGED] * count
-        return [_judgement(score) for score in scores.tolist()]
+        return [_judgement(score, descriptor) for score, descriptor in zip(scores.tolist(), descriptors, strict=True)]
 
 
 _UNJUDGED = Judgement(None, GATE_CLOSED)
 
 
-def _judgement(score: float) -> Judgement:
+def _judgement(score: float, descriptor: NDArray[np.int8]) -> Judgement:
     """Return the judgement of an image by its score, NaN if there is none; it is rounded before it is compared."""
     if not np.isfinite(score):
         return _UNJUDGED
     rounded = round(score, DIGITS)
-    return Judgement(rounded, FOREIGN_IMAGE if rounded > 1 else None)
+    return Judgement(rounded, FOREIGN_IMAGE if rounded > 1 else None, descriptor.tobytes())
 
 
 def load_gate(release: Release, directory: Path) -> ImageGate:

@@ -85,6 +85,24 @@ class KnownImages:
         Raises:
             ValueError: If a network has no features, or another number of them than the description.
         """
+        return self.described(features, without=without)[0]
+
+    def described(
+        self, features: Mapping[str, Features], *, without: Sequence[Rows] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return the scores of images, and what the networks saw of them in eight bits.
+
+        Args:
+            features: As for `scores`.
+            without: As for `scores`.
+
+        Returns:
+            The scores as `scores` returns them, and the descriptors, int8 (images, dimensions of all networks): one
+            network after the other, in units of its `scale`. Images of one description can be compared by them.
+
+        Raises:
+            ValueError: If a network has no features, or another number of them than the description.
+        """
         for name, expected in self.widths.items():
             found = np.shape(features.get(name, ()))
             if len(found) != 2 or found[1] != expected:
@@ -92,11 +110,13 @@ class KnownImages:
                     f"the known images are described by {expected} features of {name}, and features of shape {found} "
                     "were given; calibrate the release again"
                 )
-        distances = {name: each.distances(features[name], without=without) for name, each in self.networks.items()}
+        points = {name: each.points(features[name]) for name, each in self.networks.items()}
+        distances = {name: each.distances_of(points[name], without=without) for name, each in self.networks.items()}
+        descriptors = np.hstack([each.descriptors(points[name]) for name, each in self.networks.items()])
         raw = network_part(self.networks, distances, self.spread)
         if self.pixels is not None:
             raw = raw + pixel_part(self.pixels, self.pixels.distances(features[PIXELS]))
-        return np.maximum(np.where(np.isfinite(raw), raw, np.nan) - self.low, 0.0) / self.limit
+        return np.maximum(np.where(np.isfinite(raw), raw, np.nan) - self.low, 0.0) / self.limit, descriptors
 
     def content(self) -> bytes:
         """Return the bytes of the file; the same description gives the same bytes."""

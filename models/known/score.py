@@ -61,6 +61,27 @@ class NetworkImages:
     middle: float = 0.0
     spread: float = 1.0
 
+    def points(self, features: Features) -> Features:
+        """Return the projected directions of images, float32 (images, dimensions).
+
+        Args:
+            features: Features of the images, float32 (images, features).
+        """
+        projection, found = self.projection.astype(np.float32), np.empty((len(features), len(self.scale)), np.float32)
+        for start in range(0, len(features), _IMAGES):
+            rows = slice(start, start + _IMAGES)
+            np.matmul(directions(features[rows], self.mean), projection, out=found[rows])
+        return found
+
+    def descriptors(self, points: Features) -> NDArray[np.int8]:
+        """Return images in eight bits like the references, int8 (images, dimensions); zeros if they are not finite.
+
+        Args:
+            points: What `points` returned.
+        """
+        units = np.where(np.isfinite(points), points, 0.0) / self.scale
+        return np.asarray(np.clip(np.rint(units), -127, 127), np.int8)
+
     def distances(self, features: Features, *, without: Sequence[Rows] | None = None) -> Distances:
         """Return the distance of each image from the references, from 0 to 2.
 
@@ -69,13 +90,17 @@ class NetworkImages:
             without: For each image, the rows of the references that do not count; None if all count. At least one
                 reference must be left.
         """
-        found = np.full(len(features), np.nan)
-        projection, references = self.projection.astype(np.float32), self.references.astype(np.float32)
-        similarities = np.empty((min(_IMAGES, len(features)), len(references)), np.float32)
-        for start in range(0, len(features), _IMAGES):
+        return self.distances_of(self.points(features), without=without)
+
+    def distances_of(self, points: Features, *, without: Sequence[Rows] | None = None) -> Distances:
+        """Return the distance of each image as `distances` does, from what `points` returned."""
+        found = np.full(len(points), np.nan)
+        references = self.references.astype(np.float32)
+        similarities = np.empty((min(_IMAGES, len(points)), len(references)), np.float32)
+        for start in range(0, len(points), _IMAGES):
             rows = slice(start, start + _IMAGES)
-            points = directions(features[rows], self.mean) @ projection
-            similar = np.matmul(points * self.scale, references.T, out=similarities[: len(points)])
+            units = points[rows] * self.scale
+            similar = np.matmul(units, references.T, out=similarities[: len(units)])
             for row, excluded in enumerate(() if without is None else without[rows]):
                 similar[row, excluded] = -np.inf
             found[rows] = 1.0 - _mean_of_largest(similar, min(NEIGHBOURS, len(self.references)))

@@ -1,7 +1,8 @@
 """Merge the predictions and the rejections of a run into the history.
 
 The key of a prediction is product, release and image content. Of two staged rows with the same key (from a task that
-ran twice) one is merged. A row that would not change is not written and not locked.
+ran twice) one is merged. A row that would not change is not written and not locked. Where the picture lies goes with
+its run: another run that gives the same answer leaves both as they are, unless the stored row has none.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ WHERE {row} IN (
             {row},
             row_number() OVER (
                 PARTITION BY product_id, image_sha256
-                ORDER BY ingest_date DESC, ingest_no DESC, image_no, image_uri, category_id, confidence
+                ORDER BY ingest_date DESC, ingest_no DESC, image_no, image_uri, category_id, confidence,
+                    picture_at
             ) AS place
         FROM staged_predictions
     ) AS ranked
@@ -57,6 +59,10 @@ OR (
         OR staged.foreign_score IS DISTINCT FROM stored.foreign_score
         OR CAST(staged.top_k AS TEXT) IS DISTINCT FROM CAST(stored.top_k AS TEXT)
         OR CAST(staged.by_network AS TEXT) IS DISTINCT FROM CAST(stored.by_network AS TEXT)
+        OR (
+            staged.picture_at IS DISTINCT FROM stored.picture_at
+            AND (stored.picture_at IS NULL OR stored.run_id = :run_id)
+        )
     )
 )
 """
@@ -67,7 +73,9 @@ MERGE INTO category_predictions AS stored
 USING (
     SELECT DISTINCT ON (product_id, image_sha256) *
     FROM staged_predictions
-    ORDER BY product_id, image_sha256, ingest_date DESC, ingest_no DESC, image_no, image_uri, category_id, confidence
+    ORDER BY
+        product_id, image_sha256, ingest_date DESC, ingest_no DESC, image_no, image_uri, category_id, confidence,
+        picture_at
 ) AS staged
 ON
     stored.product_id = staged.product_id

@@ -103,7 +103,7 @@ def bare_copy(url: str, data: list[Rows]) -> None:
     """COPY the rows into a table without any index and commit."""
     types = (
         *("text", "text", "int", "text", "date", "int", "text", "float8", "text", "json", "json", "text"),
-        *("text", "text", "float8"),
+        *("text", "text", "float8", "text"),
     )
     columns = ", ".join(f"{name} {type_}" for name, type_ in zip(PREDICTION_COLUMNS, types, strict=True))
     with psycopg.connect(url) as link:

@@ -102,6 +102,9 @@ def batches(rows: int, night: int = 0, start: int = 0) -> Iterator[Rows]:
                     "below_threshold" if number % 5 == 0 else None,
                     None,
                     None,
+                    f"part-{number // 2000:016x}-002000.parquet#{number % 2000 // 64}#{number % 64}#{number % 2000 // 5}"
+                    if number % 5 == 0
+                    else None,
                 )
             )
         yield batch

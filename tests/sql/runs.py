@@ -66,6 +66,7 @@ def prediction(
     reason: str | None = None,
     held_by: str | None = None,
     foreign_score: float | None = None,
+    picture_at: str | None = None,
 ) -> tuple[Any, ...]:
     """One row in the order of PREDICTION_COLUMNS; `other` is a second network's choice.
 
@@ -89,6 +90,7 @@ def prediction(
         reason or (None if status == "auto" else "below_threshold"),
         held_by,
         foreign_score,
+        picture_at,
     )
 
 

@@ -163,7 +163,7 @@ def test_nothing_is_written_when_the_rows_fail_half_way(database: ProductDatabas
         (prediction("p", confidence=1.5), r"refuses a row .*confidence_range"),
         (prediction("p", confidence=float("nan")), "refuses a row"),
         (prediction("p", status="certain"), r"refuses a row .*status_listed"),
-        (prediction("p")[:-1], "has 14 values, expected 15 in the order product_id, image_sha256"),
+        (prediction("p")[:-1], "has 15 values, expected 16 in the order product_id, image_sha256"),
     ],
     ids=["category", "confidence", "nan", "status", "columns"],
 )

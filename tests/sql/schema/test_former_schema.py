@@ -44,7 +44,7 @@ def former(empty_url: str) -> ProductDatabase:
         connection.execute(sa.insert(metadata.tables["releases"]).values(RELEASE_ROW))
         for content, night, image_no in (("A", 0, 0), ("B", 1, 0), ("A", 0, 1)):
             values: dict[str, Any] = dict(zip(PREDICTION_COLUMNS, _prediction(content, night, image_no), strict=True))
-            for name in ("catalog_name", "review_reason", "held_by", "foreign_score"):
+            for name in ("catalog_name", "review_reason", "held_by", "foreign_score", "picture_at"):
                 del values[name]
             values |= {"release_id": "release-1", "run_id": "nightly-1", "predicted_at_utc": MOMENT}
             connection.execute(sa.insert(metadata.tables["category_predictions"]).values(values))

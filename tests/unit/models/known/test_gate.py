@@ -69,7 +69,8 @@ def test_one_calibrating_image_in_a_hundred_is_beyond_the_limit(fitted: FittedKn
 
 def test_an_image_at_the_limit_passes(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = load_gate(release, tmp_path)
-    monkeypatch.setattr("models.known.images.KnownImages.scores", lambda *_: np.array([1.0, 1 + 4e-7, 1 + 6e-7]))
+    scores = np.array([1.0, 1 + 4e-7, 1 + 6e-7])
+    monkeypatch.setattr("models.known.images.KnownImages.described", lambda *_: (scores, np.zeros((3, 2), np.int8)))
     judged = [judgement.untrusted for judgement in gate.judge(played(3), 3)]
     assert judged == [None, None, "foreign_image"], "a score is rounded as it is stored before it is compared"
 
