@@ -1,12 +1,12 @@
 """Queries by which jobs select products and images, some thousand per call.
 
 A backfill selects products of a category and images without an answer; a report pictures that products have now; and
-housekeeping products that have an answer.
+housekeeping products that have an answer, and pictures at which a person may have to look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from difflib import get_close_matches
 
@@ -35,6 +35,19 @@ FROM product_images
 WHERE product_id IN :keys
 """
 _WITH_ANSWER = "SELECT product_id FROM product_categories WHERE product_id IN :keys"
+_WAITING_PICTURES = """
+SELECT DISTINCT prediction.run_id, prediction.ingest_date, prediction.picture_at
+FROM product_categories AS answer
+INNER JOIN product_images AS image ON image.product_id = answer.product_id AND image.left_at IS NULL
+INNER JOIN category_predictions AS prediction
+    ON prediction.product_id = image.product_id AND prediction.image_sha256 = image.image_sha256
+WHERE
+    answer.left_at IS NULL
+    AND answer.status <> 'auto'
+    AND (NOT answer.decided OR answer.review_reason IS NOT NULL)
+    AND prediction.picture_at IS NOT NULL
+    AND prediction.run_id IN :keys
+"""
 _ANSWERED = """
 SELECT answered.product_id, answered.image_sha256
 FROM category_predictions AS answered
@@ -133,6 +146,22 @@ def products_with_answer(database: ProductDatabase, product_ids: Iterable[str]) 
         return set(connection.execute(statement, {"keys": keys}).scalars())
 
 
+def waiting_pictures(database: ProductDatabase, run_ids: Iterable[str]) -> Iterator[tuple[str, date, str]]:
+    """Select where the present pictures of products lie whose answers wait for a person, as runs have written it.
+
+    Args:
+        database: Migrated.
+        run_ids: The runs, some hundred per call.
+
+    Yields:
+        run_id, ingest_date and picture_at of each.
+    """
+    with reading(database.engine) as connection:
+        statement, keys = _with_keys(connection, _WAITING_PICTURES, run_ids)
+        for row in connection.execute(statement.columns(ingest_date=sa.Date()), {"keys": keys}):
+            yield row.run_id, row.ingest_date, row.picture_at
+
+
 def answered_images(database: ProductDatabase, release_id: str, product_ids: Iterable[str]) -> set[tuple[str, str]]:
     """Select the images that a backfill can skip, as (product_id, image_sha256): the release has answered them.
 
@@ -163,6 +192,6 @@ def refuse_unknown_category(database: ProductDatabase, category_id: str) -> None
         )
 
 
-def _with_keys(connection: Connection, statement: str, product_ids: Iterable[str]) -> tuple[sa.TextClause, str]:
+def _with_keys(connection: Connection, statement: str, keys: Iterable[str]) -> tuple[sa.TextClause, str]:
     """Return a statement that takes any number of keys in one parameter, and that parameter."""
-    return sa.text(with_lists(statement, connection.dialect.name)), list_value(sorted(set(product_ids)))
+    return sa.text(with_lists(statement, connection.dialect.name)), list_value(sorted(set(keys)))

@@ -202,7 +202,7 @@ def check(as_json: bool) -> None:
     default=365,
     show_default=True,
     help="Days for which the home keeps files that are no longer needed: pictures that were replaced or have left, "
-    "prediction files of published runs, cached features.",
+    "files of published runs, cached features.",
 )
 @click.option("--dry-run", is_flag=True, help="Delete nothing, and print how many files of the home would be deleted.")
 @json_option

@@ -4,5 +4,5 @@ Reads and writes the directories images/, seen/ and catalog_rows/ of the home; e
 `ingest_date=YYYY-MM-DD/` per ingest date.
 
 Others import: batches, category_texts, file_frames, helper_process, label_findings, label_map, labels, local_copies,
-partitions, parts, petastorm_adapter, presence, reader_processes, reading, schema, shards.
+partitions, parts, petastorm_adapter, presence, reader_processes, reading, schema, shards, stored_images, thumbnails.
 """

@@ -105,6 +105,14 @@ def make_thumbnail(jpeg: bytes, *, longest_px: int = 0) -> bytes | None:
         return None
 
 
+def decodes(jpeg: bytes) -> bool:
+    """Return whether the bytes of a file are an image that can be shown."""
+    try:
+        return bool(jpeg) and cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_COLOR_8) is not None
+    except cv2.error:
+        return False
+
+
 def write_thumbnails(target: Place, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a file of thumbnails, which appears whole.
 

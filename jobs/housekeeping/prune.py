@@ -3,7 +3,8 @@
     shelfwise db prune --keep-runs 30 --keep-days 365
 
 `jobs.housekeeping.partitions` says which images are deleted. The prediction files and selections of a run are deleted
-when it was published more than `keep_days` ago; those of a run that is running, has failed or is unknown are kept.
+when it was published more than `keep_days` ago, and so are its thumbnails, but for those of answers that still wait for
+a person; those of a run that is running, has failed or is unknown are kept.
 Releases, seen/, catalog_rows/ and the dates of catalogs/ are never deleted. Catalogs themselves, which earlier versions
 copied into catalogs/ of a home in a store, are.
 """
@@ -23,6 +24,7 @@ from jobs.housekeeping.features import unused_features
 from jobs.housekeeping.files import LATELY_SECONDS, FileCount, count, newest, remove
 from jobs.housekeeping.partitions import delete_images, unneeded_dates
 from jobs.housekeeping.records import DatabaseRecords, Records
+from jobs.housekeeping.thumbnails import delete_thumbnails, unneeded_thumbnails
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import children
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS = ("images", "predictions", "selections", "features", "catalogs")
+KINDS = ("images", "predictions", "selections", "thumbnails", "features", "catalogs")
 
 _COPIED_CATALOG = re.compile(r"[0-9a-f]{32}\.parquet")
 
@@ -130,6 +132,8 @@ def _unneeded(records: Records, config: PruneConfig) -> Iterator[_Directory]:
             files = children(directory, "*.parquet") if directory.name.removeprefix("run_id=") in published else []
             if files:
                 yield _Directory(kind, files, _remove)
+    for files in unneeded_thumbnails(places, records, published):
+        yield _Directory("thumbnails", files, delete_thumbnails)
     for directory in unused_features(places, config.manifests):
         files = children(directory, "*.parquet")
         if files and newest(files) < config.moment.timestamp():

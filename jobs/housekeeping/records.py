@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ class Records(Protocol):
 
     def with_answer(self, product_ids: Iterable[str]) -> set[str]:
         """Return which of some thousand products have an answer, of a run or a person."""
+
+    def waiting_pictures(self, run_ids: Iterable[str]) -> Iterator[tuple[str, date, str]]:
+        """Yield run, ingest date and `picture_at` of pictures of runs at which a person may have to look."""
 
 
 class DatabaseRecords:
@@ -47,3 +50,9 @@ class DatabaseRecords:
         from sql.selection import products_with_answer
 
         return products_with_answer(self._database, product_ids)
+
+    def waiting_pictures(self, run_ids: Iterable[str]) -> Iterator[tuple[str, date, str]]:
+        """Yield run, ingest date and `picture_at` of pictures of runs at which a person may have to look."""
+        from sql.selection import waiting_pictures
+
+        return waiting_pictures(self._database, run_ids)

@@ -17,16 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.dataset.schema import IMAGE_KEY
 from jobs.dataset.shards import shards
-from jobs.errors import RunFailed
+from jobs.dataset.stored_images import cells, opened, positions, why_unreadable
 from jobs.pages.html import thumbnail
 from jobs.report.facts import CategoryShare, Facts
-from jobs.storage.faults import is_storage_error, masked
+from jobs.storage.faults import masked
 from jobs.storage.places import Place, Places
-from jobs.storage.stores import is_remote
 from sql.named_queries import run_query
 from sql.selection import present_pictures
 from sql.store import ProductDatabase
@@ -95,13 +93,13 @@ class FoundImages:
         try:
             yield
         except Exception as error:
-            away = isinstance(error, RunFailed) or is_storage_error(error)
-            if not (away or isinstance(error, (OSError, pa.ArrowException, LookupError, ValueError))):
+            why = why_unreadable(error, where)
+            if why is None:
                 raise  # a bug of this program
-            name, reason = f"{part} of {masked(where)}" if part else masked(where), masked(str(error))
-            log.warning("report: %s cannot be read (%s); its images are left out", name, reason)
-            self.unreadable.setdefault("/".join(where.parts[-2:]), reason or type(error).__name__)
-            self.away = self.away or (away and is_remote(where) and not isinstance(error, FileNotFoundError))
+            name = f"{part} of {masked(where)}" if part else masked(where)
+            log.warning("report: %s cannot be read (%s); its images are left out", name, why.reason)
+            self.unreadable.setdefault("/".join(where.parts[-2:]), why.reason)
+            self.away = self.away or why.away
 
     def show_current(self, present: Mapping[str, Sequence[str]]) -> None:
         """Replace the picture of each product by the first of the found ones that it has now.
@@ -215,10 +213,8 @@ def find_images(places: Places, dates: Iterable[date], wanted: Collection[str], 
 
 def _keys(file: Place, wanted: Collection[str] | None) -> list[tuple[str, ImageLocation]]:
     """Return product and location of each image of a file, or of `wanted` products only."""
-    with file.open("rb") as source, pq.ParquetFile(source) as parquet:
-        sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-        table = parquet.read(columns=_COLUMNS)
-    at = [(group, row) for group, size in enumerate(sizes) for row in range(size)]
+    with opened(file) as parquet:
+        at, table = positions(parquet), parquet.read(columns=_COLUMNS)
     if wanted is not None:
         mask = pc.is_in(table.column("product_id"), value_set=pa.array(sorted(wanted), pa.string()))
         at = [place for place, chosen in zip(at, mask.to_pylist(), strict=True) if chosen]
@@ -275,13 +271,13 @@ def _images(found: FoundImages, file: Place, groups: Mapping[int, Mapping[str, i
         groups: Maps the number of a row group to its rows by product_id.
     """
     made: list[tuple[str, bytes]] = []
-    with found.noting(file), file.open("rb") as source, pq.ParquetFile(source) as parquet:
+    with found.noting(file), opened(file) as parquet:
         for group, rows in groups.items():
             if found.away:
                 break
             with found.noting(file, f"row group {group}"):
-                column = parquet.read_row_group(group, columns=["jpeg"]).column("jpeg")
-                made += [(product_id, column[row].as_py()) for product_id, row in rows.items()]
+                stored = cells(parquet, group, list(rows.values()), ["jpeg"])
+                made += [(product_id, jpeg) for product_id, (jpeg,) in zip(rows, stored, strict=True)]
     yield from made
 
 

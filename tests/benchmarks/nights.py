@@ -102,12 +102,16 @@ def batches(rows: int, night: int = 0, start: int = 0) -> Iterator[Rows]:
                     "below_threshold" if number % 5 == 0 else None,
                     None,
                     None,
-                    f"part-{number // 2000:016x}-002000.parquet#{number % 2000 // 64}#{number % 64}#{number % 2000 // 5}"
-                    if number % 5 == 0
-                    else None,
+                    picture_at(number) if number % 5 == 0 else None,
                 )
             )
         yield batch
+
+
+def picture_at(number: int) -> str:
+    """Make up where the picture of a product lies, in shards of 2,000 images."""
+    shard, place = divmod(number, 2000)
+    return f"part-{shard:016x}-002000.parquet#{place // 64}#{place % 64}#{place // 5}"
 
 
 def changes(numbers: Iterable[int], outcome: str, night: int) -> list[tuple[Any, ...]]:

@@ -82,7 +82,8 @@ def test_the_demo_clears_every_directory_that_runs_fill(tmp_path: Path) -> None:
     """It forgot two, so that the table of products held articles of an earlier demo that were not there."""
     places = Places(tmp_path)
     rows = [places.partition(root, NIGHTS[0]) for root in (places.images, places.seen, places.catalog_rows)]
-    for directory in (*rows, places.predictions(RUN_IDS[0]), places.selections(RUN_IDS[0])):
+    of_run = (places.predictions(RUN_IDS[0]), places.selections(RUN_IDS[0]), places.thumbnails(RUN_IDS[0]))
+    for directory in (*rows, *of_run):
         directory.mkdir(parents=True)
         (directory / "part-1.parquet").touch()
     (tmp_path / "releases" / "mine").mkdir(parents=True)
@@ -99,7 +100,7 @@ def test_a_new_directory_of_the_home_is_not_forgotten(name: str, tmp_path: Path)
     assert name == "of_runs" or getattr(places, name) in {*places.of_runs, *kept}
 
 
-@pytest.mark.parametrize("make", [Places.partition, Places.predictions, Places.selections])
+@pytest.mark.parametrize("make", [Places.partition, Places.predictions, Places.selections, Places.thumbnails])
 def test_what_a_run_writes_is_in_a_directory_that_runs_fill(make: Any, tmp_path: Path) -> None:
     places = Places(tmp_path)
     roots = [places.images, places.seen, places.catalog_rows] if make is Places.partition else [None]
@@ -107,9 +108,12 @@ def test_what_a_run_writes_is_in_a_directory_that_runs_fill(make: Any, tmp_path:
         assert (make(places, root, NIGHTS[0]) if root else make(places, "r")).parent in places.of_runs
 
 
-@pytest.mark.parametrize("used", ["images", "seen", "catalog_rows", "predictions", "selections"])
+OF_DATES = ("images", "seen", "catalog_rows")
+
+
+@pytest.mark.parametrize("used", [*OF_DATES, "predictions", "selections", "thumbnails"])
 def test_the_demo_leaves_a_home_alone_that_holds_another_date_or_run(used: str, tmp_path: Path) -> None:
-    other = tmp_path / used / ("run_id=mine" if used in ("predictions", "selections") else "ingest_date=2026-11-01")
+    other = tmp_path / used / ("ingest_date=2026-11-01" if used in OF_DATES else "run_id=mine")
     other.mkdir(parents=True)
     demo = tmp_path / "demo" / "home" / "images"
     demo.mkdir(parents=True)

@@ -58,6 +58,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "predict": ("errors", "wording", "dataset", "spark", "storage"),
         "evaluation": ("errors", "wording", "dataset", "pages", "storage"),
         "report": ("errors", "pages", "dataset", "storage"),
+        "review": ("dataset", "storage"),
         "releases": ("errors", "evaluation", "settings", "dataset", "images", "storage"),
         "training": ("errors", "wording", "releases", "evaluation", "dataset", "pages", "storage"),
         "runs": ("errors", "predict", "ingest", "catalog", "releases", "settings", "dataset", "spark", "storage"),
@@ -139,6 +140,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "prune": ("engine", "schema", "store"),
         "backup": ("errors", "explanations", "schema", "store"),
         "retract": ("errors", "explanations", "engine", "schema", "publishing", "store"),
+        "review": (),
     },
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 from upath import UPath
 
 from jobs.dataset.partitions import partition
@@ -19,8 +20,12 @@ from jobs.predict import tuning_file
 from jobs.runs import publish
 from jobs.runs.gates import RunGates
 from jobs.storage.places import Places
-from sql.records import PRODUCT_COLUMNS
+from sql.records import PRODUCT_COLUMNS, PublishCounts
+from sql.schema.products import category_predictions
+from sql.store import open_database
 from tests.dataset_rows import image_row, without_groups
+from tests.sql.runs import RELEASE, SHIRT
+from tests.sql.runs import publish as publish_rows
 
 DAY = date(2026, 11, 1)
 
@@ -62,6 +67,43 @@ def test_files_without_groups_are_published_as_null(tmp_path: Path) -> None:
     former = [row for batch in publish.product_rows(files) for row in batch]
     assert former == [tuple(None if value == "g" else value for value in row) for row in rows]
     assert [row[0] for batch in publish.prediction_rows(files, RunGates("", "open")) for row in batch] == ["p1"]
+
+
+FIRST_COLUMNS = (
+    *("product_id", "release_id", "image_sha256", "image_no", "image_uri", "title", "category", "updated_at"),
+    *("ingest_date", "ingest_no", "category_id", "confidence", "status", "top_k", "by_network", "reason", "detail"),
+)
+"""Columns of the prediction files of the first version."""
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        (),
+        ("group_id",),
+        ("group_id", "catalog_name"),
+        ("group_id", "catalog_name", "review_reason", "foreign_score"),
+    ],
+)
+def test_prediction_files_of_each_earlier_version_are_published(tmp_path: Path, later: tuple[str, ...]) -> None:
+    row = dict.fromkeys(PREDICTIONS.names) | {"product_id": "p", "release_id": RELEASE.release_id, "image_no": 0}
+    row |= {"image_sha256": "0" * 64, "image_uri": "p.jpg", "ingest_date": DAY, "ingest_no": 1, "status": "review"}
+    row |= {"category_id": SHIRT, "confidence": 0.5, "top_k": f'[["{SHIRT}", 0.5]]', "by_network": "{}"}
+    row |= {"review_reason": "below_threshold"}
+    table = pa.Table.from_pylist([row], PREDICTIONS).select([*FIRST_COLUMNS, *later])
+    pq.write_table(table, tmp_path / "part-1.parquet")
+    database = open_database(f"sqlite:///{tmp_path / 'shelfwise.db'}")
+    database.upgrade()
+
+    def publish_once() -> PublishCounts:
+        files = publish.RunFiles((tmp_path / "part-1.parquet",), (), (), 1)
+        return publish_rows(database, next(publish.prediction_rows(files, RunGates("", "open"))))
+
+    assert publish_once().images_changed == 1
+    with database.engine.connect() as connection:
+        [stored] = connection.execute(sa.select(category_predictions)).mappings()
+    assert (stored["category_id"], stored["review_reason"], stored["picture_at"]) == (SHIRT, "below_threshold", None)
+    assert not publish_once().changed
 
 
 @pytest.mark.parametrize("content", [b"no parquet at all", b"PAR1" + bytes(40) + b"PAR1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from jobs.dataset.labels import data_sha256, labelled_images
 from jobs.dataset.presence import CurrentImages, read_seen
 from jobs.dataset.shards import columns_of, shards
+from jobs.dataset.thumbnails import thumbnail_file
 from jobs.errors import RunFailed
 from jobs.housekeeping import files as housekeeping_files
 from jobs.housekeeping import partitions, prune
@@ -26,6 +27,7 @@ from jobs.ingest.full_catalogs import keep_full_catalog, was_read_in_full
 from jobs.storage.places import Places
 from jobs.training.features import FeatureKey, FeatureStore
 from models.networks.pixels import PIXELS
+from models.whole_files import write_whole
 from tests.dataset_rows import seen_row
 from tests.labelled import BLUE, DAY, GREEN, RED, write_labelled, write_seen
 
@@ -38,9 +40,15 @@ class FakeRecords:
     """A product database with these runs and answers."""
 
     def __init__(
-        self, *, answered: Iterable[str] = (), published: dict[str, datetime] | None = None, running: Iterable[str] = ()
+        self,
+        *,
+        answered: Iterable[str] = (),
+        published: dict[str, datetime] | None = None,
+        running: Iterable[str] = (),
+        waiting: Iterable[tuple[str, date, str]] = (),
     ) -> None:
         self.answered, self.published, self.running = set(answered), published or {}, list(running)
+        self.waiting = list(waiting)
 
     def at_work(self) -> list[tuple[str, str]]:
         return [(run_id, "driver-7:4711") for run_id in self.running]
@@ -50,6 +58,9 @@ class FakeRecords:
 
     def with_answer(self, product_ids: Iterable[str]) -> set[str]:
         return self.answered & set(product_ids)
+
+    def waiting_pictures(self, run_ids: Iterable[str]) -> Iterator[tuple[str, date, str]]:
+        return (row for row in self.waiting if row[0] in set(run_ids))
 
 
 @pytest.fixture
@@ -260,6 +271,29 @@ def test_files_of_runs_that_were_published_long_ago_go(places: Places) -> None:
     assert counts["predictions"] == counts["selections"] == {"files": 1, "bytes": 5}
     for root in ("predictions", "selections"):
         assert sorted(path.name for path in Path(str(places.home)).glob(f"{root}/*")) == ["run_id=failed", "run_id=new"]
+
+
+def test_thumbnails_go_with_the_predictions_of_their_run_but_those_of_waiting_answers_stay(places: Places) -> None:
+    for run_id in ("old", "older", "new", "failed"):
+        for day in (DAY, NIGHT_2):
+            for shard in ("part-1.parquet", "part-2.parquet"):
+                write_whole(Path(str(thumbnail_file(places, run_id, day, shard))), b"1234")
+    old = NOW - timedelta(days=366)
+    published = {"old": old, "older": old, "new": NOW - timedelta(days=364)}
+    waiting = [("old", NIGHT_2, "part-2.parquet#0#1#5"), ("old", DAY, "../../part-1.parquet#0#0#0")]
+    records = FakeRecords(published=published, waiting=waiting)
+    before = files(places)
+    assert prune.run(records, config(places, dry_run=True))["thumbnails"] == {"files": 7, "bytes": 28}
+    assert files(places) == before
+    assert prune.run(records, config(places))["thumbnails"] == {"files": 7, "bytes": 28}
+    left = [name for name in files(places) if "run_id=old" in name]
+    assert left == [f"thumbnails/run_id=old/ingest_date={NIGHT_2}/part-2.parquet"]
+    root = Path(str(places.home)) / "thumbnails"
+    assert sorted(path.name for path in root.iterdir()) == ["run_id=failed", "run_id=new", "run_id=old"]
+    assert len(files(places)) == 9
+    records.waiting.clear()
+    assert prune.run(records, config(places))["thumbnails"]["files"] == 1
+    assert len(files(places)) == 8
 
 
 def write_features(places: Places, backbone: str, architecture: str = "efficientnetb0", *, days: int = 400) -> Path:

@@ -74,6 +74,7 @@ def test_prune_deletes_what_nobody_needs_and_prints_how_much(database: ProductDa
         "images": 1,
         "predictions": 1,
         "selections": 0,
+        "thumbnails": 0,
         "features": 0,
         "catalogs": 0,
     }
