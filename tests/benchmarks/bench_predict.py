@@ -26,6 +26,7 @@ from pathlib import Path
 
 from models.serving.environment import prepare_environment, quiet_start
 
+_STAGES = ("decoding", "waiting", "predicting", "writing", "thumbnails")
 NETWORKS = {"both": {"efficientnetb0": 224, "xception": 299}, "efficientnetb0": {"efficientnetb0": 224}}
 
 
@@ -59,9 +60,9 @@ def main() -> int:
     from tests.benchmarks.photos import stamp
 
     print(f"# {stamp()}, {count} photographs a round, networks: {options.networks}, {where}")
-    print("round  bare/s  whole/s  ratio  decoding  waiting  predicting  writing (seconds)")
+    print("round  bare/s  whole/s  ratio  decoding  waiting  predicting  writing  of it thumbnails (seconds)")
     for number, each in enumerate(rounds, 1):
-        stages = "  ".join(f"{each.stages[name]:8.2f}" for name in ("decoding", "waiting", "predicting", "writing"))
+        stages = "  ".join(f"{each.stages[name]:8.2f}" for name in _STAGES)
         print(f"{number:5d}  {each.bare:6.1f}  {each.whole:7.1f}  {each.whole / each.bare:5.3f}  {stages}")
     print(f"median pipeline efficiency: {statistics.median(each.whole / each.bare for each in rounds):.3f}")
     return 0
@@ -102,7 +103,7 @@ def measure(scratch: Path, count: int, options: argparse.Namespace) -> tuple[lis
         middle = time.perf_counter()
         report = predict_shard(shard, predictor, release, config, on=ComputeReport(in_flight=options.in_flight))
         ended = time.perf_counter()
-        stages = {name: getattr(report, f"{name}_seconds") for name in ("decoding", "waiting", "predicting", "writing")}
+        stages = {name: getattr(report, f"{name}_seconds") for name in _STAGES}
         measured.append(Round(count / (middle - started), count / (ended - middle), stages))
     how = f"{options.backend}, {options.precision}, batches of {batch_size}, {options.in_flight} in flight"
     return measured, f"{device().name}, {how}"

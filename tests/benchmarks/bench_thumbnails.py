@@ -65,7 +65,7 @@ def main() -> int:
 
 def measure(scratch: Path, size: Size, photos: Path | None = None) -> Iterator[tuple[str, float, float, float]]:
     """Yield for disk and store the median seconds of a page: kept, made of stored images, and searched."""
-    stored = [cv2.imread(str(path)) for path in photographs(photos, scratch / "photos", 20)]
+    stored = [np.asarray(cv2.imread(str(path))) for path in photographs(photos, scratch / "photos", 20)]
     quality = [cv2.IMWRITE_JPEG_QUALITY, 90]
     jpegs = [cv2.imencode(".jpg", _as_ingested(picture), quality)[1].tobytes() for picture in stored]
     with object_store():
@@ -86,7 +86,7 @@ def _as_ingested(picture: cv2.typing.MatLike) -> cv2.typing.MatLike:
 
 def fill(places: Places, size: Size, jpegs: list[bytes]) -> list[Pictured]:
     """Write shards and their thumbnails as ingest and predict do; return a picture of each of sixty shards."""
-    pixels = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape for jpeg in jpegs]
+    shapes = [np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)).shape for jpeg in jpegs]
     small = [make_thumbnail(jpeg) for jpeg in jpegs]
     page = []
     for shard in range(size.shards):
@@ -95,7 +95,7 @@ def fill(places: Places, size: Size, jpegs: list[bytes]) -> list[Pictured]:
         for row in range(size.rows):
             number = (shard * size.rows + row) % len(jpegs)
             key = {"image_no": 0, "image_sha256": f"{shard:032x}{row:032x}"}
-            sides = {"height_px": pixels[number][0], "width_px": pixels[number][1]}
+            sides = {"height_px": shapes[number][0], "width_px": shapes[number][1]}
             writer.add(image_row(f"p{shard}-{row}", **key, **sides, jpeg=jpegs[number]))
             rows.append({**key, "product_id": f"p{shard}-{row}", "thumbnail": small[number], "descriptor": bytes(256)})
         before = set(children(places.partition(places.images, DAY), "part-*.parquet"))
@@ -104,7 +104,7 @@ def fill(places: Places, size: Size, jpegs: list[bytes]) -> list[Pictured]:
         write_thumbnails(thumbnail_file(places, RUN_ID, DAY, file.name), rows)
         chosen = (shard * 37) % size.rows
         at = PictureAt(file.name, *divmod(chosen, 64), chosen)
-        page.append(Pictured(f"p{shard}-{chosen}", 0, rows[chosen]["image_sha256"], DAY, RUN_ID, str(at)))
+        page.append(Pictured(f"p{shard}-{chosen}", 0, str(rows[chosen]["image_sha256"]), DAY, RUN_ID, str(at)))
     return page[:PAGE]
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.dataset.shards import shards
+from jobs.dataset.thumbnails import thumbnail_file
 from jobs.ingest.config import IngestConfig
 from jobs.ingest.task import read_and_store
 from jobs.predict.config import PredictConfig
@@ -67,3 +68,9 @@ def test_the_loop_is_the_same_with_and_without_spark(places: Places, tiny_releas
             assert {key: one[key] for key in ("product_id", "image_sha256", "status", "reason")} == {
                 key: other[key] for key in ("product_id", "image_sha256", "status", "reason")
             }
+            assert (one["picture_at"] is None) == (one["status"] == "auto") == (other["picture_at"] is None)
+        kept = thumbnail_file(places, "spread", DAY, shard.name)
+        small = {row["product_id"]: row["thumbnail"] for row in pq.read_table(kept, partitioning=None).to_pylist()}
+        assert small.keys() == {row["product_id"] for row in theirs if row["status"] != "auto"}
+        assert len(set(small.values())) == len(small) > 0, "each of its own image"
+    assert sum(report.thumbnails for report in summary.reports) > 0

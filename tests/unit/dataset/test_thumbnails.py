@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.dataset import thumbnails
 from jobs.dataset.thumbnails import (
     PictureAt,
     decodes,
@@ -92,11 +91,12 @@ def test_the_decoder_leaves_out_what_a_thumbnail_does_not_show(
     decode = cv2.imdecode
 
     def watched(content: np.ndarray, flag: int) -> np.ndarray:
-        decoded.append(decode(content, flag).shape)
-        return np.asarray(decode(content, flag))
+        pixels = np.asarray(decode(content, flag))
+        decoded.append(pixels.shape)
+        return pixels
 
     content = jpeg(side_px, 40)
-    monkeypatch.setattr(thumbnails.cv2, "imdecode", watched)
+    monkeypatch.setattr(cv2, "imdecode", watched)
     whole, reduced = make_thumbnail(content), make_thumbnail(content, longest_px=side_px)
     assert [shape[1] for shape in decoded] == [side_px, side_px // factor]
     monkeypatch.undo()

@@ -14,6 +14,7 @@ import pytest
 
 from jobs.dataset import thumbnails as dataset_thumbnails
 from jobs.dataset.schema import IMAGE_KEY, THUMBNAILS
+from jobs.dataset.stored_images import cells
 from jobs.dataset.thumbnails import parse_picture_at, thumbnail_file
 from jobs.errors import RunFailed
 from jobs.predict import job
@@ -42,11 +43,13 @@ def kept_file(config: PredictConfig, shard: Path) -> Path:
 
 
 def predictions(config: PredictConfig, shard: Path) -> list[dict[str, Any]]:
-    return pq.read_table(prediction_file(config, shard)).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(prediction_file(config, shard)).to_pylist()
+    return rows
 
 
 def kept(config: PredictConfig, shard: Path) -> list[dict[str, Any]]:
-    return pq.read_table(kept_file(config, shard), partitioning=None).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(kept_file(config, shard), partitioning=None).to_pylist()
+    return rows
 
 
 def check_places(config: PredictConfig, shard: Path) -> int:
@@ -87,7 +90,7 @@ def test_each_answer_that_waits_has_a_thumbnail_and_says_where_its_picture_lies(
     }
     assert check_places(config, shard) == report.thumbnails == 49
     for row in kept(config, shard):
-        pixels = cv2.imdecode(np.frombuffer(row["thumbnail"], np.uint8), cv2.IMREAD_COLOR)
+        pixels = np.asarray(cv2.imdecode(np.frombuffer(row["thumbnail"], np.uint8), cv2.IMREAD_COLOR))
         assert pixels.shape == (20, 30, 3)
         assert pixels[10, 15].argmax() == 1, "the image of a green one"
     stored = read_report(prediction_file(config, shard))
@@ -164,8 +167,6 @@ def test_thumbnails_are_in_place_before_the_predictions(config: PredictConfig, m
 def test_images_that_cannot_be_read_again_cost_no_prediction(
     config: PredictConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cells = predict_thumbnails.cells
-
     def damaged(file: pq.ParquetFile, group: int, *more: Any) -> list[tuple[Any, ...]]:
         if group == 1:
             raise OSError("Input/output error")
@@ -204,7 +205,7 @@ def test_in_quarantine_images_are_decoded_as_the_helper_did(
         flags.add(flag)
         return decode(content, flag)
 
-    monkeypatch.setattr(dataset_thumbnails.cv2, "imdecode", watched)
+    monkeypatch.setattr(cv2, "imdecode", watched)
     monkeypatch.setattr(dataset_thumbnails, "LONGEST_PX", 10)
     shard = write_deadly(config.places, 100, to_decoder=(4,), to_networks=(64,))
     with Quarantine(HelperSetup(config, config.release_dir, RELEASE), helper()) as ward:

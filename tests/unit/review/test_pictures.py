@@ -87,7 +87,7 @@ def key(picture: Pictured) -> tuple[str, str]:
 def colour(content: bytes | None) -> int:
     """Return which channel of an image is brightest: 0 red, 1 green, 2 blue."""
     assert content is not None
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
     return 2 - int(pixels.mean(axis=(0, 1)).argmax())
 
 

@@ -67,6 +67,14 @@ def test_one_calibrating_image_in_a_hundred_is_beyond_the_limit(fitted: FittedKn
     assert (fitted.scores > 1).sum() == 200 - 199  # ceil(0.99 * 201) = 199
 
 
+def test_a_judged_image_has_the_descriptor_of_its_own_features(release: Release, tmp_path: Path) -> None:
+    features = played(3)
+    _, expected = read_known(tmp_path / "known.h5").described(features)
+    features["xception"][1, 2] = np.nan
+    judged = load_gate(release, tmp_path).judge(features, 3)
+    assert [one.descriptor for one in judged] == [expected[0].tobytes(), None, expected[2].tobytes()]
+
+
 def test_an_image_at_the_limit_passes(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = load_gate(release, tmp_path)
     scores = np.array([1.0, 1 + 4e-7, 1 + 6e-7])

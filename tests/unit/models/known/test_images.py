@@ -58,6 +58,20 @@ def test_an_image_whose_features_are_not_finite_has_no_score_and_the_others_have
     assert np.delete(scores, [3, 7, 8, 9]) == pytest.approx(np.delete(known.scores(FEATURES), [3, 7, 8, 9]))
 
 
+def test_an_image_is_described_in_eight_bits_as_the_references_are(known: KnownImages) -> None:
+    """One network after the other, in their order; what is not finite is no direction."""
+    learned = np.hstack([network.references for network in known.networks.values()])
+    scores, descriptors = known.described(FEATURES)
+    assert scores.tolist() == known.scores(FEATURES).tolist()
+    assert descriptors.dtype == np.int8
+    assert descriptors.shape == learned.shape
+    assert np.abs(descriptors.astype(int) - learned).max() <= 1, "the projection is rounded after they were learned"
+    far = {name: np.where(np.arange(40)[:, None] == 3, np.nan, each * 50) for name, each in FEATURES.items()}
+    _, described = known.described({name: each.astype(np.float32) for name, each in far.items()})
+    assert not described[3].any()
+    assert np.abs(described.astype(int)).max() <= 127
+
+
 def test_a_description_without_pixels_needs_none(known: KnownImages, tmp_path: Path) -> None:
     (tmp_path / "known.h5").write_bytes(replace(known, pixels=None).content())
     read = read_known(tmp_path / "known.h5")
