@@ -155,7 +155,22 @@ def test_an_override_that_is_cleared_is_decided_by_the_release_that_answered(hom
         RunRecord("night", "nightly", day, "careful-1", datetime.now(UTC)),
         predictions=[
             [
-                ("p", str(number), number, "p.jpg", day, 1, *answer, sure, "{}", "shop", "below_threshold", None, None)
+                (
+                    "p",
+                    str(number),
+                    number,
+                    "p.jpg",
+                    day,
+                    1,
+                    *answer,
+                    sure,
+                    "{}",
+                    "shop",
+                    "below_threshold",
+                    None,
+                    None,
+                    None,
+                )
                 for number in range(2)
             ]
         ],

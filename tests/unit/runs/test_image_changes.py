@@ -138,6 +138,7 @@ def test_a_product_that_loses_an_image_is_decided_by_the_release_that_answers_it
         "below_threshold",
         None,
         0.5,
+        None,
     )
     database.publish(
         RunRecord("night", "nightly", D1, "careful-1", NOW),
