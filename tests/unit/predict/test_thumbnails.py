@@ -32,6 +32,8 @@ from tests.deadly import helper, write_deadly
 from tests.played_gate import PlayedGate, knowing
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
 
+GREEN = 1
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> PredictConfig:
@@ -50,6 +52,13 @@ def predictions(config: PredictConfig, shard: Path) -> list[dict[str, Any]]:
 def kept(config: PredictConfig, shard: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(kept_file(config, shard), partitioning=None).to_pylist()
     return rows
+
+
+def colour(row: dict[str, Any]) -> int:
+    """Return which channel of a kept thumbnail is brightest; of product number n it is n modulo 3."""
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(row["thumbnail"], np.uint8), cv2.IMREAD_COLOR))
+    assert pixels.shape == (20, 30, 3)
+    return 2 - int(pixels[10, 15].argmax())
 
 
 def check_places(config: PredictConfig, shard: Path) -> int:
@@ -90,9 +99,7 @@ def test_each_answer_that_waits_has_a_thumbnail_and_says_where_its_picture_lies(
     }
     assert check_places(config, shard) == report.thumbnails == 49
     for row in kept(config, shard):
-        pixels = np.asarray(cv2.imdecode(np.frombuffer(row["thumbnail"], np.uint8), cv2.IMREAD_COLOR))
-        assert pixels.shape == (20, 30, 3)
-        assert pixels[10, 15].argmax() == 1, "the image of a green one"
+        assert colour(row) == GREEN
     stored = read_report(prediction_file(config, shard))
     assert stored is not None
     assert (stored.thumbnails, stored.thumbnails_seconds > 0) == (49, True)
@@ -113,6 +120,9 @@ def test_what_a_page_shows_together_lies_together(config: PredictConfig) -> None
     assert {category for category, _ in order} == {"", "colour.green", "colour.red"}
     assert {rows[row["product_id"]]["status"] for row in kept(config, shard)} == {"unknown", "review"}
     assert check_places(config, shard) == 150
+    assert [colour(row) for row in kept(config, shard)] == [
+        int(row["product_id"][1:]) % 3 for row in kept(config, shard)
+    ]
     content = kept_file(config, shard).read_bytes()
     predict_shard(shard, Unsure(), release, config)
     assert kept_file(config, shard).read_bytes() == content
