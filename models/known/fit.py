@@ -114,6 +114,8 @@ def fit_known(references: Examples, calibrating: Examples, *, seed: int = 7) -> 
             f"{count} images calibrate where at least {FEWEST_IMAGES} are needed for the limit of what a release knows"
         )
     _check(references, calibrating)
+    order = sorted(range(count), key=lambda place: (calibrating.contents[place], calibrating.products[place]))
+    calibrating = _at(calibrating, order)  # sums round by the place of a row, and so would the limit by the order
     names = [name for name in references.features if name != PIXELS]
     widths = [references.features[name].shape[1] for name in names]
     dimensions, most = sizes(widths)
@@ -135,7 +137,9 @@ def fit_known(references: Examples, calibrating: Examples, *, seed: int = 7) -> 
     limit = _raw_limit(raw) - low
     content = KnownImages(networks, pixels, spread, low, limit).content()
     spec = KnownSpec(FILE, hashlib.sha256(content).hexdigest(), limit, count, len(rows), VERSION)
-    return FittedKnown(spec, content, np.maximum(raw - low, 0.0) / limit)
+    scores = np.empty(count)
+    scores[order] = np.maximum(raw - low, 0.0) / limit
+    return FittedKnown(spec, content, scores)
 
 
 def fit_if_possible(
@@ -161,6 +165,15 @@ def fit_if_possible(
             error,
         )
         return None
+
+
+def _at(images: Examples, places: Sequence[int]) -> Examples:
+    """Return the images at these places."""
+    return Examples(
+        {name: features[list(places)] for name, features in images.features.items()},
+        [images.products[place] for place in places],
+        [images.contents[place] for place in places],
+    )
 
 
 def limit_of(scores: NDArray[np.float64]) -> float:
