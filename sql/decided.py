@@ -79,6 +79,7 @@ SELECT
     stored.confidence,
     stored.status,
     stored.review_reason,
+    stored.decided,
     stored.left_at IS NOT NULL,
     CAST(1 AS BOOLEAN)
 FROM decided
@@ -113,7 +114,8 @@ LEFT JOIN product_categories AS stored ON stored.product_id = change.product_id
 ORDER BY decided.product_id
 """)
 
-# Another person's agreement is a row of its own; the same person's, since the category was last another one, is not.
+# Another person's agreement is a row of its own. The same person's, since the category was last another one, is one
+# only if the product has a picture that the latest decision was not made on; of earlier versions' it is not known.
 _AGREE = sa.text("""
 INSERT INTO overrides (product_id, action, category_id, decided_by, why, decided_at_utc, came_by, page_id)
 SELECT
@@ -131,22 +133,39 @@ WHERE
     stored.decided
     AND stored.review_reason IS NULL
     AND stored.category_id IS NOT DISTINCT FROM decided.category_id
-    AND NOT EXISTS (
-        SELECT 1
-        FROM overrides AS earlier
-        WHERE
-            earlier.product_id = decided.product_id
-            AND earlier.action <> 'clear'
-            AND earlier.category_id IS NOT DISTINCT FROM decided.category_id
-            AND earlier.decided_by = decided.decided_by
-            AND NOT EXISTS (
-                SELECT 1
-                FROM overrides AS later
-                WHERE
-                    later.product_id = earlier.product_id
-                    AND later.override_id > earlier.override_id
-                    AND (later.action = 'clear' OR later.category_id IS DISTINCT FROM earlier.category_id)
-            )
+    AND (
+        NOT EXISTS (
+            SELECT 1
+            FROM overrides AS earlier
+            WHERE
+                earlier.product_id = decided.product_id
+                AND earlier.action <> 'clear'
+                AND earlier.category_id IS NOT DISTINCT FROM decided.category_id
+                AND earlier.decided_by = decided.decided_by
+                AND NOT EXISTS (
+                    SELECT 1
+                    FROM overrides AS later
+                    WHERE
+                        later.product_id = earlier.product_id
+                        AND later.override_id > earlier.override_id
+                        AND (later.action = 'clear' OR later.category_id IS DISTINCT FROM earlier.category_id)
+                )
+        )
+        OR EXISTS (
+            SELECT 1
+            FROM product_images AS image
+            INNER JOIN override_pictures AS picture
+                ON
+                    picture.override_id = (
+                        SELECT max(latest.override_id)
+                        FROM overrides AS latest
+                        WHERE latest.product_id = decided.product_id
+                    )
+            WHERE
+                image.product_id = decided.product_id AND image.image_sha256 IS NOT NULL AND image.left_at IS NULL
+            GROUP BY image.image_sha256
+            HAVING max(CASE WHEN picture.image_sha256 = image.image_sha256 THEN 1 ELSE 0 END) = 0
+        )
     )
 ORDER BY decided.product_id
 """)
@@ -195,15 +214,15 @@ class Recorded:
         agreed: Products that a person had already put there, and with which another person now agreed.
         replaced: Products that a person had put into another category.
         replaced_newer: Those of `replaced` on which that person decided later than the person who decides now.
-        examples: The first few of `replaced`, those of `replaced_newer` first: (product_id, former category_id, who
-            had decided, whether later).
+        examples: The first few of `replaced`, those of `replaced_newer` first: (product_id, former category_id or None
+            for none of the categories, who had decided, whether later).
     """
 
     changed: int
     agreed: int = 0
     replaced: int = 0
     replaced_newer: int = 0
-    examples: tuple[tuple[str, str, str | None, bool], ...] = ()
+    examples: tuple[tuple[str, str | None, str | None, bool], ...] = ()
 
 
 def record(

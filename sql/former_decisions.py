@@ -22,14 +22,31 @@ _FIRST_BYTES = b"SQLite format 3\x00"
 
 _IS_TABLE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'overrides'"
 
+_SAYS_WHAT_STANDS = "SELECT count(*) FROM pragma_table_info('product_categories') WHERE name = 'decided'"
+
 # A decision stands until the next one on its product; a product that was given back to the machine has none.
 _STANDING = """
-SELECT product_id, category_id, decided_by, decided_at_utc, why
-FROM overrides
+SELECT
+    decision.action,
+    decision.product_id,
+    decision.category_id,
+    decision.decided_by,
+    decision.decided_at_utc,
+    decision.why
+FROM overrides AS decision
 WHERE
-    action <> 'clear'
-    AND override_id IN (SELECT max(override_id) FROM overrides GROUP BY product_id)
-ORDER BY override_id
+    decision.action <> 'clear'
+    AND decision.override_id IN (SELECT max(override_id) FROM overrides GROUP BY product_id)
+    {and_stands}
+ORDER BY decision.override_id
+"""
+
+# That a product is none of the categories no longer stands when an answer from another picture has replaced it.
+_AND_STANDS = """
+    AND (
+        decision.action <> 'none'
+        OR EXISTS (SELECT 1 FROM product_categories AS answer WHERE answer.product_id = decision.product_id AND decided)
+    )
 """
 
 
@@ -50,7 +67,7 @@ def read_former_decisions(file: Path) -> list[Override]:
         file: An SQLite database of any shelfwise version; it is not changed.
 
     Returns:
-        At most one decision a product, in the order of decision.
+        At most one decision a product, in the order of decision; without a category where the product is none of them.
 
     Raises:
         DatabaseError: The file cannot be read or is damaged.
@@ -61,7 +78,8 @@ def read_former_decisions(file: Path) -> list[Override]:
             connection.execute("PRAGMA trusted_schema = OFF")
             if not connection.execute(_IS_TABLE).fetchone()[0]:
                 raise ValueError(f"{file} has no table overrides; expected a database that shelfwise made")
-            rows = connection.execute(_STANDING).fetchall()
+            says_what_stands = bool(connection.execute(_SAYS_WHAT_STANDS).fetchone()[0])
+            rows = connection.execute(_STANDING.format(and_stands=_AND_STANDS if says_what_stands else "")).fetchall()
     except sqlite3.Error as error:
         raise DatabaseError(explain(URL.create("sqlite", database=str(file)), error)) from error
     if not rows:
@@ -69,9 +87,15 @@ def read_former_decisions(file: Path) -> list[Override]:
     return [_checked(file, *row) for row in rows]
 
 
-def _checked(file: Path, product_id: Any, category_id: Any, decided_by: Any, decided_at_utc: Any, why: Any) -> Override:
+def _checked(file: Path, action: Any, *values: Any) -> Override:
+    product_id, category_id, decided_by, decided_at_utc, why = values
     needed = {"product_id": product_id, "category_id": category_id, "decided_by": decided_by}
-    wrong = [name for name, value in needed.items() if not isinstance(value, str) or not value.strip()]
+    is_none = action == "none" and category_id is None
+    wrong = [
+        name
+        for name, value in needed.items()
+        if (not isinstance(value, str) or not value.strip()) and not (is_none and name == "category_id")
+    ]
     moment = _moment(decided_at_utc)
     wrong += ["decided_at_utc"] if moment is None else []
     wrong += ["why"] if not isinstance(why, (str, type(None))) else []

@@ -52,7 +52,7 @@ SELECT count(*) FROM product_categories WHERE product_id IN (SELECT product_id F
 """)
 
 _SUGGESTIONS = """
-SELECT product_id, category_id
+SELECT product_id, coalesce(suggested_category_id, category_id) AS category_id
 FROM product_categories
 WHERE product_id IN :product_ids AND category_id IS NOT NULL
 """
@@ -60,18 +60,18 @@ WHERE product_id IN :product_ids AND category_id IS NOT NULL
 
 @dataclass(frozen=True)
 class Override:
-    """One person's decision that a product belongs to a category.
+    """One person's decision that a product belongs to a category, or to none.
 
     Attributes:
         product_id: The product.
-        category_id: The category, a leaf of the taxonomy.
+        category_id: The category, a leaf of the taxonomy; None if the product is none of the categories.
         why: The reason, in the person's words.
         decided_by: Who decided; None is the person that the import names.
         decided_at_utc: When, with a time zone; None is the time of the import.
     """
 
     product_id: str
-    category_id: str
+    category_id: str | None
     why: str | None = None
     decided_by: str | None = None
     decided_at_utc: datetime | None = None
@@ -116,7 +116,7 @@ def record_overrides(
             each.why,
             each.decided_by or decided_by,
             each.decided_at_utc or moment,
-            "set",
+            "none" if each.category_id is None else "set",
         )
         for each in decisions
     ]
@@ -139,7 +139,8 @@ def accept_suggestions(
 
     Args:
         database: Migrated.
-        product_ids: Products with an answer of status `review` or `auto`.
+        product_ids: Products with an answer of status `review` or `auto`, or on which a person decided before their
+            picture changed: accepted is what a run suggests now.
         decided_by: Person who decides.
         why: Reason, in the person's words.
         at_utc: Time of the decision, with a time zone; None is now.
@@ -220,8 +221,8 @@ def clear_overrides(
         undecided = connection.execute(_UNDECIDED).scalars().all()
         if undecided:
             raise UnknownNameError(
-                f"No person decided on product {listed(undecided)}: expected products of status manual, as "
-                "`shelfwise query current_categories` shows; nothing was cleared."
+                f"No person decided on product {listed(undecided)}: expected products on which a person's decision "
+                "stands, as `shelfwise query product_decisions` shows the decisions; nothing was cleared."
             )
         connection.execute(
             _CLEAR, {"decided_by": decided_by, "why": why, "moment": moment, "came_by": came_by, "page_id": page_id}

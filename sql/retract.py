@@ -24,7 +24,9 @@ _AFFECTED = sa.text("""
 INSERT INTO affected_products (product_id)
 SELECT product_id FROM retracted_predictions
 UNION
-SELECT product_id FROM product_categories WHERE run_id = :run_id OR release_id IN :hidden
+SELECT product_id
+FROM product_categories
+WHERE run_id = :run_id OR release_id IN :hidden OR suggested_release_id IN :hidden
 """).bindparams(sa.bindparam("hidden", type_=sa.Text(), expanding=True))
 
 _WITHOUT_ANSWER = sa.text("""

@@ -59,8 +59,7 @@ WHERE
         FROM product_categories AS current
         WHERE
             current.product_id = answered.product_id
-            AND NOT current.decided
-            AND current.release_id IN :older
+            AND CASE WHEN current.decided THEN current.suggested_release_id ELSE current.release_id END IN :older
     )
 """
 
@@ -166,7 +165,7 @@ def answered_images(database: ProductDatabase, release_id: str, product_ids: Ite
     """Select the images that a backfill can skip, as (product_id, image_sha256): the release has answered them.
 
     Images of a product whose current answer is an older release's are not included: this release answered them as
-    challenger only.
+    challenger only. So it is with what a release suggests where a picture changed after a person's decision.
 
     Args:
         database: Migrated.

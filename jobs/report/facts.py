@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -59,7 +60,8 @@ class Facts:
         least_certain: Products that the run left to people to decide, the lowest confidence first.
         rejections: Numbers of rejected images by reason, the most frequent first.
         earlier: Earlier runs of the same kind that were not retracted, the latest first.
-        waiting: Present number of products of the whole catalog by status.
+        waiting: Present number of products of the whole catalog by status; those that wait for a person because their
+            picture changed after a decision count as `review`.
     """
 
     run: Mapping[str, Any]
@@ -196,8 +198,16 @@ def load_facts(database: ProductDatabase, run_id: str) -> Facts:
             for row in _rows(database, "runs_up_to", run_id=run_id, limit=REFERENCE_RUNS + 1)
             if row["run_id"] != run_id
         ],
-        waiting={row["status"]: row["product_count"] for row in _rows(database, "products_by_status")},
+        waiting=_waiting(database),
     )
+
+
+def _waiting(database: ProductDatabase) -> dict[str, int]:
+    waiting: Counter[str] = Counter()
+    for row in _rows(database, "review_reasons"):
+        status = "review" if row["review_reason"] == "changed_picture" else row["status"]
+        waiting[status] += row["product_count"]
+    return dict(waiting)
 
 
 def _rows(database: ProductDatabase, name: str, *, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:

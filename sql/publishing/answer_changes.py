@@ -32,7 +32,7 @@ _NEW = (
     "run_id",
     "decided",
 )
-_OLD = ("category_id", "confidence", "status", "review_reason")
+_OLD = ("category_id", "confidence", "status", "review_reason", "decided")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ SELECT
     stored.confidence,
     stored.status,
     stored.review_reason,
+    stored.decided,
     stored.left_at IS NOT NULL,
     CASE WHEN {settled} THEN
         stored.product_id IS NULL

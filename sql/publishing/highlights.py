@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from sql.publishing import changed_pictures
 from sql.records import RunRecord
 from sql.schema.runs import run_highlights, runs
 
@@ -32,7 +33,7 @@ SELECT
     count(*) AS answered,
     sum(CASE WHEN replaces AND old_status IS NULL THEN 1 ELSE 0 END) AS first_answered,
     sum(CASE WHEN {_MOVED} THEN 1 ELSE 0 END) AS moved,
-    sum(CASE WHEN old_status = 'manual' THEN 1 ELSE 0 END) AS left_to_people
+    sum(CASE WHEN old_decided AND NOT replaces THEN 1 ELSE 0 END) AS left_to_people
 FROM answer_changes
 GROUP BY 1, 2, 3
 """)  # noqa: S608 - our own text
@@ -84,7 +85,8 @@ def record(connection: Connection, run: RunRecord, *, again: bool) -> RunRecord:
     Returns:
         The run with additional `counts`: products answered by status, answered for the first time, moved to another
         category, and left as a person decided. Its `summary` gets a histogram of the confidence for each status, and
-        as `review_reasons` the number of products for each reason.
+        as `review_reasons` the number of products for each reason, also of those that a person has to look at again
+        because their picture changed.
     """
     counts: Counter[str] = Counter(auto=0, review=0, unknown=0, first_answered=0, moved=0, left_to_people=0)
     reasons: Counter[str] = Counter()
@@ -97,6 +99,7 @@ def record(connection: Connection, run: RunRecord, *, again: bool) -> RunRecord:
             counts[name] += int(getattr(row, name))
         if row.bin is not None:
             histograms[row.status][min(int(row.bin), BINS - 1)] += int(row.answered)
+    reasons += Counter({changed_pictures.REASON: changed_pictures.count_waiting(connection)})
     moved = counts["moved"]
     if again:
         earlier = connection.execute(sa.select(runs.c.counts).where(runs.c.run_id == run.run_id)).scalar_one()

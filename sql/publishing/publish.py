@@ -17,6 +17,7 @@ from sql.explanations import database_errors_explained
 from sql.publishing import answer_changes as changes
 from sql.publishing import (
     answers,
+    changed_pictures,
     highlights,
     history,
     leases,
@@ -139,5 +140,6 @@ def _merge_answers(connection: Connection, publication: Publication, moment: dat
     changes.prepare(connection)
     rule = changes.Rule(release_id, newer)
     answered = answers.add_answers(connection, "staged_predictions", rule, publication.combine)
-    settling.settle(connection, publication.combine_by)
-    return answered, changes.apply(connection, moment)
+    changed_pictures.find(connection, changed_pictures.OF_A_RUN)
+    settling.settle(connection, publication.combine_by, forced=release_id if publication.force else "")
+    return answered, changes.apply(connection, moment) + changed_pictures.mark(connection, moment)

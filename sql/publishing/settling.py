@@ -3,8 +3,9 @@
 A run answers the products that it predicts (`sql.publishing.answers`). Others may need another answer because of what
 the catalog names now. Each is answered by the release that answers it already, as long as one of its current images has
 a prediction of this release. Otherwise the release of its newest image answers; of several the one with the highest
-rank. A product whose current images have no prediction has no answer. A person's decision stands. The answer of a
-product that has left stands too, and is in no count until the product returns.
+rank. A product whose current images have no prediction has no answer. A person's decision stands, as far as its
+pictures have not changed (`sql.publishing.changed_pictures`). The answer of a product that has left stands too, and is
+in no count until the product returns.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
 from sql.publishing import answer_changes as changes
-from sql.publishing import answers
+from sql.publishing import answers, changed_pictures
 from sql.publishing.releases import ranked_releases, shadow_releases
 from sql.publishing.staging import analyze, create_temporary, insert_rows
 from sql.records import Combine
@@ -30,7 +31,11 @@ CombineBy = Callable[[Mapping[str, Any]], Combine]
 """Returns, for a release's manifest, the function that computes one answer from several images."""
 
 _RANKS: dict[str, TypeEngine[Any]] = {"release_id": key_text(), "place": sa.Integer()}
-_SETTLED: dict[str, TypeEngine[Any]] = {"product_id": key_text(), "release_id": key_text()}
+_SETTLED: dict[str, TypeEngine[Any]] = {
+    "product_id": key_text(),
+    "release_id": key_text(),
+    "over_people": sa.Boolean(),
+}
 
 _CANDIDATES = """
     SELECT
@@ -57,9 +62,16 @@ _CANDIDATES = """
 """
 
 _CHOOSE = sa.text(f"""
-INSERT INTO settled_products (product_id, release_id)
-SELECT product_id, release_id FROM ({_CANDIDATES}) AS candidates WHERE choice = 1
+INSERT INTO settled_products (product_id, release_id, over_people)
+SELECT product_id, release_id, CAST(:decisions AS BOOLEAN) FROM ({_CANDIDATES}) AS candidates WHERE choice = 1
 """)  # noqa: S608 - texts of our own
+
+_CHOSEN = sa.text("SELECT DISTINCT release_id, over_people FROM settled_products ORDER BY release_id, over_people")
+
+_SETTLED_NOW = sa.text("""
+INSERT INTO settled_now
+SELECT product_id FROM settled_products WHERE release_id = :release_id AND over_people = :over_people
+""").bindparams(sa.bindparam("over_people", type_=sa.Boolean()))
 
 # The run's own answer for these products does not replace the current one, which is settled instead.
 _DROP_UNUSED = sa.text("""
@@ -125,15 +137,23 @@ _LEAVING = """
 """
 
 
-def settle(connection: Connection, combine_by: CombineBy, *, decisions: bool = False, without_run: str = "") -> None:
+def settle(
+    connection: Connection,
+    combine_by: CombineBy,
+    *,
+    decisions: bool = False,
+    without_run: str = "",
+    forced: str = "",
+) -> None:
     """Add the answers of the affected products to `answer_changes`, and remove those that have none any more.
 
     Args:
-        connection: In a transaction that holds the writers' lock, with `answer_changes` prepared and the products in
-            `affected_products`.
+        connection: In a transaction that holds the writers' lock, with `answer_changes` prepared, the products in
+            `affected_products`, and those that people decided on in `decided_products`.
         combine_by: Returns the function that combines images, for the manifest of a release.
         decisions: Whether a person's decision is replaced too, because it is being cleared.
         without_run: Run that is being taken back: the release of an answer that it gave is not preferred.
+        forced: Release whose answers win against those of newer ones where a picture changed after a decision.
     """
     create_temporary(connection, "release_ranks", _RANKS)
     create_temporary(connection, "settled_products", _SETTLED)
@@ -141,17 +161,14 @@ def settle(connection: Connection, combine_by: CombineBy, *, decisions: bool = F
     ranked = [name for name in ranked_releases(connection) if name not in hidden]
     insert_rows(connection, "release_ranks", _RANKS, list(zip(ranked, range(len(ranked)), strict=True)))
     connection.execute(_CHOOSE, {"decisions": decisions, "without_run": without_run})
+    changed_pictures.choose(connection, forced)
     connection.execute(_DROP_UNUSED)
     analyze(connection, "settled_products")
-    chosen = sa.text("SELECT DISTINCT release_id FROM settled_products ORDER BY release_id")
-    for release_id in connection.execute(chosen).scalars().all():
+    for release_id, over_people in connection.execute(_CHOSEN).all():
         manifest = sa.select(releases.c.manifest).where(releases.c.release_id == release_id)
-        rule = changes.Rule(release_id, anyone=decisions, again=True)
+        rule = changes.Rule(release_id, anyone=bool(over_people), again=True)
         create_temporary(connection, "settled_now", {"product_id": key_text()})
-        connection.execute(
-            sa.text("INSERT INTO settled_now SELECT product_id FROM settled_products WHERE release_id = :release_id"),
-            {"release_id": release_id},
-        )
+        connection.execute(_SETTLED_NOW, {"release_id": release_id, "over_people": over_people})
         analyze(connection, "settled_now")
         answers.add_answers(connection, "settled_now", rule, combine_by(connection.execute(manifest).scalar_one()))
     _remove_unanswered(connection, decisions)
@@ -199,7 +216,8 @@ def answer_again(
 ) -> int:
     """Settle the products in `affected_products`, and write the answers. Return the number of changed answers."""
     changes.prepare(connection)
+    changed_pictures.find(connection, () if decisions else changed_pictures.OF_A_CHANGE)
     settle(connection, combine_by, decisions=decisions, without_run=without_run)
-    changed = changes.apply(connection, moment)
+    changed = changes.apply(connection, moment) + changed_pictures.mark(connection, moment)
     mark_presence(connection)
     return changed

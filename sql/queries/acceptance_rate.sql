@@ -1,4 +1,4 @@
--- Purpose: how often people agreed with what a release suggested, without decisions that were cleared.
+-- Purpose: how often people agreed with what a release suggested, without decisions that were cleared; none is a no.
 -- Grain: one row per release and suggested category on which people decided.
 SELECT
     decision.release_id,

@@ -15,7 +15,9 @@ present AS (
     SELECT
         category_id,
         CAST(sum(product_count) AS BIGINT) AS product_count,
-        CAST(sum(CASE WHEN status IN ('auto', 'manual') THEN product_count ELSE 0 END) AS BIGINT) AS settled_count
+        CAST(
+            sum(CASE WHEN status IN ('auto', 'manual') AND review_reason = '' THEN product_count ELSE 0 END) AS BIGINT
+        ) AS settled_count
     FROM category_totals
     GROUP BY category_id
 )

@@ -7,6 +7,7 @@ SELECT
     category_id,
     decided_by,
     why,
+    came_by,
     suggested_category_id,
     suggested_confidence,
     release_id

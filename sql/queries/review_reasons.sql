@@ -1,5 +1,5 @@
 -- Purpose: how many products have each status, and why answers wait for a person; reads running totals, not the products.
--- Grain: one row per status and reason that occurs; review_reason is empty with status auto or manual.
+-- Grain: one row per status and reason that occurs; of status manual only changed_picture waits.
 SELECT
     status,
     nullif(review_reason, '') AS review_reason,

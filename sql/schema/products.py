@@ -323,13 +323,14 @@ product_categories = sa.Table(
     ),
     comment="The current answer, one row per product, also of those that have left",
 )
+_WAITS = "status = 'review' OR review_reason = 'changed_picture'"
 sa.Index(
-    "ix_product_categories_review",
-    product_categories.c.confidence,
+    "ix_product_categories_waiting",
+    sa.text("coalesce(suggested_confidence, confidence)"),
     product_categories.c.product_id,
     product_categories.c.review_reason,
-    postgresql_where=sa.text("status = 'review'"),
-    sqlite_where=sa.text("status = 'review'"),
+    postgresql_where=sa.text(_WAITS),
+    sqlite_where=sa.text(_WAITS),
 )
 sa.Index(
     "ix_product_categories_left",

@@ -47,8 +47,10 @@ class Answer:
         release: The release that answers; None after a person's decision.
         image_count: Number of pictures that it combines.
         newest: When the newest of these pictures was read; None without one.
-        run: Run that predicted the newest picture; None after a person's decision.
         left_at: Night from which no catalog names the product; None while one does.
+        run: Run that predicted the newest picture; None after a person's decision.
+        decided_on: Pictures that a person decided on; None if no person's decision stands.
+        suggested: What a run is sure of instead: (category_id, confidence, release).
     """
 
     given: Given
@@ -57,6 +59,13 @@ class Answer:
     newest: Moment | None
     left_at: int | None = None
     run: str | None = None
+    decided_on: frozenset[str] | None = None
+    suggested: tuple[str | None, float | None, str | None] | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Return whether the answer is a person's."""
+        return self.decided_on is not None
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,8 @@ class Life:
                 written[run] = (row.read_at, why)
         for product in sorted({row.position[0] for row in stored}):
             self._answer_by_run(product, release, force)
+        for product in sorted({row.position[0] for row in rows}):
+            self._look_again(product, forced=release if force else None)
         self._settle_all()
         self._show(catalog_rows)
 
@@ -153,8 +164,8 @@ class Life:
             if not written:
                 del self.predicted[release, product, picture]
         for product in sorted(products):
-            stored = self.answers.get(product)
-            if self.left_at(product) is None and not (stored and stored.given[2] == "manual"):
+            self._look_again(product)
+            if self.left_at(product) is None and not self._is_decided(product):
                 self._settle(product, without=run)
 
     def is_shared(self) -> bool:
@@ -176,8 +187,8 @@ class Life:
             for run, (read_at, why) in written.items():
                 written[run] = (read_at, None if picture == SHARED and why == "shared_picture" else why)
         for product in sorted(products):
-            stored = self.answers.get(product)
-            if self.left_at(product) is None and not (stored and stored.given[2] == "manual"):
+            self._look_again(product)
+            if self.left_at(product) is None and not self._is_decided(product):
                 self._settle(product)
 
     def promote(self, release: str) -> None:
@@ -185,11 +196,24 @@ class Life:
         self.registered.setdefault(release, 0)
         self.promoted = [other for other in self.promoted if other != release] + [release]
 
-    def decide(self, product: str, category_id: str) -> None:
-        """Let a person decide; the decision stands whatever is read or predicted later."""
+    def decide(self, product: str, category_id: str | None) -> None:
+        """Let a person decide on the pictures of now, None for none of the categories."""
         now = self.answers.get(product, Answer(("", None, "", None), None, 0, None))
+        present = set(self.pictures(product))
+        if now.decided_on is not None and now.given[0] == category_id and not now.suggested:
+            if now.decided_on and present - now.decided_on:
+                self.answers[product] = replace(now, decided_on=frozenset(present))
+            return
+        everything = {self.picture(position) for position in self.positions(product)}
+        pictures = present if now.left_at is None else {picture for picture in everything if picture}
         self.answers[product] = replace(
-            now, given=(category_id, None, "manual", None), release=None, run=None, left_at=self.left_at(product)
+            now,
+            given=(category_id, None, "manual" if category_id else "unknown", None),
+            release=None,
+            run=None,
+            left_at=self.left_at(product),
+            decided_on=frozenset(pictures),
+            suggested=None,
         )
 
     def clear(self, product: str) -> None:
@@ -254,18 +278,48 @@ class Life:
         if answer is None or answer.newest is None:
             return
         if stored is not None:
-            if stored.given[2] == "manual" or stored.newest is None or stored.release is None:
+            if stored.decided or stored.newest is None or stored.release is None:
                 return
             older_release = stored.release in self.heard[self.heard.index(release) + 1 :]
             if answer.newest < stored.newest or (answer.newest == stored.newest and older_release and not force):
                 return
         self.answers[product] = answer
 
+    def _is_decided(self, product: str) -> bool:
+        return product in self.answers and self.answers[product].decided
+
+    def _look_again(self, product: str, forced: str | None = None) -> None:
+        """Look at a person's decision again: what does the release of the newest picture say of pictures after it?"""
+        stored = self.answers.get(product)
+        if stored is None or stored.decided_on is None or self.left_at(product) is not None:
+            return
+        ranked = {release: self._answer(product, release) for release in self.heard}
+        possible = [
+            (answer.newest, release == forced, rank, answer)
+            for rank, (release, answer) in enumerate(ranked.items())
+            if answer
+        ]
+        answer = max(possible, key=lambda each: each[:3])[3] if possible else None
+        pictures = self.pictures(product)
+        seen = {picture for picture in pictures if answer and (answer.release, product, picture) in self.predicted}
+        is_new = answer is not None and bool(seen - stored.decided_on)
+        if stored.given[2] == "unknown":
+            if answer and is_new:
+                self.answers[product] = answer
+            return
+        category_id, sure_of = stored.given[0], answer.given if answer else None
+        waits = bool(stored.decided_on) and is_new and sure_of and sure_of[2] == "auto" and sure_of[0] != category_id
+        self.answers[product] = replace(
+            stored,
+            given=(category_id, None, "manual", "changed_picture" if waits else None),
+            suggested=(*sure_of[:2], answer.release) if waits and answer and sure_of else None,
+        )
+
     def _settle_all(self) -> None:
         for product in sorted({row.position[0] for row in self.rows} | set(self.answers)):
             stored = self.answers.get(product)
             left_at = self.left_at(product)
-            if left_at is None and self.positions(product) and not (stored and stored.given[2] == "manual"):
+            if left_at is None and self.positions(product) and not (stored and stored.decided):
                 self._settle(product)
             if product in self.answers:
                 self.answers[product] = replace(self.answers[product], left_at=left_at)
@@ -310,10 +364,10 @@ class Life:
                 totals[key] = (count + 1, known + (confidence is not None), total + more)
         return totals
 
-    def queue(self) -> set[tuple[str, str | None]]:
-        """Return the products that wait for a person, each with the reason."""
+    def queue(self) -> set[tuple[str, str | None, str | None, float | None]]:
+        """Return the products that wait for a person, each with the reason, the suggestion and its confidence."""
         return {
-            (product, answer.given[3])
+            (product, answer.given[3], *(answer.suggested or answer.given)[:2])
             for product, answer in self.answers.items()
-            if answer.given[2] == "review" and answer.left_at is None
+            if (answer.given[2] == "review" or answer.suggested) and answer.left_at is None
         }

@@ -143,7 +143,7 @@ class Lives:
             retract_run(self.database, run, by="maria", combine_by=runs.combine_by)
             self.model.retract(run)
 
-    def decide(self, product: str, category_id: str) -> None:
+    def decide(self, product: str, category_id: str | None) -> None:
         """Let a person decide on a product that the database knows."""
         if product in self.model.answers or product in {position[0] for position in self.model.shown}:
             set_overrides(self.database, [Override(product, category_id)], decided_by="maria")
@@ -152,7 +152,7 @@ class Lives:
     def clear(self, product: str) -> None:
         """Take a person's decision back, if there is one."""
         answer = self.model.answers.get(product)
-        if answer and answer.given[2] == "manual":
+        if answer and answer.decided:
             clear_override(self.database, product, decided_by="maria", combine_by=runs.combine_by)
             self.model.clear(product)
 
@@ -246,7 +246,9 @@ def found(database: ProductDatabase) -> dict[str, Any]:
         answers = connection.execute(sa.select(metadata.tables["product_categories"])).all()
         totals = connection.execute(sa.select(metadata.tables["category_totals"])).all()
         shown = connection.execute(sa.select(metadata.tables["products"])).all()
-        queue = connection.execute(sa.text("SELECT product_id, review_reason FROM review_queue")).all()
+        queue = connection.execute(
+            sa.text("SELECT product_id, review_reason, suggested_category_id, confidence FROM review_queue")
+        ).all()
         current = connection.execute(sa.text("SELECT product_id FROM current_categories")).scalars().all()
     return {
         "answers": {
@@ -256,6 +258,8 @@ def found(database: ProductDatabase) -> dict[str, Any]:
                 row.image_count,
                 _moment(row.ingest_date, row.ingest_no),
                 _night(row.left_at),
+                row.decided,
+                (row.suggested_category_id, row.suggested_confidence, row.suggested_release_id),
             )
             for row in answers
         },
@@ -277,7 +281,10 @@ def expected(model: Life) -> dict[str, Any]:
     """Return what a database must hold: answers, totals, rows of `products`, and two views."""
     return {
         "answers": {
-            product: (answer.given, answer.release, answer.image_count, answer.newest, answer.left_at)
+            product: (
+                *(answer.given, answer.release, answer.image_count, answer.newest, answer.left_at),
+                *(answer.decided, answer.suggested or (None, None, None)),
+            )
             for product, answer in model.answers.items()
         },
         "totals": model.totals(),

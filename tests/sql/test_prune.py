@@ -6,6 +6,7 @@ import pytest
 
 from sql.overrides import Override, clear_override, set_overrides
 from sql.prune import prune
+from sql.schema.products import category_predictions
 from sql.store import ProductDatabase
 from tests.sql.runs import (
     BOOT,
@@ -20,6 +21,8 @@ from tests.sql.runs import (
     rejection,
     sha,
 )
+
+RUN_ID = list(category_predictions.columns.keys()).index("run_id")
 
 
 @pytest.fixture
@@ -39,8 +42,8 @@ def test_only_current_images_of_old_runs_stay(nights: ProductDatabase) -> None:
     assert counts.kept_runs == ("nightly-2026-11-04", "nightly-2026-11-03")
     assert (counts.predictions, counts.rejections) == (18, 2)
     assert counts.transactions == 5
-    assert {row[15] for row in after["category_predictions"] if row[0] != "steady"} == set(counts.kept_runs)
-    assert [row[15] for row in after["category_predictions"] if row[0] == "steady"] == ["nightly-2026-11-01"]
+    assert {row[RUN_ID] for row in after["category_predictions"] if row[0] != "steady"} == set(counts.kept_runs)
+    assert [row[RUN_ID] for row in after["category_predictions"] if row[0] == "steady"] == ["nightly-2026-11-01"]
     for name in ("product_categories", "category_totals", "runs", "overrides", "run_category_counts"):
         assert after[name] == before[name]
 

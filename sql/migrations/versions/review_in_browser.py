@@ -7,7 +7,7 @@ table of decisions is copied to a new one. No other table refers to it yet.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "10a179e81c16"
+revision = "3bd51c2ea177"
 down_revision = "49e100314d11"
 
 KEY = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
@@ -15,6 +15,7 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 ACTIONS = "action IN ('set', 'accept', 'none', 'clear')"
 WAYS = "came_by IS NULL OR came_by IN ('command', 'import', 'page', 'focus')"
 PRESENT = "action IN ('none', 'clear') OR category_id IS NOT NULL"
+WAITS = "status = 'review' OR review_reason = 'changed_picture'"
 COLUMNS = (
     "override_id, product_id, action, category_id, decided_by, why, suggested_category_id, suggested_confidence, "
     "release_id, decided_at_utc"
@@ -51,6 +52,14 @@ def upgrade() -> None:
     op.add_column("product_categories", sa.Column("suggested_category_id", KEY))
     op.add_column("product_categories", sa.Column("suggested_confidence", sa.Double))
     op.add_column("product_categories", sa.Column("suggested_release_id", KEY))
+    op.drop_index("ix_product_categories_review", "product_categories")
+    op.create_index(
+        "ix_product_categories_waiting",
+        "product_categories",
+        [sa.text("coalesce(suggested_confidence, confidence)"), "product_id", "review_reason"],
+        postgresql_where=sa.text(WAITS),
+        sqlite_where=sa.text(WAITS),
+    )
     op.execute("UPDATE product_categories SET decided = (1 = 1) WHERE status = 'manual'")
 
 

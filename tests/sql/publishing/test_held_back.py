@@ -348,9 +348,9 @@ def test_the_queues_by_reason_and_by_picture_are_read_by_their_indexes(database:
     publish(database, **shop(3), pictures=NO_IMAGE)
     plans = {
         "SELECT product_id FROM review_queue WHERE review_reason = 'taxonomy' ORDER BY confidence, product_id": (
-            "ix_product_categories_review"
+            "ix_product_categories_waiting"
         ),
-        "SELECT product_id FROM review_queue ORDER BY confidence, product_id": "ix_product_categories_review",
+        "SELECT product_id FROM review_queue ORDER BY confidence, product_id": "ix_product_categories_waiting",
         "SELECT image_sha256 FROM current_images WHERE held_by = 'shared_picture'": "ix_category_predictions_shared",
     }
     for statement, index in plans.items():

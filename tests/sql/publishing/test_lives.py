@@ -51,7 +51,7 @@ STEPS = st.one_of(
     step("backfill", release=ONE_OF_RELEASES, nights=st.sets(NIGHTS, min_size=1), force=st.booleans(), held=HELD),
     step("promote", release=ONE_OF_RELEASES),
     step("retract", number=st.integers(0, 5)),
-    step("decide", product=st.sampled_from(PRODUCTS), category_id=st.sampled_from(CATEGORY_IDS)),
+    step("decide", product=st.sampled_from(PRODUCTS), category_id=st.sampled_from([*CATEGORY_IDS, None])),
     step("clear", product=st.sampled_from(PRODUCTS)),
     step("allow"),
 )
