@@ -89,13 +89,9 @@ def read_former_decisions(file: Path) -> list[Override]:
 
 def _checked(file: Path, action: Any, *values: Any) -> Override:
     product_id, category_id, decided_by, decided_at_utc, why = values
-    needed = {"product_id": product_id, "category_id": category_id, "decided_by": decided_by}
-    is_none = action == "none" and category_id is None
-    wrong = [
-        name
-        for name, value in needed.items()
-        if (not isinstance(value, str) or not value.strip()) and not (is_none and name == "category_id")
-    ]
+    wrong = [name for name, value in (("product_id", product_id), ("decided_by", decided_by)) if not _is_text(value)]
+    if (category_id is not None) if action == "none" else not _is_text(category_id):
+        wrong.append("category_id")
     moment = _moment(decided_at_utc)
     wrong += ["decided_at_utc"] if moment is None else []
     wrong += ["why"] if not isinstance(why, (str, type(None))) else []
@@ -105,6 +101,10 @@ def _checked(file: Path, action: Any, *values: Any) -> Override:
             "it, nothing was taken"
         )
     return Override(product_id, category_id, why, decided_by=decided_by, decided_at_utc=moment)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _moment(text: Any) -> datetime | None:

@@ -114,8 +114,8 @@ def import_(file: Path, decided_by: str | None, as_json: bool) -> None:
 def replaced_sentence(done: Recorded) -> str:
     """Return the sentence on the decisions of people that an import replaced: how many, and the first few."""
     named = ", ".join(
-        f"{product_id!r} ({category_id or 'no category'}{f' by {person}' if person else ''}{', later' if newer else ''})"
-        for product_id, category_id, person, newer in done.examples
+        f"{product_id!r} ({category or 'no category'}{f' by {person}' if person else ''}{', later' if newer else ''})"
+        for product_id, category, person, newer in done.examples
     )
     more = f" and {done.replaced - len(done.examples)} more" if done.replaced > len(done.examples) else ""
     later = f", {done.replaced_newer} of them later than the imported ones" if done.replaced_newer else ""

@@ -13,7 +13,7 @@ from jobs.cli.decisions_file import read_decisions
 from jobs.errors import UsageError
 from sql.errors import DatabaseError, UnknownNameError
 from sql.former_decisions import read_former_decisions
-from sql.overrides import Override, accept_suggestions, clear_override, set_overrides
+from sql.overrides import Override, accept_suggestions, clear_override, record_overrides, set_overrides
 from sql.store import ProductDatabase, open_database
 from tests.sql.runs import BOOT, SHIRT, T_SHIRT, answer, combine_by, dump, of_another_version, prediction, publish
 
@@ -54,6 +54,25 @@ def test_current_decisions_are_imported_with_their_person_and_time(database: Pro
     assert set_overrides(database, read_decisions(old, None)) == 0
 
 
+def test_none_of_the_categories_is_imported_as_long_as_it_stands(database: ProductDatabase, old: Path) -> None:
+    path = old.with_name("newer.db")
+    path.write_bytes(old.read_bytes())
+    edit(path, "UPDATE overrides SET action = 'none', category_id = NULL WHERE action <> 'clear'")
+    edit(path, "UPDATE product_categories SET status = 'unknown', decided = (product_id = 'p')")
+    publish(database, [prediction(name, SHIRT) for name in "pqrs"])
+    done = record_overrides(database, read_decisions(path, None), came_by="import")
+    assert done.changed == 1, "another picture's answer has replaced what was decided on r"
+    found = answer(database, "p")
+    assert (found["category_id"], found["status"], found["decided"]) == (None, "unknown", True)
+    (row,) = dump(database)["overrides"]
+    assert (row[2], row[3], row[4], row[9], row[10]) == ("none", None, "jon", MOMENT, "import")
+    assert record_overrides(database, read_decisions(path, None), came_by="import").changed == 0
+    record_overrides(database, [Override("p", BOOT)], decided_by="jon")
+    assert record_overrides(database, read_decisions(path, None)).examples == (("p", BOOT, "jon", True),)
+    edit(path, "ALTER TABLE product_categories DROP COLUMN decided")
+    assert [each.product_id for each in read_former_decisions(path)] == ["p", "r"], "a version that does not say"
+
+
 def test_a_product_missing_in_the_new_database_refuses_the_whole_import(database: ProductDatabase, old: Path) -> None:
     publish(database, [prediction("p", SHIRT)])
     before = dump(database)
@@ -76,6 +95,8 @@ def test_the_old_database_is_only_read(old: Path) -> None:
         ("UPDATE overrides SET decided_by = x'00' WHERE product_id = 'p'", "product 'p' .* no valid decided_by"),
         ("DELETE FROM overrides", "holds no decision that stands"),
         ("UPDATE overrides SET category_id = x'00'", "no valid category_id"),
+        ("UPDATE overrides SET action = 'none'", "no valid category_id"),
+        ("UPDATE overrides SET category_id = NULL", "no valid category_id"),
         ("UPDATE overrides SET decided_at_utc = 'yesterday'", "no valid decided_at_utc"),
         ("UPDATE overrides SET decided_at_utc = 20261101", "no valid decided_at_utc"),
         ("UPDATE overrides SET why = x'ff'", "no valid why"),
