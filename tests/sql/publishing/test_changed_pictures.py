@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobs.report.facts import load_facts
 from sql.named_queries import run_query
 from sql.overrides import Override, accept_suggestions, clear_override, record_overrides, set_overrides
 from sql.pictures import allow_picture
@@ -182,6 +183,7 @@ def test_a_sure_other_answer_to_another_picture_brings_a_decided_product_back(bo
     assert (of_boots["product_count"], of_boots["coverage"]) == (1, 0.0)
     run = rows_of(boot, "run_summary", run_id="nightly-2026-11-02")[0]
     assert (run["counts"]["left_to_people"], run["summary"]["review_reasons"]) == (1, {"changed_picture": 1})
+    assert load_facts(boot, "nightly-2026-11-02").waiting == {"auto": 1, "review": 1}, "as in the review queue"
     before = dump(boot)
     assert not publish(boot, [later()], night=1).changed
     assert dump(boot) == before
