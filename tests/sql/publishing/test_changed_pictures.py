@@ -90,6 +90,7 @@ def boot(database: ProductDatabase) -> ProductDatabase:
 def test_none_of_the_categories_outlives_runs_and_backfills_of_the_same_picture(none: ProductDatabase) -> None:
     assert state(none) == NONE
     publish(none, [prediction("p", T_SHIRT, night=1)], night=1)
+    assert rows_of(none, "run_summary", run_id="nightly-2026-11-02")[0]["counts"]["left_to_people"] == 1
     publish(none, [prediction("p", BOOT)], release=NEWER_RELEASE, run_id="backfill", force=True)
     publish(none, rejections=[rejection("p", night=2)], night=2)
     publish(none, image_changes=[image_change("p", "left", night=3)], night=3)

@@ -107,7 +107,7 @@ def test_manual_answers_survive_even_force(database: ProductDatabase) -> None:
     publish(database, [prediction("p", SHIRT)])
     table = metadata.tables["product_categories"]
     with database.engine.begin() as connection:
-        connection.execute(table.update().values(status="manual", category_id=BOOT, confidence=None))
+        connection.execute(table.update().values(status="manual", decided=True, category_id=BOOT, confidence=None))
     publish(database, [prediction("p", T_SHIRT, content="B", night=1)], night=1, force=True)
     found = answer(database, "p")
     assert (found["category_id"], found["status"]) == (BOOT, "manual")
