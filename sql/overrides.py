@@ -5,12 +5,13 @@ Each call is one transaction under the writers' lock: it writes the decisions on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from sql.decided import Recorded, Rows, record
 from sql.engine import writing
@@ -214,21 +215,35 @@ def clear_overrides(
     _refuse_nobody(decided_by)
     database.check()
     names = list(dict.fromkeys(product_ids))
+    told = {"decided_by": decided_by, "why": why, "moment": moment, "came_by": came_by, "page_id": page_id}
     with writing(database.engine) as connection:
-        prepare_affected(connection)
-        insert_rows(connection, AFFECTED, {"product_id": key_text()}, [(name,) for name in names])
-        analyze(connection, AFFECTED)
-        undecided = connection.execute(_UNDECIDED).scalars().all()
-        if undecided:
-            raise UnknownNameError(
-                f"No person decided on product {listed(undecided)}: expected products on which a person's decision "
-                "stands, as `shelfwise query product_decisions` shows the decisions; nothing was cleared."
-            )
-        connection.execute(
-            _CLEAR, {"decided_by": decided_by, "why": why, "moment": moment, "came_by": came_by, "page_id": page_id}
-        )
-        settling.answer_again(connection, combine_by, moment, decisions=True)
+        clear(connection, names, combine_by, told)
         return int(connection.execute(_ANSWERED).scalar_one())
+
+
+def clear(connection: Connection, product_ids: Sequence[str], combine_by: CombineBy, told: Mapping[str, Any]) -> None:
+    """Clear people's decisions on some products, in a transaction of the caller.
+
+    Args:
+        connection: In a transaction that holds the writers' lock.
+        product_ids: Products that a person decided on, each once.
+        combine_by: Returns, for a release's manifest, the function that computes one answer from several images.
+        told: decided_by, why, moment, came_by and page_id of the new rows in `overrides`.
+
+    Raises:
+        UnknownNameError: No person decided on a product.
+    """
+    prepare_affected(connection)
+    insert_rows(connection, AFFECTED, {"product_id": key_text()}, [(name,) for name in product_ids])
+    analyze(connection, AFFECTED)
+    undecided = connection.execute(_UNDECIDED).scalars().all()
+    if undecided:
+        raise UnknownNameError(
+            f"No person decided on product {listed(undecided)}: expected products of status manual, as "
+            "`shelfwise query current_categories` shows; nothing was cleared."
+        )
+    connection.execute(_CLEAR, told)
+    settling.answer_again(connection, combine_by, told["moment"], decisions=True)
 
 
 def _refuse_nobody(decided_by: str) -> None:

@@ -1,0 +1,126 @@
+"""The queue shows what waits, by suggested category, in order of confidence, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from sql.overrides import Override, set_overrides
+from sql.review.queue import examples, waiting
+from sql.review.records import Filter, Waiting
+from sql.review.writing import write_page
+from sql.store import ProductDatabase
+from tests.sql.review.waiting import HOSTILE, change, choose, fill, ids, shown
+from tests.sql.runs import BOOT, OUTLET, SHIRT, T_SHIRT, image_change, picture_of, publish
+
+
+@pytest.fixture
+def shop(database: ProductDatabase) -> ProductDatabase:
+    fill(database)
+    return database
+
+
+def counts(database: ProductDatabase, which: Filter) -> dict[str | None, int]:
+    return {each.category_id: each.count for each in waiting(database, which)}
+
+
+def test_categories_are_listed_with_what_waits_the_most_first(shop: ProductDatabase) -> None:
+    assert waiting(shop, Filter()) == [
+        Waiting(SHIRT, "Apparel > Tops > Shirt", 4),
+        Waiting(OUTLET, "Apparel > Tops outlet", 1),
+        Waiting(T_SHIRT, "Apparel > Tops > T-shirt", 1),
+        Waiting(BOOT, "Shoes > Boot", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        (Filter(review_reason="foreign_image"), {BOOT: 1}),
+        (Filter(review_reason="below_threshold"), {SHIRT: 4, OUTLET: 1, T_SHIRT: 1}),
+        (Filter(category_id="apparel.tops"), {SHIRT: 4, T_SHIRT: 1}),
+        (Filter(category_id=SHIRT), {SHIRT: 4}),
+        (Filter(run_id="nightly-2026-11-01"), {SHIRT: 4, OUTLET: 1, T_SHIRT: 1, BOOT: 1}),
+        (Filter(run_id="nightly-2026-11-02"), {}),
+        (Filter(status="unknown"), {None: 1}),
+        (Filter(status="auto"), {SHIRT: 1, BOOT: 1}),
+        (Filter(title="HEMD grünes"), {SHIRT: 4}),
+        (Filter(title="hemd 3"), {SHIRT: 1}),
+        (Filter(title="<script>"), {BOOT: 1}),
+        (Filter(review_reason=HOSTILE, run_id=HOSTILE, category_id=HOSTILE), {}),
+        (Filter(status="unknown", category_id="shoes"), {}),
+        (Filter(status="auto", category_id="shoes"), {BOOT: 1}),
+    ],
+)
+def test_a_filter_counts_what_its_pages_show(
+    shop: ProductDatabase, which: Filter, expected: dict[str | None, int]
+) -> None:
+    assert counts(shop, which) == expected
+    assert {name: len(shown(shop, name, which)) for name in expected} == expected
+    others = {SHIRT, T_SHIRT, OUTLET, BOOT, None} - expected.keys()
+    assert [shown(shop, name, which) for name in others] == [[]] * len(others)
+
+
+def test_a_page_shows_one_category_in_order_of_confidence(shop: ProductDatabase) -> None:
+    first = shown(shop)[0]
+    assert (first.product_id, first.title, first.confidence) == ("s3", "Grünes Hemd 3", 0.53)
+    assert (first.category_path, first.status, first.review_reason) == (
+        "Apparel > Tops > Shirt",
+        "review",
+        "below_threshold",
+    )
+    assert first.picture is not None
+    assert first.picture.image_sha256 == picture_of("s3", "A")
+    assert first.picture.run_id == first.run_id == "nightly-2026-11-01"
+    assert ids(shown(shop)) == ["s3", "s2", "s1", "s0"]
+    assert ids(shown(shop, order="least_sure", size=2)) == ["s0", "s1"]
+    assert ids(shown(shop, order="most_useful")) == ["s0", "s1", "s2", "s3"]
+    assert ids(shown(shop, without={"s3", "s1"}, size=2)) == ["s2", "s0"]
+
+
+def test_what_is_decided_or_has_left_does_not_wait(shop: ProductDatabase) -> None:
+    write_page(shop, [choose(shown(shop)[0])], decided_by="ada", came_by="page", page_id="1")
+    write_page(
+        shop,
+        [choose(shown(shop, None, Filter(status="unknown"))[0], "none")],
+        decided_by="ada",
+        came_by="focus",
+        page_id="2",
+    )
+    publish(shop, image_changes=[image_change("s0", "left", night=1)], night=1)
+    assert counts(shop, Filter()) == {SHIRT: 2, OUTLET: 1, T_SHIRT: 1, BOOT: 1}
+    assert ids(shown(shop)) == ["s2", "s1"]
+    assert counts(shop, Filter(status="unknown")) == {}
+    assert shown(shop, None, Filter(status="unknown")) == []
+
+
+def test_a_decision_on_a_former_picture_waits_with_the_new_suggestion(shop: ProductDatabase) -> None:
+    set_overrides(shop, [Override("s0", BOOT)], decided_by="maria")
+    change(
+        shop,
+        "s0",
+        review_reason="changed_picture",
+        suggested_category_id=T_SHIRT,
+        suggested_confidence=0.97,
+        suggested_release_id="release-1",
+    )
+    for which in (Filter(), Filter(review_reason="changed_picture"), Filter(category_id="apparel.tops")):
+        assert ids(shown(shop, T_SHIRT, which))[0] == "s0"
+    assert counts(shop, Filter(review_reason="changed_picture")) == {T_SHIRT: 1}
+    assert counts(shop, Filter())[T_SHIRT] == 2
+    (item, *_) = shown(shop, T_SHIRT)
+    assert (item.category_id, item.confidence, item.status) == (T_SHIRT, 0.97, "manual")
+
+
+def test_examples_are_accepted_products_of_the_category(shop: ProductDatabase) -> None:
+    assert ids(examples(shop, SHIRT, count=5)) == ["sure"]
+    set_overrides(shop, [Override("s0", SHIRT), Override("s1", SHIRT)], decided_by="maria")
+    assert set(ids(examples(shop, SHIRT, count=5))) == {"s0", "s1", "sure"}
+    assert len(examples(shop, SHIRT, count=2)) == 2
+    assert examples(shop, HOSTILE, count=2) == []
+
+
+def test_an_unknown_status_or_order_is_refused(shop: ProductDatabase) -> None:
+    with pytest.raises(ValueError, match=r"no page of status 'manual': expected review or unknown or auto"):
+        waiting(shop, Filter(status="manual"))
+    with pytest.raises(ValueError, match="no order 'random': expected one of surest"):
+        shown(shop, order="random")
