@@ -7,14 +7,35 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from sql.engine import reading
-from sql.review.items import items_of
-from sql.review.records import Planted
+from sql.review.items import items_of, storable
+from sql.review.known import Known, known_in
+from sql.review.records import Planted, QueueItem
+from sql.review.selections import REVIEW
 from sql.store import ProductDatabase
 
-SURE = 0.99
-"""Lowest confidence of an answer of a run that counts as known."""
+_NEAREST = 8
+"""Most other categories that are tried for a product to show wrongly."""
+
+_REASON = "below_threshold"
+"""Reason that a planted product is shown with: the most usual one."""
+
+_WITH_PRODUCTS = sa.text("""
+SELECT DISTINCT category_id
+FROM category_totals
+WHERE status IN ('manual', 'auto') AND review_reason = '' AND category_id <> ''
+ORDER BY category_id
+""")
+
+_PATH = sa.text("SELECT category_path FROM categories WHERE category_id = :category_id")
+
+_CONFIDENCES = sa.text(f"""
+SELECT min(confidence) AS lowest, max(confidence) AS highest
+FROM product_categories
+WHERE {REVIEW.condition} AND category_id = :category_id AND review_reason = '{_REASON}'
+""")  # noqa: S608 - texts of our own
 
 
 def planted(
@@ -28,50 +49,85 @@ def planted(
 ) -> list[Planted]:
     """Select products whose category is known, half of them to be shown wrongly.
 
+    A product is known by the latest decision of a person, or else by a run's answer of high confidence. It is shown as
+    one that waits on the page, with a confidence like theirs.
+
     Args:
         database: Migrated.
         category_id: Category of the page, as which the products are shown.
         count: Number of products; fewer are returned where fewer are known.
         rng: Chooses.
-        without: Products not to choose, such as those that wait on the page.
-        viewer: Person who will see the page; products that others decided are preferred.
+        without: Products not to choose, such as those of the page.
+        viewer: Person who will see the page; products on which others decided are preferred.
     """
-    statement = sa.text("""
-        SELECT answer.product_id, answer.category_id, answer.status
-        FROM product_categories AS answer
-        WHERE
-            answer.left_at IS NULL
-            AND answer.category_id IS NOT NULL
-            AND answer.review_reason IS NULL
-            AND (answer.status = 'manual' OR (answer.status = 'auto' AND answer.confidence >= :sure))
-        ORDER BY answer.product_id
-    """)
+    if not storable(category_id):
+        return []
     with reading(database.engine) as connection:
-        rows = [row for row in connection.execute(statement, {"sure": SURE}) if row.product_id not in without]
-        path = connection.execute(
-            sa.text("SELECT category_path FROM categories WHERE category_id = :category_id"),
-            {"category_id": category_id},
-        ).scalar()
-        right = [row for row in rows if row.category_id == category_id]
-        wrong = [row for row in rows if not f"{row.category_id}.".startswith(f"{category_id}.")]
-        chosen = []
-        for _ in range(count):
-            pool = wrong if rng.random() < 0.5 else right
-            if pool:
-                chosen.append(pool.pop(rng.randrange(len(pool))))
-        known = {row.product_id: row.category_id for row in chosen}
-        items = items_of(connection, known)
-    return [
-        Planted(
-            replace(
-                item,
-                category_id=category_id,
-                category_path=path or "",
-                confidence=item.confidence or rng.uniform(0.5, 0.9),
-                status="review",
-                review_reason="below_threshold",
-            ),
-            known[item.product_id],
-        )
-        for item in items
+        path = connection.execute(_PATH, {"category_id": category_id}).scalar()
+        if path is None:
+            return []
+        taken = set(without)
+        chosen: list[Known] = []
+        # Half of them, and of an odd one every second time.
+        wrongly = count // 2 + (count % 2 and rng.randrange(2))
+        for wrong in (True, False):
+            for _ in range(wrongly if wrong else count - wrongly):
+                names = _others(connection, category_id, rng) if wrong else [category_id]
+                one = _choose(connection, names, viewer, taken, rng)
+                if one is not None:
+                    taken.add(one.product_id)
+                    chosen.append(one)
+        rng.shuffle(chosen)
+        known = {one.product_id: one.category_id for one in chosen}
+        ends = connection.execute(_CONFIDENCES, {"category_id": category_id}).one()
+        return [
+            Planted(_disguised(item, category_id, path, _like(ends.lowest, ends.highest, rng)), known[item.product_id])
+            for item in items_of(connection, known)
+        ]
+
+
+def _others(connection: Connection, category_id: str, rng: random.Random) -> list[str]:
+    """Return other categories that have products, near ones first; none above or below the given one."""
+    own = category_id.split(".")
+    others = [
+        name
+        for name in connection.execute(_WITH_PRODUCTS).scalars()
+        if not f"{name}.".startswith(f"{category_id}.") and not f"{category_id}.".startswith(f"{name}.")
     ]
+    rng.shuffle(others)
+
+    def shared(name: str) -> int:
+        parts = zip(own, name.split("."), strict=False)
+        return next((place for place, (one, other) in enumerate(parts) if one != other), 0)
+
+    return sorted(others, key=shared, reverse=True)[:_NEAREST]
+
+
+def _choose(
+    connection: Connection, names: Collection[str], viewer: str, taken: Collection[str], rng: random.Random
+) -> Known | None:
+    """Choose a product of the first category that has one: of others' decisions, else of the viewer's, else of runs."""
+    for name in names:
+        found = [one for one in known_in(connection, name, rng) if one.product_id not in taken]
+        decided = [one for one in found if one.decided_by]
+        by_others = [one for one in decided if one.decided_by != viewer]
+        published = [one for one in found if not one.decided_by]
+        for pool in (by_others, published, decided):
+            if pool:
+                return rng.choice(pool)
+    return None
+
+
+def _like(lowest: float | None, highest: float | None, rng: random.Random) -> float:
+    return rng.uniform(0.4, 0.8) if lowest is None or highest is None else rng.uniform(lowest, highest)
+
+
+def _disguised(item: QueueItem, category_id: str, path: str, confidence: float) -> QueueItem:
+    return replace(
+        item,
+        category_id=category_id,
+        category_path=path,
+        confidence=confidence,
+        status="review",
+        review_reason=_REASON,
+    )

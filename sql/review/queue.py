@@ -1,55 +1,49 @@
-"""What waits for people: by suggested category, and as pages of products in order of confidence."""
+"""What waits for people: by suggested category, and as pages of products in order of confidence.
+
+Nothing here reads as many rows as wait. The counts are running totals; a page reads the first rows of indexes
+(`sql.review.selections`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.engine import reading
-from sql.review.items import items_of, titles_of
+from sql.review.by_run import Ranked, count_of_run, first_of_run
+from sql.review.first_products import count_among_first, select_among_first
+from sql.review.items import items_of, storable
+from sql.review.known import accepted
 from sql.review.pictured import first_pictures
-from sql.review.records import ORDERS, REVIEWED_STATUSES, TITLE_PRODUCTS, Filter, Pictured, QueueItem, Waiting
+from sql.review.records import ORDERS, Filter, Pictured, QueueItem, Waiting
+from sql.review.selections import first_of, groups_of, in_part, parts_of, together
+from sql.review.totals import by_category, count_parts
 from sql.store import ProductDatabase
 
-_SELECTED = """
-    SELECT
-        product_id,
-        CASE WHEN decided THEN suggested_category_id ELSE category_id END AS category_id,
-        CASE WHEN decided THEN suggested_confidence ELSE confidence END AS confidence,
-        run_id
-    FROM product_categories
-    WHERE
-        left_at IS NULL
-        AND (
-            (status = :status AND NOT decided)
-            OR (:status = 'review' AND decided AND review_reason = 'changed_picture')
-        )
-        AND (:review_reason = '' OR review_reason = :review_reason)
-        AND (:run_id = '' OR run_id = :run_id)
-"""
-_BELOW = "(:below = '' OR category_id = :below OR (category_id > :below || '.' AND category_id < :below || '/'))"
+_SPARE = 4
+"""Accepted products that are looked up for each example, since not all have a thumbnail."""
 
 
 def waiting(database: ProductDatabase, which: Filter) -> list[Waiting]:
-    """Count what waits by suggested category, the category with most products first."""
+    """Count what waits by suggested category, the category with most products first.
+
+    Of a run of which very many products wait, only the first of each category are counted (`sql.review.by_run`).
+    """
+    if not groups_of(which) or not _is_storable(which):
+        return []
     with reading(database.engine) as connection:
-        statement = f"""
-            SELECT selected.category_id, category.category_path, selected.product_id
-            FROM ({_SELECTED}) AS selected
-            LEFT JOIN categories AS category ON category.category_id = selected.category_id
-            WHERE {_BELOW.replace("category_id", "selected.category_id")}
-            ORDER BY selected.confidence DESC, selected.product_id
-        """  # noqa: S608 - texts of our own
-        rows = connection.execute(sa.text(statement), _values(which)).all()
-        rows = [row for row in rows if row.product_id in _titled(connection, which, [r.product_id for r in rows])]
-    counts: dict[str | None, list[Any]] = {}
-    for row in rows:
-        counts.setdefault(row.category_id, [row.category_path or "", 0])[1] += 1
-    found = [Waiting(category_id, path, count) for category_id, (path, count) in counts.items()]
-    return sorted(found, key=lambda each: (-each.count, each.category_id or ""))
+        if _is_searched(which):
+            counts = count_among_first(connection, which, count_parts(connection, which))
+        elif which.run_id:
+            counts = count_of_run(connection, which)
+        else:
+            counts = by_category(count_parts(connection, which))
+        rows = connection.execute(sa.text("SELECT category_id, category_path FROM categories"))
+        paths: dict[str | None, str] = {row.category_id: row.category_path for row in rows}
+    listed = sorted(counts.items(), key=lambda each: (-each[1], each[0] or ""))
+    return [Waiting(name, paths.get(name, name or ""), count) for name, count in listed]
 
 
 def page(
@@ -73,49 +67,51 @@ def page(
     """
     if order not in ORDERS:
         raise ValueError(f"There is no order {order!r}: expected one of {', '.join(ORDERS)}.")
-    direction = "DESC" if order == "surest" else "ASC"
-    statement = f"""
-        SELECT product_id
-        FROM ({_SELECTED}) AS selected
-        WHERE category_id IS NOT DISTINCT FROM CAST(:category_id AS TEXT) AND {_BELOW}
-        ORDER BY confidence {direction}, product_id
-    """  # noqa: S608 - texts of our own
+    if not groups_of(which) or not _is_storable(which) or not _is_within(which, category_id):
+        return []
+    surest, most = order == "surest", size + len(without)
     with reading(database.engine) as connection:
-        names = connection.execute(sa.text(statement), {**_values(which), "category_id": category_id}).scalars().all()
-        titled = _titled(connection, which, names)
-        return items_of(connection, [name for name in names if name in titled and name not in without][:size])
+        if _is_searched(which):
+            found = select_among_first(connection, which, category_id, count_parts(connection, which))
+        elif which.run_id:
+            found = first_of_run(connection, which, category_id, surest=surest, most=most)
+        else:
+            found = _first(connection, which, category_id, surest=surest, most=most)
+        sign = -1 if surest else 1
+        # Without a confidence last, whichever way the others are sorted.
+        found.sort(key=lambda row: (row[1] is None, sign * (row[1] or 0.0), row[0]))
+        hidden = set(without)
+        return items_of(connection, [name for name, _ in found if name not in hidden][:size])
 
 
 def examples(database: ProductDatabase, category_id: str, *, count: int) -> list[Pictured]:
-    """Select pictures of products that are accepted in a category, those with a thumbnail first."""
-    statement = sa.text("""
-        SELECT product_id
-        FROM product_categories
-        WHERE category_id = :category_id AND status IN ('manual', 'auto') AND review_reason IS NULL AND left_at IS NULL
-        ORDER BY status DESC, confidence DESC, product_id
-        LIMIT 200
-    """)
+    """Select pictures of products that are accepted in a category, those with a thumbnail first.
+
+    Products that people decided on come before a run's surest answers.
+    """
     with reading(database.engine) as connection:
-        names = connection.execute(statement, {"category_id": category_id}).scalars().all()
+        names = accepted(connection, category_id, most=count * _SPARE)
         pictures = first_pictures(connection, names)
     return sorted((pictures[name] for name in names if name in pictures), key=lambda one: not one.picture_at)[:count]
 
 
-def _titled(connection: Connection, which: Filter, product_ids: Collection[str]) -> set[str]:
-    words = which.title.casefold().split()
-    first = list(product_ids)
-    if not words:
-        return set(first)
-    titles = titles_of(connection, first[:TITLE_PRODUCTS])
-    return {name for name, (title, _) in titles.items() if all(word in title.casefold() for word in words)}
+def _first(connection: Connection, which: Filter, category_id: str | None, *, surest: bool, most: int) -> list[Ranked]:
+    selects = [first_of(part.group, in_part(part), surest=surest) for part in parts_of(which, category_id)]
+    told = {"most": most} if category_id is None else {"most": most, "category_id": category_id}
+    return [(row.product_id, row.confidence) for row in connection.execute(sa.text(together(selects)), told)]
 
 
-def _values(which: Filter) -> dict[str, str]:
-    if which.status not in REVIEWED_STATUSES:
-        raise ValueError(f"There is no page of status {which.status!r}: expected {' or '.join(REVIEWED_STATUSES)}.")
-    return {
-        "status": which.status,
-        "review_reason": which.review_reason,
-        "run_id": which.run_id,
-        "below": which.category_id,
-    }
+def _is_searched(which: Filter) -> bool:
+    """Return whether products are searched among the first of the filter; runs have an index in status review alone."""
+    return bool(which.title.split() or (which.run_id and which.status != "review"))
+
+
+def _is_storable(which: Filter) -> bool:
+    return all(storable(text) for text in (which.category_id, which.run_id))
+
+
+def _is_within(which: Filter, category_id: str | None) -> bool:
+    """Return whether the category of a page is the filter's, or below it."""
+    if not storable(category_id or ""):
+        return False
+    return not which.category_id or f"{category_id or ''}.".startswith(f"{which.category_id}.")

@@ -13,7 +13,7 @@ ORDERS = ("surest", "least_sure", "most_useful")
 REVIEWED_STATUSES = ("review", "unknown", "auto")
 """Statuses that a page can show; products of status manual are in the queue where their picture has changed."""
 
-TITLE_PRODUCTS = 10_000
+FIRST_PRODUCTS = 10_000
 """Most products, the first of a filter, among which titles are searched."""
 
 
@@ -25,8 +25,9 @@ class Filter:
         status: One of `REVIEWED_STATUSES`; with `review` also products whose picture changed after a decision.
         review_reason: One of `sql.records.REVIEW_REASONS`; empty for all.
         category_id: A suggested category, and everything below it; empty for all.
-        run_id: Run that gave the answer; empty for all.
-        title: Words that the title contains, in any order, of the filter's first `TITLE_PRODUCTS`; empty for all.
+        run_id: Run that gave the answer; empty for all. With another status than `review` only among the filter's first
+            `FIRST_PRODUCTS`.
+        title: Words that the title contains, in any order, of the filter's first `FIRST_PRODUCTS`; empty for all.
     """
 
     status: str = "review"

@@ -70,6 +70,7 @@ sa.Index(
     sqlite_where=sa.text("page_id IS NOT NULL"),
 )
 sa.Index("ix_overrides_decided_at_utc", overrides.c.decided_at_utc)
+sa.Index("ix_overrides_category_id", overrides.c.category_id, overrides.c.override_id)
 
 override_pictures = sa.Table(
     "override_pictures",

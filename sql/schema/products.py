@@ -332,6 +332,28 @@ sa.Index(
     postgresql_where=sa.text(_WAITS),
     sqlite_where=sa.text(_WAITS),
 )
+_PAGES: dict[str, tuple[tuple[str, ...], str]] = {
+    "ix_product_categories_review_pages": (
+        ("category_id", "review_reason", "confidence", "product_id"),
+        "status = 'review' AND left_at IS NULL",
+    ),
+    "ix_product_categories_unknown_pages": (
+        ("category_id", "review_reason", "confidence", "product_id"),
+        "status = 'unknown' AND NOT decided AND left_at IS NULL",
+    ),
+    "ix_product_categories_changed_picture": (
+        ("suggested_category_id", "suggested_confidence", "product_id"),
+        "review_reason = 'changed_picture' AND decided AND left_at IS NULL",
+    ),
+    "ix_product_categories_review_run": (("run_id", "category_id"), "status = 'review' AND left_at IS NULL"),
+}
+for _name, (_columns, _where) in _PAGES.items():
+    sa.Index(
+        _name,
+        *(product_categories.c[_column] for _column in _columns),
+        postgresql_where=sa.text(_where),
+        sqlite_where=sa.text(_where),
+    )
 sa.Index(
     "ix_product_categories_left",
     product_categories.c.left_at,

@@ -7,7 +7,7 @@ table of decisions is copied to a new one. No other table refers to it yet.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "3bd51c2ea177"
+revision = "44e7a968f7d7"
 down_revision = "49e100314d11"
 
 KEY = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
@@ -20,6 +20,17 @@ COLUMNS = (
     "override_id, product_id, action, category_id, decided_by, why, suggested_category_id, suggested_confidence, "
     "release_id, decided_at_utc"
 )
+
+RANKED = ["category_id", "review_reason", "confidence", "product_id"]
+PAGES = {
+    "ix_product_categories_review_pages": (RANKED, "status = 'review' AND left_at IS NULL"),
+    "ix_product_categories_unknown_pages": (RANKED, "status = 'unknown' AND NOT decided AND left_at IS NULL"),
+    "ix_product_categories_changed_picture": (
+        ["suggested_category_id", "suggested_confidence", "product_id"],
+        "review_reason = 'changed_picture' AND decided AND left_at IS NULL",
+    ),
+    "ix_product_categories_review_run": (["run_id", "category_id"], "status = 'review' AND left_at IS NULL"),
+}
 
 
 def upgrade() -> None:
@@ -36,6 +47,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("page_id IS NOT NULL"),
     )
     op.create_index("ix_overrides_decided_at_utc", "overrides", ["decided_at_utc"])
+    op.create_index("ix_overrides_category_id", "overrides", ["category_id", "override_id"])
     op.create_table(
         "override_pictures",
         sa.Column("override_id", sa.BigInteger, autoincrement=False, nullable=False),
@@ -61,6 +73,10 @@ def upgrade() -> None:
         sqlite_where=sa.text(WAITS),
     )
     op.execute("UPDATE product_categories SET decided = (1 = 1) WHERE status = 'manual'")
+    for name, (columns, where) in PAGES.items():
+        op.create_index(
+            name, "product_categories", columns, postgresql_where=sa.text(where), sqlite_where=sa.text(where)
+        )
 
 
 def _alter_decisions() -> None:
