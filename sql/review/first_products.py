@@ -1,27 +1,43 @@
 """What waits with some words in its title, or of some run: both are searched among the first products of a filter.
 
-Of all categories of the filter the same number of products is searched, the surest of each, so that a large category
-does not hide the others; what a small category does not need goes to the larger ones.
+Of each part of the filter, that is of each category and reason, the same number of products is searched, the surest
+ones, so that a large part does not hide the others; what a small part does not need goes to the larger ones.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.review.by_run import Ranked
-from sql.review.items import titles_of
 from sql.review.records import FIRST_PRODUCTS, Filter
-from sql.review.selections import Group, Part, first_of, in_part
-from sql.review.totals import Counts, by_category
+from sql.review.selections import Group, Part, in_part, some_of
+from sql.review.totals import Counts
 
-_Row = tuple[str | None, str, float | None, str | None]
-"""(category_id, product_id, confidence, run_id)."""
+_Row = tuple[str | None, str, float | None, str | None, str | None]
+"""(category_id, product_id, confidence, run_id, title)."""
+
+_COLUMNS = """
+    first_rows.product_id,
+    first_rows.confidence,
+    {run_id} AS run_id,
+    {title} AS title
+"""
+
+_RUN = "(SELECT run_id FROM product_categories AS one WHERE one.product_id = first_rows.product_id)"
+
+_TITLE = """(
+        SELECT title
+        FROM products AS named
+        WHERE named.product_id = first_rows.product_id AND named.title IS NOT NULL
+        ORDER BY named.image_no
+        LIMIT 1
+    )"""
 
 
 def count_among_first(connection: Connection, which: Filter, counted: list[tuple[Part, int]]) -> Counts:
@@ -32,7 +48,7 @@ def count_among_first(connection: Connection, which: Filter, counted: list[tuple
         which: The filter.
         counted: Number of products of each part of the filter, whatever their title and run.
     """
-    return dict(Counter(row[0] for row in _searched(connection, which, counted, quotas(by_category(counted)))))
+    return dict(Counter(row[0] for row in _searched(connection, which, quotas(dict(counted)))))
 
 
 def select_among_first(
@@ -46,76 +62,64 @@ def select_among_first(
         category_id: The suggested category; None for products without one.
         counted: As for `count_among_first`.
     """
-    shares = quotas(by_category(counted))
-    own = [(part, count) for part, count in counted if part.category_id == category_id]
-    return [(name, score) for _, name, score, _ in _searched(connection, which, own, shares)]
+    own = {part: share for part, share in quotas(dict(counted)).items() if part.category_id == category_id}
+    return [(row[1], row[2]) for row in _searched(connection, which, own)]
 
 
-def quotas(counts: Counts, most: int = FIRST_PRODUCTS) -> Counts:
-    """Share a number of products among categories: all of a small category, the same number of each larger one."""
-    shares: Counts = {}
+def quotas(counts: Mapping[Part, int], most: int = FIRST_PRODUCTS) -> dict[Part, int]:
+    """Share a number of products among parts: all of a small part, the same number of each larger one."""
+    shares: dict[Part, int] = {}
     left = most
-    ordered = sorted(counts.items(), key=lambda each: (each[1], each[0] or ""))
-    for place, (category_id, count) in enumerate(ordered):
-        shares[category_id] = min(count, left // (len(ordered) - place))
-        left -= shares[category_id]
-    return shares
+    ordered = sorted(counts.items(), key=lambda each: (each[1], each[0].category_id or "", each[0].review_reason or ""))
+    for place, (part, count) in enumerate(ordered):
+        shares[part] = min(count, left // (len(ordered) - place))
+        left -= shares[part]
+    return {part: share for part, share in shares.items() if share}
 
 
-def _searched(
-    connection: Connection, which: Filter, counted: list[tuple[Part, int]], shares: Mapping[str | None, int]
-) -> list[_Row]:
-    by_name: dict[str | None, list[_Row]] = defaultdict(list)
-    for row in _first(connection, {part: min(count, shares[part.category_id]) for part, count in counted}):
-        by_name[row[0]].append(row)
-    first = [
-        row
-        for category_id, rows in by_name.items()
-        for row in sorted(rows, key=lambda row: (row[2] is None, -(row[2] or 0.0), row[1]))[: shares[category_id]]
-    ]
-    if which.run_id:
-        first = [row for row in first if row[3] == which.run_id]
+def _searched(connection: Connection, which: Filter, shares: Mapping[Part, int]) -> Iterator[_Row]:
     words = which.title.casefold().split()
-    if not words:
-        return first
-    titles = titles_of(connection, (row[1] for row in first))
-    matching = {name for name, (title, _) in titles.items() if all(word in title.casefold() for word in words)}
-    return [row for row in first if row[1] in matching]
+    columns = _COLUMNS.format(run_id=_RUN if which.run_id else "NULL", title=_TITLE if words else "NULL")
+    for row in _first(connection, shares, columns):
+        if which.run_id and row[3] != which.run_id:
+            continue
+        title = (row[4] or "").casefold()
+        if all(word in title for word in words):
+            yield row
 
 
-def _first(connection: Connection, wanted: Mapping[Part, int]) -> Iterable[_Row]:
-    """Yield the first products of many parts, each as many as wanted, with one statement for parts of the same form."""
+def _first(connection: Connection, shares: Mapping[Part, int], columns: str) -> Iterable[_Row]:
+    """Yield the first products of parts, with one statement for all parts of the same form."""
     forms: dict[tuple[Group, bool, bool], list[tuple[Part, int]]] = defaultdict(list)
-    for part, most in wanted.items():
-        if most:
-            forms[part.group, part.category_id is None, part.review_reason is None].append((part, most))
+    for part, share in shares.items():
+        forms[part.group, part.category_id is None, part.review_reason is None].append((part, share))
     for (group, *_), parts in forms.items():
         if connection.dialect.name == "postgresql":
-            yield from _laterally(connection, group, parts)
+            yield from _laterally(connection, group, parts, columns)
         else:
-            yield from _one_by_one(connection, group, parts)
+            yield from _one_by_one(connection, group, parts, columns)
 
 
-def _laterally(connection: Connection, group: Group, parts: list[tuple[Part, int]]) -> Iterable[_Row]:
+def _laterally(connection: Connection, group: Group, parts: list[tuple[Part, int]], columns: str) -> Iterable[_Row]:
     condition = in_part(parts[0][0], category="wanted.category_id", reason="wanted.review_reason")
     statement = f"""
-        SELECT wanted.category_id, first_rows.product_id, first_rows.confidence, first_rows.run_id
+        SELECT wanted.category_id, {columns}
         FROM json_to_recordset(CAST(:wanted AS JSON))
             AS wanted (category_id TEXT COLLATE "C", review_reason TEXT, most INTEGER)
-        CROSS JOIN LATERAL ({first_of(group, condition, most="wanted.most")}) AS first_rows
+        CROSS JOIN LATERAL ({some_of(group, condition, most="wanted.most")}) AS first_rows
     """  # noqa: S608 - texts of our own
     rows = [
-        {"category_id": part.category_id, "review_reason": part.review_reason, "most": most} for part, most in parts
+        {"category_id": part.category_id, "review_reason": part.review_reason, "most": share} for part, share in parts
     ]
-    for row in connection.execute(sa.text(statement), {"wanted": json.dumps(rows, ensure_ascii=False)}):
-        yield row.category_id, row.product_id, row.confidence, row.run_id
+    found: Any = connection.execute(sa.text(statement), {"wanted": json.dumps(rows, ensure_ascii=False)})
+    yield from found
 
 
-def _one_by_one(connection: Connection, group: Group, parts: list[tuple[Part, int]]) -> Iterable[_Row]:
+def _one_by_one(connection: Connection, group: Group, parts: list[tuple[Part, int]], columns: str) -> Iterable[_Row]:
     # SQLite has no LATERAL; called without SQLAlchemy a statement takes it ten microseconds.
     driver: Any = connection.connection.driver_connection
-    statement = first_of(group, in_part(parts[0][0], reason=":review_reason"))
-    for part, most in parts:
-        told = {"category_id": part.category_id, "review_reason": part.review_reason, "most": most}
-        for product_id, confidence, run_id in driver.execute(statement, told):
-            yield part.category_id, product_id, confidence, run_id
+    some = some_of(group, in_part(parts[0][0], reason=":review_reason"))
+    statement = f"SELECT :category_id, {columns} FROM ({some}) AS first_rows"  # noqa: S608 - texts of our own
+    for part, share in parts:
+        told = {"category_id": part.category_id, "review_reason": part.review_reason, "most": share}
+        yield from driver.execute(statement, told)

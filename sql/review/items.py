@@ -71,7 +71,10 @@ def seen_of(answer: Row[Any] | None) -> str:
 
 def storable(text: str) -> bool:
     """Return whether a database can store a text; what a request sends may hold what no text of a database has."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        return b"\x00" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def answers_of(connection: Connection, product_ids: Iterable[str]) -> dict[str, Row[Any]]:

@@ -111,7 +111,7 @@ def in_part(part: Part, *, category: str = ":category_id", reason: str = "") -> 
 
 
 def first_of(group: Group, condition: str, *, surest: bool = True, most: str = ":most") -> str:
-    """Return a SELECT of the first products of a part: product_id, confidence, run_id.
+    """Return a SELECT of the first products of a part: product_id, confidence.
 
     Args:
         group: The group of the part.
@@ -119,20 +119,34 @@ def first_of(group: Group, condition: str, *, surest: bool = True, most: str = "
         surest: Whether the highest confidence comes first, or the lowest.
         most: SQL of the number of products.
     """
-    rows = f"SELECT product_id, {group.confidence} AS confidence, run_id FROM product_categories WHERE {condition}"  # noqa: S608
-    direction = "DESC" if surest else "ASC"
     if not group.sorted:
-        first = f"SELECT * FROM ({rows} ORDER BY product_id LIMIT {FIRST_PRODUCTS}) AS read_first"  # noqa: S608 - our own texts
-        return f"{first} ORDER BY confidence {direction}, product_id LIMIT {most}"
+        some = some_of(group, condition, most=str(FIRST_PRODUCTS))
+        return f"SELECT * FROM ({some}) AS read_first ORDER BY confidence {_down(surest)}, product_id LIMIT {most}"  # noqa: S608
+    return some_of(group, condition, surest=surest, most=most)
+
+
+def some_of(group: Group, condition: str, *, surest: bool = True, most: str = ":most") -> str:
+    """Return a SELECT of products of a part in the order of the index, which need not be that of confidence.
+
+    Args:
+        group: The group of the part.
+        condition: The part, as `in_part` writes it.
+        surest: Whether the highest confidence comes first, or the lowest, where the index has that order.
+        most: SQL of the number of products.
+    """
+    rows = f"SELECT product_id, {group.confidence} AS confidence FROM product_categories WHERE {condition}"  # noqa: S608
+    if not group.sorted:
+        return f"{rows} ORDER BY product_id LIMIT {most}"
+    ranked = f"ORDER BY {group.confidence} {_down(surest)}, product_id LIMIT {most}"
     if group is not UNKNOWN:
-        return f"{rows} ORDER BY {group.confidence} {direction}, product_id LIMIT {most}"
+        return f"{rows} {ranked}"
     # Some have no confidence; where these are sorted differs between the engines, so they are selected alone.
-    return together(
-        [
-            f"{rows} AND confidence IS NOT NULL ORDER BY confidence {direction}, product_id LIMIT {most}",
-            f"{rows} AND confidence IS NULL ORDER BY product_id LIMIT {most}",
-        ]
-    )
+    with_one, without = f"{rows} AND confidence IS NOT NULL {ranked}", f"{rows} AND confidence IS NULL"
+    return together([with_one, f"{without} ORDER BY product_id LIMIT {most}"])
+
+
+def _down(surest: bool) -> str:
+    return "DESC" if surest else "ASC"
 
 
 def together(selects: Sequence[str]) -> str:

@@ -345,7 +345,11 @@ _PAGES: dict[str, tuple[tuple[str, ...], str]] = {
         ("suggested_category_id", "suggested_confidence", "product_id"),
         "review_reason = 'changed_picture' AND decided AND left_at IS NULL",
     ),
-    "ix_product_categories_review_run": (("run_id", "category_id"), "status = 'review' AND left_at IS NULL"),
+    "ix_product_categories_review_run": (
+        # SQLite reads the columns of the condition; with them in the index it need not read the products.
+        ("run_id", "category_id", "status", "left_at"),
+        "status = 'review' AND left_at IS NULL",
+    ),
 }
 for _name, (_columns, _where) in _PAGES.items():
     sa.Index(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from sql.schema.releases import categories, releases
 from sql.schema.runs import runs
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.benchmarks.nights import NIGHT, RELEASE
 
@@ -49,7 +51,7 @@ _TABLES = {
     "products": """
         (product_id, image_no, image_uri, title, ingest_date, ingest_no)
         SELECT {product}, 0, 's3://shop/images/' || n || '.jpg',
-            CASE colour WHEN 0 THEN 'Blue' WHEN 1 THEN 'Red' ELSE 'Green' END || ' cotton article ' || n % 1000,
+            CASE colour WHEN 0 THEN 'Blue' WHEN 1 THEN 'Red' ELSE 'Green' END || ' cotton article ' || (n % 1000),
             {night}, 1
     """,
     "product_images": """
@@ -70,13 +72,13 @@ _TABLES = {
 }
 
 _SAME = {
-    "category": "'dept' || k % 20 || '.group' || k % 200 || '.c' || k",
+    "category": "'dept' || (k % 20) || '.group' || (k % 200) || '.c' || k",
     "confidence": "CASE status WHEN 'auto' THEN 0.8 + x / 5 ELSE 0.3 + x / 2 END",
 }
 _SQLITE = {
     "product": "'product-' || substr('00000000' || n, -9)",
     "picture": "substr('00000000' || n, -9) || hex(substr('a picture of the product', 1, 24)) || 'abcdef0'",
-    "run": "'nightly-' || date('2026-11-01', run || ' days')",
+    "run": "'nightly-' || date('2026-11-01', '+' || run || ' days')",
     "night": "'2026-11-01'",
     "moment": "'2026-11-01 02:00:00.000000'",
     "top": "json_array(json_array('dept0.group0.c0', 0.5))",
@@ -94,7 +96,7 @@ _TOTALS = """
 INSERT INTO category_totals
 SELECT
     category_id, status, coalesce(review_reason, ''), count(*), count(confidence),
-    sum(CAST(round(confidence * 1000000000) AS BIGINT))
+    coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0)
 FROM product_categories
 GROUP BY category_id, status, coalesce(review_reason, '')
 """
@@ -119,8 +121,16 @@ def fill(database: ProductDatabase, products: int) -> None:
         if is_sqlite
         else f"numbers AS (SELECT CAST(n AS BIGINT) AS n FROM generate_series(0, {products - 1}) AS n)"
     )
-    with database.engine.begin() as connection:
+    filled = [metadata.tables[table] for table in _TABLES]
+    indexes = [index for table in filled for index in sorted(table.indexes, key=lambda one: str(one.name))]
+    with database.engine.connect() as connection:
+        if is_sqlite:
+            for pragma in ("foreign_keys = OFF", "synchronous = OFF", "cache_size = -1000000"):
+                _driver(connection).execute(f"PRAGMA {pragma}")
+        connection.commit()
         _fill_small(connection)
+        for index in indexes:  # made once all rows are there, which is faster by far
+            index.drop(connection)
         for table, columns in _TABLES.items():
             which = "WHERE status <> 'auto'" if table == "category_predictions" else ""
             head, _, selected = columns.format(**names).partition(")\n")
@@ -131,9 +141,17 @@ def fill(database: ProductDatabase, products: int) -> None:
             connection.exec_driver_sql(statement.replace("%", "%%") if not is_sqlite else statement)
         connection.exec_driver_sql(_CHANGED)
         connection.exec_driver_sql(_TOTALS)
+        for index in indexes:
+            index.create(connection)
+        connection.commit()
     if not is_sqlite:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
+
+
+def _driver(connection: Connection) -> Any:
+    """Return the connection of the driver; pragmas count only outside a transaction."""
+    return connection.connection.driver_connection
 
 
 def _fill_small(connection: Connection) -> None:

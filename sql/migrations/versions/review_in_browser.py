@@ -7,7 +7,7 @@ table of decisions is copied to a new one. No other table refers to it yet.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "44e7a968f7d7"
+revision = "500bc77b8da2"
 down_revision = "49e100314d11"
 
 KEY = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
@@ -29,7 +29,10 @@ PAGES = {
         ["suggested_category_id", "suggested_confidence", "product_id"],
         "review_reason = 'changed_picture' AND decided AND left_at IS NULL",
     ),
-    "ix_product_categories_review_run": (["run_id", "category_id"], "status = 'review' AND left_at IS NULL"),
+    "ix_product_categories_review_run": (
+        ["run_id", "category_id", "status", "left_at"],
+        "status = 'review' AND left_at IS NULL",
+    ),
 }
 
 
