@@ -1,43 +1,36 @@
 """What waits with some words in its title, or of some run: both are searched among the first products of a filter.
 
-Of each part of the filter, that is of each category and reason, the same number of products is searched, the surest
-ones, so that a large part does not hide the others; what a small part does not need goes to the larger ones.
+Of each part of the filter, that is of each category and reason, the same number of products is searched, the least
+sure ones, so that a large part does not hide the others; what a small part does not need goes to the larger ones.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from sql.lists import list_value, with_lists
 from sql.review.by_run import Ranked
 from sql.review.records import FIRST_PRODUCTS, Filter
 from sql.review.selections import Group, Part, in_part, some_of
 from sql.review.totals import Counts
 
-_Row = tuple[str | None, str, float | None, str | None, str | None]
-"""(category_id, product_id, confidence, run_id, title)."""
+_Row = tuple[str | None, str, float | None]
+"""(category_id, product_id, confidence)."""
 
-_COLUMNS = """
-    first_rows.product_id,
-    first_rows.confidence,
-    {run_id} AS run_id,
-    {title} AS title
+_TITLES = """
+SELECT product_id, title
+FROM products
+WHERE product_id IN :product_ids AND title IS NOT NULL
+ORDER BY product_id, image_no
 """
 
-_RUN = "(SELECT run_id FROM product_categories AS one WHERE one.product_id = first_rows.product_id)"
-
-_TITLE = """(
-        SELECT title
-        FROM products AS named
-        WHERE named.product_id = first_rows.product_id AND named.title IS NOT NULL
-        ORDER BY named.image_no
-        LIMIT 1
-    )"""
+_OF_RUN = "SELECT product_id FROM product_categories WHERE product_id IN :product_ids AND run_id = :run_id"
 
 
 def count_among_first(connection: Connection, which: Filter, counted: list[tuple[Part, int]]) -> Counts:
@@ -77,36 +70,45 @@ def quotas(counts: Mapping[Part, int], most: int = FIRST_PRODUCTS) -> dict[Part,
     return {part: share for part, share in shares.items() if share}
 
 
-def _searched(connection: Connection, which: Filter, shares: Mapping[Part, int]) -> Iterator[_Row]:
+def _searched(connection: Connection, which: Filter, shares: Mapping[Part, int]) -> list[_Row]:
+    first = list(_first(connection, shares))
+    if which.run_id:
+        of_run = _looked_up(connection, _OF_RUN, (row[1] for row in first), run_id=which.run_id)
+        kept = {row.product_id for row in of_run}
+        first = [row for row in first if row[1] in kept]
     words = which.title.casefold().split()
-    columns = _COLUMNS.format(run_id=_RUN if which.run_id else "NULL", title=_TITLE if words else "NULL")
-    for row in _first(connection, shares, columns):
-        if which.run_id and row[3] != which.run_id:
-            continue
-        title = (row[4] or "").casefold()
-        if all(word in title for word in words):
-            yield row
+    if not words:
+        return first
+    titles: dict[str, str] = {}
+    for product_id, title in _looked_up(connection, _TITLES, (row[1] for row in first)):
+        titles.setdefault(product_id, title.casefold())
+    return [row for row in first if row[1] in titles and all(word in titles[row[1]] for word in words)]
 
 
-def _first(connection: Connection, shares: Mapping[Part, int], columns: str) -> Iterable[_Row]:
+def _looked_up(connection: Connection, statement: str, product_ids: Iterable[str], **more: str) -> Any:
+    listed = sa.text(with_lists(statement, connection.dialect.name))
+    return connection.execute(listed, {"product_ids": list_value(product_ids), **more})
+
+
+def _first(connection: Connection, shares: Mapping[Part, int]) -> Iterable[_Row]:
     """Yield the first products of parts, with one statement for all parts of the same form."""
     forms: dict[tuple[Group, bool, bool], list[tuple[Part, int]]] = defaultdict(list)
     for part, share in shares.items():
         forms[part.group, part.category_id is None, part.review_reason is None].append((part, share))
     for (group, *_), parts in forms.items():
         if connection.dialect.name == "postgresql":
-            yield from _laterally(connection, group, parts, columns)
+            yield from _laterally(connection, group, parts)
         else:
-            yield from _one_by_one(connection, group, parts, columns)
+            yield from _one_by_one(connection, group, parts)
 
 
-def _laterally(connection: Connection, group: Group, parts: list[tuple[Part, int]], columns: str) -> Iterable[_Row]:
+def _laterally(connection: Connection, group: Group, parts: list[tuple[Part, int]]) -> Iterable[_Row]:
     condition = in_part(parts[0][0], category="wanted.category_id", reason="wanted.review_reason")
     statement = f"""
-        SELECT wanted.category_id, {columns}
+        SELECT wanted.category_id, first_rows.product_id, first_rows.confidence
         FROM json_to_recordset(CAST(:wanted AS JSON))
             AS wanted (category_id TEXT COLLATE "C", review_reason TEXT, most INTEGER)
-        CROSS JOIN LATERAL ({some_of(group, condition, most="wanted.most")}) AS first_rows
+        CROSS JOIN LATERAL ({some_of(group, condition, surest=False, most="wanted.most")}) AS first_rows
     """  # noqa: S608 - texts of our own
     rows = [
         {"category_id": part.category_id, "review_reason": part.review_reason, "most": share} for part, share in parts
@@ -115,11 +117,11 @@ def _laterally(connection: Connection, group: Group, parts: list[tuple[Part, int
     yield from found
 
 
-def _one_by_one(connection: Connection, group: Group, parts: list[tuple[Part, int]], columns: str) -> Iterable[_Row]:
+def _one_by_one(connection: Connection, group: Group, parts: list[tuple[Part, int]]) -> Iterable[_Row]:
     # SQLite has no LATERAL; called without SQLAlchemy a statement takes it ten microseconds.
     driver: Any = connection.connection.driver_connection
-    some = some_of(group, in_part(parts[0][0], reason=":review_reason"))
-    statement = f"SELECT :category_id, {columns} FROM ({some}) AS first_rows"  # noqa: S608 - texts of our own
+    statement = some_of(group, in_part(parts[0][0], reason=":review_reason"), surest=False)
     for part, share in parts:
         told = {"category_id": part.category_id, "review_reason": part.review_reason, "most": share}
-        yield from driver.execute(statement, told)
+        for product_id, confidence in driver.execute(statement, told):
+            yield part.category_id, product_id, confidence
