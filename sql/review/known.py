@@ -15,6 +15,9 @@ SURE = 0.99
 _READ = 500
 """Most products of a category that are read to find some."""
 
+_ENOUGH = 50
+"""Surely answered products from which one is chosen; of fewer, reading begins again at the category's first."""
+
 # Decisions of people, the latest first. What a person decided again, or what waits again, is not settled.
 _DECIDED = sa.text("""
 SELECT decision.product_id, decision.decided_by
@@ -68,12 +71,12 @@ def known_in(connection: Connection, category_id: str, rng: random.Random) -> li
     ends = connection.execute(_ENDS, {"category_id": category_id}).one()
     if ends.lowest is None:
         return found
+    sure: dict[str, Known] = {}
     for start in (_between(ends.lowest, ends.highest, rng), ""):
-        rows = connection.execute(_PUBLISHED, {**told, "start": start}).all()
-        sure = [Known(row.product_id, category_id) for row in rows if row.confidence >= SURE]
-        if sure:
-            return found + sure
-    return found
+        if len(sure) < _ENOUGH:
+            rows = connection.execute(_PUBLISHED, {**told, "start": start})
+            sure |= {row.product_id: Known(row.product_id, category_id) for row in rows if row.confidence >= SURE}
+    return [*found, *sure.values()]
 
 
 def accepted(connection: Connection, category_id: str, *, most: int) -> Sequence[str]:

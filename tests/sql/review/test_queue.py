@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import sqlalchemy as sa
 
 from sql.overrides import Override, set_overrides
+from sql.review import by_run
+from sql.review.first_products import quotas
 from sql.review.queue import examples, waiting
 from sql.review.records import Filter, Waiting
+from sql.review.selections import REVIEW, Part, first_of, in_part, parts_of
 from sql.review.writing import write_page
 from sql.store import ProductDatabase
 from tests.sql.review.waiting import HOSTILE, change, choose, fill, ids, shown
-from tests.sql.runs import BOOT, OUTLET, SHIRT, T_SHIRT, image_change, picture_of, publish
+from tests.sql.runs import BOOT, OUTLET, SHIRT, T_SHIRT, image_change, picture_of, prediction, publish
 
 
 @pytest.fixture
@@ -124,3 +130,96 @@ def test_an_unknown_status_or_order_is_refused(shop: ProductDatabase) -> None:
         waiting(shop, Filter(status="manual"))
     with pytest.raises(ValueError, match="no order 'random': expected one of surest"):
         shown(shop, order="random")
+
+
+def test_of_a_run_of_which_very_many_wait_the_first_of_each_category_are_counted(
+    shop: ProductDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = Filter(run_id="nightly-2026-11-01")
+    monkeypatch.setattr(by_run, "COUNTED", 6)
+    assert counts(shop, which) == {SHIRT: 1, OUTLET: 1, T_SHIRT: 1, BOOT: 1}
+    assert counts(shop, replace(which, category_id="apparel.tops")) == {SHIRT: 4, T_SHIRT: 1}
+    assert counts(shop, replace(which, review_reason="foreign_image")) == {BOOT: 1}
+    monkeypatch.setattr(by_run, "COUNTED", 7)
+    assert counts(shop, which)[SHIRT] == 4
+
+
+@pytest.mark.parametrize("sorted_products", [0, 10])
+def test_a_page_of_a_run_is_in_order_however_it_is_read(
+    shop: ProductDatabase, monkeypatch: pytest.MonkeyPatch, sorted_products: int
+) -> None:
+    publish(shop, [prediction("later", SHIRT, 0.515, status="review", night=1)], night=1)
+    monkeypatch.setattr(by_run, "SORTED", sorted_products)
+    which = Filter(run_id="nightly-2026-11-01")
+    assert ids(shown(shop, SHIRT, which)) == ["s3", "s2", "s1", "s0"]
+    assert ids(shown(shop, SHIRT, which, order="least_sure", size=2, without={"s0"})) == ["s1", "s2"]
+    assert ids(shown(shop, SHIRT, replace(which, run_id="nightly-2026-11-02"))) == ["later"]
+    assert shown(shop, SHIRT, replace(which, review_reason="taxonomy")) == []
+    assert ids(shown(shop)) == ["s3", "s2", "later", "s1", "s0"]
+
+
+def test_answers_that_a_run_published_or_left_unknown_are_found_by_it(shop: ProductDatabase) -> None:
+    publish(shop, [prediction("new", SHIRT, 0.999, night=1)], night=1)
+    which = Filter(status="auto", run_id="nightly-2026-11-02")
+    assert counts(shop, which) == {SHIRT: 1}
+    assert ids(shown(shop, SHIRT, which)) == ["new"]
+    assert ids(shown(shop, SHIRT, Filter(status="auto"))) == ["new", "sure"]
+    assert ids(shown(shop, None, Filter(status="unknown", run_id="nightly-2026-11-01"))) == ["u"]
+    assert counts(shop, Filter(status="unknown", run_id="nightly-2026-11-02")) == {}
+
+
+def test_unknown_products_without_a_confidence_come_last(shop: ProductDatabase) -> None:
+    publish(shop, [prediction("v", None, 0.3, night=1, status="unknown", reason="gate_closed")], night=1)
+    publish(shop, [prediction("w", None, 0.2, night=1, status="unknown", reason="gate_closed")], night=1, run_id="w")
+    change(shop, "w", confidence=None)
+    which = Filter(status="unknown")
+    assert ids(shown(shop, None, which)) == ["v", "u", "w"]
+    assert ids(shown(shop, None, which, order="least_sure")) == ["u", "v", "w"]
+    assert counts(shop, which) == {None: 3}
+
+
+def test_equal_confidences_are_in_order_of_product_id(database: ProductDatabase) -> None:
+    publish(database, [prediction(name, SHIRT, 0.5, status="review") for name in "cabed"])
+    assert ids(shown(database, size=3)) == ids(shown(database, size=3, order="least_sure")) == ["a", "b", "c"]
+
+
+def test_titles_are_searched_among_the_first_of_each_part() -> None:
+    small, large, larger = (Part(REVIEW, name, "taxonomy") for name in ("a", "b", "c"))
+    assert quotas({larger: 90, small: 2, large: 50}, 20) == {small: 2, large: 9, larger: 9}
+    assert quotas({small: 1, large: 1}, 20) == {small: 1, large: 1}
+    assert quotas({small: 5, large: 5}, 1) == {large: 1}
+    assert quotas({}) == {}
+
+
+def test_a_title_in_a_large_category_is_searched_as_far_as_it_is_counted(
+    shop: ProductDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "__defaults__", (6,))
+    which = Filter(title="hemd")
+    assert counts(shop, which) == {SHIRT: 3}
+    assert ids(shown(shop, SHIRT, which)) == ["s2", "s1", "s0"], "of seven that wait six are searched, the least sure"
+
+
+PLANS = {
+    Filter(): "ix_product_categories_review_pages",
+    Filter(status="unknown"): "ix_product_categories_unknown_pages",
+    Filter(status="auto"): "ix_product_categories_category",
+}
+
+
+@pytest.mark.parametrize("which", PLANS)
+def test_a_page_reads_no_more_than_its_part_of_an_index(database: ProductDatabase, which: Filter) -> None:
+    publish(database)
+    if database.engine.dialect.name != "sqlite":
+        return
+    for order in (True, False):
+        for part in parts_of(which, SHIRT):
+            statement = first_of(part.group, in_part(part), surest=order)
+            with database.engine.connect() as connection:
+                told = {"category_id": SHIRT, "most": 60}
+                rows = connection.execute(sa.text(f"EXPLAIN QUERY PLAN {statement}"), told).all()
+            plan = "\n".join(row[3] for row in rows)
+            wanted = PLANS[which] if part.group.category == "category_id" else "ix_product_categories_changed_picture"
+            assert f"USING INDEX {wanted} (" in plan, plan
+            assert "SCAN product_categories" not in plan
+            assert "TEMP B-TREE FOR ORDER BY" not in plan or which.status == "auto", plan
