@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from sql.engine import reading
+from sql.review.selections import CHANGED_PICTURE, REVIEW
 from sql.schema.columns import UtcDateTime
+from sql.schema.releases import categories
 from sql.schema.runs import runs
 from sql.store import ProductDatabase
 
@@ -26,7 +30,7 @@ class WaitingSince:
         category_id: The category; None for products without a suggestion.
         category_path: Its readable path; empty for None.
         count: Number of products.
-        since_utc: When the oldest of these answers was published.
+        since_utc: When the run of the oldest of these answers ended, or the picture changed; None if no run gave them.
     """
 
     category_id: str | None
@@ -121,20 +125,22 @@ class Progress:
     runs: tuple[LastRun, ...]
 
 
-_WAITING = sa.text("""
-SELECT waiting.category_id, category.category_path, waiting.product_count, waiting.since_utc
+# The index of runs has all of it, so the products are not read.
+_WAITING = sa.text(f"""
+SELECT waiting.category_id, waiting.product_count, run.finished_at_utc
 FROM (
-    SELECT
-        CASE WHEN decided THEN suggested_category_id ELSE category_id END AS category_id,
-        count(*) AS product_count,
-        min(updated_at_utc) AS since_utc
+    SELECT run_id, category_id, count(*) AS product_count
     FROM product_categories
-    WHERE left_at IS NULL AND (status = 'review' OR (decided AND review_reason = 'changed_picture'))
-    GROUP BY CASE WHEN decided THEN suggested_category_id ELSE category_id END
+    WHERE {REVIEW.condition}
+    GROUP BY run_id, category_id
 ) AS waiting
-LEFT JOIN categories AS category ON category.category_id = waiting.category_id
-ORDER BY waiting.product_count DESC, waiting.category_id
-""").columns(since_utc=UtcDateTime())
+LEFT JOIN runs AS run ON run.run_id = waiting.run_id
+UNION ALL
+SELECT suggested_category_id, count(*), min(updated_at_utc)
+FROM product_categories
+WHERE {CHANGED_PICTURE.condition}
+GROUP BY suggested_category_id
+""").columns(finished_at_utc=UtcDateTime())  # noqa: S608 - texts of our own
 
 # What takes a page back restores a former decision, which is no decision of its own.
 _PACE = sa.text("""
@@ -206,10 +212,7 @@ def progress(database: ProductDatabase, *, since: datetime) -> Progress:
     latest = sa.select(*(runs.c[name] for name in names)).order_by(runs.c.started_at_utc.desc(), runs.c.run_id)
     with reading(database.engine) as connection:
         return Progress(
-            waiting=tuple(
-                WaitingSince(row.category_id, row.category_path or "", row.product_count, row.since_utc)
-                for row in connection.execute(_WAITING)
-            ),
+            waiting=_waiting(connection),
             pace=tuple(Pace(row.decided_by, row.hour_utc, row.decisions) for row in connection.execute(_PACE, told)),
             agreement=tuple(
                 Agreement(
@@ -220,3 +223,16 @@ def progress(database: ProductDatabase, *, since: datetime) -> Progress:
             planted=tuple(Caught(*row) for row in connection.execute(_PLANTED, told)),
             runs=tuple(LastRun(*row) for row in connection.execute(latest.limit(_RUNS))),
         )
+
+
+def _waiting(connection: Connection) -> tuple[WaitingSince, ...]:
+    counts: Counter[str | None] = Counter()
+    since: dict[str | None, datetime] = {}
+    for category_id, count, moment in connection.execute(_WAITING):
+        counts[category_id] += count
+        if moment is not None:
+            since[category_id] = min(moment, since.get(category_id, moment))
+    rows = connection.execute(sa.select(categories.c.category_id, categories.c.category_path))
+    paths: dict[str | None, str] = {row.category_id: row.category_path for row in rows}
+    listed = sorted(counts.items(), key=lambda each: (-each[1], each[0] or ""))
+    return tuple(WaitingSince(name, paths.get(name, name or ""), count, since.get(name)) for name, count in listed)

@@ -18,8 +18,8 @@ from sql.review.items import items_of, storable
 from sql.review.known import accepted
 from sql.review.pictured import first_pictures
 from sql.review.records import ORDERS, Filter, Pictured, QueueItem, Waiting
-from sql.review.selections import first_of, groups_of, in_part, parts_of, together
-from sql.review.totals import by_category, count_parts
+from sql.review.selections import first_of, groups_of, in_part, together
+from sql.review.totals import count_parts, count_waiting, parts_of
 from sql.store import ProductDatabase
 
 _SPARE = 4
@@ -39,7 +39,7 @@ def waiting(database: ProductDatabase, which: Filter) -> list[Waiting]:
         elif which.run_id:
             counts = count_of_run(connection, which)
         else:
-            counts = by_category(count_parts(connection, which))
+            counts = count_waiting(connection, which)
         rows = connection.execute(sa.text("SELECT category_id, category_path FROM categories"))
         paths: dict[str | None, str] = {row.category_id: row.category_path for row in rows}
     listed = sorted(counts.items(), key=lambda each: (-each[1], each[0] or ""))
@@ -96,7 +96,10 @@ def examples(database: ProductDatabase, category_id: str, *, count: int) -> list
 
 
 def _first(connection: Connection, which: Filter, category_id: str | None, *, surest: bool, most: int) -> list[Ranked]:
-    selects = [first_of(part.group, in_part(part), surest=surest) for part in parts_of(which, category_id)]
+    parts = parts_of(connection, which, category_id)
+    selects = [first_of(part.group, in_part(part), surest=surest) for part in parts]
+    if not selects:
+        return []
     told = {"most": most} if category_id is None else {"most": most, "category_id": category_id}
     return [(row.product_id, row.confidence) for row in connection.execute(sa.text(together(selects)), told)]
 

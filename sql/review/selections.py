@@ -16,8 +16,6 @@ from sql.review.records import FIRST_PRODUCTS, REVIEWED_STATUSES, Filter
 
 CHANGED = "changed_picture"
 
-_REASONS = (None, *REVIEW_REASONS)
-
 
 @dataclass(frozen=True)
 class Group:
@@ -81,16 +79,6 @@ def groups_of(which: Filter) -> list[Group]:
     # Whose suggestion a changed picture got, is not stored.
     changed = which.review_reason in ("", CHANGED) and not which.run_id
     return [REVIEW, CHANGED_PICTURE] if changed else [REVIEW]
-
-
-def parts_of(which: Filter, category_id: str | None) -> list[Part]:
-    """Return the parts of a category from which a filter selects; some may be empty."""
-    reasons = (which.review_reason,) if which.review_reason else _REASONS
-    return [
-        Part(group, category_id, reason)
-        for group in groups_of(which)
-        for reason in (reasons if group.by_reason else (None,))
-    ]
 
 
 def in_part(part: Part, *, category: str = ":category_id", reason: str = "") -> str:

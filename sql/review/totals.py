@@ -36,12 +36,7 @@ def count_parts(connection: Connection, which: Filter) -> list[tuple[Part, int]]
     """Count the products of each part of a filter, without regard to its run and title; no part is empty."""
     groups = groups_of(which)
     told = {"below": which.category_id} if which.category_id else {}
-    counted: list[tuple[Part, int]] = []
-    if CHANGED_PICTURE in groups:
-        within = f" AND {below('suggested_category_id')}" if told else ""
-        statement = sa.text(f"{_CHANGED}{within} GROUP BY suggested_category_id")
-        for row in connection.execute(statement, told):
-            counted.append((Part(CHANGED_PICTURE, row.category_id), int(row.product_count)))
+    counted = _changed(connection, which) if CHANGED_PICTURE in groups else []
     within = f" AND {below('category_id')}" if told else ""
     group = {"review": REVIEW, "unknown": UNKNOWN, "auto": AUTO}[which.status]
     if group in groups:
@@ -51,9 +46,53 @@ def count_parts(connection: Connection, which: Filter) -> list[tuple[Part, int]]
     return _undecided(connection, counted) if group is UNKNOWN else counted
 
 
+def parts_of(connection: Connection, which: Filter, category_id: str | None) -> list[Part]:
+    """Return the parts of a category from which a filter selects.
+
+    Only those that have products: PostgreSQL would look for others without the index that shows that there are none.
+    """
+    told = {
+        "category_id": category_id or "",
+        "status": which.status,
+        "review_reason": which.review_reason,
+    }
+    rows = connection.execute(sa.text(f"{_TOTALS} AND category_id = :category_id"), told)
+    reasons = [row.review_reason for row in rows]
+    return [
+        Part(group, category_id, reason)
+        for group in groups_of(which)
+        for reason in ([None] if group is CHANGED_PICTURE else reasons)
+    ]
+
+
 def count_waiting(connection: Connection, which: Filter) -> Counts:
     """Count the products of a filter by category, without regard to its run and title."""
-    return by_category(count_parts(connection, which))
+    if which.status == "unknown":
+        return by_category(count_parts(connection, which))
+    within = f" AND {below('category_id')}" if which.category_id else ""
+    told = {"status": which.status, "review_reason": which.review_reason}
+    told |= {"below": which.category_id} if which.category_id else {}
+    groups = groups_of(which)
+    counted = f"SELECT category_id, sum(product_count) AS product_count FROM ({_TOTALS}{within}) AS counted"  # noqa: S608
+    counts: Counts = {}
+    if REVIEW in groups or AUTO in groups:
+        counts = {
+            row.category_id: int(row.product_count)
+            for row in connection.execute(sa.text(f"{counted} GROUP BY category_id"), told)
+        }
+    if CHANGED_PICTURE in groups:
+        for part, count in _changed(connection, which):
+            counts[part.category_id] = counts.get(part.category_id, 0) + count
+    return counts
+
+
+def _changed(connection: Connection, which: Filter) -> list[tuple[Part, int]]:
+    within = f" AND {below('suggested_category_id')}" if which.category_id else ""
+    told = {"below": which.category_id} if which.category_id else {}
+    statement = sa.text(f"{_CHANGED}{within} GROUP BY suggested_category_id")
+    return [
+        (Part(CHANGED_PICTURE, row.category_id), int(row.product_count)) for row in connection.execute(statement, told)
+    ]
 
 
 def by_category(counted: list[tuple[Part, int]]) -> Counts:

@@ -125,7 +125,7 @@ def fill(database: ProductDatabase, products: int) -> None:
     indexes = [index for table in filled for index in sorted(table.indexes, key=lambda one: str(one.name))]
     with database.engine.connect() as connection:
         if is_sqlite:
-            for pragma in ("foreign_keys = OFF", "synchronous = OFF", "cache_size = -1000000"):
+            for pragma in ("journal_mode = OFF", "foreign_keys = OFF", "synchronous = OFF", "cache_size = -1000000"):
                 _driver(connection).execute(f"PRAGMA {pragma}")
         connection.commit()
         _fill_small(connection)
