@@ -31,11 +31,17 @@ ORDER BY category_id
 
 _PATH = sa.text("SELECT category_path FROM categories WHERE category_id = :category_id")
 
+_OF_REASON = f"""
+    FROM product_categories
+    WHERE {REVIEW.condition} AND category_id = :category_id AND review_reason = '{_REASON}'
+"""
+
+# SQLite finds only one end of an index at a time.
 _CONFIDENCES = sa.text(f"""
-SELECT min(confidence) AS lowest, max(confidence) AS highest
-FROM product_categories
-WHERE {REVIEW.condition} AND category_id = :category_id AND review_reason = '{_REASON}'
-""")  # noqa: S608 - texts of our own
+SELECT
+    (SELECT min(confidence) {_OF_REASON}) AS lowest,
+    (SELECT max(confidence) {_OF_REASON}) AS highest
+""")
 
 
 def planted(

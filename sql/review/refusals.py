@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ def refuse_invalid(choices: Sequence[Choice], planted: Sequence[PlantedAnswer], 
         if not text.strip() or not storable(text):
             raise ValueError(f"A page needs {name}, received {text!r}: expected a text of letters and digits.")
     names = [choice.product_id for choice in choices] + [answer.product_id for answer in planted]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"Decided on more than once: {listed(twice)}; expected one choice a product.")
     for choice in choices:

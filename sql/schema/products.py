@@ -352,12 +352,9 @@ _PAGES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 for _name, (_columns, _where) in _PAGES.items():
-    sa.Index(
-        _name,
-        *(product_categories.c[_column] for _column in _columns),
-        postgresql_where=sa.text(_where),
-        sqlite_where=sa.text(_where),
-    )
+    _condition = sa.text(_where)
+    _listed = [product_categories.c[_column] for _column in _columns]
+    sa.Index(_name, *_listed, postgresql_where=_condition, sqlite_where=_condition)
 sa.Index(
     "ix_product_categories_left",
     product_categories.c.left_at,

@@ -133,7 +133,8 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "decided": ("errors", "explanations", "schema", "publishing"),
         "overrides": ("errors", "lists", "explanations", "engine", "schema", "publishing", "store", "decided"),
         "review": (
-            *("errors", "lists", "explanations", "engine", "schema", "publishing", "store", "decided", "overrides"),
+            *("errors", "records", "lists", "explanations", "engine", "schema", "publishing", "store", "decided"),
+            "overrides",
         ),
         "former_decisions": ("errors", "explanations", "overrides"),
         "pictures": ("errors", "engine", "schema", "publishing", "store"),
