@@ -144,7 +144,6 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "prune": ("engine", "schema", "store"),
         "backup": ("errors", "explanations", "schema", "store"),
         "retract": ("errors", "explanations", "engine", "schema", "publishing", "store"),
-        "review": (),
     },
 }
 
