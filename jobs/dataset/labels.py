@@ -21,35 +21,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
-from jobs.dataset.catalog_history import (
-    GROUP_COLUMNS,
-    LABEL_COLUMNS,
-    GroupRows,
-    History,
-    add_catalog_rows,
-    add_group_rows,
-    groups_of,
-    rows_at,
-    texts_of,
-)
-from jobs.dataset.label_findings import (
-    log_findings,
-    log_pictures_with_two_labels,
-    most_frequent,
-    readable_paths,
-    text_labels,
-)
+from jobs.dataset.catalog_labels import CatalogLabels, CatalogSpan, read_catalog_labels
+from jobs.dataset.label_findings import log_pictures_with_two_labels, most_frequent
 from jobs.dataset.label_map import LabelMap
-from jobs.dataset.partitions import partition_dates
-from jobs.dataset.parts import PARTS, Pictures, part_of
-from jobs.dataset.presence import CurrentImage, CurrentImages, pictures_of, read_seen
+from jobs.dataset.parts import PARTS, part_of
+from jobs.dataset.presence import CurrentImage
 from jobs.dataset.schema import ImageKey
-from jobs.dataset.shards import columns_of, ingest_date_of, shards
 from jobs.errors import UsageError
 from jobs.storage.places import Place, Places
 from jobs.wording import counted, leaving_out, listed, quoted, such_as
@@ -57,10 +39,13 @@ from models.answers.taxonomy import ancestors
 
 log = logging.getLogger(__name__)
 
+CATALOG, PEOPLE = "catalog", "people"
+"""Where a label comes from: the catalog's own category, or a person's decision."""
+
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """A labelled image: its product has a category in the catalog.
+    """A labelled image: its product has a category in the catalog, or a person decided on it.
 
     Attributes:
         product_id: Identifier of the product.
@@ -74,6 +59,7 @@ class LabelledImage:
         group_id: Group of variants of the product; empty if the catalog gives none.
         stored_no: image_no of the row with the image's bytes, if the product has the picture at another position now;
             None if it is the same.
+        source: Where the label comes from, `CATALOG` or `PEOPLE`.
     """
 
     product_id: str
@@ -85,6 +71,7 @@ class LabelledImage:
     category_path: str = ""
     group_id: str = ""
     stored_no: int | None = None
+    source: str = CATALOG
 
     @property
     def key(self) -> ImageKey:
@@ -114,13 +101,10 @@ def labelled_images(
     labels: LabelMap | None = None,
     category_ids: Collection[str] = (),
 ) -> list[LabelledImage]:
-    """List the labelled images of the dataset, and log what a person should know about the labels.
+    """List the images that the catalog labels, and log what a person should know about the labels.
 
     Only images at positions that a catalog names teach and measure, see `jobs.dataset.presence`; a product that has
     left has none. A picture that a product has at two positions is one labelled image.
-
-    The group of a product, the part that owns a picture and the positions that a catalog names depend on all rows up to
-    the last date. Therefore some small columns of the files before the first date are read too.
 
     Args:
         places: Directories and stores of the home.
@@ -141,97 +125,54 @@ def labelled_images(
             contains an unknown category or excludes all images. The message contains the number, the first names and
             the remedy.
     """
-    rows = _read(places, first, last, files)
-    if not rows.current.count:
-        raise UsageError(
-            f"no ingested images in {places.images}; run `shelfwise ingest` with the labelled catalog first"
-        )
-    current = list(rows.current.present())
-    if not current:
-        raise UsageError(
-            f"all {rows.current.count:,} ingested images have left their catalogs; ingest a catalog that has them"
-        )
-    product_ids = dict.fromkeys(image.product_id for image in current)
-    rows_of = rows_at(rows.history, product_ids, rows.current.is_present)
-    texts = text_labels({text for each in rows_of.values() for _, _, text, _ in each}, labels, category_ids)
-    text_of = texts_of(rows_of, texts.ids)
-    products = Counter(text for text in text_of.values() if text)
-    log_findings(texts, products)
-    paths = readable_paths(texts, products)
-    groups = groups_of(rows.history, rows.before)
-    owners = rows.pictures.parts(groups)
-    images = [
-        _labelled(image, label, owners, paths[label], groups.get(image.product_id, ""))
-        for image in current
-        if (label := texts.ids[text_of[image.product_id]])
-    ]
-    count = len(current)
-    if not images and products:
-        raise UsageError(
-            f"none of {count} ingested images has a label, because {labels.name if labels else 'the rule'} gives none "
-            f"for its {len(products):,} category texts: {most_frequent(products)}; give --labels FILE with these texts"
-        )
+    catalog = read_catalog_labels(places, CatalogSpan(first, last, files, labels, category_ids))
+    images = images_of(catalog)
     if not images:
-        raise UsageError(
-            f"none of {count} ingested images has a category; fill the catalog's column `category`, or give a "
-            "directory with a folder a category, and ingest it again"
-        )
-    images = _without(images, leave_out, texts.ids)
-    log_pictures_with_two_labels((image.image_sha256, image.category_id, image.product_id) for image in images)
+        raise UsageError(why_unlabelled(catalog, labels))
+    images = without_categories(images, leave_out, catalog.ids)
+    log_two_labels(images)
     return images if part is None else by_part(images, [part])[part]
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of the dataset as `labelled_images` needs them.
-
-    Attributes:
-        current: Picture of each position; those that were stored before the first date are not among them.
-        history: Catalog rows from the first date on.
-        before: Groups of the catalog rows before it.
-        pictures: Which products had each picture first.
-    """
-
-    current: CurrentImages
-    history: History
-    before: GroupRows
-    pictures: Pictures
+def images_of(catalog: CatalogLabels) -> list[LabelledImage]:
+    """Return the images that the catalog labels, in order of product_id and image_no."""
+    return [labelled(image, label, catalog) for image in catalog.current if (label := catalog.label(image.product_id))]
 
 
-def _read(places: Places, first: date, last: date, files: Collection[str] | None) -> _Rows:
-    """Read the dataset's files up to the last date, each once, and seen/ twice if an image has left."""
-    rows = _Rows(CurrentImages(last), defaultdict(list), defaultdict(list), Pictures())
-    seen = read_seen(_files(places.seen, date.min, last, files), rows.current)
-    deleted = [(day, pictures_of(columns)) for day, columns in seen]
-    earlier = first - timedelta(days=1) if first > date.min else None
-    for shard, columns in columns_of(
-        _files(places.images, first, last, files), [*LABEL_COLUMNS, "image_sha256", "catalog_name"]
-    ):
-        day = ingest_date_of(shard)
-        rows.pictures.note(day, columns)
-        rows.current.note_images(day, columns, shard)
-        add_catalog_rows(rows.history, day, columns)
-    for file, columns in columns_of(_files(places.catalog_rows, first, last, files), LABEL_COLUMNS):
-        add_catalog_rows(rows.history, ingest_date_of(file), columns)
-    if earlier is not None:
-        for file, columns in columns_of(
-            _files(places.images, date.min, earlier, files), [*GROUP_COLUMNS, "image_sha256", "catalog_name"]
-        ):
-            rows.pictures.note(ingest_date_of(file), columns, add=False)
-            rows.current.note_names(ingest_date_of(file), columns)
-            add_group_rows(rows.before, ingest_date_of(file), columns)
-        for file, columns in columns_of(_files(places.catalog_rows, date.min, earlier, files), GROUP_COLUMNS):
-            add_group_rows(rows.before, ingest_date_of(file), columns)
-    for day, pictures in deleted:
-        rows.pictures.note(day, pictures, add=False)
-    return rows
-
-
-def _labelled(image: CurrentImage, label: str, owners: Mapping[str, str], path: str, group_id: str) -> LabelledImage:
+def labelled(image: CurrentImage, label: str, catalog: CatalogLabels, *, source: str = CATALOG) -> LabelledImage:
+    """Return a current image with a label."""
     row = image.stored
-    stored_no = row.image_no if row.image_no != image.image_no else None
-    owner, content = owners[row.image_sha256], row.image_sha256
-    return LabelledImage(image.product_id, image.image_no, content, label, row.shard, owner, path, group_id, stored_no)
+    return LabelledImage(
+        image.product_id,
+        image.image_no,
+        row.image_sha256,
+        label,
+        row.shard,
+        owner=catalog.owners[row.image_sha256],
+        category_path=catalog.paths.get(label, ""),
+        group_id=catalog.groups.get(image.product_id, ""),
+        stored_no=row.image_no if row.image_no != image.image_no else None,
+        source=source,
+    )
+
+
+def why_unlabelled(catalog: CatalogLabels, labels: LabelMap | None) -> str:
+    """Return the sentence that no image has a label of the catalog, with the remedy."""
+    count, products = len(catalog.current), catalog.products
+    if products:
+        return (
+            f"none of {count} ingested images has a label, because {labels.name if labels else 'the rule'} gives none "
+            f"for its {len(products):,} category texts: {most_frequent(products)}; give --labels FILE with these texts"
+        )
+    return (
+        f"none of {count} ingested images has a category; fill the catalog's column `category`, or give a directory "
+        "with a folder a category, and ingest it again"
+    )
+
+
+def log_two_labels(images: Iterable[LabelledImage]) -> None:
+    """Log how many pictures are labelled with different categories, and an example product of each."""
+    log_pictures_with_two_labels((image.image_sha256, image.category_id, image.product_id) for image in images)
 
 
 def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
@@ -314,26 +255,22 @@ def data_sha256(images: Iterable[LabelledImage]) -> str:
     return digest.hexdigest()
 
 
-def dataset_files(places: Places, first: date = date.min, last: date = date.max) -> list[str]:
-    """Return the names of all dataset files that decide on labelled images: `images/ingest_date=D/part-....parquet`."""
-    roots = (places.images, places.catalog_rows, places.seen)
-    files = (file for root in roots for file in _files(root, first, last, None))
-    return [_name_of(file) for file in files]
+def without_categories(
+    images: list[LabelledImage], leave_out: Sequence[str], ids: Mapping[str, str], also: Iterable[str] = ()
+) -> list[LabelledImage]:
+    """Exclude categories, with everything below them.
 
+    Args:
+        images: Labelled images.
+        leave_out: Categories to exclude, as category_ids or as texts of the shop.
+        ids: Maps each category text to its category_id.
+        also: Other labels that may be named, although no image has them.
 
-def _files(root: Place, first: date, last: date, among: Collection[str] | None) -> list[Place]:
-    files = shards(root, partition_dates(root, first, last))
-    return [file for file in files if among is None or _name_of(file) in among]
-
-
-def _name_of(file: Place) -> str:
-    return "/".join(file.parts[-3:])
-
-
-def _without(images: list[LabelledImage], leave_out: Sequence[str], ids: Mapping[str, str]) -> list[LabelledImage]:
-    """Exclude categories, given as category_ids or as texts of the shop, with everything below them."""
+    Raises:
+        UsageError: If no label is in one of the categories or below it, or no image is left.
+    """
     leave_out = [ids.get(name) or name for name in leave_out]
-    nodes = {label: {label, *ancestors(label)} for label in {image.category_id for image in images}}
+    nodes = {label: {label, *ancestors(label)} for label in {*(image.category_id for image in images), *also}}
     unknown = sorted(set(leave_out).difference(*nodes.values()))
     if len(unknown) > 1:
         raise UsageError(

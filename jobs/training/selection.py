@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from jobs.dataset.catalog_labels import dataset_files
 from jobs.dataset.label_map import LabelMap
-from jobs.dataset.labels import LabelledImage, by_part, data_sha256, dataset_files, labelled_images
+from jobs.dataset.labels import LabelledImage, by_part, data_sha256, labelled_images
 from jobs.dataset.parts import PARTS
 from jobs.errors import UsageError
 from jobs.storage.places import Places

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobs.dataset.labels import dataset_files
+from jobs.dataset.catalog_labels import dataset_files
 from jobs.errors import UsageError
 from jobs.storage.places import Places
 from models.training.recipe import CHECKPOINT

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.dataset.labels import LabelledImage, data_sha256, dataset_files, labelled_images
+from jobs.dataset.catalog_labels import dataset_files
+from jobs.dataset.labels import LabelledImage, data_sha256, labelled_images
 from jobs.dataset.reading import read_shard
 from jobs.dataset.schema import image_keys
 from jobs.errors import UsageError

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from jobs.dataset.labels import LabelledImage, by_part, dataset_files, labelled_images
+from jobs.dataset.catalog_labels import dataset_files
+from jobs.dataset.labels import LabelledImage, by_part, labelled_images
 from jobs.errors import RunFailed
 from jobs.evaluation.config import EvaluateConfig
 from jobs.storage.places import Places

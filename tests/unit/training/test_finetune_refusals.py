@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from jobs.dataset.labels import LabelledImage, dataset_files, labelled_images
+from jobs.dataset.catalog_labels import dataset_files
+from jobs.dataset.labels import LabelledImage, labelled_images
 from jobs.dataset.parts import PARTS
 from jobs.errors import RunFailed, UsageError
 from jobs.releases.calibrate import Promise, warn_of_categories_without_threshold
