@@ -175,7 +175,9 @@ def log_two_labels(images: Iterable[LabelledImage]) -> None:
     log_pictures_with_two_labels((image.image_sha256, image.category_id, image.product_id) for image in images)
 
 
-def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> dict[str, list[LabelledImage]]:
+def by_part(
+    images: Iterable[LabelledImage], parts: Sequence[str] = PARTS, *, tell: bool = True
+) -> dict[str, list[LabelledImage]]:
     """Group labelled images by part, and log how many are excluded because another part owns their picture.
 
     Products often share a photograph, and not only variants of one group. The photograph belongs to the part of the
@@ -191,6 +193,7 @@ def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> di
     Args:
         images: Images of all parts, from `labelled_images`.
         parts: Parts to return.
+        tell: Whether to log how many are excluded.
 
     Returns:
         Maps each of these parts to its images, in the given order.
@@ -203,7 +206,7 @@ def by_part(images: Iterable[LabelledImage], parts: Sequence[str] = PARTS) -> di
             sides[part].append(image)
         elif part in sides:
             left_out += 1
-    if left_out:
+    if left_out and tell:
         log.info("%s images are left out, as another part has had the same pictures before", left_out)
     return sides
 
@@ -264,14 +267,14 @@ def without_categories(
         images: Labelled images.
         leave_out: Categories to exclude, as category_ids or as texts of the shop.
         ids: Maps each category text to its category_id.
-        also: Other labels that may be named, although no image has them.
+        also: Other labels that may be named, although none of these images has them.
 
     Raises:
-        UsageError: If no label is in one of the categories or below it, or no image is left.
+        UsageError: If a name is neither a label nor above one, or no image is left.
     """
-    leave_out = [ids.get(name) or name for name in leave_out]
-    nodes = {label: {label, *ancestors(label)} for label in {*(image.category_id for image in images), *also}}
-    unknown = sorted(set(leave_out).difference(*nodes.values()))
+    names = {ids.get(name) or name for name in leave_out}
+    labels = {image.category_id for image in images}.union(also)
+    unknown = sorted(names - labels.union(*map(ancestors, labels)))
     if len(unknown) > 1:
         raise UsageError(
             f"no product is labelled with {len(unknown):,} categories of --leave-out or below them: "
@@ -279,10 +282,10 @@ def without_categories(
         )
     for name in unknown:
         raise UsageError(
-            f"no product is labelled {quoted(name)} or below it; --leave-out takes one of the {len(nodes):,} labels, "
-            f"{such_as(nodes)}, or a category above them"
+            f"no product is labelled {quoted(name)} or below it; --leave-out takes one of the {len(labels):,} labels, "
+            f"{such_as(labels)}, or a category above them"
         )
-    kept = [image for image in images if nodes[image.category_id].isdisjoint(leave_out)]
-    if not kept:
+    kept = [image for image in images if names.isdisjoint({image.category_id, *ancestors(image.category_id)})]
+    if images and not kept:
         raise UsageError("--leave-out names the categories of all labelled products; leave some of them in")
     return kept

@@ -132,7 +132,7 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
     try:
         with locked(config.work_dir), release_written(config.release_id, kept):
             starts = {plan.architecture: plan.start for plan in config.networks}
-            write_record(config.work_dir, TrainingRecord(learned_from.files, starts))
+            write_record(config.work_dir, TrainingRecord(learned_from.files, starts, learned_from.decisions_until))
             trained = _all_trained(config, to_train, watch)
             seconds = round(time.monotonic() - started)
             release = _released(config, trained, learned_from, seconds)
@@ -275,6 +275,7 @@ def _released(
         "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds_of_last_session": seconds,
         "data_sha256": learned_from.data_sha256,
+        **learned_from.labels_told(),
         **{f"{part}_images": len(images) for part, images in learned_from.sides.items()},
         "batch_size": config.batch_size,
     }

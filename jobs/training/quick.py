@@ -8,7 +8,7 @@ releases/RELEASE_ID/, atomically.
 The heads learn from the parts train and validation. Temperature and thresholds are fitted to answers for the same
 products: each product is answered by heads that did not learn from it, nor from a product of its group or one that
 shares a picture with it. The part test teaches nothing, chooses nothing and calibrates nothing; it measures the
-release.
+release. Only the catalog's labels calibrate and measure; the decisions of people teach and do no more.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from jobs.releases.known_images import describe
 from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
 from jobs.storage.places import Places
-from jobs.training.features import FeatureKey, FeatureStore, add_features, usable
+from jobs.training.examples import TEACHING, Examples, all_images, examples_of, folds_by_group
+from jobs.training.features import FeatureKey, FeatureStore, add_features
 from jobs.training.known_images import features_in, judged_by, pixel_store
 from jobs.training.progress import FeatureWatch
 from jobs.training.selection import Selection, TrainingSet, training_set
-from jobs.wording import leaving_out, quoted
 from models.answers.calibration import combine
-from models.linear.crossfit import LEAST_GROUPS, CrossFitted, TooFewGroups, cross_fit, folds_of
+from models.linear.crossfit import CrossFitted, cross_fit
 from models.linear.head import UnusableFeatures
 from models.networks.pixels import PIXELS
 from models.networks.weights import save_half
@@ -119,26 +119,6 @@ class QuickConfig:
 
 
 @dataclass(frozen=True)
-class _Examples:
-    """The images of some parts whose features are known, in order of product_id and image_no.
-
-    Attributes:
-        images: The images.
-        labels: Category index of each image, (images,).
-        failed: Number of images that could not be decoded.
-    """
-
-    images: Sequence[LabelledImage]
-    labels: NDArray[np.int64]
-    failed: int
-
-    @property
-    def contents(self) -> list[str]:
-        """The image_sha256 of each image."""
-        return [image.image_sha256 for image in self.images]
-
-
-@dataclass(frozen=True)
 class _Fitted:
     """A network with its fitted head.
 
@@ -177,19 +157,19 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
     started = time.monotonic()
     check_new(config.target, config.places)
     learned_from = training_set(config.selection)
-    _folds(_examples(learned_from, ("train", "validation")), learned_from, config.seed)  # refuses before the long part
+    folds_by_group(examples_of(learned_from, TEACHING), learned_from, config.seed)  # refuses before the long part
     prepare_environment()
     with quiet_start():
         from models.training.loop import start_backend
 
         start_backend()
     backbones = _backbones(config, len(learned_from.categories))
-    images = [image for part in learned_from.sides.values() for image in part]
+    images = all_images(learned_from)
     stores = {name: _store(config, frozen, images, watch) for name, frozen in backbones.items()}
     stores[PIXELS] = pixel_store(images, config.reading, partial(watch, PIXELS), decode_px=config.decode_px)
-    known = _examples(learned_from, ("train", "validation"), stores)
-    tested = _examples(learned_from, ("test",), stores)
-    folds = _folds(known, learned_from, config.seed)
+    known = examples_of(learned_from, TEACHING, stores)
+    tested = examples_of(learned_from, ("test",), stores)
+    folds = folds_by_group(known, learned_from, config.seed)
     kept = f"the features are kept in {config.places.features}"
     with release_written(config.release_id, kept):
         config.target.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +183,7 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
             described = describe(
                 draft,
                 Path(scratch),
-                learned=known.images,
+                learned=known.taught,
                 calibrating=to_calibrate.images,
                 features_of=partial(features_in, stores),
                 groups=learned_from.groups,
@@ -265,55 +245,22 @@ def _store(
     return store
 
 
-def _examples(
-    learned_from: TrainingSet, parts: Sequence[str], stores: Mapping[str, FeatureStore] | None = None
-) -> _Examples:
-    """Return the images of some parts whose features are in all stores; without stores, all images."""
-    images = [image for part in parts for image in learned_from.sides[part]]
-    there = images if stores is None else usable(images, stores)
-    there = sorted(there, key=lambda image: (image.product_id, image.image_no))
-    refuse_none(len(there), images)
-    column = {category_id: index for index, category_id in enumerate(learned_from.category_ids)}
-    labels = np.array([column[image.category_id] for image in there], np.int64)
-    return _Examples(there, labels, len(images) - len(there))
-
-
-def _folds(known: _Examples, learned_from: TrainingSet, seed: int) -> NDArray[np.int64]:
-    """Divide the images to learn from into folds, by groups of products that belong together.
-
-    Raises:
-        UsageError: If a category has too few groups of products; the message names it.
-    """
-    ids = learned_from.category_ids
-    groups = [learned_from.groups[image.product_id] for image in known.images]
-    try:
-        if missing := sorted(set(range(len(ids))) - set(known.labels.tolist())):
-            raise TooFewGroups(missing[0], 0)
-        return folds_of(groups, known.labels, seed=seed)
-    except TooFewGroups as error:
-        raise UsageError(
-            f"category {quoted(ids[error.category])} has {error.groups} products outside the part test that share no "
-            f"group_id and no picture, and at least {LEAST_GROUPS} are needed, so that each is measured by a head that "
-            f"learned from others; label more of them, or leave the category out with "
-            f"{leaving_out([ids[error.category]])}"
-        ) from error
-
-
 def _fitted(
     frozen: FrozenBackbone,
     store: FeatureStore,
-    known: _Examples,
-    tested: _Examples,
+    known: Examples,
+    tested: Examples,
     folds: NDArray[np.int64],
     work_dir: Path,
 ) -> _Fitted:
     """Cross-fit the head of one network, give it to the network, and write the network's weights."""
     name, started = frozen.network.architecture, time.monotonic()
+    categories = int(known.labels.max()) + 1
     order = np.argsort(folds, kind="stable")  # in order of the folds, `cross_fit` copies no features
     contents = known.contents
     features = store.load([contents[row] for row in order])
     try:
-        found: CrossFitted = cross_fit(features, known.labels[order], folds[order], int(known.labels.max()) + 1)
+        found: CrossFitted = cross_fit(features, known.labels[order], folds[order], categories)
     except UnusableFeatures as error:
         raise RunFailed(
             f"{name}: {error}; start from another backbone with --start-from, and see that its weights are not damaged"
@@ -325,7 +272,7 @@ def _fitted(
     work_dir.mkdir()
     weights = save_half(frozen.model, work_dir)
     seconds = round(time.monotonic() - started)
-    log.info("%s: heads fitted on %s images in %s s", name, f"{len(order):,}", seconds)
+    log.info("%s: heads fitted on %s images in %s s", name, f"{len(known.taught):,}", seconds)
     figures = {
         f"{name}_starts_from": frozen.start,
         f"{name}_backbone_sha256": frozen.sha256,
@@ -346,6 +293,7 @@ def _draft(
         "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds_of_last_session": seconds,
         "data_sha256": learned_from.data_sha256,
+        **learned_from.labels_told(TEACHING),
         **{f"{part}_images": len(images) for part, images in learned_from.sides.items()},
         CROSS_FITTED: int(folds.max()) + 1,
         BACKBONE_SAW_TRAIN: any(each.saw_train for each in fitted),
@@ -364,26 +312,26 @@ def _draft(
     )
 
 
-def _to_calibrate(known: _Examples, fitted: Sequence[_Fitted]) -> Answered:
+def _to_calibrate(known: Examples, fitted: Sequence[_Fitted]) -> Answered:
     """Return the cross-fitted answers that calibrate: for the part validation alone if a backbone learned from train.
 
     That the head did not see a product does not help if the backbone did.
     """
-    rows = list(range(len(known.images)))
+    rows = list(known.measuring)
     if any(each.saw_train for each in fitted):
-        rows = [row for row in rows if known.images[row].part == "validation"]
+        rows = [row for row in rows if known.measuring[row].part == "validation"]
         log.info(
             "a backbone was trained on the part train already: the %s images of the part validation alone calibrate",
             f"{len(rows):,}",
         )
-        refuse_none(len(rows), known.images)
+    refuse_none(len(rows), known.images)
     return Answered(
-        [known.images[row] for row in rows], {each.network.architecture: each.softmaxes[rows] for each in fitted}
+        [known.measuring[row] for row in rows], {each.network.architecture: each.softmaxes[rows] for each in fitted}
     )
 
 
 def _tested(
-    release: Release, tested: _Examples, fitted: Sequence[_Fitted], judged: Callable[[Answered], Answered]
+    release: Release, tested: Examples, fitted: Sequence[_Fitted], judged: Callable[[Answered], Answered]
 ) -> Measured:
     """Return the calibrated release's answers for the part test, from the features that are computed already."""
     rows = {each.network.architecture: each.tested for each in fitted}

@@ -1,7 +1,7 @@
 """Selection of training data: the labelled products of some dataset files, split into parts, and their taxonomy.
 
-A resumed training reads the dataset files that it started with. Files that later nights add are used by the next
-training.
+A resumed training reads the dataset files and the decisions of people that it started with. What later nights and
+people add is used by the next training. People's labels teach and never measure, see `jobs.dataset.decided_labels`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from jobs.dataset.catalog_labels import dataset_files
+from jobs.dataset.catalog_labels import CatalogSpan, dataset_files
+from jobs.dataset.decided_labels import BOTH, ReadDecisions, images_to_learn, no_decisions
 from jobs.dataset.label_map import LabelMap
-from jobs.dataset.labels import LabelledImage, by_part, data_sha256, labelled_images
+from jobs.dataset.labels import PEOPLE, LabelledImage, by_part, data_sha256
 from jobs.dataset.parts import PARTS
 from jobs.errors import UsageError
 from jobs.storage.places import Places
@@ -41,6 +42,8 @@ class Selection:
         leave_out: Categories to exclude, with everything below them.
         min_products: Exclude categories with fewer labelled products; None refuses categories that are too small.
         labels: The shop's label map; None applies the rule of `jobs.dataset.category_texts`.
+        labels_from: Whose labels to learn, one of `jobs.dataset.decided_labels.LABELS_FROM`.
+        decisions: Reads the decisions of people.
     """
 
     places: Places
@@ -51,6 +54,8 @@ class Selection:
     leave_out: tuple[str, ...] = ()
     min_products: int | None = None
     labels: LabelMap | None = None
+    labels_from: str = BOTH
+    decisions: ReadDecisions = no_decisions
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,30 @@ class TrainingSet:
     """The selected labelled images by part, and their categories.
 
     Attributes:
-        sides: Maps each of `PARTS` to its images.
+        taught: Maps `train` and `validation` to the images with labels to learn, of the catalog and of people.
+        measured: Maps each of `PARTS` to the images with the catalog's labels, in which no person had a say.
         categories: Categories in the order of a network's outputs.
         taxonomy_version: Version of the taxonomy of these categories.
         files: Names of the dataset files that were read.
         groups: Maps product_id to the name of its group: products that share a group_id or a picture, directly or
             through others, in whichever part they are.
+        labels_from: Whose labels are learned.
+        decisions_until: Number of the last decision of people that was read; 0 if there is none.
     """
 
-    sides: dict[str, list[LabelledImage]]
+    taught: dict[str, list[LabelledImage]]
+    measured: dict[str, list[LabelledImage]]
     categories: tuple[Category, ...]
     taxonomy_version: str
     files: tuple[str, ...]
     groups: dict[str, str]
+    labels_from: str = BOTH
+    decisions_until: int = 0
+
+    @property
+    def sides(self) -> dict[str, list[LabelledImage]]:
+        """Images of each part: those of train have the labels to learn, all others the catalog's."""
+        return {**self.measured, "train": self.taught["train"]}
 
     @property
     def category_ids(self) -> tuple[str, ...]:
@@ -80,7 +96,26 @@ class TrainingSet:
     @property
     def data_sha256(self) -> str:
         """SHA-256 of the keys and labels of the images of all parts."""
-        return data_sha256([image for part in PARTS for image in self.sides[part]])
+        sides = self.sides
+        images = [image for part in PARTS for image in sides[part]]
+        if self.taught["validation"] != self.measured["validation"]:
+            images += self.taught["validation"]
+        return data_sha256(images)
+
+    def labels_told(self, parts: Sequence[str] = ("train",)) -> dict[str, int | str]:
+        """Return what the model card tells of the labels: of how many products who gave them.
+
+        Args:
+            parts: Parts that teach.
+        """
+        images = [image for part in parts for image in self.taught[part]]
+        people = {image.product_id for image in images if image.source == PEOPLE}
+        return {
+            "labels_from": self.labels_from,
+            "products_labelled_by_people": len(people),
+            "products_labelled_by_catalog": len({image.product_id for image in images} - people),
+            "decisions_until": self.decisions_until,
+        }
 
 
 def training_set(selection: Selection, begun: TrainingRecord | None = None) -> TrainingSet:
@@ -92,29 +127,61 @@ def training_set(selection: Selection, begun: TrainingRecord | None = None) -> T
 
     Raises:
         UsageError: If the labelled products cannot be used for a training; the message names the remedy.
+        DatabaseError: If the decisions of people cannot be read.
     """
+    files = _files(selection, begun)
+    decided = selection.decisions(begun.decisions_until if begun else None)
+    leaves = read_taxonomy(selection.taxonomy) if selection.taxonomy else ()
+    span = CatalogSpan(
+        selection.first, selection.last, frozenset(files), selection.labels, [leaf.category_id for leaf in leaves]
+    )
+    found = images_to_learn(
+        selection.places, span, decided, labels_from=selection.labels_from, leave_out=selection.leave_out
+    )
+    taught, same = found.taught, found.measured is found.taught
+    if selection.min_products:
+        taught = without_small_categories(taught, selection.min_products)
+    categories, version = taxonomy_of(taught, file=selection.taxonomy, name=selection.taxonomy_version)
+    measured = taught if same else _of_categories(found.measured, categories)
+    by_parts = _split(taught, measured)
+    shared: defaultdict[str, set[str]] = defaultdict(set)
+    for image in (*taught, *measured):
+        shared[image.product_id] |= {image.image_sha256, f"group {image.group}"}
+    return TrainingSet(
+        *by_parts, categories, version, tuple(files), groups_of(shared), selection.labels_from, decided.until
+    )
+
+
+def _files(selection: Selection, begun: TrainingRecord | None) -> list[str]:
+    """Return the names of the dataset files to read: for a resumed training those that it was begun with."""
     existing = dataset_files(selection.places, last=selection.last)
     among = frozenset(begun.files) if begun else frozenset(existing)
     files = [name for name in existing if name in among]
     if len(files) < len(existing):
         newer = len(existing) - len(files)
         log.info("finetune: goes on with the files it was begun with; %s newer ones are for the next training", newer)
-    images = labelled_images(
-        selection.places,
-        first=selection.first,
-        last=selection.last,
-        leave_out=selection.leave_out,
-        files=frozenset(files),
-        labels=selection.labels,
-        category_ids=[leaf.category_id for leaf in read_taxonomy(selection.taxonomy)] if selection.taxonomy else (),
-    )
-    if selection.min_products:
-        images = without_small_categories(images, selection.min_products)
-    categories, version = taxonomy_of(images, file=selection.taxonomy, name=selection.taxonomy_version)
-    shared: defaultdict[str, set[str]] = defaultdict(set)
-    for image in images:
-        shared[image.product_id] |= {image.image_sha256, f"group {image.group}"}
-    return TrainingSet(split(images), categories, version, tuple(files), groups_of(shared))
+    return files
+
+
+def _of_categories(measured: Sequence[LabelledImage], categories: Sequence[Category]) -> list[LabelledImage]:
+    """Leave out images of categories that are not learned: of the catalog's labels not all are, if people have a say.
+
+    Raises:
+        UsageError: If no image is left, so that nothing can be measured.
+    """
+    ids = {category.category_id for category in categories}
+    kept = [image for image in measured if image.category_id in ids]
+    if not kept:
+        raise UsageError(
+            "the catalog gives none of the learned categories to a product, and precision cannot be measured on the "
+            "decisions of people alone, who decide on what the machine was unsure of; choose some hundred products at "
+            "random, give them a category in the catalog, and ingest it again"
+        )
+    if lost := {image.product_id for image in measured if image.category_id not in ids}:
+        log.info(
+            "labels: %s products of the catalog's categories that are not learned measure nothing", f"{len(lost):,}"
+        )
+    return kept
 
 
 def without_small_categories(images: Sequence[LabelledImage], at_least: int) -> list[LabelledImage]:
@@ -149,19 +216,32 @@ def without_small_categories(images: Sequence[LabelledImage], at_least: int) -> 
 
 
 def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
-    """Split the selected images into the parts train, validation and test; no picture is in two parts.
+    """Split selected images into the parts train, validation and test; no picture is in two parts.
 
     Raises:
         UsageError: If a part has no image, or a category has no training image; the message names the remedy.
     """
-    sides = by_part(images)
-    for part, images_of_part in sides.items():
-        if not images_of_part:
+    return _split(images, images)[1]
+
+
+def _split(
+    taught: Sequence[LabelledImage], measured: Sequence[LabelledImage]
+) -> tuple[dict[str, list[LabelledImage]], dict[str, list[LabelledImage]]]:
+    """Split the images to learn and the images that measure into parts, as `TrainingSet` has them.
+
+    Raises:
+        UsageError: As for `split`.
+    """
+    learned = by_part(taught)
+    sides = learned if measured is taught else by_part(measured, tell=False)
+    for part in PARTS:
+        if not (learned if part == "train" else sides)[part]:
+            by_whom = "" if measured is taught else ", in the catalog, as decisions of people measure nothing"
             raise UsageError(
                 f"no product with a picture of its own falls into the part {part!r}, a share by chance, in which all "
-                "products of a group_id are together; label more products"
+                f"products of a group_id are together; label more products{by_whom}"
             )
-    if lost := sorted({image.category_id for image in images} - {image.category_id for image in sides["train"]}):
+    if lost := sorted({image.category_id for image in taught} - {image.category_id for image in learned["train"]}):
         message = f"category {quoted(lost[0])} has"
         if len(lost) > 1:
             message = f"{len(lost):,} categories ({listed([quoted(label) for label in lost])}) have"
@@ -169,4 +249,4 @@ def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
             f"{message} no picture to learn from that does not measure too; label more products with pictures of their "
             f"own, or leave out what has none with {leaving_out(lost)}"
         )
-    return sides
+    return {part: learned[part] for part in ("train", "validation")}, sides

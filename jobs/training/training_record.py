@@ -1,4 +1,4 @@
-"""Record in the work directory of a training: the dataset files and start weights with which it resumes."""
+"""Record in a training's work directory: the dataset files, decisions and start weights with which it resumes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ RECORD = "begun.json"
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """Record of the dataset files and start weights of a training; a resumed training uses the same.
+    """Record of what a training was begun with; a resumed training uses the same.
 
     Attributes:
         files: Names of the dataset files that the training reads. Files before its first date are needed to find the
             part that owns a picture.
         starts: Maps each architecture to the weights that it started from.
+        decisions_until: Number of the last decision of people that it learns. Trainings of earlier versions learned
+            none.
     """
 
     files: tuple[str, ...]
     starts: dict[str, str]
+    decisions_until: int = 0
 
 
 def write_record(work_dir: Path, record: TrainingRecord) -> None:

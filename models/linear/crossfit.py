@@ -25,6 +25,9 @@ FOLDS = 5
 LEAST_GROUPS = 3
 """Fewest groups of a category. A head that chooses its strength learns without two folds, so a third must have it."""
 
+UNTAUGHT = -1
+"""Label of an image that teaches nothing, and is answered alone."""
+
 STRENGTHS = tuple(10.0 ** (quarter / 4) for quarter in range(-8, 21))
 """Strengths to choose from, in ascending order: a quarter of a decade apart, from 0.01 to 100,000."""
 
@@ -70,10 +73,13 @@ class CrossFitted:
 def folds_of(groups: Sequence[str], labels: NDArray[np.int64], *, seed: int, count: int = FOLDS) -> NDArray[np.int64]:
     """Divide images into folds, so that each category is spread over as many folds as it has groups.
 
+    Groups without an image that teaches are spread over the folds as if they were one more category.
+
     Args:
         groups: Name of each image's group. A group is in one fold: all images of a product, and of products that are
             variants of one article or share a picture.
-        labels: Category index of each image, (images,). A group counts as one of its most frequent category.
+        labels: Category index of each image, or `UNTAUGHT`, (images,). A group counts as one of its most frequent
+            category.
         seed: Seed of the division; the same seed and groups give the same folds.
         count: Number of folds, at least 3.
 
@@ -86,16 +92,19 @@ def folds_of(groups: Sequence[str], labels: NDArray[np.int64], *, seed: int, cou
     images: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for group, label in zip(groups, labels.tolist(), strict=True):
         images[group][label] += 1
+    for counts in images.values():
+        if counts.keys() != {UNTAUGHT}:
+            del counts[UNTAUGHT]
     by_category: defaultdict[int, list[str]] = defaultdict(list)
     for group in sorted(images, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
         category = min(images[group], key=lambda label: (-images[group][label], label))
         by_category[category].append(group)
-    for category in np.unique(labels).tolist():
+    for category in np.unique(labels[labels != UNTAUGHT]).tolist():
         if len(by_category[category]) < LEAST_GROUPS:
             raise TooFewGroups(category, len(by_category[category]))
     fold_of: dict[str, int] = {}
     sizes = [0] * count
-    for category in sorted(by_category):
+    for category in sorted(by_category, key=lambda each: (each == UNTAUGHT, each)):
         of_category = [0] * count
         for group in by_category[category]:
             fold = min(range(count), key=lambda each: (of_category[each], sizes[each], each))
@@ -111,11 +120,11 @@ def cross_fit(
     folds: NDArray[np.int64],
     categories: int,
 ) -> CrossFitted:
-    """Fit a head on all images, and answer for each image by a head that did not learn from its fold.
+    """Fit a head on all images that teach, and answer for each image by a head that did not learn from its fold.
 
     Args:
         features: Features of a backbone, float32 (images, features); copied unless they are in order of their folds.
-        labels: Category index of each image, (images,).
+        labels: Category index of each image, or `UNTAUGHT`, (images,).
         folds: Fold of each image, from `folds_of`.
         categories: Number of categories.
 
@@ -128,8 +137,10 @@ def cross_fit(
     # Each fold is one block, so that no fit copies its images; images in order of their folds are not copied at all.
     if np.any(np.diff(order) < 0):
         features, labels = features[order], labels[order]
-    blocks = [(features[start:end], labels[start:end]) for start, end in pairwise(ends.tolist())]
-    scale_of(blocks)  # refuses unusable features before any fit
+    answered = [features[start:end] for start, end in pairwise(ends.tolist())]
+    scale_of([(each, labels) for each in answered])  # refuses unusable features before any fit
+    pairs = zip(answered, pairwise(ends.tolist()), strict=True)
+    blocks = [_teaching(each, labels[start:end]) for each, (start, end) in pairs]
     softmaxes = np.empty((len(labels), categories), np.float32)
     strengths: list[float] = []
     for fold in range(count):
@@ -138,12 +149,18 @@ def cross_fit(
         # Nothing is taken over from the former fold, not even a first guess: its head has seen this fold.
         strength, near = _chosen(inner, blocks[held_out], categories)
         head = fit_head([*inner, blocks[held_out]], categories, strength=strength, start=near)
-        softmaxes[order[ends[fold] : ends[fold + 1]]] = head.probabilities(blocks[fold][0])
+        softmaxes[order[ends[fold] : ends[fold + 1]]] = head.probabilities(answered[fold])
         strengths.append(strength)
         log.info("head: fold %s of %s has the strength %.3g", fold + 1, count, strength)
     strength = float(np.exp(np.log(strengths).mean()))
     head = fit_head(blocks, categories, strength=strength, start=head)
     return CrossFitted(head, strength, softmaxes, tuple(strengths))
+
+
+def _teaching(features: Features, labels: NDArray[np.int64]) -> Block:
+    """Return the images of a fold that teach; they are copied only if there are others."""
+    teaches = labels != UNTAUGHT
+    return (features, labels) if teaches.all() else (features[teaches], labels[teaches])
 
 
 def calibrated_log_loss(softmaxes: Probabilities, labels: NDArray[np.int64]) -> float:

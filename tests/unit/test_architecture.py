@@ -132,10 +132,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "docs": ("schema", "named_queries"),
         "decided": ("errors", "explanations", "schema", "publishing"),
         "overrides": ("errors", "lists", "explanations", "engine", "schema", "publishing", "store", "decided"),
-        "review": (
-            *("errors", "records", "lists", "explanations", "engine", "schema", "publishing", "store", "decided"),
-            "overrides",
-        ),
+        "decided_labels": ("engine", "schema", "store"),
         "former_decisions": ("errors", "explanations", "overrides"),
         "pictures": ("errors", "engine", "schema", "publishing", "store"),
         "selection": ("errors", "lists", "explanations", "engine", "schema", "publishing", "store"),

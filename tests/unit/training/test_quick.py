@@ -22,6 +22,7 @@ from jobs.evaluation.product_predictions import Measured, measure, measured_part
 from jobs.releases.calibrate import Calibration, Promise, recalibrate
 from jobs.storage.places import Places
 from jobs.training import features, finetune, quick
+from jobs.training.examples import Examples
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.known_images import features_in
 from jobs.training.quick import QuickConfig, QuickNetwork
@@ -235,7 +236,7 @@ def test_a_backbone_that_saw_train_is_calibrated_by_the_groups_in_validation() -
         LabelledImage(name, 0, name, RED, Path(), group_id=group_id)
         for name, group_id in (("p1", "article-00003"), ("article-00003", "p1"))
     ]
-    known = quick._Examples(images, np.zeros(2, np.int64), 0)
+    known = Examples(images, np.zeros(2, np.int64), 0, dict(enumerate(images)))
     network: Any = SimpleNamespace(architecture="tiny")
     fitted = quick._Fitted(network, Path(), np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), True, {})
     assert [image.product_id for image in quick._to_calibrate(known, [fitted]).images] == ["p1"]
