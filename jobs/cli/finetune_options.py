@@ -8,6 +8,7 @@ from dataclasses import fields
 from datetime import date
 from typing import Any
 
+from jobs.cli.labels_from import decisions_of
 from jobs.cli.options import label_map_of
 from jobs.errors import UsageError
 from jobs.releases.calibrate import Promise
@@ -123,6 +124,8 @@ def selection_of(settings: Settings, options: Mapping[str, Any]) -> Selection:
         options["leave_out"],
         options["min_products"],
         label_map_of(settings, options["labels"]),
+        options["labels_from"],
+        decisions_of(settings, options["labels_from"]),
     )
 
 

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from jobs.cli import output
+from jobs.cli.labels_from import labels_from_option
 from jobs.cli.options import (
     database_of,
     dataset_options,
@@ -46,7 +47,7 @@ def _training_set_options(command: Any) -> Any:
         type=click.IntRange(MIN_PRODUCTS),
         help="Leave out categories with fewer labelled products. By default such a category is an error.",
     )
-    return file(name(enough(command)))
+    return file(name(enough(labels_from_option(command))))
 
 
 @click.command()
@@ -184,9 +185,9 @@ def evaluate(
 def finetune(context: click.Context, /, as_json: bool, quick: bool, promote: bool, **options: Any) -> None:
     """Train a new release --release-id on labelled products.
 
-    Trains on the ingested products that have a category in the catalog, and makes a calibrated release. If the command
-    is stopped at any time, the same command resumes after the last finished epoch. The dots in a category_id form the
-    hierarchy: `apparel.tops.shirt` is below `apparel.tops`.
+    Trains on the ingested products that have a category in the catalog or on which a person decided, and makes a
+    calibrated release. If the command is stopped at any time, the same command resumes after the last finished epoch,
+    with the same data. The dots in a category_id form the hierarchy: `apparel.tops.shirt` is below `apparel.tops`.
 
     \b
     Example:
@@ -242,6 +243,8 @@ def _quick(context: click.Context, options: dict[str, Any], promote: bool) -> di
 @json_option
 def export_arrays(target: Path, side_px: int, as_json: bool, **options: Any) -> None:
     """Write labelled products to --output as arrays to train elsewhere.
+
+    People's decisions are labels to learn too; the held-out images have the catalog's labels alone.
 
     `python -P -m models.train_arrays` trains from the file on any Keras backend, without Spark.
 

@@ -49,7 +49,7 @@ def run(config: ArraysConfig) -> dict[str, Any]:
     """Export the parts `train` and `validation` as arrays, split as in finetune; `test` is not exported.
 
     Returns:
-        Paths of the files, the taxonomy version, and the numbers of categories and images.
+        Paths of the files, the taxonomy version, who gave the labels, and the numbers of categories and images.
 
     Raises:
         UsageError: If the labelled products cannot be used; then nothing is written.
@@ -92,6 +92,7 @@ def run(config: ArraysConfig) -> dict[str, Any]:
         "arrays": str(config.output),
         "classes": str(classes),
         "taxonomy_version": learned_from.taxonomy_version,
+        **learned_from.labels_told(),
         "categories": len(ids),
         "images": len(learned[1]),
         "held_out_images": len(held_out[1]),
