@@ -56,7 +56,7 @@ def test_the_latest_decision_on_a_product_stands_with_the_pictures_that_it_was_m
         StandingDecision("r", SHIRT, frozenset({picture_of("r", "A")})),
         StandingDecision("s", BOOT, None),
     ], "`q` was given back, and the picture of `r` has changed since"
-    assert found.category_paths["apparel.tops"] == "Apparel > Tops"
+    assert found.category_paths[T_SHIRT] == "Apparel > Tops > T-shirt"
     assert found.until == 6
 
 
