@@ -1,11 +1,10 @@
-"""### Train a release on the ingested products that have a category, and let a person decide whether to use it.
+"""### Train a release on the products that have a category, and let a person decide whether to use it.
 
-`finetune >> evaluate` trains the release and compares it with the release in use, on test products on which neither was
-trained. Then the run waits for a person. *Required Actions* shows the metrics, and an approval makes the new release
-champion. A second question offers to predict earlier dates again with it; an approval starts the DAG
-`backfill_predictions`.
-
-If a training was stopped, run the task again: it resumes after the last finished epoch.
+It starts by hand, or after a night when people have decided on enough products: `shelfwise_decisions.py` has the
+settings. `finetune >> evaluate` trains the release and compares it with the release in use, on test products on which
+neither was trained. Then the run waits for a person. *Required Actions* shows the metrics, and an approval makes the
+new release champion. A second question offers to predict earlier dates again; its approval starts the DAG
+`backfill_predictions`. If a training was stopped, run the task again: it resumes after the last finished epoch.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,22 +12,21 @@ from datetime import UTC, datetime, timedelta
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
-from shelfwise_steps import DEFAULTS, NAME, OPTION, PERSON, LocalStep
+from shelfwise_decisions import MACROS, NEW_DECISIONS, RELEASE, RELEASE_ID
+from shelfwise_steps import DEFAULTS, OPTION, PERSON, LocalStep
 
-RELEASE = "{{ params.release_id }}"
 IN_USE = "{{ ti.xcom_pull('in_use').release }}"
 IN_USE_ID = "{{ ti.xcom_pull('in_use').release_id }}"
-SHARED = "if it.startswith(('--leave-out=', '--labels='))"
-PART = f"--part={{{{ params.part }}}}{{% for it in params.options {SHARED} %}}\n{{{{ it }}}}{{% endfor %}}"
+OPTIONS, SHARED = "{{ options_of(params) | join('\\n') }}", "{{ shared_options_of(params) | join('\\n') }}"
 
 with DAG(
     "fine_tune_release",
-    schedule=None,
+    schedule=NEW_DECISIONS,
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     max_active_runs=1,
     default_args=DEFAULTS,
     params={
-        "release_id": Param(type="string", **NAME, description="Name of the new release."),
+        "release_id": RELEASE_ID,
         "options": Param(
             ["--start-from=imagenet"],
             type="array",
@@ -37,19 +35,20 @@ with DAG(
         ),
         "part": Param("test", enum=["test", "validation", "all"], description="Products for the comparison."),
     },
+    user_defined_macros=MACROS,
     tags=["shelfwise"],
     doc_md=__doc__,
 ):
     in_use = LocalStep(task_id="in_use", arguments=["release", "show"], doc_md="The release to compare with.")
     finetune = LocalStep(
         task_id="finetune",
-        arguments=["finetune", "--release-id", RELEASE, "{{ params.options | join('\\n') }}"],
+        arguments=["finetune", "--release-id", RELEASE, OPTIONS],
         pool="gpu",
         execution_timeout=timedelta(days=3),
     )
     evaluate = LocalStep(
         task_id="evaluate",
-        arguments=["evaluate", "--compare", IN_USE, RELEASE, "--format=markdown", PART],
+        arguments=["evaluate", "--compare", IN_USE, RELEASE, "--format=markdown", "--part={{ params.part }}", SHARED],
         text=True,
         pool="gpu",
     )

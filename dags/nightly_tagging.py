@@ -1,7 +1,7 @@
 """### Tag the new and changed products of the catalog, every night.
 
-The tasks are `ingest >> predict >> publish >> report`, and `shadow` if it is switched on. The night is the run's
-logical date, never the current date, so `airflow backfill create` gives missed nights the same result.
+The tasks are `ingest >> predict >> publish >> report >> decisions`, and `shadow` if it is switched on. The night is the
+run's logical date, never the current date, so `airflow backfill create` gives missed nights the same result.
 
 A task that failed or was killed is retried and keeps its finished files. Readers of the product database see the last
 night or this one, never a part of it. `shelfwise_steps.py` begins with the list of connections, variables and pools.
@@ -13,6 +13,7 @@ from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.sdk import DAG, Param
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from shelfwise_decisions import RETRAIN_AFTER, DecisionsStep
 from shelfwise_steps import DEFAULTS, FORM, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay, wants_shadow
 
 NIGHT, OPTIONS = "{{ night_of(dag_run) }}", "{{ leaving_of(params) }}"
@@ -33,6 +34,7 @@ with DAG(
         **FORM,
         "max_rejected": Param(0.2, type="number", minimum=0, maximum=1, description="Tolerated share of bad images."),
         "allow_shift": Param(False, type="boolean", description="Publish images unlike those that the release knows."),
+        "retrain_after": RETRAIN_AFTER,
         "shadow": Param(False, type="boolean", description="Predict with the challenger too, after publishing."),
     },
     user_defined_macros=MACROS,
@@ -73,5 +75,5 @@ with DAG(
         execution_timeout=timedelta(hours=12),
         doc_md="Predict the night with the challenger too; `query release_agreement` compares the answers.",
     )
-    ingest >> predict >> publish >> report
+    ingest >> predict >> publish >> report >> DecisionsStep(task_id="decisions")
     publish >> ShortCircuitOperator(task_id="with_shadow", python_callable=wants_shadow) >> shadow

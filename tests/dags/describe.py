@@ -20,6 +20,7 @@ from typing import Any
 
 DAGS = Path(__file__).parents[2] / "dags"
 HEAVY = ("pyspark", "tensorflow", "keras", "petastorm", "jobs", "models", "sql")
+MOMENT = datetime(2026, 11, 1, 2, tzinfo=UTC)
 OPTIONS = [
     "--network=efficientnetb0",
     "--leave-out=apparel.hats",
@@ -103,13 +104,43 @@ def taken(dags: Any) -> dict[str, list[str]]:
     return found
 
 
+def by_decisions(dag: Any) -> dict[str, list[str]]:
+    """Return what a training calls that no person has started, with and without options in a variable."""
+    found = {}
+    params = {name: one.value if one.has_value else None for name, one in dag.params.items()}
+    told = {"in_use": SimpleNamespace(release="/releases/champion")}
+    context = {
+        "params": params,
+        "dag_run": SimpleNamespace(run_after=MOMENT),
+        "ti": SimpleNamespace(xcom_pull=told.get),
+    }
+    for options in ("", "--quick\n--network=xception\n--leave-out=toys\n"):
+        os.environ["AIRFLOW_VAR_SHELFWISE_RETRAIN_OPTIONS"] = options
+        calls = [rendered(dag.get_task(name), context)[0] for name in ("finetune", "evaluate", "promote")]
+        found["with options" if options else "without"] = [" ".join(call) for call in calls]
+    return found
+
+
+def thresholds() -> list[tuple[str, Any]]:
+    """Return how many products start a training by what a form or variable says; a wrong text gives a sentence."""
+    from shelfwise_decisions import products_of
+
+    found: list[tuple[str, Any]] = []
+    for text in ("", " ", "1", "200", "0", "-1", "1.5", "ten"):
+        try:
+            found.append((text, products_of(text)))
+        except Exception as error:
+            found.append((text, str(error)))
+    return found
+
+
 def described(dag: Any, warned: int) -> dict[str, Any]:
     """Return what the tests look at of a DAG."""
-    params = {name: one.value for name, one in dag.params.items() if one.has_value} | FORMS[dag.dag_id]
+    params = {name: one.value if one.has_value else None for name, one in dag.params.items()} | FORMS[dag.dag_id]
     told = {"in_use": SimpleNamespace(release="/releases/champion"), "offer_backfill": None}
     context = {
         "params": params,
-        "dag_run": SimpleNamespace(logical_date=datetime(2026, 11, 1, 2, tzinfo=UTC)),
+        "dag_run": SimpleNamespace(logical_date=MOMENT, run_after=MOMENT),
         "ti": SimpleNamespace(xcom_pull=told.get),
         "var": {"value": {}},
     }
@@ -126,7 +157,7 @@ def described(dag: Any, warned: int) -> dict[str, Any]:
             "outlets": [outlet.uri for outlet in task.outlets],
             "upstream": sorted(task.upstream_task_ids),
         }
-        if type(task).__name__ in ("SparkStep", "LocalStep"):
+        if type(task).__name__ in ("SparkStep", "LocalStep", "DecisionsStep"):
             arguments, name = rendered(task, context)
             calls.append(arguments)
             names.append(name)
@@ -135,7 +166,7 @@ def described(dag: Any, warned: int) -> dict[str, Any]:
             calls += [step["application_args"] for step in task.python_callable(PLAN, lane, ["--force"], params)]
     return {
         "warnings": warned,
-        "schedule": dag.schedule,
+        "schedule": dag.schedule if isinstance(dag.schedule, (str, type(None))) else dag.schedule.uri,
         "max_active_runs": dag.max_active_runs,
         "tags": sorted(dag.tags),
         "doc_md": dag.doc_md,
@@ -162,7 +193,9 @@ def main() -> None:
     heavy = sorted(name for name in HEAVY if name in sys.modules)
     document = {"errors": bag.import_errors, "heavy": heavy, "seconds": seconds, "files": sorted(stats), "dags": dags}
     document["question"] = question(bag.dags["fine_tune_release"])
+    document["by_decisions"] = by_decisions(bag.dags["fine_tune_release"])
     document["taken"] = taken(bag.dags)
+    document["thresholds"] = thresholds()
     document["shadows"] = shadows(bag.dags["nightly_tagging"].get_task("with_shadow"))
     Path(sys.argv[1], "dags.json").write_text(json.dumps(document), encoding="utf-8")
 

@@ -67,10 +67,10 @@ def test_the_night(described: Any) -> None:
     night = described["dags"]["nightly_tagging"]
     assert night["schedule"] == "0 2 * * *"
     assert night["deadline"]
-    chain = ["ingest", "predict", "publish", "report"]
+    chain = ["ingest", "predict", "publish", "report", "decisions"]
     for earlier, later in pairwise(chain):
         assert night["tasks"][later]["upstream"] == [earlier]
-    assert [night["tasks"][name]["pool"] for name in chain] == ["catalog", "gpu", "default_pool", "default_pool"]
+    assert [night["tasks"][name]["pool"] for name in chain] == ["catalog", "gpu", *["default_pool"] * 3]
     assert night["tasks"]["publish"]["outlets"] == ["shelfwise://product-database/"]
     ingest = ["ingest", "--catalog", "/data/2026-11-01/shop.csv", "--run-date", "2026-11-01"]
     assert [*ingest, "--max-left=0.5", "--catalog-name=Big shop", "--partial"] in night["calls"]
@@ -86,7 +86,7 @@ def test_the_challenger_answers_beside_the_report_and_only_where_that_is_asked_f
     assert (gate["upstream"], shadow["upstream"]) == (["publish"], ["with_shadow"])
     assert (gate["pool"], shadow["pool"]) == ("default_pool", "gpu")
     assert shadow["outlets"] == [], "what others read does not change"
-    assert night["calls"][-1] == ["shadow", "--run-date", "2026-11-01", "--allow-shift"]
+    assert night["calls"][-2] == ["shadow", "--run-date", "2026-11-01", "--allow-shift"]
     asked = [[form, variable] for form, variable, wanted in described["shadows"] if wanted]
     assert asked == [[False, "true"], [True, ""], [True, "false"], [True, "true"]]
 
@@ -127,6 +127,33 @@ def test_who_approves_reads_which_release_is_new_and_what_was_compared(described
     assert described["question"] == f"shop-1 is in use, shop-2 is new.\n\n{EVALUATED}"
     [evaluate] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "evaluate"]
     assert evaluate[1:5] == ["--compare", "/releases/champion", "shop-2", "--format=markdown"]
+
+
+def test_a_training_begins_by_hand_or_by_an_event_of_the_nights_last_task(described: Any) -> None:
+    [asset] = described["dags"]["nightly_tagging"]["tasks"]["decisions"]["outlets"]
+    assert described["dags"]["fine_tune_release"]["schedule"] == asset == "shelfwise://new-decisions/"
+    assert ["query", "decisions_since_training", "--format=json"] in described["dags"]["nightly_tagging"]["calls"]
+    counts = {text: found for text, found in described["thresholds"] if not isinstance(found, str)}
+    assert counts == {"": None, " ": None, "1": 1, "200": 200}
+    wrong = [found for _, found in described["thresholds"] if isinstance(found, str)]
+    assert len(wrong) == 4
+    assert wrong[-1] == (
+        "shelfwise_retrain_after is a number of products from 1 on, received 'ten'; correct that variable"
+    )
+
+
+def test_a_training_that_decisions_start_has_a_name_and_the_options_of_a_variable(described: Any) -> None:
+    name = "learned-20261101T020000"
+    compared = f"evaluate --compare /releases/champion {name} --format=markdown --part=test"
+    promoted = f"release promote {name}"
+    assert described["by_decisions"] == {
+        "without": [f"finetune --release-id {name} --start-from=imagenet", compared, promoted],
+        "with options": [
+            f"finetune --release-id {name} --quick --network=xception --leave-out=toys",
+            f"{compared} --leave-out=toys",
+            promoted,
+        ],
+    }
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
