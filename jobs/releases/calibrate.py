@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jobs.dataset.labels import LabelledImage, by_part, check_labels, data_sha256
 from jobs.errors import UsageError
 from jobs.evaluation.config import EvaluateConfig
@@ -22,7 +24,7 @@ from jobs.evaluation.image_predictions import CONFIDENCES, Answered, answered, f
 from jobs.evaluation.product_predictions import Measured, known_to, left_out, measure, named
 from jobs.releases.known_images import Described, describe
 from jobs.releases.new_releases import check_new, release_written
-from models.answers.pools import FEWEST, OWN_FACTOR, upper_bound
+from models.answers.pools import FEWEST, OWN_FACTOR, fit_promises, upper_bound
 from models.answers.promises import CATEGORY
 from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
@@ -139,6 +141,36 @@ def finished_from_answers(
     automatic = sum(release.thresholds[category.category_id] is not None for category in release.categories)
     metrics = measured_metrics(figures(tested(release), release))
     release = replace(release, metrics=metrics | {"automatic_categories": automatic})
+    documents: dict[str, str | bytes] = {NAME: model_card(release)}
+    if known:
+        documents[known.fitted.spec.file] = known.fitted.content
+    return release, documents
+
+
+def unmeasured_release(
+    draft: Release, *, promise: Promise, known: Described | None
+) -> tuple[Release, dict[str, str | bytes]]:
+    """Finish a draft of a release that nothing can measure: no category has a threshold, so every answer is suggested.
+
+    Args:
+        draft: As for `finished_release`; its shares and its temperature are kept.
+        promise: Precision and floor that were asked for.
+        known: Description of the images that the release knows; None makes a release without one.
+
+    Returns:
+        The release, without metrics, and its documents by file name.
+    """
+    ids = [category.category_id for category in draft.categories]
+    nothing = np.empty((0, len(ids)), np.float32), np.empty(0, np.int64)
+    fitted = fit_promises(*nothing, ids, by=promise.by, target=promise.target_precision)
+    release = replace(
+        draft,
+        known=known.fitted.spec if known else None,
+        thresholds=fitted.thresholds,
+        promises=fitted.promises,
+        floor=promise.floor,
+        training={**draft.training, "calibrated_on_products": 0, "target_precision": promise.target_precision},
+    )
     documents: dict[str, str | bytes] = {NAME: model_card(release)}
     if known:
         documents[known.fitted.spec.file] = known.fitted.content

@@ -47,6 +47,9 @@ class Examples:
         return [image for image, label in zip(self.images, self.labels, strict=True) if label != UNTAUGHT]
 
 
+NO_EXAMPLES = Examples([], np.empty(0, np.int64), 0, {})
+
+
 def all_images(learned_from: TrainingSet) -> list[LabelledImage]:
     """Return the images of all parts, which teach, calibrate or measure."""
     sides = [*learned_from.measured.values(), *learned_from.taught.values()]

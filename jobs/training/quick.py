@@ -31,16 +31,16 @@ from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.image_predictions import CONFIDENCES, Answered, refuse_none
 from jobs.evaluation.product_predictions import Measured, measured_parts
-from jobs.releases.calibrate import Promise, below_promise, finished_from_answers
+from jobs.releases.calibrate import Promise, below_promise, finished_from_answers, unmeasured_release
 from jobs.releases.known_images import describe
 from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
 from jobs.storage.places import Places
-from jobs.training.examples import TEACHING, Examples, all_images, examples_of, folds_by_group
+from jobs.training.examples import NO_EXAMPLES, TEACHING, Examples, all_images, examples_of, folds_by_group
 from jobs.training.features import FeatureKey, FeatureStore, add_features
 from jobs.training.known_images import features_in, judged_by, pixel_store
 from jobs.training.progress import FeatureWatch
-from jobs.training.selection import Selection, TrainingSet, training_set
+from jobs.training.selection import UNMEASURED, Selection, TrainingSet, training_set
 from models.answers.calibration import combine
 from models.linear.crossfit import CrossFitted, cross_fit
 from models.linear.head import UnusableFeatures
@@ -119,6 +119,23 @@ class QuickConfig:
 
 
 @dataclass(frozen=True)
+class _Images:
+    """The images of the training, and what the backbones saw in them.
+
+    Attributes:
+        learned_from: The training set.
+        known: Images that teach and calibrate.
+        tested: Images that measure.
+        stores: Features of each backbone, by name of its architecture, and statistics of the pixels.
+    """
+
+    learned_from: TrainingSet
+    known: Examples
+    tested: Examples
+    stores: Mapping[str, FeatureStore]
+
+
+@dataclass(frozen=True)
 class _Fitted:
     """A network with its fitted head.
 
@@ -148,7 +165,7 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
 
     Returns:
         The release_id, the directory and the metrics of the release, and `below_promise`: a sentence if the part test
-        contradicts the promised precision, else None.
+        contradicts the promised precision, or nothing can measure it, else None.
 
     Raises:
         UsageError: If the labelled products or the options cannot be used; then no release was written.
@@ -156,7 +173,7 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
     """
     started = time.monotonic()
     check_new(config.target, config.places)
-    learned_from = training_set(config.selection)
+    learned_from = training_set(config.selection, unmeasured=True)
     folds_by_group(examples_of(learned_from, TEACHING), learned_from, config.seed)  # refuses before the long part
     prepare_environment()
     with quiet_start():
@@ -164,42 +181,23 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
 
         start_backend()
     backbones = _backbones(config, len(learned_from.categories))
-    images = all_images(learned_from)
-    stores = {name: _store(config, frozen, images, watch) for name, frozen in backbones.items()}
-    stores[PIXELS] = pixel_store(images, config.reading, partial(watch, PIXELS), decode_px=config.decode_px)
-    known = examples_of(learned_from, TEACHING, stores)
-    tested = examples_of(learned_from, ("test",), stores)
-    folds = folds_by_group(known, learned_from, config.seed)
+    every = all_images(learned_from)
+    stores = {name: _store(config, frozen, every, watch) for name, frozen in backbones.items()}
+    stores[PIXELS] = pixel_store(every, config.reading, partial(watch, PIXELS), decode_px=config.decode_px)
+    tested = examples_of(learned_from, ("test",), stores) if learned_from.can_be_measured else NO_EXAMPLES
+    images = _Images(learned_from, examples_of(learned_from, TEACHING, stores), tested, stores)
+    folds = folds_by_group(images.known, learned_from, config.seed)
     kept = f"the features are kept in {config.places.features}"
     with release_written(config.release_id, kept):
         config.target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=config.target.parent, prefix=".") as scratch:
-            fitted = [
-                _fitted(frozen, stores[name], known, tested, folds, Path(scratch, name))
-                for name, frozen in backbones.items()
-            ]
+            fitted = [_fitted(frozen, images, folds, Path(scratch, name)) for name, frozen in backbones.items()]
             draft = _draft(config, learned_from, fitted, folds, round(time.monotonic() - started))
-            to_calibrate = _to_calibrate(known, fitted)
-            described = describe(
-                draft,
-                Path(scratch),
-                learned=known.taught,
-                calibrating=to_calibrate.images,
-                features_of=partial(features_in, stores),
-                groups=learned_from.groups,
-            )
-            judged = partial(judged_by, described, stores)
-            release, documents = finished_from_answers(
-                draft,
-                judged(to_calibrate),
-                lambda made: _tested(made, tested, fitted, judged),
-                promise=config.promise,
-                known=described,
-            )
+            release, documents = _finished(config, draft, images, fitted, Path(scratch))
             weights = {each.network.architecture: each.weights for each in fitted}
             save_release(release, config.target, weights=weights, documents=documents)
     share(config.target, config.places)
-    below = below_promise(release)
+    below = below_promise(release) if learned_from.can_be_measured else f"release {release.release_id}: {UNMEASURED}"
     if below:
         log.warning("%s", below)
     return {
@@ -208,6 +206,35 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
         **release.metrics,
         "below_promise": below,
     }
+
+
+def _finished(
+    config: QuickConfig, draft: Release, images: _Images, fitted: Sequence[_Fitted], scratch: Path
+) -> tuple[Release, dict[str, str | bytes]]:
+    """Calibrate and measure a draft of a release; without labels of the catalog, leave it without thresholds.
+
+    Returns:
+        The release, and its documents by file name.
+    """
+    to_calibrate = _to_calibrate(images.known, fitted) if images.learned_from.can_be_measured else None
+    described = describe(
+        draft,
+        scratch,
+        learned=images.known.taught,
+        calibrating=images.known.taught if to_calibrate is None else to_calibrate.images,
+        features_of=partial(features_in, images.stores),
+        groups=images.learned_from.groups,
+    )
+    if to_calibrate is None:
+        return unmeasured_release(draft, promise=config.promise, known=described)
+    judged = partial(judged_by, described, images.stores)
+    return finished_from_answers(
+        draft,
+        judged(to_calibrate),
+        lambda made: _tested(made, images.tested, fitted, judged),
+        promise=config.promise,
+        known=described,
+    )
 
 
 def _backbones(config: QuickConfig, categories: int) -> dict[str, FrozenBackbone]:
@@ -245,17 +272,10 @@ def _store(
     return store
 
 
-def _fitted(
-    frozen: FrozenBackbone,
-    store: FeatureStore,
-    known: Examples,
-    tested: Examples,
-    folds: NDArray[np.int64],
-    work_dir: Path,
-) -> _Fitted:
+def _fitted(frozen: FrozenBackbone, images: _Images, folds: NDArray[np.int64], work_dir: Path) -> _Fitted:
     """Cross-fit the head of one network, give it to the network, and write the network's weights."""
     name, started = frozen.network.architecture, time.monotonic()
-    categories = int(known.labels.max()) + 1
+    known, store, categories = images.known, images.stores[name], len(images.learned_from.categories)
     order = np.argsort(folds, kind="stable")  # in order of the folds, `cross_fit` copies no features
     contents = known.contents
     features = store.load([contents[row] for row in order])
@@ -280,7 +300,7 @@ def _fitted(
         f"{name}_head_seconds": seconds,
     }
     network = replace(frozen.network, weights_sha256=sha256_of(weights))
-    answers = found.head.probabilities(store.load(tested.contents))
+    answers = found.head.probabilities(store.load(images.tested.contents))
     return _Fitted(network, weights, softmaxes, answers, frozen.saw_train, figures)
 
 

@@ -26,6 +26,13 @@ from jobs.wording import leaving_out, listed, quoted
 from models.linear.crossfit import groups_of
 from models.spec import Category
 
+UNMEASURED = (
+    "precision cannot be measured on the decisions of people alone, who decide on what the machine was unsure of, and "
+    "the catalog gives too few of the learned categories to its products; choose some hundred products at random, give "
+    "them a category in the catalog, and ingest it again"
+)
+"""Sentence on a training whose labels are of people alone, or nearly so."""
+
 log = logging.getLogger(__name__)
 
 
@@ -89,6 +96,11 @@ class TrainingSet:
         return {**self.measured, "train": self.taught["train"]}
 
     @property
+    def can_be_measured(self) -> bool:
+        """Whether the catalog labels images that calibrate, and images that measure."""
+        return all(self.measured[part] for part in ("validation", "test"))
+
+    @property
     def category_ids(self) -> tuple[str, ...]:
         """The category_ids in the order of a network's outputs."""
         return tuple(category.category_id for category in self.categories)
@@ -118,12 +130,14 @@ class TrainingSet:
         }
 
 
-def training_set(selection: Selection, begun: TrainingRecord | None = None) -> TrainingSet:
+def training_set(selection: Selection, begun: TrainingRecord | None = None, *, unmeasured: bool = False) -> TrainingSet:
     """Select the labelled images of each part to train on, and list their categories.
 
     Args:
         selection: Labelled products to train on.
         begun: Record of the training to resume; None starts a new training.
+        unmeasured: Whether the training can do without labels of the catalog, if people have decided; its release
+            cannot be measured then.
 
     Raises:
         UsageError: If the labelled products cannot be used for a training; the message names the remedy.
@@ -143,7 +157,7 @@ def training_set(selection: Selection, begun: TrainingRecord | None = None) -> T
         taught = without_small_categories(taught, selection.min_products)
     categories, version = taxonomy_of(taught, file=selection.taxonomy, name=selection.taxonomy_version)
     measured = taught if same else _of_categories(found.measured, categories)
-    by_parts = _split(taught, measured)
+    by_parts = _split(taught, measured, unmeasured=unmeasured)
     shared: defaultdict[str, set[str]] = defaultdict(set)
     for image in (*taught, *measured):
         shared[image.product_id] |= {image.image_sha256, f"group {image.group}"}
@@ -164,24 +178,14 @@ def _files(selection: Selection, begun: TrainingRecord | None) -> list[str]:
 
 
 def _of_categories(measured: Sequence[LabelledImage], categories: Sequence[Category]) -> list[LabelledImage]:
-    """Leave out images of categories that are not learned: of the catalog's labels not all are, if people have a say.
-
-    Raises:
-        UsageError: If no image is left, so that nothing can be measured.
-    """
+    """Leave out images of categories that are not learned: if people have a say, not all of the catalog's are."""
     ids = {category.category_id for category in categories}
-    kept = [image for image in measured if image.category_id in ids]
-    if not kept:
-        raise UsageError(
-            "the catalog gives none of the learned categories to a product, and precision cannot be measured on the "
-            "decisions of people alone, who decide on what the machine was unsure of; choose some hundred products at "
-            "random, give them a category in the catalog, and ingest it again"
-        )
     if lost := {image.product_id for image in measured if image.category_id not in ids}:
         log.info(
-            "labels: %s products of the catalog's categories that are not learned measure nothing", f"{len(lost):,}"
+            "labels: the catalog puts %s products into categories that are not learned; they measure nothing",
+            f"{len(lost):,}",
         )
-    return kept
+    return [image for image in measured if image.category_id in ids]
 
 
 def without_small_categories(images: Sequence[LabelledImage], at_least: int) -> list[LabelledImage]:
@@ -225,7 +229,7 @@ def split(images: Sequence[LabelledImage]) -> dict[str, list[LabelledImage]]:
 
 
 def _split(
-    taught: Sequence[LabelledImage], measured: Sequence[LabelledImage]
+    taught: Sequence[LabelledImage], measured: Sequence[LabelledImage], *, unmeasured: bool = False
 ) -> tuple[dict[str, list[LabelledImage]], dict[str, list[LabelledImage]]]:
     """Split the images to learn and the images that measure into parts, as `TrainingSet` has them.
 
@@ -235,12 +239,15 @@ def _split(
     learned = by_part(taught)
     sides = learned if measured is taught else by_part(measured, tell=False)
     for part in PARTS:
-        if not (learned if part == "train" else sides)[part]:
-            by_whom = "" if measured is taught else ", in the catalog, as decisions of people measure nothing"
+        if (learned if part == "train" else sides)[part]:
+            continue
+        if part == "train" or measured is taught:
             raise UsageError(
                 f"no product with a picture of its own falls into the part {part!r}, a share by chance, in which all "
-                f"products of a group_id are together; label more products{by_whom}"
+                "products of a group_id are together; label more products"
             )
+        if not unmeasured:
+            raise UsageError(UNMEASURED)
     if lost := sorted({image.category_id for image in taught} - {image.category_id for image in learned["train"]}):
         message = f"category {quoted(lost[0])} has"
         if len(lost) > 1:
