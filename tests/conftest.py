@@ -39,6 +39,7 @@ SLOW_FIRST = (
     "dags/test_scheduler.py",
     "cluster/test_faults.py",
     "dags/test_dag_runs.py",
+    "dags/test_training_by_decisions.py",
     "end_to_end/test_object_store.py",
     "end_to_end/test_readme.py",
     "cluster/test_clusters.py",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,15 +207,18 @@ def started_airflow(
             process.wait(timeout=120)
 
 
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator[LocalAirflow]:
-    """What `make airflow` starts for nights that read a catalog each; only the first night's jobs are real."""
-    place = tmp_path_factory.mktemp("airflow")
+@contextmanager
+def local_airflow(place: Path, release: Path, jobs: StandIn, settings: Mapping[str, str]) -> Iterator[LocalAirflow]:
+    """Start what `make airflow` starts for nights that read a catalog each, with a listener for its alerts.
+
+    Args:
+        place: Directory of the home and the catalogs.
+        release: Directory of the release that predicts.
+        jobs: Stands in for what its tasks start.
+        settings: Variables of its environment beside those of all tests.
+    """
     home, alerts = place / "home", list[str]()
-    jobs = StandIn(place / "jobs")
-    for word in (NIGHTS[0], f"nightly-{NIGHTS[0]}", f"run_id=nightly-{NIGHTS[0]}"):
-        jobs.order(word, real=True)
-    environment = jobs_environment(home, release) | jobs.environment
+    environment = jobs_environment(home, release) | jobs.environment | dict(settings)
     # How long a supervisor waits for the output of a job whose task was killed; by default 60 s.
     environment["AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT"] = "5"
     with listener(alerts) as heard_at:
@@ -224,3 +227,14 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator
         catalogs = make_catalogs(place / "shop")
         with started_airflow(environment, place, "--catalog", catalogs) as (api, process):
             yield LocalAirflow(api, home, environment, process, jobs, alerts)
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator[LocalAirflow]:
+    """An Airflow of which only the first night's jobs are real, and that begins nothing by itself."""
+    place = tmp_path_factory.mktemp("airflow")
+    jobs = StandIn(place / "jobs")
+    for word in (NIGHTS[0], f"nightly-{NIGHTS[0]}", f"run_id=nightly-{NIGHTS[0]}"):
+        jobs.order(word, real=True)
+    with local_airflow(place, release, jobs, {}) as started:
+        yield started

@@ -223,32 +223,6 @@ def test_a_release_answers_only_after_a_person_has_said_so(airflow: LocalAirflow
     assert predicted.arguments[-2:] == ("--release", "tuned-1")
 
 
-def test_a_night_after_which_people_have_decided_enough_starts_a_training_once(airflow: LocalAirflow) -> None:
-    """A person still approves; and what one event told of starts no other training, whatever that person says."""
-    told = {"release_id": "tuned-1", "learned_until": 4, "decided_count": 3, "last_override_id": 9}
-    airflow.jobs.order("decisions_since_training", prints=[told])
-    airflow.jobs.order("decisions_since_training", "--param=after=9", prints=[{**told, "decided_count": 2}])
-    before, form = runs_of(airflow, TRAINING), {"retrain_after": 3}
-    few = airflow.api.trigger(NIGHT, logical_date="2026-11-10", conf={"retrain_after": 4})
-    assert airflow.api.wait(NIGHT, few) == "success", airflow.alerts
-    assert airflow.api.states(NIGHT, few)["decisions"] == "skipped"
-    enough = airflow.api.trigger(NIGHT, logical_date="2026-11-11", conf=form)
-    assert airflow.api.wait(NIGHT, enough) == "success", airflow.alerts
-    [training] = until(lambda: set(runs_of(airflow, TRAINING)) - set(before))
-    airflow.asked(TRAINING, training, "approve")
-    again = airflow.api.trigger(NIGHT, logical_date="2026-11-12", conf=form)
-    assert airflow.api.wait(NIGHT, again) == "success", airflow.alerts
-    assert airflow.api.states(NIGHT, again)["decisions"] == "skipped"
-    counted = [call.arguments[-1] for call in airflow.jobs.calls("decisions_since_training")]
-    assert counted == ["--param=after=0", "--param=after=0", "--param=after=9"]
-    [*_, trained] = airflow.jobs.calls("finetune")
-    assert trained.arguments[2].startswith("learned-20")
-    assert trained.arguments[3:] == ("--start-from=imagenet", "--json")
-    airflow.api.answer(TRAINING, training, "approve", "Reject")
-    assert airflow.api.wait(TRAINING, training) == "success", airflow.alerts
-    assert set(runs_of(airflow, TRAINING)) - set(before) == {training}
-
-
 def test_it_stops_whole(airflow: LocalAirflow) -> None:
     servers = psutil.Process(airflow.process.pid).children()  # one of them hides its environment behind its new name
     assert len(servers) == 3

@@ -92,7 +92,9 @@ def test_who_follows_the_page_gets_what_it_says(
     assert len(quick) == 3
     assert "features: those of" not in quick[0]
     assert f"features: those of {len(SHAPES) * len(LABELLED)} images are computed already" in quick[1]
-    assert f"features: those of {len(SHAPES) * (len(LABELLED) + len(MORE))} images are computed already" in quick[2]
+    assert "labels: decisions of people on 1 products teach" in quick[1]
+    known = len(SHAPES) * (len(LABELLED) + len(MORE)) + 1  # with the product on which a person decided
+    assert f"features: those of {known} images are computed already" in quick[2]
     releases = {row["release_id"]: row["alias"] for row in shelfwise.done("release", "list")["releases"]}
     assert [name for name, alias in releases.items() if alias == "champion"] == ["shop-4"]
     assert releases.keys() >= {"shop-1", "shop-2", "shop-3"}
