@@ -13,13 +13,14 @@ from models.linear import crossfit
 from models.linear.crossfit import (
     FOLDS,
     LEAST_GROUPS,
+    UNTAUGHT,
     TooFewGroups,
     calibrated_log_loss,
     cross_fit,
     folds_of,
     groups_of,
 )
-from models.linear.head import fit_head
+from models.linear.head import UnusableFeatures, fit_head
 
 
 def names(count: int) -> list[str]:
@@ -152,3 +153,25 @@ def test_the_published_head_learns_from_all_images() -> None:
     assert found.strength == pytest.approx(float(np.exp(np.log(found.strengths).mean())))
     same = fit_head([(features, labels)], 3, strength=found.strength)
     np.testing.assert_allclose(found.head.probabilities(features), same.probabilities(features), atol=2e-3)
+
+
+def test_images_that_teach_nothing_are_answered_and_change_no_fold_and_no_head() -> None:
+    random = np.random.default_rng(3)
+    labels = np.arange(60) % 3
+    features = (np.eye(3, 8)[labels] * 3 + random.normal(size=(60, 8))).astype(np.float32)
+    others = random.normal(size=(20, 8)).astype(np.float32)
+    groups, more = names(60), [*names(10), *(f"q{number}" for number in range(10))]
+    alone = folds_of(groups, labels, seed=2)
+    every = np.concatenate([labels, np.full(20, UNTAUGHT)])
+    folds = folds_of([*groups, *more], every, seed=2)
+    np.testing.assert_array_equal(folds[:60], alone)
+    np.testing.assert_array_equal(folds[60:70], alone[:10], "they are in the fold of their group")
+    assert len(set(folds[70:].tolist())) == FOLDS, "groups that teach nothing are spread too"
+    one, both = cross_fit(features, labels, alone, 3), cross_fit(np.vstack([features, others]), every, folds, 3)
+    assert one.strengths == both.strengths
+    np.testing.assert_allclose(both.head.kernel, one.head.kernel, atol=1e-5)
+    np.testing.assert_allclose(both.softmaxes[:60], one.softmaxes, atol=1e-5)
+    np.testing.assert_allclose(both.softmaxes.sum(axis=1), 1, atol=1e-5)
+    others[5] = np.nan
+    with pytest.raises(UnusableFeatures, match="1 of 80 images are not finite"):
+        cross_fit(np.vstack([features, others]), every, folds, 3)
