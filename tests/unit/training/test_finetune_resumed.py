@@ -166,6 +166,7 @@ def test_a_plan_records_an_alias_only_if_its_start_was_found_by_one(
         "taxonomy": None,
         "taxonomy_version": "",
         "labels": None,
+        "labels_from": "both",
         "first": None,
         "last": None,
         "leave_out": (),
