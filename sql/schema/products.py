@@ -332,15 +332,10 @@ sa.Index(
     postgresql_where=sa.text(_WAITS),
     sqlite_where=sa.text(_WAITS),
 )
+_RANKED = ("category_id", "review_reason", "confidence", "product_id")
 _PAGES: dict[str, tuple[tuple[str, ...], str]] = {
-    "ix_product_categories_review_pages": (
-        ("category_id", "review_reason", "confidence", "product_id"),
-        "status = 'review' AND left_at IS NULL",
-    ),
-    "ix_product_categories_unknown_pages": (
-        ("category_id", "review_reason", "confidence", "product_id"),
-        "status = 'unknown' AND NOT decided AND left_at IS NULL",
-    ),
+    "ix_product_categories_review_pages": (_RANKED, "status = 'review' AND left_at IS NULL"),
+    "ix_product_categories_unknown_pages": (_RANKED, "status = 'unknown' AND NOT decided AND left_at IS NULL"),
     "ix_product_categories_changed_picture": (
         ("suggested_category_id", "suggested_confidence", "product_id"),
         "review_reason = 'changed_picture' AND decided AND left_at IS NULL",
