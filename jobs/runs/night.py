@@ -22,6 +22,7 @@ from jobs.ingest.config import IngestConfig
 from jobs.predict import job as predict
 from jobs.predict.config import DEFAULT_BATCH, Computing, PredictConfig
 from jobs.runs import publish
+from jobs.runs.candidates import offer_candidates
 from jobs.runs.claim import Claim, recorded
 from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.gates import NOTE, decide_gates, noted_gates, printed
@@ -132,6 +133,7 @@ def publish_step(
         counts.products_returned,
         counts.rejections,
     )
+    offer_candidates(context, database, run.run_id)
     note = noted_gates(database, run.run_id) or gates.note()  # publish has added the shared pictures
     return {**asdict(counts), "seconds": round(time.perf_counter() - started, 3), NOTE: printed(note)}
 

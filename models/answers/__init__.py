@@ -2,5 +2,6 @@
 
 Works on NumPy arrays only: reads and writes no files, and needs neither Keras nor a GPU.
 
-Others import: calibration, decision, groups, levels, metrics, pools, products, promises, reasons, taxonomy, thresholds.
+Others import: calibration, candidates, decision, groups, levels, metrics, pools, products, promises, reasons, taxonomy,
+thresholds.
 """

@@ -3,5 +3,5 @@
 A confidence is calibrated for images like those that calibrated it. The description is made of features that the
 networks compute anyway, so a score costs little (out-of-distribution detection by nearest neighbours).
 
-Others import: gate, fit.
+Others import: fit, gate, images.
 """

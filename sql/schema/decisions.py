@@ -1,4 +1,4 @@
-"""Tables of what people decided: categories of products, allowed pictures, and answers on planted products."""
+"""Tables of what people decided and are asked: categories, allowed pictures, planted products, what to label next."""
 
 from __future__ import annotations
 
@@ -128,4 +128,28 @@ allowed_pictures = sa.Table(
     sa.Column("why", sa.Text, comment="Reason, in the person's words"),
     sa.Column("allowed_at_utc", UtcDateTime, nullable=False, comment="When the person allowed it"),
     comment="Pictures under many products that a person allowed, so that they hold no answer back (shared_picture)",
+)
+
+label_candidates = sa.Table(
+    "label_candidates",
+    metadata,
+    sa.Column("product_id", key_text(), primary_key=True, comment="The product"),
+    sa.Column("place", sa.Integer, nullable=False, unique=True, comment="1 for the product whose label teaches most"),
+    sa.Column(
+        "run_id",
+        key_text(),
+        sa.ForeignKey("runs.run_id"),
+        nullable=False,
+        comment="Run after whose publish it was chosen",
+    ),
+    sa.Column(
+        "release_id",
+        key_text(),
+        sa.ForeignKey("releases.release_id"),
+        nullable=False,
+        comment="Release whose answers were doubted",
+    ),
+    sa.Column("chosen_at_utc", UtcDateTime, nullable=False, comment="When it was chosen"),
+    comment="Products whose labels would teach most, chosen anew after each night; the query label_candidates leaves "
+    "out those that have been decided or have left since",
 )

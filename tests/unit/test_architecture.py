@@ -138,6 +138,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "selection": ("errors", "lists", "explanations", "engine", "schema", "publishing", "store"),
         "aliases": ("errors", "records", "engine", "schema", "publishing", "store"),
         "shadow": ("errors", "records", "explanations", "engine", "schema", "publishing", "store"),
+        "label_candidates": ("lists", "engine", "schema", "store"),
         "prune": ("engine", "schema", "store"),
         "backup": ("errors", "explanations", "schema", "store"),
         "retract": ("errors", "explanations", "engine", "schema", "publishing", "store"),

@@ -1,4 +1,4 @@
-"""Review in the browser: how a decision came, on which pictures, and what people answered on planted products.
+"""Review in the browser: how a decision came, on which pictures, answers on planted products, and what to label next.
 
 A decision may now be that a product is none of the categories. SQLite cannot change a check constraint, so there the
 table of decisions is copied to a new one. No other table refers to it yet.
@@ -7,7 +7,7 @@ table of decisions is copied to a new one. No other table refers to it yet.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "500bc77b8da2"
+revision = "fc75bebbdbd6"
 down_revision = "49e100314d11"
 
 KEY = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("override_id", "image_sha256", name=op.f("pk_override_pictures")),
     )
     _add_planted_answers()
+    _add_label_candidates()
     for table in ("category_predictions", "replaced_predictions"):
         op.add_column(table, sa.Column("picture_at", sa.Text))
     op.add_column("product_categories", sa.Column("decided", sa.Boolean, nullable=False, server_default=sa.false()))
@@ -154,3 +155,20 @@ def _add_planted_answers() -> None:
         sa.PrimaryKeyConstraint("planted_id", name=op.f("pk_planted_answers")),
     )
     op.create_index("ix_planted_answers_page_id", "planted_answers", ["page_id"])
+
+
+def _add_label_candidates() -> None:
+    op.create_table(
+        "label_candidates",
+        sa.Column("product_id", KEY, nullable=False),
+        sa.Column("place", sa.Integer, nullable=False),
+        sa.Column("run_id", KEY, nullable=False),
+        sa.Column("release_id", KEY, nullable=False),
+        sa.Column("chosen_at_utc", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name=op.f("fk_label_candidates_run_id_runs")),
+        sa.ForeignKeyConstraint(
+            ["release_id"], ["releases.release_id"], name=op.f("fk_label_candidates_release_id_releases")
+        ),
+        sa.PrimaryKeyConstraint("product_id", name=op.f("pk_label_candidates")),
+        sa.UniqueConstraint("place", name=op.f("uq_label_candidates_place")),
+    )
