@@ -1,9 +1,9 @@
 """Choose the products whose labels would teach most: those that the release doubts, each for many that look like it.
 
 The choice is the greedy solution of a facility location problem (Wei et al., 2015, "Submodularity in data subset
-selection and active learning"): every product counts by its squared doubt, and is covered as well as it resembles the most
-similar product that is chosen or has a label. The next choice is always the one that covers most of what is left. So
-fifty near-equal shirts are one question, and the first choices are the best ones, however many people answer.
+selection and active learning"): every product counts by its squared doubt, and is covered as well as it resembles the
+most similar product that is chosen or has a label. The next choice is always the one that covers most of what is left.
+So fifty near-equal shirts are one question, and the first choices are the best ones, however many people answer.
 """
 
 from __future__ import annotations
