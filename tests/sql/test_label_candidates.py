@@ -53,7 +53,7 @@ def asked(database: ProductDatabase) -> list[tuple[int, str]]:
 
 
 def test_the_query_gives_the_most_useful_first_with_an_image(database: ProductDatabase) -> None:
-    publish(database, [doubted("p"), doubted("q", None, status="unknown"), doubted("r")])
+    publish(database, [doubted("p"), doubted("q", 0.2, status="unknown"), doubted("r")])
     keep(database, "r", "q", "p")
     assert asked(database) == [(1, "r"), (2, "q"), (3, "p")]
     result = run_query(database, "label_candidates", limit=1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sql.errors import DatabaseError, UnknownNameError
+from sql.label_candidates import keep_candidates
 from sql.named_queries import find_query, list_queries, run_query
 from sql.overrides import Override, accept_suggestions, clear_overrides, set_overrides
 from sql.records import REJECTION_COLUMNS
@@ -76,6 +77,9 @@ def test_every_query_runs_with_and_without_rows(database: ProductDatabase, reque
     set_overrides(database, [Override("p", SHIRT)], decided_by="maria")
     held = prediction("w", held_by="shared_picture", night=2)
     publish(database, [held], image_changes=[image_change("s", "left", night=2)], night=2)
+    keep_candidates(
+        database, ["q"], run_id="nightly-2026-11-01", release_id="release-1", at_utc=datetime(2026, 11, 1, tzinfo=UTC)
+    )
     for query in list_queries():
         params = {name: EXAMPLES[name] for name in query.parameters if name in EXAMPLES}
         found = rows_of(database, query.name, params)
