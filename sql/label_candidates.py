@@ -82,7 +82,7 @@ def pictured_answers(database: ProductDatabase, product_ids: Collection[str], re
 def keep_candidates(
     database: ProductDatabase, product_ids: Sequence[str], *, run_id: str, release_id: str, at_utc: datetime
 ) -> None:
-    """Replace the table of candidates, in one transaction.
+    """Replace the table of candidates, in one transaction; the same candidates of the same run change no row.
 
     Args:
         database: Migrated.
@@ -93,7 +93,11 @@ def keep_candidates(
     """
     of_run = {"run_id": run_id, "release_id": release_id, "chosen_at_utc": at_utc}
     rows = [{"product_id": each, "place": place, **of_run} for place, each in enumerate(product_ids, start=1)]
+    columns = (label_candidates.c[name] for name in ("product_id", "place", "run_id", "release_id"))
+    stored = sa.select(*columns).order_by(label_candidates.c.place)
     with writing(database.engine) as connection:
+        if [tuple(row) for row in connection.execute(stored)] == [tuple(row.values())[:4] for row in rows]:
+            return
         connection.execute(sa.delete(label_candidates))
         if rows:
             connection.execute(sa.insert(label_candidates), rows)

@@ -60,7 +60,7 @@ def offer_candidates(context: RunContext, database: ProductDatabase, run_id: str
             release_id = context.release.release_id
             keep_candidates(database, chosen, run_id=run_id, release_id=release_id, at_utc=datetime.now(UTC))
             log.info("label candidates: %s products whose labels would teach most", f"{len(chosen):,}")
-    except (RunFailed, DatabaseError, pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (RunFailed, DatabaseError, pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         detail = (str(error) or type(error).__name__).splitlines()[0][:200]
         log.warning("label candidates: not chosen, those of an earlier run stay: %s", detail)
 

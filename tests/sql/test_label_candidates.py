@@ -33,8 +33,8 @@ def doubted(product_id: str, confidence: float = 0.5, **more: Any) -> tuple[Any,
     return prediction(product_id, SHIRT, confidence, **{"status": "review", **more})
 
 
-def keep(database: ProductDatabase, *product_ids: str, run_id: str = RUN) -> None:
-    keep_candidates(database, product_ids, run_id=run_id, release_id="release-1", at_utc=MOMENT)
+def keep(database: ProductDatabase, *product_ids: str, at_utc: datetime = MOMENT) -> None:
+    keep_candidates(database, product_ids, run_id=RUN, release_id="release-1", at_utc=at_utc)
 
 
 def decide_none(database: ProductDatabase, product_id: str) -> None:
@@ -96,6 +96,16 @@ def test_new_candidates_replace_the_old_ones(database: ProductDatabase) -> None:
     assert asked(database) == [(1, "q")]
     keep(database)
     assert dump(database)["label_candidates"] == []
+
+
+def test_the_same_candidates_of_the_same_run_change_no_row(database: ProductDatabase) -> None:
+    publish(database, [doubted("p"), doubted("q")])
+    keep(database, "p", "q")
+    before = dump(database)
+    keep(database, "p", "q", at_utc=MOMENT.replace(hour=5))
+    assert dump(database) == before
+    keep(database, "q", "p", at_utc=MOMENT.replace(hour=5))
+    assert dump(database)["label_candidates"] != before["label_candidates"]
 
 
 def test_pictures_of_products_that_wait_or_have_a_label(database: ProductDatabase) -> None:
