@@ -20,6 +20,7 @@ from sql.review.pictured import first_pictures
 from sql.review.records import ORDERS, Filter, Pictured, QueueItem, Waiting
 from sql.review.selections import first_of, groups_of, in_part, together
 from sql.review.totals import count_parts, count_waiting, parts_of
+from sql.review.useful import most_useful
 from sql.store import ProductDatabase
 
 _SPARE = 4
@@ -80,8 +81,11 @@ def page(
         sign = -1 if surest else 1
         # Without a confidence last, whichever way the others are sorted.
         found.sort(key=lambda row: (row[1] is None, sign * (row[1] or 0.0), row[0]))
-        hidden = set(without)
-        return items_of(connection, [name for name, _ in found if name not in hidden][:size])
+        names, hidden = [name for name, _ in found], set(without)
+        if order == "most_useful":
+            useful = most_useful(connection, which, category_id)
+            names = [name for name in useful if not which.title.split() or name in set(names)] + names
+        return items_of(connection, [name for name in dict.fromkeys(names) if name not in hidden][:size])
 
 
 def examples(database: ProductDatabase, category_id: str, *, count: int) -> list[Pictured]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
 
+from sql.label_candidates import keep_candidates
 from sql.overrides import Override, set_overrides
 from sql.review import by_run
 from sql.review.first_products import quotas
@@ -81,6 +83,16 @@ def test_a_page_shows_one_category_in_order_of_confidence(shop: ProductDatabase)
     assert ids(shown(shop, order="least_sure", size=2)) == ["s0", "s1"]
     assert ids(shown(shop, order="most_useful")) == ["s0", "s1", "s2", "s3"]
     assert ids(shown(shop, without={"s3", "s1"}, size=2)) == ["s2", "s0"]
+
+
+def test_what_would_teach_most_comes_first_and_the_least_sure_after_it(shop: ProductDatabase) -> None:
+    chosen = ("s3", HOSTILE, "u", "s1", "sure")
+    moment = datetime(2026, 11, 1, 4, tzinfo=UTC)
+    keep_candidates(shop, chosen, run_id="nightly-2026-11-01", release_id="release-1", at_utc=moment)
+    assert ids(shown(shop, order="most_useful")) == ["s3", "s1", "s0", "s2"]
+    assert ids(shown(shop, order="most_useful", size=2, without=["s3"])) == ["s1", "s0"]
+    assert ids(shown(shop, which=Filter(title="hemd 0"), order="most_useful")) == ["s0"]
+    assert ids(shown(shop, None, Filter(status="unknown"), order="most_useful")) == ["u"]
 
 
 def test_what_is_decided_or_has_left_does_not_wait(shop: ProductDatabase) -> None:
