@@ -1,6 +1,7 @@
-"""Review: what the pages on which people decide show and do.
+"""The pages on which people review answers in a browser: queue, focus, product and progress.
 
-Reads thumbnails/ and images/ of the home.
+Reads the product database and, for pictures, files of images/ and predictions/. Writes decisions and the answers on
+planted products to the database, and names and password hashes of people to people.json in the home.
 
-Others import: nothing.
+Others import: access, application, people, serve.
 """
