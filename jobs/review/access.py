@@ -258,8 +258,9 @@ async def _whole_body(receive: Receive) -> bytes | None:
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            own = [(name, value) for name, value in message.get("headers", []) if name != b"server"]
-            message = {**message, "headers": [*own, *_ENCODED]}
+            own = list(message.get("headers", []))
+            names = {name.lower() for name, _ in own}
+            message = {**message, "headers": [*own, *(pair for pair in _ENCODED if pair[0] not in names)]}
         await send(message)
 
     return sending

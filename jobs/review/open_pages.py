@@ -29,27 +29,35 @@ class OpenPage:
 
     Attributes:
         page_id: Random name, which its decisions get in the database.
+        opened_at: When it was opened, with a time zone.
         items: The products in the order of the page; a planted one is shown as any other.
         planted: The planted products, by position on the page.
         address: Where the page is opened again.
+        after: Where its script goes afterwards; empty for `address`.
         category_id: Suggested category of all products; None without one, or where they differ.
         marked: Positions that are marked when the page opens.
         news: What happened to a product meanwhile, by position.
         lock: Held while the page is written, so that a page sent twice is written once.
         outcome: What sending it brought; None before that.
         taken_back: Whether its decisions were taken back.
+        needs_leaf: Whether its category is an inner node, so that a leaf has to be chosen for each product.
+        sent_marks: Products that were marked when it was sent.
     """
 
     page_id: str
+    opened_at: datetime
     items: Sequence[QueueItem]
     address: str
     planted: Mapping[int, Planted] = field(default_factory=dict)
     category_id: str | None = None
     marked: Sequence[int] = ()
     news: Mapping[int, str] = field(default_factory=dict)
+    after: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
     outcome: Outcome | None = None
     taken_back: bool = False
+    needs_leaf: bool = False
+    sent_marks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Desk:
         self._skipped: dict[str, datetime] = {}
         self._focus: OrderedDict[str, None] = OrderedDict()
         self._notes: list[str] = []
+        self._marks: set[str] = set()
         self.queue_address = "/queue"
 
     def keep(self, page: OpenPage) -> OpenPage:
@@ -122,10 +131,13 @@ class Desk:
                 self._sent.pop()
             return None
 
-    def to_focus(self, product_ids: Iterable[str]) -> None:
-        """Put products at the end of those to decide one by one."""
+    def to_focus(self, product_ids: Iterable[str], *, first: bool = False) -> None:
+        """Put products at the end of those to decide one by one, or before all others."""
         with self._lock:
-            self._focus.update(dict.fromkeys(product_ids))
+            for product_id in product_ids:
+                self._focus[product_id] = None
+                if first:
+                    self._focus.move_to_end(product_id, last=False)
 
     def out_of_focus(self, product_ids: Iterable[str]) -> None:
         """Remove products from those to decide one by one."""
@@ -156,6 +168,20 @@ class Desk:
         with self._lock:
             self._skipped = {name: until for name, until in self._skipped.items() if until > now}
             return set(self._skipped)
+
+    def show_again(self, product_ids: Iterable[str], *, marked: Iterable[str]) -> None:
+        """Show the products of a page that was taken back again, with what was marked on it."""
+        with self._lock:
+            for product_id in product_ids:
+                self._skipped.pop(product_id, None)
+                self._focus.pop(product_id, None)
+            self._marks = set(marked)
+
+    def marks_again(self) -> set[str]:
+        """Return what was marked on the page that was taken back last, and forget it."""
+        with self._lock:
+            marks, self._marks = self._marks, set()
+            return marks
 
     def note(self, sentence: str) -> None:
         """Show a sentence on the next page that opens."""

@@ -1,0 +1,98 @@
+"""The routes by which a person comes in and leaves: the printed address, the login form, and the files of the pages."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from jobs.errors import UsageError
+from jobs.review import rendering
+from jobs.review.queue_pages import Person, Text, Wired
+from jobs.review.services import Refused, Services
+
+routes = APIRouter()
+
+_STATIC = {"review.js": "text/javascript", "review.css": "text/css", "icon.svg": "image/svg+xml"}
+_ONCE = "Open the address that the command printed in its terminal; it works once."
+_WRONG = "Name or password is wrong."
+
+
+@routes.get("/open")
+def enter(request: Request, services: Wired, token: Text = "") -> Response:
+    """Turn the token of the printed address into a session."""
+    access, guards = services.access, services.guards
+    if not guards.token.use(token):
+        return rendering.page(
+            request, "login.html", status=401, entered=False, by_password=False, sentence=_ONCE,
+            fault="The address that the command prints works once. Its terminal shows a new one within a minute.",
+        )
+    # A page, not a redirect: where a mail or a chat led here, browsers send no SameSite=Strict cookie after a redirect.
+    response = rendering.page(request, "login.html", entered=True)
+    response.headers["set-cookie"] = access.cookie_header(guards.sessions.start(access.by))
+    return response
+
+
+@routes.get("/login")
+def ask(request: Request, services: Wired) -> Response:
+    """Ask for name and password; for one person, print a new address in the terminal."""
+    if services.access.by:
+        services.announce()
+    return rendering.page(
+        request, "login.html", entered=False, by_password=services.access.people is not None, sentence=_ONCE, fault=""
+    )
+
+
+@routes.post("/login")
+def log_in(
+    request: Request,
+    services: Wired,
+    name: Annotated[str, Form(max_length=1000)] = "",
+    password: Annotated[str, Form(max_length=10_000)] = "",
+) -> Response:
+    """Check name and password, and start a session."""
+    people, guards = services.access.people, services.guards
+    if people is None:
+        raise Refused(404, _ONCE)
+    keys = (f"{request.state.client} {name}", request.state.client)
+    wait = max(guards.logins.try_again_seconds(key) for key in keys)
+    accepted = not wait and _accepts(services, name.strip(), password)
+    if not accepted:
+        fault = f"Too many failed logins: try again in {wait} seconds." if wait else _WRONG
+        for key in keys if not wait else ():
+            guards.logins.count(key, failed=True)
+        return rendering.page(
+            request, "login.html", status=429 if wait else 401, entered=False, by_password=True, fault=fault
+        )
+    for key in keys:
+        guards.logins.count(key, failed=False)
+    response = RedirectResponse("/queue", 303)
+    response.headers["set-cookie"] = services.access.cookie_header(guards.sessions.start(name.strip()))
+    return response
+
+
+@routes.post("/logout")
+def leave(request: Request, services: Wired, person: Person) -> Response:
+    """End the session."""
+    services.guards.sessions.end(request.state.token)
+    response = RedirectResponse("/login", 303)
+    response.headers["set-cookie"] = services.access.cookie_header("")
+    return response
+
+
+@routes.get("/static/{name}")
+def static(name: str) -> Response:
+    """Answer with the script, the style or the icon of the pages."""
+    if name not in _STATIC:
+        raise Refused(404, "There is no such file.")
+    content = files("jobs.review").joinpath("static", name).read_bytes()
+    return Response(content, media_type=_STATIC[name], headers={"Cache-Control": "no-cache"})
+
+
+def _accepts(services: Services, name: str, password: str) -> bool:
+    try:
+        return services.access.people is not None and services.access.people.accepts(name, password)
+    except UsageError as error:
+        raise Refused(503, "The file of people cannot be used; the terminal of the server shows why.") from error
