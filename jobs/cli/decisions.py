@@ -128,6 +128,7 @@ def review() -> None:
 
     \b
     Example:
+      shelfwise review serve
       shelfwise query review_queue --limit 20
       shelfwise review accept article-00007 --by ada
     """

@@ -23,6 +23,7 @@ from jobs.cli import demo as cli_demo
 from jobs.cli import output
 from jobs.cli import releases as cli_releases
 from jobs.cli import report as cli_report
+from jobs.cli import review as cli_review
 from jobs.cli import runs as cli_runs
 from jobs.cli import training as cli_models
 from jobs.errors import RunFailed, UsageError
@@ -79,6 +80,8 @@ for command in (
     cli_database.db,
 ):
     main_group.add_command(command)
+for command in (cli_review.serve, cli_review.people):
+    cli_decisions.review.add_command(command)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +18,8 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from jobs.review import focus_pages, login_pages, product_pages, queue_pages, rendering
-from jobs.review.access import Access, Door, Guards
+from jobs.review.access import Access, Guards
+from jobs.review.door import Door
 from jobs.review.gallery import Gallery, Pictures
 from jobs.review.leases import Leases
 from jobs.review.open_pages import Desks
@@ -63,7 +63,7 @@ class ReviewConfig:
     chance: random.Random = field(default_factory=random.SystemRandom)
 
 
-def make_application(config: ReviewConfig) -> Any:
+def make_application(config: ReviewConfig) -> Door:
     """Make the ASGI application."""
     services = _services(config)
     application = FastAPI(title="shelfwise review", docs_url=None, redoc_url=None, openapi_url=None)
@@ -74,7 +74,7 @@ def make_application(config: ReviewConfig) -> Any:
         application.add_exception_handler(kind, handler)
     if config.access.by:
         services.announce()
-    return Door(application, access=config.access, guards=services.guards)
+    return Door(application, services=services)
 
 
 def _services(config: ReviewConfig) -> Services:
@@ -114,6 +114,10 @@ def _refused(request: Request, error: Exception) -> Response:
     return rendering.fault(request, error.status, str(error))
 
 
+def _unknown(request: Request, error: Exception) -> Response:
+    return rendering.fault(request, 404, str(error), heading="Not found")
+
+
 def _database_failed(request: Request, error: Exception) -> Response:
     log.warning("the database failed under a page: %s", error)
     return rendering.fault(
@@ -138,6 +142,7 @@ def _failed(request: Request, error: Exception) -> Response:
 
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
     Refused: _refused,
+    UnknownNameError: _unknown,
     DatabaseError: _database_failed,
     RequestValidationError: _invalid,
     HTTPException: _http,

@@ -58,9 +58,7 @@ def show_focus(request: Request, services: Wired, person: Person, product: Text 
 @routes.post("/focus")
 def decide(sent: SentDecision, services: Wired, person: Person) -> dict[str, Any]:
     """Write the decision on a product."""
-    outcome = send_one(
-        services, person, sent.page_id, action=sent.action, category_id=sent.category_id, why=sent.why
-    )
+    outcome = send_one(services, person, sent.page_id, action=sent.action, category_id=sent.category_id, why=sent.why)
     return {"decided": outcome.decided, "next": outcome.next}
 
 
@@ -88,7 +86,9 @@ def _shown(request: Request, services: Services, person: str, shown: Product, *,
     services.leases.take(person, [item.product_id])
     address = f"/focus?{urlencode({'product': item.product_id})}" if alone else "/focus"
     after = f"/product?{urlencode({'id': item.product_id})}" if alone else ""
-    page = desk.keep(OpenPage(new_page_id(), services.clock(), [item], address, category_id=item.category_id, after=after))
+    page = desk.keep(
+        OpenPage(new_page_id(), services.clock(), [item], address, category_id=item.category_id, after=after)
+    )
     return rendering.page(
         request,
         "focus.html",

@@ -26,7 +26,12 @@ def enter(request: Request, services: Wired, token: Text = "") -> Response:
     access, guards = services.access, services.guards
     if not guards.token.use(token):
         return rendering.page(
-            request, "login.html", status=401, entered=False, by_password=False, sentence=_ONCE,
+            request,
+            "login.html",
+            status=401,
+            entered=False,
+            by_password=False,
+            sentence=_ONCE,
             fault="The address that the command prints works once. Its terminal shows a new one within a minute.",
         )
     # A page, not a redirect: where a mail or a chat led here, browsers send no SameSite=Strict cookie after a redirect.

@@ -25,12 +25,14 @@ _MOST_FOUND = 50
 _MOST_ROWS = 40
 _DAYS = 30
 
-_REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+_REPORT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+)
 """Of a report, which has its style and pictures in itself; it may run no script and send nothing."""
 
 
 @routes.get("/product")
-def show_product(request: Request, services: Wired, person: Person, id: Text = "", q: Text = "") -> Response:  # noqa: A002
+def show_product(request: Request, services: Wired, person: Person, id: Text = "", q: Text = "") -> Response:
     """Show a product, or search for one."""
     text = checked_text(q, what="search").strip()
     if id:

@@ -42,9 +42,7 @@ def view_of(request: Request) -> View:
     Raises:
         Refused: If a value is not one that the filter offers.
     """
-    named = {
-        name: checked_text(value[:1000], what="filter").strip() for name, value in request.query_params.items()
-    }
+    named = {name: checked_text(value[:1000], what="filter").strip() for name, value in request.query_params.items()}
     which = Filter(
         status=named.get("status") or "review",
         review_reason=named.get("reason", ""),
@@ -60,7 +58,9 @@ def view_of(request: Request) -> View:
         (size, tuple(map(str, SIZES)), "number of products"),
     ):
         if value not in allowed:
-            raise Refused(422, f"There is no {what} {value[:100]!r}: expected one of {', '.join(filter(None, allowed))}.")
+            raise Refused(
+                422, f"There is no {what} {value[:100]!r}: expected one of {', '.join(filter(None, allowed))}."
+            )
     return View(which, named.get("in") or None, "in" not in named, order, int(size))
 
 
@@ -117,9 +117,7 @@ def find_categories(services: Wired, person: Person, q: Text) -> list[tuple[str,
     return [(leaf.category_id, leaf.category_path) for leaf in found]
 
 
-def _shown(
-    request: Request, services: Services, view: View, page: OpenPage | None, waiting: list[Waiting]
-) -> Response:
+def _shown(request: Request, services: Services, view: View, page: OpenPage | None, waiting: list[Waiting]) -> Response:
     category_id = page.category_id if page else None
     examples = queue.examples(services.database, category_id, count=_EXAMPLES) if category_id else []
     services.gallery.show([*examples, *(item.picture for item in (page.items if page else ()))])

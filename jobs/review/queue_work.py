@@ -77,7 +77,9 @@ def open_page(services: Services, person: str, view: View, waiting: Sequence[Wai
         The view with the category that was opened, and the page; None if nothing waits for this person.
     """
     others = [each.category_id for each in waiting[:_MOST_CATEGORIES] if each.count]
-    categories = others if view.any_category else [view.category_id, *(one for one in others if one != view.category_id)]
+    categories = (
+        others if view.any_category else [view.category_id, *(one for one in others if one != view.category_id)]
+    )
     for category_id in categories:
         chosen = replace(view, category_id=category_id, any_category=False)
         page = _page_of(services, person, chosen)

@@ -1,0 +1,229 @@
+"""Who may reach the pages: every request passes here before a route sees it, and every response gets its headers here.
+
+A request is refused if its client sends too many, if it is for a foreign host name (DNS rebinding), if another site
+sends it (cross-site request forgery), if its body is large, or if nobody is logged in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from jobs.errors import UsageError
+from jobs.review.people import checked_name
+from jobs.review.services import Services
+
+log = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[Message], Any]
+
+LONGEST_BODY_BYTES = 1 << 20
+"""Most bytes of a request's body: what was marked on a page of 60 products takes a few kilobytes."""
+
+_BODY_SECONDS = 20.0
+_LOGIN, _OPEN, _STATIC = "/login", "/open", "/static/"
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is refused: HTTP status, a sentence, and where to go instead."""
+
+    status: int
+    sentence: str
+    location: str = ""
+
+
+class Door:
+    """ASGI middleware that refuses what is not allowed; routes find the person in `request.state.person`."""
+
+    def __init__(self, application: Any, *, services: Services) -> None:
+        """Wrap an ASGI application."""
+        self.services = services
+        self._application, self._access, self._guards = application, services.access, services.guards
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer a request, or let the application answer it."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._application(scope, receive, send)
+            return
+        headers = _headers_of(scope)
+        person, key = self._person(scope, headers)
+        refusal = self._refusal(scope, headers, person, key)
+        body: bytes | None = b""
+        if refusal is None and scope["method"] == "POST":
+            body = await _whole_body(receive)
+            if body is None:
+                refusal = _TOO_LARGE
+        if refusal is not None:
+            await _refuse(refusal, headers, send)
+            return
+        scope.setdefault("state", {}).update(person=person, client=key, token=self._token(headers))
+
+        async def again() -> Message:
+            nonlocal body
+            if body is None:
+                return {"type": "http.disconnect"}
+            whole, body = body, None
+            return {"type": "http.request", "body": whole, "more_body": False}
+
+        await self._application(scope, again, _with_headers(send))
+
+    def _person(self, scope: dict[str, Any], headers: dict[str, str]) -> tuple[str, str]:
+        """Return who sends a request, empty if nobody is logged in, and the client for which requests are counted."""
+        client = (scope.get("client") or ("",))[0]
+        if self._access.behind:
+            client = headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or client
+        proxy = self._access.proxy
+        if proxy is not None:
+            secret = headers.get(proxy.secret_header.lower(), "")
+            named = headers.get(proxy.user_header.lower(), "")
+            if named and hmac.compare_digest(secret.encode("latin-1"), proxy.secret.encode()):
+                try:
+                    return checked_name(_utf8(named)), f"person {named}"
+                except UsageError:
+                    return "", client
+            return "", client
+        token = self._token(headers)
+        person = self._guards.sessions.person(token) if token else None
+        if person is None or not self._may_enter(person):
+            return "", client
+        return person, f"person {person}"
+
+    def _may_enter(self, person: str) -> bool:
+        try:
+            return self._access.people is None or self._access.people.has(person)
+        except (UsageError, OSError):  # its file was damaged, or opened to others, meanwhile
+            log.exception("the file of people cannot be used, so nobody is logged in")
+            return False
+
+    def _token(self, headers: dict[str, str]) -> str:
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._access.cookie)
+        except CookieError:
+            return ""
+        return cookie.value if cookie else ""
+
+    def _refusal(self, scope: dict[str, Any], headers: dict[str, str], person: str, key: str) -> Refusal | None:
+        method, path = scope["method"], scope["path"]
+        if not self._guards.requests.allows(key):
+            return Refusal(429, "These were too many requests; wait a moment, then try again.")
+        if headers.get("host", "").lower() not in self._access.hosts:
+            return Refusal(421, "This server is not known by that host name; use the address that the command printed.")
+        if method not in ("GET", "HEAD", "POST"):
+            return Refusal(405, "Only GET, HEAD and POST are answered here.")
+        if not self._is_ours(method, headers):
+            return Refusal(403, "Another site sent this request, so it was refused; use the pages themselves.")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > LONGEST_BODY_BYTES:
+            return _TOO_LARGE
+        if person or path == _LOGIN or path.startswith(_STATIC) or (path == _OPEN and self._access.by):
+            return None
+        if method == "GET" and "application/json" not in headers.get("accept", "") and _is_page(headers):
+            return Refusal(303, "Log in first.", _LOGIN)
+        return Refusal(401, "Your session has ended: log in in another tab, then send this page again.")
+
+    def _is_ours(self, method: str, headers: dict[str, str]) -> bool:
+        """Return whether our own page sends a request; a page may be opened from anywhere, but only looked at."""
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if origin is not None and origin not in self._access.origins:
+            return False
+        if method in ("GET", "HEAD"):
+            return site in (None, "same-origin", "none") or headers.get("sec-fetch-mode") == "navigate"
+        return site == "same-origin" or (site is None and origin in self._access.origins)
+
+
+_TOO_LARGE = Refusal(413, f"The request is larger than {LONGEST_BODY_BYTES:,} bytes, so it was not read.")
+
+
+def _is_page(headers: dict[str, str]) -> bool:
+    return headers.get("sec-fetch-dest", "document") == "document"
+
+
+def _headers_of(scope: dict[str, Any]) -> dict[str, str]:
+    """Return the headers of a request by name in lower case; of several with one name, all joined by a comma."""
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+def _utf8(value: str) -> str:
+    """Decode a header's value, which ASGI gives byte by byte, as UTF-8."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    """Return the whole body of a request; None if it is too large or comes too slowly."""
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            while True:
+                message = await receive()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > LONGEST_BODY_BYTES or message["type"] == "http.disconnect":
+                    return None
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        return None
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            own = list(message.get("headers", []))
+            names = {name.lower() for name, _ in own}
+            message = {**message, "headers": [*own, *(pair for pair in _ENCODED if pair[0] not in names)]}
+        await send(message)
+
+    return sending
+
+
+_ENCODED = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+
+
+async def _refuse(refusal: Refusal, headers: dict[str, str], send: Send) -> None:
+    """Answer with a sentence: as JSON to our script, else as a small page."""
+    if "application/json" in headers.get("accept", ""):
+        kind, content = "application/json", json.dumps({"error": refusal.sentence})
+    else:
+        kind = "text/html; charset=utf-8"
+        content = (
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>shelfwise</title>'
+            f'<link rel="stylesheet" href="/static/review.css"><main><p>{escape(refusal.sentence)}</p></main></html>'
+        )
+    body = content.encode()
+    own = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    if refusal.location:
+        own.append((b"location", refusal.location.encode()))
+    if refusal.status == 413:
+        own.append((b"connection", b"close"))
+    sending = _with_headers(send)
+    await sending({"type": "http.response.start", "status": refusal.status, "headers": own})
+    await sending({"type": "http.response.body", "body": body})

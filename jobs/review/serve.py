@@ -1,0 +1,234 @@
+"""Serve the review pages: who may reach them from where, and the web server.
+
+    shelfwise review serve
+
+On the loopback interface one person opens a printed address. Elsewhere, people with names and passwords reach the pages
+by HTTPS only: of this server, or of a proxy in front of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from jobs.errors import UsageError
+from jobs.review.access import Access, Proxy
+from jobs.review.people import People, checked_name
+
+log = logging.getLogger(__name__)
+
+_MOST_REQUESTS = 200
+"""Requests that are answered at the same time; others get 503."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where the pages are served, and to whom.
+
+    Attributes:
+        host: Address or host name to listen on.
+        port: TCP port; 0 chooses a free one.
+        by: Name of the one person on the loopback interface; empty for the system's user.
+        names: Host names by which people reach the pages, where they listen on all addresses.
+        tls_cert: File of the certificate; None without TLS.
+        tls_key: File of its key.
+        behind: Public address of a proxy, `https://review.shop.example`; empty without one.
+        user_header: Header in which the proxy names the person; empty where people log in here.
+        secret_header: Header in which the proxy sends the shared secret.
+        secret_file: File with the shared secret.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8484
+    by: str = ""
+    names: Sequence[str] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    behind: str = ""
+    user_header: str = ""
+    secret_header: str = "X-Shelfwise-Secret"  # noqa: S105 - a header's name
+    secret_file: Path | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether one person reaches the pages from this machine, by an address that works once."""
+        return _is_loopback(self.host) and not self.behind
+
+
+def access_of(serving: Serving, people: People, *, port: int, user: str) -> Access:
+    """Decide who may reach the pages.
+
+    Args:
+        serving: Where they are served.
+        people: The people who may log in.
+        port: Port on which the server listens.
+        user: Name of the system's user.
+
+    Raises:
+        UsageError: If other machines could reach the pages without HTTPS or without a login, or an option does not fit.
+    """
+    _check(serving)
+    scheme = "https" if serving.tls_cert or serving.behind else "http"
+    hosts = _hosts(serving, port, scheme)
+    origins = frozenset(f"{scheme}://{host}" for host in hosts)
+    shared: dict[str, Any] = {"hosts": hosts, "origins": origins, "port": port, "secure": scheme == "https"}
+    if serving.alone:
+        return Access(**shared, by=checked_name(serving.by or user))
+    if serving.user_header:
+        proxy = Proxy(serving.user_header, serving.secret_header, _secret(serving.secret_file))
+        return Access(**shared, proxy=proxy, behind=True)
+    if not people.all():
+        raise UsageError(
+            "nobody could log in: add the people who review with `shelfwise review people add NAME`, then start again"
+        )
+    return Access(**shared, people=people, behind=bool(serving.behind))
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on a port.
+
+    Raises:
+        UsageError: If the port is taken, or the address is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise UsageError(f"{host} is no address of this machine ({error.strerror}); give another --host") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        if getattr(error, "errno", 0) == errno.EADDRINUSE:
+            raise UsageError(
+                f"port {port} of {host} is taken, perhaps by another `shelfwise review serve`; stop that, or give "
+                "another --port"
+            ) from error
+        raise UsageError(f"port {port} of {host} cannot be used ({error}); give another --host or --port") from error
+    return listening
+
+
+def run(
+    application: Any,
+    listening: socket.socket,
+    *,
+    serving: Serving,
+    started: Callable[[uvicorn.Server], None] | None = None,
+) -> None:
+    """Serve the application until the process is interrupted.
+
+    Args:
+        application: The ASGI application.
+        listening: Socket of `bound_socket`.
+        serving: Where it is served.
+        started: Is called with the server before it starts, so that another thread can stop it.
+
+    Raises:
+        UsageError: If the certificate or its key cannot be used.
+    """
+    config = uvicorn.Config(
+        application,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        limit_concurrency=_MOST_REQUESTS,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=serving.tls_cert,
+        ssl_keyfile=serving.tls_key,
+    )
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(
+            f"{serving.tls_cert} and {serving.tls_key} cannot be used for TLS ({error}); give a certificate and its "
+            "key as PEM files"
+        ) from error
+    server = uvicorn.Server(config)
+    if started:
+        started(server)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+
+
+def _check(serving: Serving) -> None:
+    if bool(serving.tls_cert) != bool(serving.tls_key):
+        raise UsageError("--tls-cert and --tls-key belong together: give both, as PEM files")
+    if serving.user_header and not serving.behind:
+        raise UsageError("--user-header is believed behind a proxy only: give the proxy's public address with --behind")
+    if serving.user_header and serving.secret_file is None:
+        raise UsageError(
+            "--user-header needs --secret-file, a file with a secret that only the proxy sends: any user of this "
+            "machine reaches its loopback interface and could name anybody"
+        )
+    if not _is_loopback(serving.host) and not serving.tls_cert and not serving.behind:
+        raise UsageError(
+            f"other machines would reach {serving.host} without encryption: give --tls-cert and --tls-key, or a proxy "
+            "in front with --behind"
+        )
+    if serving.by and not serving.alone:
+        raise UsageError("--by is for the loopback interface; elsewhere the person who is logged in decides")
+
+
+def _hosts(serving: Serving, port: int, scheme: str) -> frozenset[str]:
+    """Return the values of the Host header under which people reach the pages."""
+    if serving.behind:
+        parts = urlsplit(serving.behind)
+        if (
+            parts.scheme != "https"
+            or not parts.hostname
+            or parts.path not in ("", "/")
+            or parts.query
+            or parts.username
+        ):
+            raise UsageError(
+                f"--behind {serving.behind!r} is not the public address of a proxy: expected https://review.shop.example"
+            )
+        return frozenset({parts.netloc.lower()})
+    usual = {"http": 80, "https": 443}[scheme]
+    names = {name.lower() for name in serving.names}
+    if serving.alone:
+        names |= {"127.0.0.1", "localhost"} | ({"[::1]"} if ":" in serving.host else set())
+    elif not names:
+        own = {socket.gethostname(), socket.getfqdn()}
+        names = {name.lower() for name in own} | ({serving.host} - {"0.0.0.0", "::"})  # noqa: S104 - not bound here
+    return frozenset(names if port == usual else {f"{name}:{port}" for name in names})
+
+
+def _secret(path: Path | None) -> str:
+    assert path is not None  # noqa: S101 - for the types; `_check` has looked
+    try:
+        if path.stat().st_mode & 0o077:
+            raise UsageError(f"{path} holds a secret, and other users can open it; run: chmod 600 {path}")
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--secret-file {path} cannot be read ({error}); name a text file") from error
+    if len(secret) < 20 or not secret.isascii():
+        raise UsageError(f"the secret in {path} has {len(secret)} characters: expected at least 20 of ASCII")
+    return secret
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
