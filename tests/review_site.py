@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import queue
 import random
 import re
 import threading
@@ -306,16 +307,15 @@ def review_site(
         chance=chance or NeverPlanted(),
     )
     application = make_application(config)
-    servers: list[uvicorn.Server] = []
+    servers: queue.Queue[uvicorn.Server] = queue.Queue()
     with serve.bound_socket("127.0.0.1", port) as listening:
-        told = {"serving": serve.Serving(port=port), "started": servers.append}
-        thread = threading.Thread(target=serve.run, args=(application, listening), kwargs=told)
+        told = {"serving": serve.Serving(port=port), "started": servers.put}
+        thread = threading.Thread(target=serve.run, args=(application, listening), kwargs=told, daemon=True)
         thread.start()
         try:
             yield Site(port, application.services, announced, pictures, clock)
         finally:
-            for server in servers:
-                server.should_exit = True
+            servers.get(timeout=30).should_exit = True
             thread.join(30)
     assert not thread.is_alive()
 

@@ -1,0 +1,143 @@
+"""Where the review pages may be served, and to whom; and the command's sentences."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.errors import UsageError
+from jobs.review.people import People
+from jobs.review.serve import Serving, access_of, bound_socket, run
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> People:
+    """Nobody yet."""
+    return People(tmp_path / "people.json")
+
+
+def access(people: People, port: int = 8484, **told: Any) -> Any:
+    """Return who may reach the pages of these options."""
+    return access_of(Serving(port=port, **told), people, port=port, user="system-user")
+
+
+def test_on_loopback_one_person_decides_who_is_the_system_s_user_by_default(people: People) -> None:
+    alone = access(people)
+    assert (alone.by, alone.people, alone.secure) == ("system-user", None, False)
+    assert alone.hosts == {"127.0.0.1:8484", "localhost:8484"}
+    assert alone.origins == {"http://127.0.0.1:8484", "http://localhost:8484"}
+    assert access(people, by="ada").by == "ada"
+    assert access(people, port=80).hosts == {"127.0.0.1", "localhost"}
+    assert "[::1]:8484" in access(people, host="::1").hosts
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "shop.example"])
+def test_another_address_without_encryption_is_refused(people: People, host: str) -> None:
+    people.add("maria", "several words together")
+    with pytest.raises(UsageError, match="give --tls-cert and --tls-key, or a proxy in front with --behind"):
+        access(people, host=host)
+
+
+def test_with_tls_named_people_are_needed(people: People, tmp_path: Path) -> None:
+    told = {"host": "0.0.0.0", "tls_cert": tmp_path / "c", "tls_key": tmp_path / "k", "names": ["Shop.example"]}
+    with pytest.raises(UsageError, match="nobody could log in: .*review people add"):
+        access(people, **told)
+    people.add("maria", "several words together")
+    served = access(people, **told)
+    assert (served.by, served.people, served.secure, served.hosts) == ("", people, True, {"shop.example:8484"})
+    assert socket.gethostname().lower() + ":8484" in access(people, **(told | {"names": []})).hosts
+
+
+def test_behind_a_proxy_its_public_address_is_ours(people: People, tmp_path: Path) -> None:
+    people.add("maria", "several words together")
+    served = access(people, behind="https://Review.shop.example")
+    assert (served.by, served.secure, served.behind) == ("", True, True)
+    assert (served.hosts, served.origins) == ({"review.shop.example"}, {"https://review.shop.example"})
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of many characters\n", encoding="utf-8")
+    secret.chmod(0o600)
+    named = access(people, behind="https://shop.example:444", user_header="X-User", secret_file=secret)
+    assert named.proxy.secret == "a secret of many characters"
+    assert named.hosts == {"shop.example:444"}
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"tls_cert": Path("c")}, "belong together"),
+        ({"behind": "http://shop.example"}, "is not the public address of a proxy"),
+        ({"behind": "shop.example"}, "is not the public address of a proxy"),
+        ({"behind": "https://u@shop.example"}, "is not the public address of a proxy"),
+        ({"behind": "https://shop.example/review"}, "is not the public address of a proxy"),
+        ({"user_header": "X-User"}, "behind a proxy only"),
+        ({"behind": "https://shop.example", "user_header": "X-User"}, "needs --secret-file"),
+        ({"behind": "https://shop.example", "by": "ada"}, "--by is for the loopback interface"),
+        ({"by": "a\nb"}, "cannot be a person's name"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_in_a_sentence(people: People, told: dict[str, Any], sentence: str) -> None:
+    people.add("maria", "several words together")
+    with pytest.raises(UsageError, match=sentence):
+        access(people, **told)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "sentence"), [("x" * 30, 0o644, "chmod 600"), ("short", 0o600, "at least 20")]
+)
+def test_a_secret_that_is_none_is_refused(
+    people: People, tmp_path: Path, content: str, mode: int, sentence: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(content, encoding="utf-8")
+    secret.chmod(mode)
+    with pytest.raises(UsageError, match=sentence):
+        access(people, behind="https://shop.example", user_header="X-User", secret_file=secret)
+
+
+def test_a_port_that_is_taken_is_one_sentence() -> None:
+    with bound_socket("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} of 127.0.0.1 is taken.*another --port"):
+            bound_socket("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no such host.example"])
+def test_an_address_of_another_machine_is_one_sentence(host: str) -> None:
+    with pytest.raises(UsageError, match="give another --host"):
+        bound_socket(host, 0)
+
+
+def test_a_file_that_is_no_certificate_is_one_sentence(tmp_path: Path) -> None:
+    wrong = tmp_path / "cert.pem"
+    wrong.write_text("no certificate", encoding="utf-8")
+    with (
+        bound_socket("127.0.0.1", 0) as listening,
+        pytest.raises(UsageError, match="cannot be used for TLS .*PEM files"),
+    ):
+        run(None, listening, serving=Serving(tls_cert=wrong, tls_key=wrong))
+
+
+def shelfwise(*words: str, home: Path, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
+    environment = {**os.environ, "SHELFWISE_HOME": str(home)}
+    command = [sys.executable, "-m", "jobs.cli.main", *words]
+    return subprocess.run(command, env=environment, input=typed, capture_output=True, text=True, timeout=60)
+
+
+def test_people_are_kept_by_commands(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    words = ("review", "people", "add", "maria", "--password-stdin")
+    added = shelfwise(*words, home=home, typed="several words together\n")
+    assert (added.returncode, added.stdout) == (0, "name: maria\nnew: True\n"), added.stderr
+    assert (home / "people.json").stat().st_mode & 0o777 == 0o600
+    assert "maria" in shelfwise("review", "people", "list", home=home).stdout
+    short = shelfwise(*words, home=home, typed="short\n")
+    assert (short.returncode, "expected 12 to 1000" in short.stderr) == (2, True)
+    assert shelfwise("review", "people", "remove", "maria", "--json", home=home).returncode == 0
+    assert '"people": []' in shelfwise("review", "people", "list", "--json", home=home).stdout
