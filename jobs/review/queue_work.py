@@ -99,7 +99,7 @@ def _page_of(services: Services, person: str, view: View) -> OpenPage | None:
     items = _leased(services, person, view)
     if not items:
         return None
-    items, planted = _plant(services, view, items)
+    items, planted = _plant(services, person, view, items)
     again = desk.marks_again()
     page = OpenPage(
         page_id=new_page_id(),
@@ -128,7 +128,9 @@ def _leased(services: Services, person: str, view: View) -> list[QueueItem]:
     return []
 
 
-def _plant(services: Services, view: View, items: list[QueueItem]) -> tuple[list[QueueItem], dict[int, Planted]]:
+def _plant(
+    services: Services, person: str, view: View, items: list[QueueItem]
+) -> tuple[list[QueueItem], dict[int, Planted]]:
     """Put products whose answer is known among those of a page; a full page stays as long as it is."""
     if view.category_id is None:
         return items, {}
@@ -138,7 +140,7 @@ def _plant(services: Services, view: View, items: list[QueueItem]) -> tuple[list
         return items, {}
     names = {item.product_id for item in items}
     known = planting.planted(
-        services.database, view.category_id, count=count, rng=services.chance, without=sorted(names)
+        services.database, view.category_id, count=count, rng=services.chance, without=names, viewer=person
     )
     kept: list[QueueItem | Planted] = [*items[: max(view.size - len(known), 1)]]
     for each in known:

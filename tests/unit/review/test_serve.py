@@ -46,7 +46,7 @@ def test_another_address_without_encryption_is_refused(people: People, host: str
 
 def test_with_tls_named_people_are_needed(people: People, tmp_path: Path) -> None:
     told = {"host": "0.0.0.0", "tls_cert": tmp_path / "c", "tls_key": tmp_path / "k", "names": ["Shop.example"]}
-    with pytest.raises(UsageError, match="nobody could log in: .*review people add"):
+    with pytest.raises(UsageError, match=r"nobody could log in: .*review people add"):
         access(people, **told)
     people.add("maria", "several words together")
     served = access(people, **told)
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_certificate_is_one_sentence(tmp_path: Path) -> None:
     wrong.write_text("no certificate", encoding="utf-8")
     with (
         bound_socket("127.0.0.1", 0) as listening,
-        pytest.raises(UsageError, match="cannot be used for TLS .*PEM files"),
+        pytest.raises(UsageError, match=r"cannot be used for TLS .*PEM files"),
     ):
         run(None, listening, serving=Serving(tls_cert=wrong, tls_key=wrong))
 
