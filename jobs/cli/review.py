@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,11 @@ def serve(**options: Any) -> None:
     serving = Serving(**options)
     access = access_of(serving, _people(settings), port=serving.port, user=_user())
     database = database_of(settings)
-    with bound_socket(serving.host, serving.port) as listening:
+    with bound_socket(serving.host, serving.port) as listening, closing(Pictures(settings.places)) as pictures:
         application = make_application(
             ReviewConfig(
                 database=database,
-                pictures=Pictures(settings.places),
+                pictures=pictures,
                 combine_by=decider,
                 access=access,
                 reports=settings.places.local_home / "reports",
