@@ -101,7 +101,7 @@ def _prediction(answer: Answer, day: date) -> tuple[Any, ...]:
     networks = {"xception": [answer.category_id, answer.confidence], "efficientnet": [others[0], 0.5]}
     named = (answer.category_id, answer.confidence if answer.category_id else None, answer.status)
     row = (answer.product_id, sha_of(answer), 0, "a.jpg", day, 1, *named, json.dumps(top), json.dumps(networks), "shop")
-    return (*row, answer.reason if answer.status != "auto" else None, None, None)
+    return (*row, answer.reason if answer.status != "auto" else None, None, None, None)
 
 
 def combine(images: Sequence[StoredImage]) -> Decision:

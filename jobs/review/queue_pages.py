@@ -73,10 +73,12 @@ def start() -> Response:
 @routes.get("/queue")
 def show_queue(request: Request, services: Wired, person: Person) -> Response:
     """Show a page of the queue."""
-    view = view_of(request)
-    waiting = queue.waiting(services.database, view.which)
-    view, page = open_page(services, person, view, waiting)
+    asked = view_of(request)
+    waiting = queue.waiting(services.database, asked.which)
+    view, page = open_page(services, person, asked, waiting)
     services.desk(person).queue_address = view.address
+    if page and not asked.any_category and view.category_id != asked.category_id:
+        return RedirectResponse(view.address, 303)  # nothing waits in that category any more
     return _shown(request, services, view, page, waiting)
 
 

@@ -2,5 +2,5 @@
 
 All functions take a `ProductDatabase`; what they give and take is in `sql.review.records`.
 
-Others import: records.
+Others import: categories, planted, product, progress, queue, records, writing.
 """

@@ -136,7 +136,9 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "docs": ("schema", "named_queries"),
         "decided": ("errors", "explanations", "schema", "publishing"),
         "overrides": ("errors", "lists", "explanations", "engine", "schema", "publishing", "store", "decided"),
-        "decided_labels": ("engine", "schema", "store"),
+        "review": (
+            *("errors", "records", "lists", "explanations", "engine", "schema", "publishing", "store", "decided", "overrides"),
+        ),
         "former_decisions": ("errors", "explanations", "overrides"),
         "pictures": ("errors", "engine", "schema", "publishing", "store"),
         "selection": ("errors", "lists", "explanations", "engine", "schema", "publishing", "store"),

@@ -88,7 +88,7 @@ def test_a_page_of_a_group_asks_for_the_leaf_and_leaves_the_rest(ada: Client, de
     assert (answer.json["decided"], answer.json["marked"]) == (3, 1)
     decided = {row["product_id"]: (row["action"], row["category_id"]) for row in rows(demo, "overrides")}
     assert decided == {names[0]: ("set", PULLOVER), names[1]: ("set", SHIRT), names[2]: ("accept", TOPS)}
-    following = ada.get(answer.json["next"])
+    following = ada.get(ada.get(answer.json["next"]).headers["location"])
     assert f"{len(names) - 4} products were left undecided" in following.text
     assert not set(products_on(following)) & set(names), "they are not asked for again at once"
     ada.form("/queue/skipped")
@@ -249,7 +249,7 @@ def test_filters_show_what_they_name(ada: Client, query: str, count: int) -> Non
     seen: set[str] = set()
     for category in (*TAXONOMY, ""):
         page = ada.get(f"/queue?{query}&in={category}") if "in=" not in query else ada.get(f"/queue?{query}")
-        assert page.status == 200
+        assert page.status in (200, 303), "where nothing waits, the next category is opened"
         seen |= set(products_on(page))
     assert len(seen) == count or "in=" in query
 

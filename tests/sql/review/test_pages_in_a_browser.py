@@ -1,0 +1,352 @@
+"""The review pages in a real browser, on both databases: by keyboard alone, with several people and nights at work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Browser, Page, expect
+
+from sql.schema.tables import metadata
+from sql.store import ProductDatabase
+from tests.review_site import (
+    BOOT,
+    PULLOVER,
+    SHIRT,
+    SNEAKER,
+    TAXONOMY,
+    Answer,
+    Site,
+    like_the_demo,
+    publish,
+    review_site,
+)
+
+HOSTILE = "<script>document.title = 'it ran'</script>\"><img src=x onerror=\"document.title = 'it ran'\">{{ 7 * 7 }}"
+SHIRTS = f"/queue?in={SHIRT}"
+
+Enter = Callable[[str], Page]
+
+
+@pytest.fixture
+def site(database: ProductDatabase, tmp_path: Path) -> Iterator[Site]:
+    """A server on a database like the demo's."""
+    like_the_demo(database)
+    with review_site(database, tmp_path) as opened:
+        yield opened
+
+
+@contextmanager
+def browsing(browser: Browser, site: Site, person: str, *, width_px: int = 1280) -> Iterator[Page]:
+    """Open a browser window in which a person is logged in; errors of its script, and foreign requests, fail."""
+    context = browser.new_context(viewport={"width": width_px, "height": 900})
+    context.add_cookies(
+        [
+            {
+                "name": site.services.access.cookie,
+                "value": site.services.guards.sessions.start(person),
+                "url": site.address,
+                "httpOnly": True,
+                "sameSite": "Strict",
+            }
+        ]
+    )
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: faults.append(request.url) if not request.url.startswith(site.address) else None)
+    page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def ada(browser: Browser, site: Site) -> Iterator[Page]:
+    """The window of ada."""
+    with browsing(browser, site, "ada") as page:
+        yield page
+
+
+def decisions(database: ProductDatabase) -> list[dict[str, object]]:
+    """Return all decisions, in order."""
+    table = metadata.tables["overrides"]
+    with database.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.select(table).order_by(table.c.override_id)).mappings()]
+
+
+def waiting(database: ProductDatabase) -> int:
+    """Return how many products wait for a person."""
+    with database.engine.connect() as connection:
+        return int(
+            connection.execute(sa.text("SELECT count(*) FROM product_categories WHERE status = 'review'")).scalar_one()
+        )
+
+
+def press(page: Page, *keys: str) -> None:
+    """Press keys, one after another."""
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def sends(page: Page, key: str) -> None:
+    """Press a key that sends the page, and wait until the next one is open."""
+    before = page.evaluate("performance.timeOrigin")
+    page.keyboard.press(key)
+    page.wait_for_function(
+        "before => performance.timeOrigin !== before && document.readyState === 'complete'", arg=before
+    )
+
+
+def test_the_whole_queue_is_decided_by_keyboard(site: Site, ada: Page, database: ProductDatabase) -> None:
+    ada.goto(site.announced[0])
+    ada.wait_for_url("**/queue*")
+    expect(ada.locator("h1")).to_contain_text("Tops")
+    press(ada, "ArrowRight", "ArrowDown", "Home")
+    press(ada, "2", "1", "x")
+    expect(ada.locator(".choice:visible")).to_have_text(["Shirt", "Pullover"])
+    expect(ada.locator("#count")).to_contain_text("2 chosen")
+    press(ada, "Shift+Digit3")
+    expect(ada.locator("#count")).to_contain_text("0 still open · 1 marked")
+    sends(ada, "Enter")
+    for _ in range(12):
+        if ada.locator(".tile").count() == 0:
+            break
+        group = ada.locator("[data-leaf]").count()
+        press(ada, "Shift+KeyA") if group else press(ada, "x")
+        sends(ada, "Enter")
+    expect(ada.locator("h1")).to_have_text("Nothing waits here")
+    ada.goto(f"{site.address}/focus")
+    marked = int(ada.locator("nav .badge").inner_text())
+    assert marked == 4, "one of the first page, and one of each category"
+    for key in ("1", "u"):
+        sends(ada, key)
+    ada.keyboard.press("/")
+    ada.keyboard.type("closed sneak")
+    expect(ada.locator("#found li")).to_have_text(["Footwear > Closed > Sneaker"])
+    sends(ada, "Enter")
+    press(ada, "r")
+    ada.keyboard.type("a boot, see the sole")
+    press(ada, "Enter", "/")
+    ada.keyboard.type("boo")
+    expect(ada.locator("#found li")).to_have_text(["Footwear > Closed > Boot"])
+    sends(ada, "Enter")
+    assert waiting(database) == 0
+    made = decisions(database)
+    assert len(made) == 130
+    assert {row["came_by"] for row in made} == {"page", "focus"}
+    assert [(row["action"], row["category_id"], row["why"]) for row in made[-3:]] == [
+        ("none", None, None),
+        ("set", SNEAKER, None),
+        ("set", BOOT, "a boot, see the sole"),
+    ]
+
+
+def test_a_hundred_products_are_decided_in_under_three_minutes_at_a_person_s_pace(
+    site: Site, ada: Page, database: ProductDatabase
+) -> None:
+    """A person looks for 0.6 s at each product of a group, and for 6 s at a page of one category."""
+    at_page, at_product, between = 6.0, 0.6, 0.3
+    started = time.monotonic()
+    played = 0.0
+    ada.goto(f"{site.address}/queue")
+    while waiting(database) > 30:
+        tiles = ada.locator(".tile").count()
+        if ada.locator("[data-leaf]").count():
+            for number in range(tiles):
+                press(ada, str(1 + number % 3))
+            played += tiles * at_product
+        else:
+            press(ada, "ArrowRight", "x", "ArrowDown", "x")
+            played += at_page + 4 * between
+        sends(ada, "Enter")
+    decided = len(decisions(database))
+    assert decided >= 100
+    whole = played + time.monotonic() - started
+    assert whole < 180, f"{decided} products in {whole:.0f} s"
+
+
+def test_z_takes_the_last_page_back(site: Site, ada: Page, database: ProductDatabase) -> None:
+    ada.goto(f"{site.address}{SHIRTS}")
+    first = ada.locator(".tile").first.get_attribute("data-product")
+    press(ada, "ArrowRight", "x")
+    sends(ada, "Enter")
+    assert waiting(database) < 130
+    sends(ada, "z")
+    assert waiting(database) == 130
+    assert ada.locator(".tile").first.get_attribute("data-product") == first
+    expect(ada.locator('.tile[aria-pressed="true"]')).to_have_count(1)
+    expect(ada.locator("#notes")).to_contain_text("Taken back: 25 decisions.")
+    press(ada, "z")
+    expect(ada.locator("#fault")).to_contain_text("There is nothing to take back")
+
+
+def test_a_mouse_marks_too_and_marks_outlive_a_reload(site: Site, ada: Page) -> None:
+    ada.goto(f"{site.address}{SHIRTS}")
+    ada.locator(".tile").nth(4).click()
+    ada.locator(".tile").nth(5).click()
+    ada.locator(".tile").nth(5).click()
+    expect(ada.locator("#count")).to_contain_text("25 of 26 count as right · 1 marked")
+    ada.reload()
+    expect(ada.locator("#count")).to_contain_text("25 of 26 count as right · 1 marked")
+    ada.locator("#send").click()
+    ada.wait_for_url("**/queue?*apparel.tops")
+    expect(ada.locator("nav .badge").first).to_have_text("1")
+
+
+def test_two_browsers_at_once_leave_one_decision_a_product(
+    browser: Browser, site: Site, ada: Page, database: ProductDatabase
+) -> None:
+    with browsing(browser, site, "maria") as maria:
+        ada.goto(f"{site.address}{SHIRTS}")
+        maria.goto(f"{site.address}{SHIRTS}")
+        products = "tiles => tiles.map(tile => tile.dataset.product)"
+        mine = ada.locator(".tile").evaluate_all(products)
+        hers = maria.locator(".tile").evaluate_all(products)
+        assert not set(mine) & set(hers), "a page is leased to one person"
+        site.clock.forward(minutes=11)
+        maria.goto(f"{site.address}{SHIRTS}")
+        assert maria.locator(".tile").evaluate_all(products) == mine, "the lease is over"
+        press(maria, "x")
+        sends(maria, "Enter")
+        sends(ada, "Enter")
+        expect(ada.locator("h1")).to_have_text("Somebody was faster")
+        expect(ada.locator(".tile")).to_have_count(len(mine) - 1)
+        expect(ada.locator(".tile").first).to_contain_text("A person decided meanwhile: Apparel > Tops > Shirt.")
+        sends(ada, "Enter")
+    made = decisions(database)
+    assert len(made) == len({row["product_id"] for row in made}) == len(mine)
+    assert [row["decided_by"] for row in made].count("ada") == 1
+
+
+def test_a_night_that_publishes_meanwhile_brings_back_just_what_it_changed(
+    site: Site, ada: Page, database: ProductDatabase
+) -> None:
+    ada.goto(f"{site.address}{SHIRTS}")
+    names = ada.locator(".tile").evaluate_all("tiles => tiles.map(tile => tile.dataset.product)")
+    publish(
+        database, [Answer(names[2], PULLOVER, 0.55, content="B"), Answer(names[3], BOOT, 0.5, content="B")], night=1
+    )
+    sends(ada, "Enter")
+    expect(ada.locator("h1")).to_have_text("Somebody was faster")
+    expect(ada.locator(".tile")).to_have_count(2)
+    expect(ada.locator(".tile").first).to_contain_text("It got a new answer meanwhile.")
+    assert len(decisions(database)) == len(names) - 2
+    press(ada, "x")
+    sends(ada, "Enter")
+    last = decisions(database)[-1]
+    assert (last["product_id"], last["category_id"]) == (names[3], BOOT)
+    ada.goto(f"{site.address}/focus")
+    expect(ada.locator(".facts")).to_contain_text(names[2])
+
+
+def test_hostile_titles_run_nothing(site: Site, ada: Page, database: ProductDatabase) -> None:
+    taxonomy = {**TAXONOMY, "zz": HOSTILE, "zz.y": f"{HOSTILE} > {HOSTILE}"}
+    product_id = f"'\"/../{HOSTILE}"
+    publish(database, [Answer(product_id, "zz.y", 0.5, title=HOSTILE)], night=1, taxonomy=taxonomy)
+    ada.goto(f"{site.address}/queue?in=zz.y")
+    expect(ada.locator(".tile")).to_contain_text("<script>document.title")
+    press(ada, "x")
+    sends(ada, "Enter")
+    ada.goto(f"{site.address}/focus")
+    expect(ada.locator("h1")).to_contain_text("<script>document.title")
+    ada.keyboard.press("/")
+    ada.keyboard.type("script")
+    expect(ada.locator("#found li").first).to_contain_text("<script>document.title")
+    ada.locator(".facts a").first.click()
+    expect(ada.locator("h1")).to_contain_text("<script>document.title")
+    ada.goto(f"{site.address}/progress")
+    expect(ada.locator("main")).to_contain_text("<script>document.title")
+    assert "it ran" not in ada.title()
+
+
+def test_a_server_that_is_away_leaves_the_marks_on_the_page(site: Site, ada: Page, database: ProductDatabase) -> None:
+    ada.goto(f"{site.address}{SHIRTS}")
+    press(ada, "x")
+    ada.route("**/page", lambda route: route.abort())
+    press(ada, "Enter")
+    expect(ada.locator("#fault")).to_contain_text("What you marked is still here")
+    ada.unroute("**/page")
+    ada.route("**/page", lambda route: route.fulfill(status=503, json={"error": "The database is away."}))
+    press(ada, "Enter")
+    expect(ada.locator("#fault")).to_have_text("The database is away.")
+    expect(ada.locator('.tile[aria-pressed="true"]')).to_have_count(1)
+    ada.unroute("**/page")
+    sends(ada, "Enter")
+    assert len(decisions(database)) == 25
+
+
+def test_an_expired_session_loses_no_mark(site: Site, ada: Page, database: ProductDatabase) -> None:
+    ada.goto(f"{site.address}{SHIRTS}")
+    press(ada, "x")
+    site.services.guards.sessions.end(ada.context.cookies()[0]["value"])
+    press(ada, "Enter")
+    expect(ada.locator("#fault")).to_contain_text("Your session has ended: log in in another tab")
+    with ada.context.expect_page() as opened:
+        ada.evaluate("address => window.open(address)", site.announced[0])
+    opened.value.wait_for_url("**/queue*")
+    sends(ada, "Enter")
+    assert len(decisions(database)) == 25
+
+
+@pytest.mark.parametrize("width_px", [320, 1280])
+def test_pages_fit_their_window_and_name_their_parts(
+    browser: Browser, site: Site, database: ProductDatabase, width_px: int
+) -> None:
+    long = "An-unbroken-title-" + "x" * 300
+    publish(
+        database, [Answer("y" * 300, SHIRT, 0.95, title=long), Answer("z", SHIRT, 0.94, title="短袖衬衫" * 30)], night=1
+    )
+    with browsing(browser, site, "ada", width_px=width_px) as page:
+        for path in (
+            SHIRTS,
+            "/queue",
+            f"/focus?product={'y' * 300}",
+            f"/product?id={'y' * 300}",
+            "/product?q=article",
+            "/progress",
+            "/queue?below=footwear",
+        ):
+            page.goto(f"{site.address}{path}")
+            assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, path
+            assert page.locator("main").count() == 1, path
+            assert page.locator("h1").count() == 1, path
+            assert page.locator("header nav[aria-label]").count() == 1, path
+            assert page.locator("img:not([alt])").count() == 0, path
+            unnamed = page.locator("button, a[href], input:not([type=hidden]), select").evaluate_all(
+                "all => all.filter(one => one.checkVisibility() && !(one.textContent.trim() || one.ariaLabel || one.querySelector('img[alt]:not([alt=\"\"])') || "
+                "(one.labels && one.labels.length))).map(one => one.outerHTML)"
+            )
+            assert unnamed == [], path
+
+
+def test_the_focus_is_always_visible_and_the_keys_are_listed(site: Site, ada: Page) -> None:
+    ada.goto(f"{site.address}{SHIRTS}")
+    for _ in range(12):
+        outline = ada.evaluate(
+            "document.activeElement === document.body ? 'solid' : getComputedStyle(document.activeElement).outlineStyle"
+        )
+        assert outline == "solid", ada.evaluate("document.activeElement.outerHTML")
+        ada.keyboard.press("Tab")
+    ada.reload()
+    press(ada, "?")
+    expect(ada.locator("dialog[open]")).to_contain_text("take the last page back")
+    press(ada, "Escape")
+    expect(ada.locator("dialog[open]")).to_have_count(0)
+
+
+def test_a_picture_that_was_pruned_says_so_and_the_page_works_on(
+    site: Site, ada: Page, database: ProductDatabase
+) -> None:
+    site.pictures.gone |= {f"article-{number:05d}" for number in range(130)}
+    ada.goto(f"{site.address}{SHIRTS}")
+    expect(ada.locator(".tile .no-picture").first).to_have_text("no picture at hand")
+    sends(ada, "Enter")
+    assert len(decisions(database)) == 26
