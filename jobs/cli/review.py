@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,7 @@ def add(name: str, password_stdin: bool, as_json: bool) -> None:
 
     name = checked_name(name)
     if password_stdin:
-        password = click.get_text_stream("stdin").readline().rstrip("\r\n")
+        password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     new = _people(Settings()).add(name, password)

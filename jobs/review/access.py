@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 from jobs.review.people import People
 from jobs.review.sessions import SESSION, LoginLimit, OneTimeToken, RequestLimit, Sessions
@@ -60,9 +61,18 @@ class Access:
 
 @dataclass(frozen=True)
 class Guards:
-    """What counts and remembers requests: sessions, the address that works once, and the limits."""
+    """What counts and remembers requests: sessions, the address that works once, and the limits.
+
+    Attributes:
+        sessions: Who is logged in.
+        token: The address that works once.
+        requests: Limit of requests by client.
+        logins: Limit of failed logins.
+        hashing: Limit of passwords that are compared at the same time, each for a tenth of a second.
+    """
 
     sessions: Sessions
     token: OneTimeToken
     requests: RequestLimit
     logins: LoginLimit
+    hashing: BoundedSemaphore

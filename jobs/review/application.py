@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import BoundedSemaphore
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -32,6 +35,19 @@ from sql.review.records import Pictured
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)
+
+
+_MOST_LOGINS = 4
+"""Passwords that are compared at the same time; the other threads go on answering pages."""
+
+_THREADS = 100
+"""Requests that are answered at the same time; most of them wait for pictures."""
+
+
+@asynccontextmanager
+async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+    current_default_thread_limiter().total_tokens = _THREADS
+    yield
 
 
 def _now() -> datetime:
@@ -66,7 +82,7 @@ class ReviewConfig:
 def make_application(config: ReviewConfig) -> Door:
     """Make the ASGI application."""
     services = _services(config)
-    application = FastAPI(title="shelfwise review", docs_url=None, redoc_url=None, openapi_url=None)
+    application = FastAPI(title="shelfwise review", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     application.state.services = services
     for module in (login_pages, queue_pages, focus_pages, product_pages):
         application.include_router(module.routes)
@@ -79,7 +95,8 @@ def make_application(config: ReviewConfig) -> Door:
 
 def _services(config: ReviewConfig) -> Services:
     database, clock = config.database, config.clock
-    guards = Guards(Sessions(clock), OneTimeToken(clock), RequestLimit(clock), LoginLimit(clock))
+    limits = RequestLimit(clock), LoginLimit(clock), BoundedSemaphore(_MOST_LOGINS)
+    guards = Guards(Sessions(clock), OneTimeToken(clock), *limits)
 
     def pictures_of(product_id: str) -> list[Pictured]:
         try:
@@ -131,6 +148,8 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 400:
+        return _invalid(request, error)
     return rendering.fault(request, status, "There is no such page.", heading="Not found")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.resources import files
 from typing import Annotated
 
@@ -13,10 +14,13 @@ from jobs.review import rendering
 from jobs.review.queue_pages import Person, Text, Wired
 from jobs.review.services import Refused, Services
 
+log = logging.getLogger(__name__)
+
 routes = APIRouter()
 
 _STATIC = {"review.js": "text/javascript", "review.css": "text/css", "icon.svg": "image/svg+xml"}
 _ONCE = "Open the address that the command printed in its terminal; it works once."
+_BY_PROXY = "The proxy in front of these pages did not say who you are; ask those who run it."
 _WRONG = "Name or password is wrong."
 
 
@@ -45,9 +49,8 @@ def ask(request: Request, services: Wired) -> Response:
     """Ask for name and password; for one person, print a new address in the terminal."""
     if services.access.by:
         services.announce()
-    return rendering.page(
-        request, "login.html", entered=False, by_password=services.access.people is not None, sentence=_ONCE, fault=""
-    )
+    by_password, sentence = services.access.people is not None, _BY_PROXY if services.access.proxy else _ONCE
+    return rendering.page(request, "login.html", entered=False, by_password=by_password, sentence=sentence, fault="")
 
 
 @routes.post("/login")
@@ -97,7 +100,12 @@ def static(name: str) -> Response:
 
 
 def _accepts(services: Services, name: str, password: str) -> bool:
+    if not services.guards.hashing.acquire(blocking=False):
+        raise Refused(429, "Too many people log in at this moment; try again.")
     try:
         return services.access.people is not None and services.access.people.accepts(name, password)
     except UsageError as error:
+        log.warning("nobody can log in: %s", error)
         raise Refused(503, "The file of people cannot be used; the terminal of the server shows why.") from error
+    finally:
+        services.guards.hashing.release()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,10 @@ from tests.review_site import (
 HOSTILE = "<script>document.title = 'it ran'</script>\"><img src=x onerror=\"document.title = 'it ran'\">{{ 7 * 7 }}"
 SHIRTS = f"/queue?in={SHIRT}"
 
-Enter = Callable[[str], Page]
+_UNNAMED = """all => all.filter(one => one.checkVisibility()
+    && !(one.textContent.trim() || one.ariaLabel || one.querySelector('img[alt]:not([alt=""])') || one.labels?.length))
+    .map(one => one.outerHTML)"""
+"""Script that returns what can be reached and has no name for a screen reader."""
 
 
 @pytest.fixture
@@ -320,10 +323,7 @@ def test_pages_fit_their_window_and_name_their_parts(
             assert page.locator("h1").count() == 1, path
             assert page.locator("header nav[aria-label]").count() == 1, path
             assert page.locator("img:not([alt])").count() == 0, path
-            unnamed = page.locator("button, a[href], input:not([type=hidden]), select").evaluate_all(
-                "all => all.filter(one => one.checkVisibility() && !(one.textContent.trim() || one.ariaLabel || one.querySelector('img[alt]:not([alt=\"\"])') || "
-                "(one.labels && one.labels.length))).map(one => one.outerHTML)"
-            )
+            unnamed = page.locator("button, a[href], input:not([type=hidden]), select").evaluate_all(_UNNAMED)
             assert unnamed == [], path
 
 

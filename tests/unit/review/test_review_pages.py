@@ -286,6 +286,7 @@ def test_hostile_titles_products_and_categories_are_shown_as_text(demo: ProductD
         ("/page", "{"),
         ("/page", "[]"),
         ("/page", "null"),
+        ("/page", "[" * 100_000),
         ("/page", '{"page_id": 1}'),
         ("/page", '"' + "x" * 10**5 + '"'),
         ("/page", '{"page_id": "x", "wrong": [' + "1," * 300 + '1], "leaves": {}}'),
