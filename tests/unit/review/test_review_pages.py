@@ -123,6 +123,14 @@ def test_a_focus_decision_can_be_taken_back(ada: Client) -> None:
     assert f"<bdi>{first}</bdi>" in ada.get("/focus").text
 
 
+def test_the_second_person_gets_the_next_products(site: Site, ada: Client, demo: ProductDatabase) -> None:
+    publish(demo, [Answer(f"many-{number:04d}", SHIRT, 0.5) for number in range(100)], night=1)
+    maria = site.client(logged_in_as="maria")
+    pages = [products_on(client.get(SHIRTS)) for client in (maria, ada)]
+    assert [len(names) for names in pages] == [48, 48]
+    assert len({*pages[0], *pages[1]}) == 96
+
+
 def test_a_page_is_leased_to_one_person(site: Site, ada: Client) -> None:
     maria = site.client(logged_in_as="maria")
     hers = products_on(maria.get(SHIRTS))
