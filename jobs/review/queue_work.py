@@ -142,11 +142,21 @@ def _plant(
     known = planting.planted(
         services.database, view.category_id, count=count, rng=services.chance, without=names, viewer=person
     )
-    kept: list[QueueItem | Planted] = [*items[: max(view.size - len(known), 1)]]
+    shown = list(items[: max(view.size - len(known), 1)])
+    planted: dict[int, Planted] = {}
     for each in known:
-        kept.insert(services.chance.randrange(len(kept) + 1), each)
-    planted = {place: each for place, each in enumerate(kept) if isinstance(each, Planted)}
-    return [each.item if isinstance(each, Planted) else each for each in kept], planted
+        place = services.chance.randrange(len(shown) + 1)
+        planted = {other + (other >= place): one for other, one in planted.items()}
+        planted[place] = replace(each, item=_like(each.item, shown[max(place - 1, 0)]))
+        shown.insert(place, planted[place].item)
+    return shown, planted
+
+
+def _like(item: QueueItem, neighbour: QueueItem) -> QueueItem:
+    """Show a planted product as sure, and for the same reason, as its neighbour, so that neither gives it away."""
+    return replace(
+        item, confidence=neighbour.confidence, status=neighbour.status, review_reason=neighbour.review_reason
+    )
 
 
 def again_page(desk: Desk, page: OpenPage, items: Sequence[QueueItem], services: Services) -> OpenPage:

@@ -173,6 +173,10 @@ def test_one_product_in_fifty_is_planted_and_decides_nothing(demo: ProductDataba
             opened = site.services.desk("ada").page(page_id_of(page))
             assert opened is not None
             known = sorted(opened.planted)
+            assert [opened.planted[place].item for place in known] == [opened.items[place] for place in known]
+            assert {item.review_reason for item in opened.items} == {"below_threshold"}
+            sure = [item.confidence or 0 for item in opened.items]
+            assert sure == sorted(sure, reverse=True), "neither order nor figures tell which are planted"
             shown, planted = shown + len(names), planted + len(known)
             assert len(names) == 60
             assert "known_category" not in page.text

@@ -45,7 +45,12 @@ def test_another_address_without_encryption_is_refused(people: People, host: str
 
 
 def test_with_tls_named_people_are_needed(people: People, tmp_path: Path) -> None:
-    told: dict[str, Any] = {"host": "0.0.0.0", "tls_cert": tmp_path / "c", "tls_key": tmp_path / "k", "names": ["Shop.example"]}
+    told: dict[str, Any] = {
+        "host": "0.0.0.0",
+        "tls_cert": tmp_path / "c",
+        "tls_key": tmp_path / "k",
+        "names": ["Shop.example"],
+    }
     with pytest.raises(UsageError, match=r"nobody could log in: .*review people add"):
         access(people, **told)
     people.add("maria", "several words together")
