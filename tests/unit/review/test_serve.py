@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
+import signal
 import socket
+import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from jobs.errors import UsageError
 from jobs.review.people import People
 from jobs.review.serve import Serving, access_of, bound_socket, run
+from tests.ports import free_port
+from tests.review_site import Client
 
 
 @pytest.fixture
@@ -133,6 +149,82 @@ def shelfwise(*words: str, home: Path, typed: str = "") -> subprocess.CompletedP
     environment = {**os.environ, "SHELFWISE_HOME": str(home)}
     command = [sys.executable, "-m", "jobs.cli.main", *words]
     return subprocess.run(command, env=environment, input=typed, capture_output=True, text=True, timeout=60)
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """Write a certificate of 127.0.0.1 that it signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    paths = directory / "review.crt", directory / "review.key"
+    for path, content in zip(paths, (made.public_bytes(Encoding.PEM), secret), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+@contextmanager
+def serving(home: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `shelfwise review serve` until the block ends; yield its process and its first line."""
+    environment = {**os.environ, "SHELFWISE_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "jobs.cli.main", "review", "serve", *options]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            yield server, server.stdout.readline()
+        finally:
+            server.kill()
+
+
+def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path, "--port", str(port), "--by", "ada") as (server, line):
+        [path] = re.findall(rf"^Open http://127\.0\.0\.1:{port}(/open\?token=\S+) \(it works once\)", line)
+        browser = Client(port)
+        assert browser.get(path).status == 200
+        assert "<bdi>ada</bdi>" in browser.get("/queue").text
+        taken = shelfwise("review", "serve", "--port", str(port), home=tmp_path)
+        assert (taken.returncode, taken.stdout) == (2, "")
+        assert f"shelfwise: port {port} of 127.0.0.1 is taken" in taken.stderr
+        server.send_signal(signal.SIGINT)
+        _, said = server.communicate(timeout=30)
+        assert (server.returncode, said) == (0, "")
+
+
+def test_with_tls_people_log_in_over_https(people: People, tmp_path: Path) -> None:
+    people.add("maria", "several words together")
+    cert, key = certificate(tmp_path)
+    port = free_port()
+    options = ("--host", "0.0.0.0", "--name", "127.0.0.1", "--port", str(port), "--tls-cert", str(cert))
+    with serving(tmp_path, *options, "--tls-key", str(key)) as (_, line):
+        assert line == f"People reach the pages at https://127.0.0.1:{port}. Ctrl-C ends the server.\n"
+        trusted = ssl.create_default_context(cafile=str(cert))
+        link = http.client.HTTPSConnection("127.0.0.1", port, context=trusted, timeout=30)
+        form = urlencode({"name": "maria", "password": "several words together"})
+        sent = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"https://127.0.0.1:{port}"}
+        link.request("POST", "/login", form, sent)
+        answer = link.getresponse()
+        answer.read()
+        cookie = str(answer.getheader("set-cookie"))
+        assert answer.status == 303
+        assert cookie.startswith(f"__Host-shelfwise-{port}=")
+        assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict; Secure")
+        link.request("GET", "/queue", headers={"Cookie": cookie.partition(";")[0]})
+        assert link.getresponse().status == 200
+        link.close()
 
 
 def test_people_are_kept_by_commands(tmp_path: Path) -> None:
