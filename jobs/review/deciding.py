@@ -58,6 +58,7 @@ def send_page(services: Services, person: str, page_id: str, marks: Marks) -> Ou
         services.leases.take(person, wrong)
         services.leases.release(person, [*written.decided, *left])
         page.sent_marks = [page.items[place].product_id for place in marks.wrong]
+        page.sent_leaves = {page.items[place].product_id: leaf for place, leaf in marks.leaves.items()}
         _tell(desk, written, left)
         page.outcome = Outcome(
             len(written.decided), len(wrong), _next(services, desk, page, written, only_marked=not written.decided)
@@ -130,9 +131,12 @@ def take_back_last(services: Services, person: str) -> str:
         page.taken_back = True
         names = [item.product_id for item in page.items]
         is_focus = page.address.startswith("/focus")
-        desk.show_again(names, marked=() if is_focus else page.sent_marks)
+        desk.show_again(names, marked=() if is_focus else page.sent_marks, leaves=page.sent_leaves)
         if is_focus and "?" not in page.address:
             desk.to_focus(names, first=True)
+    following = desk.unsent(page.address)
+    if following is not None:
+        desk.forget(following)  # or it would be opened instead
     count = len(written.decided)
     desk.note(f"Taken back: {count} {'decision' if count == 1 else 'decisions'}.")
     return page.address if not page.address.startswith("/queue/again") else page.after
@@ -252,7 +256,7 @@ def _write(
             planted=planted,
             at_utc=services.clock(),
         )
-    except UnknownNameError as error:
+    except (UnknownNameError, ValueError) as error:
         services.taxonomy.forget()
         raise Refused(409, f"Nothing was decided: {error}") from error
 

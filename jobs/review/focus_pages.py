@@ -83,7 +83,8 @@ def _jpeg(content: bytes | None) -> Response:
 def _shown(request: Request, services: Services, person: str, shown: Product, *, alone: bool) -> Response:
     desk, item = services.desk(person), shown.item
     services.gallery.show(shown.pictures)
-    services.leases.take(person, [item.product_id])
+    if not services.leases.take(person, [item.product_id]):
+        desk.note("Another person has this product on a page at this moment.")
     address = f"/focus?{urlencode({'product': item.product_id})}" if alone else "/focus"
     after = f"/product?{urlencode({'id': item.product_id})}" if alone else ""
     page = desk.keep(

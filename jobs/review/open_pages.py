@@ -36,12 +36,14 @@ class OpenPage:
         after: Where its script goes afterwards; empty for `address`.
         category_id: Suggested category of all products; None without one, or where they differ.
         marked: Positions that are marked when the page opens.
+        chosen: Categories that are chosen below an inner node when the page opens, by position.
         news: What happened to a product meanwhile, by position.
         lock: Held while the page is written, so that a page sent twice is written once.
         outcome: What sending it brought; None before that.
         taken_back: Whether its decisions were taken back.
         needs_leaf: Whether its category is an inner node, so that a leaf has to be chosen for each product.
         sent_marks: Products that were marked when it was sent.
+        sent_leaves: Categories chosen below an inner node when it was sent, by product.
     """
 
     page_id: str
@@ -51,6 +53,7 @@ class OpenPage:
     planted: Mapping[int, Planted] = field(default_factory=dict)
     category_id: str | None = None
     marked: Sequence[int] = ()
+    chosen: Mapping[int, str] = field(default_factory=dict)
     news: Mapping[int, str] = field(default_factory=dict)
     after: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -58,6 +61,7 @@ class OpenPage:
     taken_back: bool = False
     needs_leaf: bool = False
     sent_marks: Sequence[str] = ()
+    sent_leaves: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Desk:
         self._focus: OrderedDict[str, None] = OrderedDict()
         self._notes: list[str] = []
         self._marks: set[str] = set()
+        self._leaves: dict[str, str] = {}
         self.queue_address = "/queue"
 
     def keep(self, page: OpenPage) -> OpenPage:
@@ -169,19 +174,20 @@ class Desk:
             self._skipped = {name: until for name, until in self._skipped.items() if until > now}
             return set(self._skipped)
 
-    def show_again(self, product_ids: Iterable[str], *, marked: Iterable[str]) -> None:
-        """Show the products of a page that was taken back again, with what was marked on it."""
+    def show_again(self, product_ids: Iterable[str], *, marked: Iterable[str], leaves: Mapping[str, str]) -> None:
+        """Show the products of a page that was taken back again, with what was marked and chosen on it."""
         with self._lock:
             for product_id in product_ids:
                 self._skipped.pop(product_id, None)
                 self._focus.pop(product_id, None)
-            self._marks = set(marked)
+            self._marks, self._leaves = set(marked), dict(leaves)
 
-    def marks_again(self) -> set[str]:
-        """Return what was marked on the page that was taken back last, and forget it."""
+    def marks_again(self) -> tuple[set[str], dict[str, str]]:
+        """Return what was marked and chosen on the page that was taken back last, by product, and forget it."""
         with self._lock:
-            marks, self._marks = self._marks, set()
-            return marks
+            marks, leaves = self._marks, self._leaves
+            self._marks, self._leaves = set(), {}
+            return marks, leaves
 
     def note(self, sentence: str) -> None:
         """Show a sentence on the next page that opens."""

@@ -100,7 +100,7 @@ def _page_of(services: Services, person: str, view: View) -> OpenPage | None:
     if not items:
         return None
     items, planted = _plant(services, person, view, items)
-    again = desk.marks_again()
+    again, leaves = desk.marks_again()
     page = OpenPage(
         page_id=new_page_id(),
         opened_at=services.clock(),
@@ -109,6 +109,7 @@ def _page_of(services: Services, person: str, view: View) -> OpenPage | None:
         planted=planted,
         category_id=view.category_id,
         needs_leaf=view.category_id is not None and bool(services.taxonomy.now().leaves_below(view.category_id)),
+        chosen={place: leaves[one.product_id] for place, one in enumerate(items) if one.product_id in leaves},
         marked=[place for place, item in enumerate(items) if view.category_id is None or item.product_id in again],
     )
     return desk.keep(page)

@@ -50,13 +50,19 @@
   const remembered = () => { try { return JSON.parse(sessionStorage.getItem(memory)); } catch { return null; } };
   const forget = () => { try { sessionStorage.removeItem(memory); } catch { /* not needed */ } };
 
+  // The digit of a key, by its place: on some keyboards the upper row gives digits with Shift alone.
+  function digitOf(event) {
+    const found = /^(?:Digit|Numpad)([1-9])$/.exec(event.code) || /^([1-9])$/.exec(event.key);
+    return found ? Number(found[1]) : 0;
+  }
+
   const takeBack = () => send("/back", {});
 
   function queue() {
     const tiles = [...document.querySelectorAll(".tile")];
     if (!tiles.length) return () => false;
     const wrong = new Set(tiles.filter((tile) => tile.getAttribute("aria-pressed") === "true").map((tile) => tile.dataset.place));
-    const chosen = new Map();
+    const chosen = new Map(tiles.filter((tile) => "chosen" in tile.dataset).map((tile) => [tile.dataset.place, tile.dataset.chosen]));
     const buttons = [...document.querySelectorAll("[data-leaf]")];
     const groups = buttons.length > 0;
     const names = new Map(buttons.map((button) => [button.dataset.leaf, button.dataset.name]));
@@ -131,6 +137,7 @@
     const before = remembered();
     if (before) {
       wrong.clear();
+      chosen.clear();
       before.wrong.forEach((place) => wrong.add(place));
       before.chosen.forEach(([place, leaf]) => chosen.set(place, leaf));
     }
@@ -148,7 +155,7 @@
       const onTile = event.target.closest(".tile") !== null || event.target === document.body;
       if (key === "Enter" && !onTile) return false; // links and buttons keep their own Enter
       const place = tiles.indexOf(current);
-      const digit = /^Digit([1-9])$/.exec(event.code) || /^Numpad([1-9])$/.exec(event.code);
+      const digit = digitOf(event);
       if (key === "ArrowRight") go(tiles[place + 1]);
       else if (key === "ArrowLeft") go(tiles[place - 1]);
       else if (key === "ArrowDown") vertically(1);
@@ -159,8 +166,8 @@
       else if (key === "Enter") sendPage();
       else if (key === "f") location.assign("/focus");
       else if (key === "o") location.assign(`/product?id=${encodeURIComponent(current.dataset.product)}`);
-      else if (groups && (key === "a" || key === "A")) choose("", event.shiftKey);
-      else if (groups && digit && buttons[digit[1] - 1] && buttons[digit[1] - 1].dataset.leaf) choose(buttons[digit[1] - 1].dataset.leaf, event.shiftKey);
+      else if (groups && key === "a") choose("", event.shiftKey);
+      else if (groups && digit && buttons[digit - 1] && buttons[digit - 1].dataset.leaf) choose(buttons[digit - 1].dataset.leaf, event.shiftKey && !/[1-9]/.test(event.key));
       else return false;
       return true;
     };
@@ -235,8 +242,9 @@
       });
     }
 
-    return (key) => {
-      if (/^[1-9]$/.test(key) && choices[key - 1]) decide("set", choices[key - 1].dataset.choose);
+    return (key, event) => {
+      const digit = digitOf(event);
+      if (digit && choices[digit - 1]) decide("set", choices[digit - 1].dataset.choose);
       else if (key === "/") find.focus();
       else if (key === "r") byId("why").focus();
       else if (key === "s") decide("skip", null);
@@ -280,7 +288,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || (keys && keys.open)) return;
     if (event.target.closest("input, select, textarea")) return;
-    const key = event.key;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // also with Caps Lock
     if (pressed(key, event)) event.preventDefault();
     else if (key === "?" && keys) keys.showModal();
     else if (key === "z" && (work === "queue" || work === "focus" || work === "")) takeBack();

@@ -172,6 +172,16 @@ def test_z_takes_the_last_page_back(site: Site, ada: Page, database: ProductData
     expect(ada.locator("#fault")).to_contain_text("There is nothing to take back")
 
 
+def test_what_was_chosen_below_a_group_is_there_again_after_z(site: Site, ada: Page) -> None:
+    ada.goto(f"{site.address}/queue")
+    press(ada, "1", "x", "2", "3")
+    sends(ada, "Enter")
+    sends(ada, "z")
+    expect(ada.locator(".choice:visible")).to_have_text(["Pullover", "Shirt", "T-shirt"])
+    expect(ada.locator('.tile[aria-pressed="true"]')).to_have_count(1)
+    expect(ada.locator("#count")).to_contain_text("3 chosen")
+
+
 def test_a_mouse_marks_too_and_marks_outlive_a_reload(site: Site, ada: Page) -> None:
     ada.goto(f"{site.address}{SHIRTS}")
     ada.locator(".tile").nth(4).click()
