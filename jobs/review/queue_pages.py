@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from jobs.review import rendering
 from jobs.review.deciding import Marks, send_page, take_back_last
 from jobs.review.open_pages import OpenPage
-from jobs.review.queue_work import SIZES, View, open_page
+from jobs.review.queue_work import SIZES, View, is_settled, open_page
 from jobs.review.services import Refused, Services, checked_text, person_of, services_of
 from sql.records import REVIEW_REASONS
 from sql.review import queue
@@ -143,5 +143,6 @@ def _shown(request: Request, services: Services, view: View, page: OpenPage | No
         reasons=REVIEW_REASONS,
         orders=_ORDER_LABELS,
         sizes=SIZES,
+        is_settled=is_settled,
         skipped=len(services.desk(request.state.person).skipped),
     )

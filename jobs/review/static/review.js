@@ -83,7 +83,9 @@
       if (groups) {
         parts.push(`${chosen.size} chosen`, `${open} still open`);
       } else {
-        parts.push(`${tiles.length - wrong.size} of ${tiles.length} count as right`);
+        const settled = tiles.filter((tile) => "settled" in tile.dataset && !wrong.has(tile.dataset.place)).length;
+        parts.push(`${tiles.length - wrong.size - settled} of ${tiles.length} count as right`);
+        if (settled) parts.push(`${settled} decided already`);
       }
       parts.push(`${wrong.size} marked`);
       byId("count").textContent = parts.join(" · ");

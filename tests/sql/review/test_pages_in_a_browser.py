@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
+from sql.overrides import Override, set_overrides
 from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.review_pace import at_a_persons_pace, sends
@@ -45,8 +46,12 @@ def site(database: ProductDatabase, tmp_path: Path) -> Iterator[Site]:
 
 
 @contextmanager
-def browsing(browser: Browser, site: Site, person: str, *, width_px: int = 1280) -> Iterator[Page]:
-    """Open a browser window in which a person is logged in; errors of its script, and foreign requests, fail."""
+def browsing(browser: Browser, site: Site, person: str, *, width_px: int = 1280, beside: str = "") -> Iterator[Page]:
+    """Open a browser window in which a person is logged in; errors of its script fail.
+
+    So do requests to other addresses than the server's, and the one that is named as `beside`.
+    """
+    ours = (site.address, beside or site.address)
     context = browser.new_context(viewport={"width": width_px, "height": 900})
     context.add_cookies(
         [
@@ -63,7 +68,7 @@ def browsing(browser: Browser, site: Site, person: str, *, width_px: int = 1280)
     page.set_default_timeout(20_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda request: faults.append(request.url) if not request.url.startswith(site.address) else None)
+    page.on("request", lambda request: faults.append(request.url) if not request.url.startswith(ours) else None)
     page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
     try:
         yield page
@@ -213,6 +218,7 @@ def test_two_browsers_at_once_leave_one_decision_a_product(
         sends(ada, "Enter")
         expect(ada.locator("h1")).to_have_text("Somebody was faster")
         expect(ada.locator(".tile")).to_have_count(len(mine) - 1)
+        expect(ada.locator("#count")).to_contain_text(f"0 of {len(mine) - 1} count as right · {len(mine) - 1} decided")
         expect(ada.locator(".tile").first).to_contain_text("A person decided meanwhile: Apparel > Tops > Shirt.")
         sends(ada, "Enter")
     made = decisions(database)
@@ -259,6 +265,20 @@ def test_hostile_titles_run_nothing(site: Site, ada: Page, database: ProductData
     ada.goto(f"{site.address}/progress")
     expect(ada.locator("main")).to_contain_text("<script>document.title")
     assert "it ran" not in ada.title()
+
+
+def test_another_site_cannot_use_the_session(browser: Browser, site: Site, database: ProductDatabase) -> None:
+    set_overrides(database, [Override("article-00001", BOOT)], decided_by="ada")
+    evil = "http://evil.example/"
+    form = f"""<form method="post" action="{site.address}/product/clear"><input name="product_id" value="article-00001">
+        </form><script>document.forms[0].submit()</script>"""
+    with browsing(browser, site, "ada", beside=evil) as page:
+        page.goto(f"{site.address}/queue")
+        page.route(f"{evil}**", lambda route: route.fulfill(content_type="text/html", body=form))
+        with page.expect_response("**/product/clear") as cleared:
+            page.goto(evil)
+        assert cleared.value.status == 403
+    assert len(decisions(database)) == 1, "nothing was cleared"
 
 
 def test_a_server_that_is_away_leaves_the_marks_on_the_page(site: Site, ada: Page, database: ProductDatabase) -> None:
