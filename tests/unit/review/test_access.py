@@ -66,6 +66,11 @@ def test_a_foreign_cookie_is_no_session(site: Site, cookie: str) -> None:
     assert client.get("/queue").status == 303
 
 
+def test_odd_cookies_of_other_servers_on_the_host_do_not_hide_the_session(ada: Client) -> None:
+    ada.cookie = f'state={{"a": [1, "ü"]}}; =; ;x; {ada.cookie}; "'
+    assert ada.get("/queue").status == 200
+
+
 def test_there_is_no_page_of_api_documentation(ada: Client) -> None:
     assert [ada.get(path).status for path in ("/docs", "/redoc", "/openapi.json")] == [404, 404, 404]
 
