@@ -32,7 +32,7 @@ def test_a_file_of_a_spreadsheet_has_a_byte_order_mark(tmp_path: Path) -> None:
     assert [each.product_id for each in read_decisions(file, "ada")] == ["p1"]
 
 
-def read(tmp_path: Path, name: str, text: str, encoding: str = "utf-8") -> list[tuple[str, str, str | None]]:
+def read(tmp_path: Path, name: str, text: str, encoding: str = "utf-8") -> list[tuple[str, str | None, str | None]]:
     (tmp_path / name).write_text(text, encoding=encoding, newline="")
     return [(each.product_id, each.category_id, each.why) for each in read_decisions(tmp_path / name, "ada")]
 
