@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import urljoin
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
@@ -15,6 +19,7 @@ from tests.conftest import picture
 from tests.dags.conftest import jobs_environment, started_airflow, until
 from tests.end_to_end.conftest import Shelfwise, dump
 from tests.pages import chapter, dead_links, shell_lines
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DOWNLOADS = ROOT / ".shelfwise" / "downloads"
@@ -64,6 +69,8 @@ def test_who_follows_this_page_from_its_top_to_its_end_gets_what_it_says(
             monkeypatch.setenv("SHELFWISE_HOME", home)
             done = shelfwise(*shlex.split(question)[1:], "--format", "json")
             assert sum(row["product_count"] for row in done.json) == 200
+        elif line == "shelfwise review serve":
+            opened_pages(state)
         elif line == "make demo" or line.startswith("shelfwise"):
             words = ["demo", "--products", "100"] if line == "make demo" else shlex.split(line)[1:]
             done = shelfwise(*words)
@@ -74,6 +81,24 @@ def test_who_follows_this_page_from_its_top_to_its_end_gets_what_it_says(
         followed.append(line)
     assert [line for line in followed if line.startswith("make")] == ["make demo", "make airflow"]
     assert len(followed) >= 11
+
+
+def opened_pages(state: Path) -> None:
+    """Serve the review pages, open the printed address, and look at what the demo and the catalog left to people."""
+    port = free_port()
+    environment = jobs_environment(state, SHIPPED) | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-P", "-m", "jobs.cli.main", "review", "serve", "--port", str(port), "--by", "ada"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            [address] = re.findall(r"^Open (\S+) \(it works once\)", server.stdout.readline())
+            browser = build_opener(HTTPCookieProcessor())
+            browser.open(address, timeout=30).close()
+            with browser.open(urljoin(address, "/queue"), timeout=30) as page:
+                assert "Suggested category" in page.read().decode()
+        finally:
+            server.send_signal(signal.SIGINT)
+    assert server.returncode == 0
 
 
 def own_catalogs(directory: Path) -> None:
