@@ -239,8 +239,8 @@ def clear(connection: Connection, product_ids: Sequence[str], combine_by: Combin
     undecided = connection.execute(_UNDECIDED).scalars().all()
     if undecided:
         raise UnknownNameError(
-            f"No person decided on product {listed(undecided)}: expected products of status manual, as "
-            "`shelfwise query current_categories` shows; nothing was cleared."
+            f"No person decided on product {listed(undecided)}: expected products on which a person's decision "
+            "stands, as `shelfwise query product_decisions` shows the decisions; nothing was cleared."
         )
     connection.execute(_CLEAR, told)
     settling.answer_again(connection, combine_by, told["moment"], decisions=True)

@@ -5,5 +5,5 @@ Reads and writes the directories images/, seen/ and catalog_rows/ of the home; e
 
 Others import: batches, catalog_labels, category_texts, decided_labels, file_frames, helper_process, label_findings,
 label_map, labels, local_copies, partitions, parts, petastorm_adapter, presence, reader_processes, reading, schema,
-shards.
+shards, stored_images, thumbnails.
 """

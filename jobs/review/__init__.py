@@ -1,7 +1,7 @@
 """The pages on which people review answers in a browser: queue, focus, product and progress.
 
-Reads the product database and, for pictures, files of images/ and predictions/. Writes decisions and the answers on
+Reads the product database and, for pictures, thumbnails/ and images/ of the home. Writes decisions and the answers on
 planted products to the database, and names and password hashes of people to people.json in the home.
 
-Others import: access, application, people, serve.
+Others import: application, people, pictures, serve.
 """

@@ -7,7 +7,7 @@ table of decisions is copied to a new one. No other table refers to it yet.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "fc75bebbdbd6"
+revision = "8c9de102532a"
 down_revision = "49e100314d11"
 
 KEY = sa.Text().with_variant(sa.TEXT(collation="C"), "postgresql")
