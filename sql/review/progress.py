@@ -63,7 +63,7 @@ class Agreement:
         category_id: What it suggested.
         category_path: Readable path of it.
         decisions: Number of decisions.
-        accepted: Number of those for the suggested category.
+        accepted: Number of those for the suggested category, or one below it.
     """
 
     release_id: str | None
@@ -161,13 +161,19 @@ GROUP BY decision.decided_by, substr(CAST(decision.decided_at_utc AS TEXT), 1, 1
 ORDER BY hour_utc DESC, decision.decided_by
 """).bindparams(sa.bindparam("since", type_=UtcDateTime()))
 
+# Who chooses a category below a suggested group agrees with it.
 _AGREEMENT = sa.text("""
 SELECT
     decision.release_id,
     decision.suggested_category_id,
     category.category_path,
     count(*) AS decisions,
-    sum(CASE WHEN decision.category_id = decision.suggested_category_id THEN 1 ELSE 0 END) AS accepted
+    sum(CASE
+        WHEN decision.category_id = decision.suggested_category_id THEN 1
+        WHEN substr(decision.category_id, 1, length(decision.suggested_category_id) + 1)
+            = decision.suggested_category_id || '.' THEN 1
+        ELSE 0
+    END) AS accepted
 FROM overrides AS decision
 LEFT JOIN categories AS category ON category.category_id = decision.suggested_category_id
 WHERE
