@@ -7,6 +7,7 @@ sure ones, so that a large part does not hide the others; what a small part does
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,12 +24,9 @@ from sql.review.totals import Counts
 _Row = tuple[str | None, str, float | None]
 """(category_id, product_id, confidence)."""
 
-_TITLES = """
-SELECT product_id, title
-FROM products
-WHERE product_id IN :product_ids AND title IS NOT NULL
-ORDER BY product_id, image_no
-"""
+_TITLES = "SELECT product_id, title FROM products WHERE product_id IN :product_ids AND ({maybe})"
+
+_ESCAPED, _ESCAPE = re.compile("[%_!]"), r"!\g<0>"
 
 _OF_RUN = "SELECT product_id FROM product_categories WHERE product_id IN :product_ids AND run_id = :run_id"
 
@@ -79,10 +77,34 @@ def _searched(connection: Connection, which: Filter, shares: Mapping[Part, int])
     words = which.title.casefold().split()
     if not words:
         return first
-    titles: dict[str, str] = {}
-    for product_id, title in _looked_up(connection, _TITLES, (row[1] for row in first)):
-        titles.setdefault(product_id, title.casefold())
-    return [row for row in first if row[1] in titles and all(word in titles[row[1]] for word in words)]
+    maybe, told = _maybe(words, connection.dialect.name)
+    titles = _looked_up(connection, _TITLES.format(maybe=maybe), (row[1] for row in first), **told)
+    named = {row.product_id for row in titles if _has(row.title, words)}
+    return [row for row in first if row[1] in named]
+
+
+def _has(title: str, words: Iterable[str]) -> bool:
+    folded = title.casefold()
+    return all(word in folded for word in words)
+
+
+def _maybe(words: list[str], dialect: str) -> tuple[str, dict[str, str]]:
+    """Return the SQL condition of titles that may have all words, and its values, so that few titles are read.
+
+    Databases ignore the case of ASCII letters alike. Titles with any other character are read and compared by Python,
+    which knows that `STRASSE` and `Straße` are the same.
+
+    Args:
+        words: Words of a filter, casefolded.
+        dialect: Name of SQLAlchemy's dialect.
+    """
+    sqlite = dialect == "sqlite"
+    other = "title GLOB '*[^ -~]*'" if sqlite else "title ~ '[^ -~]'"
+    if not all(word.isascii() for word in words):
+        return other, {}
+    told = {f"word_{number}": f"%{_ESCAPED.sub(_ESCAPE, word)}%" for number, word in enumerate(words)}
+    like = " AND ".join(f"title {'LIKE' if sqlite else 'ILIKE'} :{name} ESCAPE '!'" for name in told)
+    return f"({like}) OR {other}", told
 
 
 def _looked_up(connection: Connection, statement: str, product_ids: Iterable[str], **more: str) -> Any:

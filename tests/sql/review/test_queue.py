@@ -18,7 +18,7 @@ from sql.review.selections import REVIEW, Part, first_of, groups_of, in_part
 from sql.review.writing import write_page
 from sql.store import ProductDatabase
 from tests.sql.review.waiting import HOSTILE, change, choose, fill, ids, shown
-from tests.sql.runs import BOOT, OUTLET, SHIRT, T_SHIRT, image_change, picture_of, prediction, publish
+from tests.sql.runs import BOOT, OUTLET, SHIRT, T_SHIRT, image_change, picture_of, prediction, product, publish
 
 
 @pytest.fixture
@@ -235,3 +235,29 @@ def test_a_page_reads_no_more_than_its_part_of_an_index(database: ProductDatabas
             assert f"USING INDEX {wanted} (" in plan, plan
             assert "SCAN product_categories" not in plan
             assert "TEMP B-TREE FOR ORDER BY" not in plan or which.status == "auto", plan
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("strasse", ["a", "b"]),
+        ("STRASSE", ["a", "b"]),
+        ("straße", ["a", "b"]),
+        ("100%", ["c"]),
+        ("_", ["d"]),
+        ("!", ["d"]),
+        ("kelvin", ["e"]),
+        ("grün strasse", ["b"]),
+        ("hemd 100%", []),
+    ],
+)
+def test_titles_are_compared_by_casefolded_words(database: ProductDatabase, words: str, found: list[str]) -> None:
+    """Databases compare ASCII letters; what has other characters is compared here, with the same result."""
+    titles = {"a": "Hemd STRASSE", "b": "grüne Straße", "c": "100% Hem", "d": "snake_case!", "e": "\u212aelvin"}
+    publish(
+        database,
+        [prediction(name, SHIRT, 0.5, status="review") for name in titles],
+        products=[product(name, title) for name, title in titles.items()],
+    )
+    assert ids(shown(database, which=Filter(title=words))) == found
+    assert counts(database, Filter(title=words)) == ({SHIRT: len(found)} if found else {})
