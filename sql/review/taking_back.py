@@ -106,6 +106,7 @@ SELECT
     stored.confidence,
     stored.status,
     stored.review_reason,
+    stored.decided,
     stored.left_at IS NOT NULL,
     CAST(1 AS BOOLEAN)
 FROM restored_decisions AS restored
