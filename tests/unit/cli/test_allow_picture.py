@@ -29,7 +29,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProductDatabase
     nights.release = ReleaseRecord("release-1", "taxonomy-1", {"thresholds": {}, "floor": 0.2})
     run = nights.run_of(0)
     free, held = (Answer(name, "shop.shirt").prediction(run.run_date) for name in "pq")
-    nights.publish(run, [free, (held[0], PICTURE, *held[2:13], "shared_picture", None)], [])
+    nights.publish(run, [free, (held[0], PICTURE, *held[2:13], "shared_picture", *held[14:])], [])
     return database
 
 

@@ -28,7 +28,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProductDatabase
     nights.release = ReleaseRecord("release-1", "taxonomy-1", {"thresholds": {}, "floor": 0.2})
     run = nights.run_of(0)
     answers = (Answer(name, "shop.shirt").prediction(run.run_date) for name in ("-p", "q", "r"))
-    nights.publish(run, [(*row[:13], "shared_picture", None) for row in answers], [])
+    nights.publish(run, [(*row[:13], "shared_picture", *row[14:]) for row in answers], [])
     return database
 
 
