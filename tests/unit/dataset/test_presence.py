@@ -47,7 +47,9 @@ def naive(stored: list[Dated], seen: list[Dated], last: date) -> tuple[dict[Any,
         since = date.fromisoformat(row["counts_from"]) if row.get("counts_from") else day
         outcome = row.get("outcome", "stored")
         if since <= last:
-            event = (since, row["ingest_no"], outcome != "left")
+            # What counts from a later night is older than all that this night's own ingests record.
+            number = 0 if row.get("counts_from") else row["ingest_no"]
+            event = (since, number, outcome != "left")
             names[*position, row["catalog_name"] or ""].append((event[:2], event[2]))
         if outcome in ("stored", "unchanged") and day <= last:
             contents[position].append((day, row["ingest_no"], row["image_sha256"]))
