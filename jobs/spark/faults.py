@@ -154,9 +154,12 @@ def _meaning(text: str, known: Sequence[tuple[str, str]]) -> str | None:
 
 
 def _raised(text: str) -> str:
-    """Return the last exception of Python in a text, or the text's first line."""
+    """Return the last exception of Python in a text, or else that of Java, or the text's first line."""
     raised = _PYTHON.findall(text)
-    return ": ".join(raised[-1]) if raised else next(iter(text.strip().splitlines()), "")
+    if raised:
+        return ": ".join(raised[-1])
+    java = re.search(r"^: (\S.*)$", text, re.MULTILINE)  # py4j writes it into the second line
+    return java[1] if java else next(iter(text.strip().splitlines()), "")
 
 
 def check_reachable(master: str) -> None:

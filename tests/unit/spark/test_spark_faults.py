@@ -180,3 +180,8 @@ def test_a_driver_in_a_pod_reaches_kubernetes_under_another_address(
     expected = "it went on" if in_a_pod else "no Spark master can be reached"
     with pytest.raises(RunFailed, match=expected), spark.spark_session(config, name="test"):
         pass
+
+
+def test_an_error_of_java_that_nobody_knows_is_named() -> None:
+    text = "An error occurred while calling z:org.apache.spark.Some.call.\n: java.io.IOException: odd thing\n\tat a.B"
+    assert sentence(text).startswith("Spark gave up: java.io.IOException: odd thing; ")
