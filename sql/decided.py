@@ -60,36 +60,15 @@ ORDER BY decided.category_id
 
 _TWICE = sa.text("SELECT product_id AS name FROM decided GROUP BY product_id HAVING count(*) > 1 ORDER BY product_id")
 
+_DECISIONS = "SELECT product_id, category_id, CAST(NULL AS TEXT) AS review_reason FROM decided"
+
 # A decision for the category that a person has already decided on changes no answer, unless the picture has changed.
-_CHANGES = sa.text("""
-INSERT INTO answer_changes
-SELECT
-    decided.product_id,
-    decided.category_id,
-    NULL,
-    CASE WHEN decided.category_id IS NULL THEN 'unknown' ELSE 'manual' END,
-    NULL,
-    NULL,
-    coalesce(stored.image_count, 0),
-    stored.ingest_date,
-    stored.ingest_no,
-    NULL,
-    CAST(1 AS BOOLEAN),
-    stored.category_id,
-    stored.confidence,
-    stored.status,
-    stored.review_reason,
-    stored.decided,
-    stored.left_at IS NOT NULL,
-    CAST(1 AS BOOLEAN)
-FROM decided
-LEFT JOIN product_categories AS stored ON stored.product_id = decided.product_id
-WHERE
+_CHANGING = """
     stored.product_id IS NULL
     OR NOT stored.decided
-    OR stored.category_id IS DISTINCT FROM decided.category_id
+    OR stored.category_id IS DISTINCT FROM decision.category_id
     OR stored.review_reason IS NOT NULL
-""")
+"""
 
 _RECORD = sa.text("""
 INSERT INTO overrides (
@@ -249,7 +228,7 @@ def record(
     analyze(connection, "decided")
     _refuse_unknown(connection)
     changes.prepare(connection)
-    connection.execute(_CHANGES)
+    changes.add_decisions(connection, _DECISIONS, changing=_CHANGING)
     former = connection.execute(_REPLACED, {"most": _EXAMPLES}).all()
     last, way = connection.execute(_LAST).scalar_one(), {"came_by": came_by, "page_id": page_id}
     agreed = connection.execute(_AGREE, way).rowcount

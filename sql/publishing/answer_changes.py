@@ -102,6 +102,32 @@ LEFT JOIN product_categories AS stored ON stored.product_id = answer.product_id
 ORDER BY answer.product_id
 """
 
+_ADD_DECISIONS = """
+INSERT INTO answer_changes
+SELECT
+    decision.product_id,
+    decision.category_id,
+    NULL,
+    CASE WHEN decision.category_id IS NULL THEN 'unknown' ELSE 'manual' END,
+    decision.review_reason,
+    NULL,
+    coalesce(stored.image_count, 0),
+    stored.ingest_date,
+    stored.ingest_no,
+    NULL,
+    CAST(1 AS BOOLEAN),
+    stored.category_id,
+    stored.confidence,
+    stored.status,
+    stored.review_reason,
+    stored.decided,
+    stored.left_at IS NOT NULL,
+    CAST(1 AS BOOLEAN)
+FROM ({decisions}) AS decision
+LEFT JOIN product_categories AS stored ON stored.product_id = decision.product_id
+WHERE {changing}
+"""
+
 _UPDATE = sa.text("""
 UPDATE product_categories
 SET
@@ -214,6 +240,17 @@ def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> in
         "again": rule.again,
     }
     return connection.execute(statement, values).rowcount
+
+
+def add_decisions(connection: Connection, decisions: str, *, changing: str) -> None:
+    """Add people's decisions to `answer_changes`, each as the answer of its product.
+
+    Args:
+        connection: In a transaction that holds the writers' lock.
+        decisions: SELECT of product_id, category_id (NULL for none of the categories) and review_reason.
+        changing: SQL condition on `decision` and `stored`, the answer until now, that a decision changes the answer.
+    """
+    connection.exec_driver_sql(_ADD_DECISIONS.format(decisions=decisions, changing=changing))
 
 
 def remove(connection: Connection, products: str) -> None:

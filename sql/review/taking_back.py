@@ -88,31 +88,14 @@ INNER JOIN overrides AS decision ON decision.product_id = restored.product_id AN
 INNER JOIN override_pictures AS picture ON picture.override_id = restored.former_id
 """)
 
-_CHANGES = sa.text("""
-INSERT INTO answer_changes
+_DECISIONS = """
 SELECT
-    stored.product_id,
+    former.product_id,
     former.category_id,
-    NULL,
-    CASE WHEN former.category_id IS NULL THEN 'unknown' ELSE 'manual' END,
-    CASE WHEN restored.again THEN 'changed_picture' END,
-    NULL,
-    stored.image_count,
-    stored.ingest_date,
-    stored.ingest_no,
-    NULL,
-    CAST(1 AS BOOLEAN),
-    stored.category_id,
-    stored.confidence,
-    stored.status,
-    stored.review_reason,
-    stored.decided,
-    stored.left_at IS NOT NULL,
-    CAST(1 AS BOOLEAN)
+    CASE WHEN restored.again THEN 'changed_picture' END AS review_reason
 FROM restored_decisions AS restored
 INNER JOIN overrides AS former ON former.override_id = restored.former_id
-INNER JOIN product_categories AS stored ON stored.product_id = restored.product_id
-""")
+"""
 
 _SUGGEST = sa.text("""
 UPDATE product_categories
@@ -171,7 +154,7 @@ def _restore(connection: Connection, rows: Sequence[Row[Any]], page_id: str, mom
     connection.execute(_RESTORE, {"page_id": page_id})
     connection.execute(_PICTURES, {"last": last})
     changes.prepare(connection)
-    connection.execute(_CHANGES)
+    changes.add_decisions(connection, _DECISIONS, changing="stored.product_id IS NOT NULL")
     changes.apply(connection, moment)
     connection.execute(_SUGGEST)
     prepare_affected(connection)
