@@ -184,11 +184,10 @@ def _check(services: Services, page: OpenPage, marks: Marks) -> None:
 
 
 def _check_category(services: Services, category_id: str) -> None:
-    known = {leaf.category_id for leaf in services.taxonomy.now().all}
-    if category_id in known:
+    if category_id in services.taxonomy.now():
         return
     services.taxonomy.forget()  # a run may have added it during the last minute
-    if category_id not in {leaf.category_id for leaf in services.taxonomy.now().all}:
+    if category_id not in services.taxonomy.now():
         raise Refused(
             409,
             f"The taxonomy has no category {category_id[:200]!r} (any more): nothing was decided; choose another one.",

@@ -33,6 +33,10 @@ class Categories:
         # The blank before each word makes "begins a word" a plain search for " shi".
         self._texts = [" " + " ".join(_words(leaf.category_path)) for leaf in self.all]
 
+    def __contains__(self, category_id: str) -> bool:
+        """Return whether the taxonomy has a category, leaf or inner node."""
+        return category_id in self._paths
+
     def path(self, category_id: str | None) -> str:
         """Return the readable path of a category; empty for None, and the category_id itself if it is not known."""
         return "" if category_id is None else self._paths.get(category_id, category_id)

@@ -50,6 +50,13 @@ ORDER BY product_id, image_no
 """
 
 
+_KNOWN = """
+SELECT product_id FROM products WHERE product_id IN :product_ids
+UNION
+SELECT product_id FROM rejected_images WHERE product_id IN :product_ids
+"""
+
+
 def seen_of(answer: Row[Any] | None) -> str:
     """Return the version of a current answer: it changes with everything that a person decides on.
 
@@ -92,6 +99,11 @@ def titles_of(connection: Connection, product_ids: Iterable[str]) -> dict[str, t
         title, category = found.get(row.product_id, ("", ""))
         found[row.product_id] = (title or row.title or "", category or row.category or "")
     return found
+
+
+def known_products(connection: Connection, product_ids: Iterable[str]) -> set[str]:
+    """Select the products that are in a catalog, or had an image that could not be used, with or without an answer."""
+    return set(connection.execute(_looked_up(connection, _KNOWN), _keys(product_ids)).scalars())
 
 
 def items_of(connection: Connection, product_ids: Iterable[str]) -> list[QueueItem]:

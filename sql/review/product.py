@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sql.engine import reading
 from sql.errors import UnknownNameError
 from sql.lists import list_value, with_lists
-from sql.review.items import NO_ANSWER, answers_of, item_of, storable, titles_of
+from sql.review.items import NO_ANSWER, answers_of, item_of, known_products, storable, titles_of
 from sql.review.pictured import current_pictures
 from sql.review.records import (
     Found,
@@ -57,14 +57,6 @@ WHERE decision.product_id = :product_id
 ORDER BY decision.override_id DESC
 """).columns(decided_at_utc=UtcDateTime())
 
-_KNOWN = sa.text("""
-SELECT 1 FROM products WHERE product_id = :product_id
-UNION ALL
-SELECT 1 FROM rejected_images WHERE product_id = :product_id
-LIMIT 1
-""")
-
-
 _LAST = "\U0010ffff"
 """The character that is sorted after all others."""
 
@@ -94,10 +86,7 @@ def product(database: ProductDatabase, product_id: str) -> Product:
     """
     with reading(database.engine) as connection:
         answer = answers_of(connection, [product_id]).get(product_id)
-        known = answer is not None or (
-            storable(product_id) and connection.execute(_KNOWN, {"product_id": product_id}).first() is not None
-        )
-        if not known:
+        if answer is None and not known_products(connection, [product_id]):
             raise UnknownNameError(
                 f"The database does not know product {product_id!r}: expected the product_id of a catalog, or words "
                 "of its title in the search."

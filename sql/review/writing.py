@@ -12,9 +12,8 @@ from sqlalchemy.engine import Connection, Row
 
 from sql.decided import Rows, record
 from sql.engine import writing
-from sql.lists import list_value, with_lists
 from sql.publishing.settling import CombineBy
-from sql.review.items import NO_ANSWER, answers_of, item_of, items_of, seen_of, storable
+from sql.review.items import NO_ANSWER, answers_of, item_of, items_of, known_products, seen_of
 from sql.review.records import Choice, PlantedAnswer, Written
 from sql.review.refusals import refuse_invalid, refuse_unknown_categories
 from sql.review.taking_back import taken_back
@@ -22,12 +21,6 @@ from sql.schema.decisions import overrides, planted_answers
 from sql.store import ProductDatabase
 
 _WAYS = ("page", "focus")
-
-_KNOWN = """
-SELECT product_id FROM products WHERE product_id IN :product_ids
-UNION
-SELECT product_id FROM rejected_images WHERE product_id IN :product_ids
-"""
 
 # The first row of a page on a product is its decision; later ones took it back.
 _OF_PAGE = sa.text("""
@@ -130,7 +123,7 @@ def _now() -> datetime:
 def _write(connection: Connection, sent: _Page) -> Written:
     refuse_unknown_categories(connection, sent.choices.values(), sent.planted)
     answers = answers_of(connection, sent.choices)
-    without_answer = _known(connection, [name for name in sent.choices if name not in answers])
+    without_answer = known_products(connection, [name for name in sent.choices if name not in answers])
     current = {
         name
         for name, choice in sent.choices.items()
@@ -210,12 +203,3 @@ def _again(connection: Connection, sent: _Page, earlier: Collection[str]) -> Wri
         if answer.decided and answer.review_reason is None and answer.category_id == sent.choices[name].category_id
     }
     return _written(connection, sent, {*earlier, *agreed}, answers)
-
-
-def _known(connection: Connection, product_ids: Sequence[str]) -> set[str]:
-    """Select the products that have no answer but are in a catalog, or had an image that could not be used."""
-    names = [name for name in product_ids if storable(name)]
-    if not names:
-        return set()
-    statement = sa.text(with_lists(_KNOWN, connection.dialect.name))
-    return set(connection.execute(statement, {"product_ids": list_value(names)}).scalars())
