@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from sql.errors import DatabaseError
 from sql.explanations import database_errors_explained, describe
@@ -45,19 +45,27 @@ _POSTGRESQL_SESSION = (
     "-c idle_in_transaction_session_timeout=30min"
 )
 
+_NEW: dict[str, Any] = {"poolclass": NullPool}
+_KEPT: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 4, "max_overflow": -1, "pool_pre_ping": True}
+
 _WRITER_LOCK = 0x5E1F_015E
 """Key of the PostgreSQL advisory lock that every writer of answers takes; writers queue, readers never wait."""
 
 
-def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> Engine:
+def make_engine(
+    url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS, keep_connections: bool = False
+) -> Engine:
     """Build an engine from the URL of a product database, without connecting.
 
     Args:
         url: `sqlite:///path` or `postgresql://...`.
         busy_timeout_seconds: Time that SQLite waits for another writer.
+        keep_connections: Whether some connections to a server stay open, for a process that answers many small
+            requests: a new one has nothing in memory, which takes it up to 60 ms longer in a large database. An SQLite
+            file is always opened anew, so that it can be restored, and its log is no longer than needed.
 
     Returns:
-        An engine that opens a new connection for each use.
+        An engine that opens a new connection for each use, unless some are kept.
 
     Raises:
         DatabaseError: The URL is not valid or is for another database; the message shows the two valid forms.
@@ -65,7 +73,7 @@ def make_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed, busy_timeout_seconds)
-    engine = _postgresql_engine(parsed)
+    engine = _postgresql_engine(parsed, _KEPT if keep_connections else _NEW)
 
     @sa.event.listens_for(engine, "connect")
     def refuse_older(connection: psycopg.Connection[Any], _record: object) -> None:
@@ -87,7 +95,7 @@ def make_reading_engine(url: str) -> Engine:
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "postgresql":
-        return _postgresql_engine(parsed).execution_options(postgresql_readonly=True)
+        return _postgresql_engine(parsed, _NEW).execution_options(postgresql_readonly=True)
     place = f"{Path(str(parsed.database)).absolute().as_uri()}?mode=ro"
     return sa.create_engine(
         parsed, poolclass=NullPool, hide_parameters=True, creator=lambda: sqlite3.connect(place, uri=True)
@@ -165,14 +173,14 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _postgresql_engine(url: URL) -> Engine:
+def _postgresql_engine(url: URL, pool: Mapping[str, Any]) -> Engine:
     # Options of the URL come last, so they override these.
     given = url.query.get("options", "")
     options = " ".join([_POSTGRESQL_SESSION, *([given] if isinstance(given, str) else given)]).strip()
     rest = url.difference_update_query(["options"])
     return sa.create_engine(
         rest.set(drivername="postgresql+psycopg"),
-        poolclass=NullPool,
+        **pool,
         hide_parameters=True,
         connect_args={
             **{name: value for name, value in _POSTGRESQL_CONNECTION.items() if name not in url.query},

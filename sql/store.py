@@ -28,17 +28,22 @@ from sql.records import (
 from sql.schema import migrate
 
 
-def open_database(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> ProductDatabase:
+def open_database(
+    url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS, keep_connections: bool = False
+) -> ProductDatabase:
     """Open the product database at a URL; it connects when first used.
 
     Args:
         url: `sqlite:///path` or `postgresql://user@host:5432/database`.
         busy_timeout_seconds: Time that SQLite waits for another writer.
+        keep_connections: Whether some connections to a server stay open, for a process that answers many small
+            requests.
 
     Raises:
         DatabaseError: The URL is not valid; the message shows the valid forms.
     """
-    return ProductDatabase(make_engine(url, busy_timeout_seconds=busy_timeout_seconds))
+    engine = make_engine(url, busy_timeout_seconds=busy_timeout_seconds, keep_connections=keep_connections)
+    return ProductDatabase(engine)
 
 
 class ProductDatabase:

@@ -364,15 +364,15 @@ def context_of(settings: Settings, options: dict[str, Any]) -> RunContext:
     )
 
 
-def database_of(settings: Settings) -> ProductDatabase:
+def database_of(settings: Settings, *, keep_connections: bool = False) -> ProductDatabase:
     """Open the product database for a command, and check its schema.
 
     The tables of the embedded default database are created if it has none. Any other database is changed only by
-    `shelfwise db upgrade`.
+    `shelfwise db upgrade`. `keep_connections` is that of `open_database`.
     """
     from sql.store import open_database
 
-    database = open_database(settings.url)
+    database = open_database(settings.url, keep_connections=keep_connections)
     if not settings.database_url:
         database.make()
     database.check()

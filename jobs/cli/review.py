@@ -84,7 +84,7 @@ def serve(**options: Any) -> None:
     settings = Settings()
     serving = Serving(**options)
     access = access_of(serving, _people(settings), port=serving.port, user=_user())
-    database = database_of(settings)
+    database = database_of(settings, keep_connections=True)
     with bound_socket(serving.host, serving.port) as listening, closing(Pictures(settings.places)) as pictures:
         application = make_application(
             ReviewConfig(

@@ -6,81 +6,181 @@ sure ones, so that a large part does not hide the others; what a small part does
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql.lists import list_value, with_lists
 from sql.review.by_run import Ranked
 from sql.review.records import FIRST_PRODUCTS, Filter
-from sql.review.selections import Group, Part, in_part, some_of
+from sql.review.selections import CHANGED_PICTURE, Group, Part, below, groups_of, in_part, some_of
 from sql.review.totals import Counts
 
 _Row = tuple[str | None, str, float | None]
 """(category_id, product_id, confidence)."""
 
-_TITLES = "SELECT product_id, title FROM products WHERE product_id IN :product_ids AND ({maybe})"
-
 _ESCAPED, _ESCAPE = re.compile("[%_!]"), r"!\g<0>"
 
-_OF_RUN = "SELECT product_id FROM product_categories WHERE product_id IN :product_ids AND run_id = :run_id"
+_TOTALS = """
+    FROM category_totals
+    WHERE status = :status AND (:review_reason = '' OR review_reason = :review_reason)
+"""
+
+_CHANGED = f"""
+    FROM product_categories
+    WHERE {CHANGED_PICTURE.condition}
+"""
 
 
-def count_among_first(connection: Connection, which: Filter, counted: list[tuple[Part, int]]) -> Counts:
+def count_among_first(connection: Connection, which: Filter) -> Counts:
     """Count by category the products of a filter that have the words of its title, and its run.
 
     Args:
         connection: In a transaction.
         which: The filter.
-        counted: Number of products of each part of the filter, whatever their title and run.
     """
-    return dict(Counter(row[0] for row in _searched(connection, which, quotas(dict(counted)))))
+    return dict(Counter(row[0] for row in _searched(connection, which, (True, False), "")))
 
 
-def select_among_first(
-    connection: Connection, which: Filter, category_id: str | None, counted: list[tuple[Part, int]]
-) -> list[Ranked]:
+def select_among_first(connection: Connection, which: Filter, category_id: str | None) -> list[Ranked]:
     """Select the products of a category that have the words of a filter's title, and its run, in no order.
 
     Args:
         connection: In a transaction.
         which: The filter.
         category_id: The suggested category; None for products without one.
-        counted: As for `count_among_first`.
     """
-    own = {part: share for part, share in quotas(dict(counted)).items() if part.category_id == category_id}
-    return [(row[1], row[2]) for row in _searched(connection, which, own)]
+    rows = _searched(connection, which, (category_id is not None,), category_id or "")
+    return [(row[1], row[2]) for row in rows]
 
 
-def quotas(counts: Mapping[Part, int], most: int = FIRST_PRODUCTS) -> dict[Part, int]:
-    """Share a number of products among parts: all of a small part, the same number of each larger one."""
-    shares: dict[Part, int] = {}
-    left = most
-    ordered = sorted(counts.items(), key=lambda each: (each[1], each[0].category_id or "", each[0].review_reason or ""))
-    for place, (part, count) in enumerate(ordered):
-        shares[part] = min(count, left // (len(ordered) - place))
-        left -= shares[part]
-    return {part: share for part, share in shares.items() if share}
+def largest_share(sizes: Mapping[int, int], most: int = FIRST_PRODUCTS) -> int:
+    """Return how many products of each part are searched, so that about `most` are searched in all.
+
+    Args:
+        sizes: Maps numbers of products to how many parts have so many.
+        most: Number of products; only of more parts than that more are searched, one of each.
+    """
+    left, parts = most, sum(sizes.values())
+    for size, count in sorted(sizes.items()):
+        if size * parts >= left:
+            return max(1, left // parts)
+        left -= size * count
+        parts -= count
+    return most
 
 
-def _searched(connection: Connection, which: Filter, shares: Mapping[Part, int]) -> list[_Row]:
-    first = list(_first(connection, shares))
-    if which.run_id:
-        of_run = _looked_up(connection, _OF_RUN, (row[1] for row in first), run_id=which.run_id)
-        kept = {row.product_id for row in of_run}
-        first = [row for row in first if row[1] in kept]
+def _searched(connection: Connection, which: Filter, with_category: Iterable[bool], category_id: str) -> list[_Row]:
+    """Select the first products of parts that have the filter's title and run.
+
+    Args:
+        connection: In a transaction.
+        which: The filter.
+        with_category: Whether parts with a category are searched, or those without, or both.
+        category_id: The only category; empty for all.
+    """
     words = which.title.casefold().split()
-    if not words:
-        return first
-    maybe, told = _maybe(words, connection.dialect.name)
-    titles = _looked_up(connection, _TITLES.format(maybe=maybe), (row[1] for row in first), **told)
-    named = {row.product_id for row in titles if _has(row.title, words)}
-    return [row for row in first if row[1] in named]
+    maybe, searched = _maybe(words, connection.dialect.name) if words else ("", {})
+    named = {"status": which.status, "review_reason": which.review_reason, "below": which.category_id}
+    sizes = _sizes(connection, which, named)
+    most = largest_share(sizes)
+    told = {**searched, **named, "run_id": which.run_id, "category_id": category_id, "most": most}
+    searching = _with_lateral if connection.dialect.name == "postgresql" else _with_subquery
+    found: dict[_Row, None] = {}  # a product has a title for each of its images
+    for group, has_category in product(groups_of(which), with_category):
+        for has_reason in (True, False) if group.by_reason else (False,):
+            wanted = _parts(group, which, has_category=has_category, has_reason=has_reason, one=bool(category_id))
+            part = Part(group, "" if has_category else None, "" if has_reason else None)
+            statement = sa.text(searching(part, wanted, maybe, of_run=bool(which.run_id)))
+            for *row, title in connection.execute(statement, told):
+                if not words or _has(title, words):
+                    found[tuple(row)] = None
+    return list(found)
+
+
+def _sizes(connection: Connection, which: Filter, told: Mapping[str, Any]) -> Counter[int]:
+    """Count the parts of a filter by their number of products, whatever their title and run."""
+    sizes: Counter[int] = Counter()
+    for group in groups_of(which):
+        counted = "product_count AS size" + _TOTALS
+        grouped = ""
+        if group is CHANGED_PICTURE:
+            counted, grouped = "count(*) AS size" + _CHANGED, f"GROUP BY {group.category}"
+        within = f"AND {below(group.category)}" if which.category_id else ""
+        statement = f"SELECT size, count(*) FROM (SELECT {counted} {within} {grouped}) AS part GROUP BY size"  # noqa: S608
+        sizes.update({int(size): int(count) for size, count in connection.execute(sa.text(statement), told)})
+    return sizes
+
+
+def _parts(group: Group, which: Filter, *, has_category: bool, has_reason: bool, one: bool) -> str:
+    """Return a SELECT of category and reason of the parts of a group.
+
+    Args:
+        group: The group.
+        which: The filter.
+        has_category: Whether they have a category.
+        has_reason: Whether they have a reason, where the group is by reason.
+        one: Whether only those of the category `:category_id`.
+    """
+    if group is CHANGED_PICTURE:
+        null = "IS NOT NULL" if has_category else "IS NULL"
+        parts = f"SELECT DISTINCT {group.category} AS category, '' AS reason {_CHANGED} AND {group.category} {null}"
+    elif group.by_reason:
+        equal = "<>" if has_reason else "="
+        parts = f"SELECT category_id AS category, review_reason AS reason {_TOTALS} AND review_reason {equal} ''"
+    else:
+        parts = f"SELECT DISTINCT category_id AS category, '' AS reason {_TOTALS}"
+    if group is not CHANGED_PICTURE:
+        parts += f" AND category_id {'<>' if has_category else '='} ''"
+    if which.category_id:
+        parts += f" AND {below(group.category)}"
+    return f"{parts} AND {group.category} = :category_id" if one else parts
+
+
+def _with_lateral(part: Part, wanted: str, maybe: str, *, of_run: bool) -> str:
+    """Return PostgreSQL's statement; OFFSET 0 keeps the planner from reading whole tables for the few rows."""
+    first = some_of(part.group, in_part(part, category="wanted.category", reason="wanted.reason"), surest=False)
+    answers = """
+        CROSS JOIN LATERAL (
+            SELECT FROM product_categories AS answer
+            WHERE answer.product_id = first.product_id AND answer.run_id = :run_id OFFSET 0
+        ) AS answered
+    """
+    titles = f"""
+        CROSS JOIN LATERAL (
+            SELECT title FROM products WHERE products.product_id = first.product_id AND ({maybe}) OFFSET 0
+        ) AS titled
+    """  # noqa: S608 - texts of our own
+    return f"""
+        SELECT nullif(wanted.category, ''), first.product_id, first.confidence, {"titled.title" if maybe else "NULL"}
+        FROM ({wanted}) AS wanted
+        CROSS JOIN LATERAL ({first}) AS first
+        {answers if of_run else ""}
+        {titles if maybe else ""}
+    """  # noqa: S608 - texts of our own
+
+
+def _with_subquery(part: Part, wanted: str, maybe: str, *, of_run: bool) -> str:
+    """Return SQLite's statement.
+
+    SQLite has no LATERAL. It reads the tables of a CROSS JOIN in their order, and the fewest answers after the titles.
+    With a plus before it, the run is compared and no index is made for it.
+    """
+    first = some_of(part.group, in_part(part, category="wanted.category", reason="wanted.reason"), surest=False)
+    title = "products.title" if maybe else "NULL"
+    return f"""
+        SELECT nullif(wanted.category, ''), answer.product_id, answer.{part.group.confidence}, {title}
+        FROM ({wanted}) AS wanted
+        {"CROSS JOIN products" if maybe else ""}
+        CROSS JOIN product_categories AS answer
+        WHERE {"products" if maybe else "answer"}.product_id IN (SELECT product_id FROM ({first}))
+        {f"AND ({maybe}) AND answer.product_id = products.product_id" if maybe else ""}
+        {"AND +answer.run_id = :run_id" if of_run else ""}
+    """  # noqa: S608 - texts of our own
 
 
 def _has(title: str, words: Iterable[str]) -> bool:
@@ -105,45 +205,3 @@ def _maybe(words: list[str], dialect: str) -> tuple[str, dict[str, str]]:
     told = {f"word_{number}": f"%{_ESCAPED.sub(_ESCAPE, word)}%" for number, word in enumerate(words)}
     like = " AND ".join(f"title {'LIKE' if sqlite else 'ILIKE'} :{name} ESCAPE '!'" for name in told)
     return f"({like}) OR {other}", told
-
-
-def _looked_up(connection: Connection, statement: str, product_ids: Iterable[str], **more: str) -> Any:
-    listed = sa.text(with_lists(statement, connection.dialect.name))
-    return connection.execute(listed, {"product_ids": list_value(product_ids), **more})
-
-
-def _first(connection: Connection, shares: Mapping[Part, int]) -> Iterable[_Row]:
-    """Yield the first products of parts, with one statement for all parts of the same form."""
-    forms: dict[tuple[Group, bool, bool], list[tuple[Part, int]]] = defaultdict(list)
-    for part, share in shares.items():
-        forms[part.group, part.category_id is None, part.review_reason is None].append((part, share))
-    for (group, *_), parts in forms.items():
-        if connection.dialect.name == "postgresql":
-            yield from _laterally(connection, group, parts)
-        else:
-            yield from _one_by_one(connection, group, parts)
-
-
-def _laterally(connection: Connection, group: Group, parts: list[tuple[Part, int]]) -> Iterable[_Row]:
-    condition = in_part(parts[0][0], category="wanted.category_id", reason="wanted.review_reason")
-    statement = f"""
-        SELECT wanted.category_id, first_rows.product_id, first_rows.confidence
-        FROM json_to_recordset(CAST(:wanted AS JSON))
-            AS wanted (category_id TEXT COLLATE "C", review_reason TEXT, most INTEGER)
-        CROSS JOIN LATERAL ({some_of(group, condition, surest=False, most="wanted.most")}) AS first_rows
-    """  # noqa: S608 - texts of our own
-    rows = [
-        {"category_id": part.category_id, "review_reason": part.review_reason, "most": share} for part, share in parts
-    ]
-    found: Any = connection.execute(sa.text(statement), {"wanted": json.dumps(rows, ensure_ascii=False)})
-    yield from found
-
-
-def _one_by_one(connection: Connection, group: Group, parts: list[tuple[Part, int]]) -> Iterable[_Row]:
-    # SQLite has no LATERAL; called without SQLAlchemy a statement takes it ten microseconds.
-    driver: Any = connection.connection.driver_connection
-    statement = some_of(group, in_part(parts[0][0], reason=":review_reason"), surest=False)
-    for part, share in parts:
-        told = {"category_id": part.category_id, "review_reason": part.review_reason, "most": share}
-        for product_id, confidence in driver.execute(statement, told):
-            yield part.category_id, product_id, confidence

@@ -12,15 +12,11 @@ from sqlalchemy.engine import Connection
 from sql.engine import reading
 from sql.review.items import items_of, storable
 from sql.review.known import Known, known_in
-from sql.review.records import Planted, QueueItem
-from sql.review.selections import REVIEW
+from sql.review.records import Planted
 from sql.store import ProductDatabase
 
 _NEAREST = 8
 """Most other categories that are tried for a product to show wrongly."""
-
-_REASON = "below_threshold"
-"""Reason that a planted product is shown with: the most usual one."""
 
 _WITH_PRODUCTS = sa.text("""
 SELECT DISTINCT category_id
@@ -30,18 +26,6 @@ ORDER BY category_id
 """)
 
 _PATH = sa.text("SELECT category_path FROM categories WHERE category_id = :category_id")
-
-_OF_REASON = f"""
-    FROM product_categories
-    WHERE {REVIEW.condition} AND category_id = :category_id AND review_reason = '{_REASON}'
-"""
-
-# SQLite finds only one end of an index at a time.
-_CONFIDENCES = sa.text(f"""
-SELECT
-    (SELECT min(confidence) {_OF_REASON}) AS lowest,
-    (SELECT max(confidence) {_OF_REASON}) AS highest
-""")
 
 
 def planted(
@@ -55,8 +39,8 @@ def planted(
 ) -> list[Planted]:
     """Select products whose category is known, half of them to be shown wrongly.
 
-    A product is known by the latest decision of a person, or else by a run's answer of high confidence. It is shown as
-    one that waits on the page, with a confidence like theirs.
+    A product is known by the latest decision of a person, or else by a run's answer of high confidence. It is returned
+    with the page's category; its confidence, status and reason are its own, which the page must not show.
 
     Args:
         database: Migrated.
@@ -85,9 +69,8 @@ def planted(
                     chosen.append(one)
         rng.shuffle(chosen)
         known = {one.product_id: one.category_id for one in chosen}
-        ends = connection.execute(_CONFIDENCES, {"category_id": category_id}).one()
         return [
-            Planted(_disguised(item, category_id, path, _like(ends.lowest, ends.highest, rng)), known[item.product_id])
+            Planted(replace(item, category_id=category_id, category_path=path), known[item.product_id])
             for item in items_of(connection, known)
         ]
 
@@ -122,18 +105,3 @@ def _choose(
             if pool:
                 return rng.choice(pool)
     return None
-
-
-def _like(lowest: float | None, highest: float | None, rng: random.Random) -> float:
-    return rng.uniform(0.4, 0.8) if lowest is None or highest is None else rng.uniform(lowest, highest)
-
-
-def _disguised(item: QueueItem, category_id: str, path: str, confidence: float) -> QueueItem:
-    return replace(
-        item,
-        category_id=category_id,
-        category_path=path,
-        confidence=confidence,
-        status="review",
-        review_reason=_REASON,
-    )

@@ -19,7 +19,7 @@ from sql.review.known import accepted
 from sql.review.pictured import first_pictures
 from sql.review.records import ORDERS, Filter, Pictured, QueueItem, Waiting
 from sql.review.selections import first_of, groups_of, in_part, together
-from sql.review.totals import count_parts, count_waiting, parts_of
+from sql.review.totals import count_waiting, parts_of
 from sql.review.useful import most_useful
 from sql.store import ProductDatabase
 
@@ -36,7 +36,7 @@ def waiting(database: ProductDatabase, which: Filter) -> list[Waiting]:
         return []
     with reading(database.engine) as connection:
         if _is_searched(which):
-            counts = count_among_first(connection, which, count_parts(connection, which))
+            counts = count_among_first(connection, which)
         elif which.run_id:
             counts = count_of_run(connection, which)
         else:
@@ -73,7 +73,7 @@ def page(
     surest, most = order == "surest", size + len(without)
     with reading(database.engine) as connection:
         if _is_searched(which):
-            found = select_among_first(connection, which, category_id, count_parts(connection, which))
+            found = select_among_first(connection, which, category_id)
         elif which.run_id:
             found = first_of_run(connection, which, category_id, surest=surest, most=most)
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sql.records import REVIEW_REASONS
 from sql.review.records import FIRST_PRODUCTS, REVIEWED_STATUSES, Filter
@@ -17,9 +18,9 @@ from sql.review.records import FIRST_PRODUCTS, REVIEWED_STATUSES, Filter
 CHANGED = "changed_picture"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
-    """Products that wait for the same cause.
+    """Products that wait for the same cause; the groups below are all that there are, and each equals only itself.
 
     Attributes:
         condition: SQL condition of the partial index, word for word, as SQLite needs it.
@@ -47,8 +48,7 @@ CHANGED_PICTURE = Group(
 )
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Products of one group, suggested category and reason.
 
     Attributes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -32,20 +34,6 @@ GROUP BY review_reason
 """  # noqa: S608 - texts of our own
 
 
-def count_parts(connection: Connection, which: Filter) -> list[tuple[Part, int]]:
-    """Count the products of each part of a filter, without regard to its run and title; no part is empty."""
-    groups = groups_of(which)
-    told = {"below": which.category_id} if which.category_id else {}
-    counted = _changed(connection, which) if CHANGED_PICTURE in groups else []
-    within = f" AND {below('category_id')}" if told else ""
-    group = {"review": REVIEW, "unknown": UNKNOWN, "auto": AUTO}[which.status]
-    if group in groups:
-        values = {"status": which.status, "review_reason": which.review_reason, **told}
-        for row in connection.execute(sa.text(_TOTALS + within), values):
-            counted.append((Part(group, row.category_id, row.review_reason), int(row.product_count)))
-    return _undecided(connection, counted) if group is UNKNOWN else counted
-
-
 def parts_of(connection: Connection, which: Filter, category_id: str | None) -> list[Part]:
     """Return the parts of a category from which a filter selects.
 
@@ -68,7 +56,7 @@ def parts_of(connection: Connection, which: Filter, category_id: str | None) -> 
 def count_waiting(connection: Connection, which: Filter) -> Counts:
     """Count the products of a filter by category, without regard to its run and title."""
     if which.status == "unknown":
-        return by_category(count_parts(connection, which))
+        return _count_unknown(connection, which)
     within = f" AND {below('category_id')}" if which.category_id else ""
     told = {"status": which.status, "review_reason": which.review_reason}
     told |= {"below": which.category_id} if which.category_id else {}
@@ -95,22 +83,16 @@ def _changed(connection: Connection, which: Filter) -> list[tuple[Part, int]]:
     ]
 
 
-def by_category(counted: list[tuple[Part, int]]) -> Counts:
-    """Sum the numbers of products of parts by category."""
-    counts: Counts = {}
-    for part, count in counted:
-        counts[part.category_id] = counts.get(part.category_id, 0) + count
-    return counts
-
-
-def _undecided(connection: Connection, counted: list[tuple[Part, int]]) -> list[tuple[Part, int]]:
+def _count_unknown(connection: Connection, which: Filter) -> Counts:
     """Count without the products on which people decided that they are none of the categories."""
-    found: list[tuple[Part, int]] = []
-    for part, count in counted:
-        if part.category_id is not None or part.review_reason not in (None, CHANGED):
-            found.append((part, count))
-            continue
-        reason = "review_reason IS NULL" if part.review_reason is None else f"review_reason = '{CHANGED}'"
-        for row in connection.execute(sa.text(_WITHOUT_CATEGORY.format(reason=reason))):
-            found.append((part, int(row.product_count)))
-    return found
+    within = f" AND {below('category_id')}" if which.category_id else ""
+    told = {"status": which.status, "review_reason": which.review_reason, "below": which.category_id}
+    counts: Counter[str | None] = Counter()
+    for row in connection.execute(sa.text(_TOTALS + within), told):
+        if row.category_id is None and row.review_reason in (None, CHANGED):
+            reason = "review_reason IS NULL" if row.review_reason is None else f"review_reason = '{CHANGED}'"
+            without = connection.execute(sa.text(_WITHOUT_CATEGORY.format(reason=reason)))
+            counts[None] += sum(int(each.product_count) for each in without)
+        else:
+            counts[row.category_id] += int(row.product_count)
+    return {name: count for name, count in counts.items() if count}

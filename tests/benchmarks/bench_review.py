@@ -63,7 +63,7 @@ def main() -> int:
     with benchmark_server(parser) as (server, options):
         if options.engine != "sqlite":
             name = server.create()
-            measure(open_database(server.database_url(name)), options.products, options.repeats)
+            measure(open_database(server.database_url(name), keep_connections=True), options.products, options.repeats)
             server.drop(name)
         if options.engine != "postgresql":
             with tempfile.TemporaryDirectory() as directory:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from sql.engine import reading
 from sql.errors import DatabaseError
 from sql.store import open_database
 from tests.sql.servers import Server
@@ -80,3 +81,18 @@ def test_session_settings_in_the_url_are_kept(server: Server) -> None:
     with database.engine.connect() as connection:
         assert connection.execute(sa.text("SHOW idle_in_transaction_session_timeout")).scalar() == "5min"
         assert connection.execute(sa.text("SHOW application_name")).scalar() == "night"
+
+
+def test_a_kept_connection_is_used_again_until_the_server_ends_it(server: Server) -> None:
+    database = open_database(server.database_url("postgres"), keep_connections=True)
+
+    def process() -> int:
+        with reading(database.engine) as connection:
+            return int(connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
+
+    kept = process()
+    assert process() == kept
+    with open_database(server.database_url("postgres")).engine.connect() as connection:
+        connection.execute(sa.text("SELECT pg_terminate_backend(:kept)"), {"kept": kept})
+    assert process() != kept
+    database.engine.dispose()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,10 +13,10 @@ import sqlalchemy as sa
 from sql.label_candidates import keep_candidates
 from sql.overrides import Override, set_overrides
 from sql.review import by_run
-from sql.review.first_products import quotas
-from sql.review.queue import examples, waiting
-from sql.review.records import Filter, Waiting
-from sql.review.selections import REVIEW, Part, first_of, groups_of, in_part
+from sql.review.first_products import largest_share
+from sql.review.queue import examples, page, waiting
+from sql.review.records import FIRST_PRODUCTS, Filter, Waiting
+from sql.review.selections import Part, first_of, groups_of, in_part
 from sql.review.writing import write_page
 from sql.store import ProductDatabase
 from tests.sql.review.waiting import HOSTILE, change, choose, fill, ids, shown
@@ -54,6 +56,10 @@ def test_categories_are_listed_with_what_waits_the_most_first(shop: ProductDatab
         (Filter(title="HEMD grünes"), {SHIRT: 4}),
         (Filter(title="hemd 3"), {SHIRT: 1}),
         (Filter(title="<script>"), {BOOT: 1}),
+        (Filter(title="hemd", run_id="nightly-2026-11-01"), {SHIRT: 4}),
+        (Filter(title="hemd", run_id="nightly-2026-11-02"), {}),
+        (Filter(status="unknown", run_id="nightly-2026-11-01"), {None: 1}),
+        (Filter(status="auto", run_id="nightly-2026-11-02"), {}),
         (Filter(review_reason=HOSTILE, run_id=HOSTILE, category_id=HOSTILE), {}),
         (Filter(status="unknown", category_id="shoes"), {}),
         (Filter(status="auto", category_id="shoes"), {BOOT: 1}),
@@ -196,17 +202,17 @@ def test_equal_confidences_are_in_order_of_product_id(database: ProductDatabase)
 
 
 def test_titles_are_searched_among_the_first_of_each_part() -> None:
-    small, large, larger = (Part(REVIEW, name, "taxonomy") for name in ("a", "b", "c"))
-    assert quotas({larger: 90, small: 2, large: 50}, 20) == {small: 2, large: 9, larger: 9}
-    assert quotas({small: 1, large: 1}, 20) == {small: 1, large: 1}
-    assert quotas({small: 5, large: 5}, 1) == {large: 1}
-    assert quotas({}) == {}
+    assert largest_share({90: 1, 2: 1, 50: 1}, 20) == 9, "2 + 9 + 9"
+    assert largest_share({1: 2}, 20) == 20
+    assert largest_share({5: 4}, 20) == 5
+    assert largest_share({5: 3}, 2) == 1
+    assert largest_share({}) == FIRST_PRODUCTS
 
 
 def test_a_title_in_a_large_category_is_searched_as_far_as_it_is_counted(
     shop: ProductDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quotas, "__defaults__", (6,))
+    monkeypatch.setattr(largest_share, "__defaults__", (6,))
     which = Filter(title="hemd")
     assert counts(shop, which) == {SHIRT: 3}
     assert ids(shown(shop, SHIRT, which)) == ["s2", "s1", "s0"], "of seven that wait six are searched, the least sure"
@@ -235,6 +241,28 @@ def test_a_page_reads_no_more_than_its_part_of_an_index(database: ProductDatabas
             assert f"USING INDEX {wanted} (" in plan, plan
             assert "SCAN product_categories" not in plan
             assert "TEMP B-TREE FOR ORDER BY" not in plan or which.status == "auto", plan
+
+
+@pytest.mark.parametrize("status", ["review", "unknown", "auto"])
+@pytest.mark.parametrize("title", ["", "hemd"])
+def test_a_search_reads_the_first_of_each_part_alone(database: ProductDatabase, status: str, title: str) -> None:
+    if database.engine.dialect.name != "sqlite":
+        return
+    which = Filter(status=status, title=title, run_id="nightly-2026-11-01")
+    plans: list[str] = []
+
+    def explain(connection: Any, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if "AS answer" in statement:
+            rows = connection.connection.driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append("\n".join(row[3] for row in rows))
+
+    sa.event.listen(database.engine, "before_cursor_execute", explain)
+    waiting(database, which)
+    page(database, which, SHIRT, order="surest", size=60)
+    assert len(plans) >= 2
+    for plan in plans:
+        assert "AUTOMATIC" not in plan, plan
+        assert not re.search(r"SCAN (answer|products|product_categories)", plan), plan
 
 
 @pytest.mark.parametrize(
