@@ -51,10 +51,14 @@ def opened(file: Place) -> Iterator[pq.ParquetFile]:
         yield parquet
 
 
+def group_sizes(parquet: pq.ParquetFile) -> list[int]:
+    """Return the number of rows of each row group of a file."""
+    return [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+
+
 def positions(parquet: pq.ParquetFile) -> list[tuple[int, int]]:
     """Return row group and row within it of each row of a file, both from 0."""
-    sizes = (parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups))
-    return [(group, row) for group, size in enumerate(sizes) for row in range(size)]
+    return [(group, row) for group, size in enumerate(group_sizes(parquet)) for row in range(size)]
 
 
 def cells(parquet: pq.ParquetFile, group: int, rows: Sequence[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:

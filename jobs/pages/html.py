@@ -29,22 +29,30 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         template: Name of a file in `templates/`.
         values: Variables of the template; strings are escaped.
     """
-    environment = Environment(
-        autoescape=True, loader=FunctionLoader(_source), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = environment_of("jobs.pages")
     environment.filters |= {
-        "clip": clip,
-        "count": lambda number: UNKNOWN if number is None else f"{number:,}",
         "duration": duration,
-        "percent": percent,
         "share": lambda value: "" if value is None else f"{value:.4f}",
         "signed_points": signed_points,
     }
     return environment.get_template(template).render(**values)
 
 
-def _source(name: str) -> str:
-    return files("jobs.pages").joinpath("templates", name).read_text(encoding="utf-8")
+def environment_of(package: str) -> Environment:
+    """Return an environment for the folder `templates/` of a package: all values are escaped, none may be missing."""
+
+    def source(name: str) -> str:
+        return files(package).joinpath("templates", name).read_text(encoding="utf-8")
+
+    environment = Environment(
+        autoescape=True, loader=FunctionLoader(source), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "clip": clip,
+        "count": lambda number: UNKNOWN if number is None else f"{number:,}",
+        "percent": percent,
+    }
+    return environment
 
 
 def thumbnail(jpeg: bytes, *, longest_px: int) -> str:

@@ -12,7 +12,6 @@ import hmac
 import json
 import os
 import secrets
-import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import UsageError
+from jobs.storage.modes import refuse_open_to_others
 from models.whole_files import write_whole
 
 SHORTEST_PASSWORD = 12
@@ -138,7 +138,7 @@ class People:
             return {}
         version = (status.st_mtime_ns, status.st_ino, status.st_size)
         if version != self._read_at:
-            _refuse_readable(self.path, status)
+            refuse_open_to_others(self.path, "passwords' hashes")
             try:
                 rows = json.loads(self.path.read_text(encoding="utf-8"))["people"]
                 for row in rows.values():
@@ -157,11 +157,6 @@ class People:
         if not self.path.exists():
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))  # the writer keeps the mode of a file
         write_whole(self.path, json.dumps({"people": rows}, indent=1, ensure_ascii=False) + "\n")
-
-
-def _refuse_readable(path: Path, status: os.stat_result) -> None:
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise UsageError(f"{path} holds passwords' hashes, and other users can open it; run: chmod 600 {path}")
 
 
 def _text(data: bytes) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.dataset.stored_images import opened
+from jobs.dataset.stored_images import group_sizes, opened
 from jobs.review.byte_cache import ByteCache
 from jobs.review.file_reads import THREADS, Reads
 from jobs.storage.places import Place, Places
@@ -102,7 +102,7 @@ class PictureSearch:
 
 def _keys_of(file: Place, _: None) -> tuple[Place, _Keys]:
     with opened(file) as parquet:
-        sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        sizes = group_sizes(parquet)
         table = parquet.read(columns=["product_id", "image_sha256"])
     keys = zip(table.column("product_id").to_pylist(), table.column("image_sha256").to_pylist(), strict=True)
     hashes = np.fromiter((hash(key) for key in keys), np.int64, len(table))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from jobs.dataset.stored_images import Unreadable, cells, opened, why_unreadable
+from jobs.dataset.stored_images import Unreadable, cells, group_sizes, opened, why_unreadable
 from jobs.dataset.thumbnails import PictureAt, decodes, make_thumbnail, parse_picture_at, thumbnail_file
 from jobs.review.byte_cache import ByteCache
 from jobs.review.file_reads import FileReader, Reads
@@ -178,7 +178,7 @@ def _checked(file: Place, groups: _Rows, columns: Sequence[str], made: Callable[
     found: dict[PictureKey, bytes] = {}
     failures: list[tuple[Place, Unreadable]] = []
     with opened(file) as parquet:
-        sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        sizes = group_sizes(parquet)
         for group, wanted in groups.items():
             rows = {key: row for key, row in wanted.items() if group < len(sizes) and row < sizes[group]}
             try:

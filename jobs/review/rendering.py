@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 
-from jobs.pages.html import UNKNOWN, clip, percent
+from jobs.pages.html import environment_of
 from jobs.review.services import Services
 from sql.review.records import Pictured
 
@@ -48,13 +47,8 @@ def fault(request: Request, status: int, sentence: str, *, heading: str = "That 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True, loader=FunctionLoader(_source), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = environment_of("jobs.review")
     environment.filters |= {
-        "clip": clip,
-        "count": lambda number: UNKNOWN if number is None else f"{number:,}",
-        "percent": percent,
         "share": lambda confidence: f"{confidence:.2f}" if confidence < 0.995 else f"{min(confidence, 0.9999):.4f}",
         "arrows": lambda path: path.replace(" > ", " › "),  # noqa: RUF001 - a typographic arrow
         "thumbnail_address": lambda picture: f"/thumbnail?{urlencode(_named(picture))}",
@@ -65,10 +59,6 @@ def _environment() -> Environment:
         "report_address": lambda run_id: f"/report?{urlencode({'run': run_id})}",
     }
     return environment
-
-
-def _source(name: str) -> str:
-    return files("jobs.review").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _named(picture: Pictured) -> dict[str, str | int]:

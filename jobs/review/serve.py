@@ -25,6 +25,7 @@ import uvicorn
 from jobs.errors import UsageError
 from jobs.review.access import Access, Proxy
 from jobs.review.people import People, checked_name
+from jobs.storage.modes import refuse_open_to_others
 
 log = logging.getLogger(__name__)
 
@@ -215,8 +216,7 @@ def _hosts(serving: Serving, port: int, scheme: str) -> frozenset[str]:
 def _secret(path: Path | None) -> str:
     assert path is not None  # noqa: S101 - for the types; `_check` has looked
     try:
-        if path.stat().st_mode & 0o077:
-            raise UsageError(f"{path} holds a secret, and other users can open it; run: chmod 600 {path}")
+        refuse_open_to_others(path, "a secret")
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--secret-file {path} cannot be read ({error}); name a text file") from error

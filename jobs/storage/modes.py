@@ -10,9 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobs.errors import UsageError
+
 _PRIVATE = 0o077
 _former: list[int] = []
 """The umask before each `private_files` that is active; the first one is the user's own."""
+
+
+def refuse_open_to_others(path: Path, holds: str) -> None:
+    """Refuse a file of secrets that other users of this machine can open.
+
+    Args:
+        path: The file.
+        holds: What it holds, for the message.
+
+    Raises:
+        UsageError: Others can open it; the message has the command that ends this.
+        OSError: There is no such file.
+    """
+    if path.stat().st_mode & _PRIVATE:
+        raise UsageError(f"{path} holds {holds}, and other users can open it; run: chmod 600 {path}")
 
 
 @contextmanager

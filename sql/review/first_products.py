@@ -59,16 +59,16 @@ def select_among_first(connection: Connection, which: Filter, category_id: str |
 
 
 def largest_share(sizes: Mapping[int, int], most: int = FIRST_PRODUCTS) -> int:
-    """Return how many products of each part are searched, so that about `most` are searched in all.
+    """Return how many products of each part are searched, so that at least `most` are searched in all, if there are.
 
     Args:
         sizes: Maps numbers of products to how many parts have so many.
-        most: Number of products; only of more parts than that more are searched, one of each.
+        most: Number of products. More are searched by fewer than there are parts, since all parts get the same number.
     """
     left, parts = most, sum(sizes.values())
     for size, count in sorted(sizes.items()):
         if size * parts >= left:
-            return max(1, left // parts)
+            return -(-left // parts)  # rounded up
         left -= size * count
         parts -= count
     return most

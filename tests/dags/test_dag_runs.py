@@ -1,4 +1,4 @@
-"""A night and a backfill by Airflow's own `dag.test()`, on SQLite and PostgreSQL, and the password that nobody sees."""
+"""A night and a backfill by Airflow's own `dag.test()`, on PostgreSQL, and the password that nobody sees."""
 
 from __future__ import annotations
 
@@ -55,43 +55,31 @@ def server() -> Iterator[Server]:
         pytest.fail(str(error), pytrace=False)
 
 
-@pytest.fixture(scope="module")
-def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An Airflow's metadata with the pools that the DAGs ask for; tests copy it."""
-    place = tmp_path_factory.mktemp("metadata")
-    airflow = Place(place, jobs_environment(place, place) | {"AIRFLOW_HOME": str(place)}, "")
-    airflow.run("airflow", "db", "migrate")
-    pools = {
-        name: {"slots": 1, "description": "one at a time", "include_deferred": False} for name in ("catalog", "gpu")
-    }
-    (place / "pools.json").write_text(json.dumps(pools), encoding="utf-8")
-    airflow.run("airflow", "pools", "import", str(place / "pools.json"))
-    return place / "airflow.db"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, release: Path, metadata: Path) -> Place:
-    """A home with an Airflow of its own; on PostgreSQL with a password in the connection `shelfwise_db`."""
+@pytest.fixture
+def place(tmp_path: Path, release: Path, server: Server) -> Place:
+    """A home with an Airflow of its own, whose connection `shelfwise_db` has a password."""
     home, airflow_home = tmp_path / "home", tmp_path / "airflow"
     airflow_home.mkdir()
-    shutil.copy(metadata, airflow_home)
     shutil.copytree(release.parent / "tiny-2", home / "releases" / "tiny-2")
     environment = jobs_environment(home, release) | {
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),
         "AIRFLOW_VAR_SHELFWISE_CATALOG": make_catalogs(tmp_path / "shop"),
     }
-    made = Place(home, environment, f"sqlite:///{home}/shelfwise.db")
-    if request.param == "sqlite":
-        return made
-    server: Server = request.getfixturevalue("server")
     name = server.create()
     url = server.url.set(drivername="postgresql", database=name, password=SECRET)
+    made = Place(home, environment, url.render_as_string(hide_password=False))
+    made.run("airflow", "db", "migrate")
+    pools = {
+        pool: {"slots": 1, "description": "one at a time", "include_deferred": False} for pool in ("catalog", "gpu")
+    }
+    (tmp_path / "pools.json").write_text(json.dumps(pools), encoding="utf-8")
+    made.run("airflow", "pools", "import", str(tmp_path / "pools.json"))
     connection = {"conn_type": "postgres", "host": url.host, "port": url.port, "schema": name}
     connection |= {"login": url.username, "password": SECRET, "extra": json.dumps(dict(url.query))}
     made.run("airflow", "connections", "add", "shelfwise_db", "--conn-json", json.dumps(connection))
-    open_database(url.render_as_string(hide_password=False)).upgrade()
-    return Place(home, environment, url.render_as_string(hide_password=False))
+    open_database(made.url).upgrade()
+    return made
 
 
 def test_a_night_and_a_backfill(place: Place) -> None:

@@ -203,6 +203,7 @@ def test_equal_confidences_are_in_order_of_product_id(database: ProductDatabase)
 
 def test_titles_are_searched_among_the_first_of_each_part() -> None:
     assert largest_share({90: 1, 2: 1, 50: 1}, 20) == 9, "2 + 9 + 9"
+    assert largest_share({90: 1, 2: 1, 50: 1}, 19) == 9, "at least 19"
     assert largest_share({1: 2}, 20) == 20
     assert largest_share({5: 4}, 20) == 5
     assert largest_share({5: 3}, 2) == 1
