@@ -56,7 +56,7 @@ def device() -> Device:
 
 def processor() -> Device:
     """Return the processor of this machine, without asking a backend."""
-    return Device(f"CPU, {_processor()}", False)
+    return Device(f"CPU, {cpu_model()}", False)
 
 
 def may_have_accelerator(device_files: Path = Path("/dev")) -> bool:
@@ -130,7 +130,8 @@ def _tensorflow_multiplies_bfloat16() -> bool:
     return keras.backend.backend() == "tensorflow" and multiplies_bfloat16()
 
 
-def _processor() -> str:
+def cpu_model() -> str:
+    """Return the name of this machine's processor."""
     return _cpu_info("model name") or platform.processor() or platform.machine()
 
 

@@ -92,7 +92,8 @@ def night(name: str, catalog: Path, home: Path, release: Path, options: argparse
         database = home / "shelfwise.db"
     else:
         database = home / "night.db"
-        environment = {**os.environ, "PYSPARK_PYTHON": str(options.python)}
+        # Processes that a peer starts must find `classifier.py` too.
+        environment = {**os.environ, "PYSPARK_PYTHON": str(options.python), "PYTHONPATH": str(PEERS.absolute())}
         words = [str(options.python), str(PEERS / f"with_{name}.py"), str(catalog), str(database)]
     with (home / "output.txt").open("w") as output:
         ended = subprocess.run(words, env=environment, cwd=home, stdout=output, stderr=output, check=False)
