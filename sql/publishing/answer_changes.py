@@ -111,9 +111,7 @@ SELECT
     CASE WHEN decision.category_id IS NULL THEN 'unknown' ELSE 'manual' END,
     decision.review_reason,
     NULL,
-    coalesce(stored.image_count, 0),
-    stored.ingest_date,
-    stored.ingest_no,
+    {images},
     NULL,
     CAST(1 AS BOOLEAN),
     stored.category_id,
@@ -127,6 +125,9 @@ FROM ({decisions}) AS decision
 LEFT JOIN product_categories AS stored ON stored.product_id = decision.product_id
 WHERE {changing}
 """
+
+_STORED_IMAGES = "coalesce(stored.image_count, 0), stored.ingest_date, stored.ingest_no"
+_IMAGES_OF_NOW = "decision.image_count, decision.ingest_date, decision.ingest_no"
 
 _UPDATE = sa.text("""
 UPDATE product_categories
@@ -242,15 +243,17 @@ def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> in
     return connection.execute(statement, values).rowcount
 
 
-def add_decisions(connection: Connection, decisions: str, *, changing: str) -> None:
+def add_decisions(connection: Connection, decisions: str, *, changing: str, of_now: bool = False) -> None:
     """Add people's decisions to `answer_changes`, each as the answer of its product.
 
     Args:
         connection: In a transaction that holds the writers' lock.
         decisions: SELECT of product_id, category_id (NULL for none of the categories) and review_reason.
         changing: SQL condition on `decision` and `stored`, the answer until now, that a decision changes the answer.
+        of_now: Whether `decisions` also has image_count, ingest_date and ingest_no; otherwise they stay as they are.
     """
-    connection.exec_driver_sql(_ADD_DECISIONS.format(decisions=decisions, changing=changing))
+    images = _IMAGES_OF_NOW if of_now else _STORED_IMAGES
+    connection.exec_driver_sql(_ADD_DECISIONS.format(decisions=decisions, changing=changing, images=images))
 
 
 def remove(connection: Connection, products: str) -> None:

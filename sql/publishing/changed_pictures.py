@@ -3,7 +3,8 @@
 A decision is about the pictures that the product had then, which `override_pictures` has. When a later answer of a run
 also comes from another picture:
 
-- that the product is none of the categories holds no longer: the run's answer replaces it;
+- that the product is none of the categories holds no longer: the run's answer replaces it, until the pictures are again
+  those of the decision, or no run has answered the others (a night was taken back). Then the decision stands again;
 - a category stands, but where the run is sure of another one, the product waits for a person again. The answer of the
   run is its suggestion, until the run is no longer sure of it, or the pictures are again those of the decision.
 
@@ -42,39 +43,45 @@ _DECIDED: dict[str, TypeEngine[Any]] = {
     "override_id": sa.BigInteger(),
     "is_none": sa.Boolean(),
     "is_pictured": sa.Boolean(),
+    "stands": sa.Boolean(),
+}
+_RESTORED: dict[str, TypeEngine[Any]] = {
+    name: product_categories.c[name].type for name in ("product_id", "image_count", "ingest_date", "ingest_no")
 }
 
 # People decide on few products, so that each named product is looked up in the index of their decisions alone.
 _NAMED = "SELECT product_id FROM {table} WHERE product_id IN (SELECT product_id FROM overrides)"
 
 _FIND = sa.text("""
-INSERT INTO decided_products (product_id, override_id, is_none, is_pictured)
+INSERT INTO decided_products (product_id, override_id, is_none, is_pictured, stands)
 SELECT
     latest.product_id,
     latest.override_id,
-    stored.status = 'unknown',
-    EXISTS (SELECT 1 FROM override_pictures AS picture WHERE picture.override_id = latest.override_id)
+    decision.action = 'none',
+    EXISTS (SELECT 1 FROM override_pictures AS picture WHERE picture.override_id = latest.override_id),
+    coalesce(stored.decided, FALSE)
 FROM (
     SELECT decision.product_id, max(decision.override_id) AS override_id
     FROM overrides AS decision
     WHERE decision.product_id IN (SELECT product_id FROM named_products)
     GROUP BY decision.product_id
 ) AS latest
-INNER JOIN product_categories AS stored ON stored.product_id = latest.product_id
+INNER JOIN overrides AS decision ON decision.override_id = latest.override_id
+LEFT JOIN product_categories AS stored ON stored.product_id = latest.product_id
 WHERE
-    stored.decided
+    (stored.decided OR decision.action = 'none')
     AND EXISTS (
         SELECT 1 FROM product_images AS image WHERE image.product_id = latest.product_id AND image.left_at IS NULL
     )
 """)
 
-_CHOOSE = sa.text("""
-INSERT INTO settled_products (product_id, release_id, over_people)
-SELECT answering.product_id, answering.release_id, answering.is_none
-FROM (
+# The newest current picture of each product that a run has answered, and by which release.
+_ANSWERING = """
     SELECT
         decided.*,
         image.release_id,
+        image.ingest_date,
+        image.ingest_no,
         row_number() OVER (
             PARTITION BY decided.product_id
             ORDER BY
@@ -86,11 +93,10 @@ FROM (
     FROM decided_products AS decided
     INNER JOIN current_images AS image ON image.product_id = decided.product_id
     INNER JOIN release_ranks ON release_ranks.release_id = image.release_id
-    WHERE decided.is_none OR decided.is_pictured
-) AS answering
-WHERE
-    answering.choice = 1
-    AND EXISTS (
+"""
+
+_OF_ANOTHER_PICTURE = """
+    EXISTS (
         SELECT 1
         FROM current_images AS image
         WHERE
@@ -102,7 +108,42 @@ WHERE
                 WHERE picture.override_id = answering.override_id AND picture.image_sha256 = image.image_sha256
             )
     )
-""")
+"""
+
+_CHOOSE = sa.text(f"""
+INSERT INTO settled_products (product_id, release_id, over_people)
+SELECT answering.product_id, answering.release_id, answering.is_none
+FROM ({_ANSWERING} WHERE decided.stands AND (decided.is_none OR decided.is_pictured)) AS answering
+WHERE answering.choice = 1 AND {_OF_ANOTHER_PICTURE}
+""")  # noqa: S608 - texts of our own
+
+_LAPSED = sa.text("SELECT 1 FROM decided_products WHERE NOT stands LIMIT 1")
+
+_RESTORE = sa.text(f"""
+INSERT INTO restored_products (product_id, image_count, ingest_date, ingest_no)
+SELECT
+    lapsed.product_id,
+    (
+        SELECT count(*)
+        FROM current_images AS image
+        WHERE image.product_id = lapsed.product_id AND image.release_id = answering.release_id
+    ),
+    answering.ingest_date,
+    answering.ingest_no
+FROM decided_products AS lapsed
+LEFT JOIN ({_ANSWERING} WHERE NOT decided.stands) AS answering
+    ON answering.product_id = lapsed.product_id AND answering.choice = 1
+WHERE NOT lapsed.stands AND NOT {_OF_ANOTHER_PICTURE}
+""")  # noqa: S608 - texts of our own
+
+_DROP_ANSWERS = sa.text("DELETE FROM answer_changes WHERE product_id IN (SELECT product_id FROM restored_products)")
+
+_DECISIONS = """
+SELECT
+    product_id, CAST(NULL AS TEXT) AS category_id, CAST(NULL AS TEXT) AS review_reason, image_count, ingest_date,
+    ingest_no
+FROM restored_products
+"""
 
 _SURE = sa.text("""
 INSERT INTO sure_answers (product_id, category_id, confidence, release_id)
@@ -176,7 +217,10 @@ WHERE stored.review_reason = '{REASON}' AND stored.left_at IS NULL
 
 
 def find(connection: Connection, tables: Sequence[str]) -> None:
-    """List the products on which a person's decision stands in the temporary table `decided_products`.
+    """List the products that people decided on in the temporary table `decided_products`.
+
+    These are the products on which a decision stands, and those that a person found to be none of the categories before
+    an answer from another picture replaced it.
 
     Args:
         connection: In a transaction that holds the writers' lock, after positions were merged.
@@ -192,6 +236,23 @@ def find(connection: Connection, tables: Sequence[str]) -> None:
         analyze(connection, "named_products")
         connection.execute(_FIND)
         analyze(connection, "decided_products")
+
+
+def restore(connection: Connection, forced: str = "") -> None:
+    """Let replaced decisions that a product is none of the categories stand again, if no other picture has an answer.
+
+    They take the place of the products' answers in `answer_changes`.
+
+    Args:
+        connection: After `find`, with the ranks of the releases in `release_ranks`, and the run's answers added.
+        forced: As for `choose`.
+    """
+    if connection.execute(_LAPSED).first() is None:
+        return
+    create_temporary(connection, "restored_products", _RESTORED)
+    if connection.execute(_RESTORE, {"forced": forced}).rowcount:
+        connection.execute(_DROP_ANSWERS)
+        changes.add_decisions(connection, _DECISIONS, changing="1 = 1", of_now=True)
 
 
 def choose(connection: Connection, forced: str = "") -> None:

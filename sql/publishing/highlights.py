@@ -23,17 +23,18 @@ BINS = 20
 SHOWN = 24
 """Highest number of products of a kind that are recorded for a run."""
 
-_MOVED = "replaces AND old_status IS NOT NULL AND category_id IS DISTINCT FROM old_category_id"
+# A person's decision that stands again is no answer of the run.
+_MOVED = "replaces AND NOT decided AND old_status IS NOT NULL AND category_id IS DISTINCT FROM old_category_id"
 
 _COUNT = sa.text(f"""
 SELECT
     status,
     review_reason,
     CAST(round(confidence * 1000000000) AS BIGINT) / {1_000_000_000 // BINS} AS bin,
-    count(*) AS answered,
-    sum(CASE WHEN replaces AND old_status IS NULL THEN 1 ELSE 0 END) AS first_answered,
+    sum(CASE WHEN decided THEN 0 ELSE 1 END) AS answered,
+    sum(CASE WHEN replaces AND NOT decided AND old_status IS NULL THEN 1 ELSE 0 END) AS first_answered,
     sum(CASE WHEN {_MOVED} THEN 1 ELSE 0 END) AS moved,
-    sum(CASE WHEN old_decided AND NOT replaces THEN 1 ELSE 0 END) AS left_to_people
+    sum(CASE WHEN decided OR (old_decided AND NOT replaces) THEN 1 ELSE 0 END) AS left_to_people
 FROM answer_changes
 GROUP BY 1, 2, 3
 """)  # noqa: S608 - our own text

@@ -4,8 +4,8 @@ A run answers the products that it predicts (`sql.publishing.answers`). Others m
 the catalog names now. Each is answered by the release that answers it already, as long as one of its current images has
 a prediction of this release. Otherwise the release of its newest image answers; of several the one with the highest
 rank. A product whose current images have no prediction has no answer. A person's decision stands, as far as its
-pictures have not changed (`sql.publishing.changed_pictures`). The answer of a product that has left stands too, and is
-in no count until the product returns.
+pictures have not changed, and stands again when they are what they were (`sql.publishing.changed_pictures`). The answer
+of a product that has left stands too, and is in no count until the product returns.
 """
 
 from __future__ import annotations
@@ -161,6 +161,7 @@ def settle(
     hidden = shadow_releases(connection)
     ranked = [name for name in ranked_releases(connection) if name not in hidden]
     insert_rows(connection, "release_ranks", _RANKS, list(zip(ranked, range(len(ranked)), strict=True)))
+    changed_pictures.restore(connection, forced)
     connection.execute(_CHOOSE, {"decisions": decisions, "without_run": without_run})
     changed_pictures.choose(connection, forced)
     connection.execute(_DROP_UNUSED)

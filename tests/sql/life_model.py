@@ -25,6 +25,9 @@ SHARED_BY = 2
 Given = tuple[str | None, float | None, str, str | None]
 """(category_id, confidence, status, review_reason)."""
 
+NONE_OF_THEM: Given = (None, None, "unknown", None)
+"""What a person decides on a product that is none of the categories."""
+
 Predict = Callable[[str, str, str], Given]
 """Answer of a release for one picture: (release_id, product_id, picture) -> Given."""
 
@@ -91,6 +94,7 @@ class Life:
         registered: By release: the night that registered it.
         promoted: Releases in the order of their last promotion.
         answers: By product.
+        ruled_out: By product on which "none of the categories" is the latest decision: the pictures that it is about.
         shown: Rows of `products`, by position.
         allowed: Whether a person has allowed the shared picture.
     """
@@ -103,6 +107,7 @@ class Life:
     registered: dict[str, int] = field(default_factory=dict)
     promoted: list[str] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
+    ruled_out: dict[str, frozenset[str]] = field(default_factory=dict)
     shown: dict[Position, Shown] = field(default_factory=dict)
     allowed: bool = False
 
@@ -203,6 +208,7 @@ class Life:
         if now.decided_on is not None and now.given[0] == category_id and not now.suggested:
             if now.decided_on and present - now.decided_on:
                 self.answers[product] = replace(now, decided_on=frozenset(present))
+                self._remember(product)
             return
         everything = {self.picture(position) for position in self.positions(product)}
         pictures = present if now.left_at is None else {picture for picture in everything if picture}
@@ -215,10 +221,12 @@ class Life:
             decided_on=frozenset(pictures),
             suggested=None,
         )
+        self._remember(product)
 
     def clear(self, product: str) -> None:
         """Take a decision back: the product has the answer of its pictures again, or none."""
         del self.answers[product]
+        self.ruled_out.pop(product, None)
         self._settle(product)
 
     def positions(self, product: str | None = None) -> list[Position]:
@@ -285,13 +293,21 @@ class Life:
                 return
         self.answers[product] = answer
 
+    def _remember(self, product: str) -> None:
+        """Remember the pictures that a person has ruled out just now; any other decision replaces this one."""
+        self.ruled_out.pop(product, None)
+        answer = self.answers[product]
+        if answer.given[0] is None and answer.decided_on is not None:
+            self.ruled_out[product] = answer.decided_on
+
     def _is_decided(self, product: str) -> bool:
         return product in self.answers and self.answers[product].decided
 
     def _look_again(self, product: str, forced: str | None = None) -> None:
         """Look at a person's decision again: what does the release of the newest picture say of pictures after it?"""
-        stored = self.answers.get(product)
-        if stored is None or stored.decided_on is None or self.left_at(product) is not None:
+        stored, ruled_out = self.answers.get(product), self.ruled_out.get(product)
+        decided_on = stored.decided_on if stored and stored.decided_on is not None else ruled_out
+        if decided_on is None or self.left_at(product) is not None:
             return
         ranked = {release: self._answer(product, release) for release in self.heard}
         possible = [
@@ -302,11 +318,15 @@ class Life:
         answer = max(possible, key=lambda each: each[:3])[3] if possible else None
         pictures = self.pictures(product)
         seen = {picture for picture in pictures if answer and (answer.release, product, picture) in self.predicted}
-        is_new = answer is not None and bool(seen - stored.decided_on)
-        if stored.given[2] == "unknown":
-            if answer and is_new:
+        is_new = answer is not None and bool(seen - decided_on)
+        if ruled_out is not None:
+            if answer and is_new and self._is_decided(product):
                 self.answers[product] = answer
+            elif not is_new and not self._is_decided(product):
+                count, newest = (answer.image_count, answer.newest) if answer else (0, None)
+                self.answers[product] = Answer(NONE_OF_THEM, None, count, newest, decided_on=ruled_out)
             return
+        assert stored is not None  # a category that a person chose
         category_id, sure_of = stored.given[0], answer.given if answer else None
         waits = bool(stored.decided_on) and is_new and sure_of and sure_of[2] == "auto" and sure_of[0] != category_id
         self.answers[product] = replace(

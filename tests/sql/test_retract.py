@@ -186,6 +186,58 @@ def test_decisions_stay_and_clearing_one_finds_what_remains(database: ProductDat
     assert (answer(database, "p")["category_id"], answer(database, "p")["release_id"]) == (SHIRT, "release-1")
 
 
+@pytest.mark.parametrize("goes", ["taken back", "left", "a rejection beside it"])
+def test_a_product_ruled_out_by_a_person_has_no_answer_of_the_same_picture_again(
+    database: ProductDatabase, goes: str
+) -> None:
+    """A second picture had replaced the decision. Once it has no say, the answer would be of the picture ruled out."""
+    publish(database, [prediction("p", SHIRT), prediction("q", BOOT)])
+    set_overrides(database, [Override("p", None)], decided_by="maria")
+    decided, before = answers(database), totals(database)
+    publish(database, [prediction("p", BOOT, content="2", image_no=1, night=1)], night=1)
+    assert not answer(database, "p")["decided"]
+    if goes == "taken back":
+        assert retract(database, TWO).products_changed == 1
+    elif goes == "left":
+        publish(database, image_changes=[image_change("p", "left", image_no=1, night=2)], night=2)
+    else:
+        back = [image_change("p", "left", image_no=1, night=2), image_change("p", "unchanged", content="A", night=2)]
+        publish(database, rejections=[rejection("p", image_no=2, night=2)], image_changes=back, night=2)
+    assert answer(database, "p")["decided"]
+    assert answers(database) == decided
+    assert totals(database) == before
+    assert rows_of(database, "review_queue") == []
+
+
+def test_a_product_ruled_out_by_a_person_stays_so_when_the_night_with_another_picture_is_taken_back(
+    database: ProductDatabase,
+) -> None:
+    """The catalog's record stays, so that no picture with a prediction remains; nobody has answered the other one."""
+    publish(database, [prediction("p", SHIRT)])
+    set_overrides(database, [Override("p", None)], decided_by="maria")
+    publish(database, [prediction("p", BOOT, content="2", night=1)], night=1)
+    assert answer(database, "p")["category_id"] == BOOT
+    counts = retract(database, TWO)
+    assert (counts.products_changed, counts.products_without_answer) == (1, 0)
+    assert (answer(database, "p")["decided"], totals(database)) == (True, {("", "unknown"): 1})
+    publish(database, [prediction("p", BOOT, content="2", night=1)], night=1)
+    assert (answer(database, "p")["decided"], totals(database)) == (False, {(BOOT, "auto"): 1})
+
+
+def test_a_category_that_a_person_chose_since_is_not_replaced_by_the_earlier_decision(
+    database: ProductDatabase,
+) -> None:
+    publish(database, [prediction("p", SHIRT)])
+    set_overrides(database, [Override("p", None)], decided_by="maria")
+    publish(database, [prediction("p", BOOT, content="2", image_no=1, night=1)], night=1)
+    set_overrides(database, [Override("p", T_SHIRT)], decided_by="jon")
+    retract(database, TWO)
+    assert (answer(database, "p")["category_id"], answer(database, "p")["decided"]) == (T_SHIRT, True)
+    clear_override(database, "p", decided_by="jon", combine_by=combine_by)
+    publish(database, [prediction("p", SHIRT, night=3)], night=3)
+    assert (answer(database, "p")["category_id"], answer(database, "p")["decided"]) == (SHIRT, False)
+
+
 def test_a_product_that_shrank_in_between_is_answered_by_what_it_still_has(database: ProductDatabase) -> None:
     two = [prediction("p", SHIRT, 0.9), prediction("p", T_SHIRT, 0.95, content="2", image_no=1)]
     publish(database, two)

@@ -117,6 +117,21 @@ def test_none_of_the_categories_gives_way_to_the_answer_of_another_picture(none:
     assert state(none) == (T_SHIRT, "auto", False), "it is a product like others now"
 
 
+def test_none_of_the_categories_stands_again_when_the_picture_of_the_decision_returns(none: ProductDatabase) -> None:
+    publish(none, [later()], night=1)
+    publish(none, [prediction("p", SHIRT, night=2)], night=2)
+    assert state(none) == NONE
+    found = answer(none, "p")
+    assert (found["image_count"], found["run_id"], found["release_id"]) == (1, None, None)
+    counts = rows_of(none, "run_summary", run_id="nightly-2026-11-03")[0]["counts"]
+    of_people = {name: counts[name] for name in ("auto", "unknown", "moved", "left_to_people")}
+    assert of_people == {"auto": 0, "unknown": 0, "moved": 0, "left_to_people": 1}
+    assert totals(none) == counted(none)
+    before = dump(none)
+    assert not publish(none, [prediction("p", SHIRT, night=2)], night=2).changed
+    assert dump(none) == before
+
+
 def test_none_of_the_categories_gives_way_to_a_picture_at_another_position(none: ProductDatabase) -> None:
     publish(none, [later(image_no=1)], night=1)
     found = answer(none, "p")
