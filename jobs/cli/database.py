@@ -204,13 +204,18 @@ def check(as_json: bool) -> None:
     help="Days for which the home keeps files that are no longer needed: pictures that were replaced or have left, "
     "files of published runs, cached features.",
 )
-@click.option("--dry-run", is_flag=True, help="Delete nothing, and print how many files of the home would be deleted.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Delete nothing, and print how many rows of the database and files of the home would be deleted.",
+)
 @json_option
 def prune(keep_runs: int, keep_days: int, dry_run: bool, as_json: bool) -> None:
     """Delete old history from the database, and files that nobody needs any more from the home.
 
-    In the database, all history but that of the latest --keep-runs runs is deleted. Current and manual answers stay,
-    and so do their pictures; readers never wait. While a run is running, nothing is deleted.
+    In the database, all history but that of the latest --keep-runs runs is deleted: predictions, rejected images, and
+    what runs have overwritten. Current and manual answers stay, and so do their pictures; readers never wait. While a
+    run is running, nothing is deleted.
 
     \b
     Example:
@@ -224,9 +229,10 @@ def prune(keep_runs: int, keep_days: int, dry_run: bool, as_json: bool) -> None:
     database = reading_database_of(settings) if dry_run else database_of(settings)
     records = home.records_of(database)
     home.refuse_while_running(records)
-    counts = {"dry_run": True} if dry_run else asdict(drop(database, keep_runs=keep_runs))
+    counts = asdict(drop(database, keep_runs=keep_runs, dry_run=dry_run))
     config = home.PruneConfig(settings.places, manifests(settings), keep_days, dry_run)
-    output.summary({**counts, "home": home.run(records, config)}, as_json)
+    mode = {"dry_run": True} if dry_run else {}
+    output.summary({**mode, **counts, "home": home.run(records, config)}, as_json)
 
 
 @db.command()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sql.overrides import Override, clear_override, set_overrides
-from sql.prune import prune
+from sql.prune import PruneCounts, prune
+from sql.retract import retract_run
 from sql.schema.products import category_predictions
 from sql.store import ProductDatabase
 from tests.sql.runs import (
@@ -46,6 +49,35 @@ def test_only_current_images_of_old_runs_stay(nights: ProductDatabase) -> None:
     assert [row[RUN_ID] for row in after["category_predictions"] if row[0] == "steady"] == ["nightly-2026-11-01"]
     for name in ("product_categories", "category_totals", "runs", "overrides", "run_category_counts"):
         assert after[name] == before[name]
+
+
+def test_a_dry_run_counts_what_would_be_deleted_and_deletes_nothing(nights: ProductDatabase) -> None:
+    publish(nights, [prediction("steady", SHIRT)], run_id="backfill-1")
+    publish(nights, [prediction("steady", BOOT)], night=1, run_id="backfill-2")
+    before = dump(nights)
+    counted = prune(nights, keep_runs=2, dry_run=True)
+    assert (counted.predictions, counted.replaced_predictions, counted.rejections) == (18, 2, 2)
+    assert dump(nights) == before
+    assert replace(prune(nights, keep_runs=2), transactions=0) == counted
+
+
+def test_what_pruned_runs_had_overwritten_goes_and_what_a_kept_run_has_overwritten_stays(
+    database: ProductDatabase,
+) -> None:
+    """Otherwise replaced_predictions grew with every backfill, and no prune ever made it smaller."""
+    for night, confidence in enumerate([0.81, 0.82, 0.83, 0.84]):
+        publish(database, [prediction("p", SHIRT, confidence)], night=night)
+    overwritten = [(row[0], row[-1]) for row in dump(database)["replaced_predictions"]]
+    runs = [f"nightly-2026-11-0{number}" for number in (1, 2, 3, 4)]
+    assert overwritten == list(zip(runs[1:], runs[:-1], strict=True))
+    counts = prune(database, keep_runs=1)
+    assert (counts.kept_runs, counts.replaced_predictions) == ((runs[3],), 2)
+    assert [(row[0], row[-1]) for row in dump(database)["replaced_predictions"]] == [(runs[3], runs[2])]
+    assert prune(database, keep_runs=1).replaced_predictions == 0
+    retract_run(database, runs[3], by="ada", combine_by=combine_by)
+    assert (answer(database, "p")["confidence"], answer(database, "p")["run_id"]) == (0.83, runs[2])
+    retract_run(database, runs[2], by="ada", combine_by=combine_by)
+    assert dump(database)["product_categories"] == []
 
 
 def test_pruning_again_drops_nothing(nights: ProductDatabase) -> None:
@@ -97,6 +129,6 @@ def test_a_rerun_after_pruning_does_not_bring_old_answers_back(nights: ProductDa
 
 
 def test_pruning_an_empty_database_deletes_nothing_and_a_bad_number_is_refused(database: ProductDatabase) -> None:
-    assert prune(database, keep_runs=1).predictions == 0
+    assert prune(database, keep_runs=1) == prune(database, keep_runs=1, dry_run=True) == PruneCounts()
     with pytest.raises(ValueError, match="expected at least 1"):
         prune(database, keep_runs=0)

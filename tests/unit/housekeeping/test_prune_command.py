@@ -63,6 +63,9 @@ def parts(places: Places) -> list[str]:
 
 
 def test_prune_deletes_what_nobody_needs_and_prints_how_much(database: ProductDatabase, places: Places) -> None:
+    values = {"image_no": 0, "image_uri": "a.jpg", "ingest_date": DAY, "reason": "unreadable", "seen_at_utc": LONG_AGO}
+    with database.engine.begin() as connection:
+        connection.execute(rejected_images.insert().values(run_id="failed", product_id="p", **values))
     every = parts(places)
     call = ["db", "prune", "--keep-runs", "1", "--json"]
     counted = CliRunner().invoke(cli.main_group, [*call, "--dry-run"], catch_exceptions=False)
@@ -79,7 +82,10 @@ def test_prune_deletes_what_nobody_needs_and_prints_how_much(database: ProductDa
         "catalogs": 0,
     }
     assert home["predictions"]["bytes"] == 5
-    assert json.loads(counted.stdout) == {"dry_run": True, "home": home}
+    would = json.loads(counted.stdout)
+    rows = {"kept_runs": ["published"], "predictions": 0, "replaced_predictions": 0, "rejections": 1}
+    assert would == {"dry_run": True, **rows, "transactions": 0, "home": home}
+    assert json.loads(done.stdout) == {**rows, "transactions": 1, "home": home}, "as many as were counted"
 
 
 def test_prune_is_refused_while_a_run_is_running(database: ProductDatabase, places: Places) -> None:
