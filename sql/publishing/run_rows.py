@@ -13,6 +13,7 @@ from sql.records import RunRecord
 from sql.schema.releases import releases
 from sql.schema.runs import run_category_counts, runs
 
+# A backfill may predict pictures of products that have left, which are in no other count either.
 _COUNTS = sa.text("""
 INSERT INTO run_category_counts (run_id, category_id, image_count, confidence_sum_e9, product_count)
 SELECT :run_id, category_id, sum(images), sum(confidence_e9), sum(products)
@@ -24,11 +25,21 @@ FROM (
         0 AS products
     FROM staged_counts
     UNION ALL
+    SELECT
+        coalesce(category_id, ''),
+        -count(*),
+        -coalesce(sum(CAST(round(confidence * 1000000000) AS BIGINT)), 0),
+        0
+    FROM staged_predictions
+    WHERE product_id IN (SELECT product_id FROM product_categories WHERE left_at IS NOT NULL)
+    GROUP BY category_id
+    UNION ALL
     SELECT category_id, 0, 0, sum(product_count)
     FROM category_totals
     GROUP BY category_id
 ) AS counted
 GROUP BY category_id
+HAVING sum(images) > 0 OR sum(products) > 0
 """)
 
 
@@ -47,7 +58,10 @@ def stands(connection: Connection, run_id: str) -> bool:
 
 
 def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
-    """Mark the run's row published, and write its counts per category from `staged_counts` and `category_totals`."""
+    """Mark the run's row published, and write its counts per category, without those of products that have left.
+
+    They come from `staged_counts`, `staged_predictions` and `category_totals`; `left_at` of the answers is that of now.
+    """
     _write(connection, run, _values(connection, run, "published", moment))
     _end_retraction(connection, run.run_id)
     connection.execute(run_category_counts.delete().where(run_category_counts.c.run_id == run.run_id))

@@ -12,7 +12,18 @@ from sql.named_queries import run_query
 from sql.overrides import Override, set_overrides
 from sql.publishing.highlights import SHOWN
 from sql.store import ProductDatabase
-from tests.sql.runs import BOOT, OUTLET, SHIRT, T_SHIRT, dump, prediction, publish, rejection
+from tests.sql.runs import (
+    BOOT,
+    NEWER_RELEASE,
+    OUTLET,
+    SHIRT,
+    T_SHIRT,
+    dump,
+    image_change,
+    prediction,
+    publish,
+    rejection,
+)
 
 ONE, TWO, THREE = "nightly-2026-11-01", "nightly-2026-11-02", "nightly-2026-11-03"
 
@@ -144,6 +155,22 @@ def test_shares_are_compared_with_earlier_runs(nights: ProductDatabase) -> None:
     assert alone[SHIRT]["reference_image_count"] == 1
     first = rows_of(nights, "run_shares", run_id=ONE)
     assert {row["reference_share"] for row in first} == {None}
+
+
+def test_a_backfill_s_shares_leave_out_products_that_have_left(database: ProductDatabase) -> None:
+    """A backfill predicts every picture of its dates. Half of the images would be boots, of which the shop has none."""
+    both = [prediction("p", SHIRT, 0.9), prediction("q", BOOT, 0.8)]
+    publish(database, both)
+    publish(database, image_changes=[image_change("q", "left", night=1)], night=1)
+    publish(database, both, night=1, release=NEWER_RELEASE, run_id="backfill")
+    found = {row["category_id"]: row for row in rows_of(database, "run_shares", run_id="backfill")}
+    assert (found[SHIRT]["share"], found[SHIRT]["image_count"], found[SHIRT]["product_count"]) == (1.0, 1, 1)
+    assert found[SHIRT]["mean_confidence"] == pytest.approx(0.9)
+    assert (found[BOOT]["share"], found[BOOT]["reference_image_count"]) == (0.0, 1), "the first night had it"
+    back = [image_change("q", "named", night=2)]
+    publish(database, [prediction("q", BOOT, 0.8, content="2", night=2)], image_changes=back, night=2)
+    (boot,) = (row for row in rows_of(database, "run_shares", run_id=THREE) if row["category_id"] == BOOT)
+    assert (boot["image_count"], boot["product_count"]) == (1, 1), "it returns with this run"
 
 
 def test_runs_up_to_a_run_and_products_by_status(nights: ProductDatabase) -> None:
