@@ -1,6 +1,6 @@
 -- Purpose: on how many products people have decided since the champion's training, which learned what was decided before.
 -- Parameter: after (integer, default 0) Only decisions with a larger override_id count.
--- Grain: one row; without a champion, or if its training learned no decisions, all decisions count.
+-- Grain: one row; without a champion, or if its training learned no decisions, all decisions count. Products that have left teach nothing and are not counted.
 WITH champion AS (
     SELECT
         release_id,
@@ -30,4 +30,8 @@ SELECT
     (SELECT coalesce(max(override_id), 0) FROM overrides) AS last_override_id
 FROM latest
 INNER JOIN overrides AS decision ON decision.override_id = latest.override_id
-WHERE decision.action <> 'clear'
+WHERE
+    decision.action <> 'clear'
+    AND EXISTS (
+        SELECT 1 FROM product_images AS image WHERE image.product_id = decision.product_id AND image.left_at IS NULL
+    )

@@ -14,7 +14,7 @@ from sql.decided_labels import StandingDecision, standing_decisions
 from sql.errors import DatabaseError
 from sql.overrides import Override, accept_suggestions, clear_overrides, record_overrides, set_overrides
 from sql.store import ProductDatabase, open_database
-from tests.sql.runs import BOOT, RELEASE, SHIRT, T_SHIRT, combine_by, picture_of, prediction, publish
+from tests.sql.runs import BOOT, RELEASE, SHIRT, T_SHIRT, combine_by, image_change, picture_of, prediction, publish
 from tests.sql.test_queries import rows_of
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -117,3 +117,7 @@ def test_decisions_since_the_training_of_the_champion(shop: ProductDatabase) -> 
     assert since()[1:] == (3, 2, 8), "each product counts once, and not if its decision was cleared"
     assert since(after=5)[2] == 1
     assert since(after=8)[2] == 0
+    publish(shop, image_changes=[image_change(name, "left", night=1) for name in "pq"], night=1)
+    assert since()[1:] == (3, 1, 8), "a product that has left teaches nothing, and starts no training"
+    publish(shop, image_changes=[image_change("p", "named", night=2)], night=2)
+    assert since()[2] == 2

@@ -330,6 +330,21 @@ def test_products_without_an_answer_are_listed_with_the_reasons(shop: ProductDat
     assert found == {"t": (1, "truncated"), "u": (1, "missing"), "v": (1, "missing"), "w": (3, "missing,truncated")}
 
 
+def test_products_that_left_before_they_had_an_answer_are_listed(smaller_shop: ProductDatabase) -> None:
+    """They are in no list of answers: left_products has the answers of those that left."""
+    gone = [rejection("gone", "missing", night=2), rejection("gone", "corrupt", image_no=1, night=2)]
+    half = [rejection("half", "missing", night=2), rejection("half", "missing", image_no=1, night=2)]
+    left = [image_change("gone", "left", image_no=number, night=3 + number) for number in (0, 1)]
+    publish(smaller_shop, rejections=[*gone, *half], night=2)
+    publish(smaller_shop, image_changes=[*left, image_change("half", "left", night=3)], night=4)
+    publish(smaller_shop, image_changes=[image_change("u", "left", night=5)], night=5)
+    found = [tuple(row.values()) for row in rows_of(smaller_shop, "left_without_answer")]
+    assert found == [("u", date(2026, 11, 6), 1, "missing"), ("gone", date(2026, 11, 5), 2, "corrupt,missing")]
+    assert {"gone", "u"}.isdisjoint(row["product_id"] for row in rows_of(smaller_shop, "without_answer"))
+    publish(smaller_shop, image_changes=[image_change("u", "named", night=6)], night=6)
+    assert [row["product_id"] for row in rows_of(smaller_shop, "left_without_answer")] == ["gone"]
+
+
 def test_a_product_that_lost_its_answer_is_listed_without_one(shop: ProductDatabase) -> None:
     """Its only usable picture has left, and the one that it has now could not be used."""
     publish(
