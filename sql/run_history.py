@@ -17,6 +17,9 @@ LISTED = (
     "error",
 )
 
+PUBLISHED = "published"
+"""Key in a night's summary: what of the night was published, as the highest `ingest_no` of its rows in the dataset."""
+
 RUNS_OF_AN_ESTIMATE = 5
 """Number of latest runs whose duration is averaged."""
 
@@ -70,15 +73,23 @@ def runs_published_before(database: ProductDatabase, moment: datetime) -> set[st
         return set(connection.execute(query).scalars())
 
 
-def published_nights(database: ProductDatabase) -> frozenset[date]:
+def published_nights(database: ProductDatabase) -> dict[date, int | None]:
     """Return the dates of the nights that are published.
 
     Args:
         database: Migrated.
+
+    Returns:
+        Maps each date to the highest ingest_no of its rows in the dataset that was published; None if it is not known.
     """
-    query = sa.select(runs.c.run_date).where(runs.c.kind == "nightly", runs.c.state == "published")
+    ingest_no = runs.c.summary[PUBLISHED, "ingest_no"].as_integer()
+    query = sa.select(runs.c.run_date, ingest_no).where(runs.c.kind == "nightly", runs.c.state == "published")
+    found: dict[date, int | None] = {}
     with reading(database.engine) as connection:
-        return frozenset(connection.execute(query).scalars())
+        for day, number in connection.execute(query):
+            known = found.get(day, number)
+            found[day] = None if known is None or number is None else max(known, number)
+    return found
 
 
 def seconds_per_image(database: ProductDatabase, release_id: str) -> float | None:

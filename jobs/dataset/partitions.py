@@ -33,11 +33,13 @@ class Partition:
         rejections: Rows of `SEEN` with their `ingest_date` for rejected images, without those that a later ingest of
             the same date stored or knew already.
         changes: Files under seen/ with image changes to publish, rows whose outcome is one of `IMAGE_CHANGES`.
+        ingest_no: The highest ingest_no of the rows under images/ and seen/, 0 without one.
     """
 
     images_by_shard: Mapping[Place, int]
     rejections: list[dict[str, Any]]
     changes: tuple[Place, ...] = ()
+    ingest_no: int = 0
 
     @property
     def images(self) -> int:
@@ -93,8 +95,10 @@ def partition(places: Places, day: date) -> Partition:
     for seen in known.values() if rejected else ():
         _keep_usable(usable, _with_outcome(seen, "unchanged"), rejected)
     images: dict[Place, int] = {}
+    highest = max((pc.max(seen["ingest_no"]).as_py() or 0 for seen in known.values()), default=0)
     for path in shards(places.images, [day]):
-        images[path], keys = shard_rows(path, [*CATALOG_KEY, "ingest_no"] if rejected else [])
+        images[path], keys, number = shard_rows(path, [*CATALOG_KEY, "ingest_no"] if rejected else [])
+        highest = max(highest, number)
         if rejected:
             _keep_usable(usable, keys, rejected)
     return Partition(
@@ -103,6 +107,7 @@ def partition(places: Places, day: date) -> Partition:
             row for key, row in rejected.items() if key not in usable or usable[key]["ingest_no"] < row["ingest_no"]
         ],
         changes=tuple(path for path, seen in known.items() if pc.any(pc.is_in(seen["outcome"], _CHANGES)).as_py()),
+        ingest_no=highest,
     )
 
 

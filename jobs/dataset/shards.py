@@ -256,7 +256,26 @@ def row_count(files: Sequence[Place]) -> int:
     return sum(shard_rows(path)[0] for path in files)
 
 
-def shard_rows(shard: Place, columns: Sequence[str] = ()) -> tuple[int, pa.Table]:
+def highest_ingest_no(file: Place) -> int:
+    """Return the highest ingest_no in a Parquet file of the dataset, 0 if it has no row; only its footer is read.
+
+    Raises:
+        RunFailed: If the file is damaged, or was written by another version; the message names the remedy.
+    """
+    with read_errors_explained(file):
+        footer = reading(file, pq.read_metadata)
+    check_columns(file, footer.schema.names, ["ingest_no"])
+    return _highest_ingest_no(footer)
+
+
+def _highest_ingest_no(footer: Any) -> int:
+    names = footer.schema.names
+    column = names.index("ingest_no") if "ingest_no" in names else None
+    groups = [] if column is None else [footer.row_group(i).column(column) for i in range(footer.num_row_groups)]
+    return max((int(group.statistics.max) for group in groups), default=0)
+
+
+def shard_rows(shard: Place, columns: Sequence[str] = ()) -> tuple[int, pa.Table, int]:
     """Count the images of an image shard and read some of its columns; the file is opened once.
 
     Args:
@@ -264,18 +283,18 @@ def shard_rows(shard: Place, columns: Sequence[str] = ()) -> tuple[int, pa.Table
         columns: Names of the columns; only these and the footer are transferred from a store.
 
     Returns:
-        The number of images, and a table of the columns; an empty table without columns.
+        The number of images, a table of the columns (an empty table without columns), and the highest ingest_no.
 
     Raises:
         RunFailed: If the file is damaged, or was written by another version; the message names the remedy.
     """
 
-    def read(file: Any) -> tuple[int, list[str], pa.Table]:
+    def read(file: Any) -> tuple[Any, list[str], pa.Table]:
         with pq.ParquetFile(file, pre_buffer=True) as opened:
             table = opened.read(columns=list(columns)) if columns else pa.table({})
-            return opened.metadata.num_rows, opened.schema_arrow.names, table
+            return opened.metadata, opened.schema_arrow.names, table
 
     with read_errors_explained(shard):
-        count, names, table = reading(shard, read)
+        footer, names, table = reading(shard, read)
     check_columns(shard, names)
-    return count, table
+    return footer.num_rows, table, _highest_ingest_no(footer)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from jobs.dataset.file_frames import frame_of_files
 from jobs.dataset.partitions import partition_dates
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_KEY, CATALOG_NULLABLE, CATALOG_ROWS, IMAGES, SEEN
-from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, shards
+from jobs.dataset.shards import highest_ingest_no, ingest_date_of, read_errors_explained, shards
 from jobs.ingest.leaving import KeptProducts
 from jobs.ingest.membership import CatalogNight, event_columns, names_it
 from jobs.ingest.sources import file_status, is_readable, is_remote, link_to_read
@@ -57,16 +57,7 @@ _CHANGED = pa.schema(
 def next_ingest_no(places: Places, day: date) -> int:
     """Number the ingest of the changed rows: one more than the highest ingest_no in the date's Parquet files, or 1."""
     files = (file for root in (places.images, places.seen, places.catalog_rows) for file in shards(root, [day]))
-    return 1 + max((_highest_ingest_no(file) for file in files), default=0)
-
-
-def _highest_ingest_no(file: Place) -> int:
-    with read_errors_explained(file):
-        footer = reading(file, pq.read_metadata)
-    check_columns(file, footer.schema.names, ["ingest_no"])
-    column = footer.schema.names.index("ingest_no")
-    groups = (footer.row_group(i).column(column) for i in range(footer.num_row_groups))
-    return max((int(group.statistics.max) for group in groups), default=0)
+    return 1 + max((highest_ingest_no(file) for file in files), default=0)
 
 
 def known_images(spark: SparkSession, places: Places, night: CatalogNight) -> DataFrame:

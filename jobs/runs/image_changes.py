@@ -1,12 +1,14 @@
 """What nights publish beside predictions: which images catalogs name, and pictures that products had before.
 
 The events are rows under seen/ of the home. A night publishes those of its own date and of earlier dates whose night
-was never published: they would be lost otherwise. Backfills publish none.
+was never published, or was read again since and not published: they would be lost otherwise, because ingest records
+each event once. Backfills publish none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -15,33 +17,62 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from jobs.dataset.partitions import dates_below
-from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, with_later_columns
+from jobs.dataset.shards import (
+    check_columns,
+    highest_ingest_no,
+    ingest_date_of,
+    read_errors_explained,
+    shards,
+    with_later_columns,
+)
 from jobs.runs.config import RunConfig
+from jobs.runs.inputs import RunInputs
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import on_disk
 from sql.records import IMAGE_CHANGE_COLUMNS, IMAGE_CHANGES
-from sql.run_history import published_nights
+from sql.run_history import PUBLISHED, published_nights
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
 
 _BATCH_ROWS = 10_000
+_DATES_AT_ONCE = 8
 _READ = ("product_id", "image_no", "image_sha256", "ingest_no", "outcome", "catalog_name", "counts_from")
 
 
 def unpublished_nights(database: ProductDatabase, places: Places, run: RunConfig) -> list[date]:
-    """List the earlier ingest dates whose night was not published.
+    """List the earlier ingest dates whose night was not published, or was read again since and not published.
+
+    A night that is read again, with a mended catalog, may fail before publish. Its run stays published, and later
+    nights record nothing of what it has recorded. So the highest ingest_no under seen/ is compared with the one that
+    was published. Nights that earlier versions published count as published whole.
 
     Args:
         database: Migrated database.
         places: Directories and stores of the home.
         run: The run; one that is no night has none.
+
+    Raises:
+        RunFailed: If a file under seen/ is damaged; the message names the remedy.
     """
     if run.kind != "nightly":
         return []
     published = published_nights(database)
-    dates = {*dates_below(places.seen), *dates_below(places.catalog_rows)}
-    return sorted(day for day in dates if day < run.run_date and day not in published)
+    dates = sorted(day for day in {*dates_below(places.seen), *dates_below(places.catalog_rows)} if day < run.run_date)
+
+    def is_missing(day: date) -> bool:
+        if day not in published:
+            return True
+        known = published[day]
+        return known is not None and any(highest_ingest_no(file) > known for file in shards(places.seen, [day]))
+
+    with ThreadPoolExecutor(_DATES_AT_ONCE) as threads:  # a store answers several questions at once
+        return [day for day, missing in zip(dates, threads.map(is_missing, dates), strict=True) if missing]
+
+
+def published_note(run: RunConfig, inputs: RunInputs) -> dict[str, Any]:
+    """Return the part of a night's summary by which `unpublished_nights` knows what was published; empty for others."""
+    return {PUBLISHED: {"ingest_no": inputs.ingest_no}} if run.kind == "nightly" else {}
 
 
 def image_changes(files: Sequence[Place]) -> Iterator[list[tuple[Any, ...]]]:

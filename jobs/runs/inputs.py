@@ -21,12 +21,14 @@ class RunInputs:
             night publishes them.
         changes: Files of the night under seen/ with image changes; see `jobs.runs.image_changes`.
         steps: Reports of earlier steps by name: `ingest` for a night, if its report is known.
+        ingest_no: For a night, the highest ingest_no of its rows under images/ and seen/ that were read; 0 without one.
     """
 
     selected: tuple[Selected, ...] = ()
     rejections: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[Place, ...] = ()
     steps: Mapping[str, Any] = field(default_factory=dict)
+    ingest_no: int = 0
 
 
 def night_inputs(partition: Partition, ingested: Mapping[str, Any]) -> RunInputs:
@@ -41,4 +43,5 @@ def night_inputs(partition: Partition, ingested: Mapping[str, Any]) -> RunInputs
         rejections=tuple(partition.rejections),
         changes=partition.changes,
         steps={"ingest": ingested} if ingested else {},
+        ingest_no=partition.ingest_no,
     )

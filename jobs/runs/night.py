@@ -26,7 +26,7 @@ from jobs.runs.candidates import offer_candidates
 from jobs.runs.claim import Claim, recorded
 from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.gates import NOTE, decide_gates, noted_gates, printed
-from jobs.runs.image_changes import unpublished_nights
+from jobs.runs.image_changes import published_note, unpublished_nights
 from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.spark.config import SparkConfig
 from jobs.spark.progress import spark_progress
@@ -119,7 +119,7 @@ def publish_step(
         gates=gates,
         started_at_utc=claim.started_at_utc,
         seconds={name: step["seconds"] for name, step in inputs.steps.items()},
-        summary=inputs.steps,
+        summary={**inputs.steps, **published_note(run, inputs)},
         picture_groups=context.shared_picture_groups,
         fill_products=context.products.own,
         token=claim.token,

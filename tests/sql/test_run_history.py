@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from sql.run_history import seconds_per_image
+from sql.run_history import published_nights, seconds_per_image
 from sql.store import ProductDatabase
-from tests.sql.runs import CATEGORIES, NEWER_RELEASE, RELEASE, combine, prediction, run_record
+from tests.sql.runs import CATEGORIES, NEWER_RELEASE, NIGHT, RELEASE, combine, fail, prediction, run_record
 
 
 def test_an_estimate_comes_from_the_release_s_last_runs(database: ProductDatabase) -> None:
@@ -26,3 +27,20 @@ def test_an_estimate_comes_from_the_release_s_last_runs(database: ProductDatabas
         )
     assert seconds_per_image(database, RELEASE.release_id) == pytest.approx(25 / 100)
     assert seconds_per_image(database, NEWER_RELEASE.release_id) is None
+
+
+def test_nights_say_what_of_them_is_published_if_they_know(database: ProductDatabase) -> None:
+    for night, summary in ((0, {"published": {"ingest_no": 2}}), (1, {}), (2, {"published": {"ingest_no": 0}})):
+        database.publish(
+            replace(run_record(night), summary=summary),
+            predictions=[],
+            rejections=[],
+            products=[],
+            image_changes=[],
+            categories=CATEGORIES,
+            release=RELEASE,
+            combine=combine,
+        )
+    fail(database, run_record(3), "no space left")
+    days = [NIGHT + timedelta(days=night) for night in range(3)]
+    assert published_nights(database) == dict(zip(days, [2, None, 0], strict=True))

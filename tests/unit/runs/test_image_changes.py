@@ -21,14 +21,15 @@ from jobs.releases.records import category_records, decider, manifest_of, releas
 from jobs.runs import publish
 from jobs.runs.config import RunConfig
 from jobs.runs.gates import RunGates
-from jobs.runs.image_changes import image_changes, unpublished_nights
-from jobs.runs.inputs import night_inputs
+from jobs.runs.image_changes import image_changes, published_note, unpublished_nights
+from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.settings import Settings
 from jobs.storage.places import Places
 from models.release import SHIPPED, load_release
 from sql.records import IMAGE_CHANGE_COLUMNS, RunRecord
+from sql.run_history import published_nights
 from sql.schema.runs import runs
-from sql.store import open_database
+from sql.store import ProductDatabase, open_database
 from tests.dataset_rows import image_row, without_columns
 
 D1, D2, D3, D4 = (date(2026, 11, day) for day in (1, 2, 3, 4))
@@ -102,6 +103,39 @@ def test_a_night_publishes_its_own_changes_and_those_of_earlier_nights_that_were
     write(tmp_path / "seen", D4, [seen("rejected", "p1", reason="empty")])
     own = [night_inputs(partition(places, day), {}).changes for day in (D3, D4)]
     assert [[ingest_date_of(file) for file in files] for files in own] == [[D3], []]
+
+
+def published_night(home: Path, **summary: Any) -> ProductDatabase:
+    """Return a database in which the night of D1 is published, with this summary."""
+    database = open_database(f"sqlite:///{home}/shop.db")
+    database.upgrade()
+    row = {"run_id": "nightly-1", "kind": "nightly", "run_date": D1, "state": "published", "summary": summary}
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(runs).values(counts={}, seconds={}, started_at_utc=NOW, **row))
+    return database
+
+
+@pytest.mark.parametrize(("published", "missing"), [(1, [D1]), (2, []), (None, [])])
+def test_what_a_published_night_read_again_and_did_not_publish_is_published_by_the_next_night(
+    tmp_path: Path, published: int | None, missing: list[date]
+) -> None:
+    """The night was read again with a mended catalog and failed. No later night records again what has left."""
+    places = Places(tmp_path)
+    write(tmp_path / "seen", D1, [seen("named", "p1"), seen("left", "p2", ingest_no=2)])
+    database = published_night(tmp_path, **({"published": {"ingest_no": published}} if published else {"ingest": {}}))
+    assert unpublished_nights(database, places, RunConfig("nightly-2", "nightly", D2, (D2,))) == missing
+
+
+def test_a_night_notes_what_it_published_of_images_and_events(tmp_path: Path) -> None:
+    """Prune turns old images into events of the same date and number, which are nothing new."""
+    places = Places(tmp_path)
+    write(tmp_path / "seen", D1, [seen("named", "p1")])
+    write(tmp_path / "images", D1, [image_row("p0", ingest_no=3), image_row("p9")], IMAGES)
+    night = RunConfig("nightly-1", "nightly", D1, (D1,))
+    note = published_note(night, night_inputs(partition(places, D1), {}))
+    assert note == {"published": {"ingest_no": 3}}
+    assert published_note(RunConfig("b", "backfill", D1, (D1,)), RunInputs()) == {}
+    assert published_nights(published_night(tmp_path, **note)) == {D1: 3}
 
 
 def test_a_rejection_ends_with_a_picture_that_the_product_had_before(tmp_path: Path) -> None:
