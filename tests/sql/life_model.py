@@ -94,7 +94,8 @@ class Life:
         registered: By release: the night that registered it.
         promoted: Releases in the order of their last promotion.
         answers: By product.
-        ruled_out: By product on which "none of the categories" is the latest decision: the pictures that it is about.
+        decisions: By product: the latest decision that was not cleared, as its category, None for none of them, and the
+            pictures that it is about. An answer of another picture may have replaced one for none of the categories.
         shown: Rows of `products`, by position.
         allowed: Whether a person has allowed the shared picture.
     """
@@ -107,7 +108,7 @@ class Life:
     registered: dict[str, int] = field(default_factory=dict)
     promoted: list[str] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
-    ruled_out: dict[str, frozenset[str]] = field(default_factory=dict)
+    decisions: dict[str, tuple[str | None, frozenset[str]]] = field(default_factory=dict)
     shown: dict[Position, Shown] = field(default_factory=dict)
     allowed: bool = False
 
@@ -208,7 +209,7 @@ class Life:
         if now.decided_on is not None and now.given[0] == category_id and not now.suggested:
             if now.decided_on and present - now.decided_on:
                 self.answers[product] = replace(now, decided_on=frozenset(present))
-                self._remember(product)
+                self.decisions[product] = (category_id, frozenset(present))
             return
         everything = {self.picture(position) for position in self.positions(product)}
         pictures = present if now.left_at is None else {picture for picture in everything if picture}
@@ -221,12 +222,12 @@ class Life:
             decided_on=frozenset(pictures),
             suggested=None,
         )
-        self._remember(product)
+        self.decisions[product] = (category_id, frozenset(pictures))
 
     def clear(self, product: str) -> None:
         """Take a decision back: the product has the answer of its pictures again, or none."""
         del self.answers[product]
-        self.ruled_out.pop(product, None)
+        del self.decisions[product]
         self._settle(product)
 
     def positions(self, product: str | None = None) -> list[Position]:
@@ -293,22 +294,15 @@ class Life:
                 return
         self.answers[product] = answer
 
-    def _remember(self, product: str) -> None:
-        """Remember the pictures that a person has ruled out just now; any other decision replaces this one."""
-        self.ruled_out.pop(product, None)
-        answer = self.answers[product]
-        if answer.given[0] is None and answer.decided_on is not None:
-            self.ruled_out[product] = answer.decided_on
-
     def _is_decided(self, product: str) -> bool:
         return product in self.answers and self.answers[product].decided
 
     def _look_again(self, product: str, forced: str | None = None) -> None:
         """Look at a person's decision again: what does the release of the newest picture say of pictures after it?"""
-        stored, ruled_out = self.answers.get(product), self.ruled_out.get(product)
-        decided_on = stored.decided_on if stored and stored.decided_on is not None else ruled_out
-        if decided_on is None or self.left_at(product) is not None:
+        stored = self.answers.get(product)
+        if product not in self.decisions or self.left_at(product) is not None:
             return
+        category_id, decided_on = self.decisions[product]
         ranked = {release: self._answer(product, release) for release in self.heard}
         possible = [
             (answer.newest, release == forced, rank, answer)
@@ -319,16 +313,16 @@ class Life:
         pictures = self.pictures(product)
         seen = {picture for picture in pictures if answer and (answer.release, product, picture) in self.predicted}
         is_new = answer is not None and bool(seen - decided_on)
-        if ruled_out is not None:
+        if category_id is None:
             if answer and is_new and self._is_decided(product):
                 self.answers[product] = answer
             elif not is_new and not self._is_decided(product):
                 count, newest = (answer.image_count, answer.newest) if answer else (0, None)
-                self.answers[product] = Answer(NONE_OF_THEM, None, count, newest, decided_on=ruled_out)
+                self.answers[product] = Answer(NONE_OF_THEM, None, count, newest, decided_on=decided_on)
             return
         assert stored is not None  # a category that a person chose
-        category_id, sure_of = stored.given[0], answer.given if answer else None
-        waits = bool(stored.decided_on) and is_new and sure_of and sure_of[2] == "auto" and sure_of[0] != category_id
+        sure_of = answer.given if answer else None
+        waits = bool(decided_on) and is_new and sure_of and sure_of[2] == "auto" and sure_of[0] != category_id
         self.answers[product] = replace(
             stored,
             given=(category_id, None, "manual", "changed_picture" if waits else None),
@@ -383,6 +377,12 @@ class Life:
                 more = 0 if confidence is None else round(confidence * 1e9)
                 totals[key] = (count + 1, known + (confidence is not None), total + more)
         return totals
+
+    def teaching(self) -> int:
+        """Return on how many products that a catalog names people have decided; these are the labels of a training."""
+        return sum(
+            any(self.left(position) is None for position in self.positions(product)) for product in self.decisions
+        )
 
     def queue(self) -> set[tuple[str, str | None, str | None, float | None]]:
         """Return the products that wait for a person, each with the reason, the suggestion and its confidence."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sql.decided_labels import standing_decisions
+from sql.named_queries import run_query
 from sql.overrides import Override, clear_override, set_overrides
 from sql.pictures import allow_picture
 from sql.records import ReleaseRecord, SharedPictures, StoredImage
@@ -250,6 +252,7 @@ def found(database: ProductDatabase) -> dict[str, Any]:
             sa.text("SELECT product_id, review_reason, suggested_category_id, confidence FROM review_queue")
         ).all()
         current = connection.execute(sa.text("SELECT product_id FROM current_categories")).scalars().all()
+    [decided] = run_query(database, "decisions_since_training").rows
     return {
         "answers": {
             row.product_id: (
@@ -274,11 +277,15 @@ def found(database: ProductDatabase) -> dict[str, Any]:
         },
         "queue": sorted(tuple(row) for row in queue),
         "current": sorted(current),
+        "decisions": {
+            each.product_id: (each.category_id, each.contents) for each in standing_decisions(database).decisions
+        },
+        "teaching": decided[2],
     }
 
 
 def expected(model: Life) -> dict[str, Any]:
-    """Return what a database must hold: answers, totals, rows of `products`, and two views."""
+    """Return what a database must hold: answers, totals, rows of `products`, two views, and what trainings learn."""
     return {
         "answers": {
             product: (
@@ -291,6 +298,11 @@ def expected(model: Life) -> dict[str, Any]:
         "shown": {position: (row.title, row.read_at, row.broken) for position, row in model.shown.items()},
         "queue": sorted(model.queue()),
         "current": sorted(product for product, answer in model.answers.items() if answer.left_at is None),
+        "decisions": {
+            product: (category_id, frozenset(runs.picture_of(product, picture) for picture in pictures))
+            for product, (category_id, pictures) in model.decisions.items()
+        },
+        "teaching": model.teaching(),
     }
 
 
