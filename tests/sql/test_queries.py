@@ -76,7 +76,7 @@ def test_every_query_runs_with_and_without_rows(database: ProductDatabase, reque
     request.getfixturevalue("shop")
     set_overrides(database, [Override("p", SHIRT)], decided_by="maria")
     held = prediction("w", held_by="shared_picture", night=2)
-    publish(database, [held], image_changes=[image_change("s", "left", night=2)], night=2)
+    publish(database, [held], image_changes=[image_change(name, "left", night=2) for name in "su"], night=2)
     keep_candidates(
         database, ["q"], run_id="nightly-2026-11-01", release_id="release-1", at_utc=datetime(2026, 11, 1, tzinfo=UTC)
     )
