@@ -103,6 +103,7 @@ def _store(row: Row, source: Source, writers: _Writers, decoder: GuardedDecoder,
         if known or record["image_sha256"] in (row.get("former_sha256s") or ()):
             if not known or not remote or source.version != row["known_source_version"]:
                 writers.seen.add({**row, **record, "outcome": "unchanged"})
+            _add_new_row(row, writers)
             counts["unchanged"] += 1
             return
         image = decoder.normalise(source.data)
@@ -114,15 +115,20 @@ def _store(row: Row, source: Source, writers: _Writers, decoder: GuardedDecoder,
 
 
 def _reject(row: Row, record: Row, rejection: Rejected, writers: _Writers, *, remote: bool) -> None:
-    """Write why an image cannot be used, and the row of the catalog if none is stored."""
+    """Write why an image cannot be used."""
     if remote and rejection.reason == row["known_reason"]:
         writers.counts["unchanged"] += 1  # a link that fails as before is not recorded again every night
         return
     rejected = {"outcome": "rejected", "reason": rejection.reason, "detail": rejection.detail}
     writers.seen.add({**row, **record, **rejected})
+    _add_new_row(row, writers)
+    writers.counts["rejected"] += 1
+
+
+def _add_new_row(row: Row, writers: _Writers) -> None:
+    """Write the catalog row of a position that is new and gets no image: one in images/ has the row with it."""
     if not row.get("is_known") and not row["catalog_row_changed"]:
         writers.catalog_rows.add(row)
-    writers.counts["rejected"] += 1
 
 
 def _record(source: Source) -> dict[str, Any]:

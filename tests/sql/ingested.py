@@ -7,7 +7,7 @@ stands for its bytes. The picture `broken` cannot be used.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Position = tuple[str, int]
 """(product_id, image_no)."""
@@ -117,7 +117,10 @@ class Dataset:
             naming = self._naming(known, position, night, number, name, decided, partial)
             self.rows += [*content, *naming]
             stored = any(row.outcome == "stored" for row in content)
-            self._add_catalog_row(CatalogRow(night, number, position, title, stored), written=bool(content or naming))
+            returned = bool(naming) and naming[0].outcome == "named" and not self._named(known, name)
+            self._add_catalog_rows(
+                CatalogRow(night, number, position, title), stored=stored, known=bool(known), returned=returned
+            )
         if name and not partial:
             if decided is None:
                 self._remove(name, (night, number), catalog)
@@ -161,10 +164,20 @@ class Dataset:
             return []
         return [Row(night, number, position, name, "named")]
 
-    def _add_catalog_row(self, row: CatalogRow, *, written: bool) -> None:
-        stored = [other for other in self.catalog_rows if other.position == row.position]
-        newest = max(stored, key=lambda other: other.read_at, default=None)
-        if written or newest is None or (newest.title != row.title and newest.read_at < row.read_at):
+    @staticmethod
+    def _named(known: list[Row], name: str) -> bool:
+        """Return whether the catalog, or one from before catalogs had names, names a position so far."""
+        latest = latest_by_catalog(known)
+        return any(latest[other].outcome != "left" for other in (name, "") if other in latest)
+
+    def _add_catalog_rows(self, row: CatalogRow, *, stored: bool, known: bool, returned: bool) -> None:
+        """Write the row with the picture that is stored, or alone if it is new, differs, or its position returns."""
+        of_position = [other for other in self.catalog_rows if other.position == row.position]
+        newest = max(of_position, key=lambda other: (other.night <= row.night, other.read_at), default=None)
+        changed = known and (newest is None or newest.title != row.title)
+        if stored:
+            self.catalog_rows.append(replace(row, stored=True))
+        if changed or returned or not (known or stored):
             self.catalog_rows.append(row)
 
     def _remove(self, name: str, moment: Moment, catalog: Catalog) -> None:

@@ -52,6 +52,11 @@ class Nights:
         columns = ("outcome", "product_id", "image_no", "catalog_name", "counts_from")
         return sorted((tuple(row[name] for name in columns) for row in rows), key=str)
 
+    def catalog_rows(self, day: date) -> list[tuple[str, int]]:
+        """The positions of the rows under catalog_rows/ of a date."""
+        rows = [row for path in shards(self.places.catalog_rows, [day]) for row in pq.read_table(path).to_pylist()]
+        return sorted((row["product_id"], row["image_no"]) for row in rows)
+
     def files(self) -> dict[Path, int]:
         return {file: file.stat().st_mtime_ns for file in Path(str(self.places.home)).rglob("*.parquet")}
 
@@ -146,6 +151,19 @@ def test_pictures_in_a_new_order_are_not_stored_again(nights: Nights) -> None:
     assert nights(D3, *keys, "b").images_stored == 1
 
 
+def test_the_row_of_a_picture_that_moves_to_a_new_position_is_stored(nights: Nights) -> None:
+    """A shop puts a new picture in front: `products` lacked the old one's new position for a night."""
+    nights(D1, ("a", 0))
+    first = nights.shop.directory / "a-0.jpg"
+    (nights.shop.directory / "a-1.jpg").write_bytes(first.read_bytes())
+    nights.shop.add("a", seed=7)
+    done = nights(D2, ("a", 0), ("a", 1))
+    assert (done.images_stored, done.images_unchanged) == (1, 1)
+    assert nights.catalog_rows(D2) == [("a", 1)], "that of the new picture is stored with it"
+    nights(D3, ("a", 0), ("a", 1))
+    assert nights.catalog_rows(D3) == [], "the next night, which changes nothing, has no row to add"
+
+
 def test_a_picture_returns_after_one_that_cannot_be_used(nights: Nights) -> None:
     nights(D1, "a", "b")
     path = nights.shop.directory / "a-0.jpg"
@@ -189,8 +207,7 @@ def test_the_row_of_a_rejected_image_is_stored(nights: Nights) -> None:
     (nights.shop.directory / "bad-0.jpg").write_bytes(b"")
     (nights.shop.directory / "a-0.jpg").write_bytes(b"")
     assert nights(D2, "a", "bad").images_rejected == 2
-    rows = [row for path in shards(nights.places.catalog_rows, [D2]) for row in pq.read_table(path).to_pylist()]
-    assert [row["product_id"] for row in rows] == ["bad"], "that of a is stored with its image"
+    assert nights.catalog_rows(D2) == [("bad", 0)], "that of a is stored with its image"
     files = nights.files()
     nights(D2, "a", "bad")
     assert nights.files() == files
