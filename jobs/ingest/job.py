@@ -97,6 +97,7 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
     context.setJobDescription(f"ingest {config.ingest_date}: compare the catalog with what is known")
     total, todo = catalog.count(), _count(changed)
     log.info("%s images in the catalog, %s to look into, %s left", total, todo["named_rows"], todo["left"])
+    _warn_of_new_name(config, todo["named"], total)
     left = count_left(changed, catalog, todo["left"])
     check_left(left, rows, night, config, kept)
     done = dict.fromkeys(COUNTS, 0)
@@ -137,6 +138,30 @@ def _night(config: IngestConfig) -> CatalogNight:
             ", ".join(map(repr, full_catalog_names(config.places))) or "none was read in full yet",
         )
     return CatalogNight(name, config.ingest_date, config.partial, later)
+
+
+def _warn_of_new_name(config: IngestConfig, named: int, total: int) -> None:
+    """Log a warning if a full catalog of a new name has mostly images that other catalogs have named.
+
+    Its name may have a part that changes every night; then each night is another catalog, and nothing ever leaves.
+
+    Args:
+        config: The catalog; before it is recorded as read.
+        named: Its images that were known and that it has not named before.
+        total: All its images.
+    """
+    if config.partial or 2 * named <= total or was_read_in_full(config.places, config.name):
+        return
+    if others := full_catalog_names(config.places):  # none where the files are from before catalogs had names
+        log.warning(
+            "catalog %r is read in full for the first time, and %s of its %s images are known from other catalogs: if "
+            "it is one of these with a new date or number in its name, stop and give it that catalog's name with "
+            "--catalog-name, or nothing leaves any more: %s",
+            config.name,
+            named,
+            total,
+            ", ".join(map(repr, others)),
+        )
 
 
 def _count(changed: DataFrame) -> dict[str, int]:

@@ -119,6 +119,24 @@ def test_two_catalogs_do_not_remove_each_others_products(nights: Nights) -> None
     assert nights.seen(D2) == [("left", "both", 0, "one", None)], "it is still in the other catalog"
 
 
+def test_a_name_that_is_new_for_known_products_is_warned_of(nights: Nights, caplog: pytest.LogCaptureFixture) -> None:
+    """With a number in its name that changes every night, each night was another catalog, and nothing left."""
+    with caplog.at_level("WARNING", logger="jobs.ingest"):
+        nights(D1, "a", "b", name="shop-471")
+        nights(D2, "c", "d", "a", name="other")
+        assert not caplog.messages, "a first catalog, and one that has few products of others"
+        nights(D2, "a", "b", "e", name="shop-472")
+        assert caplog.messages == [
+            "catalog 'shop-472' is read in full for the first time, and 2 of its 3 images are known from other "
+            "catalogs: if it is one of these with a new date or number in its name, stop and give it that catalog's "
+            "name with --catalog-name, or nothing leaves any more: 'other', 'shop-471'"
+        ]
+        caplog.clear()
+        nights(D2, "a", "b", "e", name="shop-472")
+        nights(D3, "a", "b", name="shop-472")
+        assert not caplog.messages
+
+
 def test_files_without_names_are_of_every_full_catalog(nights: Nights) -> None:
     nights(D1, "a", "b")
     for directory in (nights.places.images, nights.places.seen):

@@ -38,6 +38,41 @@ from jobs.storage.places import Places
         ("/data/outlet/2026-11-01.parquet", "outlet"),
         ("/data/outlet/2026-11-01/20261101.csv", "outlet"),
         ("/2026-11-01.csv", "catalog"),
+        ("/data/shop-11-15-2026.csv", "shop"),
+        ("/data/shop-11-05-2026.csv", "shop"),
+        ("/data/shop-1.11.2026.csv", "shop"),
+        ("/data/shop-2026-11-1.csv", "shop"),
+        ("/data/shop-01112026.csv", "shop"),
+        ("/data/shop-11152026.csv", "shop"),
+        ("/data/shop-2026-11.csv", "shop"),
+        ("/data/shop-11.2026.csv", "shop"),
+        ("/data/shop-Nov-2026.csv", "shop"),
+        ("/data/shop 1 November 2026.csv", "shop"),
+        ("/data/shop_Nov_01_2026.csv", "shop"),
+        ("/data/shop-2026-nov-01.csv", "shop"),
+        ("/data/shop-2026-11-01T03:00:00+01:00.csv", "shop"),
+        ("/data/shop-2026-11-01T03:00:00-05:00.csv", "shop"),
+        ("/data/shop_2026-11-01T03-00-00.123Z.csv", "shop"),
+        ("/data/shop-20261101T03Z.csv", "shop"),
+        ("/data/shop-20261101030000123.csv", "shop"),
+        ("/data/shop-31022026.csv", "shop-31022026"),
+        ("/data/shop-12345678.csv", "shop-12345678"),
+        ("/data/shop-40112026.csv", "shop-40112026"),
+        ("/data/shop-2026-11-500.csv", "shop-2026-11-500"),
+        ("/data/mayhem-2026.csv", "mayhem-2026"),
+        ("/data/exports/2026/11/01/", "exports"),
+        ("/data/exports/2026/11/01.csv.gz", "exports"),
+        ("/data/exports/2026/11/01/03.csv", "exports"),
+        ("/data/exports/2026/11.csv", "exports"),
+        ("/data/exports/2026-11/01.csv", "exports"),
+        ("/data/exports/2026/2026-11-01.csv", "exports"),
+        ("/data/exports/2026/11/01/shop.csv", "shop"),
+        ("/data/exports/2026", "2026"),
+        ("/data/exports/11/01.csv", "01"),
+        ("/data/exports/year=2026/month=11/day=01", "exports"),
+        ("/data/exports/dt=2026-11-01/", "exports"),
+        ("/2026/11/01.csv", "catalog"),
+        ("s3://bucket/exports/2026/11/01.csv", "exports"),
         ("/data/../shop/./catalog-a.csv", "catalog-a"),
         ("/shop/x/../2026-11-01.csv", "shop"),
         ("s3://bucket/exports/shop-2026-11-01.csv", "shop"),
@@ -53,6 +88,15 @@ def test_a_name_stays_the_same_from_night_to_night(catalog: str, name: str) -> N
     derived = catalog_name_of(catalog)
     assert derived == name
     assert check_catalog_name(derived) == derived
+
+
+@pytest.mark.parametrize(
+    "catalog", ["/data/products", "/data/products/", "products.csv", "s3://b/products/2026/11/01/"]
+)
+def test_files_have_another_name_than_the_table(catalog: str) -> None:
+    """A folder `products` and the table took each other's products away."""
+    assert catalog_name_of("products") == "products"
+    assert catalog_name_of(catalog) == "products-files"
 
 
 def test_a_relative_path_has_the_name_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
