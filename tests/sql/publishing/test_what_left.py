@@ -177,7 +177,7 @@ def test_rejected_images_are_in_products_with_the_reason(lives: Lives) -> None:
 def test_a_picture_that_is_published_late_ends_an_earlier_rejection(lives: Lives) -> None:
     lives.read("shop", 3, {("p", 0): "A"}, publish=0)
     lives.read("shop", 4, {("p", 0): "A"}, partial=True)
-    lives.read("shop", 2, {("p", 0): BROKEN})
+    lives.read("shop", 2, {("p", 0): BROKEN}, title="an older title")
     assert reasons(lives) == {("p", 0): "truncated"}
     lives.publish(3)
     assert reasons(lives) == {("p", 0): None}
