@@ -17,9 +17,8 @@ from shelfwise_decisions import RETRAIN_AFTER, DecisionsStep
 from shelfwise_steps import DEFAULTS, FORM, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay, wants_shadow
 
 NIGHT, OPTIONS = "{{ night_of(dag_run) }}", "{{ leaving_of(params) }}"
-SHIFT = "{{ '--allow-shift' if params.allow_shift else '' }}"
+SHIFT, RUN = "{{ '--allow-shift' if params.allow_shift else '' }}", f"nightly-{NIGHT}"
 LIMITS = ["--max-rejected", "{{ params.max_rejected }}", SHIFT]
-RUN = f"nightly-{NIGHT}"
 
 with DAG(
     "nightly_tagging",
@@ -44,12 +43,13 @@ with DAG(
     ingest = SparkStep(
         task_id="ingest",
         application_args=["ingest", "--catalog", "{{ catalog_of(params, dag_run) }}", "--run-date", NIGHT, OPTIONS],
-        pool="catalog",  # has one slot, so that nights are read one after another, the earliest first
+        pool="catalog",  # one slot, so that nights are read one after another, the earliest first
         doc_md="Read, verify and store the images that are new or changed.",
     )
     predict = SparkStep(
         task_id="predict",
         application_args=["predict", "--run-date", NIGHT, *LIMITS],
+        shelfwise_run=RUN,
         pool="gpu",
         execution_timeout=timedelta(hours=12),
         doc_md="Classify the stored images with all networks. Finished parts are never computed again.",

@@ -29,7 +29,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,6 +56,10 @@ CALLED_WRONGLY = re.compile(
 Airflow's message contains the exit code of spark-submit, which in deploy mode `client` is that of the job, or the exit
 code of the driver's pod. YARN has its own message for a driver.
 """
+REFUSED = "RunRefused: "
+"""Begins the error in the row of a run that failed because its input was refused."""
+_CLOCKS_DIFFER = timedelta(minutes=2)
+"""By so much the clock of a driver may be behind that of the worker."""
 
 
 def notify_failure(context: Any) -> None:
@@ -166,8 +170,9 @@ class SparkStep(SparkSubmitOperator):
 
     An argument that renders to several lines becomes several arguments; one that renders to nothing is left out. If it
     writes to the product database (`outlets`), the event of the asset contains the row of the run, and an alert is sent
-    if the run's images are unlike those that its release knows. A wrong call fails at once and is not retried. A retry
-    always submits again, also on YARN in deploy mode `cluster`: two jobs of the same run do no harm.
+    if the run's images are unlike those that its release knows. A wrong call fails at once and is not retried, and
+    neither is a run whose input was refused; its alert has the sentence. A retry always submits again, also on YARN in
+    deploy mode `cluster`: two jobs of the same run do no harm.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "shelfwise_run")
@@ -180,6 +185,7 @@ class SparkStep(SparkSubmitOperator):
     def execute(self, context: Any) -> dict[str, Any] | None:  # type: ignore[override]
         """Submit the job, wait for it, and return the row of the run; None without a run or a row."""
         self.application_args = [line for each in self.application_args or () for line in str(each).splitlines()]
+        began = datetime.now(UTC)
         with job_environment() as environment:
             self.conf = {"spark.driver.memory": environment.get("SHELFWISE_DRIVER_MEMORY", "2g"), **(self.conf or {})}
             try:
@@ -187,6 +193,8 @@ class SparkStep(SparkSubmitOperator):
             except (AirflowException, RuntimeError) as error:
                 if CALLED_WRONGLY.search(str(error)):
                     raise AirflowFailException(str(error)) from error
+                if refusal := self._refusal(began - _CLOCKS_DIFFER):
+                    raise AirflowFailException(refusal) from error
                 raise
         if not self.shelfwise_run:
             return None
@@ -199,6 +207,25 @@ class SparkStep(SparkSubmitOperator):
             if row["foreign"]:
                 send_alert(f"{row['run_id']} is published, but its answers wait for a person: {row['foreign']}")
         return row
+
+    def _refusal(self, since: datetime) -> str | None:
+        """Return why the job that just failed was refused; None if it failed otherwise, or if nobody can say."""
+        words = self.application_args or []
+        try:
+            if words[:1] == ["ingest"]:
+                night = words[words.index("--run-date") + 1]
+                found = asked("ingest-refusal", "--run-date", night, "--json")
+                refused_at, sentence = found["refused_at_utc"], found["sentence"]
+            elif self.shelfwise_run:
+                rows = asked("query", "run_summary", "--param", f"run_id={self.shelfwise_run}", "--format", "json")
+                error, refused_at = (rows[0]["error"] or "", rows[0]["finished_at_utc"]) if rows else ("", None)
+                sentence = error.removeprefix(REFUSED) if error.startswith(REFUSED) else None
+            else:
+                return None
+            return sentence if sentence and _moment(refused_at) >= since else None
+        except (AirflowException, ValueError, LookupError, TypeError) as error:
+            log.warning("whether the job was refused cannot be found out: %s", error)
+            return None
 
 
 class LocalStep(BaseOperator):
@@ -252,18 +279,29 @@ def run_summary(run_id: str) -> dict[str, Any] | None:
 
     `foreign` is the sentence on a night whose images are unlike those that its release knows; None for other runs.
     """
-    command = ["shelfwise", "query", "run_summary", "--param", f"run_id={run_id}", "--format", "json"]
-    with job_environment():
-        done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise AirflowException(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"{command} failed")
-    rows = json.loads(done.stdout)
+    rows = asked("query", "run_summary", "--param", f"run_id={run_id}", "--format", "json")
     if not rows:
         return None
     columns = ("run_id", "kind", "run_date", "release_id", "state", "counts", "error")
     summary = rows[0]["summary"]
     found = {"taken_over": summary.get("taken_over", []), "foreign": (summary.get("gates") or {}).get("sentence")}
     return {name: rows[0][name] for name in columns} | found
+
+
+def asked(*words: str) -> Any:
+    """Return, for a DAG's task, the JSON document that a `shelfwise` command prints."""
+    command = ["shelfwise", *words]
+    with job_environment():
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise AirflowException(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"{command} failed")
+    return json.loads(done.stdout)
+
+
+def _moment(text: str) -> datetime:
+    """Return a time in ISO 8601; one without an offset is in UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @contextmanager

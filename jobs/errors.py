@@ -25,6 +25,10 @@ class RunFailed(RuntimeError):
     """Error of a run that cannot be finished and publishes nothing; the message names the cause, the exit code is 1."""
 
 
+class RunRefused(RunFailed):
+    """Error of a run whose input was refused: the same again is refused again, until a person decides."""
+
+
 INGEST_AGAIN = "delete that file and ingest its date again, which writes anew what was in it"
 """Remedy for a damaged dataset file that ingest wrote; used at the end of error messages."""
 

@@ -64,6 +64,7 @@ for command in (
     cli_runs.nightly,
     cli_runs.backfill,
     cli_runs.ingest,
+    cli_runs.ingest_refusal,
     cli_runs.predict,
     cli_runs.publish,
     cli_runs.finish_night,

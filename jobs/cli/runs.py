@@ -191,6 +191,21 @@ def ingest(catalog: str, run_date: date, labels: str | None, as_json: bool, **op
     output.summary({"ingest_date": run_date.isoformat(), **step}, as_json)
 
 
+@click.command("ingest-refusal", hidden=True)
+@date_option
+@json_option
+def ingest_refusal(run_date: date, as_json: bool) -> None:
+    """Print why the last ingest of --run-date was refused. Airflow calls it after an ingest that failed.
+
+    \b
+    Example:
+      shelfwise ingest-refusal --run-date 2026-11-01 --json
+    """
+    from jobs.ingest.reports import last_refusal
+
+    output.summary({"ingest_date": run_date.isoformat(), **last_refusal(Settings().places, run_date)}, as_json)
+
+
 @click.command()
 @step_options
 def predict(**options: Any) -> None:

@@ -82,7 +82,7 @@ def run(spark: SparkSession, config: IngestConfig) -> IngestSummary:
 
     Raises:
         UsageError: If the catalog is missing or invalid; nothing has been written then.
-        RunFailed: If a full catalog lacks too many of its former products; nothing has been written then.
+        RunRefused: If a full catalog lacks too many of its former products; nothing has been written then.
     """
     started = time.perf_counter()
     context, places = spark.sparkContext, config.places

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.errors import RunFailed
+from jobs.errors import RunRefused
 from jobs.ingest.config import FEWEST_LEFT, IngestConfig
 from jobs.ingest.full_catalogs import last_full_night
 from jobs.ingest.membership import CatalogNight
@@ -90,7 +90,7 @@ def check_left(left: Left, rows: DataFrame, night: CatalogNight, config: IngestC
         kept: Lower bound of the products that stay.
 
     Raises:
-        RunFailed: If more than `max_left` of the products and more than `FEWEST_LEFT` leave, or all of them.
+        RunRefused: If more than `max_left` of the products and more than `FEWEST_LEFT` leave, or all of them.
     """
     at_least = left.products + kept.at_least
     few = left.products <= max(FEWEST_LEFT, config.max_left * at_least)
@@ -98,13 +98,13 @@ def check_left(left: Left, rows: DataFrame, night: CatalogNight, config: IngestC
         return
     named = rows.where(night.named_before_sql).select("product_id").distinct().count()
     if left.products == named:
-        raise RunFailed(
+        raise RunRefused(
             f"catalog {night.catalog_name!r}{_last_read(night, config)} named {named:,} products and now names none of "
             f"them: these are two catalogs of one name with other products; give this one its own --catalog-name, or "
             "--max-left 1 if all of them left; nothing was written"
         )
     if left.products > max(FEWEST_LEFT, config.max_left * named):
-        raise RunFailed(
+        raise RunRefused(
             f"catalog {night.catalog_name!r}{_last_read(night, config)} named {named:,} products and now lacks "
             f"{left.products:,} of them ({left.products / named:.0%}), more than the {config.max_left:.0%} that "
             "--max-left allows; correct the catalog, or raise --max-left if they left, give --partial if it names "

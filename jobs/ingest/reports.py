@@ -1,5 +1,7 @@
 """Store the report of the last ingest of a date, for the step that predicts or publishes this date later.
 
+An ingest that was refused leaves the reason in `refusal.json` beside it, for whoever has to tell people.
+
 An ingest is not a run in the database: it may serve a training, and needs no database. A night whose steps are separate
 commands reads the figures and the start time of its ingest from this file, `ingests/ingest_date=D/report.json` of the
 home.
@@ -10,18 +12,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from jobs.storage.places import Place, Places
-from jobs.storage.stores import is_file, read_bytes, write_bytes
+from jobs.storage.stores import delete, is_file, read_bytes, write_bytes
 
 log = logging.getLogger(__name__)
 
 
 def keep_report(places: Places, day: date, report: Mapping[str, Any]) -> None:
-    """Write the report of an ingest to the home; it replaces an earlier report of the same date."""
+    """Write the report of an ingest to the home; it replaces an earlier report or refusal of the same date."""
     write_bytes(_file(places, day), json.dumps(report).encode())
+    delete(_refusal_file(places, day))
 
 
 def last_report(places: Places, day: date) -> dict[str, Any]:
@@ -36,6 +39,29 @@ def last_report(places: Places, day: date) -> dict[str, Any]:
         log.warning("%s is no report of an ingest (%s); its figures are missing from the run's row", where, error)
         return {}
     return report
+
+
+def keep_refusal(places: Places, day: date, sentence: str) -> None:
+    """Write to the home why an ingest was refused; the report of an earlier ingest of the date stays."""
+    refusal = {"refused_at_utc": datetime.now(UTC).isoformat(), "sentence": sentence}
+    write_bytes(_refusal_file(places, day), json.dumps(refusal).encode())
+
+
+def last_refusal(places: Places, day: date) -> dict[str, str | None]:
+    """Read why the last ingest of a date was refused.
+
+    Returns:
+        `refused_at_utc`, a time in ISO 8601, and `sentence`; both are None if it was not refused.
+    """
+    where = _refusal_file(places, day)
+    if not is_file(where):
+        return {"refused_at_utc": None, "sentence": None}
+    refusal: dict[str, str | None] = json.loads(read_bytes(where))
+    return refusal
+
+
+def _refusal_file(places: Places, day: date) -> Place:
+    return places.partition(places.ingests, day) / "refusal.json"
 
 
 def _file(places: Places, day: date) -> Place:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.dataset.shards import ingest_date_of
-from jobs.errors import RunFailed
+from jobs.errors import RunRefused
 from jobs.predict.reports import ShardReport
 from jobs.runs.config import RunConfig
 from models.answers.groups import ImageCount, foreign_groups, foreign_whole
@@ -215,13 +215,13 @@ def decide_gates(
         reports: Reports in the run's prediction files.
 
     Raises:
-        RunFailed: If a partition of a backfill is foreign and `--allow-shift` was not passed: nothing is published.
+        RunRefused: If a partition of a backfill is foreign and `--allow-shift` was not passed: nothing is published.
     """
     gates = noted(gates_of(reports, release, allow_shift=run.allow_shift), noted_gates(database, run.run_id))
     if run.kind == "backfill" and gates.sentence:
         days = ", ".join(day.isoformat() for day in gates.foreign_nights[:_GROUPS_NAMED])
         more = len(gates.foreign_nights) - _GROUPS_NAMED
-        raise RunFailed(
+        raise RunRefused(
             f"nothing of run {run.run_id} was published because of the ingest date "
             f"{days}{f' and {more:,} more' if more > 0 else ''}: {gates.sentence}"
         )

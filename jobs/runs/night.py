@@ -16,6 +16,7 @@ from typing import Any
 from jobs.catalog.description import Description
 from jobs.dataset.label_map import LabelMap, keep_label_map
 from jobs.dataset.partitions import Partition, partition
+from jobs.errors import RunRefused
 from jobs.ingest import job as ingest
 from jobs.ingest import reports as ingest_reports
 from jobs.ingest.config import IngestConfig
@@ -41,10 +42,17 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[s
 
     Returns:
         The report, and the partition that the ingest has written.
+
+    Raises:
+        RunRefused: If a full catalog lacks too many of its products; the home keeps the reason.
     """
     started = datetime.now(UTC)
     with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
-        done = ingest.run(spark, config)
+        try:
+            done = ingest.run(spark, config)
+        except RunRefused as refusal:
+            ingest_reports.keep_refusal(config.places, config.ingest_date, str(refusal))
+            raise
     if config.labels:
         keep_label_map(config.places, config.labels)
     ingested = partition(config.places, config.ingest_date)
@@ -168,7 +176,7 @@ def nightly(
 
     Raises:
         UsageError: If the catalog cannot be used; then nothing was written.
-        RunFailed: If too many products left, then nothing was written; or if too many images were rejected, then
+        RunRefused: If too many products left, then nothing was written; or if too many images were rejected, then
             nothing was published.
     """
     with recorded(database, run, steps=("ingest", "predict")) as claim:

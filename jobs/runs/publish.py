@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from jobs.dataset.partitions import Partition
 from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, shards, with_later_columns
-from jobs.errors import PREDICT_AGAIN, RunFailed
+from jobs.errors import PREDICT_AGAIN, RunFailed, RunRefused
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import finished_report, prediction_file
 from jobs.predict.reports import ShardReport, read_report
@@ -123,13 +123,13 @@ def check_rejected(ingested: Partition, run: RunConfig) -> None:
         run: The night, with the largest share that may be rejected.
 
     Raises:
-        RunFailed: If the share is larger; the message contains the counts by reason and the remedy.
+        RunRefused: If the share is larger; the message contains the counts by reason and the remedy.
     """
     if ingested.rejected_share <= run.max_rejected:
         return
     rejected, total = len(ingested.rejections), ingested.images + len(ingested.rejections)
     reasons = ", ".join(f"{count} {reason}" for reason, count in ingested.rejected_by_reason().items())
-    raise RunFailed(
+    raise RunRefused(
         f"{rejected} of {total} new images ({rejected / total:.0%}) were rejected, more than the "
         f"{run.max_rejected:.0%} that --max-rejected allows: {reasons}; nothing was published, mend the catalog "
         f"or raise --max-rejected and run {run.run_date} again"

@@ -30,7 +30,8 @@ def ends(home: Path, case: dict[str, Any]) -> list[str]:
     program.chmod(0o755)
     told = {"conn_type": "spark", "host": case["host"], "extra": json.dumps({"deploy-mode": case["mode"]})}
     os.environ["AIRFLOW_CONN_SPARK_DEFAULT"] = json.dumps(told)
-    step = SparkStep(task_id="ingest", application="job.py", application_args=["ingest"])
+    words, run = case.get("words", ["ingest"]), case.get("run", "")
+    step = SparkStep(task_id="step", application="job.py", application_args=words, shelfwise_run=run)
     try:
         step.execute({})
     except Exception as error:

@@ -7,6 +7,7 @@ import runpy
 import signal
 import sqlite3
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -88,6 +89,20 @@ def test_a_night_with_a_wrong_call_fails_at_its_first_attempt(airflow: LocalAirf
     assert (ingest["state"], ingest["try_number"]) == ("failed", 1)
     until(lambda: any("/no/such/shop.csv" in text and "at attempt 1" in text for text in airflow.alerts))
     assert len(airflow.jobs.calls("2026-11-05")) == 1, "no later step has begun"
+
+
+def test_a_refused_catalog_fails_at_its_first_attempt_and_the_alert_says_why(airflow: LocalAirflow) -> None:
+    """It was read four times, and the alert of a cluster had Airflow's words only."""
+    night, sentence = "2026-11-06", "catalog 'shop' named 100 products and now lacks 60 of them (60%)"
+    refusal = {"ingest_date": night, "refused_at_utc": datetime.now(UTC).isoformat(), "sentence": sentence}
+    airflow.jobs.order("ingest", night, codes=(1,), says=f"shelfwise: {sentence}")
+    airflow.jobs.order("ingest-refusal", night, prints=refusal)
+    run = airflow.api.trigger(NIGHT, logical_date=night)
+    assert airflow.api.wait(NIGHT, run) == "failed"
+    (ingest,) = (task for task in airflow.api.tasks(NIGHT, run) if task["task_id"] == "ingest")
+    assert (ingest["state"], ingest["try_number"]) == ("failed", 1)
+    until(lambda: any("at attempt 1" in text and "now lacks" in text for text in airflow.alerts))
+    assert len(airflow.jobs.calls("ingest", night)) == 1
 
 
 def test_a_catalog_that_is_named_at_a_later_start_replaces_the_one_that_was_there(airflow: LocalAirflow) -> None:

@@ -1,15 +1,25 @@
-"""A call that is wrong fails a task at once, wherever Spark's driver runs; what may end well is tried again."""
+"""A call that is wrong, or whose input is refused, fails a task at once, wherever Spark's driver runs.
+
+What may end well is tried again.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from jobs.ingest.reports import keep_refusal, keep_report
+from jobs.storage.places import Places
+from sql.records import RunRecord
+from sql.schema.runs import runs
+from sql.store import open_database
 from tests.dags.conftest import ROOT, jobs_environment
 
 SAID = "shelfwise: there is no file shop.csv; correct --catalog"
@@ -26,13 +36,54 @@ CASES: dict[str, tuple[bool, dict[str, Any]]] = {
     "a pod that was killed": (False, {"host": "k8s://one", "mode": "cluster", "prints": "exit code: 137", "exit": 0}),
 }
 
+LACKS = "catalog 'shop' named 100 products and now lacks 60 of them (60%), more than the 20% that --max-left allows"
+FOREIGN = "nothing of run backfill-1 was published because of the ingest date 2026-11-01"
+FAILS = {"host": "local[2]", "mode": "client", "prints": SAID, "exit": 1}
+IN_A_CLUSTER = {"host": "yarn", "mode": "cluster", "prints": f"{YARN} 1", "exit": 1}
+INGEST = ["ingest", "--catalog", "shop.csv", "--run-date"]
+REFUSED: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "a catalog that lacks too much": (LACKS, {**FAILS, "words": [*INGEST, "2026-11-01"]}),
+    "a catalog that a driver on YARN refuses": (LACKS, {**IN_A_CLUSTER, "words": [*INGEST, "2026-11-01"]}),
+    "a catalog that was refused long ago": (None, {**FAILS, "words": [*INGEST, "2026-11-02"]}),
+    "a catalog that was mended since": (None, {**FAILS, "words": [*INGEST, "2026-11-03"]}),
+    "a catalog that was never refused": (None, {**FAILS, "words": [*INGEST, "2026-11-04"]}),
+    "a foreign partition": (FOREIGN, {**IN_A_CLUSTER, "words": ["backfill"], "run": "refused"}),
+    "a partition that was refused long ago": (None, {**FAILS, "words": ["backfill"], "run": "long ago"}),
+    "a run that failed otherwise": (None, {**FAILS, "words": ["publish"], "run": "failed"}),
+    "a run without a row": (None, {**FAILS, "words": ["publish"], "run": "unknown"}),
+}
+"""How a step fails, and the sentence of a refusal; None where it is to be tried again."""
+
+
+def refuse(home: Path) -> None:
+    """Leave what refused runs leave: files of ingests in the home, and rows in the database."""
+    places, nights = Places(home), [date(2026, 11, number) for number in (1, 2, 3)]
+    for night in nights:
+        keep_refusal(places, night, LACKS)
+    old = home / "ingests" / "ingest_date=2026-11-02" / "refusal.json"
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    old.write_text(json.dumps({"refused_at_utc": long_ago.isoformat(), "sentence": LACKS}), encoding="utf-8")
+    keep_report(places, nights[2], {"started_at_utc": "2026-11-03T02:00:00+00:00"})
+    database = open_database(f"sqlite:///{home}/shop.db")
+    database.upgrade()
+    for run_id, error in (
+        ("refused", f"RunRefused: {FOREIGN}"),
+        ("long ago", f"RunRefused: {FOREIGN}"),
+        ("failed", "RunFailed: no disk"),
+    ):
+        record = RunRecord(run_id, "backfill", nights[0], None, long_ago)
+        database.record_failure(record, error, database.claim(record))
+    with database.engine.begin() as connection:
+        connection.execute(sa.update(runs).where(runs.c.run_id == "long ago").values(finished_at_utc=long_ago))
+
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """How a step ends in each of the cases: the class and the text of what it raises."""
     place = tmp_path_factory.mktemp("submits")
     environment = jobs_environment(place, place) | {"AIRFLOW_HOME": str(place), "PYTHONPATH": str(ROOT)}
-    cases = json.dumps({name: case for name, (_, case) in CASES.items()})
+    refuse(place)
+    cases = json.dumps({name: case for name, (_, case) in {**CASES, **REFUSED}.items()})
     command = [sys.executable, "-m", "tests.dags.submit", str(place), cases]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,3 +96,12 @@ def test_only_a_wrong_call_is_not_tried_again(ends: Any, case: str) -> None:
     kind, text = ends[case]
     assert kind == ("AirflowFailException" if wrong else "AirflowException"), text
     assert told["prints"] in text, "whoever looks into it reads what the job has said"
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_is_not_tried_again_and_says_why(ends: Any, case: str) -> None:
+    """A refused catalog was read four times, and on a cluster its alert had Airflow's words only."""
+    sentence, _ = REFUSED[case]
+    kind, text = ends[case]
+    assert kind == ("AirflowException" if sentence is None else "AirflowFailException"), text
+    assert sentence is None or text == sentence
