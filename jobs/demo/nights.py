@@ -138,6 +138,7 @@ def _only_demo(places: Places) -> bool:
     nights = {f"ingest_date={night}" for night in NIGHTS}
     runs = {f"run_id={run_id}" for run_id in RUN_IDS}
     names = [path.name for place in Places(places.local_home).of_runs for path in place.glob("*")]
+    names = [name for name in names if not name.endswith(".json")]  # marks of demos that were killed
     return set(names) <= nights | runs and not _used_by_others(places.local_home / "shelfwise.db")
 
 

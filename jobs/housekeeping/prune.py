@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jobs.dataset.ingest_marks import running_ingests
 from jobs.errors import RunFailed
 from jobs.housekeeping.features import unused_features
 from jobs.housekeeping.files import LATELY_SECONDS, FileCount, count, newest, remove
@@ -83,12 +84,22 @@ def records_of(database: ProductDatabase) -> Records:
     return DatabaseRecords(database)
 
 
-def refuse_while_running(records: Records) -> None:
-    """Raise RunFailed if a driver works on a run, or has died and left it unfinished."""
+def refuse_while_running(records: Records, places: Places) -> None:
+    """Raise RunFailed if a driver works on a run, or has died and left it unfinished, or if an ingest is running."""
+    _refuse_while_ingesting(places)
     for run_id, holder in records.at_work():
         raise RunFailed(
             f"run {run_id} is running in {holder}, and prune would delete files under it; wait for its end, or end it "
             f"by `shelfwise runs resume {run_id}` if that process has died, and prune again"
+        )
+
+
+def _refuse_while_ingesting(places: Places) -> None:
+    for ingest in running_ingests(places):
+        raise RunFailed(
+            f"an ingest is running in {ingest.holder} since {ingest.began_at_utc:%Y-%m-%d %H:%M} UTC, and prune would "
+            f"delete files under it; wait for its end, or delete {ingest.mark} if that process has died, and prune "
+            "again"
         )
 
 
@@ -103,9 +114,10 @@ def run(records: Records, config: PruneConfig) -> dict[str, Any]:
         Number and bytes of the deleted files by kind, one of `KINDS`. With `dry_run`, of those that would be deleted.
 
     Raises:
-        RunFailed: If a run is running, or a file is damaged or cannot be deleted; what was deleted before stays so.
+        RunFailed: If a run or an ingest is running, or a file is damaged or cannot be deleted; what was deleted before
+            stays so.
     """
-    refuse_while_running(records)
+    refuse_while_running(records, config.places)
     counts = dict.fromkeys(KINDS, FileCount())
     for directory in _unneeded(records, config):
         if newest(directory.files) >= config.lately:
@@ -114,8 +126,9 @@ def run(records: Records, config: PruneConfig) -> dict[str, Any]:
         counts[directory.kind] += count(directory.files)
         if config.dry_run:
             continue
-        refuse_while_running(records)  # a night may begin meanwhile
+        refuse_while_running(records, config.places)  # a night may begin meanwhile
         for file in directory.files:
+            _refuse_while_ingesting(config.places)
             directory.delete(file)
     return {kind: asdict(counts[kind]) for kind in KINDS}
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.catalog.description import Description
+from jobs.dataset.ingest_marks import ingest_marked
 from jobs.dataset.label_map import LabelMap, keep_label_map
 from jobs.dataset.partitions import Partition, partition
 from jobs.errors import RunRefused
@@ -47,7 +48,8 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[s
         RunRefused: If a full catalog lacks too many of its products; the home keeps the reason.
     """
     started = datetime.now(UTC)
-    with spark_session(spark_config, name="shelfwise ingest") as spark, spark_progress(spark, "ingest"):
+    session = spark_session(spark_config, name="shelfwise ingest")
+    with ingest_marked(config.places), session as spark, spark_progress(spark, "ingest"):
         try:
             done = ingest.run(spark, config)
         except RunRefused as refusal:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import main as cli
+from jobs.dataset.ingest_marks import ingest_marked
+from jobs.errors import RunFailed
 from jobs.storage.places import Places
 from sql.records import RunRecord
 from sql.schema.products import product_categories
@@ -100,3 +105,27 @@ def test_prune_is_refused_while_a_run_is_running(database: ProductDatabase, plac
     assert parts(places) == every
     with database.engine.connect() as connection:
         assert len(list(connection.execute(rejected_images.select()))) == 1, "the history of the database is kept too"
+
+
+def test_prune_is_refused_while_an_ingest_is_running_and_works_after_one_that_was_killed(
+    database: ProductDatabase, places: Places
+) -> None:
+    """`shelfwise ingest` has no lease: prune deleted the pictures at which its rows were about to point."""
+    every, call = parts(places), ["db", "prune", "--keep-runs", "1"]
+    with ingest_marked(places):
+        refused = CliRunner().invoke(cli.main_group, call)
+    assert isinstance(refused.exception, RunFailed)
+    assert f"an ingest is running in {socket.gethostname()}:{os.getpid()} since" in str(refused.exception)
+    assert "wait for its end, or delete " in str(refused.exception)
+    assert parts(places) == every
+    killed = f"""
+import os, pathlib
+from jobs.dataset.ingest_marks import ingest_marked
+from jobs.storage.places import Places
+with ingest_marked(Places(pathlib.Path({str(places.home)!r}))):
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == -9
+    assert len(list(places.ingests.glob("*"))) == 1, "it has left its mark"
+    assert CliRunner().invoke(cli.main_group, call, catch_exceptions=False).exit_code == 0
+    assert parts(places) == [f"images/ingest_date={day(1)}", "predictions/run_id=failed"]
