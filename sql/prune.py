@@ -43,16 +43,22 @@ FROM (
 
 # A row stays if a kept run wrote it, or if it is of a picture that the product has and of the answering release. So it
 # is for a product that has left, whose answer stands when it returns. For a product that a person decided on, these
-# pictures stay with every release, so that clearing the decision finds an answer.
-_OLD_PREDICTIONS = """
-    run_id NOT IN :kept_runs
+# pictures stay with every release, so that clearing the decision finds an answer. So they do for a product without an
+# answer: its only usable picture may have left, and is not predicted again when it returns.
+_PREDICTIONS = sa.text("""
+DELETE FROM category_predictions
+WHERE
+    product_id > :last
+    AND product_id <= :upper
+    AND run_id NOT IN :kept_runs
     AND (
-        NOT EXISTS (
+        EXISTS (
             SELECT 1
             FROM product_categories AS answer
             WHERE
                 answer.product_id = category_predictions.product_id
-                AND (answer.decided OR answer.release_id = category_predictions.release_id)
+                AND NOT answer.decided
+                AND (answer.release_id IS NULL OR answer.release_id <> category_predictions.release_id)
         )
         OR NOT EXISTS (
             SELECT 1

@@ -19,6 +19,7 @@ from tests.sql.runs import (
     answer,
     combine_by,
     dump,
+    image_change,
     prediction,
     publish,
     rejection,
@@ -119,6 +120,22 @@ def test_a_manual_answer_stays_and_can_still_be_cleared(nights: ProductDatabase)
     clear_override(nights, "p1", decided_by="maria", combine_by=combine_by)
     assert answer(nights, "p1")["category_id"] == SHIRT
     assert len(dump(nights)["overrides"]) == 2
+
+
+def test_a_product_whose_only_usable_picture_was_away_has_its_answer_again(database: ProductDatabase) -> None:
+    """A picture that returns is not predicted again, and prune had deleted what was predicted of it."""
+    publish(database, [prediction("p", SHIRT)])
+    publish(
+        database,
+        rejections=[rejection("p", image_no=1, night=1)],
+        image_changes=[image_change("p", "left", night=1)],
+        night=1,
+    )
+    assert [row[0] for row in dump(database)["product_categories"]] == [], "its other picture cannot be used"
+    publish(database, [prediction("q", night=2)], night=2)
+    prune(database, keep_runs=1)
+    publish(database, image_changes=[image_change("p", "named", night=3)], night=3)
+    assert answer(database, "p")["category_id"] == SHIRT
 
 
 def test_a_rerun_after_pruning_does_not_bring_old_answers_back(nights: ProductDatabase) -> None:
