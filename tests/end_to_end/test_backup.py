@@ -91,12 +91,19 @@ def test_a_shop_is_restored_as_it_was_and_goes_on(
     shop.add("new")
     shelfwise.night(shop_csv(shop), "2026-11-02")
     after = results(home)
+    (home / "people.json").write_text("{}", encoding="utf-8")
+    for cache in ("engines/one.xml", "ingests/ingesting-1.json"):
+        (home / cache).parent.mkdir(exist_ok=True)
+        (home / cache).touch()
     reader.follow("tar")
     for program in ("mkdir", "tar", "cp", "export", "shelfwise", "shelfwise"):
         reader.follow(program)
     restored = tmp_path / "restored"
     assert dump(restored) == before
-    assert not (restored / "scratch").exists()
+    assert (restored / "people.json").is_file(), "whoever reviews can still log in"
+    names = {str(path.relative_to(restored)).partition("/")[0] for path in restored.rglob("*")}
+    assert not names & {"scratch", "engines", "features"}
+    assert [path.name for path in (restored / "ingests").glob("*.json")] == [], "no ingest is running there"
 
     reader.follow("shelfwise")
     assert reader.lines == []
