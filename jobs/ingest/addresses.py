@@ -102,6 +102,10 @@ class AddressGuard:
                 f"host {host[:80]} is at {parsed}, which is not a public address; "
                 "SHELFWISE_HTTP_ALLOWED_NETWORKS names the networks that may be reached all the same"
             )
+        self.check_port(port)
+
+    def check_port(self, port: int) -> None:
+        """Raise AddressRefused if no public address may be reached at this TCP port."""
         if port not in self.ports:
             raise AddressRefused(f"port {port} is none of {', '.join(map(str, self.ports))}")
 

@@ -208,7 +208,7 @@ class _Counts:
             return
         _count(findings.hosts, host_of(link, self._base))
         self._looked_for += 1
-        reason = why_unfetchable(link, self._base, self._limits, look=self._looked_for <= FILES_LOOKED_FOR)
+        reason = why_unfetchable(row, self._base, self._limits, look=self._looked_for <= FILES_LOOKED_FOR)
         if reason:
             findings.unfetchable[reason] += 1
             findings.unfetchable_example.setdefault(reason, link[:200])

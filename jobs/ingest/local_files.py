@@ -64,13 +64,13 @@ def read_source(path: Path, *, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
         Rejected: `missing`, `unreadable`, `too_large` or `empty`.
     """
     try:
-        _check_readable(path.stat(), max_bytes)
+        check_readable(path.stat(), max_bytes)
         # Non-blocking: since the first check a pipe may have replaced the file, and opening a pipe would block.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         with os.fdopen(descriptor, "rb") as file:
-            _check_readable(os.fstat(descriptor), max_bytes)
+            check_readable(os.fstat(descriptor), max_bytes)
             data = file.read(max_bytes)
-            _check_readable(os.fstat(descriptor), max_bytes)
+            check_readable(os.fstat(descriptor), max_bytes)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Rejected("missing", "there is no such file") from error
     except OSError as error:
@@ -80,7 +80,16 @@ def read_source(path: Path, *, max_bytes: int = MAX_SOURCE_BYTES) -> bytes:
     return data
 
 
-def _check_readable(status: os.stat_result, max_bytes: int) -> None:
+def check_readable(status: os.stat_result, max_bytes: int = MAX_SOURCE_BYTES) -> None:
+    """Check the kind and size of a source image.
+
+    Args:
+        status: Status of the file.
+        max_bytes: Size limit in bytes.
+
+    Raises:
+        Rejected: `unreadable` if it is no regular file, `too_large` if it has more bytes.
+    """
     if not stat.S_ISREG(status.st_mode):
         kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, device or socket"
         raise Rejected("unreadable", f"expected a regular file, found {kind}")

@@ -92,7 +92,12 @@ def _namenode(where: str | Place) -> tuple[object, ...] | None:
 def is_remote(image_uri: str, base: Place) -> bool:
     """Return whether the source of an image_uri is on another machine, where only a request shows if it has changed."""
     relative = not isinstance(base, Path) and _ABSOLUTE.match(image_uri) is None
-    return relative or _WEB.match(image_uri) is not None or bool(scheme_of(image_uri))
+    return relative or is_web(image_uri) or bool(scheme_of(image_uri))
+
+
+def is_web(image_uri: str) -> bool:
+    """Return whether a link is fetched from a web server."""
+    return _WEB.match(image_uri) is not None
 
 
 def link_to_read(row: Row) -> str:
@@ -105,8 +110,10 @@ def is_readable(row: Row) -> bool:
     return bool(row.get("fetch_uri")) or not masks_query(row["image_uri"])
 
 
-def _check_link(row: Row) -> None:
+def check_link(row: Row) -> None:
     """Check the form of a row's link; details show nothing of the link, which may hold secrets.
+
+    The night and `shelfwise catalog check` ask this before anything else, so that both give the same reason.
 
     Raises:
         Rejected: `bad_link` if it has no form that can be read, or lacks its secrets; `uri_not_allowed` if it has a
@@ -218,7 +225,7 @@ class SourceReader:
     def _read_local(self, row: Row) -> Source:
         status = file_status(link_to_read(row), self._base)
         try:
-            _check_link(row)
+            check_link(row)
             data = read_source(resolve_uri(link_to_read(row), _local_base(self._base)), max_bytes=self._max_bytes)
         except Rejected as rejection:
             return Source(status.size_bytes, status.mtime_ns, rejection=rejection)
@@ -227,9 +234,9 @@ class SourceReader:
     def _fetch(self, row: Row) -> Source:
         version = row.get("known_source_version")
         try:
-            _check_link(row)
+            check_link(row)
             link = link_to_read(row)
-            if not _WEB.match(link):
+            if not is_web(link):
                 where = in_store(link, self._base, self._trusted)
                 return _from_store(where, version, self._trusted, max_bytes=self._max_bytes)
             image = self._web.fetch(link, known_version=version)

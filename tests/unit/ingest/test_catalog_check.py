@@ -43,18 +43,39 @@ def test_rows_products_images_and_hosts_are_counted(tmp_path: Path) -> None:
     [
         ("gone.jpg", "missing: there is no such file"),
         ("ftp://h/x.jpg", "uri_not_allowed: expected a path or a URI of file, http, https, s3"),
-        ("https://user:secret@h.example/x.jpg", "uri_not_allowed: the link holds a user name or password"),
+        ("https://user:s3cr3t@h.example/x.jpg", "uri_not_allowed: the link holds a user name or password"),
         ("http://127.0.0.1/x.jpg", "uri_not_allowed: host 127.0.0.1 is at 127.0.0.1, which is not a public address"),
         ("https://93.184.215.14:9200/x.jpg", "uri_not_allowed: port 9200 is none of 80"),
+        ("https://h.example:9200/x.jpg", "uri_not_allowed: port 9200 is none of 80"),
         ("C:\\photos\\x.jpg", "uri_not_allowed: expected a path of this machine"),
+        ("Bild: https://h.ex/a.jpg", "bad_link: the link has text before it"),
+        ("https;//h.ex/a.jpg", "bad_link: the link has another text than :// after its scheme"),
+        ("s3:/b/a.jpg", "bad_link: the link has another text than :// after its scheme"),
+        ("a\x07b.jpg", "bad_link: the link holds a control character"),
+        ("a" * 5000 + ".jpg", "bad_link: the link has over 4,096 characters"),
+        ("https://https://h.ex/a.jpg", "bad_link: the link names its scheme twice"),
+        ('"https://a.ex/1.jpg, https://b.ex/2.jpg"', "bad_link: there are several links"),
+        ("https://h.ex/a.jpg?token=***", "bad_link: the link has *** in place of a secret"),
+        ("folder.jpg", "unreadable: expected a regular file, found a directory"),
+        ("empty.jpg", "empty: the file has no bytes"),
     ],
 )
 def test_a_link_that_cannot_be_fetched_is_named_with_its_reason(tmp_path: Path, link: str, reason: str) -> None:
+    """Each reason is the one with which a night rejects the image."""
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "empty.jpg").touch()
     findings = found(tmp_path / "c.csv", f"product_id,image_uri\np1,{link}\n")
     ((words, count),) = findings.unfetchable.items()
     assert words.startswith(reason), words
     assert count == 1
-    assert "secret" not in str(findings.unfetchable_example)
+    assert "s3cr3t" not in str(findings.unfetchable_example)
+
+
+def test_a_link_with_its_secrets_can_be_fetched(tmp_path: Path) -> None:
+    """What is stored has *** in their place, which alone could not be fetched."""
+    findings = found(tmp_path / "c.csv", "product_id,image_uri\np1,https://h.ex/a.jpg?token=abc\n")
+    assert findings.unfetchable == {}
+    assert findings.examples[0]["image_uri"] == "https://h.ex/a.jpg?token=***"
 
 
 def test_what_a_night_would_refuse_is_said(tmp_path: Path) -> None:
