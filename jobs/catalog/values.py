@@ -32,7 +32,8 @@ _IDS = ("product_id", "group_id")
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\ufffd")
 _WHOLE = re.compile(r"-?[0-9]+")
 _QUOTED_CHARS = 80
-_EXACT_BELOW = 2**53  # from there on, floats of 64 bits skip whole numbers
+EXACT_BELOW = 2**53
+"""From this number on, floats of 64 bits skip whole numbers."""
 
 
 class Number(str):
@@ -136,12 +137,12 @@ def _number(value: Number | int | float | Decimal, column: str, where: str, at: 
         raise catalog_error(
             where, f"has {at} the number {quoted(text)} as {column}; an id is a text or a whole number, so correct it"
         )
-    exact = isinstance(value, Decimal) or (number.copy_abs() < _EXACT_BELOW and not isinstance(value, RoundedNumber))
+    exact = isinstance(value, Decimal) or (number.copy_abs() < EXACT_BELOW and not isinstance(value, RoundedNumber))
     if not exact:
         raise catalog_error(
             where,
             f"has {at} the number {quoted(text)} as {column}, which may have lost digits, as floats of this size do; "
-            "write ids as texts or integers",
+            "write ids as texts",
         )
     whole = format(number.to_integral_value(), "f")
     return "0" if whole == "-0" else whole

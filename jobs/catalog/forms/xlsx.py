@@ -22,7 +22,7 @@ from jobs.catalog.forms.cells import Cell, cell_name
 from jobs.catalog.forms.workbook import Sheet, opened_sheet
 from jobs.catalog.layout import Layout
 from jobs.catalog.rows import Batches, Part, Row, RowMaker, column_places, in_batches
-from jobs.catalog.values import Number
+from jobs.catalog.values import EXACT_BELOW, Number, RoundedNumber
 from jobs.errors import UsageError
 
 _WHOLE = re.compile(r"[+-]?\d{1,30}")
@@ -123,7 +123,9 @@ class _Cells:
         if kind:
             return _moment(float(cell.text), kind, self.sheet.epoch)
         text = _digits(cell.text)
-        return Number(text.zfill(digits) if text.isdecimal() else text)
+        # Spreadsheet programs keep numbers as floats of 64 bits, also those that are stored with all their digits.
+        number = RoundedNumber if abs(float(text)) >= EXACT_BELOW else Number
+        return number(text.zfill(digits) if text.isdecimal() else text)
 
     def _refused(self, cell: Cell, row: int, what: str, remedy: str) -> UsageError:
         return catalog_error(
@@ -142,16 +144,15 @@ def _format(code: str) -> _Format:
 def _digits(text: str) -> str:
     """Return a number's text without exponent.
 
-    Spreadsheet programs store 17 digits, of which the last are noise: 19.9 is in the file as 19.899999999999999.
+    Spreadsheet programs store 17 digits, of which the last are noise: 19.9 is in the file as 19.899999999999999. The
+    shortest digits that stand for the same float are those that were typed.
     """
     if _WHOLE.fullmatch(text):
         return str(int(text))
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("no number")
-    if number.is_integer():
-        return str(int(number))
-    return format(Decimal(repr(number)), "f")
+    return format(Decimal(repr(number or 0.0)), "f").removesuffix(".0")  # -0 is 0
 
 
 def _moment(number: float, kind: str, epoch: datetime) -> str:

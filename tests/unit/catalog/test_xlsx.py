@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tracemalloc
 import zipfile
 from datetime import date, datetime, time, timedelta
@@ -83,10 +84,11 @@ def test_values_are_the_texts_that_a_sheet_shows(tmp_path: Path) -> None:
         (42, "3.jpg", True),
         ("007", "4.jpg", 0.25),
         (7, "5.jpg", date(2026, 11, 1)),
-        (1e20, "6.jpg", datetime(2026, 11, 1, 2, 30)),
+        (2.0**53 - 1, "6.jpg", datetime(2026, 11, 1, 2, 30)),
         (-5, "7.jpg", time(2, 30)),
         ("d", "8.jpg", timedelta(hours=30)),
         ("small", "8.jpg", 1e-7),
+        (-0.0, "8.jpg", -0.0),
         ("e", "9.jpg", "line\nbreak"),
     ]
     formats = {"A4": "00000", "A6": "000", "A8": "00000"}
@@ -96,12 +98,26 @@ def test_values_are_the_texts_that_a_sheet_shows(tmp_path: Path) -> None:
         ("00042", "3.jpg", "true"),
         ("007", "4.jpg", "0.25"),
         ("007", "5.jpg", "2026-11-01"),
-        ("100000000000000000000", "6.jpg", "2026-11-01 02:30:00"),
+        ("9007199254740991", "6.jpg", "2026-11-01 02:30:00"),
         ("-5", "7.jpg", "02:30:00"),
         ("d", "8.jpg", "1 day, 6:00:00"),
         ("small", "8.jpg", "0.0000001"),
+        ("0", "8.jpg", "0"),
         ("e", "9.jpg", "line\ufffdbreak"),
     ]
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["123456789012345680", "1.2345678901234568E+17", "1.23456789012345E+17", "9007199254740992", "-9007199254740992"],
+)
+def test_a_number_that_may_have_lost_digits_is_no_id(tmp_path: Path, number: str) -> None:
+    """A cell is a float: 123456789012345680 was the id 123456789012345696, which no shop has."""
+    path = by_hand(tmp_path / "c.xlsx", f"<row><c><v>{number}</v></c><c><v>1</v></c></row>")
+    assert re.match(r"has in row 2 the number '-?[0-9]+' as product_id, which may have lost digits, ", refused(path))
+    by_hand(path, f"<row><c><v>7</v></c><c><v>1</v></c><c><v>{number}</v></c></row>")
+    shown = {"1.2345678901234568E+17": "123456789012345680", "1.23456789012345E+17": "123456789012345000"}
+    assert rows(path) == [("7", "1", shown.get(number, number))]
 
 
 def test_the_noise_of_seventeen_digits_is_not_shown(tmp_path: Path) -> None:
