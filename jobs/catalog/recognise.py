@@ -156,9 +156,10 @@ def _columns(where: Place, layout: Layout, said: Description, names: Sequence[st
             group_by=layout.group_by or group_by,
             passed_over=preset.passed_over,
         )
-    if said.columns:
-        needed = tuple(name for theirs in said.columns.values() for name in theirs)
-        layout = replace(layout, columns={**layout.columns, **said.columns}, needed=needed)
+    needed = [name for theirs in said.columns.values() for name in theirs]
+    # A person's group_by as well: of a misspelt one nobody would see that each variant has become a product.
+    needed += [said.group_by] if said.group_by else []
+    layout = replace(layout, columns={**layout.columns, **said.columns}, needed=tuple(needed))
     if not names:
         return layout
     places = column_places(names, layout, where)

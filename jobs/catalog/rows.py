@@ -188,7 +188,7 @@ def column_places(
     if partial is not None:
         return places
     needed = [*layout.needed, *([layout.group_by] if layout.group_by and not layout.kind else [])]
-    missing = [name for name in needed if not _indices(name, by_name, where, None)]
+    missing = [name for name in dict.fromkeys(needed) if not _indices(name, by_name, where, None)]
     missing += [name for name in CATALOG_REQUIRED if name not in places and not missing]
     if missing:
         raise catalog_error(

@@ -109,3 +109,17 @@ def test_the_form_of_a_shop_system_may_be_said(tmp_path: Path) -> None:
     header = b"id,image_link,product_id,image_uri\np1,1.jpg,p2,2.jpg\n"
     assert read(tmp_path / "c.csv", header) == ("CSV with commas in UTF-8", [("p2", "2.jpg")])
     assert read(tmp_path / "c.csv", header, Description(format="google"))[1] == [("p1", "1.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "header"), [("google", "id,image_link,item_group_id"), ("shopify", "Handle,Image Src")]
+)
+@pytest.mark.parametrize("form", ["auto", "said"])
+def test_a_misspelt_group_by_is_refused_of_a_shop_system_too(tmp_path: Path, kind: str, header: str, form: str) -> None:
+    """It made a product of each variant, without its group, so that variants could be in training and in test."""
+    content = f"{header}\n{','.join('x' for _ in header.split(','))}\n".encode()
+    said = {"format": kind} if form == "said" else {}
+    with pytest.raises(UsageError, match="has no column item_groupid;"):
+        read(tmp_path / "c.csv", content, Description.model_validate({**said, "group_by": "item_groupid"}))
+    known = header.split(",")[-1] if kind == "google" else "handle"
+    assert read(tmp_path / "c.csv", content, Description.model_validate({**said, "group_by": known}))[1] == [("x", "x")]
