@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.links import link_of
-from jobs.catalog.values import MAX_CHARS, limited, printable, texts_of
+from jobs.catalog.values import MAX_CHARS, image_number, limited, printable, texts_of
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED, CATALOG_TEXTS
 from jobs.storage.places import Place
 
@@ -30,6 +30,7 @@ MAX_PARTS = 2**15
 """Most files of a catalog. Positions leave room for so many files; see `Part.first_position`."""
 
 _LINK_START = r"(?i:https?:|s3:|//|www\.)"
+_IMAGE_NO = re.compile(r"0|[1-9][0-9]{0,8}")
 _WEB_LINK = re.compile(rf"\s*{_LINK_START}")
 
 ROW_SCHEMA = pa.schema(
@@ -37,8 +38,9 @@ ROW_SCHEMA = pa.schema(
 )
 """Rows of a catalog as its readers yield them, before the check of their keys.
 
-`image_no` is null where it follows from the order of the rows. `fetch_uri` is the link with its secrets where
-`image_uri` masks some. `position` grows along the catalog and is different for each row."""
+`image_no` is a whole number without leading zeros, null where it follows from the order of the rows, or else a text
+that is refused with its key. `fetch_uri` is the link with its secrets where `image_uri` masks some. `position` grows
+along the catalog and is different for each row."""
 
 Row = tuple[str | int | None, ...]
 """Values in the order of `ROW_SCHEMA`."""
@@ -95,7 +97,7 @@ class RowMaker:
             self._first(values, columns, name, number) for name, columns in zip(CATALOG_TEXTS, self._texts, strict=True)
         ]
         links = self._links(values, number)
-        image_no = self._first(values, self._number, "image_no", number)
+        image_no = self._image_no(values, number)
         if not (product_id or group or links or any(texts)):
             return
         if self._layout.passed_over and not any(links):
@@ -111,6 +113,14 @@ class RowMaker:
                 *(group or product_id, own_no, link.image_uri, *texts, group_id),
                 *(link.fetch_uri, row_position),
             )
+
+    def _image_no(self, values: Sequence[Any], number: int) -> str | None:
+        """Return the number that a record gives its image; a text that is no such number stays as it is."""
+        text = self._first(values, self._number, "image_no", number)
+        if text is None or _IMAGE_NO.fullmatch(text):
+            return text
+        found = image_number(text)
+        return text if found is None else str(found)
 
     def _links(self, values: Sequence[Any], number: int) -> list[str]:
         """Return the record's links, in their order and each once."""

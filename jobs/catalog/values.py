@@ -31,6 +31,8 @@ of Persian and of Indian languages need them."""
 _IDS = ("product_id", "group_id")
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\ufffd")
 _WHOLE = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
+_NUMBERS_BELOW = 2**31
 _QUOTED_CHARS = 80
 EXACT_BELOW = 2**53
 """From this number on, floats of 64 bits skip whole numbers."""
@@ -89,6 +91,20 @@ def limited(text: str, column: str, where: str, at: str) -> str:
             f"({quoted(text)}); shorten it, or name another column",
         )
     return text
+
+
+def image_number(text: str) -> int | None:
+    """Return the number of a product's image that a text stands for: `1`, `01` and `1.0` are 1; None if it is none.
+
+    Ingest and `shelfwise catalog check` both compare rows by this number.
+    """
+    if not _NUMBER.fullmatch(text):
+        return None
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return int(number) if 0 <= number < _NUMBERS_BELOW and number == number.to_integral_value() else None
 
 
 def printable(text: str) -> str:

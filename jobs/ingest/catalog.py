@@ -153,8 +153,8 @@ def _numbered(frame: DataFrame, layout: Layout) -> DataFrame:
     from pyspark.sql import functions as f
     from pyspark.sql.window import Window
 
-    number = f.trim(f.col("image_no")).try_cast("double")
-    whole = f.when(number == f.floor(number), number.try_cast("int"))
+    # The readers write numbers in one form; any other text has to become null, and not a number of Spark's choice.
+    whole = f.when(f.col("image_no").rlike(r"^-?[0-9]+\z"), f.col("image_no").try_cast("int"))
     if not layout.group_by:
         return frame.withColumn("image_no", whole).select(*READ_COLUMNS)
     product = Window.partitionBy("product_id")

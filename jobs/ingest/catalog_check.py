@@ -20,6 +20,7 @@ from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.recognise import Recognised, recognise
 from jobs.catalog.rows import column_places
+from jobs.catalog.values import image_number
 from jobs.dataset.label_findings import text_labels
 from jobs.dataset.label_map import LabelMap
 from jobs.dataset.schema import CATALOG_COLUMNS
@@ -197,7 +198,7 @@ class _Counts:
         if bad_product_id(row["product_id"]):
             self._bad_ids += 1
             self._first_bad_id = self._first_bad_id or repr(row["product_id"])[:80]
-        if not self._grouped and not _is_number(row["image_no"]):
+        if not self._grouped and image_number(row["image_no"] or "") is None:
             self._bad_numbers += 1
             self._first_bad_number = self._first_bad_number or repr(row["image_no"])[:80]
         if row["category"] and row["category"].strip():
@@ -251,14 +252,6 @@ def _joined(arrays: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 def _count(counts: Counter[str], name: str) -> None:
     if name in counts or len(counts) < MOST_KEPT:
         counts[name] += 1
-
-
-def _is_number(text: str | None) -> bool:
-    try:
-        number = float((text or "").strip())
-    except ValueError:
-        return False
-    return 0 <= number < 2**31 and number == int(number)
 
 
 def _shown(row: Row) -> dict[str, Any]:

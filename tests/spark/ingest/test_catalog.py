@@ -253,6 +253,8 @@ def test_an_id_with_an_invisible_character_is_refused(read: Reader, tmp_path: Pa
         ("product_id,image_uri\np1,a.jpg\n ,b.jpg\n", ("1 rows", "product_id", "b.jpg")),
         ("product_id,image_uri,image_no\np1,a.jpg,first\n", ("whole number", "p1")),
         ("product_id,image_uri,image_no\np1,a.jpg,-1\n", ("whole number", "p1")),
+        ("product_id,image_uri,image_no\np1,a.jpg,1_0\np2,b.jpg,1d\np3,c.jpg,+1.0\n", ("has 2 rows", "whole number")),
+        ("product_id,image_uri,image_no\np1,a.jpg,1\np1,b.jpg,01\np1,c.jpg,1e0\n", ("(p1, 1) 3 times",)),
         (f"product_id,image_uri\n{'x' * 256},a.jpg\n", ("255 characters",)),
         (
             'product_id,image_uri\np1,a.jpg\np2,"b.jpg\n' + "p3,c.jpg\n" * 57,

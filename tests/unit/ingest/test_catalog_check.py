@@ -90,6 +90,12 @@ def test_what_a_night_would_refuse_is_said(tmp_path: Path) -> None:
         found(tmp_path / "c.csv", header + "x" * 256 + ",0,b\n")
     (refusal,) = found(tmp_path / "c.csv", header + "p1,-1,a\np2,1.5,b\np3,two,c\np4,1.0,d\n").refusals
     assert refusal.startswith("3 rows have an image_no that is not a whole number from 0, the first '-1'")
+    (refusal,) = found(
+        tmp_path / "c.csv", header + "p1,1_0,a\np2,inf,b\np3,1d,c\np4,\u0661,d\np5,2147483648,e\n"
+    ).refusals
+    assert refusal.startswith("5 rows have an image_no that is not a whole number from 0, the first '1_0'")
+    (refusal,) = found(tmp_path / "c.csv", header + "p1,1,a\np1,01,b\np1,1e0,c\np1,+1.0,d\n").refusals
+    assert "the first: (p1, 1) 4 times" in refusal
     with pytest.raises(UsageError, match="has 2 values in line 2"):
         found(tmp_path / "c.csv", header + "p1,a\n")
 
