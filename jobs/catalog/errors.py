@@ -39,6 +39,8 @@ def read_errors_explained(where: str | Place) -> Iterator[None]:
         raise catalog_error(
             where, "is a directory where a file is expected; name that directory as the catalog"
         ) from error
+    except UnicodeEncodeError as error:  # pyarrow opens no other paths
+        raise catalog_error(where, "has a path that is no UTF-8; rename the file or its folders") from error
     except PermissionError as error:
         raise catalog_error(where, "may not be read by this user; grant reading") from error
     except (pa.ArrowException, EOFError, zlib.error, OSError) as error:

@@ -3,7 +3,8 @@
 What a browser would read too is read: blanks, quotation marks and angle brackets around a link, `//host/a.jpg`,
 `www.host/a.jpg`, `http:/host/a.jpg`, `https:\\\\host\\a.jpg`, `https//host/a.jpg`, and `&amp;` in a query. A link in
 another form that no path has stays as it is and is rejected when its image is read, with `bad_link`; so is one with
-control characters, which become U+FFFD. Everything else is a path, such as `host.example/a.jpg`.
+control characters or bytes that are no UTF-8, which become U+FFFD. Everything else is a path, such as
+`host.example/a.jpg`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import urljoin
 
+from jobs.catalog.values import NO_CHARACTERS
 from jobs.errors import UsageError
 from jobs.storage.masking import MASK, mask_secrets, mask_user_info
 
@@ -20,7 +22,7 @@ MAX_BASE_CHARS = 2048
 _SHOWN_CHARS = 200
 _CUT = "\N{HORIZONTAL ELLIPSIS}"
 _UNREADABLE = "\ufffd"
-_CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), _UNREADABLE)
+_CONTROL = dict.fromkeys(NO_CHARACTERS, _UNREADABLE)
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
 _PAIRS = ('""', "''", "<>", "\u201c\u201d", "\u2018\u2019", "\u201e\u201c", "\u00ab\u00bb")
 _MAX_PAIRS = 8

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.links import link_of
-from jobs.catalog.values import MAX_CHARS, image_number, limited, printable, texts_of
+from jobs.catalog.values import MAX_CHARS, image_number, limited, printable, texts_of, whole_characters
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED, CATALOG_TEXTS
 from jobs.storage.places import Place
 
@@ -75,6 +75,8 @@ class RowMaker:
         self._group_id = places.get("group_id", [])
         self._group = places.get("group_by", [])
         self._passed_over = places.get("passed_over", [])
+        self._header = {index: names[index].strip() for indices in places.values() for index in indices}
+        self._ids = {self._header[index] for index in self._product}
         self._texts = [places.get(name, []) for name in CATALOG_TEXTS]
         self._several = len(self._images) > 1 or bool(layout.image_separator)
 
@@ -87,9 +89,19 @@ class RowMaker:
             position: Number that grows along the catalog and is different for each record.
 
         Raises:
-            UsageError: If a value is of a type that cannot be read.
+            UsageError: If a value is of a type that cannot be read, or the values are the names of their columns.
         """
         product_id = self._first(values, self._product, "product_id", number)
+        if (
+            product_id in self._ids
+            and self._images
+            and all(_is_name(values[at], name) for at, name in self._header.items())
+        ):
+            raise catalog_error(
+                self._where,
+                f"has its header again {self._at(number)}, where another file was appended; leave that {self._unit} "
+                "out",
+            )
         group = self._first(values, self._group, "product_id", number)
         group_id = self._first(values, self._group_id, "group_id", number)
         group_id = printable(group_id) if group_id and not self._layout.group_by else None
@@ -151,11 +163,17 @@ class RowMaker:
             if text:
                 if len(text) > MAX_CHARS[column]:
                     limited(text, column, self._where, self._at(number))
-                return printable(text) if column in CATALOG_TEXTS else text
+                if column in CATALOG_TEXTS:
+                    return printable(text)
+                return whole_characters(text, column, self._where, self._at(number))
         return None
 
     def _at(self, number: int) -> str:
         return f"in {self._unit} {number}"
+
+
+def _is_name(value: Any, name: str) -> bool:
+    return isinstance(value, str) and value.strip() == name
 
 
 def split_links(text: str, separator: str) -> list[str]:
@@ -239,17 +257,10 @@ def in_batches(rows: Iterable[Row]) -> Batches:
     """Gather the rows of a catalog in any form into record batches with the columns of `ROW_SCHEMA`."""
     rows = iter(rows)
     while batch := list(islice(rows, BATCH_ROWS)):
-        arrays = [_array(column, field) for column, field in zip(zip(*batch, strict=True), ROW_SCHEMA, strict=True)]
+        arrays = [
+            pa.array(column, field.type) for column, field in zip(zip(*batch, strict=True), ROW_SCHEMA, strict=True)
+        ]
         yield pa.RecordBatch.from_arrays(arrays, schema=ROW_SCHEMA)
-
-
-def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
-    """Make a column for a batch of rows; what UTF-8 cannot encode becomes a question mark."""
-    try:
-        return pa.array(values, field.type)
-    except UnicodeEncodeError:  # file names are arbitrary bytes, and JSON can hold half of a surrogate pair
-        replaced = [value if value is None else value.encode("utf-8", "replace").decode() for value in values]
-        return pa.array(replaced, field.type)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,9 @@ def tables_in(directory: Place, passed_over: PassedOver | None = None) -> Iterat
         for name in reversed(_shown(here.folders)):
             column, equals, value = name.partition("=")
             if column and equals:
-                pair = (unquote(column), None if value == _NO_VALUE else unquote(value))
+                # Bytes that are no UTF-8 stay different, so that an id with them is refused.
+                decoded = unquote(value, errors="surrogateescape")
+                pair = (unquote(column), None if value == _NO_VALUE else decoded)
                 pending.append(Table(where / name, (*folder.columns, pair)))
             elif passed_over and not name.startswith("_"):
                 passed_over.folders.add(name)

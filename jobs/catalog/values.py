@@ -29,7 +29,12 @@ direction. Ids that differ in one of these look the same. The two joiners U+200C
 of Persian and of Indian languages need them."""
 
 _IDS = ("product_id", "group_id")
-_CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\ufffd")
+NO_CHARACTERS = (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000))
+"""Code points that no text holds: controls, and halves of surrogate pairs. JSON can write these, and a byte of a file's
+name that is no UTF-8 becomes one."""
+
+_CONTROL = dict.fromkeys((*NO_CHARACTERS, 0x2028, 0x2029), "\ufffd")
+_HALF = re.compile("[\ud800-\udfff]")
 _WHOLE = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _NUMBERS_BELOW = 2**31
@@ -93,6 +98,23 @@ def limited(text: str, column: str, where: str, at: str) -> str:
     return text
 
 
+def whole_characters(text: str, column: str, where: str, at: str) -> str:
+    """Return a text of a column that identifies something, which has no half of a surrogate pair.
+
+    Such halves have no bytes in UTF-8. With one text in place of all of them, two ids would become one.
+
+    Raises:
+        UsageError: If it has one; the message quotes the text.
+    """
+    if not text.isascii() and _HALF.search(text):
+        raise catalog_error(
+            where,
+            f"has {at} the {column} {quoted(text)} with a byte or half of a character that no text in UTF-8 has; "
+            "write or rename it in UTF-8",
+        )
+    return text
+
+
 def image_number(text: str) -> int | None:
     """Return the number of a product's image that a text stands for: `1`, `01` and `1.0` are 1; None if it is none.
 
@@ -108,7 +130,7 @@ def image_number(text: str) -> int | None:
 
 
 def printable(text: str) -> str:
-    """Return a text with U+FFFD in place of each control character and each separator of lines."""
+    """Return a text with U+FFFD in place of each control character, separator of lines and half of a character."""
     return text if text.isprintable() else text.translate(_CONTROL)
 
 

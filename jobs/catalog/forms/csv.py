@@ -107,10 +107,10 @@ def _batches(path: Path, where: str, layout: Layout, part: Part, header: list[st
 
 
 def _fitting(records: Iterator[Record], where: str, layout: Layout, header: list[str]) -> Iterator[Record]:
-    """Yield records that have as many values as the header, and are not the header again.
+    """Yield records that have as many values as the header.
 
     Raises:
-        UsageError: If one is not such.
+        UsageError: If one has more or fewer.
     """
     width = len(header)
     for line, values in records:
@@ -120,10 +120,6 @@ def _fitting(records: Iterator[Record], where: str, layout: Layout, header: list
                 where,
                 f"has {have} in {_span(line, line + _breaks(values))}, and its header has {width:,}; "
                 f"{_remedy(values, header, layout)}",
-            )
-        if values == header:
-            raise catalog_error(
-                where, f"has its header again in line {line}, where another file was appended; leave that line out"
             )
         yield line, values
 

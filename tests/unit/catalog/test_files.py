@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from openpyxl import Workbook
 
 from jobs.catalog.errors import read_errors_explained
+from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.forms.csv import read_csv
 from jobs.catalog.forms.json_lines import read_json_lines
 from jobs.catalog.forms.parquet import read_parquet
 from jobs.catalog.layout import Layout
+from jobs.catalog.links import bad_link
+from jobs.catalog.recognise import recognise
 from jobs.errors import RunFailed, UsageError
 from tests.unit.catalog.catalog_files import Read, Rows, rows_of, written
 
@@ -52,12 +59,12 @@ def test_a_broken_line_of_json_is_refused_with_its_number(tmp_path: Path, line: 
 def test_valid_json_is_read_unchanged(tmp_path: Path) -> None:
     text = (
         '\ufeff{"product_id": 12345678901234567890, "image_uri": "1.jpg", "title": 1.50, "category": null}\n'
-        '{"IMAGE_URI": "2.jpg", "product_id": "p\\ud800", "title": true, "category": ["Tops", "Home, Garden"]}\r\n'
+        '{"IMAGE_URI": "2.jpg", "product_id": "p2", "title": true, "category": ["Tops", "Home, Garden"]}\r\n'
         '[{"product_id": 1e3, "image_uri": ""}, {"product_id": "p4", "image_uri": "4.jpg", "more": []}]'
     )
     assert rows(read_json_lines, written(tmp_path / "c.jsonl", text)) == [
         ("12345678901234567890", "1.jpg", "1.50", None),
-        ("p?", "2.jpg", "true", r"Tops, Home\, Garden"),
+        ("p2", "2.jpg", "true", r"Tops, Home\, Garden"),
         ("1000", "", None, None),
         ("p4", "4.jpg", None, None),
     ]
@@ -80,3 +87,80 @@ def test_a_catalog_that_its_user_can_correct_is_a_wrong_call_and_a_failing_disk_
     words = r"c cannot be read \(Input/output error\); see to its disk"
     with pytest.raises(RunFailed, match=words), read_errors_explained("c"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("column", ["product_id", "group_id"])
+def test_half_of_a_character_is_refused_in_an_id_and_shown_elsewhere(tmp_path: Path, column: str) -> None:
+    """`Sch\ud83drze` and `Sch\ud83erze` were one product, because both became `Sch?rze`."""
+    line = r'{"product_id": "p1", "image_uri": "a\ud83d.jpg", "title": "T\ud83e", "category": "C\udfff"}' + "\n"
+    path = written(tmp_path / "c.jsonl", line)
+    assert rows(read_json_lines, path) == [("p1", "a\ufffd.jpg", "T\ufffd", "C\ufffd")]
+    assert (bad_link("a\ufffd.jpg") or "").startswith("the link holds a control character, or one that was not decoded")
+    ids = {"product_id": "p2", "group_id": "g", column: "Sch\ud83drze"}
+    written(path, line + json.dumps({**ids, "image_uri": "b.jpg"}))
+    words = rf"has in line 2 the {column} 'Sch\\ud83drze' with a byte or half of a character that no text in UTF-8 has;"
+    with pytest.raises(UsageError, match=words):
+        rows(read_json_lines, path)
+    written(path, '{"image_uri": "b.jpg", "product_id": "Sch\\ud83d\\ude00rze"}')
+    assert rows(read_json_lines, path)[0][0] == "Sch\U0001f600rze"
+
+
+def test_bytes_of_partitions_that_are_no_utf_8_are_refused_in_an_id_alone(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image_uri": ["1.jpg"]}), tmp_path / "t.parquet")
+
+    def read(folder: bytes) -> list[tuple[str, str, str]]:
+        root = tmp_path / folder.hex()
+        directory = Path(os.fsdecode(os.fsencode(root) + b"/" + folder))
+        directory.mkdir(parents=True)
+        (directory / "t.parquet").write_bytes((tmp_path / "t.parquet").read_bytes())
+        (part,) = parts_of(root, Layout("parquet"))
+        rows = [row for batch in read_part(part, Layout("parquet")) for row in batch.to_pylist()]
+        return [(row["product_id"], row["image_uri"], row["category"]) for row in rows]
+
+    assert read(b"product_id=c/category=caf%E9") == [("c", "1.jpg", "caf\ufffd")]
+    with pytest.raises(UsageError, match=r"has in row 1 the product_id 'a\\udce9' with a byte or half of a character"):
+        read(b"product_id=a%E9")
+    with pytest.raises(UsageError, match="has a path that is no UTF-8; rename the file or its folders"):
+        read(b"product_id=b\xe9")
+
+
+def as_csv(path: Path, table: list[list[str]]) -> Path:
+    return written(path, "".join(",".join(row) + "\n" for row in table))
+
+
+def as_xlsx(path: Path, table: list[list[str]]) -> Path:
+    book = Workbook()
+    for row in table:
+        book.active.append(row)
+    book.save(path)
+    return path
+
+
+def as_objects(path: Path, table: list[list[str]]) -> Path:
+    names, *records = table
+    objects = [dict(zip(names, record, strict=True)) for record in records]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(objects), path)
+    elif path.suffix == ".xml":
+        goods = ["".join(f"<{name}>{text}</{name}>" for name, text in each.items()) for each in objects]
+        written(path, "<goods>" + "".join(f"<good>{each}</good>" for each in goods) + "</goods>")
+    else:
+        written(path, json.dumps(objects, indent=1) if path.suffix == ".json" else "\n".join(map(json.dumps, objects)))
+    return path
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx", "jsonl", "json", "xml", "parquet"])
+def test_a_second_header_is_no_product_in_any_form(tmp_path: Path, form: str) -> None:
+    """Two exports that were joined in a workbook had a product `product_id`."""
+    write = {"csv": as_csv, "xlsx": as_xlsx}.get(form, as_objects)
+    header, first, last = ["product_id", "image_uri", "title"], ["p1", "1.jpg", "T"], ["product_id", "2.jpg", "title"]
+    path = write(tmp_path / f"c.{form}", [header, first, header, last])
+    with pytest.raises(UsageError, match=r"has its header again in (line|row) \d, where another file was appended"):
+        all_of(path)
+    assert [row[0] for row in all_of(write(path, [header, first, last]))] == ["p1", "product_id"]
+
+
+def all_of(path: Path) -> list[tuple[str, str]]:
+    layout = recognise(path).layout
+    batches = [batch for part in parts_of(path, layout) for batch in read_part(part, layout)]
+    return [(row["product_id"], row["image_uri"]) for batch in batches for row in batch.to_pylist()]

@@ -165,6 +165,19 @@ def test_a_path_that_is_too_long_for_an_id_is_refused(make: Any) -> None:
         rows(root, PATH)
 
 
+def test_a_name_that_is_no_utf_8_is_refused_as_an_id_and_named_as_a_picture(tmp_path: Path) -> None:
+    """Both pictures had the id `caf?`, and were looked for by that name."""
+    for name in (b"caf\xe8.jpg", b"caf\xe9.jpg"):
+        (tmp_path / "hats").mkdir(exist_ok=True)
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/hats/" + name)).write_bytes(b"x")
+    with pytest.raises(
+        UsageError, match=r"has in a path the product_id 'caf\\udce8' with a byte or half of a .* rename"
+    ):
+        rows(tmp_path)
+    found = rows(tmp_path, Layout("folders", product_id="folder"))
+    assert [row[:3] for row in found] == [("hats", "0", "hats/caf\ufffd.jpg"), ("hats", "1", "hats/caf\ufffd.jpg")]
+
+
 def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hats").mkdir()
     scandir = os.scandir
