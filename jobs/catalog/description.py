@@ -139,9 +139,12 @@ def read_description(catalog: str | Place) -> Description:
         content = read_bytes(file)
     try:
         said = tomllib.loads(content.decode("utf-8-sig"))
-        return Description.model_validate(said)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError as error:
+        raise catalog_error(file, "is nested too deep; write keys and values alone") from error
+    except ValueError as error:  # faulty TOML, no UTF-8, or a number with more digits than Python converts
         raise catalog_error(file, f"is no TOML ({str(error)[:200]}); correct it") from error
+    try:
+        return Description.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"][:2]))

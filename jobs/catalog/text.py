@@ -82,9 +82,12 @@ def lines(source: Source, where: str, encoding: str = "", window: Window = WHOLE
     except UnicodeDecodeError as error:
         raise _undecodable(source, where, encoding, window) from error
     except UnicodeError as error:
-        raise catalog_error(
-            where, f"cannot be read as {encoding} ({str(error)[:100]}); name another encoding"
-        ) from error
+        raise unreadable_as(encoding, error, where) from error
+
+
+def unreadable_as(encoding: str, error: UnicodeError, where: str) -> UsageError:
+    """Return the error for a file that is no text of the encoding that was named, whatever its bytes are."""
+    return catalog_error(where, f"cannot be read as {encoding} ({str(error)[:100]}); name another encoding")
 
 
 def _check(line: str, number: int, where: str) -> None:
@@ -118,7 +121,7 @@ def _decoded(source: Source, where: str, encoding: str, window: Window) -> Itera
 def _content(source: Source, where: str, encoding: str, window: Window) -> Iterator[tuple[io.BufferedReader, str]]:
     """Open the bytes of a window without a byte order mark, and yield them with the name of their encoding."""
     with opened(source, where) as stream:
-        codec = _encoding_of(stream, where, encoding)
+        codec = encoding_of(stream, where, encoding)
         if window.start:
             stream.seek(window.start)
         if window.end is not None:
@@ -126,8 +129,13 @@ def _content(source: Source, where: str, encoding: str, window: Window) -> Itera
         yield stream, codec
 
 
-def _encoding_of(stream: io.BufferedReader, where: str, encoding: str) -> str:
+def encoding_of(stream: io.BufferedReader, where: str, encoding: str) -> str:
     """Return the encoding of a text, and move the stream behind its byte order mark.
+
+    Args:
+        stream: The content of a file of any form, at its start.
+        where: Name of the file for error messages.
+        encoding: What a person calls its encoding; empty if it was not said.
 
     Raises:
         UsageError: If Python knows no such text encoding, or it contradicts the mark.
@@ -172,17 +180,27 @@ def _known(where: str, encoding: str) -> str:
 def _undecodable(source: Source, where: str, encoding: str, window: Window) -> UsageError:
     """Return the error for a file with bytes that its encoding does not have: which ones, and in which line."""
     with _content(source, where, encoding, window) as (stream, codec):
-        line, undecodable = _first_undecodable(stream, codec)
+        line, undecodable = first_undecodable(stream, codec)
+    return not_decoded(where, encoding or codec.upper(), window.lines_before + line, undecodable)
+
+
+def not_decoded(where: str, encoding: str, line: int, undecodable: bytes) -> UsageError:
+    """Return the error for a file of any form with bytes that its encoding does not have.
+
+    Args:
+        where: Name of the file.
+        encoding: Name of its encoding.
+        line: Number of the line that has them, from 1.
+        undecodable: These bytes.
+    """
     shown = undecodable[:_SHOWN_BYTES].hex(" ")
     remedy = "name its encoding with --encoding NAME (such as cp1252)"
-    name = "UTF-8" if codec in UTF_8 else encoding or codec.upper()
-    return catalog_error(
-        where, f"is not {name}: bytes {shown} in line {window.lines_before + line}; write it in UTF-8, or {remedy}"
-    )
+    name = "UTF-8" if encoding.lower() in UTF_8 else encoding
+    return catalog_error(where, f"is not {name}: bytes {shown} in line {line}; write it in UTF-8, or {remedy}")
 
 
-def _first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, bytes]:
-    """Return the number of the first line that cannot be decoded, from 1, and its bytes that cannot."""
+def first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, bytes]:
+    """Return the number of the first line that cannot be decoded, from 1, and its bytes that cannot; else no bytes."""
     decoder = codecs.getincrementaldecoder(codec)()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     ended = False
@@ -194,11 +212,25 @@ def _first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, byte
         try:
             line += newlines.decode(decoder.decode(chunk, ended)).count("\n")
         except UnicodeDecodeError as error:
-            decoder.setstate(state)
-            before = decoder.decode(chunk[: max(0, error.start - len(state[0]))])
+            before = decoded_before(error, decoder, state, chunk)
             line += newlines.decode(before, final=True).count("\n")
             return line, error.object[error.start : error.end]
     return line, b""
+
+
+def decoded_before(
+    error: UnicodeDecodeError, decoder: codecs.IncrementalDecoder, state: tuple[bytes, int], chunk: bytes
+) -> str:
+    """Return the text of a chunk before the bytes that could not be decoded.
+
+    Args:
+        error: What the decoder raised.
+        decoder: The decoder.
+        state: Its state before the chunk.
+        chunk: What it was to decode.
+    """
+    decoder.setstate(state)
+    return decoder.decode(chunk[: max(0, error.start - len(state[0]))])
 
 
 class _Until(io.RawIOBase):

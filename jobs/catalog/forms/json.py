@@ -8,11 +8,12 @@ object by object, so memory does not grow with the file, and numbers stay as the
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from jobs.catalog.errors import catalog_error, read_errors_explained
 from jobs.catalog.forms.json_values import DECODER, no_object, record_of, too_deep
@@ -20,6 +21,7 @@ from jobs.catalog.forms.records import Record, names_in, rows_of
 from jobs.catalog.layout import Layout
 from jobs.catalog.opening import Source, opened
 from jobs.catalog.rows import Batches, Part, in_batches
+from jobs.catalog.text import UTF_8, decoded_before, encoding_of, not_decoded, unreadable_as
 from jobs.catalog.values import MAX_VALUE_CHARS
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
@@ -205,15 +207,14 @@ class _Text:
         ended: Whether the file has been read to its end.
     """
 
-    def __init__(self, file: BinaryIO, where: str, encoding: str) -> None:
+    def __init__(self, file: io.BufferedReader, where: str, encoding: str) -> None:
         self.where, self._file = where, file
+        codec = encoding_of(file, where, encoding)
         first = file.read(_CHUNK_BYTES)
-        name = encoding or json.detect_encoding(first)
-        try:
-            self._decoder = codecs.getincrementaldecoder(name)()
-        except LookupError as error:
-            raise catalog_error(where, f"has no encoding {name!r}; name one that Python knows") from error
-        self._encoding = name
+        if not encoding and codec in UTF_8:  # JSON may be UTF-16 and UTF-32 without a byte order mark, too
+            codec = json.detect_encoding(first)
+        self._decoder = codecs.getincrementaldecoder(codec)()
+        self._encoding = encoding or (codec if codec in UTF_8 else codec.upper())
         self.text, self.at, self.ended = "", 0, False
         self._line, self._counted, self._before = 1, 0, 0
         self._append(first)
@@ -302,12 +303,15 @@ class _Text:
 
     def _append(self, data: bytes) -> None:
         self.ended = not data
+        state = self._decoder.getstate()
         try:
             decoded = self._decoder.decode(data, final=self.ended)
         except UnicodeDecodeError as error:
-            lines = self.text.count("\n", self.at) + error.object.count(b"\n", 0, error.start)
-            name = "UTF-8" if self._encoding.startswith("utf-8") else self._encoding
-            raise catalog_error(self.where, f"is not {name} in line {self.line + lines}; write it in UTF-8") from error
+            before = self.text[self.at :] + decoded_before(error, self._decoder, state, data)
+            undecodable = error.object[error.start : error.end]
+            raise not_decoded(self.where, self._encoding, self.line + before.count("\n"), undecodable) from error
+        except UnicodeError as error:
+            raise unreadable_as(self._encoding, error, self.where) from error
         self._line = self.line
         newline = self.text.rfind("\n", 0, self.at)
         self._before = self.at - newline - 1 if newline >= 0 else self._before + self.at

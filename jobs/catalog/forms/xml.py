@@ -14,6 +14,9 @@ namespace counts before others of its name. An element that is there several tim
 
 from __future__ import annotations
 
+import io
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +30,7 @@ from jobs.catalog.forms.xml_stream import Target, TooMuch, parse
 from jobs.catalog.layout import Layout
 from jobs.catalog.opening import Source, opened
 from jobs.catalog.rows import Batches, Part, column_places, in_batches
+from jobs.catalog.text import UTF_8, encoding_of, first_undecodable, not_decoded, unreadable_as
 from jobs.catalog.values import MAX_VALUE_CHARS
 from jobs.errors import UsageError
 
@@ -36,6 +40,9 @@ _MAX_RECORD_CHARS = 8 * MAX_VALUE_CHARS
 _MAX_RECORD_VALUES = 10_000
 _SHAPE_BYTES = 2**20
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)""")
+_DECLARATION_BYTES = 1024
+_UNICODE = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
 
 def read_xml(path: Path, where: str, layout: Layout, part: Part) -> Batches:
@@ -81,8 +88,8 @@ def _records(path: Source, where: str, layout: Layout) -> Iterator[Record]:
     if not record:
         return
     target = _Records(record)
-    with _explained(where, target), opened(path, where) as file:
-        for _ in parse(file, target, layout.encoding):
+    with _explained(path, where, layout.encoding, target), opened(path, where) as file:
+        for _ in parse(file, target, _named(file, where, layout.encoding)):
             yield from target.done
             target.done.clear()
 
@@ -90,8 +97,8 @@ def _records(path: Source, where: str, layout: Layout) -> Iterator[Record]:
 def _record_path(path: Source, where: str, layout: Layout) -> tuple[str, ...]:
     """Return the names of the elements from the root to a record; empty if the file has none."""
     target, cut = _Shape(), False
-    with _explained(where, target), opened(path, where) as file:
-        for count in parse(file, target, layout.encoding):
+    with _explained(path, where, layout.encoding, target), opened(path, where) as file:
+        for count in parse(file, target, _named(file, where, layout.encoding)):
             cut = count >= _SHAPE_BYTES
             if target.certain or cut:
                 break
@@ -245,9 +252,40 @@ def _of(values: list[_Value]) -> _Value | list[str]:
     return texts if len(texts) > 1 else "".join(texts)
 
 
+def _named(file: io.BufferedReader, where: str, encoding: str) -> str:
+    """Return Python's name of the encoding that a person named, and move the file behind its mark; else empty."""
+    return encoding_of(file, where, encoding) if encoding else ""
+
+
+def _undecodable(source: Source, where: str, encoding: str, last: int) -> UsageError | None:
+    """Return the error for bytes that the file's encoding does not have; None if there are none up to a line.
+
+    Expat takes such bytes for a wrong sign, without a word about encodings.
+
+    Args:
+        source: The file.
+        where: Name of the file for error messages.
+        encoding: Its encoding as a person named it, or empty.
+        last: Number of the line, from 1.
+    """
+    with opened(source, where) as file:
+        codec = encoding_of(file, where, encoding)
+        declared = _DECLARED.match(file.peek(_DECLARATION_BYTES)[:_DECLARATION_BYTES])
+        if not encoding and codec in UTF_8 and declared and declared[1].lower() not in _UNICODE:
+            return None
+        line, undecodable = first_undecodable(file, codec)
+    return not_decoded(where, encoding or codec.upper(), line, undecodable) if undecodable and line <= last else None
+
+
 @contextmanager
-def _explained(where: str, target: Target) -> Iterator[None]:
+def _explained(source: Source, where: str, encoding: str, target: Target) -> Iterator[None]:
     """Replace the exceptions of parsing by errors of one sentence.
+
+    Args:
+        source: The file, which may be opened once more to find the bytes that its encoding does not have.
+        where: Name of the file for error messages.
+        encoding: Its encoding as a person named it, or empty.
+        target: What knows the line.
 
     Raises:
         UsageError: If the file is no XML, or cannot be read.
@@ -268,7 +306,11 @@ def _explained(where: str, target: Target) -> Iterator[None]:
         reason = str(error).partition(": line ")[0]
         if reason in ("no element found", "unclosed token"):
             raise catalog_error(where, f"ends too soon, in line {line}; write the file again") from error
+        if reason.startswith("not well-formed") and (other := _undecodable(source, where, encoding, line)):
+            raise other from error
         raise catalog_error(where, f"is no XML in line {line} ({reason}); correct it") from error
+    except UnicodeDecodeError as error:  # of the encoding that a person named; the last chunk may have ended lines
+        raise _undecodable(source, where, encoding, sys.maxsize) or unreadable_as(encoding, error, where) from error
     except (ValueError, LookupError) as error:  # expat knows encodings of one byte a character
         reason = str(error)[:200]
         raise catalog_error(

@@ -53,6 +53,9 @@ def test_a_catalog_without_a_file_beside_it_has_an_empty_description(tmp_path: P
         ("password = 'x'", "has 'password': no such key"),
         ("format = ", "is no TOML (Invalid value (at end of document)); correct it"),
         (b"\xff\xfe", "is no TOML ('utf-8' codec can't decode"),
+        ("header_line = " + "9" * 5000, "is no TOML (Exceeds the limit (4300 digits)"),
+        ("columns = " + "[" * 100_000, "is nested too deep; write keys and values alone"),
+        ("columns" + ".a" * 10_000 + " = 1", "has 'columns"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str | bytes, words: str) -> None:

@@ -60,8 +60,28 @@ def test_another_encoding_of_unicode_is_recognised(tmp_path: Path, encoding: str
 def test_an_encoding_that_was_named_is_used(tmp_path: Path) -> None:
     path = written(tmp_path / "c.json", f"[{ONE}]".replace("1.jpg", "\u20ac.jpg").encode("cp1252"))
     assert rows(path, encoding="cp1252") == [("p1", "\u20ac.jpg")]
-    assert refused(path) == "is not UTF-8 in line 1; write it in UTF-8"
-    assert refused(path, encoding="ebcdic-9").startswith("has no encoding 'ebcdic-9';")
+    assert refused(path) == (
+        "is not UTF-8: bytes 80 in line 1; write it in UTF-8, "
+        "or name its encoding with --encoding NAME (such as cp1252)"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ebcdic-9", "hex", "rot13"])
+def test_an_encoding_that_is_none_of_texts_is_refused(tmp_path: Path, encoding: str) -> None:
+    """`hex` raised binascii.Error."""
+    path = written(tmp_path / "c.json", f"[{ONE}]")
+    assert refused(path, encoding=encoding).startswith(f"cannot be read: Python has no text encoding '{encoding}';")
+
+
+def test_a_byte_order_mark_is_passed_over_and_counts_before_another_encoding(tmp_path: Path) -> None:
+    for encoding, name in (("utf-8-sig", "utf-8"), ("utf-8-sig", "UTF8"), ("utf-16", "utf-16"), ("utf-16", "")):
+        assert rows(written(tmp_path / "c.json", f"[{ONE}, {TWO}]".encode(encoding)), encoding=name) == BOTH
+    written(tmp_path / "c.json", f"[{ONE}]".encode("utf-8-sig"))
+    assert refused(tmp_path / "c.json", encoding="cp1252").startswith(
+        "begins with the byte order mark of UTF-8, and is"
+    )
+    written(tmp_path / "c.json", f"[{ONE}]".encode())
+    assert refused(tmp_path / "c.json", encoding="utf-16").startswith("has no byte order mark; name the order")
 
 
 @pytest.mark.parametrize("number", ["12345678901234567890", "1.50", "1E+05", "-0", "1e400", "007"[2:], "9" * 5000])
@@ -113,7 +133,7 @@ def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     lines = [ONE.encode()] * 4000
     lines[3000] = b'{"product_id": "\xe9"}'
     assert refused(written(tmp_path / "c.json", b"[\n" + b",\n".join(lines) + b"]")).startswith(
-        "is not UTF-8 in line 3002"
+        "is not UTF-8: bytes e9 in line 3002; write it in UTF-8, or name its encoding with --encoding NAME"
     )
 
 

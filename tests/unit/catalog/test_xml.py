@@ -140,6 +140,38 @@ def test_an_encoding_that_was_named_is_used(tmp_path: Path) -> None:
     assert message.endswith("; write it in UTF-8, or name its encoding with `--encoding`")
 
 
+@pytest.mark.parametrize("declared", ["", '<?xml version="1.0"?>', '<?xml version="1.0" encoding="utf-8"?>'])
+def test_bytes_that_are_no_utf_8_are_named_with_the_remedy(tmp_path: Path, declared: str) -> None:
+    """They were "no XML (not well-formed)", which sent people looking for a wrong tag."""
+    content = declared.encode() + products(2, "<title>K\u00fcche</title>").encode("cp1252")
+    path = written(tmp_path / "c.xml", content)
+    assert refused(path) == (
+        "is not UTF-8: bytes fc in line 1; write it in UTF-8, "
+        "or name its encoding with --encoding NAME (such as cp1252)"
+    )
+    assert rows(path, Layout("xml", encoding="cp1252"))[0][2] == "K\u00fcche"
+    assert refused(path, Layout("xml", encoding="utf-8")).startswith("is not UTF-8: bytes fc in line 1; write it in")
+    assert refused(path, Layout("xml", encoding="ascii")).startswith("is not ascii: bytes fc in line 1; write it in")
+    written(path, content.replace(b"</product>", b"</good>"))
+    assert refused(path).startswith("is not UTF-8: bytes fc in line 1;")
+    written(path, content.replace(b"K\xfc", b"K", 1).replace(b"</title>", b"</text>", 1))
+    assert refused(path).startswith("is no XML in line 1 (mismatched tag)")
+
+
+def test_a_wrong_sign_of_a_declared_encoding_is_one_of_xml(tmp_path: Path) -> None:
+    text = '<?xml version="1.0" encoding="iso-8859-1"?>' + products(2, "<title>K\u00fcche < 2</title>")
+    assert refused(written(tmp_path / "c.xml", text.encode("latin-1"))).startswith(
+        "is no XML in line 1 (not well-formed"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ebcdic-9", "hex", "rot13"])
+def test_an_encoding_that_is_none_of_texts_is_refused(tmp_path: Path, encoding: str) -> None:
+    """`rot13` raised TypeError."""
+    message = refused(written(tmp_path / "c.xml", products(2)), Layout("xml", encoding=encoding))
+    assert message.startswith(f"cannot be read: Python has no text encoding '{encoding}';")
+
+
 BOMB = "<!DOCTYPE a [" + "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10)) + "]>\n"
 
 
@@ -158,7 +190,7 @@ BOMB = "<!DOCTYPE a [" + "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n 
         ("product_id,image_uri\n", "is no XML in line 1 (syntax error); correct it"),
         (products(2) + "x", "is no XML in line 3 (junk after document element)"),
         (products(2).replace("2.jpg</", "2.jpg</b></"), "is no XML in line 2 (mismatched tag)"),
-        (products(2).encode() + b"\xff\xfe", "is no XML in line 3 ("),
+        (products(2).encode() + b"\xff\xfe", "is not UTF-8: bytes ff in line 3;"),
         (products(2).replace("2.jpg", "2.jpg\x01"), "is no XML in line 2 (not well-formed (invalid token))"),
         ('<?xml version="1.0" encoding="x-no"?>' + products(2), "cannot be decoded near line 1 (unknown encoding"),
         (products(2).replace("2.jpg", "<a>2.jpg</a>"), "has elements inside of 'image_uri' in the record of line 2,"),
