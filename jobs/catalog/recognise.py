@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from jobs.catalog.applicable import passed_over_keys, refuse_without_effect
 from jobs.catalog.description import Description, read_description
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.files import names_of
@@ -41,11 +42,13 @@ class Recognised:
         layout: How the catalog is read.
         names: Names of its columns; empty for a directory of pictures.
         words: What it was taken for: `CSV with semicolons in UTF-8, an export for Shopify`.
+        notes: What of a `shelfwise.toml` beside it does not count for it, in sentences.
     """
 
     layout: Layout
     names: tuple[str, ...]
     words: str
+    notes: tuple[str, ...] = ()
 
 
 def recognise(catalog: str | Place, options: Description | None = None) -> Recognised:
@@ -56,22 +59,31 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
         options: What the command line says; it takes precedence over `shelfwise.toml`.
 
     Raises:
-        UsageError: If there is no such file, or its form or its columns are not known for certain.
+        UsageError: If there is no such file, its form or its columns are not known for certain, or something is said
+            that does not count for its form.
     """
     where = place(catalog)
-    said = (options or Description()).over(read_description(where))
+    options = options or Description()
+    written = read_description(where)
+    said = options.over(written)
     if is_dir(where):
-        if next(tables_in(where), None) is None:
+        has_tables = next(tables_in(where), None) is not None
+        for each in (options, written):
+            refuse_without_effect(each, "tables" if has_tables else "folders", where, by_file=each is written)
+        if not has_tables:
             return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
         return _by_header(where, with_details(Layout("parquet"), said), said, None)
     if not is_file(where):
         raise UsageError(f"no catalog at {masked(where)}; give a directory, {_FILES}, or `products`")
     inside = look_inside(where)
     form = form_of(where, said, inside)
+    refuse_without_effect(options, form, where)
+    written, notes = passed_over_keys(written, form)
+    said = options.over(written)
     layout = with_details(Layout(form), said)
     if form == "csv" and not said.separator:
         layout = replace(layout, separator="\t" if said.format == "tsv" else separator_of(where, layout, said))
-    return _by_header(where, layout, said, inside)
+    return replace(_by_header(where, layout, said, inside), notes=notes)
 
 
 def form_of(where: Place, said: Description, inside: Inside) -> str:

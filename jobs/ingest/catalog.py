@@ -109,7 +109,7 @@ def read_catalog(
                 catalog,
             )
         recognised = recognise(place(catalog), description)
-        log.info("catalog %s: read as %s", masked(catalog), recognised.words)
+        log.info("catalog %s: read as %s", masked(catalog), "; ".join((recognised.words, *recognised.notes)))
         return _from_files(spark, catalog, recognised.layout)
 
 

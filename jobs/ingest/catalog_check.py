@@ -117,7 +117,7 @@ def check_catalog(
         DatabaseError: If its database fails.
     """
     opened = _table(products, description) if catalog == PRODUCTS_TABLE else _files(place(catalog), description)
-    findings = Findings(opened.recognised, *_columns(opened.recognised))
+    findings = Findings(opened.recognised, *_columns(opened.recognised), notes=[*opened.recognised.notes])
     counts = _Counts(findings, base_directory(catalog), limits)
     for batch in opened.read(lambda passed_over: findings.notes.extend(passed_over.sentences())):
         counts.add(batch)
