@@ -53,8 +53,13 @@ _NAMES: dict[str, Callable[[Path, str, Layout], list[str]]] = {
 }
 
 
-def parts_of(where: Place, layout: Layout) -> list[Part]:
-    """Divide a file or directory into the parts that tasks read; log what else a directory of tables has.
+def parts_of(where: Place, layout: Layout, tell: Callable[[PassedOver], None] | None = None) -> list[Part]:
+    """Divide a file or directory into the parts that tasks read.
+
+    Args:
+        where: The catalog.
+        layout: How it is read.
+        tell: Called with what a directory of tables has beside them; by default that is logged.
 
     Raises:
         UsageError: If a directory has more tables than the positions of their rows have room for, or a large text file
@@ -69,7 +74,9 @@ def parts_of(where: Place, layout: Layout) -> list[Part]:
             raise catalog_error(
                 where, f"has {len(tables):,} tables, and {MAX_PARTS:,} at most are read; write fewer and larger ones"
             )
-        if sentences := passed_over.sentences():
+        if tell:
+            tell(passed_over)
+        elif sentences := passed_over.sentences():
             log.info("catalog %s: %s", where, "; ".join(sentences))
     if layout.form == "csv" and isinstance(where, Path):
         with read_errors_explained(where):

@@ -137,7 +137,7 @@ def _files(where: Place, description: Description) -> _Catalog:
     layout = recognised.layout
 
     def read(tell: Callable[[PassedOver], None]) -> Iterator[pa.RecordBatch]:
-        for part in parts_of(where, layout):
+        for part in parts_of(where, layout, tell):
             yield from read_part(part, layout, tell)
 
     return _Catalog(recognised, read)

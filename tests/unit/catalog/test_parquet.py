@@ -21,6 +21,7 @@ from jobs.catalog.description import Description
 from jobs.catalog.files import names_of, parts_of, read_part
 from jobs.catalog.forms.parquet import _values, read_parquet
 from jobs.catalog.layout import Layout
+from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.recognise import recognise
 from jobs.catalog.rows import BATCH_ROWS, Part
 from jobs.catalog.tables import tables_in
@@ -321,6 +322,55 @@ def test_links_between_partitions_that_lead_in_a_circle_do_no_harm(tmp_path: Pat
     pq.write_table(pa.table(TWO), tmp_path / "a=1" / "a.parquet")
     (tmp_path / "a=1" / "b=2").symlink_to(tmp_path)
     assert [table.file.name for table in tables_in(tmp_path)] == ["a.parquet"]
+
+
+def partitions(root: Path, *names: str) -> Path:
+    """Write a table of two products, named by its folder, below each of these folders."""
+    for number, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        table = {**TWO, "product_id": [f"p{number}", f"q{number}"]}
+        pq.write_table(pa.table(table), root / name / "a.parquet")
+    return root
+
+
+def test_a_link_to_a_partition_inside_of_the_directory_is_followed(tmp_path: Path) -> None:
+    """A partition that was a link was left out without a word, and a night took its products for having left."""
+    root = partitions(tmp_path, "category=hats", ".versions/2/shoes/size=1", "data/coats")
+    (root / "category=shoes").symlink_to(".versions/2/shoes")
+    (root / "category=coats").symlink_to("data/coats")
+    (root / ".versions" / "2" / "shoes" / "size=2").symlink_to("../../../category=shoes")
+    assert sorted((row[0], row[4]) for row in rows(root)) == [
+        *[("p0", "hats"), ("p1", "shoes"), ("p2", "coats")],
+        *[("q0", "hats"), ("q1", "shoes"), ("q2", "coats")],
+    ]
+    (tmp_path.parent / f"{tmp_path.name} link").symlink_to(root)
+    assert len(rows(tmp_path.parent / f"{tmp_path.name} link")) == 6
+
+
+def test_a_partition_that_is_read_by_its_own_path_is_read_once_and_its_link_named(tmp_path: Path) -> None:
+    root = partitions(tmp_path, "category=hats")
+    (root / "category=sale").symlink_to("category=hats")
+    (root / "latest").symlink_to("category=hats")
+    found = PassedOver()
+    assert [table.columns for table in tables_in(root, found)] == [(("category", "hats"),)]
+    assert found.sentences() == ["passed over 2 folders beside the tables (latest, category=sale)"]
+
+
+@pytest.mark.parametrize("target", ["../out", "../gone"])
+@pytest.mark.parametrize("beside", [("category=hats",), ()])
+def test_a_link_of_a_partition_that_leads_out_of_the_directory_is_refused(
+    tmp_path: Path, target: str, beside: tuple[str, ...]
+) -> None:
+    partitions(tmp_path, "out")
+    root = partitions(tmp_path / "shop", *beside)
+    root.mkdir(exist_ok=True)
+    (root / "category=shoes").symlink_to(target)
+    words = {
+        "../out": rf"shoes is a link to {tmp_path}/out, outside of the catalog; put the folder itself there,",
+        "../gone": "category=shoes is a link to a folder that is not there; put it there",
+    }
+    with pytest.raises(UsageError, match=words[target]):
+        parts_of(root, recognise(root).layout)
 
 
 def test_more_tables_than_positions_have_room_for_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

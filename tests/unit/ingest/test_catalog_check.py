@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.catalog.description import Description
@@ -131,6 +133,12 @@ def test_what_lies_beside_pictures_is_counted(tmp_path: Path) -> None:
     findings = check_catalog(str(tmp_path), Description(), HttpLimits())
     assert (findings.products, findings.categories) == (2, {"hats": 1})
     assert any(".txt" in note and ".db" in note for note in findings.notes), findings.notes
+
+
+def test_what_lies_beside_tables_is_counted(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"product_id": ["p1"], "image_uri": ["a.jpg"]}), tmp_path / "t.parquet")
+    (tmp_path / "notes.txt").touch()
+    assert check_catalog(str(tmp_path), Description(), HttpLimits()).notes == ["passed over 1 other file (1 .txt)"]
 
 
 def test_a_shop_s_table_is_checked_too(tmp_path: Path) -> None:
