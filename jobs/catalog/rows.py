@@ -17,6 +17,7 @@ from jobs.catalog.errors import catalog_error
 from jobs.catalog.links import link_of
 from jobs.catalog.values import MAX_CHARS, image_number, limited, printable, texts_of, whole_characters
 from jobs.dataset.schema import CATALOG_COLUMNS, CATALOG_REQUIRED, CATALOG_TEXTS
+from jobs.errors import UsageError
 from jobs.storage.places import Place
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 BATCH_ROWS = 10_000
 IMAGES_A_RECORD = 1024
 """Most images of one record. Positions in the file leave room for so many rows of a record."""
+
+MAX_COLUMNS = 10_000
+"""Most columns of a file or of a record with names of its own. More are in another kind of file, or another line."""
 
 MAX_PARTS = 2**15
 """Most files of a catalog. Positions leave room for so many files; see `Part.first_position`."""
@@ -225,6 +229,22 @@ def column_places(
             f"it needs {' and '.join(CATALOG_REQUIRED)} and has {', '.join(names)[:1000] or 'none'}",
         )
     return places
+
+
+def too_many_columns(count: int, where: str | Place, at: str = "", or_else: str = "") -> UsageError:
+    """Return the error for a file of any form, or for a record, with more than `MAX_COLUMNS` columns.
+
+    Args:
+        count: How many it has.
+        where: Name of the file.
+        at: Position in the file, with a blank before it; empty for the whole file.
+        or_else: Another remedy, with a comma before it.
+    """
+    return catalog_error(
+        where,
+        f"has {count:,} columns{at}, and {MAX_COLUMNS:,} at most are read; leave out what the catalog does not need"
+        f"{or_else}",
+    )
 
 
 def has_own_numbers(places: Mapping[str, list[int]], layout: Layout) -> bool:

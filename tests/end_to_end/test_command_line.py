@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -12,8 +13,10 @@ import sys
 from pathlib import Path
 
 import click
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from openpyxl import Workbook
 
 from jobs.cli import main as cli
 from models.release import SHIPPED
@@ -77,21 +80,43 @@ def test_a_wrong_call_is_exit_2_and_one_sentence(
     assert done.out == ""
 
 
+def workbook(*rows: tuple[object, ...]) -> bytes:
+    book, stream = Workbook(), io.BytesIO()
+    for row in rows:
+        book.active.append(row)
+    book.save(stream)
+    return stream.getvalue()
+
+
+def parquet(**columns: list[object]) -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("name", "content", "sentence"),
     [
-        ("id,image_uri\n1,a.jpg\n", "no column product_id"),
-        ("product_id,image_uri\n", "is empty"),
-        ("product_id,image_uri\np1,a.jpg\np1,b.jpg\n", "(p1, 0) 2 times"),
+        ("bad.csv", b"id,image_uri\n1,a.jpg\n", "no column product_id"),
+        ("bad.csv", b"product_id,image_uri\n", "is empty"),
+        ("bad.csv", b"product_id,image_uri\np1,a.jpg\np1,b.jpg\n", "(p1, 0) 2 times"),
+        ("bad.json", b'[\n{"product_id": 1, "image_uri": "a.jpg"},\n{"product_id": 2', "ends too soon, inside of what"),
+        ("bad.xlsx", workbook(("product_id", "image_uri"), (1, "a"), (2.5, "b")), "has in row 3 the number '2.5' as"),
+        (
+            "bad.xml",
+            b"<a><b><product_id>1</product_id><image_uri>a</image_uri></b>\n<b><product_id>2</product_id></c></a>",
+            "is no XML in line 2 (mismatched tag)",
+        ),
+        ("bad.parquet", parquet(product_id=[1.0, 2.5], image_uri=["a", "b"]), "has in row 2 the number '2.5' as"),
     ],
 )
 def test_a_bad_catalog_is_exit_2_and_leaves_no_run(
-    shelfwise: Shelfwise, home: Path, tmp_path: Path, text: str, sentence: str
+    shelfwise: Shelfwise, home: Path, tmp_path: Path, name: str, content: bytes, sentence: str
 ) -> None:
-    (tmp_path / "bad.csv").write_text(text, encoding="utf-8")
-    done = shelfwise("nightly", "--catalog", tmp_path / "bad.csv", *NIGHT, "--json")
+    (tmp_path / name).write_bytes(content)
+    done = shelfwise("nightly", "--catalog", tmp_path / name, *NIGHT, "--json")
     assert (done.code, done.out) == (2, "")
-    assert sentence in done.err
+    assert (sentence in done.err, "Traceback" in done.err) == (True, False), done.err
     assert not (home / "images").exists()
     with sqlite3.connect(home / "shelfwise.db") as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)

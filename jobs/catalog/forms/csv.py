@@ -13,16 +13,13 @@ from jobs.catalog.divisions import lines_before, window_of
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.layout import SEPARATORS, Layout
 from jobs.catalog.opening import Source
-from jobs.catalog.rows import Batches, Part, RowMaker, in_batches
+from jobs.catalog.rows import MAX_COLUMNS, Batches, Part, RowMaker, in_batches, too_many_columns
 from jobs.catalog.text import MAX_LINE_CHARS, WHOLE, Window, lines
 from jobs.catalog.values import MAX_VALUE_CHARS
 from jobs.errors import UsageError
 
 if TYPE_CHECKING:
     import _csv
-
-MAX_COLUMNS = 10_000
-"""Most columns of a file. A longer header is of another kind of file, or in another line."""
 
 _CLOSE = "close each quotation mark, and double those inside of a value"
 
@@ -84,11 +81,7 @@ def _header(source: Source, where: str, layout: Layout) -> Record | None:
             where, f"has no header in line {layout.header_line} (it has {skipped:,} lines); correct the header line"
         )
     if header and len(header[1]) > MAX_COLUMNS:
-        raise catalog_error(
-            where,
-            f"has {len(header[1]):,} columns in line {header[0]}, and {MAX_COLUMNS:,} at most are read; leave out what "
-            "the catalog does not need, or name the line of its header",
-        )
+        raise too_many_columns(len(header[1]), where, f" in line {header[0]}", ", or name the line of its header")
     return header
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.catalog.errors import catalog_error
 from jobs.catalog.forms.records import Record
+from jobs.catalog.rows import MAX_COLUMNS, too_many_columns
 from jobs.catalog.values import Number
 from jobs.errors import UsageError
 
@@ -41,11 +42,13 @@ def record_of(value: Any, line: int, where: str, advice: str) -> Record:
         advice: What to do instead, for error messages.
 
     Raises:
-        UsageError: If the value is no object, or is nested too deep.
+        UsageError: If the value is no object, has too many members, or is nested too deep.
     """
     if not isinstance(value, dict):
         raise no_object(line, where, advice)
     pairs = value.pairs if isinstance(value, _Repeating) else value.items()
+    if len(pairs) > MAX_COLUMNS:
+        raise too_many_columns(len(pairs), where, f" in line {line}")
     names, values = tuple(name for name, _ in pairs), [each for _, each in pairs]
     if any(isinstance(each, (dict, list)) for each in values) and _is_deep(values):
         raise too_deep(line, where, advice)

@@ -19,7 +19,16 @@ import pyarrow.parquet as pq
 
 from jobs.catalog.errors import catalog_error, read_errors_explained
 from jobs.catalog.layout import Layout
-from jobs.catalog.rows import BATCH_ROWS, Batches, Part, RowMaker, column_places, in_batches
+from jobs.catalog.rows import (
+    BATCH_ROWS,
+    MAX_COLUMNS,
+    Batches,
+    Part,
+    RowMaker,
+    column_places,
+    in_batches,
+    too_many_columns,
+)
 from jobs.catalog.values import Number, RoundedNumber
 
 _BATCH_BYTES = 2**26
@@ -53,12 +62,14 @@ def read_parquet(path: Path, where: str, layout: Layout, part: Part) -> Batches:
             with the same name takes their place.
 
     Raises:
-        UsageError: If the file is damaged, lacks a required column, or has a column whose values are no texts, numbers,
-            times or lists of texts.
+        UsageError: If the file is damaged, has too many columns, lacks a required one, or has a column whose values are
+            no texts, numbers, times or lists of texts.
     """
     with read_errors_explained(where):
         with pq.ParquetFile(path) as file:
             metadata, schema = file.metadata, file.schema_arrow
+        if len(schema) > MAX_COLUMNS:
+            raise too_many_columns(len(schema), where)
         own = {name.strip().lower() for name in schema.names}
         constant = [(name, value) for name, value in part.columns if name.strip().lower() not in own]
         names = [*schema.names, *(name for name, _ in constant)]

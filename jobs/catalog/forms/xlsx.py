@@ -21,7 +21,7 @@ from jobs.catalog.errors import catalog_error
 from jobs.catalog.forms.cells import Cell, cell_name
 from jobs.catalog.forms.workbook import Sheet, opened_sheet
 from jobs.catalog.layout import Layout
-from jobs.catalog.rows import Batches, Part, Row, RowMaker, column_places, in_batches
+from jobs.catalog.rows import MAX_COLUMNS, Batches, Part, Row, RowMaker, column_places, in_batches, too_many_columns
 from jobs.catalog.values import EXACT_BELOW, Number, RoundedNumber
 from jobs.errors import UsageError
 
@@ -76,6 +76,8 @@ def _header(cells: _Cells, layout: Layout) -> list[str]:
             continue
         texts = {cell.column: str(cells.value(cell, number)).strip() for cell in row}
         if any(texts.values()):
+            if max(texts) > MAX_COLUMNS:
+                raise too_many_columns(max(texts), cells.where, f" in row {number}")
             return [texts.get(column, "") for column in range(1, max(texts) + 1)]
     return []
 
@@ -91,7 +93,7 @@ class _Cells:
     """Turns the cells of a sheet into values."""
 
     def __init__(self, sheet: Sheet, where: str) -> None:
-        self.sheet, self._where = sheet, where
+        self.sheet, self.where = sheet, where
         self._formats = [_format(each) for each in sheet.formats]
 
     def value(self, cell: Cell, row: int) -> Any:
@@ -129,7 +131,7 @@ class _Cells:
 
     def _refused(self, cell: Cell, row: int, what: str, remedy: str) -> UsageError:
         return catalog_error(
-            self._where, f"has {what} in cell {cell_name(cell.column, row)} of sheet {self.sheet.name[:80]!r}; {remedy}"
+            self.where, f"has {what} in cell {cell_name(cell.column, row)} of sheet {self.sheet.name[:80]!r}; {remedy}"
         )
 
 

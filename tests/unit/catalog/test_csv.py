@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from jobs.catalog import divisions
 from jobs.catalog.description import Description
 from jobs.catalog.files import parts_of, read_part
-from jobs.catalog.forms.csv import MAX_COLUMNS, csv_names, read_csv
+from jobs.catalog.forms.csv import csv_names, read_csv
 from jobs.catalog.layout import Layout
 from jobs.catalog.recognise import recognise
-from jobs.catalog.rows import BATCH_ROWS, Part
+from jobs.catalog.rows import BATCH_ROWS, MAX_COLUMNS, Part
 from jobs.catalog.text import MAX_LINE_CHARS
 from jobs.catalog.values import MAX_VALUE_CHARS
 from jobs.errors import UsageError

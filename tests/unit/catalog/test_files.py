@@ -160,6 +160,18 @@ def test_a_second_header_is_no_product_in_any_form(tmp_path: Path, form: str) ->
     assert [row[0] for row in all_of(write(path, [header, first, last]))] == ["p1", "product_id"]
 
 
+@pytest.mark.parametrize("form", ["csv", "xlsx", "jsonl", "json", "xml", "parquet"])
+def test_a_file_of_very_many_columns_is_refused_in_any_form(tmp_path: Path, form: str) -> None:
+    """A workbook has at most 16,384; a Parquet file of 100,000 takes its writer ten seconds."""
+    columns = {"xlsx": 16_000, "parquet": 10_001}.get(form, 100_000)
+    names = ["product_id", "image_uri", *(f"c{number}" for number in range(columns - 2))]
+    write = {"csv": as_csv, "xlsx": as_xlsx}.get(form, as_objects)
+    path = write(tmp_path / f"c.{form}", [names, ["p1", "1.jpg", *("x" for _ in names[2:])]])
+    words = rf"has {columns:,} columns( in (line|row) \d)?, and 10,000 at most are read; leave out what the"
+    with pytest.raises(UsageError, match="over 10,000 different names of elements" if form == "xml" else words):
+        all_of(path)
+
+
 def all_of(path: Path) -> list[tuple[str, str]]:
     layout = recognise(path).layout
     batches = [batch for part in parts_of(path, layout) for batch in read_part(part, layout)]
