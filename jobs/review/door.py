@@ -144,9 +144,13 @@ class Door:
         return Refusal(401, "Your session has ended: log in in another tab, then send this page again.")
 
     def _is_ours(self, method: str, headers: dict[str, str]) -> bool:
-        """Return whether our own page sends a request; a page may be opened from anywhere, but only looked at."""
+        """Return whether our own page sends a request; a page may be opened from anywhere, but only looked at.
+
+        Under our Referrer-Policy browsers send `Origin: null` with our own forms. No page can set Sec-Fetch-Site.
+        """
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        if origin is not None and origin not in self._access.origins:
+        is_hidden = origin == "null" and site == "same-origin"
+        if origin is not None and origin not in self._access.origins and not is_hidden:
             return False
         if method in ("GET", "HEAD"):
             return site in (None, "same-origin", "none") or headers.get("sec-fetch-mode") == "navigate"

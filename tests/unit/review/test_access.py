@@ -137,7 +137,11 @@ def test_localhost_is_our_host_too(site: Site, ada: Client) -> None:
         (["Origin"], {"sec_fetch_site": "same-site"}),
         (["Origin"], {"sec_fetch_site": "none"}),
         ([], {"origin": "http://evil.example"}),
-        ([], {"origin": "null"}),
+        ([], {"origin": "null", "sec_fetch_site": "cross-site"}),
+        ([], {"origin": "null", "sec_fetch_site": "same-site"}),
+        ([], {"origin": "null", "sec_fetch_site": "none"}),
+        ([], {"sec_fetch_site": "cross-site"}),
+        (["Sec-Fetch-Site"], {"origin": "null"}),
         (["Sec-Fetch-Site"], {"origin": "http://evil.example"}),
         (["Sec-Fetch-Site"], {"origin": "https://127.0.0.1:{port}"}),
         (["Sec-Fetch-Site"], {"origin": "http://127.0.0.1"}),
@@ -152,6 +156,12 @@ def test_a_request_of_another_site_writes_nothing(
     answer = ada("POST", "/page", body, drop=drop, content_type="application/json", **headers)
     assert answer.status == 403
     assert site.services.desk("ada").last_sent() is None
+
+
+def test_our_own_forms_are_accepted_although_browsers_hide_where_they_come_from(ada: Client) -> None:
+    told = {"content_type": "application/x-www-form-urlencoded", "origin": "null"}
+    assert ada("POST", "/queue/skipped", "", **told).status == 303
+    assert ada("POST", "/logout", "", **told).status == 303
 
 
 def test_our_origin_is_enough_for_browsers_without_fetch_metadata(ada: Client) -> None:
