@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from sql.lists import list_value, with_lists
-from sql.review.pictured import first_pictures
+from sql.review.pictured import current_pictures
 from sql.review.records import Pictured, QueueItem
 from sql.schema.columns import UtcDateTime
 
 NO_ANSWER = "none"
-"""`QueueItem.seen` of a product without a current answer."""
+"""`QueueItem.seen` of a product without a current answer and without a picture."""
 
 _ANSWERS = """
 SELECT
@@ -56,16 +56,25 @@ UNION
 SELECT product_id FROM rejected_images WHERE product_id IN :product_ids
 """
 
+_CONTENTS = """
+SELECT product_id, image_sha256
+FROM product_images
+WHERE product_id IN :product_ids AND image_sha256 IS NOT NULL AND left_at IS NULL
+"""
 
-def seen_of(answer: Row[Any] | None) -> str:
-    """Return the version of a current answer: it changes with everything that a person decides on.
+
+def seen_of(answer: Row[Any] | None, contents: Iterable[str]) -> str:
+    """Return the version of a product on a page: it changes with everything that a person decides on.
 
     Args:
         answer: A row of `product_categories`; None for a product without an answer.
+        contents: image_sha256 of its current pictures: a decision is recorded on them, so they must have been seen. A
+            picture that changes after a decision need not change the answer.
     """
-    if answer is None:
+    pictures = sorted(set(contents))
+    if answer is None and not pictures:
         return NO_ANSWER
-    parts = (
+    parts = answer and (
         answer.updated_at_utc.isoformat(),
         answer.category_id,
         answer.status,
@@ -73,7 +82,7 @@ def seen_of(answer: Row[Any] | None) -> str:
         answer.suggested_category_id,
         None if answer.left_at is None else answer.left_at.isoformat(),
     )
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps([parts, pictures]).encode()).hexdigest()[:24]
 
 
 def storable(text: str) -> bool:
@@ -90,6 +99,14 @@ def answers_of(connection: Connection, product_ids: Iterable[str]) -> dict[str, 
         updated_at_utc=UtcDateTime(), left_at=sa.Date(), decided=sa.Boolean()
     )
     return {row.product_id: row for row in connection.execute(statement, _keys(product_ids))}
+
+
+def contents_of(connection: Connection, product_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Look up image_sha256 of the current pictures by product_id; products without one are left out."""
+    found: dict[str, list[str]] = {}
+    for row in connection.execute(_looked_up(connection, _CONTENTS), _keys(product_ids)):
+        found.setdefault(row.product_id, []).append(row.image_sha256)
+    return found
 
 
 def titles_of(connection: Connection, product_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -110,19 +127,21 @@ def items_of(connection: Connection, product_ids: Iterable[str]) -> list[QueueIt
     """Return products as a page shows them, in the order of their ids; those without an answer are left out."""
     names = list(product_ids)
     answers = answers_of(connection, names)
-    titles, pictures = titles_of(connection, answers), first_pictures(connection, answers)
+    titles, pictures = titles_of(connection, answers), current_pictures(connection, answers)
     return [
-        item_of(answers[name], titles.get(name, ("", ""))[0], pictures.get(name)) for name in names if name in answers
+        item_of(answers[name], titles.get(name, ("", ""))[0], pictures.get(name, ()))
+        for name in names
+        if name in answers
     ]
 
 
-def item_of(answer: Row[Any], title: str, picture: Pictured | None) -> QueueItem:
+def item_of(answer: Row[Any], title: str, pictures: Sequence[Pictured]) -> QueueItem:
     """Return one product as a page shows it.
 
     Args:
         answer: A row of `answers_of`. A person's answer whose picture has changed shows what a run suggests now.
         title: As in the catalog.
-        picture: The picture to look at.
+        pictures: Its current pictures; the first is the one to look at.
     """
     again = answer.decided and answer.review_reason is not None
     return QueueItem(
@@ -134,8 +153,8 @@ def item_of(answer: Row[Any], title: str, picture: Pictured | None) -> QueueItem
         status=answer.status,
         review_reason=answer.review_reason or "",
         image_count=answer.image_count,
-        picture=picture,
-        seen=seen_of(answer),
+        picture=pictures[0] if pictures else None,
+        seen=seen_of(answer, [each.image_sha256 for each in pictures]),
         run_id=answer.run_id or "",
     )
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sql.engine import reading
 from sql.errors import UnknownNameError
 from sql.lists import list_value, with_lists
-from sql.review.items import NO_ANSWER, answers_of, item_of, known_products, storable, titles_of
+from sql.review.items import answers_of, item_of, known_products, seen_of, storable, titles_of
 from sql.review.pictured import current_pictures
 from sql.review.records import (
     Found,
@@ -93,13 +93,8 @@ def product(database: ProductDatabase, product_id: str) -> Product:
             )
         title, category = titles_of(connection, [product_id]).get(product_id, ("", ""))
         pictures = tuple(current_pictures(connection, [product_id]).get(product_id, ()))
-        first = pictures[0] if pictures else None
         answers = _stored_answers(connection, product_id)
-        item = (
-            QueueItem(product_id, title, None, "", None, "unknown", "", len(pictures), first, NO_ANSWER)
-            if answer is None
-            else item_of(answer, title, first)
-        )
+        item = _unanswered(product_id, title, pictures) if answer is None else item_of(answer, title, pictures)
         release_id = None if answer is None else answer.suggested_release_id or answer.release_id
         return Product(
             item=item,
@@ -112,6 +107,12 @@ def product(database: ProductDatabase, product_id: str) -> Product:
             answers=tuple(answers),
             decisions=_stored_decisions(connection, product_id),
         )
+
+
+def _unanswered(product_id: str, title: str, pictures: Sequence[Pictured]) -> QueueItem:
+    seen = seen_of(None, [each.image_sha256 for each in pictures])
+    first = pictures[0] if pictures else None
+    return QueueItem(product_id, title, None, "", None, "unknown", "", len(pictures), first, seen)
 
 
 def find_products(database: ProductDatabase, text: str, *, limit: int = 50) -> list[Found]:

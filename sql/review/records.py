@@ -95,7 +95,7 @@ class QueueItem:
         review_reason: Why it was not published by itself; may be empty.
         image_count: Number of images that the answer combines.
         picture: The picture to look at; None if no current picture is known.
-        seen: Version of the answer that is shown; `write_page` refuses to decide on another one.
+        seen: Version of the answer and the pictures that are shown; `write_page` refuses to decide on another one.
         run_id: Run that gave the answer; empty without one.
     """
 

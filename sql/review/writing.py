@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Row
 from sql.decided import Rows, record
 from sql.engine import writing
 from sql.publishing.settling import CombineBy
-from sql.review.items import NO_ANSWER, answers_of, item_of, items_of, known_products, seen_of
+from sql.review.items import answers_of, contents_of, item_of, items_of, known_products, seen_of
 from sql.review.records import Choice, PlantedAnswer, Written
 from sql.review.refusals import refuse_invalid, refuse_unknown_categories
 from sql.review.taking_back import taken_back
@@ -123,11 +123,12 @@ def _now() -> datetime:
 def _write(connection: Connection, sent: _Page) -> Written:
     refuse_unknown_categories(connection, sent.choices.values(), sent.planted)
     answers = answers_of(connection, sent.choices)
-    without_answer = known_products(connection, [name for name in sent.choices if name not in answers])
+    known = {*answers, *known_products(connection, [name for name in sent.choices if name not in answers])}
+    contents = contents_of(connection, known)
     current = {
         name
         for name, choice in sent.choices.items()
-        if choice.seen == (seen_of(answers[name]) if name in answers else NO_ANSWER if name in without_answer else None)
+        if name in known and choice.seen == seen_of(answers.get(name), contents.get(name, ()))
     }
     rows: Rows = [
         (
@@ -161,7 +162,7 @@ def _written(connection: Connection, sent: _Page, decided: Collection[str], answ
 def _category(choice: Choice, answer: Row[Any] | None) -> str | None:
     if choice.action != "accept":
         return choice.category_id
-    suggested = None if answer is None else item_of(answer, "", None).category_id
+    suggested = None if answer is None else item_of(answer, "", ()).category_id
     if suggested is None or choice.category_id not in (None, suggested):
         raise ValueError(
             f"Product {choice.product_id!r} cannot be accepted as {choice.category_id!r}, its suggestion is "

@@ -154,6 +154,25 @@ def test_only_what_is_still_the_latest_decision_is_taken_back(shop: ProductDatab
     assert totals(shop) == counted(shop)
 
 
+def test_a_picture_that_nobody_saw_is_not_decided_on_although_its_answer_is_the_same(shop: ProductDatabase) -> None:
+    set_overrides(shop, [Override("s0", BOOT)], decided_by="maria")
+    opened, left_open = product(shop, "s0").item, product(shop, "s1").item
+    before = answer(shop, "s0")
+    publish(shop, [prediction("s0", SHIRT, 0.5, content="B", night=1, status="review")], night=1)
+    assert answer(shop, "s0") == before
+    done = write(shop, [choose(opened, "set", T_SHIRT), choose(left_open)])
+    assert (done.decided, ids(done.overtaken)) == (("s1",), ["s0"])
+    assert answer(shop, "s0")["category_id"] == BOOT
+    assert write(shop, [choose(done.overtaken[0], "set", T_SHIRT)], page_id="2").decided == ("s0",)
+
+
+def test_a_product_without_an_answer_is_decided_on_the_pictures_that_were_seen(shop: ProductDatabase) -> None:
+    opened = product(shop, "bare").item
+    publish(shop, image_changes=[image_change("bare", "unchanged", content="A", night=1)], night=1)
+    assert write(shop, [choose(opened, "set", BOOT)]).decided == ()
+    assert write(shop, [choose(product(shop, "bare").item, "set", BOOT)], page_id="2").decided == ("bare",)
+
+
 def test_agreement_with_a_person_is_taken_back_and_theirs_stands(shop: ProductDatabase) -> None:
     set_overrides(shop, [Override("s0", BOOT)], decided_by="maria")
     assert write(shop, [choose(product(shop, "s0").item, "set", BOOT)]).decided == ("s0",)
