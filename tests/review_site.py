@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
 import queue
@@ -263,6 +264,12 @@ def page_id_of(page: Response) -> str:
     """Return the page_id in a page."""
     [found] = re.findall(r'data-page="([^"]+)"', page.text)
     return str(found)
+
+
+def hidden_in(page: Response) -> dict[str, str]:
+    """Return the hidden fields of a page's forms."""
+    fields = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.text)
+    return {name: html.unescape(value) for name, value in fields}
 
 
 def products_on(page: Response) -> list[str]:

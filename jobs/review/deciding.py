@@ -13,7 +13,8 @@ from jobs.review.open_pages import Desk, OpenPage, Outcome, new_page_id
 from jobs.review.queue_work import again_page, is_settled
 from jobs.review.services import Refused, Services, checked_text
 from sql.errors import UnknownNameError
-from sql.overrides import clear_overrides
+from sql.review import product as products
+from sql.review import writing
 from sql.review.categories import Categories
 from sql.review.records import Choice, PlantedAnswer, QueueItem, Written
 from sql.review.writing import take_back, write_page
@@ -142,25 +143,46 @@ def take_back_last(services: Services, person: str) -> str:
     return page.address if not page.address.startswith("/queue/again") else page.after
 
 
-def clear_decision(services: Services, person: str, product_id: str, why: str) -> None:
+def clear_decision(services: Services, person: str, product_id: str, *, seen: str, latest: int, why: str) -> None:
     """Clear a person's decision on a product: its answer is again the newest that a run predicted.
 
+    Args:
+        services: What the routes work with.
+        person: Who clears it.
+        product_id: The product.
+        seen: Version of the product that the person saw.
+        latest: override_id of the latest decision that the person saw.
+        why: Reason, in the person's words; may be empty.
+
     Raises:
-        Refused: If no person decided on it.
+        Refused: If no person's decision stands, or another one than the person saw.
     """
     try:
-        clear_overrides(
+        cleared = writing.clear_decision(
             services.database,
-            [checked_text(product_id, what="product")],
+            checked_text(product_id, what="product"),
+            seen=seen,
+            latest=latest,
             decided_by=person,
             combine_by=services.combine_by,
             why=checked_text(why.strip(), what="reason") or None,
             at_utc=services.clock(),
-            came_by="focus",
             page_id=new_page_id(),
         )
     except UnknownNameError as error:
         raise Refused(409, "No person's decision stands on this product, so nothing was cleared.") from error
+    if not cleared:
+        raise Refused(409, f"{_what_stands(services, product_id, latest)} Nothing was cleared; look at it again.")
+
+
+def _what_stands(services: Services, product_id: str, latest: int) -> str:
+    """Return a sentence about what changed since a person saw a product."""
+    shown = products.product(services.database, product_id)
+    last = shown.decisions[0] if shown.decisions else None
+    if last is None or last.override_id == latest or last.action == "clear":
+        return "This product changed after you opened its page."
+    category = last.category_path or last.category_id or "none of the categories"
+    return f"After you opened this page {last.decided_by} decided: {category}."
 
 
 def _known(desk: Desk, page_id: str) -> OpenPage:

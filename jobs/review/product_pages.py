@@ -57,10 +57,12 @@ def clear(
     services: Wired,
     person: Person,
     product_id: Annotated[str, Form(max_length=1000)],
+    seen: Annotated[str, Form(max_length=100)],
+    latest: Annotated[int, Form(ge=0, lt=2**63)],
     why: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
     """Clear a person's decision on a product."""
-    clear_decision(services, person, product_id, why)
+    clear_decision(services, person, product_id, seen=seen, latest=latest, why=why)
     services.desk(person).note("The decision was cleared: the answer is again what the last run predicted.")
     return RedirectResponse(f"/product?{urlencode({'id': product_id})}", 303)
 

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from sql.decided import Rows, record
 from sql.engine import writing
+from sql.overrides import clear
 from sql.publishing.settling import CombineBy
 from sql.review.items import answers_of, contents_of, item_of, items_of, known_products, seen_of
 from sql.review.records import Choice, PlantedAnswer, Written
@@ -29,6 +30,8 @@ FROM overrides
 WHERE page_id = :page_id AND action <> 'clear'
 GROUP BY product_id
 """)
+
+_LATEST = sa.text("SELECT coalesce(max(override_id), 0) FROM overrides WHERE product_id = :product_id")
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,51 @@ def take_back(
         own = planted_answers.c.page_id == page_id, planted_answers.c.answered_by == decided_by
         connection.execute(planted_answers.delete().where(*own))
         return taken_back(connection, page_id, decided_by, combine_by, at_utc or _now())
+
+
+def clear_decision(
+    database: ProductDatabase,
+    product_id: str,
+    *,
+    seen: str,
+    latest: int,
+    decided_by: str,
+    combine_by: CombineBy,
+    page_id: str,
+    why: str | None = None,
+    at_utc: datetime | None = None,
+) -> bool:
+    """Clear the decision on a product that the person saw, and no other one.
+
+    Args:
+        database: Migrated.
+        product_id: The product.
+        seen: `QueueItem.seen` of the product that the person looked at.
+        latest: override_id of the latest decision on it that the person saw.
+        decided_by: Person who clears the decision.
+        combine_by: Returns, for a release's manifest, the function that computes one answer from several images.
+        page_id: Name of the page, another one for each page.
+        why: Reason, in the person's words.
+        at_utc: Time of the change, with a time zone; None is now.
+
+    Returns:
+        Whether it was cleared; False if another person or a run was faster: nothing was written.
+
+    Raises:
+        UnknownNameError: No person's decision stands on the product.
+    """
+    refuse_invalid((), (), {"decided_by": decided_by, "page_id": page_id})
+    database.check()
+    told = {"decided_by": decided_by, "why": why, "moment": at_utc or _now(), "came_by": "focus", "page_id": page_id}
+    with writing(database.engine) as connection:
+        answer = answers_of(connection, [product_id]).get(product_id)
+        if answer is not None and answer.decided:
+            contents = contents_of(connection, [product_id]).get(product_id, ())
+            stands = connection.execute(_LATEST, {"product_id": product_id}).scalar_one()
+            if (seen, latest) != (seen_of(answer, contents), stands):
+                return False
+        clear(connection, [product_id], combine_by, told)
+        return True
 
 
 def _now() -> datetime:

@@ -26,6 +26,7 @@ from tests.review_site import (
     Answer,
     Client,
     Site,
+    hidden_in,
     page_id_of,
     products_on,
     publish,
@@ -368,10 +369,10 @@ def test_a_decision_is_cleared_on_the_product_s_page(ada: Client, demo: ProductD
     page = ada.get("/product?id=article-00002")
     assert "maria" in page.text
     assert "Clear the decision" in page.text
-    assert ada.form("/product/clear", product_id="article-00002", why="wrong shoe").status == 303
+    assert ada.form("/product/clear", **hidden_in(page), why="wrong shoe").status == 303
     last = rows(demo, "overrides")[-1]
     assert (last["action"], last["decided_by"], last["why"], last["came_by"]) == ("clear", "ada", "wrong shoe", "focus")
-    again = ada.form("/product/clear", product_id="article-00002")
+    again = ada.form("/product/clear", **hidden_in(page))
     assert (again.status, "nothing was cleared" in again.text) == (409, True)
 
 
