@@ -137,7 +137,7 @@ def take_back_last(services: Services, person: str) -> str:
             desk.to_focus(names, first=True)
     following = desk.unsent(page.address)
     if following is not None:
-        desk.forget(following)  # or it would be opened instead
+        desk.put_aside(following)  # or it would be opened instead
     count = len(written.decided)
     desk.note(f"Taken back: {count} {'decision' if count == 1 else 'decisions'}.")
     return page.address if not page.address.startswith("/queue/again") else page.after
@@ -190,8 +190,8 @@ def _known(desk: Desk, page_id: str) -> OpenPage:
     if page is None:
         raise Refused(
             410,
-            "The server does not know this page any more, because it was started again: nothing was decided; open the "
-            "queue again.",
+            "The server does not know this page (any more): it was started again, or you have opened very many pages "
+            "since. Nothing was decided; open the queue again.",
         )
     if page.taken_back:
         raise Refused(409, _NOT_AGAIN)

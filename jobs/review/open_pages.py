@@ -18,7 +18,12 @@ from sql.review.records import Planted, QueueItem
 SKIPPED = timedelta(hours=1)
 """Time for which a product that a person skipped is not shown to that person again."""
 
-_MOST_PAGES = 100
+_MOST_SENT = 100
+"""Pages of one person that are remembered after they were sent, to be taken back."""
+
+_MOST_OPEN_PRODUCTS = 6_000
+"""Products on pages of one person that were not sent yet: 100 full pages of the queue, or 6,000 of Focus."""
+
 _MOST_PEOPLE = 1_000
 _MOST_NOTES = 20
 
@@ -41,6 +46,7 @@ class OpenPage:
         lock: Held while the page is written, so that a page sent twice is written once.
         outcome: What sending it brought; None before that.
         taken_back: Whether its decisions were taken back.
+        put_aside: Whether its address opens a new page; a browser may still have this one, and send it.
         needs_leaf: Whether its category is an inner node, so that a leaf has to be chosen for each product.
         sent_marks: Products that were marked when it was sent.
         sent_leaves: Categories chosen below an inner node when it was sent, by product.
@@ -59,6 +65,7 @@ class OpenPage:
     lock: threading.Lock = field(default_factory=threading.Lock)
     outcome: Outcome | None = None
     taken_back: bool = False
+    put_aside: bool = False
     needs_leaf: bool = False
     sent_marks: Sequence[str] = ()
     sent_leaves: Mapping[str, str] = field(default_factory=dict)
@@ -99,9 +106,17 @@ class Desk:
         """Remember a page, and return it."""
         with self._lock:
             self._pages[page.page_id] = page
-            while len(self._pages) > _MOST_PAGES:
-                self._pages.popitem(last=False)
+            self._forget_oldest()
             return page
+
+    def _forget_oldest(self) -> None:
+        """Forget the oldest pages beyond the limits; what was sent pushes out nothing that is still open."""
+        left = {True: _MOST_SENT, False: _MOST_OPEN_PRODUCTS}
+        for page in reversed(list(self._pages.values())):
+            was_sent = page.outcome is not None
+            left[was_sent] -= 1 if was_sent else len(page.items)
+            if left[was_sent] < 0:
+                del self._pages[page.page_id]
 
     def page(self, page_id: str) -> OpenPage | None:
         """Return a remembered page."""
@@ -113,18 +128,19 @@ class Desk:
         with self._lock:
             pages = (page for page in reversed(self._pages.values()) if page.address == address)
             newest = next(pages, None)
-            return newest if newest is not None and newest.outcome is None else None
+            is_open = newest is not None and newest.outcome is None and not newest.put_aside
+            return newest if is_open else None
 
-    def forget(self, page: OpenPage) -> None:
-        """Forget a page that was not sent."""
+    def put_aside(self, page: OpenPage) -> None:
+        """Let the address of a page open a new one; the page itself can still be sent."""
         with self._lock:
-            self._pages.pop(page.page_id, None)
+            page.put_aside = True
 
     def sent(self, page: OpenPage) -> None:
         """Remember that a page was written, so that it can be taken back."""
         with self._lock:
             self._sent.append(page.page_id)
-            del self._sent[:-_MOST_PAGES]
+            del self._sent[:-_MOST_SENT]
 
     def last_sent(self) -> OpenPage | None:
         """Return the last page that was written and not taken back."""

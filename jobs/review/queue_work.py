@@ -95,7 +95,7 @@ def _page_of(services: Services, person: str, view: View) -> OpenPage | None:
         names = [item.product_id for item in unsent.items]
         if services.clock() - unsent.opened_at < LEASE and len(services.leases.take(person, names)) == len(names):
             return unsent
-        desk.forget(unsent)
+        desk.put_aside(unsent)
     items = _leased(services, person, view)
     if not items:
         return None

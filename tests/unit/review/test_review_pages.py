@@ -317,7 +317,7 @@ def test_a_request_that_no_page_sends_is_one_sentence(ada: Client, path: str, bo
 def test_what_a_page_does_not_have_is_refused_and_nothing_is_written(ada: Client, demo: ProductDatabase) -> None:
     page_id = page_id_of(ada.get(SHIRTS))
     for body, status, sentence in (
-        (sent("gone"), 410, "nothing was decided; open the queue again"),
+        (sent("gone"), 410, "Nothing was decided; open the queue again"),
         (sent(page_id, wrong=(99,)), 422, "names products that it does not have"),
         (sent(page_id, leaves={"0": "no.such"}), 409, "The taxonomy has no category 'no.such' (any more)"),
         (sent(page_id, leaves={"-1": SHIRT}), 422, "names products that it does not have"),

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from jobs.review.open_pages import OpenPage, Outcome
 from sql.overrides import Override, set_overrides
+from sql.review.records import QueueItem
 from sql.schema.tables import metadata
 from sql.store import ProductDatabase
-from tests.review_site import BOOT, SHIRT, SNEAKER, Answer, Client, hidden_in, publish
+from tests.review_site import (
+    BOOT,
+    SHIRT,
+    SNEAKER,
+    Answer,
+    Client,
+    Site,
+    hidden_in,
+    page_id_of,
+    products_on,
+    publish,
+)
 
 PRODUCT = "article-00002"
+SHIRTS = f"/queue?in={SHIRT}"
 
 
 def decided_by(database: ProductDatabase) -> list[tuple[str, str]]:
@@ -18,6 +32,11 @@ def decided_by(database: ProductDatabase) -> list[tuple[str, str]]:
     with database.engine.connect() as connection:
         rows = connection.execute(sa.select(table.c.decided_by, table.c.action).order_by(table.c.override_id))
         return [(row.decided_by, row.action) for row in rows]
+
+
+def sent(page_id: str, *, wrong: tuple[int, ...] = (), leaves: dict[str, str] | None = None) -> dict[str, object]:
+    """Return what the script sends of a page."""
+    return {"page_id": page_id, "wrong": list(wrong), "leaves": leaves or {}}
 
 
 def test_only_the_decision_that_was_seen_is_cleared(ada: Client, demo: ProductDatabase) -> None:
@@ -46,3 +65,51 @@ def test_a_decision_is_not_cleared_by_who_has_not_seen_the_new_picture(ada: Clie
     publish(demo, [Answer(PRODUCT, SHIRT, 0.5, content="B")], night=1)
     refused = ada.form("/product/clear", **opened)
     assert (refused.status, "This product changed after you opened its page." in refused.text) == (409, True)
+
+
+def test_a_page_that_is_older_than_its_lease_is_sent_after_a_new_one_was_opened(
+    site: Site, ada: Client, demo: ProductDatabase
+) -> None:
+    old = ada.get(SHIRTS)
+    site.clock.forward(minutes=11)
+    new = ada.get(SHIRTS)
+    assert page_id_of(new) != page_id_of(old)
+    assert ada.send("/page", sent(page_id_of(old))).json["decided"] == len(products_on(old))
+    faster = ada.send("/page", sent(page_id_of(new))).json
+    assert (faster["decided"], faster["next"].startswith("/queue/again")) == (0, True), "what is decided is shown"
+    assert len(decided_by(demo)) == len(products_on(old))
+
+
+def test_the_page_after_the_one_that_was_taken_back_can_still_be_sent(ada: Client, demo: ProductDatabase) -> None:
+    publish(demo, [Answer(f"many-{number:04d}", SHIRT, 0.5) for number in range(60)], night=1)
+    first = ada.get(SHIRTS)
+    ada.send("/page", sent(page_id_of(first)))
+    following = ada.get(SHIRTS)
+    assert ada.send("/back", {}).status == 200
+    assert products_on(ada.get(SHIRTS)) == products_on(first)
+    assert ada.send("/page", sent(page_id_of(following))).json["decided"] == len(products_on(following))
+
+
+def test_many_pages_of_focus_do_not_push_out_an_open_page_of_the_queue(ada: Client) -> None:
+    opened = ada.get(SHIRTS)
+    for _ in range(110):
+        ada.get(f"/focus?product={PRODUCT}")
+    assert ada.send("/page", sent(page_id_of(opened))).json["decided"] == len(products_on(opened))
+
+
+def test_a_page_that_is_not_remembered_is_refused_with_both_reasons(ada: Client) -> None:
+    refused = ada.send("/page", sent("gone"))
+    assert refused.status == 410
+    assert "was started again, or you have opened very many pages since" in refused.json["error"]
+
+
+def test_open_pages_are_remembered_up_to_a_number_of_products(site: Site) -> None:
+    desk = site.services.desk("ada")
+    item = QueueItem("p", "", SHIRT, "", 0.5, "review", "", 1, None, "seen")
+    pages = [desk.keep(OpenPage(f"{number}", site.clock(), [item] * 60, "/queue")) for number in range(101)]
+    assert [desk.page(page.page_id) is not None for page in pages] == [False, *[True] * 100]
+    for page in pages[1:]:
+        page.outcome = Outcome(0, 0, "/queue")
+    more = [desk.keep(OpenPage(f"more-{number}", site.clock(), [item], "/focus")) for number in range(200)]
+    assert all(desk.page(page.page_id) for page in more)
+    assert sum(desk.page(page.page_id) is not None for page in pages) == 100
