@@ -49,7 +49,7 @@ def send_page(services: Services, person: str, page_id: str, marks: Marks) -> Ou
     page = _known(desk, page_id)
     with page.lock:
         if page.outcome is not None:
-            return page.outcome
+            return _outcome_again(desk, page, page.outcome, marks)
         _check(services, page, marks)
         choices, left = _choices(services.taxonomy.now(), page, marks)
         wrong = [page.items[place].product_id for place in sorted(marks.wrong) if place not in page.planted]
@@ -58,6 +58,7 @@ def send_page(services: Services, person: str, page_id: str, marks: Marks) -> Ou
         desk.skip(left)
         services.leases.take(person, wrong)
         services.leases.release(person, [*written.decided, *left])
+        page.sent_as = marks
         page.sent_marks = [page.items[place].product_id for place in marks.wrong]
         page.sent_leaves = {page.items[place].product_id: leaf for place, leaf in marks.leaves.items()}
         _tell(desk, written, left)
@@ -87,9 +88,10 @@ def send_one(
     """
     desk = services.desk(person)
     page = _known(desk, page_id)
+    sent = (action, category_id, why.strip())
     with page.lock:
         if page.outcome is not None:
-            return page.outcome
+            return _outcome_again(desk, page, page.outcome, sent)
         [item] = page.items
         if action == "skip":
             desk.skip([item.product_id])
@@ -98,6 +100,7 @@ def send_one(
             return Outcome(0, 0, _after_focus(desk))
         choice = _choice_of(services, item, action, category_id, why)
         written = _write(services, person, page, [choice], came_by="focus", planted=())
+        page.sent_as = sent
         if written.overtaken:
             desk.to_focus([item.product_id])
             desk.note("Another person or a run was faster with this product: it is shown as it is now.")
@@ -138,8 +141,7 @@ def take_back_last(services: Services, person: str) -> str:
     following = desk.unsent(page.address)
     if following is not None:
         desk.put_aside(following)  # or it would be opened instead
-    count = len(written.decided)
-    desk.note(f"Taken back: {count} {'decision' if count == 1 else 'decisions'}.")
+    desk.note(f"Taken back: {_counted(len(written.decided))}.{_what_stays(written)}")
     return page.address if not page.address.startswith("/queue/again") else page.after
 
 
@@ -183,6 +185,32 @@ def _what_stands(services: Services, product_id: str, latest: int) -> str:
         return "This product changed after you opened its page."
     category = last.category_path or last.category_id or "none of the categories"
     return f"After you opened this page {last.decided_by} decided: {category}."
+
+
+def _outcome_again(desk: Desk, page: OpenPage, outcome: Outcome, sent: object) -> Outcome:
+    """Answer a page that was sent before; another content of it, such as another tab's marks, is not written."""
+    if sent != page.sent_as:
+        desk.note("This page was sent before, so what you chose on it now was not written; only the first time counts.")
+    return outcome
+
+
+def _what_stays(written: Written) -> str:
+    """Return a sentence on the decisions that were not taken back, with a space before it; empty without one."""
+    if not written.overtaken:
+        return ""
+    named = _named([item.product_id for item in written.overtaken])
+    count = _counted(len(written.overtaken))
+    return f" {count} not, because somebody decided on or cleared the product since: {named}."
+
+
+def _counted(count: int) -> str:
+    return f"{count} {'decision' if count == 1 else 'decisions'}"
+
+
+def _named(product_ids: Sequence[str]) -> str:
+    """Return the first three products in words, and how many more there are."""
+    more = f" and {len(product_ids) - 3} more" if len(product_ids) > 3 else ""
+    return ", ".join(repr(name[:60]) for name in product_ids[:3]) + more
 
 
 def _known(desk: Desk, page_id: str) -> OpenPage:
@@ -284,9 +312,8 @@ def _write(
 
 def _tell(desk: Desk, written: Written, left: Sequence[str]) -> None:
     if written.gone:
-        named = ", ".join(repr(name[:60]) for name in written.gone[:3])
-        more = f" and {len(written.gone) - 3} more" if len(written.gone) > 3 else ""
-        desk.note(f"No catalog names these products any more, so nothing was decided on them: {named}{more}.")
+        named = _named(written.gone)
+        desk.note(f"No catalog names these products any more, so nothing was decided on them: {named}.")
     if left:
         desk.note(
             f"{len(left)} {'product was' if len(left) == 1 else 'products were'} left undecided and will be shown "

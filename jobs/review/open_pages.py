@@ -48,6 +48,7 @@ class OpenPage:
         taken_back: Whether its decisions were taken back.
         put_aside: Whether its address opens a new page; a browser may still have this one, and send it.
         needs_leaf: Whether its category is an inner node, so that a leaf has to be chosen for each product.
+        sent_as: What was sent of it, to see whether the same is sent again; None before that.
         sent_marks: Products that were marked when it was sent.
         sent_leaves: Categories chosen below an inner node when it was sent, by product.
     """
@@ -67,6 +68,7 @@ class OpenPage:
     taken_back: bool = False
     put_aside: bool = False
     needs_leaf: bool = False
+    sent_as: object = None
     sent_marks: Sequence[str] = ()
     sent_leaves: Mapping[str, str] = field(default_factory=dict)
 

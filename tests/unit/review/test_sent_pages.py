@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import sqlalchemy as sa
 
 from jobs.review.open_pages import OpenPage, Outcome
@@ -113,3 +115,34 @@ def test_open_pages_are_remembered_up_to_a_number_of_products(site: Site) -> Non
     more = [desk.keep(OpenPage(f"more-{number}", site.clock(), [item], "/focus")) for number in range(200)]
     assert all(desk.page(page.page_id) for page in more)
     assert sum(desk.page(page.page_id) is not None for page in pages) == 100
+
+
+def test_what_another_tab_sends_of_the_same_page_is_not_written_and_the_person_is_told(ada: Client) -> None:
+    page = ada.get(SHIRTS)
+    first = ada.send("/page", sent(page_id_of(page), wrong=(0,))).json
+    assert ada.send("/page", sent(page_id_of(page), wrong=(0,))).json == first
+    assert "was sent before" not in ada.get("/focus").text, "the same again, as by a second press of the key"
+    assert ada.send("/page", sent(page_id_of(page), wrong=(1, 2))).json == first
+    assert "what you chose on it now was not written" in ada.get("/focus").text
+
+
+def test_what_another_tab_decides_in_focus_is_not_written_and_the_person_is_told(
+    ada: Client, demo: ProductDatabase
+) -> None:
+    page = ada.get(f"/focus?product={PRODUCT}")
+    told = {"page_id": page_id_of(page), "action": "set"}
+    for category_id in (BOOT, BOOT, SNEAKER):
+        ada.send("/focus", {**told, "category_id": category_id})
+    assert decided_by(demo) == [("ada", "set")]
+    assert ada.get(f"/product?id={PRODUCT}").text.count("what you chose on it now was not written") == 1
+
+
+def test_taking_a_page_back_tells_which_decisions_stay(ada: Client, demo: ProductDatabase) -> None:
+    page = ada.get(SHIRTS)
+    names = products_on(page)
+    ada.send("/page", sent(page_id_of(page)))
+    set_overrides(demo, [Override(names[0], BOOT)], decided_by="maria")
+    back = ada.send("/back", {}).json
+    notes = html.unescape(ada.get(back["next"]).text)
+    assert f"Taken back: {len(names) - 1} decisions. 1 decision not, because somebody decided" in notes
+    assert f"cleared the product since: '{names[0]}'." in notes
