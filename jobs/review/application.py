@@ -147,10 +147,16 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _http(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 400:
+    assert isinstance(error, HTTPException)  # noqa: S101 - for the types
+    if error.status_code == 400:
         return _invalid(request, error)
-    return rendering.fault(request, status, "There is no such page.", heading="Not found")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        sentence = f"This address is used with {allowed}, not with {request.method}; open the queue, and use the pages."
+        response = rendering.fault(request, 405, sentence, heading="Not this way")
+        response.headers.update(error.headers or {})
+        return response
+    return rendering.fault(request, error.status_code, "There is no such page.", heading="Not found")
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -28,7 +28,9 @@ Send = Callable[[Message], Any]
 LONGEST_BODY_BYTES = 1 << 20
 """Most bytes of a request's body: what was marked on a page of 60 products takes a few kilobytes."""
 
-_BODY_SECONDS = 20.0
+BODY_SECONDS = 20.0
+"""Time in which the whole body of a request has to arrive."""
+
 _LOGIN, _OPEN, _STATIC = "/login", "/open", "/static/"
 
 _HEADERS = {
@@ -71,13 +73,14 @@ class Door:
         refusal = self._refusal(scope, headers, person, key)
         body: bytes | None = b""
         if refusal is None and scope["method"] == "POST":
-            body = await _whole_body(receive)
-            if body is None:
-                refusal = _TOO_LARGE
+            read = await _whole_body(receive)
+            body, refusal = (None, read) if isinstance(read, Refusal) else (read, None)
         if refusal is not None:
             await _refuse(refusal, headers, send)
             return
         scope.setdefault("state", {}).update(person=person, client=key, token=self._token(headers))
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # the server itself leaves the body out
 
         async def again() -> Message:
             nonlocal body
@@ -158,6 +161,9 @@ class Door:
 
 
 _TOO_LARGE = Refusal(413, f"The request is larger than {LONGEST_BODY_BYTES:,} bytes, so it was not read.")
+_TOO_SLOW = Refusal(
+    408, f"The request did not arrive within {BODY_SECONDS:.0f} seconds, so nothing was written; try again."
+)
 
 
 def _is_page(headers: dict[str, str]) -> bool:
@@ -181,21 +187,23 @@ def _utf8(value: str) -> str:
         return ""
 
 
-async def _whole_body(receive: Receive) -> bytes | None:
-    """Return the whole body of a request; None if it is too large or comes too slowly."""
+async def _whole_body(receive: Receive) -> bytes | Refusal:
+    """Return the whole body of a request, or why it is not read: it is too large, or comes too slowly."""
     parts, size = [], 0
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(BODY_SECONDS):
             while True:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    return _TOO_SLOW  # nobody reads it
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
-                if size > LONGEST_BODY_BYTES or message["type"] == "http.disconnect":
-                    return None
+                if size > LONGEST_BODY_BYTES:
+                    return _TOO_LARGE
                 if not message.get("more_body"):
                     return b"".join(parts)
     except TimeoutError:
-        return None
+        return _TOO_SLOW
 
 
 def _with_headers(send: Send) -> Send:
@@ -226,7 +234,7 @@ async def _refuse(refusal: Refusal, headers: dict[str, str], send: Send) -> None
     own = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     if refusal.location:
         own.append((b"location", refusal.location.encode()))
-    if refusal.status == 413:
+    if refusal.status in (_TOO_LARGE.status, _TOO_SLOW.status):
         own.append((b"connection", b"close"))
     sending = _with_headers(send)
     await sending({"type": "http.response.start", "status": refusal.status, "headers": own})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 
-from jobs.review import focus_pages, login_pages, product_pages, queue_pages
+from jobs.review import door, focus_pages, login_pages, product_pages, queue_pages
 from jobs.review.access import Access, Proxy
 from jobs.review.door import LONGEST_BODY_BYTES
 from jobs.review.people import People
@@ -199,6 +199,27 @@ def test_the_pages_have_no_style_or_script_in_them(ada: Client) -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(ada: Client, method: str) -> None:
     assert ada(method, "/queue").status == 405
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/page"), ("GET", "/product/clear"), ("POST", "/queue")])
+def test_an_address_that_is_used_otherwise_says_so(ada: Client, method: str, path: str) -> None:
+    answer = ada(method, path, "" if method == "POST" else None)
+    other = {"GET": "POST", "POST": "GET"}[method]
+    assert (answer.status, answer.headers["allow"]) == (405, other)
+    assert f"This address is used with {other}, not with {method}" in answer.text
+
+
+def test_the_head_of_a_page_is_answered_without_it(ada: Client) -> None:
+    answer = ada("HEAD", "/progress")
+    assert (answer.status, answer.text, int(answer.headers["content-length"]) > 1000) == (200, "", True)
+
+
+def test_a_body_that_comes_too_slowly_is_told_so(site: Site, ada: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "BODY_SECONDS", 0.2)
+    answer = ada("POST", "/page", "{", content_length="2", accept="application/json", content_type="application/json")
+    assert answer.status == 408
+    assert "did not arrive within 20 seconds, so nothing was written" in answer.json["error"]
+    assert answer.headers["connection"] == "close"
 
 
 def test_a_body_of_a_gigabyte_is_not_read(site: Site, ada: Client) -> None:
