@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -302,7 +302,7 @@ def review_site(
     known = people or People(directory / "people.json")
     access = serve.access_of(serve.Serving(port=port, by=by), known, port=port, user="system")
     if people is not None:
-        access = Access(access.hosts, access.origins, port, people=people)
+        access = replace(access, by="", people=people)
     config = ReviewConfig(
         database=database,
         pictures=pictures,

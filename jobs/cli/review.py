@@ -97,7 +97,7 @@ def serve(**options: Any) -> None:
             )
         )
         if not serving.alone:
-            click.echo(f"People reach the pages at {min(access.origins)}. Ctrl-C ends the server.")
+            click.echo(f"People reach the pages at {access.address}. Ctrl-C ends the server.")
         run(application, listening, serving=serving)
 
 

@@ -31,6 +31,7 @@ class Access:
     Attributes:
         hosts: Values of the Host header that are ours, in lower case, with the port where it is not the usual one.
         origins: Values of the Origin header that are ours.
+        address: Where people open the pages, one of `origins`; it is printed.
         port: Port of the server, for the cookie's name: browsers send cookies to all ports of a host.
         secure: Whether people reach the pages by HTTPS.
         by: Name of the only person, who opens a printed address that works once; empty for named people.
@@ -41,6 +42,7 @@ class Access:
 
     hosts: frozenset[str]
     origins: frozenset[str]
+    address: str
     port: int
     secure: bool = False
     by: str = ""

@@ -108,7 +108,7 @@ def _services(config: ReviewConfig) -> Services:
     def announce() -> None:
         token = guards.token.make()
         if token is not None:
-            config.announce(f"{min(config.access.origins)}/open?token={token}")
+            config.announce(f"{config.access.address}/open?token={token}")
 
     return Services(
         database=database,

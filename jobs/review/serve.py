@@ -82,8 +82,13 @@ def access_of(serving: Serving, people: People, *, port: int, user: str) -> Acce
     _check(serving)
     scheme = "https" if serving.tls_cert or serving.behind else "http"
     hosts = _hosts(serving, port, scheme)
-    origins = frozenset(f"{scheme}://{host}" for host in hosts)
-    shared: dict[str, Any] = {"hosts": hosts, "origins": origins, "port": port, "secure": scheme == "https"}
+    shared: dict[str, Any] = {
+        "hosts": frozenset(hosts),
+        "origins": frozenset(f"{scheme}://{host}" for host in hosts),
+        "address": f"{scheme}://{hosts[0]}",
+        "port": port,
+        "secure": scheme == "https",
+    }
     if serving.alone:
         return Access(**shared, by=checked_name(serving.by or user))
     if serving.user_header:
@@ -103,7 +108,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
         UsageError: If the port is taken, or the address is none of this machine.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
         raise UsageError(f"{host} is no address of this machine ({error.strerror}); give another --host") from error
@@ -188,29 +193,43 @@ def _check(serving: Serving) -> None:
         raise UsageError("--by is for the loopback interface; elsewhere the person who is logged in decides")
 
 
-def _hosts(serving: Serving, port: int, scheme: str) -> frozenset[str]:
-    """Return the values of the Host header under which people reach the pages."""
+def _hosts(serving: Serving, port: int, scheme: str) -> list[str]:
+    """Return the values of the Host header under which people reach the pages, first the one that is printed."""
     if serving.behind:
-        parts = urlsplit(serving.behind)
-        if (
-            parts.scheme != "https"
-            or not parts.hostname
-            or parts.path not in ("", "/")
-            or parts.query
-            or parts.username
-        ):
-            raise UsageError(
-                f"--behind {serving.behind!r} is not the public address of a proxy: expected https://review.shop.example"
-            )
-        return frozenset({parts.netloc.lower()})
-    usual = {"http": 80, "https": 443}[scheme]
-    names = {name.lower() for name in serving.names}
+        return [_public_host(serving.behind)]
+    ip = _ip(serving.host)
     if serving.alone:
-        names |= {"127.0.0.1", "localhost"} | ({"[::1]"} if ":" in serving.host else set())
-    elif not names:
-        own = {socket.gethostname(), socket.getfqdn()}
-        names = {name.lower() for name in own} | ({serving.host} - {"0.0.0.0", "::"})  # noqa: S104 - not bound here
-    return frozenset(names if port == usual else {f"{name}:{port}" for name in names})
+        names = [serving.host, "127.0.0.1", "localhost"]
+    elif serving.names:
+        names = list(serving.names)
+    else:
+        every = ip is not None and ip.is_unspecified
+        names = [*([] if every else [serving.host]), socket.gethostname(), socket.getfqdn()]
+    usual = {"http": 80, "https": 443}[scheme]
+    named = dict.fromkeys(_as_in_urls(name) for name in names)
+    return [name if port == usual else f"{name}:{port}" for name in named]
+
+
+def _public_host(behind: str) -> str:
+    """Return the Host header of requests to the public address of a proxy."""
+    parts = urlsplit(behind)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    plain = parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc
+    if parts.scheme != "https" or not parts.hostname or not plain or port == 0:
+        raise UsageError(
+            f"--behind {behind!r} is not the public address of a proxy: expected https://review.shop.example"
+        )
+    name = _as_in_urls(parts.hostname)
+    return name if port in (None, 443) else f"{name}:{port}"
+
+
+def _as_in_urls(host: str) -> str:
+    """Return a host as browsers write it: in lower case, an IPv6 address short and in brackets."""
+    ip = _ip(host)
+    return host.lower() if ip is None else f"[{ip.compressed}]" if ip.version == 6 else str(ip)
 
 
 def _secret(path: Path | None) -> str:
@@ -226,9 +245,13 @@ def _secret(path: Path | None) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+    ip = _ip(host)
+    return host == "localhost" if ip is None else ip.is_loopback
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is, with or without brackets; None for a name."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return False
+        return None

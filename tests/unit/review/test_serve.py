@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from cryptography import x509
@@ -51,6 +52,42 @@ def test_on_loopback_one_person_decides_who_is_the_system_s_user_by_default(peop
     assert access(people, by="ada").by == "ada"
     assert access(people, port=80).hosts == {"127.0.0.1", "localhost"}
     assert "[::1]:8484" in access(people, host="::1").hosts
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8484"),
+        ("127.0.0.2", "http://127.0.0.2:8484"),
+        ("localhost", "http://localhost:8484"),
+        ("::1", "http://[::1]:8484"),
+        ("[0:0:0:0:0:0:0:1]", "http://[::1]:8484"),
+    ],
+)
+def test_the_address_that_is_printed_is_the_one_that_it_listens_on(people: People, host: str, address: str) -> None:
+    alone = access(people, host=host)
+    assert (alone.address, alone.by) == (address, "system-user")
+    assert address.removeprefix("http://") in alone.hosts
+    assert address in alone.origins
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ({"host": "2001:DB8::7"}, "https://[2001:db8::7]:8484"),
+        ({"host": "192.0.2.7"}, "https://192.0.2.7:8484"),
+        ({"host": "::", "names": ["2001:db8:0::8", "shop.example"]}, "https://[2001:db8::8]:8484"),
+        ({"host": "0.0.0.0"}, f"https://{socket.gethostname().lower()}:8484"),
+        ({"behind": "https://shop.example:443"}, "https://shop.example"),
+        ({"behind": "https://[2001:db8::9]:444/"}, "https://[2001:db8::9]:444"),
+    ],
+)
+def test_an_address_is_printed_as_browsers_write_it(people: People, told: dict[str, Any], address: str) -> None:
+    people.add("maria", "several words together")
+    tls = {} if "behind" in told else {"tls_cert": Path("c"), "tls_key": Path("k")}
+    served = access(people, **told, **tls)
+    assert served.address == address
+    assert address.removeprefix("https://") in served.hosts
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "shop.example"])
@@ -95,6 +132,8 @@ def test_behind_a_proxy_its_public_address_is_ours(people: People, tmp_path: Pat
         ({"behind": "http://shop.example"}, "is not the public address of a proxy"),
         ({"behind": "shop.example"}, "is not the public address of a proxy"),
         ({"behind": "https://u@shop.example"}, "is not the public address of a proxy"),
+        ({"behind": "https://:secret@shop.example"}, "is not the public address of a proxy"),
+        ({"behind": "https://shop.example:70000"}, "is not the public address of a proxy"),
         ({"behind": "https://shop.example/review"}, "is not the public address of a proxy"),
         ({"user_header": "X-User"}, "behind a proxy only"),
         ({"behind": "https://shop.example", "user_header": "X-User"}, "needs --secret-file"),
@@ -202,6 +241,18 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         server.send_signal(signal.SIGINT)
         _, said = server.communicate(timeout=30)
         assert (server.returncode, said) == (0, "")
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.2", "localhost"])
+def test_the_printed_address_opens_the_pages(tmp_path: Path, host: str) -> None:
+    try:
+        bound_socket(host, 0).close()
+    except UsageError as error:
+        pytest.skip(f"this machine has no such address: {error}")
+    with serving(tmp_path, "--host", host, "--port", str(free_port())) as (_, line):
+        [address] = re.findall(r"^Open (\S+) ", line)
+        with urlopen(address, timeout=30) as page:
+            assert "Welcome" in page.read().decode()
 
 
 def test_with_tls_people_log_in_over_https(people: People, tmp_path: Path) -> None:
