@@ -18,6 +18,7 @@ from typing import Any
 from jobs.errors import UsageError
 from jobs.review.people import checked_name
 from jobs.review.services import Services
+from jobs.review.sessions import Session
 
 log = logging.getLogger(__name__)
 
@@ -107,14 +108,16 @@ class Door:
                     return "", client
             return "", client
         token = self._token(headers)
-        person = self._guards.sessions.person(token) if token else None
-        if person is None or not self._may_enter(person):
+        session = self._guards.sessions.of(token) if token else None
+        if session is None or not self._stands(session):
             return "", client
-        return person, f"person {person}"
+        return session.person, f"person {session.person}"
 
-    def _may_enter(self, person: str) -> bool:
+    def _stands(self, session: Session) -> bool:
+        """Return whether the person of a session may still log in, with the same password."""
+        people = self._access.people
         try:
-            return self._access.people is None or self._access.people.has(person)
+            return people is None or people.fingerprint(session.person) == session.fingerprint
         except (UsageError, OSError):  # its file was damaged, or opened to others, meanwhile
             log.exception("the file of people cannot be used, so nobody is logged in")
             return False

@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from jobs.errors import UsageError
 from jobs.review import rendering
+from jobs.review.people import People
 from jobs.review.queue_pages import Person, Text, Wired
 from jobs.review.services import Refused, Services
 
@@ -66,8 +67,8 @@ def log_in(
         raise Refused(404, _ONCE)
     keys = (f"{request.state.client} {name}", request.state.client)
     wait = max(guards.logins.try_again_seconds(key) for key in keys)
-    accepted = not wait and _accepts(services, name.strip(), password)
-    if not accepted:
+    fingerprint = "" if wait else _accepted(services, people, name.strip(), password)
+    if not fingerprint:
         fault = f"Too many failed logins: try again in {wait} seconds." if wait else _WRONG
         for key in keys if not wait else ():
             guards.logins.count(key, failed=True)
@@ -77,7 +78,9 @@ def log_in(
     for key in keys:
         guards.logins.count(key, failed=False)
     response = RedirectResponse("/queue", 303)
-    response.headers["set-cookie"] = services.access.cookie_header(guards.sessions.start(name.strip()))
+    response.headers["set-cookie"] = services.access.cookie_header(
+        guards.sessions.start(name.strip(), fingerprint=fingerprint)
+    )
     return response
 
 
@@ -99,11 +102,13 @@ def static(name: str) -> Response:
     return Response(content, media_type=_STATIC[name], headers={"Cache-Control": "no-cache"})
 
 
-def _accepts(services: Services, name: str, password: str) -> bool:
+def _accepted(services: Services, people: People, name: str, password: str) -> str:
+    """Return the fingerprint of a person whose password this is; empty if it is not."""
     if not services.guards.hashing.acquire(blocking=False):
         raise Refused(429, "Too many people log in at this moment; try again.")
     try:
-        return services.access.people is not None and services.access.people.accepts(name, password)
+        fingerprint = people.fingerprint(name)  # first: a session of a password that changes meanwhile must not stand
+        return fingerprint if people.accepts(name, password) else ""
     except UsageError as error:
         log.warning("nobody can log in: %s", error)
         raise Refused(503, "The file of people cannot be used; the terminal of the server shows why.") from error

@@ -1,19 +1,21 @@
 """The file of the people who may review: their names and scrypt hashes of their passwords, readable by its owner alone.
 
-A password is asked for at login only. The file is read again when it has changed, so a removed person has no access
-from that moment.
+A password is asked for at login only. The file is read again when it has changed, so a person who is removed, or gets a
+new password, is logged out from that moment.
 """
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,9 +78,10 @@ class People:
         """Return all people, by name."""
         return [Person(name, datetime.fromisoformat(row["added_at_utc"])) for name, row in sorted(self._read().items())]
 
-    def has(self, name: str) -> bool:
-        """Return whether a person may log in."""
-        return name in self._read()
+    def fingerprint(self, name: str) -> str:
+        """Return what a person's sessions stand for: another one with each new password; empty for an unknown name."""
+        row = self._read().get(name)
+        return "" if row is None else hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
 
     def add(self, name: str, password: str) -> bool:
         """Add a person, or give one a new password.
@@ -95,13 +98,13 @@ class People:
                 f"the password has {len(password)} characters: expected {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD}; "
                 "several words are easy to remember"
             )
-        rows = dict(self._read())
         salt = secrets.token_bytes(16)
-        added = rows[name]["added_at_utc"] if name in rows else self._clock().isoformat()
-        new = name not in rows
-        rows[name] = {"added_at_utc": added, "salt": _text(salt), "scrypt": _text(self._hash(password, salt))}
-        self._write(rows)
-        return new
+        hashed = {"salt": _text(salt), "scrypt": _text(self._hash(password, salt))}
+        with self._changed() as rows:
+            former = rows.get(name)
+            added = former["added_at_utc"] if former else self._clock().isoformat()
+            rows[name] = {"added_at_utc": added, **hashed}
+        return former is None
 
     def remove(self, name: str) -> None:
         """Remove a person.
@@ -109,12 +112,11 @@ class People:
         Raises:
             UsageError: If there is no such person; the message lists those there are.
         """
-        rows = dict(self._read())
-        if name not in rows:
-            known = ", ".join(repr(other) for other in sorted(rows)[:5]) or "nobody yet"
-            raise UsageError(f"there is no person {name!r}: expected one of {known}")
-        del rows[name]
-        self._write(rows)
+        with self._changed() as rows:
+            if name not in rows:
+                known = ", ".join(repr(other) for other in sorted(rows)[:5]) or "nobody yet"
+                raise UsageError(f"there is no person {name!r}: expected one of {known}")
+            del rows[name]
 
     def accepts(self, name: str, password: str) -> bool:
         """Return whether this is the person's password; an unknown name takes as long as a known one."""
@@ -152,11 +154,20 @@ class People:
             self._rows, self._read_at = rows, version
         return self._rows
 
-    def _write(self, rows: dict[str, dict[str, Any]]) -> None:
+    @contextmanager
+    def _changed(self) -> Iterator[dict[str, dict[str, Any]]]:
+        """Yield the rows to change, and write them; two commands at the same time change them one after the other."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.path.exists():
-            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))  # the writer keeps the mode of a file
-        write_whole(self.path, json.dumps({"people": rows}, indent=1, ensure_ascii=False) + "\n")
+        lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # on a file of its own, because the other one is replaced as a whole
+            rows = dict(self._read())
+            yield rows
+            if not self.path.exists():
+                os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))  # the writer keeps the mode of a file
+            write_whole(self.path, json.dumps({"people": rows}, indent=1, ensure_ascii=False) + "\n")
+        finally:
+            os.close(lock)
 
 
 def _text(data: bytes) -> str:

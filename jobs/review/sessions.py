@@ -12,6 +12,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 Clock = Callable[[], datetime]
@@ -33,6 +34,14 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
+@dataclass(frozen=True)
+class Session:
+    """A session: who is logged in, and `People.fingerprint` at the login; empty where nobody has a password."""
+
+    person: str
+    fingerprint: str
+
+
 class Sessions:
     """Who is logged in, by the hash of a random token."""
 
@@ -40,24 +49,29 @@ class Sessions:
         """Start without a session; `clock` returns the time now, with a time zone."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._open: OrderedDict[bytes, tuple[str, datetime]] = OrderedDict()
+        self._open: OrderedDict[bytes, tuple[Session, datetime]] = OrderedDict()
 
-    def start(self, person: str) -> str:
-        """Start a session and return its token."""
+    def start(self, person: str, *, fingerprint: str = "") -> str:
+        """Start a session and return its token.
+
+        Args:
+            person: Who is logged in.
+            fingerprint: `People.fingerprint` of the person, with which the session ends; empty without a password.
+        """
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._open[_hash(token)] = (person, self._clock() + SESSION)
+            self._open[_hash(token)] = (Session(person, fingerprint), self._clock() + SESSION)
             while len(self._open) > _MOST_SESSIONS:
                 self._open.popitem(last=False)
         return token
 
-    def person(self, token: str) -> str | None:
-        """Return who has a session with this token; None if there is none, or if it has ended."""
+    def of(self, token: str) -> Session | None:
+        """Return the session with this token; None if there is none, or if it has ended."""
         key = _hash(token)
         with self._lock:
-            name, until = self._open.get(key, ("", None))
-            if until is not None and until > self._clock():
-                return name
+            found = self._open.get(key)
+            if found is not None and found[1] > self._clock():
+                return found[0]
             self._open.pop(key, None)
             return None
 

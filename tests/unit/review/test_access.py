@@ -315,6 +315,27 @@ def test_a_removed_person_is_logged_out_at_once(demo: ProductDatabase, tmp_path:
         assert browser.get("/queue").status == 303
 
 
+def test_a_new_password_ends_the_sessions_of_the_old_one(demo: ProductDatabase, tmp_path: Path, known: People) -> None:
+    with review_site(demo, tmp_path, people=known) as site:
+        browser = Client(site.port)
+        browser.form("/login", name="maria", password=SECRET)
+        People(known.path).add("<b>ada</b>", SECRET)
+        assert browser.get("/queue").status == 200, "another person's"
+        People(known.path).add("maria", SECRET)
+        assert browser.get("/queue").status == 303
+
+
+def test_a_person_who_was_removed_and_added_again_has_to_log_in(
+    demo: ProductDatabase, tmp_path: Path, known: People
+) -> None:
+    with review_site(demo, tmp_path, people=known) as site:
+        browser = Client(site.port)
+        browser.form("/login", name="maria", password=SECRET)
+        known.remove("maria")
+        known.add("maria", SECRET)
+        assert browser.get("/queue").status == 303
+
+
 def test_failed_logins_have_to_wait_longer_each_time(demo: ProductDatabase, tmp_path: Path, known: People) -> None:
     with review_site(demo, tmp_path, people=known) as site:
         browser = Client(site.port)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import UsageError
 from jobs.review.people import People
+from models.whole_files import write_whole
 
 PASSWORD = "several words together"
 
@@ -60,9 +63,31 @@ def test_a_file_that_others_can_open_is_refused(people: People) -> None:
 
 def test_another_process_s_change_counts_at_once(people: People) -> None:
     people.add("maria", PASSWORD)
-    assert people.has("maria")
+    assert people.fingerprint("maria")
     People(people.path).remove("maria")
-    assert not people.has("maria")
+    assert people.fingerprint("maria") == ""
+
+
+def test_each_password_has_a_fingerprint_of_its_own(people: People) -> None:
+    seen = set()
+    for _ in range(2):
+        people.add("maria", PASSWORD)
+        seen.add(people.fingerprint("maria"))
+    people.remove("maria")
+    people.add("maria", PASSWORD)
+    assert len({*seen, people.fingerprint("maria")}) == 3, "also the same password given again"
+
+
+def test_people_who_are_added_at_the_same_time_are_all_there(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(path: Path, content: str) -> None:
+        time.sleep(0.05)
+        write_whole(path, content)
+
+    monkeypatch.setattr("jobs.review.people.write_whole", slowly)
+    names = ["ada", "jon", "li", "maria"]
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(lambda name: People(people.path).add(name, PASSWORD), names))
+    assert [one.name for one in people.all()] == names
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a" * 101, "a\nb", "a\0b", "\u202eabc", "\ud800"])
