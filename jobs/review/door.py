@@ -117,7 +117,7 @@ class Door:
         """Return whether the person of a session may still log in, with the same password."""
         people = self._access.people
         try:
-            return people is None or people.fingerprint(session.person) == session.fingerprint
+            return people is None or (session.fingerprint or None) == people.fingerprint(session.person)
         except (UsageError, OSError):  # its file was damaged, or opened to others, meanwhile
             log.exception("the file of people cannot be used, so nobody is logged in")
             return False

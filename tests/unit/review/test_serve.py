@@ -85,7 +85,7 @@ def test_the_address_that_is_printed_is_the_one_that_it_listens_on(people: Peopl
 def test_an_address_is_printed_as_browsers_write_it(people: People, told: dict[str, Any], address: str) -> None:
     people.add("maria", "several words together")
     tls = {} if "behind" in told else {"tls_cert": Path("c"), "tls_key": Path("k")}
-    served = access(people, **told, **tls)
+    served = access(people, **(told | tls))
     assert served.address == address
     assert address.removeprefix("https://") in served.hosts
 
