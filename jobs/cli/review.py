@@ -58,18 +58,18 @@ _PEOPLE = "people.json"
     default="X-Shelfwise-Secret",
     show_default=True,
     metavar="NAME",
-    help="Header in which the proxy sends the shared secret; without it --user-header is not believed.",
+    help="Header in which the proxy sends the shared secret, beside which its other headers are believed.",
 )
 @click.option(
     "--secret-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the shared secret, for its owner alone.",
+    help="File with the shared secret, for its owner alone; needed if the proxy is on another machine.",
 )
 def serve(**options: Any) -> None:
     """Serve pages on which people review answers in a browser, until Ctrl-C.
 
-    On this machine's loopback interface it prints an address that works once. From other machines people log in, by
-    HTTPS; see `shelfwise review people`.
+    On this machine's loopback interface it prints an address that works once, within an hour. From other machines people
+    log in, by HTTPS; see `shelfwise review people`.
 
     \b
     Example:
@@ -93,7 +93,9 @@ def serve(**options: Any) -> None:
                 combine_by=decider,
                 access=access,
                 reports=settings.places.local_home / "reports",
-                announce=lambda address: click.echo(f"Open {address} (it works once). Ctrl-C ends the server."),
+                announce=lambda address: click.echo(
+                    f"Open {address} (it works once, within an hour). Ctrl-C ends the server."
+                ),
             )
         )
         if not serving.alone:

@@ -11,17 +11,17 @@ from jobs.review.sessions import SESSION, LoginLimit, OneTimeToken, RequestLimit
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that logs people in and names them in a header.
+    """A proxy in front of the pages, known by a secret: what it says of a request is believed beside that alone.
 
     Attributes:
-        user_header: Header with the person's name.
-        secret_header: Header with the shared secret, without which the other one is not believed.
+        secret_header: Header with the shared secret.
         secret: The shared secret.
+        user_header: Header with the person who is logged in at the proxy; empty where people log in here.
     """
 
-    user_header: str
     secret_header: str
     secret: str
+    user_header: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Access:
         secure: Whether people reach the pages by HTTPS.
         by: Name of the only person, who opens a printed address that works once; empty for named people.
         people: People who log in with a password; None for one person.
-        proxy: The proxy that names people; None without one.
-        behind: Whether a proxy is in front, so that the client is named in X-Forwarded-For.
+        proxy: The proxy that is known by a secret; None without one.
+        behind: Whether a proxy is in front, so that all requests come from its address.
     """
 
     hosts: frozenset[str]
@@ -49,6 +49,11 @@ class Access:
     people: People | None = None
     proxy: Proxy | None = None
     behind: bool = False
+
+    @property
+    def named_by_proxy(self) -> bool:
+        """Whether the proxy logs people in and names them."""
+        return self.proxy is not None and bool(self.proxy.user_header)
 
     @property
     def cookie(self) -> str:

@@ -16,6 +16,7 @@ from html import escape
 from typing import Any
 
 from jobs.errors import UsageError
+from jobs.review.access import Proxy
 from jobs.review.people import checked_name
 from jobs.review.services import Services
 from jobs.review.sessions import Session
@@ -94,19 +95,16 @@ class Door:
 
     def _person(self, scope: dict[str, Any], headers: dict[str, str]) -> tuple[str, str]:
         """Return who sends a request, empty if nobody is logged in, and the client for which requests are counted."""
-        client = (scope.get("client") or ("",))[0]
-        if self._access.behind:
+        client, proxy = (scope.get("client") or ("",))[0], self._access.proxy
+        is_proxy = proxy is not None and _has_secret(proxy, headers)
+        if is_proxy:
             client = headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or client
-        proxy = self._access.proxy
-        if proxy is not None:
-            secret = headers.get(proxy.secret_header.lower(), "")
-            named = headers.get(proxy.user_header.lower(), "")
-            if named and hmac.compare_digest(secret.encode("latin-1"), proxy.secret.encode()):
-                try:
-                    return checked_name(_utf8(named)), f"person {named}"
-                except UsageError:
-                    return "", client
-            return "", client
+        if proxy is not None and proxy.user_header:
+            try:
+                named = checked_name(_utf8(headers.get(proxy.user_header.lower(), ""))) if is_proxy else ""
+            except UsageError:
+                named = ""
+            return (named, f"person {named}") if named else ("", client)
         token = self._token(headers)
         session = self._guards.sessions.of(token) if token else None
         if session is None or not self._stands(session):
@@ -180,6 +178,12 @@ def _headers_of(scope: dict[str, Any]) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
+
+
+def _has_secret(proxy: Proxy, headers: dict[str, str]) -> bool:
+    """Return whether a request comes from the proxy; any other client could send its headers."""
+    secret = headers.get(proxy.secret_header.lower(), "")
+    return hmac.compare_digest(secret.encode("latin-1"), proxy.secret.encode())
 
 
 def _utf8(value: str) -> str:

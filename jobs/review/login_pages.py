@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from importlib.resources import files
 from typing import Annotated
 
@@ -11,16 +12,22 @@ from fastapi.responses import RedirectResponse, Response
 
 from jobs.errors import UsageError
 from jobs.review import rendering
+from jobs.review.access import Access
 from jobs.review.people import People
 from jobs.review.queue_pages import Person, Text, Wired
 from jobs.review.services import Refused, Services
+from jobs.review.sessions import LONGEST_WAIT, SHORT_WAIT
 
 log = logging.getLogger(__name__)
 
 routes = APIRouter()
 
 _STATIC = {"review.js": "text/javascript", "review.css": "text/css", "icon.svg": "image/svg+xml"}
-_ONCE = "Open the address that the command printed in its terminal; it works once."
+_ONCE = "Open the address that the command printed in its terminal; it works once, within an hour."
+_DOES_NOT_WORK = (
+    "An address that the command prints works once, within an hour. Its terminal shows one that works; if it does not, "
+    "load this page again in a minute."
+)
 _BY_PROXY = "The proxy in front of these pages did not say who you are; ask those who run it."
 _WRONG = "Name or password is wrong."
 
@@ -30,6 +37,7 @@ def enter(request: Request, services: Wired, token: Text = "") -> Response:
     """Turn the token of the printed address into a session."""
     access, guards = services.access, services.guards
     if not guards.token.use(token):
+        services.announce()
         return rendering.page(
             request,
             "login.html",
@@ -37,7 +45,7 @@ def enter(request: Request, services: Wired, token: Text = "") -> Response:
             entered=False,
             by_password=False,
             sentence=_ONCE,
-            fault="The address that the command prints works once. Its terminal shows a new one within a minute.",
+            fault=_DOES_NOT_WORK,
         )
     # A page, not a redirect: where a mail or a chat led here, browsers send no SameSite=Strict cookie after a redirect.
     response = rendering.page(request, "login.html", entered=True)
@@ -50,7 +58,7 @@ def ask(request: Request, services: Wired) -> Response:
     """Ask for name and password; for one person, print a new address in the terminal."""
     if services.access.by:
         services.announce()
-    by_password, sentence = services.access.people is not None, _BY_PROXY if services.access.proxy else _ONCE
+    by_password, sentence = services.access.people is not None, _BY_PROXY if services.access.named_by_proxy else _ONCE
     return rendering.page(request, "login.html", entered=False, by_password=by_password, sentence=sentence, fault="")
 
 
@@ -65,8 +73,8 @@ def log_in(
     people, guards = services.access.people, services.guards
     if people is None:
         raise Refused(404, _ONCE)
-    keys = (f"{request.state.client} {name}", request.state.client)
-    wait = max(guards.logins.try_again_seconds(key) for key in keys)
+    keys = _counted_for(services.access, request.state.client, name.strip())
+    wait = max(guards.logins.try_again_seconds(key, longest=longest) for key, longest in keys.items())
     fingerprint = "" if wait else _accepted(services, people, name.strip(), password)
     if not fingerprint:
         fault = f"Too many failed logins: try again in {wait} seconds." if wait else _WRONG
@@ -100,6 +108,17 @@ def static(name: str) -> Response:
         raise Refused(404, "There is no such file.")
     content = files("jobs.review").joinpath("static", name).read_bytes()
     return Response(content, media_type=_STATIC[name], headers={"Cache-Control": "no-cache"})
+
+
+def _counted_for(access: Access, client: str, name: str) -> dict[str, timedelta]:
+    """Return for what failed logins are counted, and the longest wait of each.
+
+    A wait that others can cause is short: in a person's name anybody fails, and behind a proxy that cannot be told from
+    its clients all have one address.
+    """
+    is_shared = access.behind and access.proxy is None
+    longest = SHORT_WAIT if is_shared else LONGEST_WAIT
+    return {f"client {client}": longest, f"client {client} as {name}": longest, f"name {name}": SHORT_WAIT}
 
 
 def _accepted(services: Services, people: People, name: str, password: str) -> str:

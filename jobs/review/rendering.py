@@ -29,7 +29,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     desk = services.desk(person) if person else None
     shared = {
         "person": person,
-        "can_leave": services.access.proxy is None,
+        "can_leave": not services.access.named_by_proxy,
         "active": "",
         "notes": desk.notes() if desk else [],
         "focus_count": len(desk.focus) if desk else 0,

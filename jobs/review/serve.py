@@ -47,7 +47,7 @@ class Serving:
         behind: Public address of a proxy, `https://review.shop.example`; empty without one.
         user_header: Header in which the proxy names the person; empty where people log in here.
         secret_header: Header in which the proxy sends the shared secret.
-        secret_file: File with the shared secret.
+        secret_file: File with the shared secret; without one nothing that the proxy says of a request is believed.
     """
 
     host: str = "127.0.0.1"
@@ -91,14 +91,16 @@ def access_of(serving: Serving, people: People, *, port: int, user: str) -> Acce
     }
     if serving.alone:
         return Access(**shared, by=checked_name(serving.by or user))
+    shared["behind"] = bool(serving.behind)
+    if serving.secret_file is not None:
+        shared["proxy"] = Proxy(serving.secret_header, _secret(serving.secret_file), serving.user_header)
     if serving.user_header:
-        proxy = Proxy(serving.user_header, serving.secret_header, _secret(serving.secret_file))
-        return Access(**shared, proxy=proxy, behind=True)
+        return Access(**shared)
     if not people.all():
         raise UsageError(
             "nobody could log in: add the people who review with `shelfwise review people add NAME`, then start again"
         )
-    return Access(**shared, people=people, behind=bool(serving.behind))
+    return Access(**shared, people=people)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -179,6 +181,8 @@ def _check(serving: Serving) -> None:
         raise UsageError("--tls-cert and --tls-key belong together: give both, as PEM files")
     if serving.user_header and not serving.behind:
         raise UsageError("--user-header is believed behind a proxy only: give the proxy's public address with --behind")
+    if serving.secret_file is not None and not serving.behind:
+        raise UsageError("--secret-file is for a proxy in front: give the proxy's public address with --behind")
     if serving.user_header and serving.secret_file is None:
         raise UsageError(
             "--user-header needs --secret-file, a file with a secret that only the proxy sends: any user of this "
@@ -188,6 +192,12 @@ def _check(serving: Serving) -> None:
         raise UsageError(
             f"other machines would reach {serving.host} without encryption: give --tls-cert and --tls-key, or a proxy "
             "in front with --behind"
+        )
+    if not _is_loopback(serving.host) and serving.behind and not serving.tls_cert and serving.secret_file is None:
+        raise UsageError(
+            f"any machine would reach {serving.host} without encryption, past the proxy: listen on --host 127.0.0.1 if "
+            "the proxy is on this machine; else give --secret-file, a file with a secret that only the proxy sends, "
+            "and let only the proxy reach the port"
         )
     if serving.by and not serving.alone:
         raise UsageError("--by is for the loopback interface; elsewhere the person who is logged in decides")
@@ -232,8 +242,7 @@ def _as_in_urls(host: str) -> str:
     return host.lower() if ip is None else f"[{ip.compressed}]" if ip.version == 6 else str(ip)
 
 
-def _secret(path: Path | None) -> str:
-    assert path is not None  # noqa: S101 - for the types; `_check` has looked
+def _secret(path: Path) -> str:
     try:
         refuse_open_to_others(path, "a secret")
         secret = path.read_text(encoding="utf-8").strip()

@@ -20,6 +20,9 @@ Clock = Callable[[], datetime]
 SESSION = timedelta(hours=12)
 """Time for which a person stays logged in."""
 
+TOKEN = timedelta(hours=1)
+"""Time within which a printed address works."""
+
 _MOST_SESSIONS = 1_000
 _MOST_CLIENTS = 10_000
 
@@ -27,7 +30,8 @@ BURST, PER_SECOND = 1_000, 100
 """Requests of one client that are answered at once, and a second after that; a page of 60 pictures is 70."""
 
 _FREE_TRIES = 5
-_LONGEST_WAIT = timedelta(minutes=15)
+LONGEST_WAIT, SHORT_WAIT = timedelta(minutes=15), timedelta(minutes=1)
+"""Longest waits after failed logins: of one client, and of many clients together."""
 
 
 def _hash(token: str) -> bytes:
@@ -82,7 +86,7 @@ class Sessions:
 
 
 class OneTimeToken:
-    """The token of a printed address: it works once, and a new one is made at most once a minute."""
+    """The token of a printed address: it works once within an hour, and a new one is made at most once a minute."""
 
     def __init__(self, clock: Clock) -> None:
         """Start without a token; `clock` returns the time now, with a time zone."""
@@ -92,10 +96,10 @@ class OneTimeToken:
         self._made_at: datetime | None = None
 
     def make(self) -> str | None:
-        """Return a new token if the last one was used; None if it still works, or is younger than a minute."""
+        """Return a new token if the last one does not work any more; None if it does, or is younger than a minute."""
         now = self._clock()
         with self._lock:
-            if self._waiting is not None or (self._made_at and now - self._made_at < timedelta(minutes=1)):
+            if self._works(now) or (self._made_at and now - self._made_at < timedelta(minutes=1)):
                 return None
             token = secrets.token_urlsafe(32)
             self._waiting, self._made_at = _hash(token), now
@@ -104,10 +108,15 @@ class OneTimeToken:
     def use(self, token: str) -> bool:
         """Return whether the token works, and end it."""
         with self._lock:
-            if self._waiting is None or not hmac.compare_digest(self._waiting, _hash(token)):
+            if self._waiting is None or not self._works(self._clock()):
+                return False
+            if not hmac.compare_digest(self._waiting, _hash(token)):
                 return False
             self._waiting = None
             return True
+
+    def _works(self, now: datetime) -> bool:
+        return self._waiting is not None and self._made_at is not None and now - self._made_at < TOKEN
 
 
 class RequestLimit:
@@ -136,7 +145,7 @@ class RequestLimit:
 
 
 class LoginLimit:
-    """How long a client has to wait after failed logins in a person's name: the wait doubles with each."""
+    """How long a client, or who uses a person's name, has to wait after failed logins: it doubles with each."""
 
     def __init__(self, clock: Clock) -> None:
         """Start without a failure; `clock` returns the time now, with a time zone."""
@@ -144,13 +153,18 @@ class LoginLimit:
         self._lock = threading.Lock()
         self._failed: OrderedDict[str, tuple[int, datetime]] = OrderedDict()
 
-    def try_again_seconds(self, key: str) -> int:
-        """Return for how long a key has to wait before the next try, in seconds; 0 if it need not."""
+    def try_again_seconds(self, key: str, *, longest: timedelta = LONGEST_WAIT) -> int:
+        """Return for how long a key has to wait before the next try, in seconds; 0 if it need not.
+
+        Args:
+            key: A client, or a person's name.
+            longest: The longest wait.
+        """
         with self._lock:
             failures, last = self._failed.get(key, (0, self._clock()))
             if failures < _FREE_TRIES:
                 return 0
-            wait = min(_LONGEST_WAIT, timedelta(seconds=2 ** min(failures - _FREE_TRIES + 1, 12)))
+            wait = min(longest, timedelta(seconds=2 ** min(failures - _FREE_TRIES + 1, 12)))
             return max(0, round((last + wait - self._clock()).total_seconds()))
 
     def count(self, key: str, *, failed: bool) -> None:

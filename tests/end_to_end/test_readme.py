@@ -91,7 +91,7 @@ def opened_pages(state: Path) -> None:
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            [address] = re.findall(r"^Open (\S+) \(it works once\)", server.stdout.readline())
+            [address] = re.findall(r"^Open (\S+) \(it works once, within an hour\)", server.stdout.readline())
             browser = build_opener(HTTPCookieProcessor())
             browser.open(address, timeout=30).close()
             with browser.open(urljoin(address, "/queue"), timeout=30) as page:

@@ -130,8 +130,8 @@ def test_a_form_of_another_site_does_nothing(site: Site, ada: Page, database: Pr
 def test_a_foreign_host_name_shows_nothing_although_it_leads_here(browser: Browser, site: Site) -> None:
     chromium, environment = find_chromium()
     rules = ["--host-resolver-rules=MAP evil.example 127.0.0.1"]
-    told = {"executable_path": chromium, "env": {**os.environ, **environment}}
-    with browser.browser_type.launch(args=rules, **told) as other:
+    environment = {**os.environ, **environment}
+    with browser.browser_type.launch(executable_path=chromium, args=rules, env=environment) as other:
         page = other.new_page()
         answer = page.goto(f"{EVIL}:{site.services.access.port}/queue")
         assert answer is not None

@@ -122,6 +122,9 @@ def test_behind_a_proxy_its_public_address_is_ours(people: People, tmp_path: Pat
     secret.chmod(0o600)
     named = access(people, behind="https://shop.example:444", user_header="X-User", secret_file=secret)
     assert named.proxy.secret == "a secret of many characters"
+    assert (named.named_by_proxy, named.people) == (True, None)
+    elsewhere = access(people, behind="https://shop.example", host="0.0.0.0", secret_file=secret)
+    assert (elsewhere.named_by_proxy, elsewhere.people, elsewhere.proxy.user_header) == (False, people, "")
     assert named.hosts == {"shop.example:444"}
 
 
@@ -136,6 +139,8 @@ def test_behind_a_proxy_its_public_address_is_ours(people: People, tmp_path: Pat
         ({"behind": "https://shop.example:70000"}, "is not the public address of a proxy"),
         ({"behind": "https://shop.example/review"}, "is not the public address of a proxy"),
         ({"user_header": "X-User"}, "behind a proxy only"),
+        ({"secret_file": Path("s")}, "is for a proxy in front"),
+        ({"behind": "https://shop.example", "host": "0.0.0.0"}, "past the proxy: .*else give --secret-file"),
         ({"behind": "https://shop.example", "user_header": "X-User"}, "needs --secret-file"),
         ({"behind": "https://shop.example", "by": "ada"}, "--by is for the loopback interface"),
         ({"by": "a\nb"}, "cannot be a person's name"),
@@ -231,7 +236,9 @@ def serving(home: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], 
 def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     port = free_port()
     with serving(tmp_path, "--port", str(port), "--by", "ada") as (server, line):
-        [path] = re.findall(rf"^Open http://127\.0\.0\.1:{port}(/open\?token=\S+) \(it works once\)", line)
+        [path] = re.findall(
+            rf"^Open http://127\.0\.0\.1:{port}(/open\?token=\S+) \(it works once, within an hour\)", line
+        )
         browser = Client(port)
         assert browser.get(path).status == 200
         assert "<bdi>ada</bdi>" in browser.get("/queue").text
