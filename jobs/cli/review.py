@@ -68,8 +68,8 @@ _PEOPLE = "people.json"
 def serve(**options: Any) -> None:
     """Serve pages on which people review answers in a browser, until Ctrl-C.
 
-    On this machine's loopback interface it prints an address that works once, within an hour. From other machines people
-    log in, by HTTPS; see `shelfwise review people`.
+    On this machine's loopback interface it prints an address that works once, within an hour. From other machines
+    people log in, by HTTPS; see `shelfwise review people`.
 
     \b
     Example:

@@ -24,13 +24,14 @@ import uvicorn
 
 from jobs.errors import UsageError
 from jobs.review.access import Access, Proxy
+from jobs.review.connections import Connection
 from jobs.review.people import People, checked_name
 from jobs.storage.modes import refuse_open_to_others
 
 log = logging.getLogger(__name__)
 
 _MOST_REQUESTS = 200
-"""Requests that are answered at the same time; others get 503."""
+"""Requests that are answered at the same time; others get 503. More than `MOST_CONNECTIONS`, which find a place."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def run(
     """
     config = uvicorn.Config(
         application,
-        http="h11",
+        http=Connection,
         ws="none",
         loop="asyncio",
         proxy_headers=False,

@@ -49,8 +49,8 @@ def window(browser: Browser, site: Site, *, person: str = "") -> Iterator[Page]:
 
 def log_in(context: BrowserContext, site: Site, token: str) -> None:
     """Give a browser the cookie of a session."""
-    cookie = {"name": site.services.access.cookie, "value": token, "url": site.address}
-    context.add_cookies([{**cookie, "httpOnly": True, "sameSite": "Strict"}])
+    name, address = site.services.access.cookie, site.address
+    context.add_cookies([{"name": name, "value": token, "url": address, "httpOnly": True, "sameSite": "Strict"}])
 
 
 @pytest.fixture
@@ -130,8 +130,7 @@ def test_a_form_of_another_site_does_nothing(site: Site, ada: Page, database: Pr
 def test_a_foreign_host_name_shows_nothing_although_it_leads_here(browser: Browser, site: Site) -> None:
     chromium, environment = find_chromium()
     rules = ["--host-resolver-rules=MAP evil.example 127.0.0.1"]
-    environment = {**os.environ, **environment}
-    with browser.browser_type.launch(executable_path=chromium, args=rules, env=environment) as other:
+    with browser.browser_type.launch(executable_path=chromium, args=rules, env={**os.environ, **environment}) as other:
         page = other.new_page()
         answer = page.goto(f"{EVIL}:{site.services.access.port}/queue")
         assert answer is not None
