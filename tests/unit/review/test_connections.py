@@ -65,6 +65,7 @@ def test_four_hundred_connections_of_one_client_hold_up_nobody(site: Site, ada: 
 def test_the_place_is_taken_of_who_has_most_connections(site: Site) -> None:
     first = socket.create_connection(("127.0.0.1", site.port), source_address=("127.0.0.2", 0), timeout=30)
     with first, opened(site, HALF_A_HEAD, count=400):
+        time.sleep(0.3)  # until all are accepted
         first.sendall(f"GET /login HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode())
         assert first.recv(100).startswith(b"HTTP/1.1 200")
 
