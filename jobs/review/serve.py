@@ -30,8 +30,11 @@ from jobs.storage.modes import refuse_open_to_others
 
 log = logging.getLogger(__name__)
 
-_MOST_REQUESTS = 200
-"""Requests that are answered at the same time; others get 503. More than `MOST_CONNECTIONS`, which find a place."""
+_MOST_REQUESTS = 500
+"""Requests that are answered at the same time; others get 503.
+
+Far more than `MOST_CONNECTIONS`: what is closed to make room is counted until its task has ended.
+"""
 
 
 @dataclass(frozen=True)
