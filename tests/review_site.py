@@ -60,6 +60,7 @@ class Answer:
     reason: str | None = "below_threshold"
     title: str = ""
     content: str = "A"
+    image_no: int = 0
 
 
 def sha_of(answer: Answer) -> str:
@@ -84,7 +85,17 @@ def publish(
         rejections=[],
         products=[
             [
-                (one.product_id, 0, f"{hash_of(one.product_id, 0)}.jpg", one.title, "Shop > Tops", None, None, day, 1)
+                (
+                    one.product_id,
+                    one.image_no,
+                    f"{hash_of(one.product_id, 0)}.jpg",
+                    one.title,
+                    "Shop > Tops",
+                    None,
+                    None,
+                    day,
+                    1,
+                )
                 for one in answers
             ]
         ],
@@ -101,7 +112,18 @@ def _prediction(answer: Answer, day: date) -> tuple[Any, ...]:
     top += [[name, round((1 - answer.confidence) / 5, 4)] for name in others]
     networks = {"xception": [answer.category_id, answer.confidence], "efficientnet": [others[0], 0.5]}
     named = (answer.category_id, answer.confidence if answer.category_id else None, answer.status)
-    row = (answer.product_id, sha_of(answer), 0, "a.jpg", day, 1, *named, json.dumps(top), json.dumps(networks), "shop")
+    row = (
+        answer.product_id,
+        sha_of(answer),
+        answer.image_no,
+        "a.jpg",
+        day,
+        1,
+        *named,
+        json.dumps(top),
+        json.dumps(networks),
+        "shop",
+    )
     return (*row, answer.reason if answer.status != "auto" else None, None, None, None)
 
 
@@ -136,9 +158,10 @@ def like_the_demo(database: ProductDatabase, *, waiting: int = 130, known: int =
 
 @dataclass
 class FakePictures:
-    """Pictures from memory; those of the products in `gone` were pruned."""
+    """Pictures from memory; those of the products in `gone`, and the large ones of `gone_large`, were pruned."""
 
     gone: set[str] = field(default_factory=set)
+    gone_large: set[tuple[str, int]] = field(default_factory=set)
     read: list[int] = field(default_factory=list)
 
     def thumbnails(self, pictures: Sequence[Pictured]) -> dict[tuple[str, str], bytes]:
@@ -154,7 +177,7 @@ class FakePictures:
 
     def large(self, picture_: Pictured) -> bytes | None:
         """Return a picture, or None."""
-        if picture_.product_id in self.gone:
+        if picture_.product_id in self.gone or (picture_.product_id, picture_.image_no) in self.gone_large:
             return None
         return picture(hash_of(picture_.product_id, picture_.image_no), width_px=480, height_px=640)
 

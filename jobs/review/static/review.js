@@ -56,7 +56,18 @@
     return found ? Number(found[1]) : 0;
   }
 
-  const takeBack = () => send("/back", {});
+  let isMarked = () => false; // whether this page has marks that nobody sent yet
+  let warned = false;
+
+  // Taking a page back opens that one again, without what is marked here.
+  function takeBack() {
+    if (isMarked() && !warned) {
+      warned = true;
+      fault("What you marked on this page would be lost: press z again to take the last page back, or Enter to send this one.");
+      return;
+    }
+    send("/back", {});
+  }
 
   function queue() {
     const tiles = [...document.querySelectorAll(".tile")];
@@ -129,6 +140,7 @@
     }
 
     function sendPage() {
+      warned = false;
       if (groups && !wrong.size && !chosen.size) {
         fault("Choose a category for at least one product first: 1 to 9, or a for the group alone.");
         return;
@@ -136,6 +148,9 @@
       send("/page", { page_id: pageId, wrong: [...wrong].map(Number), leaves: Object.fromEntries(chosen) });
     }
 
+    const state = () => JSON.stringify([[...wrong].sort(), [...chosen].sort()]);
+    const opened = state();
+    isMarked = () => state() !== opened;
     const before = remembered();
     if (before) {
       wrong.clear();
@@ -193,13 +208,21 @@
       all[selected].scrollIntoView({ block: "nearest" });
     }
 
+    // What was found for another text is no longer shown, so that Enter cannot choose it.
+    function nothingFound() {
+      found.textContent = "";
+      found.hidden = true;
+      find.setAttribute("aria-expanded", "false");
+      find.removeAttribute("aria-activedescendant");
+    }
+
     async function search() {
       const text = find.value;
       const response = text.trim() ? await fetch(`/categories?q=${encodeURIComponent(text)}`, { headers: { Accept: "application/json" } }) : null;
-      if (text !== find.value) return; // a later search is on its way
       const answer = response ? await response.json() : [];
+      if (text !== find.value) return; // a later search is on its way
       if (response && !response.ok) { fault(answer.error); return; }
-      found.textContent = "";
+      nothingFound();
       answer.forEach(([category, path], place) => {
         const line = document.createElement("li");
         line.id = `found-${place}`;
@@ -224,6 +247,7 @@
     byId("none").addEventListener("click", () => decide("none", null));
     byId("skip").addEventListener("click", () => decide("skip", null));
     find.addEventListener("input", () => {
+      nothingFound();
       clearTimeout(waiting);
       waiting = setTimeout(() => search().catch(() => fault("The server cannot be reached; try again.")), 80);
     });
@@ -239,8 +263,10 @@
     for (const link of document.querySelectorAll("[data-large]")) {
       link.addEventListener("click", (event) => {
         event.preventDefault();
-        const image = document.querySelector("#large img");
-        if (image) image.src = link.href;
+        const image = document.createElement("img"); // a new one: the first may be gone, and a text in its place
+        image.alt = document.querySelector("h1").textContent;
+        image.src = link.href;
+        byId("large").replaceChildren(image);
       });
     }
 
@@ -271,9 +297,12 @@
 
   for (const input of document.querySelectorAll("[data-categories]")) {
     input.addEventListener("input", async () => {
-      const response = await fetch(`/categories?q=${encodeURIComponent(input.value)}`, { headers: { Accept: "application/json" } }).catch(() => null);
+      const text = input.value;
+      const response = await fetch(`/categories?q=${encodeURIComponent(text)}`, { headers: { Accept: "application/json" } }).catch(() => null);
       if (!response || !response.ok) return;
-      const options = (await response.json()).map(([category, path]) => {
+      const answer = await response.json();
+      if (text !== input.value) return; // a later search is on its way
+      const options = answer.map(([category, path]) => {
         const option = document.createElement("option");
         option.value = category;
         option.label = path;

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from sql.overrides import Override, set_overrides
 from sql.schema.tables import metadata
@@ -198,6 +198,72 @@ def test_a_mouse_marks_too_and_marks_outlive_a_reload(site: Site, ada: Page) -> 
     ada.locator("#send").click()
     ada.wait_for_url("**/queue?*apparel.tops")
     expect(ada.locator("nav .badge").first).to_have_text("1")
+
+
+def test_a_click_on_a_page_of_a_group_selects_a_product(site: Site, ada: Page, database: ProductDatabase) -> None:
+    ada.goto(f"{site.address}/queue")
+    ada.locator(".tile").nth(2).click()
+    expect(ada.locator("#count")).to_contain_text("0 chosen")
+    expect(ada.locator("#count")).to_contain_text("0 marked")
+    ada.get_by_role("button", name="2 Shirt").click()
+    ada.locator(".tile").nth(5).click()
+    ada.locator("[data-mark]").click()
+    expect(ada.locator("#count")).to_contain_text("1 chosen")
+    expect(ada.locator("#count")).to_contain_text("1 marked")
+    names = ada.locator(".tile").evaluate_all("tiles => tiles.map(tile => tile.dataset.product)")
+    press(ada, "?")
+    expect(ada.locator("#keys")).to_contain_text("select a product; then click its category, or wrong")
+    press(ada, "Escape")
+    sends(ada, "Enter")
+    assert [(row["product_id"], row["category_id"]) for row in decisions(database)] == [(names[2], SHIRT)]
+    ada.goto(f"{site.address}{SHIRTS}")
+    press(ada, "?")
+    expect(ada.locator("#keys")).to_contain_text("a click does the same")
+
+
+def test_z_warns_before_marks_of_the_open_page_are_lost(site: Site, ada: Page, database: ProductDatabase) -> None:
+    ada.goto(f"{site.address}{SHIRTS}&size=24")
+    sends(ada, "Enter")
+    assert len(decisions(database)) == 24
+    press(ada, "x", "z")
+    expect(ada.locator("#fault")).to_contain_text("What you marked on this page would be lost: press z again")
+    expect(ada.locator('.tile[aria-pressed="true"]')).to_have_count(1)
+    assert len(decisions(database)) == 24
+    sends(ada, "z")
+    expect(ada.locator("#notes")).to_contain_text("Taken back: 24 decisions.")
+
+
+def test_enter_never_chooses_what_was_found_for_an_earlier_text(
+    site: Site, ada: Page, database: ProductDatabase
+) -> None:
+    def late(route: Route) -> None:
+        if "sneaker" in route.request.url:
+            time.sleep(0.5)
+        route.continue_()
+
+    ada.route("**/categories?*", late)
+    ada.goto(f"{site.address}/focus?product=article-00002")
+    press(ada, "/")
+    ada.keyboard.type("boot")
+    expect(ada.locator("#found li")).to_have_text(["Footwear > Closed > Boot"])
+    ada.locator("#find").fill("sneaker")
+    press(ada, "Enter")
+    expect(ada.locator("#found li")).to_have_text(["Footwear > Closed > Sneaker"])
+    assert decisions(database) == []
+    sends(ada, "Enter")
+    assert [row["category_id"] for row in decisions(database)] == [SNEAKER]
+
+
+def test_another_picture_is_shown_where_the_first_is_gone(site: Site, ada: Page, database: ProductDatabase) -> None:
+    publish(database, [Answer("two", SHIRT, 0.5), Answer("two", SHIRT, 0.5, content="B", image_no=1)], night=1)
+    site.pictures.gone_large.add(("two", 0))
+    ada.goto(f"{site.address}/focus?product=two")
+    expect(ada.locator("#large .no-picture")).to_have_text("no picture at hand")
+    ada.locator("[data-large]").nth(1).click()
+    ada.wait_for_function("document.querySelector('#large img')?.naturalWidth > 0")
+    assert ada.locator("#large img").get_attribute("alt") == "two"
+    ada.locator("[data-large]").nth(0).click()
+    expect(ada.locator("#large .no-picture")).to_have_text("no picture at hand")
 
 
 def test_two_browsers_at_once_leave_one_decision_a_product(
