@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import sqlalchemy as sa
 import uvicorn
 
 from jobs.review import serve
@@ -26,6 +27,7 @@ from jobs.review.people import People
 from jobs.review.services import Services
 from sql.records import CategoryRecord, Combine, Decision, ReleaseRecord, RunRecord, StoredImage
 from sql.review.records import Pictured
+from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.conftest import hash_of, picture
 from tests.ports import free_port
@@ -164,7 +166,7 @@ class FakePictures:
     gone_large: set[tuple[str, int]] = field(default_factory=set)
     read: list[int] = field(default_factory=list)
 
-    def thumbnails(self, pictures: Sequence[Pictured]) -> dict[tuple[str, str], bytes]:
+    def thumbnails(self, pictures: Sequence[Pictured], *, seconds: float | None = None) -> dict[tuple[str, str], bytes]:
         """Return the pictures that are there."""
         self.read.append(len(pictures))
         return {
@@ -289,10 +291,15 @@ def page_id_of(page: Response) -> str:
     return str(found)
 
 
-def hidden_in(page: Response) -> dict[str, str]:
-    """Return the hidden fields of a page's forms."""
-    fields = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.text)
-    return {name: html.unescape(value) for name, value in fields}
+def rows(database: ProductDatabase, table: str) -> list[dict[str, object]]:
+    """Return the rows of a table."""
+    with database.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.select(metadata.tables[table])).mappings()]
+
+
+def sent(page_id: str, *, wrong: tuple[int, ...] = (), leaves: Mapping[str, str] | None = None) -> dict[str, object]:
+    """Return what the script sends of a page."""
+    return {"page_id": page_id, "wrong": list(wrong), "leaves": {**(leaves or {})}}
 
 
 def products_on(page: Response) -> list[str]:

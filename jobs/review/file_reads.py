@@ -44,11 +44,16 @@ class FileReader:
         self.away_until = float("-inf")
 
     @contextmanager
-    def call(self) -> Iterator[Reads]:
-        """Begin the reads of one page; they end `MOST_SECONDS` from now."""
-        reads = Reads(self, self.now() + MOST_SECONDS)
+    def call(self, seconds: float | None = None) -> Iterator[Reads]:
+        """Begin the reads of one page.
+
+        Args:
+            seconds: Time in which they end; None for `MOST_SECONDS`. A store that does not answer in less is not left
+                alone afterwards: the next page waits longer.
+        """
+        reads = Reads(self, MOST_SECONDS if seconds is None else seconds)
         yield reads
-        if reads.away:
+        if reads.away and seconds is None:
             self.away_until = self.now() + REST_SECONDS
 
     def close(self) -> None:
@@ -64,9 +69,9 @@ class Reads:
         away: Whether the store did not answer; then nothing more is read.
     """
 
-    def __init__(self, reader: FileReader, until: float) -> None:
+    def __init__(self, reader: FileReader, seconds: float) -> None:
         """Begin; the reader calls this."""
-        self._reader, self._until = reader, until
+        self._reader, self._seconds, self._until = reader, seconds, reader.now() + seconds
         self._answered = False
         self.first = ""
         self.away = False
@@ -95,7 +100,7 @@ class Reads:
                 if self.away:
                     break
         except TimeoutError:
-            self.fail(f"files were not read within {MOST_SECONDS:.0f} s")
+            self.fail(f"files were not read within {self._seconds:.0f} s")
             self.away = not self._answered
         finally:
             for job in jobs:

@@ -16,6 +16,9 @@ from sql.review.records import Pictured
 _MOST_PICTURES = 5_000
 """Most pictures that are remembered, of all pages and people; a thumbnail has some 5 kB."""
 
+_CHECK_SECONDS = 2.0
+"""Longest time for which a page waits for pictures that it can do without, in seconds."""
+
 Key = tuple[str, int, str]
 """product_id, image_no and image_sha256."""
 
@@ -23,8 +26,10 @@ Key = tuple[str, int, str]
 class Pictures(Protocol):
     """Reads pictures; what is missing or damaged gives no picture, never an error."""
 
-    def thumbnails(self, pictures: Sequence[Pictured]) -> Mapping[tuple[str, str], bytes]:
-        """Return JPEG bytes of at most 160 px by (product_id, image_sha256)."""
+    def thumbnails(
+        self, pictures: Sequence[Pictured], *, seconds: float | None = None
+    ) -> Mapping[tuple[str, str], bytes]:
+        """Return JPEG bytes of at most 160 px by (product_id, image_sha256), of those that are read in some seconds."""
 
     def large(self, picture: Pictured) -> bytes | None:
         """Return the JPEG bytes that ingest stored; None if they are gone."""
@@ -63,6 +68,12 @@ class Gallery:
                 self._shown[key] = (picture, batch)
             while len(self._shown) > _MOST_PICTURES:
                 self._shown.popitem(last=False)
+
+    def at_hand(self, pictures: Iterable[Pictured | None]) -> set[Pictured]:
+        """Return the pictures that can be shown, as far as that is known within `_CHECK_SECONDS`."""
+        asked = [picture for picture in pictures if picture is not None]
+        read = self._source.thumbnails(asked, seconds=_CHECK_SECONDS) if asked else {}
+        return {picture for picture in asked if (picture.product_id, picture.image_sha256) in read}
 
     def thumbnail(self, key: Key) -> bytes | None:
         """Return the thumbnail of a picture, as JPEG; None without one."""

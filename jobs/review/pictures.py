@@ -59,16 +59,17 @@ class Pictures:
         """Start no further read."""
         self._reader.close()
 
-    def thumbnails(self, pictures: Sequence[Pictured]) -> dict[PictureKey, bytes]:
+    def thumbnails(self, pictures: Sequence[Pictured], *, seconds: float | None = None) -> dict[PictureKey, bytes]:
         """Return the thumbnails of pictures, as JPEG with at most `jobs.dataset.thumbnails.LONGEST_PX` a side.
 
         Args:
             pictures: Pictures of one page.
+            seconds: Longest time that this may take; None for the reader's.
 
         Returns:
             By (product_id, image_sha256); without those that have no picture.
         """
-        return self._all(pictures, self._thumbnails, self._kept, _small)
+        return self._all(pictures, self._thumbnails, self._kept, _small, seconds=seconds)
 
     def large(self, picture: Pictured) -> bytes | None:
         """Return the stored image of a picture, as JPEG; None if there is none."""
@@ -80,6 +81,8 @@ class Pictures:
         cache: ByteCache[PictureKey, bytes],
         kept: Callable[[Reads, Mapping[PictureKey, Pictured]], dict[PictureKey, bytes]],
         made: Callable[[bytes, int], bytes | None],
+        *,
+        seconds: float | None = None,
     ) -> dict[PictureKey, bytes]:
         """Return pictures from the cache, of those that predict kept, and of stored images, in this order."""
         wanted = {_key(picture): picture for picture in pictures}
@@ -87,7 +90,7 @@ class Pictures:
         missing = {key: picture for key, picture in wanted.items() if key not in found}
         if not missing:
             return found
-        with self._reader.call() as reads:
+        with self._reader.call(seconds) as reads:
             read = kept(reads, missing)
             read |= self._stored(reads, _without(missing, read), made)
         for key, content in read.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,13 +16,14 @@ from jobs.review.queue_work import SIZES, View, is_settled, open_page
 from jobs.review.services import Refused, Services, checked_text, person_of, services_of
 from sql.records import REVIEW_REASONS
 from sql.review import queue
-from sql.review.records import ORDERS, REVIEWED_STATUSES, Filter, Waiting
+from sql.review.records import ORDERS, REVIEWED_STATUSES, Filter, Leaf, Pictured, Waiting
 
 routes = APIRouter()
 
 _ORDER_LABELS = dict(zip(ORDERS, ("surest first", "least sure first", "most useful first"), strict=True))
 _MOST_CATEGORIES = 60
 _EXAMPLES = 6
+_KEYS = 9
 
 Wired = Annotated[Services, Depends(services_of)]
 Person = Annotated[str, Depends(person_of)]
@@ -121,8 +123,11 @@ def find_categories(services: Wired, person: Person, q: Text) -> list[tuple[str,
 
 def _shown(request: Request, services: Services, view: View, page: OpenPage | None, waiting: list[Waiting]) -> Response:
     category_id = page.category_id if page else None
-    examples = queue.examples(services.database, category_id, count=_EXAMPLES) if category_id else []
-    services.gallery.show([*examples, *(item.picture for item in (page.items if page else ()))])
+    leaves = services.taxonomy.now().leaves_below(category_id) if category_id else []
+    examples = _examples(services, category_id, leaves) if category_id else []
+    # What is searched long for an example does not hold the products up.
+    services.gallery.show(picture for _, picture in examples)
+    services.gallery.show(item.picture for item in (page.items if page else ()))
     path = next((item.category_path for item in page.items), "") if page else ""
     plain = Filter()
     return rendering.page(
@@ -134,7 +139,7 @@ def _shown(request: Request, services: Services, view: View, page: OpenPage | No
         title=path.rsplit(" > ", 1)[-1] or "Queue",
         path=path,
         examples=examples,
-        leaves=services.taxonomy.now().leaves_below(category_id) if category_id else [],
+        leaves=leaves,
         waiting=waiting[:_MOST_CATEGORIES],
         hidden_categories=max(0, len(waiting) - _MOST_CATEGORIES),
         total=sum(each.count for each in waiting),
@@ -146,3 +151,12 @@ def _shown(request: Request, services: Services, view: View, page: OpenPage | No
         is_settled=is_settled,
         skipped=len(services.desk(request.state.person).skipped),
     )
+
+
+def _examples(services: Services, category_id: str, leaves: Sequence[Leaf]) -> list[tuple[str, Pictured]]:
+    """Return the path of a category and an accepted picture of it: of a group, one of each category that has a key."""
+    if not leaves:
+        path = services.taxonomy.now().path(category_id)
+        return [(path, picture) for picture in queue.examples(services.database, category_id, count=_EXAMPLES)]
+    paths = {leaf.category_id: leaf.category_path for leaf in leaves[:_KEYS]}
+    return [(paths[each], picture) for each, [picture] in queue.examples_of_each(services.database, paths).items()]

@@ -20,7 +20,6 @@ PLANTED_SHARE = 1 / 50
 """Share of the products on pages whose answer is known."""
 
 _TRIES = 3
-_MOST_CATEGORIES = 20
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,9 @@ def open_page(services: Services, person: str, view: View, waiting: Sequence[Wai
     Returns:
         The view with the category that was opened, and the page; None if nothing waits for this person.
     """
-    others = [each.category_id for each in waiting[:_MOST_CATEGORIES] if each.count]
+    # Of a category in which nothing is free, every product is with another person, skipped or marked. So no more
+    # categories are looked at in vain than there are such products.
+    others = [each.category_id for each in waiting if each.count]
     categories = (
         others if view.any_category else [view.category_id, *(one for one in others if one != view.category_id)]
     )
@@ -132,8 +133,12 @@ def _leased(services: Services, person: str, view: View) -> list[QueueItem]:
 def _plant(
     services: Services, person: str, view: View, items: list[QueueItem]
 ) -> tuple[list[QueueItem], dict[int, Planted]]:
-    """Put products whose answer is known among those of a page; a full page stays as long as it is."""
-    if view.category_id is None:
+    """Put products whose answer is known among those of a page; a full page stays as long as it is.
+
+    None is planted where nothing is suggested, which nobody could accept without a look; where words of titles are
+    searched, which a planted one does not have; and none without a picture, which would give it away.
+    """
+    if view.category_id is None or view.which.title.split():
         return items, {}
     # Of the planted and the others together PLANTED_SHARE are planted.
     count = sum(services.chance.random() < PLANTED_SHARE for _ in items)
@@ -143,6 +148,8 @@ def _plant(
     known = planting.planted(
         services.database, view.category_id, count=count, rng=services.chance, without=names, viewer=person
     )
+    at_hand = services.gallery.at_hand(each.item.picture for each in known)
+    known = [each for each in known if each.item.picture in at_hand]
     shown = list(items[: max(view.size - len(known), 1)])
     planted: dict[int, Planted] = {}
     for each in known:
@@ -171,8 +178,22 @@ def again_page(desk: Desk, page: OpenPage, items: Sequence[QueueItem], services:
         for place, item in enumerate(items)
     }
     page_id = new_page_id()
+    taxonomy = services.taxonomy.now()
     return desk.keep(
-        OpenPage(page_id, services.clock(), items, f"/queue/again?page={page_id}", news=news, after=page.address)
+        OpenPage(
+            page_id,
+            services.clock(),
+            items,
+            f"/queue/again?page={page_id}",
+            news=news,
+            after=page.address,
+            # These cannot be accepted as they are: they are decided one by one.
+            marked=[
+                place
+                for place, item in enumerate(items)
+                if not is_settled(item) and (item.category_id is None or taxonomy.leaves_below(item.category_id))
+            ],
+        )
     )
 
 

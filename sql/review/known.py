@@ -15,6 +15,9 @@ SURE = 0.99
 _READ = 500
 """Most products of a category that are read to find some."""
 
+_READ_FOR_EACH = 25
+"""Most products that are read for each accepted one."""
+
 _ENOUGH = 50
 """Surely answered products from which one is chosen; of fewer, reading begins again at the category's first."""
 
@@ -85,7 +88,7 @@ def accepted(connection: Connection, category_id: str, *, most: int) -> Sequence
     decided = [row.product_id for row in connection.execute(_DECIDED, {**told, "most": most})]
     if len(decided) >= most:
         return decided
-    rows = connection.execute(_PUBLISHED, {**told, "most": _READ, "start": ""}).all()
+    rows = connection.execute(_PUBLISHED, {**told, "most": min(_READ, _READ_FOR_EACH * most), "start": ""}).all()
     surest = sorted(rows, key=lambda row: (-row.confidence, row.product_id))
     return [*decided, *(row.product_id for row in surest)][:most]
 

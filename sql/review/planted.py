@@ -16,7 +16,7 @@ from sql.review.records import Planted
 from sql.store import ProductDatabase
 
 _NEAREST = 8
-"""Most other categories that are tried for a product to show wrongly."""
+"""Most categories that are tried for a product to show: other, near ones wrongly; those of the page rightly."""
 
 _WITH_PRODUCTS = sa.text("""
 SELECT DISTINCT category_id
@@ -40,7 +40,8 @@ def planted(
     """Select products whose category is known, half of them to be shown wrongly.
 
     A product is known by the latest decision of a person, or else by a run's answer of high confidence. It is returned
-    with the page's category; its confidence, status and reason are its own, which the page must not show.
+    with the page's category; its confidence, status and reason are its own, which the page must not show. On a page of
+    an inner node, products of the categories below it are shown rightly.
 
     Args:
         database: Migrated.
@@ -58,11 +59,12 @@ def planted(
             return []
         taken = set(without)
         chosen: list[Known] = []
+        with_products = list(connection.execute(_WITH_PRODUCTS).scalars())
         # Half of them, and of an odd one every second time.
         wrongly = count // 2 + (count % 2 and rng.randrange(2))
         for wrong in (True, False):
             for _ in range(wrongly if wrong else count - wrongly):
-                names = _others(connection, category_id, rng) if wrong else [category_id]
+                names = (_others if wrong else _within)(with_products, category_id, rng)
                 one = _choose(connection, names, viewer, taken, rng)
                 if one is not None:
                     taken.add(one.product_id)
@@ -75,12 +77,19 @@ def planted(
         ]
 
 
-def _others(connection: Connection, category_id: str, rng: random.Random) -> list[str]:
+def _within(with_products: Collection[str], category_id: str, rng: random.Random) -> list[str]:
+    """Return some categories that have products and are the given one or below it, in random order."""
+    own = [name for name in with_products if f"{name}.".startswith(f"{category_id}.")]
+    rng.shuffle(own)
+    return own[:_NEAREST]
+
+
+def _others(with_products: Collection[str], category_id: str, rng: random.Random) -> list[str]:
     """Return other categories that have products, near ones first; none above or below the given one."""
     own = category_id.split(".")
     others = [
         name
-        for name in connection.execute(_WITH_PRODUCTS).scalars()
+        for name in with_products
         if not f"{name}.".startswith(f"{category_id}.") and not f"{category_id}.".startswith(f"{name}.")
     ]
     rng.shuffle(others)

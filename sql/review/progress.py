@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.engine import reading
+from sql.review.records import Filter
 from sql.review.selections import CHANGED_PICTURE, REVIEW
+from sql.review.totals import count_waiting
 from sql.schema.columns import UtcDateTime
 from sql.schema.releases import categories
 from sql.schema.runs import runs
@@ -112,6 +114,7 @@ class Progress:
 
     Attributes:
         waiting: What waits by category, most products first.
+        unknown: Number of products of status unknown, which the queue shows where they are asked for.
         pace: Decisions by person and hour, the latest hour first.
         agreement: By release and category, most decisions first.
         planted: By person.
@@ -119,6 +122,7 @@ class Progress:
     """
 
     waiting: tuple[WaitingSince, ...]
+    unknown: int
     pace: tuple[Pace, ...]
     agreement: tuple[Agreement, ...]
     planted: tuple[Caught, ...]
@@ -192,15 +196,23 @@ GROUP BY decision.release_id, decision.suggested_category_id, category.category_
 ORDER BY decisions DESC, decision.release_id, decision.suggested_category_id
 """).bindparams(sa.bindparam("since", type_=UtcDateTime()))
 
+# A product that was shown in a group of its category was shown rightly.
 _PLANTED = sa.text("""
 SELECT
     answered_by,
-    sum(CASE WHEN shown_category_id <> known_category_id THEN 1 ELSE 0 END) AS shown_wrongly,
-    sum(CASE WHEN shown_category_id <> known_category_id AND NOT accepted THEN 1 ELSE 0 END) AS caught,
-    sum(CASE WHEN shown_category_id = known_category_id THEN 1 ELSE 0 END) AS shown_rightly,
-    sum(CASE WHEN shown_category_id = known_category_id AND accepted THEN 1 ELSE 0 END) AS accepted
-FROM planted_answers
-WHERE answered_at_utc >= :since
+    sum(CASE WHEN shown_rightly THEN 0 ELSE 1 END) AS shown_wrongly,
+    sum(CASE WHEN NOT shown_rightly AND NOT accepted THEN 1 ELSE 0 END) AS caught,
+    sum(CASE WHEN shown_rightly THEN 1 ELSE 0 END) AS shown_rightly,
+    sum(CASE WHEN shown_rightly AND accepted THEN 1 ELSE 0 END) AS accepted
+FROM (
+    SELECT
+        answered_by,
+        accepted,
+        known_category_id = shown_category_id
+        OR substr(known_category_id, 1, length(shown_category_id) + 1) = shown_category_id || '.' AS shown_rightly
+    FROM planted_answers
+    WHERE answered_at_utc >= :since
+) AS planted
 GROUP BY answered_by
 ORDER BY answered_by
 """).bindparams(sa.bindparam("since", type_=UtcDateTime()))
@@ -219,6 +231,7 @@ def progress(database: ProductDatabase, *, since: datetime) -> Progress:
     with reading(database.engine) as connection:
         return Progress(
             waiting=_waiting(connection),
+            unknown=sum(count_waiting(connection, Filter(status="unknown")).values()),
             pace=tuple(Pace(row.decided_by, row.hour_utc, row.decisions) for row in connection.execute(_PACE, told)),
             agreement=tuple(
                 Agreement(

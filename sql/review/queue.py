@@ -82,6 +82,8 @@ def page(
         # Without a confidence last, whichever way the others are sorted.
         found.sort(key=lambda row: (row[1] is None, sign * (row[1] or 0.0), row[0]))
         names, hidden = [name for name, _ in found], set(without)
+        if names and hidden.issuperset(names) and order != "most_useful":
+            return []
         if order == "most_useful":
             useful = most_useful(connection, which, category_id)
             names = [name for name in useful if not which.title.split() or name in set(names)] + names
@@ -93,10 +95,18 @@ def examples(database: ProductDatabase, category_id: str, *, count: int) -> list
 
     Products that people decided on come before a run's surest answers.
     """
+    return examples_of_each(database, [category_id], count=count).get(category_id, [])
+
+
+def examples_of_each(
+    database: ProductDatabase, category_ids: Collection[str], *, count: int = 1
+) -> dict[str, list[Pictured]]:
+    """Select `examples` of several categories, by category_id; categories without any are left out."""
     with reading(database.engine) as connection:
-        names = accepted(connection, category_id, most=count * _SPARE)
-        pictures = first_pictures(connection, names)
-    return sorted((pictures[name] for name in names if name in pictures), key=lambda one: not one.picture_at)[:count]
+        names = {each: accepted(connection, each, most=count * _SPARE) for each in category_ids}
+        pictures = first_pictures(connection, [name for some in names.values() for name in some])
+    found = {each: [pictures[name] for name in some if name in pictures] for each, some in names.items()}
+    return {each: sorted(some, key=lambda one: not one.picture_at)[:count] for each, some in found.items() if some}
 
 
 def _first(connection: Connection, which: Filter, category_id: str | None, *, surest: bool, most: int) -> list[Ranked]:

@@ -86,11 +86,13 @@ def test_what_is_not_settled_is_not_known(shop: ProductDatabase) -> None:
     assert products(many(shop)) == {("boot", BOOT)}
 
 
-def test_neither_above_nor_below_a_category_is_wrong(shop: ProductDatabase) -> None:
+def test_on_a_page_of_a_group_what_is_below_is_right_and_neither_above_nor_below_is_wrong(
+    shop: ProductDatabase,
+) -> None:
     with shop.engine.begin() as connection:
         values = {"category_id": "apparel.tops", "category_path": "Apparel > Tops", "taxonomy_version": "taxonomy-1"}
         connection.execute(metadata.tables["categories"].insert().values(**values))
-    assert products(many(shop, "apparel.tops")) == {("boot", BOOT)}
+    assert products(many(shop, "apparel.tops")) == {("boot", BOOT), ("sure", SHIRT)}
     set_overrides(shop, [Override("s0", "apparel.tops")], decided_by="maria")
     assert products(many(shop, SHIRT, without={"boot", "sure"})) == set()
 

@@ -412,7 +412,7 @@ def test_the_pictures_of_a_page_are_read_at_once(site: Site, ada: Client) -> Non
     for path in paths:
         answer = ada.get(path)
         assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
-    assert len(site.pictures.read) == 1
+    assert len(site.pictures.read) == 2, "those of the examples, and those of the products"
 
 
 def test_a_picture_whose_file_was_pruned_is_none_and_the_page_works_on(site: Site, ada: Client) -> None:
