@@ -148,8 +148,9 @@ PREDICTIONS = pa.schema(
 has `reason` and `detail` instead of a category. `top_k` and `by_network` are JSON: `[["apparel.tops.shirt", 0.93],
 ...]`, the highest confidence first, and `{"xception": ["apparel.tops.shirt", 0.91], ...}`, each network's top-1
 category. `review_reason` is one of `sql.records.REVIEW_REASONS`, as far as it lies in the image. `foreign_score` is
-above 1 for an image that is foreign to the release, and null if there is no score. `picture_at` is where the picture of
-an answer that waits for a person lies, as `jobs.dataset.thumbnails` writes it; null for other answers."""
+above 1 for an image that is foreign to the release, and null if there is no score. `picture_at` is where the picture
+lies, as `jobs.dataset.thumbnails` writes it: with its thumbnail for an answer that waits for a person; null where no
+answer is, and in files of earlier versions for answers that do not wait."""
 
 THUMBNAILS = pa.schema(
     [

@@ -1,8 +1,9 @@
 """Thumbnails of images whose answers wait for a person: made, written, and found by the column `picture_at`.
 
 Predict writes one file of thumbnails for a shard, under thumbnails/run_id=R/ingest_date=YYYY-MM-DD/ and by the shard's
-name. `picture_at` of a prediction has the name of the shard, where the stored image lies in it, and where the thumbnail
-lies in the file of thumbnails. It has no directory: these follow from the run and the date of the prediction.
+name. `picture_at` of a prediction has the name of the shard, where the stored image lies in it, and, if there is one,
+where the thumbnail lies in the file of thumbnails. It has no directory: these follow from the run and the date of the
+prediction.
 """
 
 from __future__ import annotations
@@ -30,49 +31,49 @@ ROWS = ROW_GROUP_ROWS
 _QUALITY = 80
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 _NUMBER = "(0|[1-9][0-9]{0,8})"
-_PICTURE_AT = re.compile(rf"(part-[0-9A-Za-z_.-]{{1,200}}\.parquet)#{_NUMBER}#{_NUMBER}#{_NUMBER}")
+_PICTURE_AT = re.compile(rf"(part-[0-9A-Za-z_.-]{{1,200}}\.parquet)#{_NUMBER}#{_NUMBER}(?:#{_NUMBER})?")
 
 
 @dataclass(frozen=True)
 class PictureAt:
-    """Value of the column `picture_at`, written as `SHARD#GROUP#ROW#THUMBNAIL_ROW`; numbers count from 0.
+    """Value of the column `picture_at`, written as `SHARD#GROUP#ROW` or `SHARD#GROUP#ROW#THUMBNAIL_ROW`, from 0.
 
     Attributes:
         shard: File name of the shard, without a directory.
         group: Row group of the stored image in the shard.
         row: Row of the stored image within its row group.
-        thumbnail_row: Row of the thumbnail in the file of thumbnails.
+        thumbnail_row: Row of the thumbnail in the file of thumbnails; None if no thumbnail was kept.
     """
 
     shard: str
     group: int
     row: int
-    thumbnail_row: int
+    thumbnail_row: int | None = None
 
     def __str__(self) -> str:
         """Return the text of the column."""
-        return f"{self.shard}#{self.group}#{self.row}#{self.thumbnail_row}"
+        large = f"{self.shard}#{self.group}#{self.row}"
+        return large if self.thumbnail_row is None else f"{large}#{self.thumbnail_row}"
 
     @property
-    def thumbnail_place(self) -> tuple[int, int]:
-        """Row group of the thumbnail in its file, and row within it."""
-        return divmod(self.thumbnail_row, ROWS)
+    def thumbnail_place(self) -> tuple[int, int] | None:
+        """Row group of the thumbnail in its file, and row within it; None if no thumbnail was kept."""
+        return None if self.thumbnail_row is None else divmod(self.thumbnail_row, ROWS)
 
 
 def parse_picture_at(text: str) -> PictureAt:
     """Read a value of the column `picture_at`.
 
     Raises:
-        ValueError: If it is anything else than the name of a shard and three numbers; predict writes such values.
+        ValueError: If it is not the name of a shard and two or three numbers, as predict writes it.
     """
     match = _PICTURE_AT.fullmatch(text)
     if match is None:
         raise ValueError(
-            f"{text[:100]!r} does not say where a picture lies: expected part-NAME.parquet#GROUP#ROW#THUMBNAIL_ROW, as "
-            "predict writes it"
+            f"{text[:100]!r} does not say where a picture lies: expected part-NAME.parquet#GROUP#ROW, with or without "
+            "#THUMBNAIL_ROW, as predict writes it"
         )
-    group, row, thumbnail_row = (int(number) for number in match.groups()[1:])
-    return PictureAt(match[1], group, row, thumbnail_row)
+    return PictureAt(match[1], int(match[2]), int(match[3]), None if match[4] is None else int(match[4]))
 
 
 def thumbnail_file(places: Places, run_id: str, ingest_date: date, shard_name: str) -> Place:

@@ -34,7 +34,9 @@ def unneeded_thumbnails(places: Places, records: Records, published: Collection[
     needed: defaultdict[tuple[str, date], set[str]] = defaultdict(set)
     for run_id, day, picture_at in records.waiting_pictures(old):
         with suppress(ValueError):  # not written by predict, so that there is no thumbnail
-            needed[run_id, day].add(parse_picture_at(picture_at).shard)
+            at = parse_picture_at(picture_at)
+            if at.thumbnail_row is not None:
+                needed[run_id, day].add(at.shard)
     for run_id, directory in old.items():
         for partition in children(directory, "ingest_date=*"):
             kept = needed[run_id, date.fromisoformat(partition.name.removeprefix("ingest_date="))]

@@ -347,7 +347,7 @@ def _put(predicted: _Predicted, release: Release, config: PredictConfig, on: Com
         raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
     by_leaf, failed = leaf_counts(rows), sum(row["reason"] is not None for row in rows)
     scored = sum(images for images, _ in by_leaf.values())
-    keeping = keep_thumbnails(rows, shard, predicted.path, config, reduced=not predicted.in_quarantine)
+    thumbnails, keeping = keep_thumbnails(rows, shard, predicted.path, config, reduced=not predicted.in_quarantine)
     stages = {**predicted.stages, "thumbnails_seconds": keeping}
     seconds: dict[str, Any] = {name: round(each, 3) for name, each in stages.items()}
     report = ShardReport(
@@ -367,7 +367,7 @@ def _put(predicted: _Predicted, release: Release, config: PredictConfig, on: Com
         by_leaf=by_leaf,
         not_computed=0 if release.known is None else len(rows) - failed - scored,
         predicted_at_utc=datetime.now(UTC).isoformat(),
-        thumbnails=sum("picture_at" in row for row in rows),
+        thumbnails=thumbnails,
         **seconds,
     )
     return _write(rows, report, shard, config)

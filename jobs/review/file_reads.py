@@ -100,7 +100,7 @@ class Reads:
                 if self.away:
                     break
         except TimeoutError:
-            self.fail(f"files were not read within {self._seconds:.0f} s")
+            self.fail(f"files were not read within {self._seconds:g} s")
             self.away = not self._answered
         finally:
             for job in jobs:

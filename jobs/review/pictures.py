@@ -108,9 +108,9 @@ class Pictures:
         where: dict[PictureKey, _Location] = {}
         for key, picture in wanted.items():
             at = _picture_at(reads, picture)
-            if at and _NAME.fullmatch(picture.run_id):
-                file = thumbnail_file(self._places, picture.run_id, picture.ingest_date, at.shard)
-                where[key] = (file, *at.thumbnail_place)
+            place = at.thumbnail_place if at else None
+            if at and place and _NAME.fullmatch(picture.run_id):
+                where[key] = (thumbnail_file(self._places, picture.run_id, picture.ingest_date, at.shard), *place)
         return _read(reads, where, _kept_in)
 
     def _stored(

@@ -212,9 +212,16 @@ def prediction_rows(files: RunFiles, gates: RunGates, local: Local = on_disk) ->
         local: Provides the local path of a prediction file within a block.
     """
     place, reasons = PREDICTION_COLUMNS.index("held_by"), _STORED.index("review_reason")
+    statuses, pictures = _STORED.index("status"), _STORED.index("picture_at")
     for columns in _columns(files, _STORED, local, answered_only=True):
         columns[reasons] = _reasons(columns)
-        columns.insert(place, _held_by(gates, columns))
+        held = _held_by(gates, columns)
+        # Nobody has to look at what is published by itself, so the database keeps no place of it.
+        columns[pictures] = [
+            None if status == "auto" and not reason else at
+            for at, status, reason in zip(columns[pictures], columns[statuses], held, strict=True)
+        ]
+        columns.insert(place, held)
         yield list(zip(*columns, strict=True))
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from sql.lists import list_value, with_lists
 from sql.review.records import Pictured
 
-# Of the predictions of one picture the answering release's comes first, unless only another one kept a thumbnail.
+# Of the predictions of one picture the answering release's comes first, unless only another one says where it lies.
 _PICTURES = """
 SELECT
     image.product_id,

@@ -24,7 +24,7 @@ from sql.review.useful import most_useful
 from sql.store import ProductDatabase
 
 _SPARE = 4
-"""Accepted products that are looked up for each example, since not all have a thumbnail."""
+"""Accepted products that are looked up for each example, since of many it is not known where their picture lies."""
 
 
 def waiting(database: ProductDatabase, which: Filter) -> list[Waiting]:
@@ -91,7 +91,7 @@ def page(
 
 
 def examples(database: ProductDatabase, category_id: str, *, count: int) -> list[Pictured]:
-    """Select pictures of products that are accepted in a category, those with a thumbnail first.
+    """Select pictures of products that are accepted in a category, those first whose place is known.
 
     Products that people decided on come before a run's surest answers.
     """

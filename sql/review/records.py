@@ -70,7 +70,7 @@ class Pictured:
         image_sha256: SHA-256 of the source bytes, hexadecimal.
         ingest_date: Date of the ingest that stored it.
         run_id: Run that predicted it; empty if none has.
-        picture_at: Column `picture_at` of its prediction; empty if predict kept no thumbnail.
+        picture_at: Column `picture_at` of its prediction; empty if no prediction says where it lies.
     """
 
     product_id: str

@@ -181,7 +181,7 @@ category_predictions = sa.Table(
         "picture_at",
         sa.Text,
         comment="Where the stored picture lies in the dataset, for answers that a person may look at: file, row group "
-        "and row, as `jobs.dataset.thumbnails` writes it; empty if predict kept no thumbnail",
+        "and row, and its thumbnail if predict kept one, as `jobs.dataset.thumbnails` writes it; empty for others",
     ),
     sa.Column(
         "run_id",

@@ -41,6 +41,8 @@ def test_nothing_of_a_foreign_night_is_published_without_a_person(
         ("review", "foreign_night"),
         ("unknown", "foreign_night"),
     }
+    without = "SELECT count(*) FROM category_predictions WHERE picture_at IS NULL"
+    assert ask(home, without) == [(0,)], "each picture is found on the pages where people decide"
     (least,) = ask(home, "SELECT min(foreign_score) FROM category_predictions")
     assert least[0] > 1
 

@@ -41,6 +41,10 @@ def test_what_is_written_is_read_again() -> None:
     assert str(at) == f"{SHARD}#2#21#130"
     assert parse_picture_at(str(at)) == at
     assert at.thumbnail_place == (2, 2)
+    large = PictureAt(SHARD, 2, 21)
+    assert str(large) == f"{SHARD}#2#21"
+    assert parse_picture_at(str(large)) == large
+    assert large.thumbnail_place is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,8 @@ def test_what_is_written_is_read_again() -> None:
     [
         "",
         SHARD,
-        f"{SHARD}#1#2",
+        f"{SHARD}#1",
+        f"{SHARD}#1#2#",
         f"{SHARD}#1#2#3#4",
         f"{SHARD}#1#2#-3",
         f"{SHARD}#1#2#03",

@@ -281,6 +281,7 @@ def test_thumbnails_go_with_the_predictions_of_their_run_but_those_of_waiting_an
     old = NOW - timedelta(days=366)
     published = {"old": old, "older": old, "new": NOW - timedelta(days=364)}
     waiting = [("old", NIGHT_2, "part-2.parquet#0#1#5"), ("old", DAY, "../../part-1.parquet#0#0#0")]
+    waiting.append(("old", DAY, "part-2.parquet#0#1"))  # its picture is made of the stored image
     records = FakeRecords(published=published, waiting=waiting)
     before = files(places)
     assert prune.run(records, config(places, dry_run=True))["thumbnails"] == {"files": 7, "bytes": 28}

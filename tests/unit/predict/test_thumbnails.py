@@ -62,15 +62,18 @@ def colour(row: dict[str, Any]) -> int:
 
 
 def check_places(config: PredictConfig, shard: Path) -> int:
-    """Compare where each picture is said to lie with what lies there; return how many there are."""
+    """Compare where each picture and thumbnail is said to lie with what lies there; return how many thumbnails."""
     small, count = kept(config, shard), 0
     with pq.ParquetFile(shard) as file:
         for row in predictions(config, shard):
+            assert (row["picture_at"] is None) == (row["reason"] is not None)
             if row["picture_at"] is None:
                 continue
             at, key = parse_picture_at(row["picture_at"]), {name: row[name] for name in IMAGE_KEY}
             assert at.shard == shard.name
             assert file.read_row_group(at.group, columns=list(IMAGE_KEY)).to_pylist()[at.row] == key
+            if at.thumbnail_row is None:
+                continue
             assert {name: small[at.thumbnail_row][name] for name in IMAGE_KEY} == key
             count += 1
     assert count == len(small)
@@ -88,14 +91,14 @@ class Unsure(ColourPredictor):
         return found
 
 
-def test_each_answer_that_waits_has_a_thumbnail_and_says_where_its_picture_lies(config: PredictConfig) -> None:
+def test_each_answer_says_where_its_picture_lies_and_has_a_thumbnail_if_it_waits(config: PredictConfig) -> None:
     shard = write_images(config.places, 150, broken=frozenset({1, 3}))  # 1 would be green
     report = predict_shard(shard, ColourPredictor(), RELEASE, config)
     rows = predictions(config, shard)
-    assert {(row["status"], row["picture_at"] is not None) for row in rows} == {
-        ("auto", False),
-        ("review", True),
-        (None, False),
+    assert {(row["status"], (row["picture_at"] or "").count("#")) for row in rows} == {
+        ("auto", 2),
+        ("review", 3),
+        (None, 0),
     }
     assert check_places(config, shard) == report.thumbnails == 49
     for row in kept(config, shard):
@@ -128,12 +131,18 @@ def test_what_a_page_shows_together_lies_together(config: PredictConfig) -> None
     assert kept_file(config, shard).read_bytes() == content
 
 
-def test_a_shard_without_a_waiting_answer_keeps_nothing(config: PredictConfig) -> None:
+def test_a_shard_without_a_waiting_answer_keeps_no_thumbnail(config: PredictConfig) -> None:
     shard = write_images(config.places, 150)
     sure = replace(RELEASE, thresholds={"colour.green": 0.1})
     report = predict_shard(shard, ColourPredictor(), sure, config)
     assert {row["status"] for row in predictions(config, shard)} == {"auto"}
-    assert (report.thumbnails, report.thumbnails_seconds) == (0, 0.0)
+    assert report.thumbnails == 0
+    with pq.ParquetFile(shard) as file:
+        for row in predictions(config, shard):
+            at = parse_picture_at(row["picture_at"])
+            assert at.thumbnail_place is None
+            [stored] = file.read_row_group(at.group, columns=["product_id"]).slice(at.row, 1).to_pylist()
+            assert stored == {"product_id": row["product_id"]}
     assert not config.places.thumbnails(config.run_id).exists()
 
 

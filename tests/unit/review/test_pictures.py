@@ -206,6 +206,14 @@ def test_pruned_thumbnails_are_made_of_the_stored_images(places: Places, caplog:
     assert lines(caplog) == []
 
 
+def test_where_no_thumbnail_was_kept_one_is_made_of_the_image_at_its_place(places: Places, opened: list[Path]) -> None:
+    held = [replace(picture, picture_at=picture.picture_at.rpartition("#")[0]) for picture in night(places)]
+    opened.clear()
+    found = Pictures(places).thumbnails(held)
+    assert [colour(found[key(picture)]) for picture in held] == [n % 3 for n in range(150)]
+    assert opened == [shard_of(places)], "nothing is searched"
+
+
 def test_pruned_images_have_no_picture_and_one_line_in_the_log(
     places: Places, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -383,11 +391,15 @@ def test_a_page_does_not_wait_for_files_that_hang(
     night_of = night(places)
     monkeypatch.setattr(file_reads, "MOST_SECONDS", 0.2)
     monkeypatch.setattr("jobs.review.pictures._kept_in", lambda *_: go_on.wait(60))
+    pictures = Pictures(places)
     try:
         started = time.monotonic()
-        assert Pictures(places).thumbnails(night_of) == {}
+        assert pictures.thumbnails(night_of, seconds=0.1) == {}
+        assert pictures._reader.away_until == float("-inf"), "the page itself may wait longer"
+        assert pictures.thumbnails(night_of) == {}
         assert time.monotonic() - started < 10
         assert "were not read within" in lines(caplog)[0]
+        assert pictures._reader.away_until > 0
     finally:
         go_on.set()
 

@@ -17,16 +17,19 @@ import pytest
 
 from jobs.dataset.schema import PREDICTIONS
 from jobs.errors import RunFailed
+from jobs.predict.config import PredictConfig
+from jobs.predict.job import predict_shard, prediction_file
 from jobs.predict.reports import ShardReport
 from jobs.runs import publish
 from jobs.runs.config import RunConfig
 from jobs.runs.gates import NOTE, RunGates, decide_gates, gates_of, noted, printed
 from jobs.runs.publish import RunFiles, prediction_rows
+from jobs.storage.places import Places
 from models.answers.groups import ImageCount
 from models.spec import KnownSpec
 from sql.records import PREDICTION_COLUMNS, PublishCounts, RunRecord, SharedPictures
 from sql.store import ProductDatabase, open_database
-from tests.unit.predict.test_predict_loop import RELEASE
+from tests.unit.predict.test_predict_loop import RELEASE, ColourPredictor, write_images
 
 D1, D2 = date(2026, 11, 1), date(2026, 11, 2)
 DESCRIBED = replace(RELEASE, known=KnownSpec("known.npz", "0" * 64, 1.0, 200, 1000, 1))
@@ -299,6 +302,26 @@ def test_held_by_is_added_by_the_leaf_and_not_by_the_answer(tmp_path: Path) -> N
         ("p1", "foreign_group", "taxonomy"),
         ("p2", None, "taxonomy"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("decided", "thumbnails"),
+    [(gates(report(FOREIGN)), {"auto": 2, "review": 3}), (gates(report(FAMILIAR)), {"auto": 0, "review": 3})],
+    ids=["foreign night", "ordinary night"],
+)
+def test_what_waits_says_where_its_picture_lies_also_where_a_night_is_held_back(
+    tmp_path: Path, decided: RunGates, thumbnails: Mapping[str, int]
+) -> None:
+    """Predict took these answers for published, kept no thumbnail, and their places had to be searched."""
+    config = PredictConfig("night", (D1,), Places(tmp_path), tmp_path / "release", batch_size=32)
+    shard = write_images(config.places, 150)
+    predict_shard(shard, ColourPredictor(), RELEASE, config)
+    found = RunFiles((prediction_file(config, shard),), (), (), 150)
+    rows = published(found, decided, "status", "held_by", "picture_at")
+    assert {(status, bool(held)) for status, held, _ in rows} == {(each, decided.holds) for each in ("auto", "review")}
+    assert {status: {(at or "").count("#") for each, _, at in rows if each == status} for status in thumbnails} == {
+        status: {parts} for status, parts in thumbnails.items()
+    }
 
 
 def test_a_file_of_an_earlier_version_has_the_reasons_that_the_database_gave_its_rows(tmp_path: Path) -> None:
