@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, Route, expect
@@ -35,6 +37,10 @@ _UNNAMED = """all => all.filter(one => one.checkVisibility()
     && !(one.textContent.trim() || one.ariaLabel || one.querySelector('img[alt]:not([alt=""])') || one.labels?.length))
     .map(one => one.outerHTML)"""
 """Script that returns what can be reached and has no name for a screen reader."""
+
+_BEYOND = """all => all.filter(one => one.checkVisibility() && !one.closest('.wide, .reader, .skip')
+    && one.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(one => one.outerHTML)"""
+"""Script that returns what ends beyond the right side of the window; wide tables have a scroll bar of their own."""
 
 
 @pytest.fixture
@@ -376,6 +382,17 @@ def test_an_expired_session_loses_no_mark(site: Site, ada: Page, database: Produ
     assert len(decisions(database)) == 25
 
 
+def looked_at(page: Page, width_px: int) -> None:
+    """Check a page as a picture: all of it is as wide as the window, and something is on it."""
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, page.url
+    content = np.frombuffer(page.screenshot(full_page=True), np.uint8)
+    pixels = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))
+    assert pixels.shape[1] == width_px, page.url
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20, "letters and pictures have many colours"
+    beyond = page.locator("h1, h2, p, a, button, input, select, img, .note, .card").evaluate_all(_BEYOND)
+    assert beyond == [], page.url
+
+
 @pytest.mark.parametrize("width_px", [320, 1280])
 def test_pages_fit_their_window_and_name_their_parts(
     browser: Browser, site: Site, database: ProductDatabase, width_px: int
@@ -395,13 +412,17 @@ def test_pages_fit_their_window_and_name_their_parts(
             "/queue?below=footwear",
         ):
             page.goto(f"{site.address}{path}")
-            assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, path
+            looked_at(page, width_px)
             assert page.locator("main").count() == 1, path
             assert page.locator("h1").count() == 1, path
             assert page.locator("header nav[aria-label]").count() == 1, path
             assert page.locator("img:not([alt])").count() == 0, path
             unnamed = page.locator("button, a[href], input:not([type=hidden]), select").evaluate_all(_UNNAMED)
             assert unnamed == [], path
+        page.context.clear_cookies()
+        page.goto(f"{site.address}/login")
+        assert page.locator("h1").count() == 1
+        looked_at(page, width_px)
 
 
 def test_the_focus_is_always_visible_and_the_keys_are_listed(site: Site, ada: Page) -> None:
