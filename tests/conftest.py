@@ -46,6 +46,7 @@ SLOW_FIRST = (
     "end_to_end/test_nights.py",
     "dags/test_training_by_decisions.py",
     "review/test_pages_in_a_browser.py",
+    "review/test_look_of_pages.py",
     "end_to_end/test_first_release.py",
     "end_to_end/test_learned_decisions.py",
     "publishing/test_kills.py",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobs.storage.places import Places
 from sql.store import ProductDatabase, open_database
 from tests.review_site import Client, Site, like_the_demo, review_site
 
@@ -39,3 +41,23 @@ def site(demo: ProductDatabase, tmp_path: Path) -> Iterator[Site]:
 def ada(site: Site) -> Client:
     """A client with a session."""
     return site.client()
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """The places of an empty home."""
+    return Places(tmp_path / "home")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are opened from now on."""
+    names: list[Path] = []
+    open_file = Path.open
+
+    def noting(path: Path, *args: Any, **options: Any) -> Any:
+        names.append(path)
+        return open_file(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", noting)
+    return names

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import html
-import random
-import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 
 from sql.overrides import Override, set_overrides
-from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.review_site import (
     BOOT,
@@ -31,21 +26,12 @@ from tests.review_site import (
     products_on,
     publish,
     review_site,
+    rows,
+    sent,
 )
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7 * 7 }}'
 SHIRTS = f"/queue?in={SHIRT}"
-
-
-def rows(database: ProductDatabase, table: str) -> list[dict[str, object]]:
-    """Return the rows of a table."""
-    with database.engine.connect() as connection:
-        return [dict(row) for row in connection.execute(sa.select(metadata.tables[table])).mappings()]
-
-
-def sent(page_id: str, *, wrong: tuple[int, ...] = (), leaves: dict[str, str] | None = None) -> dict[str, object]:
-    """Return what the script sends of a page."""
-    return {"page_id": page_id, "wrong": list(wrong), "leaves": leaves or {}}
 
 
 def test_a_page_accepts_what_is_not_marked_and_the_rest_goes_to_focus(ada: Client, demo: ProductDatabase) -> None:
@@ -160,64 +146,6 @@ def test_where_somebody_was_faster_just_those_products_come_back(ada: Client, de
     latest = {row["product_id"]: (row["category_id"], row["decided_by"]) for row in rows(demo, "overrides")}
     assert latest[names[0]] == (SNEAKER, "maria")
     assert latest[names[1]] == (PULLOVER, "ada")
-
-
-def test_one_product_in_fifty_is_planted_and_decides_nothing(demo: ProductDatabase, tmp_path: Path) -> None:
-    publish(demo, [Answer(f"many-{number:04d}", SHIRT, 0.5) for number in range(1200)], night=1)
-    before = {row["product_id"]: row for row in rows(demo, "product_categories") if row["status"] == "auto"}
-    shown = planted = 0
-    with review_site(demo, tmp_path, chance=random.Random(5)) as site:
-        client = site.client()
-        for _ in range(20):
-            page = client.get(f"{SHIRTS}&size=60")
-            names = products_on(page)
-            opened = site.services.desk("ada").page(page_id_of(page))
-            assert opened is not None
-            known = sorted(opened.planted)
-            assert [opened.planted[place].item for place in known] == [opened.items[place] for place in known]
-            assert {item.review_reason for item in opened.items} == {"below_threshold"}
-            sure = [item.confidence or 0 for item in opened.items]
-            assert sure == sorted(sure, reverse=True), "neither order nor figures tell which are planted"
-            shown, planted = shown + len(names), planted + len(known)
-            assert len(names) == 60
-            assert "known_category" not in page.text
-            assert "planted" not in page.text
-            client.send("/page", sent(page_id_of(page), wrong=tuple(known[:1])))
-            assert "Nothing is marked" in client.get("/focus").text, "a planted product asks for no decision"
-    assert 12 <= planted <= 36, "24 of 1,200 are expected"
-    answers = rows(demo, "planted_answers")
-    assert len(answers) == planted
-    assert {row["accepted"] for row in answers} == {True, False}
-    assert {row["shown_category_id"] for row in answers} == {SHIRT}
-    assert len({row["known_category_id"] for row in answers}) > 1, "some are shown wrongly"
-    assert len(rows(demo, "overrides")) == shown - planted
-    after = {row["product_id"]: row for row in rows(demo, "product_categories") if row["status"] == "auto"}
-    assert after == before
-
-
-def test_taking_a_page_back_takes_its_planted_answers_back(demo: ProductDatabase, tmp_path: Path) -> None:
-    class Always(random.Random):
-        def random(self) -> float:
-            return 0.0 if self.getrandbits(3) == 0 else 0.9
-
-    with review_site(demo, tmp_path, chance=Always(1)) as site:
-        client = site.client()
-        client.send("/page", sent(page_id_of(client.get(SHIRTS))))
-        assert rows(demo, "planted_answers")
-        client.send("/back", {})
-        assert rows(demo, "planted_answers") == []
-
-
-def test_progress_shows_who_catches_the_planted_ones(ada: Client, site: Site, demo: ProductDatabase) -> None:
-    with demo.engine.begin() as connection:
-        for number in range(4):
-            row = {"product_id": f"known-{number}", "shown_category_id": SHIRT, "known_category_id": BOOT}
-            told = {"accepted": number == 0, "answered_by": HOSTILE, "answered_at_utc": site.clock(), "page_id": "p"}
-            connection.execute(metadata.tables["planted_answers"].insert(), {**row, **told})
-    page = ada.get("/progress")
-    assert "40 products wait" in page.text
-    assert "<script>alert" not in page.text
-    assert "(75%)" in page.text
 
 
 @pytest.mark.parametrize(
@@ -398,52 +326,6 @@ def test_a_database_that_goes_away_loses_nothing_of_the_page(
         "next": f"/queue?status=review&order=surest&size=48&in={SHIRT}",
     }
     assert len(rows(demo, "overrides")) == 7
-
-
-def picture_paths(page: str, kind: str) -> list[str]:
-    """Return the addresses of the pictures in a page."""
-    return [html.unescape(path) for path in re.findall(rf'(?:src|href)="(/{kind}\?[^"]+)"', page)]
-
-
-def test_the_pictures_of_a_page_are_read_at_once(site: Site, ada: Client) -> None:
-    page = ada.get(SHIRTS)
-    paths = picture_paths(page.text, "thumbnail")
-    assert len(paths) >= 8
-    for path in paths:
-        answer = ada.get(path)
-        assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
-    assert len(site.pictures.read) == 2, "those of the examples, and those of the products"
-
-
-def test_a_picture_whose_file_was_pruned_is_none_and_the_page_works_on(site: Site, ada: Client) -> None:
-    page = ada.get(SHIRTS)
-    site.pictures.gone |= set(products_on(page))
-    assert [ada.get(path).status for path in picture_paths(page.text, "thumbnail")][-8:] == [404] * 8
-    focus = ada.get(f"/focus?product={products_on(page)[0]}")
-    assert [ada.get(path).status for path in picture_paths(focus.text, "picture")] == [404]
-    assert ada.send("/page", sent(page_id_of(page))).json["decided"] == 8
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda path: path.replace("sha256=0", "sha256=1"),
-        lambda path: path.replace("image=0", "image=1"),
-        lambda path: path.replace("product=article", "product=known"),
-        lambda path: path.replace("product=article", "product=..%2F..%2Fetc%2Fpasswd"),
-    ],
-)
-def test_a_picture_is_found_by_product_position_and_hash_alone(ada: Client, change: Callable[[str], str]) -> None:
-    paths = picture_paths(ada.get("/focus?product=article-00002").text, "picture")
-    assert ada.get(paths[0]).status == 200
-    assert ada.get(change(paths[0])).status == 404
-
-
-@pytest.mark.parametrize(
-    "query", ["", "?product=a", "?product=a&image=x&sha256=" + "0" * 64, "?product=a&image=0&sha256=file:///etc/passwd"]
-)
-def test_a_picture_that_no_page_names_is_refused(ada: Client, query: str) -> None:
-    assert ada.get(f"/thumbnail{query}").status == 422
 
 
 def test_a_report_is_shown_without_scripts(ada: Client, tmp_path: Path) -> None:
