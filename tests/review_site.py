@@ -291,6 +291,11 @@ def page_id_of(page: Response) -> str:
     return str(found)
 
 
+def products_on(page: Response) -> list[str]:
+    """Return the products on a page of the queue, in order."""
+    return re.findall(r'data-product="([^"]*)"', page.text)
+
+
 def rows(database: ProductDatabase, table: str) -> list[dict[str, object]]:
     """Return the rows of a table."""
     with database.engine.connect() as connection:
@@ -300,11 +305,6 @@ def rows(database: ProductDatabase, table: str) -> list[dict[str, object]]:
 def sent(page_id: str, *, wrong: tuple[int, ...] = (), leaves: Mapping[str, str] | None = None) -> dict[str, object]:
     """Return what the script sends of a page."""
     return {"page_id": page_id, "wrong": list(wrong), "leaves": {**(leaves or {})}}
-
-
-def products_on(page: Response) -> list[str]:
-    """Return the products on a page of the queue, in order."""
-    return re.findall(r'data-product="([^"]*)"', page.text)
 
 
 @contextmanager
