@@ -24,7 +24,7 @@ from pathlib import Path
 from sql.review.planted import planted
 from sql.review.product import product
 from sql.review.progress import progress
-from sql.review.queue import examples, page, waiting
+from sql.review.queue import examples, examples_of_each, page, waiting
 from sql.review.records import Choice, Filter, QueueItem
 from sql.review.writing import take_back, write_page
 from sql.store import ProductDatabase, open_database
@@ -33,6 +33,9 @@ from tests.benchmarks.waiting import BIG, RUNS, fill
 from tests.sql.runs import combine_by
 
 SIZE = 60
+
+GROUP_OF_NINE = [BIG, *(f"dept0.group0.c{200 * number}" for number in range(1, 9))]
+"""Categories of one group, as many as have a key."""
 
 FILTERS = {
     "status review": Filter(),
@@ -89,6 +92,7 @@ def measure(database: ProductDatabase, products: int, repeats: int) -> None:
     for label, work in (
         ("a planted product", lambda: planted(database, BIG, count=1, rng=rng)),
         ("examples", lambda: examples(database, BIG, count=6)),
+        ("examples of a group", lambda: examples_of_each(database, GROUP_OF_NINE)),
         ("one product", lambda: product(database, page(database, Filter(), BIG, order="surest", size=1)[0].product_id)),
         ("progress", lambda: progress(database, since=datetime(2026, 11, 1, tzinfo=UTC))),
     ):
