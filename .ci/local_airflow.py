@@ -37,7 +37,8 @@ import psutil
 from pydantic import ValidationError
 
 from jobs.demo.local_nights import example_catalog, example_environment, named_catalog
-from jobs.settings import Settings
+from jobs.errors import UsageError
+from jobs.settings import Settings, misspelt, sentence_of
 from models.whole_files import in_place_of, write_whole
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -286,6 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     running = None
+    for sentence in misspelt(os.environ):
+        print(f"make airflow: {sentence}", file=sys.stderr)
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -295,7 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not free(options.port):
             raise Failure(f"something listens on port {options.port} already; name another one with --port")
-        if not Settings().shared:  # if it is, AIRFLOW_HOME alone is closed to others, by its own mode
+        shared = Settings().shared
+        if not shared:  # if it is, AIRFLOW_HOME alone is closed to others, by its own mode
             os.umask(0o077)
         usual = Settings().places.local_home
         catalog = named_catalog(options.catalog) if options.catalog else example(usual)
@@ -315,12 +319,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             running.start(name)
         wait_until_healthy(running, options.port, ["scheduler", "dag_processor"])
         print(f"Airflow is at http://127.0.0.1:{options.port}/ for user {USER} with password {password}")
-        print(f"Its nights write to SHELFWISE_HOME={os.environ.get('SHELFWISE_HOME', usual)}")
+        whose = "new files with the modes of the umask" if shared else "new files for this user alone"
+        print(f"Its nights write to SHELFWISE_HOME={os.environ.get('SHELFWISE_HOME', usual)}, {whose}")
         print(f"Another terminal: export AIRFLOW_HOME={home}    Stop: Ctrl-C", flush=True)
         while True:
             running.check()
             time.sleep(1)
-    except (Failure, ValidationError) as error:
+    except ValidationError as error:
+        print(f"make airflow: {sentence_of(error)}", file=sys.stderr)
+        return 2
+    except UsageError as error:
+        print(f"make airflow: {error}", file=sys.stderr)
+        return 2
+    except Failure as error:
         print(f"make airflow: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
             this user alone, unless the home exists and lets others in; see `private_home`.
     """
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, hide_input_in_errors=True)
 
     home: AnyPlace = Field(default_factory=default_home)
     local_dir: AnyPlace | None = None
@@ -260,7 +260,7 @@ def _property(value: Any) -> str | None:
 class _Modes(BaseSettings):
     """The settings on which the modes of new files depend, as texts: to read them reaches no store."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, hide_input_in_errors=True)
 
     home: str = ""
     local_dir: str = ""
@@ -280,6 +280,17 @@ def private_home() -> Path | None:
         if text:
             return Path(str(place(text))).expanduser().absolute()
     return default_home()
+
+
+def sentence_of(error: ValidationError) -> str:
+    """Return one sentence on the first setting that is wrong: its name and what to do, never its whole value.
+
+    Args:
+        error: What building `Settings` raised. Its own text has many lines, and it may repeat a password.
+    """
+    first = error.errors(include_input=False)[0]
+    name = f"{_PREFIX}{str(first['loc'][0]).upper()}" if first["loc"] else "the environment"
+    return f"{name}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def misspelt(names: Iterable[str]) -> list[str]:

@@ -27,7 +27,7 @@ from jobs.cli import review as cli_review
 from jobs.cli import runs as cli_runs
 from jobs.cli import training as cli_models
 from jobs.errors import RunFailed, UsageError
-from jobs.settings import misspelt, private_home
+from jobs.settings import misspelt, private_home, sentence_of
 from jobs.storage.modes import private_files
 from models.options import HELP
 from models.release import ReleaseError
@@ -101,9 +101,7 @@ def main() -> None:
     except click.Abort:
         _fail(f"interrupted; {_GOES_ON}", 1)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = f"SHELFWISE_{str(first['loc'][0]).upper()}" if first["loc"] else "the environment"
-        _fail(f"{name}: {first['msg'].removeprefix('Value error, ')}", 2)
+        _fail(sentence_of(error), 2)
     except (UsageError, ReleaseError, UnknownNameError) as error:
         _fail(str(error), 2)
     except (RunFailed, DatabaseError) as error:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from jobs.cli import main as cli
-from jobs.settings import Settings, misspelt
+from jobs.settings import Settings, misspelt, sentence_of
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -74,6 +77,38 @@ def test_a_password_in_a_setting_that_is_no_json_is_not_shown(
     monkeypatch.setenv("SHELFWISE_SPARK_CONF", '{"spark.executorEnv.PGPASSWORD": "geheim"')
     assert run(monkeypatch, "runs", "list") == 2
     assert "geheim" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SPARK_CONF", '{"spark.executorEnv.PGPASSWORD": "geheim"'),
+        ("HTTP_HEADERS", '{"cdn.shop.example": {"Authorization": "geheim"}'),
+        ("PRODUCTS_COLUMNS", '{"product_id": {"geheim": 1}}'),
+    ],
+)
+def test_the_error_of_a_setting_repeated_its_password(
+    name: str, value: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"SHELFWISE_{name}", value)
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert "geheim" not in f"{raised.value}{raised.value!r}"
+    assert sentence_of(raised.value).startswith(f"SHELFWISE_{name}: ")
+
+
+def test_make_airflow_repeated_a_password_and_passed_over_misspelt_settings(home: Path) -> None:
+    headers = '{"cdn.shop.example": {"Authorization": "geheim"}'
+    environment = os.environ | {"SHELFWISE_HTTP_HEADERS": headers, "SHELFWISE_HOMES": str(home)}
+    command = [sys.executable, str(ROOT / ".ci" / "local_airflow.py"), "--port", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 2
+    misspelt_one, wrong = done.stderr.splitlines()
+    assert misspelt_one == (
+        "make airflow: SHELFWISE_HOMES is no setting and does nothing; did you mean SHELFWISE_HOME?"
+    )
+    assert wrong.startswith("make airflow: SHELFWISE_HTTP_HEADERS: it is not JSON")
+    assert "geheim" not in done.stdout + done.stderr
 
 
 def test_a_misspelt_setting_was_ignored_in_silence(
