@@ -10,7 +10,7 @@ from typing import Any
 
 from models.answers.taxonomy import fault_of_id, has_control_character
 from models.networks.registry import ARCHITECTURES, INPUT_PX
-from models.spec import PREPROCESSING, Category, NetworkSpec, is_name
+from models.spec import PREPROCESSING, Category, NetworkSpec, is_name, is_number
 
 MAX_BYTES = 32 * 2**20
 """Largest release.json that is read, in bytes: ten times that of a release of 20,000 categories."""
@@ -37,7 +37,21 @@ def read_manifest(path: Path) -> Any:
         ValueError: If it is too large, no JSON in UTF-8, or nested too deep.
     """
     with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
+        return parsed_manifest(file.read(MAX_BYTES + 1))
+
+
+def parsed_manifest(content: bytes) -> Any:
+    """Parse the bytes of a release.json.
+
+    Args:
+        content: The bytes, at least the first `MAX_BYTES` + 1.
+
+    Returns:
+        The value of the JSON document.
+
+    Raises:
+        ValueError: If it is too large, no JSON in UTF-8, or nested too deep.
+    """
     if len(content) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES // 2**20} MiB")
     try:
@@ -138,7 +152,7 @@ def check_numbers(raw: Mapping[str, Any]) -> None:
 
 
 def _number(value: Any, name: str) -> float:
-    """Return a finite number; `true`, which Python takes for 1, and `NaN`, which passes every limit, are refused."""
-    if type(value) not in (int, float) or not abs(value) < math.inf:
-        raise ValueError(f"{name} is {value!r} where a number was expected")
+    """Return a value that is a finite number; see `models.spec.is_number` for what is refused."""
+    if not is_number(value):
+        raise ValueError(f"{name} is {repr(value)[:80]} where a number was expected")
     return float(value)

@@ -5,12 +5,12 @@ Imports no Keras, so that a driver that only plans work can use these types.
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,15 @@ MAX_FEATURES = 2560
 def is_name(name: object) -> bool:
     """Return whether a run_id or release_id is valid: it can name a directory, and cannot lead to another one."""
     return isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS and _NAME.fullmatch(name) is not None
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether a value of release.json is a finite number that a float can hold.
+
+    Refused are `true`, which Python takes for 1, `NaN`, which passes every limit, and whole numbers of hundreds of
+    digits, which no float holds.
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -216,7 +225,7 @@ def _checked(layer: HeadLayer) -> HeadLayer:
             f"a {layer.kind} layer of a head has {str(layer.units)[:80]} units where {least} to {most} were expected"
         )
     for number in (layer.slope, 0.0 if layer.limit is None else layer.limit):
-        if not isinstance(number, (int, float)) or not math.isfinite(number):
+        if not is_number(number):
             raise ValueError(f"a {layer.kind} layer of a head has {str(number)[:80]!r} where a number was expected")
     if layer.limit is not None and layer.limit <= 0:
         raise ValueError(f"a {layer.kind} layer of a head has a limit of {layer.limit} where one above 0 was expected")

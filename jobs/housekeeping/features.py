@@ -7,15 +7,16 @@ are kept, and so are the statistics of pixels of the size to which a release dec
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.releases.stored import manifest_bytes
 from jobs.storage.places import Place, Places
-from jobs.storage.stores import read_bytes
 from jobs.training.features import FeatureKey, key_in
 from models.networks.pixels import PIXELS
+from models.release import ReleaseError
+from models.release_checks import parsed_manifest
 
 
 def unused_features(places: Places, manifests: Iterable[Place]) -> list[Path]:
@@ -31,11 +32,11 @@ def unused_features(places: Places, manifests: Iterable[Place]) -> list[Path]:
     if not directories:
         return []
     try:
-        releases = [json.loads(read_bytes(manifest)) for manifest in manifests]
+        releases = [parsed_manifest(manifest_bytes(manifest)) for manifest in manifests]
         backbones = {digest for release in releases for digest in _recorded(release).values()}
         networks = {pair for release in releases for pair in _unrecorded(release)}
-        networks |= {(PIXELS, max(network["input_px"] for network in release["networks"])) for release in releases}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        networks |= {(PIXELS, max(map(_input_px, release["networks"]))) for release in releases}
+    except (ReleaseError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
     keys = {directory: key_in(directory) for directory in directories}
     return [directory for directory, key in keys.items() if key and not _used(key, backbones, networks)]
@@ -55,5 +56,13 @@ def _recorded(release: Mapping[str, Any]) -> dict[str, str]:
 def _unrecorded(release: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Return architecture and side of the input, in pixels, of networks whose backbone is not recorded."""
     recorded = _recorded(release)
-    networks = [(network["architecture"], int(network["input_px"])) for network in release["networks"]]
+    networks = [(network["architecture"], _input_px(network)) for network in release["networks"]]
     return [network for network in networks if network[0] not in recorded]
+
+
+def _input_px(network: Mapping[str, Any]) -> int:
+    """Return the side of a network's input in pixels; raise ValueError if it is no whole number."""
+    side = network["input_px"]
+    if type(side) is not int:
+        raise ValueError(f"its input_px is {side!r} where pixels were expected")
+    return side

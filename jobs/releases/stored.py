@@ -32,11 +32,7 @@ def local_release(where: Place, places: Places) -> Path:
     if isinstance(where, Path):
         return where
     try:
-        if size_bytes(where / MANIFEST) > MAX_BYTES:
-            raise ReleaseError(
-                f"{where / MANIFEST} is not a release manifest (it is too large); copy the release again"
-            )
-        manifest = read_bytes(where / MANIFEST)
+        manifest = manifest_bytes(where / MANIFEST)
     except FileNotFoundError as error:
         raise ReleaseError(f"no release at {where}: expected {MANIFEST} there; copy the whole directory") from error
     target = copies(places) / hashlib.sha256(manifest).hexdigest()[:32] / where.name
@@ -45,6 +41,18 @@ def local_release(where: Place, places: Places) -> Path:
     except ReleaseError:
         _fetch_whole(where, manifest, target)
     return target
+
+
+def manifest_bytes(manifest: Place) -> bytes:
+    """Read a release.json of this machine or of a store; one that is too large to be one is not read.
+
+    Raises:
+        ReleaseError: If it is too large; copy the release again.
+        OSError: If it is missing or cannot be read.
+    """
+    if size_bytes(manifest) > MAX_BYTES:
+        raise ReleaseError(f"{manifest} is not a release manifest (it is too large); copy the release again")
+    return read_bytes(manifest)
 
 
 def copies(places: Places) -> Path:

@@ -66,7 +66,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "releases": ("errors", "evaluation", "settings", "dataset", "images", "storage"),
         "training": ("errors", "wording", "releases", "evaluation", "dataset", "pages", "storage"),
         "runs": ("errors", "predict", "ingest", "catalog", "releases", "settings", "dataset", "spark", "storage"),
-        "housekeeping": ("errors", "dataset", "storage", "training"),
+        "housekeeping": ("errors", "dataset", "releases", "storage", "training"),
         "demo": ("errors", "runs", "ingest", "settings", "spark", "storage"),
         "cli": (
             *(

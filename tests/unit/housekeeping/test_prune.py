@@ -27,6 +27,7 @@ from jobs.ingest.full_catalogs import keep_full_catalog, was_read_in_full
 from jobs.storage.places import Places
 from jobs.training.features import FeatureKey, FeatureStore
 from models.networks.pixels import PIXELS
+from models.release_checks import MAX_BYTES
 from models.whole_files import write_whole
 from tests.dataset_rows import seen_row
 from tests.labelled import BLUE, DAY, GREEN, RED, write_labelled, write_seen
@@ -325,8 +326,26 @@ def test_old_features_of_backbones_that_no_release_uses_go(places: Places) -> No
     assert counts["features"]["files"] == 1
     assert not unused.exists()
     assert all(directory.exists() for directory in (used, young, start, pixels, unreadable))
-    manifest.write_text("{")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"training": {}, "networks": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"training": {}, "networks": [{"architecture": "xception", "input_px": Infinity}]}',
+        '{"training": {}, "networks": [{"architecture": "xception", "input_px": true}]}',
+        '{"training": {"xception_backbone_sha256": [1]}, "networks": [{"architecture": "xception", "input_px": 224}]}',
+        '{"training": {}, "networks": [{"architecture": "xception", "input_px": 224}]}' + " " * MAX_BYTES,
+    ],
+    ids=["cut off", "nested", "infinite", "true", "digest", "too large"],
+)
+def test_a_release_that_could_not_be_read_ended_the_prune_in_a_traceback(places: Places, text: str) -> None:
+    """Nobody knows then which backbones are used: all features stay."""
     write_features(places, "unused")
+    manifest = Path(str(places.releases)) / "shop-1" / "release.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(text)
     assert prune.run(FakeRecords(), config(places, manifests=(manifest,)))["features"]["files"] == 0
 
 

@@ -72,6 +72,11 @@ def nested(depth: int) -> dict[str, Any]:
     return {} if depth == 1 else {"a": nested(depth - 1)}
 
 
+def steep(**numbers: Any) -> dict[str, Any]:
+    """Return a head with one `relu` that has these numbers."""
+    return {"pooling": "avg", "layers": [{"kind": "relu", **numbers}]}
+
+
 def test_a_loaded_release_equals_the_saved_one(release: Release, saved: Path, weights: dict[str, Path]) -> None:
     loaded = load_release(saved)
     assert loaded == release
@@ -198,6 +203,16 @@ class TestRefused:
             (lambda document: document.update(temperature=1e9), "temperature is 1000000000.0 where a number from"),
             (lambda document: document.update(temperature=True), "temperature is True where a number"),
             (lambda document: document.update(temperature=float("nan")), "temperature is nan where a number"),
+            (lambda document: document.update(temperature=10**400), "temperature is 10+ where a number"),
+            (lambda document: document.update(floor=10**400), "floor is 10+ where a number"),
+            (
+                lambda document: document["networks"][1].update(ensemble_weight=-(10**400)),
+                "weight is -10+ where",
+            ),
+            (lambda document: document.update(thresholds={"apparel.coat": 10**400}), "of apparel.coat is 10+ where"),
+            (lambda document: document["networks"][0].update(head=steep(slope=10**400)), "has '10+' where a number"),
+            (lambda document: document["networks"][0].update(head=steep(limit=10**400)), "has '10+' where a number"),
+            (lambda document: document["networks"][0].update(head=steep(slope=True)), "has 'True' where a number"),
             (lambda document: document.update(floor=True), "floor is True where a number"),
             (lambda document: document["networks"][0].update(ensemble_weight=float("nan")), "ensemble weight is nan"),
             (lambda document: document["networks"][0].update(ensemble_weight=True), "ensemble weight is True"),

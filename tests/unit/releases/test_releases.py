@@ -205,9 +205,12 @@ def test_the_list_shows_broken_releases(settings: Settings, database: ProductDat
     broken = make("two")
     releases.promote(settings, database, "one", "champion")
     (broken / "w.weights.h5").write_bytes(b"altered")
+    manifest = make("three") / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"temperature": 10**400}))
     rows = {row["release_id"]: row for row in inspection.listed(settings)}
     assert (rows["one"]["alias"], rows["one"]["state"], rows["one"]["test_accuracy"]) == ("champion", "sound", 0.5)
     assert "was altered" in rows["two"]["state"]
+    assert "its temperature is 1000" in rows["three"]["state"], "no float holds it"
 
 
 def test_verify_runs_the_networks(make: Make) -> None:
