@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow.sdk import Asset, Param, Variable
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from shelfwise_steps import NAME, LocalStep
+from shelfwise_steps import NEW_NAME, LocalStep
 
 NEW_DECISIONS = Asset(name="shelfwise_new_decisions", uri="shelfwise://new-decisions/")
 
@@ -28,7 +28,10 @@ RETRAIN_AFTER = Param(
     description="Newly decided products that start a training; empty: the variable shelfwise_retrain_after.",
 )
 RELEASE_ID = Param(
-    None, type=["null", "string"], **NAME, description="Name of the new release; empty: learned- and the run's time."
+    None,
+    type=["null", "string"],
+    **NEW_NAME,
+    description="Name of the new release; empty: learned- and the run's time.",
 )
 RELEASE = "{{ params.release_id or 'learned-' ~ dag_run.run_after.strftime('%Y%m%dT%H%M%S') }}"
 """The new release of a run of `fine_tune_release`: the same one at each attempt."""

@@ -150,12 +150,24 @@ def wants_shadow(params: Any) -> bool:
 
 
 # `$` would also match before a newline at the end. What is refused beside it ends a line or commands a terminal.
-_END, _CONTROL = r"(?![\s\S])", r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_END, _CONTROL = r"(?![\s\S])", r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+_UNSEEN = (  # the characters of the Unicode category Cf
+    r"\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
+    r"\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    r"\U000e0001\U000e0020-\U000e007f"
+)
+_LETTER = r"(?:[^\W_]|[\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd])"  # or a digit; also for private use
+_LEVEL = rf"(?=[^.]*?{_LETTER})[^.{_CONTROL}{_UNSEEN}]+"
 
-NAME: dict[str, Any] = {"pattern": rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}{_END}"}
-"""Schema of the name of a release in a form; the rule of the command line."""
+_NAME = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}{_END}"
 
-CATEGORY_NAME: dict[str, Any] = {"pattern": rf"^(?!\s*\.)(?![\s\S]*\.\s*(\.|{_END}))(?=[\s\S]*\S)[^{_CONTROL}]+{_END}"}
+NAME: dict[str, Any] = {"pattern": rf"^{_NAME}"}
+"""Schema of the name of a release in a form, or of an alias; the rule of the command line."""
+
+NEW_NAME: dict[str, Any] = {"pattern": rf"^(?!(?:champion|challenger){_END}){_NAME}"}
+"""Schema of the name of a new release in a form, which is no alias."""
+
+CATEGORY_NAME: dict[str, Any] = {"pattern": rf"^{_LEVEL}(?:\.{_LEVEL})*{_END}"}
 """Schema of a category_id in a form; the rule of a taxonomy: names in any alphabet with a dot between levels."""
 
 OPTION: dict[str, Any] = {"pattern": rf"^--[a-z-]+(=[^{_CONTROL}]+)?{_END}"}

@@ -23,6 +23,8 @@ import re
 import unicodedata
 from dataclasses import dataclass, replace
 
+from models.answers.taxonomy import is_letter_or_digit
+
 MAX_CHARACTERS = 255
 """Longest category_id and longest readable path that the rule makes, in characters."""
 
@@ -92,15 +94,6 @@ def text_key(text: str) -> tuple[Levels, ...]:
     return tuple(category.levels for category in categories) or (() if blank else ((_caseless(_name(text)),),))
 
 
-def is_category_id(text: str) -> bool:
-    """Return whether a text may be a category_id: dots between levels of letters, digits, marks, `-` and `_`."""
-    return all(
-        any(map(_is_letter_or_digit, level))
-        and all(_is_letter_or_digit(each) or unicodedata.category(each)[0] == "M" or each in "-_" for each in level)
-        for level in text.split(".")
-    )
-
-
 def deepest(categories: tuple[ShopCategory, ...]) -> ShopCategory | None:
     """Return the category of a text that counts: the deepest one, the first of equally deep ones."""
     return max(categories, key=lambda category: category.depth, default=None)
@@ -152,7 +145,7 @@ def _slug(name: str) -> str:
     slug = _folded(name)
     while (again := _folded(slug)) != slug:  # a few characters need a second pass before they stay as they are
         slug = again
-    return slug if any(map(_is_letter_or_digit, slug)) else ""
+    return slug if any(map(is_letter_or_digit, slug)) else ""
 
 
 def _folded(name: str) -> str:
@@ -163,7 +156,7 @@ def _folded(name: str) -> str:
         if kind[0] == "M":  # an accent of a Latin letter goes; of other scripts it may be a vowel
             if kept and not kept[-1].isascii():
                 kept.append(character)
-        elif character in "-_" or _is_letter_or_digit(character):
+        elif character in "-_" or is_letter_or_digit(character):
             kept.append(character)
         else:
             kept.append(" ")
@@ -176,12 +169,6 @@ def _hyphen(gap: re.Match[str], end: int) -> str:
     if " " not in gap[0]:
         return gap[0]
     return "" if gap.start() == 0 or gap.end() == end else "-"
-
-
-def _is_letter_or_digit(character: str) -> bool:
-    """Return whether a character names something; one for private use may be a letter of the shop's own."""
-    kind = unicodedata.category(character)
-    return kind[0] in "LN" or kind == "Co"
 
 
 def _shortened(category_id: str) -> str:

@@ -18,13 +18,13 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from jobs.dataset.category_texts import MAX_CHARACTERS, Levels, is_category_id, shop_categories, text_key
+from jobs.dataset.category_texts import MAX_CHARACTERS, Levels, shop_categories, text_key
 from jobs.errors import UsageError
 from jobs.storage.faults import masked
 from jobs.storage.places import Places
 from jobs.storage.stores import is_file, place, read_bytes, write_bytes
 from jobs.wording import listed, quoted
-from models.answers.taxonomy import above_others
+from models.answers.taxonomy import above_others, fault_of_id
 from models.spec import Category
 
 _TEXT, _ID, _PATH = "category", "category_id", "category_path"
@@ -151,9 +151,9 @@ def _rows(content: bytes, name: str) -> Iterator[tuple[int, str, str, str]]:
 
 
 def _check_id(category_id: str, where: str) -> None:
-    """Refuse a category_id that is no dotted name: it is used in options, in paths and in queries."""
-    if len(category_id) > MAX_CHARACTERS or not is_category_id(category_id):
-        raise UsageError(
-            f"{where} the category_id {quoted(category_id)}; expected letters, digits, '-' and '_', with a dot between "
-            f"levels, such as apparel.tops.t-shirt, {MAX_CHARACTERS} characters at most"
-        )
+    """Refuse what cannot be a category_id of a release, before anything is learned of it."""
+    fault = fault_of_id(category_id)
+    if not fault and len(category_id) > MAX_CHARACTERS:
+        fault = f"has {len(category_id):,} characters, where {MAX_CHARACTERS} at most were expected"
+    if fault:
+        raise UsageError(f"{where} the category_id {quoted(category_id)}, which {fault}; correct it")

@@ -22,13 +22,25 @@ def has_control_character(text: str) -> bool:
 def fault_of_id(category_id: str) -> str:
     """Return why a text cannot be a category_id, as the end of a sentence; empty if it can.
 
-    The parts between dots are the levels of the taxonomy, and none of them may be missing.
+    The parts between dots are the levels of the taxonomy, and each must have a name that can be seen. Characters
+    that cannot be seen would make two ids look the same, and some turn the direction in which a line is read.
     """
     if has_control_character(category_id):
         return "holds control characters"
-    if any(not part.strip() for part in category_id.split(".")):
-        return "has an empty level, where names with a dot between them were expected, such as apparel.tops.t-shirt"
+    if any(unicodedata.category(character) == "Cf" for character in category_id):
+        return "holds characters that cannot be seen, such as marks of the direction of writing; leave them out"
+    if not all(any(map(is_letter_or_digit, level)) for level in category_id.split(".")):
+        return (
+            "has a level without a letter or a digit, where names with a dot between them were expected, such as "
+            "apparel.tops.t-shirt"
+        )
     return ""
+
+
+def is_letter_or_digit(character: str) -> bool:
+    """Return whether a character names something; one for private use may be a letter of the shop's own."""
+    kind = unicodedata.category(character)
+    return kind[0] in "LN" or kind == "Co"
 
 
 def ancestors(category_id: str) -> list[str]:

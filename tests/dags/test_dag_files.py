@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ import click
 import pytest
 
 from jobs.cli import main as cli
+from jobs.dataset.label_map import LabelMap, parse_label_map
+from jobs.errors import UsageError
+from jobs.releases.new_releases import check_release_id
 from models.answers.taxonomy import fault_of_id, has_control_character
 from models.spec import is_name
 from tests.dags.conftest import ROOT, jobs_environment
@@ -115,11 +121,31 @@ def test_a_comparison_has_the_labels_of_its_training_and_leaves_out_the_same(des
     ]
 
 
+def takes(check: Callable[[str], object], name: str) -> bool:
+    """Return whether a check of the command line lets a name pass."""
+    try:
+        check(name)
+    except UsageError:
+        return False
+    return True
+
+
+def label_map_with(category_id: str) -> LabelMap:
+    """Return a label map that maps one text to this category_id."""
+    file = io.StringIO()
+    csv.writer(file).writerows([("category", "category_id"), ("Tops", category_id)])
+    return parse_label_map(file.getvalue().encode("utf-8", "surrogatepass"), "map.csv")
+
+
 def test_a_form_takes_the_names_that_files_and_the_command_line_take(described: Any) -> None:
-    """`Men's Shoes` is a category of a taxonomy, and was refused in a form."""
+    """`Men's Shoes` is a category of a taxonomy, and was refused in a form, and later in a label map alone."""
     taken = described["taken"]
     assert taken["category"] == [name for name in NAMES if not fault_of_id(name)]
-    assert taken["release"] == taken["release_id"] == [name for name in NAMES if is_name(name)]
+    bare = [name for name in NAMES if name and name == name.strip()]
+    assert [name for name in bare if takes(label_map_with, name)] == [name for name in bare if not fault_of_id(name)]
+    assert taken["release"] == [name for name in NAMES if is_name(name)]
+    assert taken["release_id"] == [name for name in NAMES if takes(check_release_id, name)]
+    assert "champion" in taken["release"], "an alias, which a new release must not have"
     assert taken["options"] == [name for name in NAMES if name and not has_control_character(name)]
 
 

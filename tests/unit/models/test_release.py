@@ -228,8 +228,15 @@ class TestRefused:
                 "networks are efficientnetb0, efficientnetb0 where different architectures",
             ),
             *(
-                (lambda document, name=name: document["categories"][0].update(category_id=name), "has an empty level")
-                for name in ("", " ", ".a", "a.", "a..b", "a. .b", "../../x")
+                (
+                    lambda document, name=name: document["categories"][0].update(category_id=name),
+                    "without a letter or a",
+                )
+                for name in ("", " ", ".a", "a.", "a..b", "a. .b", "../../x", "a.-", "☕")
+            ),
+            *(
+                (lambda document, name=name: document["categories"][0].update(category_id=name), "cannot be seen")
+                for name in ("\u200b", "a.\u200b", "\u202egnp.a", "a\ufeff")
             ),
             *(
                 (lambda document, name=name: document["categories"][0].update(category_id=name), "control characters")

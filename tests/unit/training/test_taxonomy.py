@@ -60,7 +60,9 @@ def test_a_category_that_no_release_may_hold_is_refused_before_training(tmp_path
     file = tmp_path / "taxonomy.csv"
     file.write_text("category_id,category_path\na..b,A > B\nc,C\n,\n", encoding="utf-8")
     images = [LabelledImage(f"p{n}", 0, str(n), ("a..b", "c")[n % 2], Path()) for n in range(30)]
-    with pytest.raises(UsageError, match=r"products are labelled 'a\.\.b', which has an empty level"):
+    with pytest.raises(
+        UsageError, match=r"products are labelled 'a\.\.b', which has a level without a letter or a digit"
+    ):
         taxonomy_of(images, file=file, name="")
 
 
