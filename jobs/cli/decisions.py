@@ -54,7 +54,7 @@ def set_(product_id: str, category_id: str, decided_by: str, why: str | None, as
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A .csv or .jsonl file with product_id, such as one that was imported: clear the decisions on its products.",
+    help="A .csv or .jsonl file with product_id, or a database that was imported: clear the decisions on its products.",
 )
 @by_option
 @why_option
@@ -74,8 +74,8 @@ def clear(product_ids: tuple[str, ...], file: Path | None, decided_by: str, why:
 
     if bool(product_ids) == (file is not None):
         raise UsageError("give the PRODUCT_IDS to clear, or a file of them with --file")
-    names = read_products(file) if file else list(dict.fromkeys(product_ids))
     with refused_values_explained():
+        names = read_products(file) if file else list(dict.fromkeys(product_ids))
         predicted = clear_overrides(database_of(Settings()), names, decided_by=decided_by, combine_by=decider, why=why)
     if len(names) == 1:
         output.summary({"product_id": names[0], "has_prediction": bool(predicted)}, as_json)

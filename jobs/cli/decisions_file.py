@@ -27,6 +27,8 @@ _OBJECTS = (".jsonl", ".ndjson", ".json")
 _FORMULA = re.compile(r"'(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 """The apostrophe that `shelfwise query --safe` puts before texts that begin like a formula."""
 
+_EXACT_BELOW = 2**53  # from there on, floats of 64 bits skip whole numbers
+
 _EXPECTED = "expected a .csv or .jsonl file in UTF-8"
 
 
@@ -63,11 +65,7 @@ def read_decisions(file: Path, decided_by: str | None) -> list[Override]:
         ValueError: If a decision of a database is not valid; the message names the product.
         DatabaseError: If a database is damaged.
     """
-    try:
-        from_database = is_database(file)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read ({error}); {_EXPECTED}") from error
-    if from_database:
+    if _from_database(file):
         if decided_by is not None:
             raise UsageError(f"{file} is a database, which names who decided; leave --by out")
         return read_former_decisions(file)
@@ -97,11 +95,21 @@ def read_decisions(file: Path, decided_by: str | None) -> list[Override]:
 
 
 def read_products(file: Path) -> list[str]:
-    """Read the products of a .csv or .jsonl file with product_id, such as one that was imported; each once, in order.
+    """Read the products of a file that was imported, or of any .csv or .jsonl file with product_id.
+
+    Args:
+        file: Such a file, or an SQLite database of another version of shelfwise, which `override import` takes too.
+
+    Returns:
+        The products, each once, in the order of the file.
 
     Raises:
         UsageError: If the file cannot be read, is empty, or has a row without product_id; the message names the row.
+        ValueError: If a decision of a database is not valid; the message names the product.
+        DatabaseError: If a database is damaged.
     """
+    if _from_database(file):
+        return [decision.product_id for decision in read_former_decisions(file)]
     rows = _rows(file)
     if not rows:
         raise UsageError(f"{file} names no product; it needs rows with product_id")
@@ -110,9 +118,22 @@ def read_products(file: Path) -> list[str]:
     return list(dict.fromkeys(_text(file, row, "product_id") for row in rows))
 
 
+def _from_database(file: Path) -> bool:
+    try:
+        return is_database(file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read ({error}); {_EXPECTED}") from error
+
+
 def _text(file: Path, row: _Row, name: str) -> str:
-    """Return the text of a cell; whole numbers are ids too. Raise UsageError if it is empty or something else."""
+    """Return the text of a cell; whole numbers are ids too, and 7.0 is the product 7, as in catalogs.
+
+    Raises:
+        UsageError: If it is empty or something else, or a float that may have lost digits.
+    """
     value = row.cells.get(name)
+    if name == "product_id" and isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_BELOW:
+        return str(int(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if _blank(value) or not isinstance(value, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,23 @@ def test_the_review_queue_is_filled_in_imported_and_taken_back(
     code, out, _ = ask("override clear --file done.csv --by ada --json", monkeypatch, capfd)
     assert (code, json.loads(out)) == (0, {"cleared": 2, "with_prediction": 2})
     code, _, err = ask("override clear q r --by ada", monkeypatch, capfd)
+    assert (code, "No person decided on product 'q', 'r'" in err) == (2, True)
+
+
+@pytest.mark.usefixtures("database")
+def test_an_import_of_a_database_could_not_be_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The help of `override import` promised it, and the bytes of the database were read as text."""
+    for words in ("override set q shop.shoe --by ada", "override set r shop.shirt --by ada"):
+        assert ask(words, monkeypatch, capfd)[0] == 0
+    shutil.copy(tmp_path / "shelfwise.db", tmp_path / "former.db")
+    assert ask("override clear q r --by ada", monkeypatch, capfd)[0] == 0
+    code, out, err = ask("override import former.db --json", monkeypatch, capfd)
+    assert (code, json.loads(out)["changed"]) == (0, 2), err
+    code, out, err = ask("override clear --file former.db --by ada --json", monkeypatch, capfd)
+    assert (code, json.loads(out)) == (0, {"cleared": 2, "with_prediction": 2}), err
+    code, _, err = ask("override clear --file former.db --by ada", monkeypatch, capfd)
     assert (code, "No person decided on product 'q', 'r'" in err) == (2, True)
 
 

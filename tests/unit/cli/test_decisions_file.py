@@ -47,7 +47,7 @@ def read(tmp_path: Path, name: str, text: str, encoding: str = "utf-8") -> list[
         ("d.csv", "category_id,product_id,why\n,,\na.b,p1,,,\n\n , ,\nc,7,so\n,,\n"),
         (
             "d.jsonl",
-            '{"Product_ID": "p1", "category_id": "a.b"}\n\n{"product_id": 7, "category_id": "c", "why": "so"}\n',
+            '{"Product_ID": "p1", "category_id": "a.b"}\n\n{"product_id": 7.0, "category_id": "c", "why": "so"}\n',
         ),
         (
             "d.JSONL",
@@ -98,6 +98,9 @@ def test_the_review_queue_with_a_filled_column_is_taken_as_it_is(tmp_path: Path)
             '{"product_id": 7.5, "category_id": "a"}',
             r"row 1 \(line 1\) of .* has a product_id that is no text",
         ),
+        ("d.jsonl", '{"product_id": 9007199254740992.0, "category_id": "a"}', "has a product_id that is no text"),
+        ("d.jsonl", '{"product_id": NaN, "category_id": "a"}', "has a product_id that is no text"),
+        ("d.jsonl", '{"product_id": "p", "category_id": 7.0}', "has a category_id that is no text"),
         ("d.jsonl", '{"product_id": true, "category_id": "a"}', "has a product_id that is no text"),
         ("d.jsonl", "[]", r"row 1 \(line 1\) of .* has no product_id"),
         ("d.csv", "product_id,category_id\n", "holds no decision"),
