@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -14,6 +15,15 @@ from pathlib import Path
 from typing import Any
 
 _PATIENCE_SECONDS = 10.0
+
+
+def be_killed_first() -> None:
+    """Make the kernel kill this process before others where memory runs out, since it can be started again.
+
+    Without this the kernel may choose Spark's Java, and with it all tasks of the executor.
+    """
+    with suppress(OSError):  # systems without /proc
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 @dataclass(frozen=True)

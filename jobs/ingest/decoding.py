@@ -20,13 +20,16 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from jobs.dataset.helper_process import RestartedHelper
+from jobs.dataset.helper_process import RestartedHelper, be_killed_first
 from jobs.errors import RunFailed
 from jobs.images.normalise import NormalisedImage, Rejected, normalise
 
 log = logging.getLogger(__name__)
 
 PROGRAM = "import sys; from jobs.ingest.decoding import serve; serve(*map(int, sys.argv[1:]))"
+MOST_KILLED = 10
+"""Most processes of a task that something outside kills. The limits of a file end a process by other signals."""
+
 _STARTS = 2
 _ALONE = 2
 _READY = "ready"
@@ -58,6 +61,7 @@ class GuardedDecoder:
             program: Python code of the process; tests replace it.
         """
         self._helper = RestartedHelper(program, astuple(limits or DecodingLimits()))
+        self._killed = 0
 
     def __enter__(self) -> GuardedDecoder:
         """Return this object."""
@@ -78,8 +82,8 @@ class GuardedDecoder:
 
         Raises:
             Rejected: If the image cannot be used, or ended two processes in a row (`decoder_crashed`).
-            RunFailed: If a process ends over a small image of our own, so that no file of the shop is the cause; see
-                that the machine has memory.
+            RunFailed: If a process ends over a small image of our own, or if more than `MOST_KILLED` processes are
+                killed, so that no file of the shop is the cause; see that the machine has memory.
         """
         for _ in range(_ALONE):
             if not self._helper.running:
@@ -91,6 +95,13 @@ class GuardedDecoder:
                 raise reply
             ended_by = self._helper.exit_status
             log.warning("a process that decoded an image of %s bytes ended (%s)", f"{len(data):,}", ended_by)
+            self._killed += ended_by == signal.SIGKILL.name
+            if self._killed > MOST_KILLED:
+                raise RunFailed(
+                    f"{self._killed} processes that decode images were killed ({ended_by}), as the kernel does where "
+                    "memory runs out; no images do that: give this machine or its executors more memory "
+                    "(spark.executor.memoryOverhead), or Spark fewer cores; none of these images is rejected for good"
+                )
         raise Rejected(
             "decoder_crashed",
             f"it ended the process that decoded it, and a second one that had nothing else ({ended_by})",
@@ -116,6 +127,7 @@ def serve(descriptor: int, cpu_seconds: int, seconds: int, memory_bytes: int) ->
         seconds: Limit of each file.
         memory_bytes: Limit of the process.
     """
+    be_killed_first()
     cv2.setNumThreads(1)  # each task has a process, and threads for small images cost more than they save
     _limit_memory(memory_bytes)
     with Connection(descriptor) as pipe, suppress(EOFError, ConnectionError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 import traceback
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.dataset.batches import batch_of
+from jobs.dataset.helper_process import be_killed_first
 from jobs.dataset.shards import read_errors_explained
 from jobs.errors import RunFailed
 from jobs.predict.config import PredictConfig
@@ -101,8 +101,7 @@ def serve(descriptor: int) -> None:
     """
     from jobs.predict.networks import clean_worker
 
-    with suppress(OSError):  # if memory runs out, the kernel shall kill this process first, as it can be restarted
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    be_killed_first()
     pipe = Connection(descriptor)
     try:
         with clean_worker():

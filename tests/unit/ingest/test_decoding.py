@@ -13,7 +13,7 @@ from PIL import Image
 
 from jobs.errors import RunFailed
 from jobs.images.normalise import Rejected, normalise
-from jobs.ingest.decoding import DecodingLimits, GuardedDecoder
+from jobs.ingest.decoding import MOST_KILLED, DecodingLimits, GuardedDecoder
 from tests.unit.ingest.test_secret_links import Night
 
 DEADLY = """
@@ -140,6 +140,45 @@ def test_where_no_image_decodes_the_images_of_the_shop_are_not_blamed() -> None:
         pytest.raises(RunFailed, match=r"before the first one \(SIGABRT\)"),
     ):
         decoder.normalise(jpeg())
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="this system has no oom_score_adj")
+def test_the_kernel_took_the_java_of_spark_instead_of_a_process_that_can_be_started_again(
+    deadly: GuardedDecoder,
+) -> None:
+    deadly.normalise(jpeg())
+    helper = deadly._helper.running
+    assert helper is not None
+    assert oom_score(helper.process.pid) == 1000
+
+
+def test_where_memory_is_short_sound_images_were_rejected_without_end() -> None:
+    """What the kernel kills is counted over the task, which fails in the end; a crash of a decoder does not count."""
+    with GuardedDecoder(program=DEADLY) as decoder:
+        with pytest.raises(Rejected, match="SIGSEGV"):
+            decoder.normalise(b"segmentation")
+        for _ in range(MOST_KILLED // 2):
+            with pytest.raises(Rejected, match="decoder_crashed"):
+                decoder.normalise(b"killed")
+        with pytest.raises(RunFailed, match=r"^11 processes .* were killed \(SIGKILL\).* more memory"):
+            decoder.normalise(b"killed")
+
+
+def test_a_night_whose_processes_are_killed_records_no_rejection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.ingest.decoding.MOST_KILLED", 3)
+    monkeypatch.setattr("jobs.ingest.task.GuardedDecoder", lambda: GuardedDecoder(program=DEADLY))
+    night = Night(tmp_path)
+    for name, content in {"a.jpg": jpeg(), "b.jpg": b"killed", "c.jpg": b"killed"}.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunFailed, match="none of these images is rejected for good"):
+        night(night.rows("a.jpg", "b.jpg", "c.jpg"))
+    assert night.stored("seen") == []
 
 
 def test_a_night_with_deadly_files_stores_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
