@@ -14,11 +14,11 @@ from contextvars import ContextVar
 import urllib3
 
 from jobs.images.normalise import Rejected
+from jobs.ingest.unpacking import MOST_CHAINED, compressions_of, unpacked
 
 LARGE_BYTES = 8 * 2**20
 LARGE_AT_ONCE = 3
 PIECE_BYTES = 2**16
-_COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 
 
 class Deferred(Exception):
@@ -82,8 +82,8 @@ def take_room(size: int) -> None:
 def read_body(response: urllib3.BaseHTTPResponse, *, max_bytes: int) -> bytes:
     """Read the body of an image's response piece by piece, within the memory limits.
 
-    A server may compress the body although it was asked not to. It is unpacked piece by piece too, so that a small
-    body that unpacks to a huge file needs no more memory than the limit.
+    A server may compress the body although it was asked not to. It is unpacked piece by piece too, so that neither a
+    small body that unpacks to a huge file nor one that asks for a huge window needs more memory than the limit.
 
     Args:
         response: Response whose body has not been read.
@@ -97,28 +97,32 @@ def read_body(response: urllib3.BaseHTTPResponse, *, max_bytes: int) -> bytes:
     promised = promised_bytes(response.headers) or 0
     if promised > max_bytes:
         raise Rejected("too_large", f"the file has {promised:,} bytes, over the limit of {max_bytes:,}")
-    for encoding in response.headers.get("Content-Encoding", "").lower().split(","):
-        if encoding.strip() in _COMPRESSIONS.difference(response.CONTENT_DECODERS):
-            raise Rejected("unreadable", f"the body is compressed as {encoding.strip()}, which cannot be unpacked here")
+    compressions = compressions_of(response)
+    if unknown := [name for name in compressions if name not in response.CONTENT_DECODERS]:
+        raise Rejected("unreadable", f"the body is compressed as {unknown[0]}, which cannot be unpacked here")
+    if len(compressions) > MOST_CHAINED:
+        raise Rejected("unreadable", f"the body is compressed {len(compressions)} times, over {MOST_CHAINED}")
     take_room(promised)
     pieces, size = [], 0
-    while piece := _next_piece(response):
-        pieces.append(piece)
-        size += len(piece)
-        if size > max_bytes:
-            raise Rejected("too_large", f"the body went on after the limit of {max_bytes:,} bytes")
-        take_room(size)
+    try:
+        for piece in unpacked(_received(response), compressions):
+            pieces.append(piece)
+            size += len(piece)
+            if size > max_bytes:
+                raise Rejected("too_large", f"the body went on after the limit of {max_bytes:,} bytes")
+            take_room(size)
+    except urllib3.exceptions.DecodeError as error:
+        named = response.headers.get("Content-Encoding", "")[:40]
+        raise Rejected("unreadable", f"the body does not unpack as {named}, which its header names") from error
     if not size:
         raise Rejected("empty", "the file has no bytes")
     return b"".join(pieces)
 
 
-def _next_piece(response: urllib3.BaseHTTPResponse) -> bytes:
-    try:
-        return response.read1(PIECE_BYTES, decode_content=True)
-    except urllib3.exceptions.DecodeError as error:
-        encoding = response.headers.get("Content-Encoding", "")[:40]
-        raise Rejected("unreadable", f"the body does not unpack as {encoding}, which its header names") from error
+def _received(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """Yield a body as it comes, still compressed."""
+    while piece := response.read1(PIECE_BYTES, decode_content=False):
+        yield piece
 
 
 def promised_bytes(headers: Mapping[str, str]) -> int | None:

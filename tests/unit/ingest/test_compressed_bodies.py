@@ -62,6 +62,37 @@ def test_a_bomb_is_refused_without_unpacking_all_of_it(server: WebServer, encodi
     assert peak_bytes < 8 * LIMIT
 
 
+def zstd_frame(window_log: int, content: bytes = b"x") -> bytes:
+    """Return a frame of zstd that asks for a window of 2**window_log bytes, with one block as it is."""
+    block = (len(content) << 3 | 1).to_bytes(3, "little") + content
+    return b"\x28\xb5\x2f\xfd" + bytes([0, window_log - 10 << 3]) + block
+
+
+@pytest.mark.parametrize("window_log", [24, 27, 30, 31, 41])
+@pytest.mark.parametrize("before", [b"", zstd_frame(23, RED)], ids=["first frame", "second frame"])
+def test_a_body_that_asks_for_a_window_of_gigabytes_is_refused(
+    server: WebServer, before: bytes, window_log: int
+) -> None:
+    server.answers["/a.jpg"] = encoded(before + zstd_frame(window_log), "zstd")
+    found = rejection(server)
+    assert (found.reason, "does not unpack as zstd" in found.detail) == ("unreadable", True)
+
+
+def test_a_window_of_8_mib_and_several_frames_are_unpacked(server: WebServer) -> None:
+    server.answers["/a.jpg"] = encoded(zstd_frame(23, RED[:100]) + zstd.compress(RED[100:]), "zstd")
+    assert WebImages(HERE).fetch(f"{server.url}/a.jpg").data == RED
+
+
+def test_a_body_that_is_cut_off_is_not_an_image(server: WebServer) -> None:
+    server.answers["/a.jpg"] = encoded(zstd.compress(RED)[:-10], "zstd")
+    assert rejection(server).reason == "unreadable"
+
+
+def test_a_body_that_was_compressed_again_and_again_is_refused(server: WebServer) -> None:
+    server.answers["/a.jpg"] = encoded(RED, ", ".join(["zstd"] * 4))
+    assert rejection(server).detail == "the body is compressed 4 times, over 3"
+
+
 @pytest.mark.parametrize("encoding", [name for name in PACKED if "," not in name])
 def test_a_body_that_is_not_what_its_header_says_is_unreadable(server: WebServer, encoding: str) -> None:
     server.answers["/a.jpg"] = encoded(RED, encoding)
