@@ -16,7 +16,7 @@ from pydantic import Field, PlainValidator, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.errors import UsageError
-from jobs.ingest.config import HttpLimits, ProductSource
+from jobs.ingest.config import HttpLimits, IngestConfig, ProductSource
 from jobs.spark.config import SparkConfig
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import place, scheme_of
@@ -75,6 +75,7 @@ class Settings(BaseSettings):
         http_tries: Most attempts for one image; a retry follows if the server is busy or the connection breaks.
         http_headers: JSON object of the headers that requests for images have for single hosts:
             `{"cdn.shop.example": {"Referer": "https://shop.example/", "User-Agent": "Mozilla/5.0"}}`.
+        max_megapixels: Millions of pixels that are decoded of an image; a larger one is rejected.
         shared_picture_groups: Fewest groups of products whose same picture holds their answers back for a person; 0
             looks for no shared pictures.
         shared: Whether other users work in the home: new files get the modes of the umask. By default they are for
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
     http_total_seconds: float = Field(default=HttpLimits.total_seconds, gt=0)
     http_tries: int = Field(default=HttpLimits.tries, ge=1, le=20)
     http_headers: Annotated[dict[str, Any], NoDecode] = Field(default_factory=dict, repr=False)
+    max_megapixels: int = Field(default=IngestConfig.max_megapixels, ge=1, le=1000)
     shared_picture_groups: int = Field(default=SharedPictures.groups, ge=0)
     shared: bool = False
 

@@ -356,6 +356,7 @@ def context_of(settings: Settings, options: dict[str, Any]) -> RunContext:
         products=settings.products,
         batch_size=options["batch_size"],
         http=settings.http,
+        max_megapixels=settings.max_megapixels,
         precision=settings.precision,
         engine=settings.engine,
         engines_dir=settings.engines_path,

@@ -183,6 +183,7 @@ def ingest(catalog: str, run_date: date, labels: str | None, as_json: bool, **op
         settings.places,
         products=settings.products,
         http=settings.http,
+        max_megapixels=settings.max_megapixels,
         labels=label_map,
         description=description_of(options),
         **leaving_of(options),

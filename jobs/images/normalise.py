@@ -28,10 +28,10 @@ from jobs.images.pixels import eight_bit, shrink, srgb, upright
 
 MAX_SOURCE_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
-"""Most pixels that are decoded of an image."""
+"""Most pixels that are decoded of an image, if SHELFWISE_MAX_MEGAPIXELS says nothing else."""
 MAX_JPEG_PIXELS = 400_000_000
-"""Most pixels of a JPEG file that is decoded some rows at a time and at a fraction of its size, which `MAX_PIXELS` then
-limits."""
+"""Most pixels of a JPEG file that is decoded some rows at a time and at a fraction of its size; the fraction is limited
+as other images are. If their limit is higher, it is that of such files too."""
 MAX_SIDE_PX = 65_500
 """Longest side of an accepted image in pixels: the limit of the JPEG format."""
 MIN_SIDE_PX = 8
@@ -40,6 +40,7 @@ JPEG_QUALITY = 95
 
 _PILLOW_NAMES = {"JPEG 2000": "JPEG2000"}
 _MAX_DETAIL_CHARS = 300
+_BY_SETTING = "the limit of SHELFWISE_MAX_MEGAPIXELS"
 _STDERR = threading.Lock()
 
 # Pillow's message about a bad image is stored in the rejection; its log lines would repeat it for every bad image.
@@ -77,7 +78,7 @@ class NormalisedImage:
     height_px: int
 
 
-def normalise(data: bytes) -> NormalisedImage:
+def normalise(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NormalisedImage:
     """Normalise a source image: decode any accepted format, and encode it in the single form that networks read.
 
     The image is turned upright by its EXIF orientation, of HEIC by the file's own rotation, and converted to sRGB.
@@ -87,6 +88,7 @@ def normalise(data: bytes) -> NormalisedImage:
 
     Args:
         data: Content of the whole source file.
+        max_pixels: Most pixels that are decoded of it, at least 1.
 
     Returns:
         The JPEG and its size.
@@ -101,22 +103,24 @@ def normalise(data: bytes) -> NormalisedImage:
         raise Rejected("not_an_image", f"expected an image, received what looks like {content.name}")
     if not content.is_read:
         raise Rejected("unsupported_format", f"{content.name} images are not read; convert it to JPEG, PNG or WebP")
-    _check_announced(data, content)
+    _check_announced(data, content, max_pixels)
     try:
         with warnings.catch_warnings(), _silent_libtiff() if content.name == "TIFF" else nullcontext():
             warnings.simplefilter("ignore")
             try:
-                return _decode(data, content)
+                return _decode(data, content, max_pixels)
             except OSError:
-                stored = _without_end_marker(data, content)
+                stored = _without_end_marker(data, content, max_pixels)
                 if stored is None:
                     raise
                 return stored
     except Rejected:
         raise
-    except (Image.DecompressionBombError, MemoryError) as error:
-        raise Rejected("too_large", f"its header promises more than {MAX_PIXELS:,} pixels") from error
+    except Image.DecompressionBombError as error:
+        raise Rejected("too_large", f"its header promises more than {max_pixels:,} pixels, {_BY_SETTING}") from error
     except Exception as error:  # on invalid bytes decoders raise any exception; none may end the run
+        if _lacks_memory(error):
+            raise Rejected("too_large", "decoding it takes more memory than a process that decodes may have") from error
         raise _decoder_failure(error, content, data) from error
 
 
@@ -133,7 +137,12 @@ def _silent_libtiff() -> Iterator[None]:
             os.close(saved)
 
 
-def _check_announced(data: bytes, content: Content) -> None:
+def _lacks_memory(error: Exception) -> bool:
+    """Return whether a decoder found no memory; Pillow's C code and OpenCV say so in a text alone."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "Insufficient memory" in str(error)
+
+
+def _check_announced(data: bytes, content: Content, max_pixels: int) -> None:
     """Check the size that a header announces, where a decoder needs memory before it reports the size, or for more."""
     match content.name:
         case "WEBP":
@@ -144,13 +153,13 @@ def _check_announced(data: bytes, content: Content) -> None:
             pixels = -(-jpeg2000.samples(data) // 4)
         case _:
             return
-    if pixels > MAX_PIXELS:
-        raise Rejected("too_large", f"its header promises {pixels:,} pixels, over {MAX_PIXELS:,}")
+    if pixels > max_pixels:
+        raise Rejected("too_large", f"its header promises {pixels:,} pixels, over the {max_pixels:,}, {_BY_SETTING}")
 
 
-def _decode(data: bytes, content: Content) -> NormalisedImage:
+def _decode(data: bytes, content: Content, max_pixels: int) -> NormalisedImage:
     with _open(data, content) as image:
-        _load(image, data)
+        _load(image, data, max_pixels)
         return _stored(image)
 
 
@@ -169,10 +178,10 @@ def _open(data: bytes, content: Content) -> Image.Image:
     return image
 
 
-def _load(image: Image.Image, data: bytes) -> None:
+def _load(image: Image.Image, data: bytes, max_pixels: int) -> None:
     """Decode an image, at a fraction of its size where the format allows that and the rest is not needed."""
     in_parts = isinstance(image, JpegImageFile) and jpeg.decoded_in_parts(data)
-    _check_size(*image.size, max_pixels=MAX_JPEG_PIXELS if in_parts else MAX_PIXELS)
+    _check_size(*image.size, max_pixels=max(MAX_JPEG_PIXELS, max_pixels) if in_parts else max_pixels)
     for name in ("xmp", "XML:com.adobe.xmp"):
         image.info.pop(name, None)  # Pillow would turn the image by an orientation in it, which no browser does
     # At least twice the final size is kept, so that the better filter of `shrink` does the rest.
@@ -184,9 +193,9 @@ def _load(image: Image.Image, data: bytes) -> None:
     elif isinstance(image, Jpeg2KImageFile):
         halvings = max(short_side_px // (2 * STORED_SHORT_SIDE_PX), 1).bit_length() - 1
         image.reduce = min(halvings, jpeg2000.resolution_levels(data))
-    _check_size(*image.size, max_pixels=MAX_PIXELS)
+    _check_size(*image.size, max_pixels=max_pixels)
     image.load()
-    _check_size(*image.size, max_pixels=MAX_PIXELS)
+    _check_size(*image.size, max_pixels=max_pixels)
 
 
 def _stored(image: Image.Image) -> NormalisedImage:
@@ -198,7 +207,7 @@ def _stored(image: Image.Image) -> NormalisedImage:
     return NormalisedImage(buffer.getvalue(), *stored.size)
 
 
-def _without_end_marker(data: bytes, content: Content) -> NormalisedImage | None:
+def _without_end_marker(data: bytes, content: Content, max_pixels: int) -> NormalisedImage | None:
     """Normalise a JPEG that lacks only its end marker; None if it lacks more.
 
     Browsers show such a file. Pillow can decode it only with a switch for the whole process, and then it also accepts
@@ -208,10 +217,10 @@ def _without_end_marker(data: bytes, content: Content) -> NormalisedImage | None
     if not ends:
         return None
     with _open(ends[0], content) as image:
-        _load(image, data)
+        _load(image, data, max_pixels)
         for end in ends[1:]:
             with _open(end, content) as other:
-                _load(other, data)
+                _load(other, data, max_pixels)
                 if not _same_pixels(image, other):
                     return None
         return _stored(image)
@@ -225,11 +234,10 @@ def _same_pixels(one: Image.Image, other: Image.Image) -> bool:
 def _check_size(width_px: int, height_px: int, *, max_pixels: int) -> None:
     if min(width_px, height_px) < MIN_SIDE_PX:
         raise Rejected("too_small", f"it is {width_px} x {height_px} px; each side needs at least {MIN_SIDE_PX}")
-    if width_px * height_px > max_pixels or max(width_px, height_px) > MAX_SIDE_PX:
-        raise Rejected(
-            "too_large",
-            f"it is {width_px} x {height_px} px, over the limit of {max_pixels:,} pixels or {MAX_SIDE_PX:,} px a side",
-        )
+    if max(width_px, height_px) > MAX_SIDE_PX:
+        raise Rejected("too_large", f"it is {width_px} x {height_px} px, over the limit of {MAX_SIDE_PX:,} px a side")
+    if width_px * height_px > max_pixels:
+        raise Rejected("too_large", f"it is {width_px} x {height_px} px, over the {max_pixels:,} pixels, {_BY_SETTING}")
 
 
 def _decoder_failure(error: Exception, content: Content, data: bytes) -> Rejected:

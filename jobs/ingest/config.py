@@ -104,6 +104,8 @@ class IngestConfig:
         partial: Whether the catalog names changes only; then nothing leaves.
         max_left: Largest share of the catalog's products that may leave in one night, in [0, 1]; `FEWEST_LEFT` products
             always may.
+        max_megapixels: Millions of pixels that are decoded of an image, at least 1; of a JPEG that is decoded in parts
+            at least 400.
     """
 
     catalog: str
@@ -117,6 +119,7 @@ class IngestConfig:
     catalog_name: str = ""
     partial: bool = False
     max_left: float = 0.2
+    max_megapixels: int = 64
 
     def __post_init__(self) -> None:
         """Raise UsageError if the name cannot be one of a catalog, or the share is none."""

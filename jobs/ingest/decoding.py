@@ -22,13 +22,16 @@ from PIL import Image
 
 from jobs.dataset.helper_process import RestartedHelper, be_killed_first
 from jobs.errors import RunFailed
-from jobs.images.normalise import NormalisedImage, Rejected, normalise
+from jobs.images.normalise import MAX_PIXELS, NormalisedImage, Rejected, normalise
 
 log = logging.getLogger(__name__)
 
 PROGRAM = "import sys; from jobs.ingest.decoding import serve; serve(*map(int, sys.argv[1:]))"
 MOST_KILLED = 10
 """Most processes of a task that something outside kills. The limits of a file end a process by other signals."""
+
+_BYTES_A_PIXEL = 48
+"""Memory for a large image, by its pixels: for 64 megapixels less than the 3 GiB of any image."""
 
 _STARTS = 2
 _ALONE = 2
@@ -43,11 +46,19 @@ class DecodingLimits:
         cpu_seconds: Time of the processor, all threads together.
         seconds: Time by the clock.
         memory_bytes: Address space beyond that of the process before its first file.
+        max_pixels: Pixels that are decoded of it.
     """
 
     cpu_seconds: int = 30
     seconds: int = 600
     memory_bytes: int = 3 << 30
+    max_pixels: int = MAX_PIXELS
+
+    @classmethod
+    def for_megapixels(cls, megapixels: int) -> DecodingLimits:
+        """Return the limits where images of so many millions of pixels are decoded, which may need more memory."""
+        pixels = megapixels * 1_000_000
+        return cls(memory_bytes=max(cls.memory_bytes, _BYTES_A_PIXEL * pixels), max_pixels=pixels)
 
 
 class GuardedDecoder:
@@ -118,7 +129,7 @@ class GuardedDecoder:
         )
 
 
-def serve(descriptor: int, cpu_seconds: int, seconds: int, memory_bytes: int) -> None:
+def serve(descriptor: int, cpu_seconds: int, seconds: int, memory_bytes: int, max_pixels: int) -> None:
     """Normalise the files that come over a pipe, until it is closed.
 
     Args:
@@ -126,9 +137,11 @@ def serve(descriptor: int, cpu_seconds: int, seconds: int, memory_bytes: int) ->
         cpu_seconds: Limit of each file, see `DecodingLimits`.
         seconds: Limit of each file.
         memory_bytes: Limit of the process.
+        max_pixels: Limit of each file.
     """
     be_killed_first()
     cv2.setNumThreads(1)  # each task has a process, and threads for small images cost more than they save
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)  # Pillow refuses twice as many by itself
     _limit_memory(memory_bytes)
     with Connection(descriptor) as pipe, suppress(EOFError, ConnectionError):
         normalise(_sound_image())
@@ -139,7 +152,7 @@ def serve(descriptor: int, cpu_seconds: int, seconds: int, memory_bytes: int) ->
             signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
             signal.alarm(seconds)
             try:
-                reply: NormalisedImage | Rejected = normalise(data)
+                reply: NormalisedImage | Rejected = normalise(data, max_pixels=max_pixels)
             except Rejected as rejection:
                 reply = rejection
             signal.setitimer(signal.ITIMER_PROF, 0)

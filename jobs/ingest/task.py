@@ -14,7 +14,7 @@ from jobs.dataset.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.dataset.shards import ShardWriter
 from jobs.images.normalise import Rejected
 from jobs.ingest.config import IngestConfig
-from jobs.ingest.decoding import GuardedDecoder
+from jobs.ingest.decoding import DecodingLimits, GuardedDecoder
 from jobs.ingest.sources import Source, SourceReader, is_remote
 from jobs.storage.places import Place
 
@@ -42,7 +42,7 @@ def read_and_store(
     writers = _Writers.of(config)
     reader = SourceReader(base, config.http, home=config.places.home, tasks=tasks_per_host)
     same = {"ingest_no": ingest_no, "catalog_name": config.name}
-    with GuardedDecoder() as decoder:
+    with GuardedDecoder(DecodingLimits.for_megapixels(config.max_megapixels)) as decoder:
         for row, source in reader.read(_to_read(({**row, **same} for row in rows), writers)):
             _store(row, source, writers, decoder, remote=is_remote(row["image_uri"], base))
     return writers.close()

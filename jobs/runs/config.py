@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from jobs.errors import UsageError, check_name
-from jobs.ingest.config import HttpLimits, ProductSource
+from jobs.ingest.config import HttpLimits, IngestConfig, ProductSource
 from jobs.spark.config import SparkConfig
 from jobs.storage.places import Places
 from models.release import Release
@@ -68,6 +68,7 @@ class RunContext:
         products: Database table that the catalog name `products` stands for.
         batch_size: Images per call of the networks; None searches for the best size on an accelerator.
         http: Limits for fetching images from web servers.
+        max_megapixels: Millions of pixels that ingest decodes of an image.
         precision: `auto`, `float32` or `mixed_float16`.
         engine: `auto`, `openvino` or `keras`.
         engines_dir: Directory of releases in OpenVINO's format; None is `engines` in the home's local directory.
@@ -82,6 +83,7 @@ class RunContext:
     products: ProductSource
     batch_size: int | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
+    max_megapixels: int = IngestConfig.max_megapixels
     precision: str = "auto"
     engine: str = "auto"
     engines_dir: Path | None = None

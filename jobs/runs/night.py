@@ -188,6 +188,7 @@ def nightly(
             context.places,
             products=context.products,
             http=context.http,
+            max_megapixels=context.max_megapixels,
             labels=labels,
             description=description or Description(),
             catalog_name=catalog_name,

@@ -37,7 +37,19 @@ MAY_IMPORT = {
         "starlette",
         "uvicorn",
     }
-    | {"numpy", "cv2", "PIL", "pi_heif", "jinja2", "markupsafe", "click", "rich", "pydantic", "pydantic_settings"},
+    | {
+        "backports",
+        "numpy",
+        "cv2",
+        "PIL",
+        "pi_heif",
+        "jinja2",
+        "markupsafe",
+        "click",
+        "rich",
+        "pydantic",
+        "pydantic_settings",
+    },
     "models": {"keras", "tensorflow", "jax", "torch", "numpy", "scipy", "h5py", "cv2", "click", "threadpoolctl"},
     "sql": {"sqlalchemy", "alembic", "psycopg"},
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from jobs.images.normalise import NormalisedImage, Rejected, normalise
+from jobs.images.normalise import MAX_PIXELS, NormalisedImage, Rejected, normalise
 
 HEIC_FILES = sorted(Path(__file__).with_name("heic").glob("*.heic"))
 """Written by libheif and x265, 64 x 48 px: the red, green, blue and white corners of `TestShape` without and with a
@@ -48,9 +48,9 @@ def assert_colour(stored: NormalisedImage, colour: tuple[int, int, int], *, with
     assert np.abs(mean - colour).max() <= within, f"expected {colour}, stored {mean.round(1)}"
 
 
-def rejection(data: bytes) -> Rejected:
+def rejection(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        normalise(data)
+        normalise(data, max_pixels=max_pixels)
     return caught.value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,23 +25,26 @@ from tests.unit.images.pictures import (
 
 
 class TestJpeg:
-    def test_a_camera_picture_over_the_limit_is_reduced(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(normalising, "MAX_PIXELS", 1_000_000)
-        stored = normalise(encode(plain((200, 40, 90), size=(3000, 2600)), "JPEG"))
+    def test_a_camera_picture_over_the_limit_is_reduced(self) -> None:
+        stored = normalise(encode(plain((200, 40, 90), size=(3000, 2600)), "JPEG"), max_pixels=1_000_000)
         assert (stored.width_px, stored.height_px) == (369, 320)
         assert_colour(stored, (200, 40, 90), within=6)
 
-    def test_what_is_decoded_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_is_decoded_counts(self) -> None:
         """A long narrow picture can hardly be reduced while it is decoded."""
-        monkeypatch.setattr(normalising, "MAX_PIXELS", 1_000_000)
-        assert rejection(encode(plain(size=(2600, 500)), "JPEG")).reason == "too_large"
+        assert rejection(encode(plain(size=(2600, 500)), "JPEG"), max_pixels=1_000_000).reason == "too_large"
 
+    @pytest.mark.parametrize(("form", "options"), [("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {})])
     def test_a_jpeg_whose_coefficients_are_all_held_has_the_limit_of_other_formats(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, form: str, options: dict[str, Any]
     ) -> None:
-        monkeypatch.setattr(normalising, "MAX_PIXELS", 1_000_000)
-        assert rejection(encode(plain(size=(3000, 2600)), "JPEG", progressive=True)).reason == "too_large"
-        assert rejection(encode(plain(size=(3000, 2600)), "PNG")).reason == "too_large"
+        data = encode(plain(size=(3000, 2600)), form, **options)
+        found = rejection(data, max_pixels=7_000_000)
+        assert found.reason == "too_large"
+        assert found.detail.endswith(" 7,000,000 pixels, the limit of SHELFWISE_MAX_MEGAPIXELS") or (
+            found.detail.endswith(" over the 7,000,000, the limit of SHELFWISE_MAX_MEGAPIXELS")
+        )
+        assert normalise(data, max_pixels=8_000_000).height_px == 320
 
     def test_which_are_decoded_in_parts(self) -> None:
         baseline = encode(plain(), "JPEG")
@@ -74,7 +78,7 @@ class TestJpeg2000:
         data = encode(large, "JPEG2000", no_jp2=no_jp2)
         assert jpeg2000.resolution_levels(data) == 5
         with normalising._open(data, recognise(data)) as image:
-            normalising._load(image, data)
+            normalising._load(image, data, MAX_PIXELS)
             assert image.size == (650, 750)
         found = pixels(normalise(data))
         assert found.shape == (369, 320, 3)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from jobs.errors import RunFailed
-from jobs.images.normalise import Rejected, normalise
+from jobs.images.normalise import MAX_PIXELS, Rejected, normalise
+from jobs.ingest.config import IngestConfig
 from jobs.ingest.decoding import MOST_KILLED, DecodingLimits, GuardedDecoder
 from tests.unit.ingest.test_secret_links import Night
 
@@ -21,7 +22,7 @@ import os, signal, sys, time
 from jobs.ingest import decoding
 from jobs.images.normalise import normalise
 
-def deadly(data):
+def deadly(data, **limits):
     match data:
         case b"segmentation":
             import ctypes; ctypes.string_at(0)
@@ -36,7 +37,7 @@ def deadly(data):
             time.sleep(600)
         case b"memory":
             held = [bytearray(2**28) for _ in range(8)]  # zeros, for which the system takes no memory
-    return normalise(data)
+    return normalise(data, **limits)
 
 decoding.normalise = deadly
 decoding.serve(*map(int, sys.argv[1:]))
@@ -90,6 +91,43 @@ def test_a_file_that_takes_all_memory_ends_its_process_and_not_the_machine(deadl
         deadly.normalise(b"memory")
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory error when reading image file")])
+def test_a_lack_of_memory_was_told_as_a_promise_of_the_header(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("jobs.images.normalise._stored", lacking)
+    with pytest.raises(Rejected) as caught:
+        normalise(jpeg())
+    assert caught.value.reason == "too_large"
+    assert caught.value.detail == "decoding it takes more memory than a process that decodes may have"
+
+
+def test_an_image_that_pillow_alone_refuses_is_decoded_where_the_setting_allows_it() -> None:
+    """Pillow's own limit is 179 megapixels."""
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 9_000)).save(buffer, "PNG")
+    with GuardedDecoder(DecodingLimits.for_megapixels(181)) as decoder:
+        assert decoder.normalise(buffer.getvalue()).height_px == 320
+    with GuardedDecoder() as decoder, pytest.raises(Rejected, match="SHELFWISE_MAX_MEGAPIXELS"):
+        decoder.normalise(buffer.getvalue())
+    usual = DecodingLimits.for_megapixels(IngestConfig.max_megapixels)
+    assert (usual.max_pixels, DecodingLimits.for_megapixels(1).memory_bytes) == (MAX_PIXELS, usual.memory_bytes)
+
+
+def test_a_night_has_the_limit_of_its_setting(tmp_path: Path) -> None:
+    night = Night(tmp_path)
+    night.max_megapixels = 1
+    for name, side_px in {"a.png": 999, "b.png": 1001}.items():
+        Image.new("RGB", (side_px, side_px)).save(tmp_path / name)
+    night(night.rows("a.png", "b.png"))
+    [row] = night.stored("seen")
+    assert (row["product_id"], row["reason"]) == ("p1", "too_large")
+    assert "over the 1,000,000 pixels, the limit of SHELFWISE_MAX_MEGAPIXELS" in row["detail"]
+
+
 def test_what_cannot_be_used_is_rejected_with_the_reason_of_the_decoder() -> None:
     with GuardedDecoder() as decoder:
         for data in (b"", b"<html>", jpeg()[:-300], b"RIFF\x10\x00\x00\x00WEBPVP8X" + b"\xff" * 18):
@@ -133,7 +171,7 @@ def test_a_process_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_where_no_image_decodes_the_images_of_the_shop_are_not_blamed() -> None:
-    broken = "from jobs.ingest import decoding; decoding.normalise = lambda data: __import__('os').abort(); "
+    broken = "from jobs.ingest import decoding; decoding.normalise = lambda data, **limits: __import__('os').abort(); "
     program = broken + "import sys; decoding.serve(*map(int, sys.argv[1:]))"
     with (
         GuardedDecoder(program=program) as decoder,
@@ -172,7 +210,7 @@ def test_a_night_whose_processes_are_killed_records_no_rejection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.ingest.decoding.MOST_KILLED", 3)
-    monkeypatch.setattr("jobs.ingest.task.GuardedDecoder", lambda: GuardedDecoder(program=DEADLY))
+    monkeypatch.setattr("jobs.ingest.task.GuardedDecoder", lambda _: GuardedDecoder(program=DEADLY))
     night = Night(tmp_path)
     for name, content in {"a.jpg": jpeg(), "b.jpg": b"killed", "c.jpg": b"killed"}.items():
         (tmp_path / name).write_bytes(content)
@@ -182,7 +220,7 @@ def test_a_night_whose_processes_are_killed_records_no_rejection(
 
 
 def test_a_night_with_deadly_files_stores_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.ingest.task.GuardedDecoder", lambda: GuardedDecoder(program=DEADLY))
+    monkeypatch.setattr("jobs.ingest.task.GuardedDecoder", lambda _: GuardedDecoder(program=DEADLY))
     night = Night(tmp_path)
     for name, content in {"a.jpg": jpeg(), "b.jpg": b"killed", "c.jpg": jpeg("blue"), "d.jpg": b"left"}.items():
         (tmp_path / name).write_bytes(content)

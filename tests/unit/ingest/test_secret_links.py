@@ -32,6 +32,7 @@ class Night:
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.places = directory, Places(directory / "home")
+        self.max_megapixels = 64
 
     def rows(self, *links: str) -> list[dict[str, Any]]:
         catalog = self.directory / "catalog.csv"
@@ -41,7 +42,7 @@ class Night:
         return [{**row, "image_no": 0, **dict(new())} for batch in batches for row in batch.to_pylist()]
 
     def __call__(self, rows: list[dict[str, Any]], day: date = DAY) -> dict[str, int]:
-        config = IngestConfig("catalog.csv", day, self.places, http=HERE)
+        config = IngestConfig("catalog.csv", day, self.places, http=HERE, max_megapixels=self.max_megapixels)
         return read_and_store(iter(rows), config, base=self.directory)
 
     def stored(self, root: str, day: date = DAY) -> list[dict[str, Any]]:
