@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from jobs.report.facts import load_facts
+from jobs.report.gallery import build_gallery
 from jobs.report.job import write
+from jobs.report.page import render
 from jobs.storage.places import Places
 from sql.store import open_database
 from tests.browser import NARROW_PX, WIDE_PX, Sight, open_page
@@ -164,6 +168,21 @@ def test_images_that_are_gone_or_broken_leave_a_page_that_says_so(nights: Nights
     done = write(nights.database, nights.places, run_id)
     assert done["pictures"] == 0
     assert "no longer in the dataset" in looked_at(browser, Path(done["report"]))
+
+
+def test_a_report_without_categories_did_not_say_that_a_store_was_away(nights: Nights) -> None:
+    facts = load_facts(nights.database, "nightly-2026-11-01")
+    gallery = build_gallery(nights.database, nights.places, facts)
+    reasons = {f"ingest_date={FIRST_NIGHT}/part-{number}.parquet": "no route to host" for number in range(7)}
+
+    def text(*, away: bool) -> str:
+        search = replace(gallery.search, unreadable=reasons, away=away)
+        page = render(facts, replace(gallery, shares=[], search=search), made_at_utc=datetime.now(UTC))
+        return " ".join(re.sub(r"<[^>]+>", "", page).split())
+
+    assert "part-4.parquet (no route to host) and 2 more." in text(away=False)
+    assert "did not answer" not in text(away=False)
+    assert "and 2 more. Their store did not answer, so no further file was tried." in text(away=True)
 
 
 def test_thousands_of_categories_and_endless_texts_stay_under_three_megabytes(tmp_path: Path, browser: Browser) -> None:
