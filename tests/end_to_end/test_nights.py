@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,10 @@ def test_the_steps_one_by_one_are_the_same_as_a_night(shelfwise: Shelfwise, shop
     assert plan["estimated_seconds"] is not None
     page = shelfwise("report", "--run-id", f"nightly-{NIGHT_1}", "--json").json["report"]
     assert "Asking the networks" in Path(page).read_text(encoding="utf-8")
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in [home, *home.rglob("*")]}
+    assert {Path(page), home / "shelfwise.db"} < modes.keys()
+    assert any("ingest_date=" in str(path) for path in modes)
+    assert {path: mode for path, mode in modes.items() if mode not in (0o600, 0o700)} == {}, "for their user alone"
     before = dump(home)
     assert len(before["product_categories"]) == 3
     assert shelfwise("nightly", "--catalog", shop.catalog, "--run-date", NIGHT_1, "--json").code == 0

@@ -35,16 +35,23 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (("report", "--run-id", "nightly-2026-11-01"), 2),
         (("shadow", "--run-date", "2026-11-01"), 2),
         (("release", "list"), 0),
+        (("release", "show"), 0),
+        (("release", "verify"), 0),
+        (("catalog", "check", "shop.csv"), 0),
+        (("review", "people", "list"), 0),
         (("db", "check"), 1),
         (("db", "prune", "--keep-runs", "3", "--dry-run"), 0),
         (("backfill", "--from", "2026-11-01", "--to", "2026-11-02", "--dry-run"), 2),
     ],
 )
 def test_a_command_that_only_reads_made_a_home(
-    arguments: tuple[str, ...], code: int, home: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], code: int, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop.csv").write_text("product_id,image_uri\np1,p1.jpg\n")
     assert run(monkeypatch, *arguments) == code
     assert not home.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.csv"]
 
 
 def test_a_query_without_a_home_says_that_nothing_is_there(
