@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
-import tomllib
 from collections.abc import Iterable
 
-from jobs.catalog.description import Description, description_file, toml_of
+from jobs.catalog.description import Description, description_file, read_description, toml_of
 from jobs.dataset.category_texts import deepest, shop_categories
 from jobs.errors import UsageError
 from jobs.storage.places import Place
-from jobs.storage.stores import is_file, read_bytes, write_bytes
+from jobs.storage.stores import is_file, write_bytes
 from models.answers.taxonomy import above_others
 
 LABELS_FILE = "labels.csv"
 MOST_LABELS = 10_000
 
 
-def write_description(catalog: str, description: Description) -> str:
-    """Write the description of a catalog beside it.
+def write_description(catalog: str, description: Description) -> list[str]:
+    """Write the description of a catalog beside it, unless it is empty or a file there says the same.
 
     Returns:
-        The path of the file.
+        The path of the file, in a list; an empty list if nothing was written.
 
     Raises:
         UsageError: If there is a file that says something else; delete it first.
     """
+    if read_description(catalog) == description:
+        return []
     file = description_file(catalog)
-    text = toml_of(description)
     if is_file(file):
-        if Description.model_validate(tomllib.loads(read_bytes(file).decode("utf-8-sig"))) != description:
-            raise UsageError(f"{file} is there and says something else; delete it to write another one")
-        return str(file)
-    write_bytes(file, text.encode())
-    return str(file)
+        raise UsageError(f"{file} is there and says something else; delete it to write another one")
+    write_bytes(file, toml_of(description).encode())
+    return [str(file)]
 
 
 def draft_labels(catalog: str, texts: Iterable[str]) -> list[str]:

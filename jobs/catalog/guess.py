@@ -10,15 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from jobs.catalog.description import Description
+from jobs.catalog.description import Description, read_description
 from jobs.catalog.files import names_of, parts_of, read_part
 from jobs.catalog.layout import SEPARATORS, Layout
 from jobs.catalog.opening import look_inside
 from jobs.catalog.recognise import form_of, recognise, with_details
+from jobs.catalog.text import is_decodable
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
 from jobs.storage.places import Place
-from jobs.storage.stores import is_file, place
+from jobs.storage.stores import is_file, on_disk, place, uri
 
 MOST_LINES_ABOVE = 5
 _SAMPLE_ROWS = 1000
@@ -75,13 +76,16 @@ def guess(catalog: str | Place, said: Description) -> Description:
         said: What the command line says about it.
 
     Returns:
-        The description with which the catalog can be read; `said` where nothing needs a guess.
+        The description with which the catalog can be read: what was said, by options and in its `shelfwise.toml`, and
+        what was guessed beside it. Empty if nothing was said and the file leaves nothing to guess.
 
     Raises:
         UsageError: If no guess makes it readable.
     """
     where = place(catalog)
+    said = said.over(read_description(where))
     try:
+        said = _with_encoding(where, said)
         recognise(where, said)
     except UsageError as error:
         if not is_file(where):
@@ -93,25 +97,33 @@ def guess(catalog: str | Place, said: Description) -> Description:
     return _with_several_images(where, said)
 
 
+def _with_encoding(where: Place, said: Description) -> Description:
+    """Add the encoding of a text file that is not in UTF-8, so that every line of it can be decoded."""
+    if said.encoding or not is_file(where) or form_of(where, said, look_inside(where)) not in ("csv", "jsonl"):
+        return said
+    with on_disk(where) as path:
+        decodable = (each for each in ENCODINGS if is_decodable(path, uri(where), each))
+        encoding = next(decodable, "")
+    return said.model_copy(update={"encoding": encoding}) if encoding else said
+
+
 def _guesses(where: Place, said: Description) -> Iterator[_Guess]:
     """Yield the descriptions with which the file has a header with the columns that a catalog needs."""
     form = form_of(where, said, look_inside(where))
-    encodings = [said.encoding] if said.encoding or form != "csv" else ENCODINGS
     separators = [said.separator] if said.separator or form != "csv" else list(SEPARATORS)
     above = range(1, MOST_LINES_ABOVE + 2)
     header_lines = [said.header_line] if said.header_line or form not in ("csv", "xlsx") else above
-    for encoding in encodings:
-        for header_line in header_lines:
-            for separator in separators:
-                update = {"encoding": encoding, "header_line": header_line, "separator": separator}
-                tried = said.model_copy(update={name: value for name, value in update.items() if value})
-                try:
-                    names = names_of(where, with_details(Layout(form), tried))
-                except UsageError:
-                    continue
-                columns = {**columns_by_name(names), **said.columns}
-                if columns.keys() >= set(CATALOG_REQUIRED):
-                    yield _Guess(tried.model_copy(update={"columns": columns}), len(columns))
+    for header_line in header_lines:
+        for separator in separators:
+            update = {"header_line": header_line, "separator": separator}
+            tried = said.model_copy(update={name: value for name, value in update.items() if value})
+            try:
+                names = names_of(where, with_details(Layout(form), tried))
+            except UsageError:
+                continue
+            columns = {**columns_by_name(names), **said.columns}
+            if columns.keys() >= set(CATALOG_REQUIRED):
+                yield _Guess(tried.model_copy(update={"columns": columns}), len(columns))
 
 
 def columns_by_name(names: Sequence[str]) -> dict[str, tuple[str, ...]]:

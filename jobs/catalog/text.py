@@ -199,8 +199,23 @@ def not_decoded(where: str, encoding: str, line: int, undecodable: bytes) -> Usa
     return catalog_error(where, f"is not {name}: bytes {shown} in line {line}; write it in UTF-8, or {remedy}")
 
 
-def first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, bytes]:
-    """Return the number of the first line that cannot be decoded, from 1, and its bytes that cannot; else no bytes."""
+def is_decodable(path: Path, where: str, encoding: str = "") -> bool:
+    """Return whether a whole text file can be decoded; it is read in pieces, and what is in its lines does not count.
+
+    Args:
+        path: Local path of the file; it may be compressed as `jobs.catalog.opening` says.
+        where: Name of the file for error messages.
+        encoding: As in `lines`.
+
+    Raises:
+        UsageError: If the file is damaged, or its byte order mark contradicts the encoding.
+    """
+    with read_errors_explained(where), _content(path, where, encoding, WHOLE) as (stream, codec):
+        return not _first_undecodable(stream, codec)[1]
+
+
+def _first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, bytes]:
+    """Return the number of the first line that cannot be decoded, from 1, and its bytes that cannot."""
     decoder = codecs.getincrementaldecoder(codec)()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     ended = False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.catalog.description import description_file, read_description
 from jobs.cli import output
 from jobs.cli.options import (
     catalog_labels_option,
@@ -19,6 +20,7 @@ from jobs.errors import UsageError
 from jobs.ingest.catalog_names import catalog_name_of
 from jobs.settings import Settings
 from jobs.storage.modes import usual_files
+from jobs.storage.stores import is_file
 
 if TYPE_CHECKING:
     from jobs.ingest.catalog_check import Findings
@@ -66,7 +68,9 @@ def check(name: str, catalog_name: str | None, labels: str | None, write: bool, 
     try:
         if write and name == PRODUCTS_TABLE:
             raise UsageError("--write is for files, and the catalog `products` is a table; leave it out")
-        description = guess(name, said) if write else said
+        guessed = guess(name, said) if write else said
+        # Where nothing will be written, the check finds what a night would find.
+        description = said if write and guessed == read_description(name) else guessed
         findings = check_catalog(
             name, description, settings.http, label_map_of(settings, labels), products=settings.products
         )
@@ -74,19 +78,30 @@ def check(name: str, catalog_name: str | None, labels: str | None, write: bool, 
         if as_json:
             output.summary({"catalog": name, "refusals": [str(error)]}, as_json)
         raise
-    written: list[str] = []
+    written, unneeded = [], ""
     if write and not findings.refusals:
         with usual_files():
-            written += [write_description(name, description), *draft_labels(name, findings.categories)]
+            written = write_description(name, guessed)
+            unneeded = "" if written else _why_not_written(name)
+            written += draft_labels(name, findings.categories)
     if as_json:
         shown = {"catalog": name, "catalog_name": catalog_name, **document(findings), "written": written}
         output.summary(shown, as_json)
     else:
         _print(name, catalog_name, findings)
+        if unneeded:
+            output.line(unneeded)
         for file in written:
             output.line(f"wrote {file}")
     if findings.refusals:
         raise UsageError(f"a night would refuse catalog {name}: {'; '.join(findings.refusals)}")
+
+
+def _why_not_written(name: str) -> str:
+    file = description_file(name)
+    if is_file(file):
+        return f"{file} says this already; it stays as it is"
+    return f"no {file.name} is needed: the catalog itself says all of this"
 
 
 def document(findings: Findings) -> dict[str, Any]:

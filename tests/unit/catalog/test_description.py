@@ -29,7 +29,7 @@ FULL = Description(
 def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
     catalog = tmp_path / "shop.csv"
     catalog.touch()
-    assert write_description(str(catalog), FULL) == str(tmp_path / "shelfwise.toml")
+    assert write_description(str(catalog), FULL) == [str(tmp_path / "shelfwise.toml")]
     assert read_description(catalog) == FULL
     assert read_description(tmp_path) == FULL
 
@@ -90,7 +90,7 @@ def test_another_description_is_never_overwritten(tmp_path: Path) -> None:
     catalog = str(tmp_path / "shop.csv")
     write_description(catalog, FULL)
     before = (tmp_path / "shelfwise.toml").read_bytes()
-    write_description(catalog, FULL)
+    assert write_description(catalog, FULL) == []
     with pytest.raises(UsageError, match="says something else; delete it"):
         write_description(catalog, Description())
     assert (tmp_path / "shelfwise.toml").read_bytes() == before
