@@ -36,6 +36,7 @@ class Layout:
         max_images: Most images of a product that are read.
         own_numbers: Whether each row has one image, with the number that the catalog gives it; then all are read.
         passed_over: A column and its value: records with this value and without an image are no products.
+        id_prefix: Text before the id of a group, or of the product that several rows are, which is no part of it.
     """
 
     form: str
@@ -53,6 +54,7 @@ class Layout:
     max_images: int = DEFAULT_MAX_IMAGES
     own_numbers: bool = False
     passed_over: tuple[str, str] | None = None
+    id_prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Preset:
         image_separator: As in `Layout`.
         group_by: Names that the column `Layout.group_by` has had.
         passed_over: As in `Layout`.
+        id_prefix: As in `Layout`.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Preset:
     image_separator: str = ""
     group_by: tuple[str, ...] = ()
     passed_over: tuple[str, str] | None = None
+    id_prefix: str = ""
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -115,6 +119,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             image_separator=",",
             # A variation without a picture is shown with its parent's.
             passed_over=("Type", "variation"),
+            id_prefix="id:",  # a parent without SKU is named by its ID
         ),
     }
 )

@@ -167,6 +167,7 @@ def _columns(where: Place, layout: Layout, said: Description, names: Sequence[st
             image_separator=layout.image_separator or ("" if layout.form == "xml" else preset.image_separator),
             group_by=layout.group_by or group_by,
             passed_over=preset.passed_over,
+            id_prefix=preset.id_prefix,
         )
     needed = [name for theirs in said.columns.values() for name in theirs]
     # A person's group_by as well: of a misspelt one nobody would see that each variant has become a product.

@@ -96,18 +96,8 @@ class RowMaker:
             UsageError: If a value is of a type that cannot be read, or the values are the names of their columns.
         """
         product_id = self._first(values, self._product, "product_id", number)
-        if (
-            product_id in self._ids
-            and self._images
-            and all(_is_name(values[at], name) for at, name in self._header.items())
-        ):
-            raise catalog_error(
-                self._where,
-                f"has its header again {self._at(number)}, where another file was appended; leave that {self._unit} "
-                "out",
-            )
-        group = self._first(values, self._group, "product_id", number)
-        group_id = self._first(values, self._group_id, "group_id", number)
+        group = self._reference(self._first(values, self._group, "product_id", number))
+        group_id = self._reference(self._first(values, self._group_id, "group_id", number))
         group_id = printable(group_id) if group_id and not self._layout.group_by else None
         texts = [
             self._first(values, columns, name, number) for name, columns in zip(CATALOG_TEXTS, self._texts, strict=True)
@@ -171,6 +161,10 @@ class RowMaker:
                     return printable(text)
                 return whole_characters(text, column, self._where, self._at(number))
         return None
+
+    def _reference(self, product_id: str | None) -> str | None:
+        """Return the id of another product without the text that marks it as one."""
+        return product_id.removeprefix(self._layout.id_prefix) if product_id else None
 
     def _at(self, number: int) -> str:
         return f"in {self._unit} {number}"

@@ -101,6 +101,13 @@ def test_nothing_is_guessed_at_night(name: str) -> None:
         recognise(CATALOGS / name)
 
 
+def test_a_variation_names_its_parent_by_sku_or_by_id() -> None:
+    """WooCommerce writes `id:36` for a parent that has no SKU."""
+    rows = rows_of("woocommerce.csv", Description(group_by="Parent"))
+    assert {row[0] for row in rows} == {"beanie", "hoodie", "35", "36"}
+    assert [row[2].rpartition("/")[2] for row in rows if row[0] == "36"] == ["scarf.jpg", "scarf-red.jpg"]
+
+
 def test_every_golden_catalog_has_its_rows() -> None:
     files = {path.name for path in CATALOGS.iterdir() if path.suffix not in (".md", ".json")} | {"products.json"}
     assert files == set(NAMES)
