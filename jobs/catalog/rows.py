@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 10_000
 IMAGES_A_RECORD = 1024
-"""Most images of one record. Positions in the file leave room for so many rows of a record."""
+"""Positions that a record of the file has for its images: more than are read of any product. Images behind these share
+the last position, since they are only counted."""
 
 MAX_COLUMNS = 10_000
 """Most columns of a file or of a record with names of its own. More are in another kind of file, or another line."""
@@ -42,9 +43,8 @@ ROW_SCHEMA = pa.schema(
 )
 """Rows of a catalog as its readers yield them, before the check of their keys.
 
-`image_no` is a whole number without leading zeros, null where it follows from the order of the rows, or else a text
-that is refused with its key. `fetch_uri` is the link with its secrets where `image_uri` masks some. `position` grows
-along the catalog and is different for each row."""
+`image_no` is null where it follows from the order of the rows. `fetch_uri` is the link with its secrets where
+`image_uri` masks some. `position` grows along the catalog and is different for each row that may be read."""
 
 Row = tuple[str | int | None, ...]
 """Values in the order of `ROW_SCHEMA`."""
@@ -114,7 +114,7 @@ class RowMaker:
         for index, text in enumerate(links or [""]):
             link = link_of(text, self._layout.base_url)
             own_no = str(index) if numbered else image_no or (None if self._layout.group_by else "0")
-            row_position = position * IMAGES_A_RECORD + index
+            row_position = position * IMAGES_A_RECORD + min(index, IMAGES_A_RECORD - 1)
             yield (
                 *(group or product_id, own_no, link.image_uri, *texts, group_id),
                 *(link.fetch_uri, row_position),
@@ -137,14 +137,7 @@ class RowMaker:
         if self._layout.image_separator:
             texts = [part for text in texts for part in split_links(text, self._layout.image_separator)]
         texts = [link for text in texts if (link := text.strip())]
-        if len(texts) < 2:
-            return texts
-        links = list(dict.fromkeys(texts))
-        if len(links) > IMAGES_A_RECORD:
-            raise catalog_error(
-                self._where, f"has {len(links):,} images {self._at(number)}; {IMAGES_A_RECORD:,} at most are read"
-            )
-        return links
+        return list(dict.fromkeys(texts)) if len(texts) > 1 else texts
 
     def _first(self, values: Sequence[Any], columns: Sequence[int], column: str, number: int) -> str | None:
         """Return the first value that is not empty, as text; None if all are empty."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.catalog.description import Description
 from jobs.catalog.layout import PRESETS, Layout
-from jobs.catalog.rows import RowMaker, split_links
+from jobs.catalog.rows import IMAGES_A_RECORD, RowMaker, split_links
 
 
 def images(layout: Layout, **values: object) -> list[tuple[object, ...]]:
@@ -56,3 +57,14 @@ def test_a_variation_without_a_picture_of_its_own_is_no_product() -> None:
     assert images(layout, Type="Variation", SKU="s", Images="") == []
     assert images(layout, Type="variation", SKU="s", Images="a.jpg") == [("s", "0", "a.jpg")]
     assert images(layout, Type="simple", SKU="s", Images="") == [("s", "0", "")]
+
+
+def test_images_of_a_record_keep_their_order_and_stay_before_the_next_record_however_many_they_are() -> None:
+    most_read = next(limit.le for limit in Description.model_fields["max_images"].metadata if hasattr(limit, "le"))
+    assert most_read < IMAGES_A_RECORD
+    maker = RowMaker(["product_id", "image_uri"], Layout("csv", image_separator="|"), "c")
+    rows = list(maker.rows(["p", "|".join(f"{n}.jpg" for n in range(1500))], 2, 7))
+    assert [row[1] for row in rows] == [str(n) for n in range(1500)]
+    positions = [int(row[-1] or 0) for row in rows]
+    assert positions[:most_read] == sorted(set(positions[:most_read]))
+    assert max(positions) < 8 * IMAGES_A_RECORD

@@ -110,6 +110,13 @@ def test_rows_of_one_product_are_its_images(tmp_path: Path) -> None:
     assert findings.refusals == []
 
 
+def test_images_beyond_the_most_are_counted_however_many_a_row_has(tmp_path: Path) -> None:
+    text = "product_id,image_uri\np1," + "|".join(f"{number}.jpg" for number in range(1500)) + "\np2,a.jpg\n"
+    for said in (Description(image_separator="|"), Description(image_separator="|", group_by="product_id")):
+        findings = found(tmp_path / "c.csv", text, said)
+        assert (findings.products, findings.images, findings.beyond) == (2, 11, 1490)
+
+
 def test_texts_and_hosts_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_check, "MOST_KEPT", 3)
     text = "product_id,image_uri,category\n" + "".join(f"p{n},https://h{n}/x.jpg,c{n}\n" for n in range(9))
