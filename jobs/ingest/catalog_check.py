@@ -19,8 +19,7 @@ from jobs.catalog.description import Description
 from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.recognise import Recognised, recognise
-from jobs.catalog.rows import column_places
-from jobs.catalog.values import image_number
+from jobs.catalog.rows import IMAGES_A_RECORD, column_places
 from jobs.dataset.label_findings import text_labels
 from jobs.dataset.label_map import LabelMap
 from jobs.dataset.schema import CATALOG_COLUMNS
@@ -48,7 +47,7 @@ class Findings:
         recognised: How it is read.
         columns: Maps each column of the catalog to the file's columns that hold it.
         unused: Columns of the file that hold none.
-        rows: Number of rows, one for each image.
+        rows: Number of rows as the file has them: lines of CSV, records, pictures of a directory.
         products: Number of different product_ids.
         images: Number of different images of products that would be read.
         beyond: Images that are not read, because their product has more than the layout's most.
@@ -56,9 +55,9 @@ class Findings:
         empty_links: Rows without a link.
         unfetchable: Number of links by the reason why they cannot be fetched.
         unfetchable_example: A link of each of these reasons.
-        categories: Number of rows by the text of the category.
+        categories: Number of these rows by the text of the category.
         category_ids: The category_id of each of the most frequent texts; empty if it has none.
-        examples: The first rows.
+        examples: The first images of rows.
         notes: What was passed over, in sentences.
         refusals: Why a night would refuse the catalog, in sentences.
     """
@@ -177,14 +176,20 @@ class _Counts:
         self._bad_ids, self._bad_numbers = 0, 0
         self._first_bad_id = self._first_bad_number = ""
         self._looked_for = 0
+        # A row of a file has several positions, one for each of its images; a picture of a directory is one row.
+        self._positions = 1 if findings.recognised.layout.form == "folders" else IMAGES_A_RECORD
+        self._last_row = -1
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count the rows of a batch."""
         rows = batch.to_pylist()
         findings = self._findings
         for row in rows:
-            self._add_row(row)
-        findings.rows += len(rows)
+            number = row["position"] // self._positions
+            if number != self._last_row:
+                self._last_row = number
+                self._add_row(row)
+            self._add_image(row)
         findings.examples += [_shown(row) for row in rows[: max(0, EXAMPLES - len(findings.examples))]]
         self._products.append(np.fromiter((hash(row["product_id"]) for row in rows), np.int64, len(rows)))
         self._keys.append(np.fromiter((hash(self._key(row)) for row in rows), np.int64, len(rows)))
@@ -194,7 +199,9 @@ class _Counts:
         return (row["product_id"], (row["fetch_uri"] or row["image_uri"]) if self._grouped else row["image_no"])
 
     def _add_row(self, row: Row) -> None:
+        """Count a row of the file by its first image, as all of its images have the same texts."""
         findings = self._findings
+        findings.rows += 1
         if bad_product_id(row["product_id"]):
             self._bad_ids += 1
             self._first_bad_id = self._first_bad_id or repr(row["product_id"])[:80]
@@ -203,9 +210,13 @@ class _Counts:
             self._first_bad_number = self._first_bad_number or repr(row["image_no"])[:80]
         if row["category"] and row["category"].strip():
             _count(findings.categories, row["category"])
-        link = row["image_uri"]
-        if not link:
+        if not row["image_uri"]:
             findings.empty_links += 1
+
+    def _add_image(self, row: Row) -> None:
+        """Count the link of an image."""
+        findings, link = self._findings, row["image_uri"]
+        if not link:
             return
         _count(findings.hosts, host_of(link, self._base))
         self._looked_for += 1

@@ -110,6 +110,21 @@ def test_rows_of_one_product_are_its_images(tmp_path: Path) -> None:
     assert findings.refusals == []
 
 
+def test_rows_are_those_of_the_file_however_many_images_each_has(tmp_path: Path) -> None:
+    text = "product_id,main,other,category\np1,a.jpg,b.jpg,Tops\n,c.jpg,d.jpg,Tops\np3,,,Hats\np4,e.jpg,,Hats\n"
+    said = Description(columns={"image_uri": ("main", "other")})
+    findings = found(tmp_path / "c.csv", text, said)
+    assert (findings.rows, findings.images, findings.empty_links) == (4, 5, 1)
+    assert findings.categories == {"Tops": 2, "Hats": 2}
+    assert findings.refusals[0].startswith("1 rows have a product_id that is empty")
+    assert findings.unfetchable.total() == 5
+    for name in ("hats/1.jpg", "hats/2.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(b"x")
+    findings = check_catalog(str(tmp_path / "photos"), Description(), HttpLimits())
+    assert (findings.rows, findings.categories) == (2, {"hats": 2})
+
+
 def test_images_beyond_the_most_are_counted_however_many_a_row_has(tmp_path: Path) -> None:
     text = "product_id,image_uri\np1," + "|".join(f"{number}.jpg" for number in range(1500)) + "\np2,a.jpg\n"
     for said in (Description(image_separator="|"), Description(image_separator="|", group_by="product_id")):
