@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ ProductIdOf = Literal["stem", "path", "folder"]
 PRODUCT_IDS_OF: tuple[str, ...] = get_args(ProductIdOf)
 FILE_NAME = "shelfwise.toml"
 DEFAULT_MAX_IMAGES = 10
+_COLUMN = re.compile(r'\s*([^\s=,"]+)\s*=\s*(?:"((?:[^"]|"")+)"|([^",\s][^,]*?))\s*(?=,|$)')
+"""A part of `--columns`: a column of the catalog, and one of the file, with or without quotation marks around it."""
 
 
 def _several(value: Any) -> Any:
@@ -106,17 +109,27 @@ def described(**said: Any) -> Description:
 def parse_columns(text: str) -> dict[str, tuple[str, ...]]:
     """Parse the option `--columns product_id=sku,image_uri=image_link`; image_uri may be given several columns.
 
+    A name with a comma stands in quotation marks, as in CSV: `image_uri="Image URLs (x,y,z...)"`.
+
     Raises:
         UsageError: If a part is not `column=theirs`, or a column other than image_uri is given twice.
     """
     columns: dict[str, tuple[str, ...]] = {}
-    for part in text.split(","):
-        ours, equals, theirs = (word.strip() for word in part.partition("="))
-        if not (ours and equals and theirs):
-            raise UsageError(f"--columns has {part.strip()!r}; write column=theirs, such as product_id=sku,title=name")
+    at = 0
+    while at <= len(text):
+        match = _COLUMN.match(text, at)
+        if match is None:
+            part = text[at:] if '"' in text[at:] else text[at:].partition(",")[0]
+            raise UsageError(
+                f"--columns has {part.strip()!r}; write column=theirs, such as product_id=sku,title=name, and a name "
+                "with a comma in quotation marks"
+            )
+        ours, quoted, plain = match.groups()
         if ours in columns and ours != "image_uri":
             raise UsageError(f"--columns names {ours} twice; name it once")
+        theirs = plain if quoted is None else quoted.replace('""', '"')
         columns[ours] = (*columns.get(ours, ()), theirs)
+        at = match.end() + 1
     return columns
 
 

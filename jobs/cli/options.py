@@ -226,7 +226,8 @@ def description_options(command: Command) -> Command:
         "--columns",
         metavar="OURS=THEIRS,...",
         help="Columns of the file that hold the catalog's columns: product_id=sku,image_uri=image_link,title=name. "
-        "Give image_uri several times for several images; `image*` stands for numbered columns.",
+        "Give image_uri several times for several images; `image*` stands for numbered columns. A name with a comma "
+        'stands in quotation marks: image_uri="Image URLs (x,y,z...)".',
     )
     encoding = click.option("--encoding", metavar="NAME", help="Encoding of a text file; by default UTF-8 or UTF-16.")
     group_by = click.option(

@@ -78,10 +78,16 @@ def _header(source: Source, where: str, layout: Layout) -> Record | None:
     header = next(_records(text, where, layout, above), None)
     if above and header is None:
         raise catalog_error(
-            where, f"has no header in line {layout.header_line} (it has {skipped:,} lines); correct the header line"
+            where,
+            f"has no header in line {layout.header_line} (it has {skipped:,} lines); correct `header_line` in "
+            "shelfwise.toml",
         )
     if header and len(header[1]) > MAX_COLUMNS:
-        raise too_many_columns(len(header[1]), where, f" in line {header[0]}", ", or name the line of its header")
+        raise catalog_error(
+            where,
+            f"has {len(header[1]):,} columns in line {header[0]}, and {MAX_COLUMNS:,} at most are read; leave out what "
+            "the catalog does not need, or name the line of its header as `header_line` in shelfwise.toml",
+        )
     return header
 
 
@@ -151,7 +157,7 @@ def _records(text: Iterator[str], where: str, layout: Layout, above: int) -> Ite
         if "end of data" in str(error):
             raise catalog_error(where, f"ends inside of a quoted value of {at}; {_CLOSE}") from error
         if "limit" in str(error):
-            remedy = _CLOSE if layout.quote else "see that its separator is the right one"
+            remedy = _CLOSE if layout.quote else "see that `separator` in shelfwise.toml is the right one"
             raise catalog_error(
                 where, f"has a value of over {MAX_VALUE_CHARS:,} characters in {at}; {remedy}"
             ) from error
@@ -161,10 +167,14 @@ def _records(text: Iterator[str], where: str, layout: Layout, above: int) -> Ite
 def _reader(text: Iterator[str], where: str, layout: Layout) -> _csv.Reader:
     for what, character in (("separator", layout.separator), ("quotation mark", layout.quote)):
         if character and (len(character) > 1 or character in "\0\r\n"):
-            raise catalog_error(where, f"cannot be read with the {what} {character!r}; name one visible character")
+            raise catalog_error(
+                where, f"cannot be read with the {what} {character!r}; name one visible character in shelfwise.toml"
+            )
     if not layout.separator or layout.separator == layout.quote:
         raise catalog_error(
-            where, f"cannot be read with {layout.separator!r} as separator and as quotation mark; name two of them"
+            where,
+            f"cannot be read with {layout.separator!r} as separator and as quotation mark; name two of them as "
+            "`separator` and `quote` in shelfwise.toml",
         )
     return csv.reader(
         text,
@@ -183,7 +193,10 @@ def _remedy(values: Sequence[str], header: Sequence[str], layout: Layout) -> str
     if not any(map(str.strip, header[len(values) :])) and len(values) < len(header):
         return f"the header ends in {separators} that the row lacks, so leave them out of the header"
     if not layout.quote:
-        return f"write it with quotation marks around values that hold {separators}, and name the mark with --quote"
+        return (
+            f"write it with quotation marks around values that hold {separators}, and name the mark as `quote` in "
+            "shelfwise.toml"
+        )
     return f"quote a value that holds {separators}, {_CLOSE}"
 
 

@@ -133,7 +133,7 @@ def test_lines_above_the_header_may_be_anything(tmp_path: Path) -> None:
     written(path, path.read_bytes().removesuffix(b"p3\n"))
     assert [row[0] for row in rows(path, Layout("csv", header_line=4))] == ["p1", "p2"]
     assert refusal(path, Layout("csv", header_line=9)) == (
-        "has no header in line 9 (it has 6 lines); correct the header line"
+        "has no header in line 9 (it has 6 lines); correct `header_line` in shelfwise.toml"
     )
 
 

@@ -77,13 +77,26 @@ def test_columns_of_an_option() -> None:
         "product_id": ("sku",),
         "image_uri": ("a", "b*"),
     }
-    for text in ("product_id", "product_id=", "=sku", "", "product_id=sku,"):
+    for text in ("product_id", "product_id=", "=sku", "", "product_id=sku,", 'title="a,b', 'title="a"b', 'title=""'):
         with pytest.raises(UsageError, match="write column=theirs"):
             parse_columns(text)
     with pytest.raises(UsageError, match="names title twice"):
         parse_columns("title=a,title=b")
     with pytest.raises(UsageError, match=r"^--columns: 'sku' is no column of a catalog"):
         described(columns=parse_columns("sku=id"))
+
+
+@pytest.mark.parametrize("name", ["Image URLs (x,y,z...)", 'a "b", c', ",", '"', 'Länge 5" b', "a=b, c=d", " x, "])
+def test_a_column_with_a_comma_in_its_name_stands_in_quotation_marks(name: str) -> None:
+    quoted = name.replace('"', '""')
+    expected = {"product_id": ("Product ID",), "image_uri": (name, "b")}
+    assert parse_columns(f'product_id=Product ID,image_uri="{quoted}", image_uri = b') == expected
+    assert parse_columns('product_id=Product ID, title=5" pipe') == {
+        "product_id": ("Product ID",),
+        "title": ('5" pipe',),
+    }
+    with pytest.raises(UsageError, match=r"--columns has 'y'; .* and a name with a comma in quotation marks"):
+        parse_columns("product_id=Product ID,image_uri=Image URLs (x,y,z...)")
 
 
 def test_another_description_is_never_overwritten(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +22,16 @@ from jobs.errors import UsageError
 
 CATALOGS = Path(__file__).parents[2] / "catalogs"
 COLUMNS = ("product_id", "image_no", "image_uri", "title", "category", "group_id")
+PAGE = (Path(__file__).parents[3] / "jobs" / "catalog" / "README.md").read_text(encoding="utf-8")
 SAID = {
-    "magento.csv": Description(
-        columns={
-            "product_id": ("sku",),
-            "image_uri": ("base_image", "additional_images"),
-            "title": ("name",),
-            "category": ("categories",),
-        },
-        image_separator=",",
-        base_url="https://magento.example/media/catalog/product",
-    ),
-    "prestashop.csv": Description(
-        columns={
-            "product_id": ("Product ID",),
-            "image_uri": ("Image URLs (x,y,z...)",),
-            "title": ("Name *",),
-            "category": ("Categories (x,y,z...)",),
-        },
-        separator=";",
-        image_separator=",",
-    ),
-    "amazon.txt": Description(
-        columns={
-            "product_id": ("item_sku",),
-            "image_uri": ("main_image_url", "other_image_url*"),
-            "title": ("item_name",),
-            "category": ("item_type",),
-            "group_id": ("parent_sku",),
-        },
-        separator="\t",
-        header_line=3,
-    ),
+    name: Description.model_validate(tomllib.loads(text))
+    for name, text in zip(
+        ("amazon.txt", "magento.csv", "prestashop.csv"),
+        re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL),
+        strict=True,
+    )
 }
-"""What a person says of the catalogs whose names and headers do not say it."""
+"""What the page on catalogs says of the catalogs whose names and headers do not say it."""
 
 NAMES = sorted(path.name.removesuffix(".rows.json") for path in CATALOGS.glob("*.rows.json"))
 WORDS = {
