@@ -15,6 +15,23 @@ from jobs.storage.faults import masked
 from jobs.storage.places import Place
 from jobs.wording import one_line
 
+CHECK_HINT = "`shelfwise catalog check --write` shows how it is read and guesses what it does not say"
+
+
+@contextmanager
+def refusals_point_to_check() -> Iterator[None]:
+    """Add to the refusal of a catalog, once, which command shows what is understood of it.
+
+    Raises:
+        UsageError: The refusal.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if CHECK_HINT in str(error):
+            raise
+        raise UsageError(f"{error}; {CHECK_HINT}") from error
+
 
 def catalog_error(where: str | Place, what: str) -> UsageError:
     """Return the error for a faulty row or file of any catalog format: one line of printable characters."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobs.catalog.divisions import ranges_of
-from jobs.catalog.errors import catalog_error, read_errors_explained
+from jobs.catalog.errors import catalog_error, read_errors_explained, refusals_point_to_check
 from jobs.catalog.forms.csv import csv_names, read_csv
 from jobs.catalog.forms.folders import read_folders
 from jobs.catalog.forms.json import json_names, read_json
@@ -18,6 +18,7 @@ from jobs.catalog.layout import Layout
 from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.rows import MAX_PARTS, Batches, Part
 from jobs.catalog.tables import Table, tables_in
+from jobs.catalog.text import refuse_utf_8
 from jobs.storage.places import Place
 from jobs.storage.stores import is_dir, on_disk, place, reading, uri
 
@@ -101,14 +102,17 @@ def read_part(part: Part, layout: Layout, tell: Callable[[PassedOver], None] | N
         RunFailed: If its disk or store fails.
     """
     where = place(part.file)
-    if layout.form == "folders":
-        passed_over = PassedOver()
-        yield from read_folders(where, layout, part, passed_over)
-        if tell:
-            tell(passed_over)
-        return
-    with read_errors_explained(where), on_disk(where) as path:
-        yield from _READERS[layout.form](path, part.file, layout, part)
+    with refusals_point_to_check():
+        if layout.form == "folders":
+            passed_over = PassedOver()
+            yield from read_folders(where, layout, part, passed_over)
+            if tell:
+                tell(passed_over)
+            return
+        with read_errors_explained(where), on_disk(where) as path:
+            if layout.is_encoding_written:
+                refuse_utf_8(path, part.file, layout.encoding)
+            yield from _READERS[layout.form](path, part.file, layout, part)
 
 
 def names_of(where: Place, layout: Layout) -> list[str]:

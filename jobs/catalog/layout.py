@@ -28,6 +28,7 @@ class Layout:
         quote: Character around values; empty means that there is none.
         encoding: Python's name of the text's encoding; empty means UTF-8 with or without a byte order mark, or UTF-16
             with one.
+        is_encoding_written: Whether `shelfwise.toml` says the encoding, so that a file in UTF-8 is refused.
         header_line: Number of the line with the columns' names, from 1.
         base_url: What relative links are relative to; empty means the catalog's own directory.
         image_separator: Text between several links in one value; empty means that a value is one link.
@@ -46,6 +47,7 @@ class Layout:
     separator: str = ","
     quote: str = '"'
     encoding: str = ""
+    is_encoding_written: bool = False
     header_line: int = 1
     base_url: str = ""
     image_separator: str = ""

@@ -5,20 +5,21 @@ Where these do not say it for certain, the catalog is refused, and the message n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from jobs.catalog.applicable import passed_over_keys, refuse_without_effect
-from jobs.catalog.description import Description, read_description
-from jobs.catalog.errors import catalog_error
+from jobs.catalog.description import Description, description_file, read_description
+from jobs.catalog.errors import catalog_error, refusals_point_to_check
 from jobs.catalog.files import names_of
 from jobs.catalog.forms.json import json_form
-from jobs.catalog.forms.xml import looks_like_xml
+from jobs.catalog.forms.xml import looks_like_xml, xml_encoding
 from jobs.catalog.layout import PRESETS, SEPARATORS, Layout
 from jobs.catalog.opening import Inside, look_inside
 from jobs.catalog.rows import column_places, has_own_numbers
 from jobs.catalog.tables import tables_in
-from jobs.catalog.text import encoding_name
+from jobs.catalog.text import UTF_8, encoding_name
 from jobs.dataset.schema import CATALOG_REQUIRED
 from jobs.errors import UsageError
 from jobs.storage.faults import masked
@@ -31,7 +32,6 @@ _FORMS = {
     **{"xlsx": "xlsx", "xlsm": "xlsx", "xls": "xlsx", "xml": "xml", "rss": "xml", "atom": "xml"},
 }
 _FILES = "a .csv, .tsv, .json, .jsonl, .xml, .xlsx or .parquet file"
-_HINT = "`shelfwise catalog check --write` finds out which columns they are"
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Recognised:
         layout: How the catalog is read.
         names: Names of its columns; empty for a directory of pictures.
         words: What it was taken for: `CSV with semicolons in UTF-8, an export for Shopify`.
-        notes: What of a `shelfwise.toml` beside it does not count for it, in sentences.
+        encoding: Encoding of its text; empty for forms that are not text, and for directories.
     """
 
     layout: Layout
     names: tuple[str, ...]
     words: str
-    notes: tuple[str, ...] = ()
+    encoding: str = ""
 
 
 def recognise(catalog: str | Place, options: Description | None = None) -> Recognised:
@@ -67,23 +67,36 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
     written = read_description(where)
     said = options.over(written)
     if is_dir(where):
-        has_tables = next(tables_in(where), None) is not None
-        for each in (options, written):
-            refuse_without_effect(each, "tables" if has_tables else "folders", where, by_file=each is written)
-        if not has_tables:
-            return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
-        return _by_header(where, with_details(Layout("parquet"), said), said, None)
+        with refusals_point_to_check():
+            if next(tables_in(where), None) is None:
+                return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
+            with _naming_description(where, written):
+                return _by_header(where, with_details(Layout("parquet"), said), said, None)
     if not is_file(where):
         raise UsageError(f"no catalog at {masked(where)}; give a directory, {_FILES}, or `products`")
-    inside = look_inside(where)
-    form = form_of(where, said, inside)
-    refuse_without_effect(options, form, where)
-    written, notes = passed_over_keys(written, form)
-    said = options.over(written)
-    layout = with_details(Layout(form), said)
-    if form == "csv" and not said.separator:
-        layout = replace(layout, separator="\t" if said.format == "tsv" else separator_of(where, layout, said))
-    return replace(_by_header(where, layout, said, inside), notes=notes)
+    with refusals_point_to_check():
+        inside = look_inside(where)
+        form = form_of(where, said, inside)
+        layout = with_details(Layout(form), said)
+        layout = replace(layout, is_encoding_written=bool(written.encoding and not options.encoding))
+        if form == "csv" and not said.separator:
+            layout = replace(layout, separator="\t" if said.format == "tsv" else separator_of(where, layout, said))
+        with _naming_description(where, written):
+            return _by_header(where, layout, said, inside)
+
+
+@contextmanager
+def _naming_description(where: Place, written: Description) -> Iterator[None]:
+    """Name the file that says how a catalog is read, where it does not fit; it counts for all files beside it."""
+    try:
+        yield
+    except UsageError as error:
+        if written == Description():
+            raise
+        raise UsageError(
+            f"{error}; {masked(description_file(where))} says how each file of its folder is read: correct it, name "
+            "the columns of this file with --columns, or keep it in another folder"
+        ) from error
 
 
 def form_of(where: Place, said: Description, inside: Inside) -> str:
@@ -119,7 +132,7 @@ def form_of(where: Place, said: Description, inside: Inside) -> str:
         return form or "csv"
     raise catalog_error(
         where,
-        f"is of an unknown form; expected a directory, {_FILES}, or give --format; {_HINT}",
+        f"is of an unknown form; expected a directory, {_FILES}, or give --format",
     )
 
 
@@ -139,11 +152,9 @@ def _fits(where: Place, layout: Layout, said: Description) -> bool:
 
 def _by_header(where: Place, layout: Layout, said: Description, inside: Inside | None) -> Recognised:
     names = names_of(where, layout)
-    try:
-        layout = _columns(where, layout, said, names)
-    except UsageError as error:
-        raise UsageError(f"{error}; {_HINT}") from error
-    return Recognised(layout, tuple(names), words_of(layout, inside))
+    layout = _columns(where, layout, said, names)
+    encoding = encoding_of(layout, inside.head) if inside else ""
+    return Recognised(layout, tuple(names), words_of(layout, inside), encoding)
 
 
 def _columns(where: Place, layout: Layout, said: Description, names: Sequence[str]) -> Layout:
@@ -205,12 +216,29 @@ def words_of(layout: Layout, inside: Inside | None) -> str:
     """
     forms = {"jsonl": "JSON Lines", "parquet": "Parquet", "json": "JSON", "xml": "XML", "xlsx": "an XLSX workbook"}
     words = forms.get(layout.form, f"CSV with {_separator(layout.separator)}")
-    if inside and layout.form in ("csv", "jsonl", "json"):
-        words += f" in {encoding_name(inside.head, layout.encoding)}"
+    if inside and (encoding := encoding_of(layout, inside.head)):
+        words += f" in {encoding}"
         words += f", from {inside.container}" if inside.container != "plain" else ""
     if layout.kind:
         words += f", an export for {PRESETS[layout.kind].name}"
     return words
+
+
+def encoding_of(layout: Layout, head: bytes) -> str:
+    """Return the name of a text's encoding for people; empty for forms that are not text.
+
+    Args:
+        layout: How the file is read.
+        head: First bytes of its content.
+    """
+    if layout.form not in ("csv", "jsonl", "json", "xml"):
+        return ""
+    unmarked = UTF_8[0]
+    if layout.form == "json":
+        unmarked = json.detect_encoding(head)
+    elif layout.form == "xml":
+        unmarked = xml_encoding(head)
+    return encoding_name(head, layout.encoding, unmarked)
 
 
 def _separator(separator: str) -> str:

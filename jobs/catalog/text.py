@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ MAX_LINE_CHARS = 8 * MAX_VALUE_CHARS
 UTF_8 = ("utf-8", "utf-8-sig")
 """Python's canonical names of UTF-8."""
 
+_NOT_ASCII = re.compile(r"\w{,20}[^\x00-\x7f]\w{,20}")
 _CHUNK_BYTES = 2**16
 _SHOWN_BYTES = 8
 _MARK = "\ufeff"
@@ -159,11 +161,17 @@ def encoding_of(stream: io.BufferedReader, where: str, encoding: str) -> str:
     return UTF_8[0] if codec in ("", *UTF_8) else codec
 
 
-def encoding_name(head: bytes, encoding: str) -> str:
-    """Return the name of a text's encoding for people: the given one, or what its first four bytes show."""
+def encoding_name(head: bytes, encoding: str, unmarked: str = UTF_8[0]) -> str:
+    """Return the name of a text's encoding for people.
+
+    Args:
+        head: First bytes of the text; a byte order mark in them counts.
+        encoding: The encoding that was said; empty if none was.
+        unmarked: The encoding of the text if it has no mark.
+    """
     if encoding:
         return encoding
-    return next((marked.upper() for mark, marked, _ in _MARKS if head.startswith(mark)), "UTF-8")
+    return next((marked for mark, marked, _ in _MARKS if head.startswith(mark)), unmarked).upper()
 
 
 def _known(where: str, encoding: str) -> str:
@@ -212,6 +220,44 @@ def is_decodable(path: Path, where: str, encoding: str = "") -> bool:
     """
     with read_errors_explained(where), _content(path, where, encoding, WHOLE) as (stream, codec):
         return not _first_undecodable(stream, codec)[1]
+
+
+def refuse_utf_8(path: Path, where: str, encoding: str) -> None:
+    """Check that a text file which is to be read in an encoding of single bytes is not certainly in UTF-8.
+
+    A shop may change the encoding of its export. Its old one would read `Schürze` as `SchÃ¼rze` without an error.
+
+    Args:
+        path: Local path of the file; it may be compressed as `jobs.catalog.opening` says.
+        where: Name of the file for error messages.
+        encoding: The encoding that its `shelfwise.toml` says.
+
+    Raises:
+        UsageError: If all of it is UTF-8, and not all of it ASCII.
+    """
+    codec = _known(where, encoding)
+    if codec in UTF_8 or len(bytes(range(128, 256)).decode(codec, "replace")) != 128:
+        return
+    decoder = codecs.getincrementaldecoder(UTF_8[0])()
+    line, word = 1, ""
+    with opened(path, where) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            try:
+                text = decoder.decode(chunk)
+            except UnicodeDecodeError:
+                return
+            if word:
+                continue
+            match = None if text.isascii() else _NOT_ASCII.search(text)
+            word = match[0] if match else ""
+            line += text.count("\n", 0, match.start() if match else len(text))
+    if word and not decoder.getstate()[0]:
+        wrong = word.encode().decode(codec, "replace")
+        raise catalog_error(
+            where,
+            f"is in UTF-8, and shelfwise.toml says {encoding}, which makes {wrong!r} of {word!r} in line {line}; "
+            f"correct shelfwise.toml, or give --encoding {encoding} if it is right",
+        )
 
 
 def _first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, bytes]:

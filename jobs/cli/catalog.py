@@ -110,6 +110,7 @@ def document(findings: Findings) -> dict[str, Any]:
     return {
         "read_as": findings.recognised.words,
         "format": layout.kind or layout.form,
+        "encoding": findings.recognised.encoding or None,
         "separator": layout.separator if layout.form == "csv" else None,
         "header_line": layout.header_line,
         "columns": findings.columns,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from jobs.catalog.description import Description
+from jobs.catalog.errors import refusals_point_to_check
 from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.layout import Layout
 from jobs.catalog.passed_over import PassedOver
@@ -133,7 +135,8 @@ def _from_files(spark: SparkSession, catalog: str, layout: Layout) -> DataFrame:
 def _checked(frame: DataFrame, catalog: str, layout: Layout) -> DataFrame:
     """Number the images, check the rows, and leave out the images of a product beyond the most that are read."""
     numbered = _numbered(frame, layout).persist()
-    beyond = _check(numbered, catalog, layout)
+    with nullcontext() if layout.form == "table" else refusals_point_to_check():
+        beyond = _check(numbered, catalog, layout)
     if not beyond:
         return numbered
     log.warning(

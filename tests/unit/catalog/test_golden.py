@@ -36,8 +36,8 @@ SAID = {
 NAMES = sorted(path.name.removesuffix(".rows.json") for path in CATALOGS.glob("*.rows.json"))
 WORDS = {
     "google.tsv": "CSV with tabs in UTF-8, an export for Google Merchant",
-    "google.xml": "XML, an export for Google Merchant",
-    "google-atom.xml": "XML, an export for Google Merchant",
+    "google.xml": "XML in UTF-8, an export for Google Merchant",
+    "google-atom.xml": "XML in UTF-8, an export for Google Merchant",
     "shopify.csv": "CSV with commas in UTF-8, an export for Shopify",
     "shopify-url-handle.csv": "CSV with commas in UTF-8, an export for Shopify",
     "woocommerce.csv": "CSV with commas in UTF-8, an export for WooCommerce",

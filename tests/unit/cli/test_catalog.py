@@ -42,6 +42,7 @@ def test_json_has_the_same(tmp_path: Path) -> None:
     assert (shown["read_as"], shown["rows"], shown["refusals"]) == ("CSV with commas in UTF-8", 1, [])
     assert shown["catalog_name"] == "c"
     assert shown["columns"] == {"product_id": ["product_id"], "image_uri": ["image_uri"]}
+    assert shown["encoding"] == "UTF-8"
 
 
 def test_a_catalog_that_a_night_would_refuse_is_an_error_of_its_user(tmp_path: Path) -> None:
