@@ -9,12 +9,27 @@ from collections.abc import Iterable
 from jobs.catalog.description import Description, description_file, read_description, toml_of
 from jobs.dataset.category_texts import deepest, shop_categories
 from jobs.errors import UsageError
+from jobs.storage.faults import masked
 from jobs.storage.places import Place
 from jobs.storage.stores import is_file, write_bytes
 from models.answers.taxonomy import above_others
 
 LABELS_FILE = "labels.csv"
 MOST_LABELS = 10_000
+
+
+def is_to_be_written(catalog: str, description: Description) -> bool:
+    """Return whether a description says more than the file beside its catalog, or than nothing if there is none.
+
+    Raises:
+        UsageError: If there is a file that says something else; delete it first.
+    """
+    if read_description(catalog) == description:
+        return False
+    file = description_file(catalog)
+    if is_file(file):
+        raise UsageError(f"{masked(file)} is there and says something else; delete it to write another one")
+    return True
 
 
 def write_description(catalog: str, description: Description) -> list[str]:
@@ -24,13 +39,11 @@ def write_description(catalog: str, description: Description) -> list[str]:
         The path of the file, in a list; an empty list if nothing was written.
 
     Raises:
-        UsageError: If there is a file that says something else; delete it first.
+        UsageError: As `is_to_be_written` does.
     """
-    if read_description(catalog) == description:
+    if not is_to_be_written(catalog, description):
         return []
     file = description_file(catalog)
-    if is_file(file):
-        raise UsageError(f"{file} is there and says something else; delete it to write another one")
     write_bytes(file, toml_of(description).encode())
     return [str(file)]
 

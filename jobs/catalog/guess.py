@@ -83,9 +83,9 @@ def guess(catalog: str | Place, said: Description) -> Description:
         UsageError: If no guess makes it readable.
     """
     where = place(catalog)
-    said = said.over(read_description(where))
+    written = read_description(where)
     try:
-        said = _with_encoding(where, said)
+        said = _with_encoding(where, said, written)
         recognise(where, said)
     except UsageError as error:
         if not is_file(where):
@@ -94,12 +94,13 @@ def guess(catalog: str | Place, said: Description) -> Description:
         if not guesses:
             raise error
         said = max(guesses, key=lambda each: each.columns).description
-    return _with_several_images(where, said)
+    return _with_several_images(where, said).over(written)
 
 
-def _with_encoding(where: Place, said: Description) -> Description:
+def _with_encoding(where: Place, said: Description, written: Description) -> Description:
     """Add the encoding of a text file that is not in UTF-8, so that every line of it can be decoded."""
-    if said.encoding or not is_file(where) or form_of(where, said, look_inside(where)) not in ("csv", "jsonl"):
+    known = said.over(written)
+    if known.encoding or not is_file(where) or form_of(where, known, look_inside(where)) not in ("csv", "jsonl"):
         return said
     with on_disk(where) as path:
         decodable = (each for each in ENCODINGS if is_decodable(path, uri(where), each))
@@ -165,7 +166,7 @@ def _with_several_images(where: Place, said: Description) -> Description:
         said = said.model_copy(update={"image_separator": max(set(separators), key=separators.count)})
     keys = [(row["product_id"], row["image_no"]) for row in rows]
     if not layout.group_by and len(set(keys)) < len(keys):
-        product = said.columns.get("product_id", ("product_id",))[0]
+        product = layout.columns.get("product_id", ("product_id",))[0]
         said = said.model_copy(update={"group_by": product})
     return said
 

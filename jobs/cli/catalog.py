@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.catalog.description import description_file, read_description
+from jobs.catalog.description import description_file
 from jobs.cli import output
 from jobs.cli.options import (
     catalog_labels_option,
@@ -57,7 +57,7 @@ def check(name: str, catalog_name: str | None, labels: str | None, write: bool, 
       shelfwise catalog check export.txt --columns product_id=sku,image_uri=photo*
       shelfwise catalog check export.txt --write
     """
-    from jobs.catalog.description_file import draft_labels, write_description
+    from jobs.catalog.description_file import draft_labels, is_to_be_written, write_description
     from jobs.catalog.guess import guess
     from jobs.ingest.catalog import PRODUCTS_TABLE
     from jobs.ingest.catalog_check import check_catalog
@@ -69,8 +69,8 @@ def check(name: str, catalog_name: str | None, labels: str | None, write: bool, 
         if write and name == PRODUCTS_TABLE:
             raise UsageError("--write is for files, and the catalog `products` is a table; leave it out")
         guessed = guess(name, said) if write else said
-        # Where nothing will be written, the check finds what a night would find.
-        description = said if write and guessed == read_description(name) else guessed
+        # Where nothing has to be written, the check finds what a night finds now.
+        description = guessed if write and is_to_be_written(name, guessed) else said
         findings = check_catalog(
             name, description, settings.http, label_map_of(settings, labels), products=settings.products
         )

@@ -77,6 +77,9 @@ def test_a_second_write_of_the_same_understanding_changes_nothing_and_says_so(tm
     assert json.loads(called(str(file), "--write", "--json"))["written"] == []
     with pytest.raises(UsageError, match="says something else; delete it"):
         called(str(file), "--write", "--max-images", "3")
+    file.write_text(AMAZON.replace("item_sku", "sku"))
+    with pytest.raises(UsageError, match="says something else; delete it"):
+        called(str(file), "--write")
     assert (tmp_path / "shelfwise.toml").read_bytes() == written
 
 
