@@ -41,12 +41,14 @@ class PassedOver:
         suffixes: Numbers of files that are not read, by suffix with its dot.
         folders: Folders that are not read, because tables lie beside them.
         links: Links to folders outside the directory, which are not followed.
+        repeated: Links to folders inside the directory, whose pictures have these folders as their category.
         images: Pictures of products that have more than are read.
     """
 
     suffixes: Counter[str] = field(default_factory=Counter)
     folders: Names = field(default_factory=Names)
     links: Names = field(default_factory=Names)
+    repeated: Names = field(default_factory=Names)
     images: int = 0
 
     def add_file(self, suffix: str) -> None:
@@ -65,6 +67,9 @@ class PassedOver:
         if self.links.count:
             links = _counted(self.links.count, "link")
             found.append(f"did not follow {links} to folders outside of the directory ({self.links})")
+        if self.repeated.count:
+            links = _counted(self.repeated.count, "link")
+            found.append(f"passed over {links} to folders that are read by their own names ({self.repeated})")
         if self.images:
             found.append(f"passed over {_counted(self.images, 'picture')} over the most of a product (--max-images)")
         return found

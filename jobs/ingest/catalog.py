@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import nullcontext
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.catalog.description import Description
@@ -219,7 +219,7 @@ def _check(frame: DataFrame, catalog: str, layout: Layout) -> int:
     keyed = frame.groupBy(*CATALOG_KEY).agg(f.count("*").alias("rows"), *uris)
     first = keyed.where("rows > 1").orderBy(*CATALOG_KEY).limit(3).collect()
     if first:
-        remedy = remedy_for_repeated(layout, first[0]["one"], first[0]["other"])
+        remedy = remedy_for_repeated(layout)
         if layout.form == "folders":
             pairs = ", ".join(f"{row['product_id']} of {row['one']} and {row['other']}" for row in first)
             what = f"has the same product_id for several pictures, the first: {pairs}"
@@ -230,21 +230,19 @@ def _check(frame: DataFrame, catalog: str, layout: Layout) -> int:
     return int(counts["beyond"])
 
 
-def remedy_for_repeated(layout: Layout, one: str, other: str) -> str:
-    """Return what helps when two rows, with these image_uris, have the same product_id and image_no."""
+def remedy_for_repeated(layout: Layout) -> str:
+    """Return what helps when two rows have the same product_id and image_no."""
     if layout.form != "folders":
         return (
             "number a product's images from 0 in image_no, or make a product's rows its images: --group-by with the "
             "product's column"
         )
-    if PurePosixPath(one).parent == PurePosixPath(other).parent:
-        return "rename one of them, as suffixes do not count"
-    if layout.product_id == "stem":
-        return (
-            "with `--product-id path` each picture is a product, named by its path; "
-            "with `--product-id folder` the pictures of a folder are the images of one product"
-        )
-    return "rename one of them"
+    if layout.product_id == "path":
+        return "rename one of them"
+    remedy = "with `--product-id path` each picture is a product, named by its path"
+    if layout.product_id == "folder":
+        return remedy
+    return f"{remedy}; with `--product-id folder` the pictures of a folder are the images of one product"
 
 
 def _examples(frame: DataFrame) -> str:

@@ -274,16 +274,13 @@ def _repeated_words(repeated: NDArray[np.int64], catalog: _Catalog) -> str:
     """Read the catalog once more, and name the first rows whose key several have."""
     wanted = set(repeated.tolist())
     found: Counter[tuple[str, str]] = Counter()
-    links: list[str] = []  # of the first of these keys
     for row in (row for batch in catalog.read(lambda _: None) for row in batch.to_pylist()):
         if hash((row["product_id"], row["image_no"])) in wanted and (len(found) < 3 or _id(row) in found):
             found[_id(row)] += 1
-            if len(links) < 2 and _id(row) == next(iter(found)):
-                links.append(row["image_uri"])
     keys = ", ".join(f"({product_id}, {number}) {count} times" for (product_id, number), count in found.items())
     return (
         f"{len(repeated):,} pairs of product_id and image_no are in more than one row, the first: {keys[:500]}; "
-        f"{remedy_for_repeated(catalog.recognised.layout, *links)}"
+        f"{remedy_for_repeated(catalog.recognised.layout)}"
     )
 
 

@@ -213,11 +213,18 @@ def test_pictures_with_the_same_name_in_other_folders_are_refused_with_the_optio
     ]
 
 
-@pytest.mark.parametrize("product_id", ["stem", "path"])
-def test_pictures_that_differ_in_the_suffix_alone_are_refused(read: Reader, tmp_path: Path, product_id: str) -> None:
-    root = pictures(tmp_path, "hats/a.jpg", "hats/a.png")
-    with pytest.raises(UsageError, match=r"a of hats/a.jpg and hats/a.png; rename one of them, as suffixes do not"):
-        read(root, description=described(product_id=product_id))
+def test_pictures_that_differ_in_the_suffix_alone_are_refused_with_the_option_that_helps(
+    read: Reader, tmp_path: Path
+) -> None:
+    root = pictures(tmp_path, "hats/a.jpg", "hats/a.png", "b.jpg", "b.png")
+    with pytest.raises(
+        UsageError, match=r"a of hats/a.jpg and hats/a.png, .*; with `--product-id path` .* folder` the"
+    ):
+        read(root)
+    with pytest.raises(UsageError, match=r"b of b.jpg and b.png; with `--product-id path` each picture is a product, "):
+        read(root, description=described(product_id="folder"))
+    found = [row[0] for row in read(root, description=described(product_id="path"))]
+    assert found == ["b.jpg", "b.png", "hats/a.jpg", "hats/a.png"]
 
 
 def test_what_a_directory_of_pictures_has_beside_them_is_in_one_line_of_the_log(

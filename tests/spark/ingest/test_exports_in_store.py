@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.catalog.first_bytes import first_bytes
+from jobs.catalog.forms.folders import folder_rows
+from jobs.catalog.layout import Layout
+from jobs.catalog.passed_over import PassedOver
 from jobs.ingest.catalog import READ_COLUMNS, read_catalog
 from jobs.storage.places import Place
 from jobs.storage.stores import place, write_bytes
@@ -39,3 +43,20 @@ def test_an_export_means_the_same_on_a_disk_and_in_a_store(bucket: Place, spark:
     for name in EXPORTS:
         write_bytes(bucket / name, (CATALOGS / name).read_bytes())
         assert rows(spark, bucket / name) == rows(spark, CATALOGS / name), name
+
+
+def test_first_bytes_in_a_store_tell_notes_and_empty_files_from_pictures(bucket: Place) -> None:
+    """A store refuses to give a range of an empty file."""
+    files = {
+        "a/README": b"# Notes",
+        "b/README": b"",
+        "b/f3": b"\xff\xd8\xff\xe0" + b"x" * 5000,
+        "b/odd#?%20 name": b"GIF89a",
+    }
+    for name, content in files.items():
+        write_bytes(bucket / "photos" / name, content)
+    assert list(first_bytes(bucket, "photos/b", ["f3", "gone"])) == [("f3", files["b/f3"][:1024]), ("gone", None)]
+    passed_over = PassedOver()
+    found = folder_rows(bucket / "photos", Layout("folders"), passed_over)
+    assert [row[2] for row in found] == ["b/f3", "b/odd#?%20 name"]
+    assert passed_over.suffixes == {"without suffix": 2}

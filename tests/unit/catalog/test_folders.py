@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
+from jobs.catalog import first_bytes
 from jobs.catalog.files import read_part
 from jobs.catalog.forms.folders import _natural, folder_rows
 from jobs.catalog.layout import Layout
@@ -79,13 +80,48 @@ def test_files_that_are_no_pictures_are_passed_over_and_counted_by_suffix(make: 
 
 
 @pytest.mark.parametrize(
-    "name", ["a.heic", "a.svg", "a.psd", "a.avif", "a.jpe", "a.JFIF", "a.pdf", "a.nef", "a", "a v1.2", "a.jpg?width=9"]
+    "name", ["a.heic", "a.svg", "a.psd", "a.avif", "a.jpe", "a.JFIF", "a.pdf", "a.nef", "a.jpg?width=9"]
 )
 def test_a_file_that_may_be_a_picture_is_a_product(make: Any, name: str) -> None:
     """Its bytes decide later, and what is no image is rejected by name."""
     root = make(f"hats/{name}")
     assert [row[2:] for row in rows(root)] == [(f"hats/{name}", "hats")]
     assert told(root) == []
+
+
+def test_of_a_file_without_a_suffix_the_first_bytes_decide(make: Any) -> None:
+    """A `README` in two folders refused the night as two pictures of one name."""
+    root = make("a/README", "b/README", "b/empty", "b/f3a9", "b/a v1.2", "c.jpg")
+    for name in ("b/f3a9", "b/a v1.2"):
+        (root / name).write_bytes(b"\xff\xd8\xff\xe0" + b"x" * 5000)
+    (root / "b/empty").write_bytes(b"")
+    (root / "a/README").write_bytes(b"# Notes\n")
+    assert [row[2] for row in rows(root)] == ["c.jpg", "b/a v1.2", "b/f3a9"]
+    assert told(root) == ["passed over 3 other files (3 without suffix)"]
+
+
+def test_of_many_files_without_a_suffix_a_few_are_in_memory(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_bytes, "_AT_ONCE", 7)
+    names = [f"h/{number:02d}" for number in range(20)]
+    root = make(*names)
+    for name in names[::2]:
+        (root / name).write_bytes(b"GIF89a")
+    assert [row[2] for row in rows(root)] == names[::2]
+
+
+def test_a_pipe_is_no_picture_and_a_link_without_a_suffix_to_nothing_is_one(tmp_path: Path) -> None:
+    root = made(tmp_path, "hats/1.jpg")
+    os.mkfifo(root / "hats" / "pipe")
+    (root / "hats" / "gone").symlink_to("nothing")
+    assert [row[0] for row in rows(root)] == ["1", "gone"]
+    assert told(root) == ["passed over 1 other file (1 without suffix)"]
+
+
+def test_pictures_that_differ_in_their_suffix_keep_it_in_a_path(make: Any) -> None:
+    root = make("hats/a.jpg", "hats/a.png", "hats/b.jpg", "shoes/a.jpg", "x.gif", "x.jpg")
+    found = ["x.gif", "x.jpg", "hats/a.jpg", "hats/a.png", "hats/b", "shoes/a"]
+    assert [row[0] for row in rows(root, PATH)] == found
+    assert [row[:2] for row in rows(root, FOLDER)][-4:] == [("hats", "0"), ("hats", "1"), ("hats", "2"), ("shoes", "0")]
 
 
 def test_every_image_format_has_a_suffix() -> None:
@@ -215,7 +251,9 @@ def test_each_folder_is_read_once_whatever_links_to_it(tmp_path: Path) -> None:
     for name, target in links.items():
         (root / name).symlink_to(target)
     assert [row[2] for row in rows(root)] == ["a/2.jpg", "a/y/3.jpg", "tops/1.jpg"]
-    assert told(root) == []
+    assert told(root) == [
+        "passed over 4 links to folders that are read by their own names (here, sale, a/tops, tops/up)"
+    ]
 
 
 def test_links_that_lead_out_of_the_directory_are_not_followed_and_named(tmp_path: Path) -> None:
