@@ -227,6 +227,16 @@ def test_pictures_that_differ_in_the_suffix_alone_are_refused_with_the_option_th
     assert found == ["b.jpg", "b.png", "hats/a.jpg", "hats/a.png"]
 
 
+def test_a_night_logs_what_it_takes_a_catalog_for(
+    read: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalog = write_csv(tmp_path / "c.txt", "id;title;image_link\np1;Hat;https://h.example/a.jpg?token=s3cret\n")
+    with caplog.at_level("INFO", logger="jobs.ingest.catalog"):
+        assert len(read(catalog)) == 1
+    assert f"catalog {catalog}: read as CSV with semicolons in UTF-8, an export for Google Merchant" in caplog.messages
+    assert "s3cret" not in caplog.text
+
+
 def test_what_a_directory_of_pictures_has_beside_them_is_in_one_line_of_the_log(
     read: Reader, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
