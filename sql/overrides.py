@@ -25,6 +25,7 @@ from sql.publishing.staging import analyze, insert_rows
 from sql.schema.columns import UtcDateTime, key_text
 from sql.store import ProductDatabase
 
+# A decision that an answer of another picture has replaced may stand again, so that it can be cleared too.
 _UNDECIDED = sa.text("""
 SELECT affected.product_id
 FROM affected_products AS affected
@@ -33,6 +34,17 @@ WHERE
         SELECT 1
         FROM product_categories AS stored
         WHERE stored.product_id = affected.product_id AND stored.decided
+    )
+    AND NOT EXISTS (
+        SELECT 1
+        FROM overrides AS latest
+        WHERE
+            latest.override_id = (
+                SELECT max(decision.override_id)
+                FROM overrides AS decision
+                WHERE decision.product_id = affected.product_id
+            )
+            AND latest.action = 'none'
     )
 ORDER BY affected.product_id
 """)

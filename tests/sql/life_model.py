@@ -226,7 +226,8 @@ class Life:
 
     def clear(self, product: str) -> None:
         """Take a decision back: the product has the answer of its pictures again, or none."""
-        del self.answers[product]
+        if self._is_decided(product):
+            del self.answers[product]
         del self.decisions[product]
         self._settle(product)
 

@@ -152,9 +152,8 @@ class Lives:
             self.model.decide(product, category_id)
 
     def clear(self, product: str) -> None:
-        """Take a person's decision back, if there is one."""
-        answer = self.model.answers.get(product)
-        if answer and answer.decided:
+        """Take a person's decision back, if there is one, also if an answer of another picture has replaced it."""
+        if product in self.model.decisions:
             clear_override(self.database, product, decided_by="maria", combine_by=runs.combine_by)
             self.model.clear(product)
 

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobs.report.facts import load_facts
+from sql.errors import UnknownNameError
 from sql.named_queries import run_query
 from sql.overrides import Override, accept_suggestions, clear_override, record_overrides, set_overrides
 from sql.pictures import allow_picture
@@ -130,6 +131,18 @@ def test_none_of_the_categories_stands_again_when_the_picture_of_the_decision_re
     before = dump(none)
     assert not publish(none, [prediction("p", SHIRT, night=2)], night=2).changed
     assert dump(none) == before
+
+
+def test_a_replaced_decision_can_be_cleared_and_does_not_stand_again(none: ProductDatabase) -> None:
+    publish(none, [later()], night=1)
+    before = answer(none, "p")
+    assert clear_override(none, "p", decided_by="jon", combine_by=combine_by)
+    assert {**answer(none, "p"), "updated_at_utc": None} == {**before, "updated_at_utc": None}
+    publish(none, [prediction("p", SHIRT, night=2)], night=2)
+    assert state(none) == (SHIRT, "auto", False)
+    assert totals(none) == counted(none)
+    with pytest.raises(UnknownNameError, match="No person decided on product 'p'"):
+        clear_override(none, "p", decided_by="jon", combine_by=combine_by)
 
 
 def test_none_of_the_categories_gives_way_to_a_picture_at_another_position(none: ProductDatabase) -> None:
