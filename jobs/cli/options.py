@@ -348,11 +348,10 @@ def context_of(settings: Settings, options: dict[str, Any]) -> RunContext:
 
     check_usable(settings.places.home)
     release_dir = release_directory(settings, options["release"])
-    release = load_release(release_dir)
     return RunContext(
         places=settings.places,
         spark=settings.spark,
-        release=release,
+        release=load_release(release_dir),
         release_dir=release_dir.absolute(),
         products=settings.products,
         batch_size=options["batch_size"],
