@@ -25,6 +25,7 @@ from models.networks.backbones import (
     StoredLayer,
     copy_layers,
     every_layer,
+    fold_into_normalization,
     stored_layers,
     weighted_layers,
 )
@@ -102,8 +103,10 @@ def rebuild(
         original, layers = None, read_layers(file, configs)
     front, layers = without_front(layers)
     spec, rebuilt = _rebuilt(layers, foreign)
+    made = _unserved(front, foreign, spec)
+    if made is not None and not _folded(front, rebuilt) and expected is None:
+        raise _refused_scaling(front, foreign, spec, made)
     if expected is None:
-        _refuse_scaling(front, foreign, spec)
         squares = generated_samples(foreign.input_px) if samples is None else samples
         squares = np.stack([to_square(square, foreign.input_px) for square in squares])
         expected = ExpectedAnswers(squares, _answers(original, network_input(squares, spec)))
@@ -175,20 +178,35 @@ def _plain(configs: list[LayerConfig]) -> list[StoredLayer]:
     return [StoredLayer(each.name, each.kind, each.options) for layer in configs for each in layer.flat()]
 
 
-def _refuse_scaling(front: Sequence[StoredLayer], foreign: ForeignNetwork, spec: NetworkSpec) -> None:
-    """Refuse layers in front of the backbone that scale pixels into a range that serving does not have."""
+def _unserved(front: Sequence[StoredLayer], foreign: ForeignNetwork, spec: NetworkSpec) -> Any:
+    """Return what the layers in front make of pixels, float64, if serving has no such value range; None if it has."""
     apply = scaled(front)
     if not front or apply is None:
-        return
+        return None
     squares = np.arange(foreign.input_px**2 * 3, dtype=np.int64).reshape(1, foreign.input_px, foreign.input_px, 3)
     squares = (squares % 256).astype(np.uint8)
     made = apply(np.asarray(network_input(squares, spec), np.float64))
-    if not any(same_range(made, network_input(squares, replace(spec, preprocessing=name))) for name in RANGES):
-        raise ReleaseError(
-            f"{foreign.path} scales its images by {_listed(front)} to values from {made.min():.4g} to {made.max():.4g},"
-            f" and {spec.architecture} is served with {', '.join(name for name in RANGES if name != 'own')}; correct "
-            "--preprocessing, or train behind a Rescaling to one of these ranges"
-        )
+    served = (network_input(squares, replace(spec, preprocessing=name)) for name in RANGES)
+    return None if any(same_range(made, values) for values in served) else made
+
+
+def _folded(front: Sequence[StoredLayer], rebuilt: Any) -> bool:
+    """Fold layers that scale pixels into the network's own Normalization; return whether it has one for them."""
+    apply = scaled(front)
+    if apply is None:
+        return False
+    shift = apply(np.zeros(3))
+    return fold_into_normalization(rebuilt, apply(np.ones(3)) - shift, shift)
+
+
+def _refused_scaling(
+    front: Sequence[StoredLayer], foreign: ForeignNetwork, spec: NetworkSpec, made: Any
+) -> ReleaseError:
+    return ReleaseError(
+        f"{foreign.path} scales its images by {_listed(front)} to values from {made.min():.4g} to {made.max():.4g}, "
+        f"and {spec.architecture} is served with {', '.join(name for name in RANGES if name != 'own')}; correct "
+        "--preprocessing, or train behind a Rescaling to one of these ranges"
+    )
 
 
 def _refuse_shapes(model: Any, foreign: ForeignNetwork, front: Sequence[StoredLayer]) -> None:

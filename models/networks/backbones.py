@@ -168,6 +168,30 @@ def _fold_rescaling(source: Sequence[StoredLayer], target: Any) -> None:
         layer.finalize_state()
 
 
+def fold_into_normalization(target: Any, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> bool:
+    """Fold a scaling in front of EfficientNet into its own Normalization layer, exactly but for rounding.
+
+    EfficientNet divides pixels by 255 and normalises them: ((x * factor + shift) / 255 - mean) / deviation is
+    (x / 255 - (mean - shift / 255) / factor) / (deviation / factor).
+
+    Args:
+        target: keras.Model with the weights of a backbone; changed if the result is true.
+        factor: float64 (3,), multiplies each channel of the pixels.
+        shift: float64 (3,), is added then, on the scale of 0-255.
+
+    Returns:
+        Whether the network has such a layer and the factors are positive, as statistics of pixels need.
+    """
+    own = [layer for layer in weighted_layers(target) if type(layer).__name__ == "Normalization"]
+    if len(own) != 1 or not (factor > 0).all():
+        return False
+    mean, variance, count = own[0].get_weights()
+    folded = ((mean - shift / 255) / factor, variance / factor**2)
+    own[0].set_weights([*(values.astype(np.float32) for values in folded), count])
+    own[0].finalize_state()
+    return True
+
+
 def _stored(layer: Any) -> StoredLayer:
     """Return a layer of Keras as plain data."""
     return StoredLayer(layer.name, type(layer).__name__, layer.get_config(), tuple(layer.get_weights()))

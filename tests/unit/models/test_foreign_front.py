@@ -16,7 +16,7 @@ from models.foreign.rebuild import TOLERANCE, ForeignNetwork, rebuild
 from models.networks.backbones import StoredLayer
 from models.networks.inputs import network_input
 from models.release import ReleaseError
-from tests.unit.models.test_foreign import CATEGORIES, trained
+from tests.unit.models.test_foreign import CATEGORIES, backbone, trained
 from tests.unit.models.test_foreign_heads import SIDE_PX, SMALL, small_world
 
 __all__ = ["small_world"]
@@ -63,6 +63,23 @@ def test_layers_in_front_that_serving_can_do_become_the_value_range(
     expected = np.asarray(original(squares.astype(np.float32), training=False))
     answers = np.asarray(keras.ops.softmax(rebuilt(network_input(squares, spec), training=False)))
     np.testing.assert_allclose(answers, expected, atol=TOLERANCE)
+
+
+def test_own_statistics_in_front_of_efficientnet_were_refused_and_are_folded(tmp_path: Path) -> None:
+    """EfficientNet has a Normalization, which takes any mean and deviation of the pixels; Xception has none."""
+    keras.utils.set_random_seed(7)
+    own = layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[3600.0, 3000.0, 2500.0], name="own")
+    inputs = keras.Input((32, 32, 3))
+    values = backbone("EfficientNetB0", 32)(layers.Rescaling(127.5, offset=127.5)(own(inputs)))
+    outputs = layers.Dense(CATEGORIES, "softmax")(layers.GlobalAveragePooling2D()(values))
+    original = trained(keras.Model(inputs, outputs), 32, sees=(0.0, 255.0))
+    original.save(tmp_path / "theirs.keras")
+    spec, rebuilt = rebuild(told(tmp_path / "theirs.keras", input_px=32))
+    assert (spec.architecture, spec.preprocessing) == ("efficientnetb0", "0-255")
+    squares = generated_samples(32)[::-1]
+    expected = np.asarray(original(squares.astype(np.float32), training=False))
+    answers = np.asarray(keras.ops.softmax(rebuilt(network_input(squares, spec), training=False)))
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +148,8 @@ def test_the_own_scaling_of_efficientnet_is_not_in_front() -> None:
         StoredLayer("stem_conv_pad", "ZeroPadding2D"),
     ]
     theirs = [StoredLayer("rescaling", "Rescaling", {"scale": 1 / 255}), StoredLayer("normalization", "Normalization")]
-    for backbone in (own, [own[0], own[1], own[3]]):
-        assert without_front([StoredLayer("input", "InputLayer"), *theirs, *backbone]) == (theirs, backbone)
-        assert without_front(backbone) == ([], backbone)
+    for rest in (own, [own[0], own[1], own[3]]):
+        assert without_front([StoredLayer("input", "InputLayer"), *theirs, *rest]) == (theirs, rest)
+        assert without_front(rest) == ([], rest)
     xception = [StoredLayer("block1_conv1", "Conv2D")]
     assert without_front([*theirs, *xception]) == (theirs, xception)
