@@ -88,7 +88,6 @@ def test_values_are_the_texts_that_a_sheet_shows(tmp_path: Path) -> None:
         (-5, "7.jpg", time(2, 30)),
         ("d", "8.jpg", timedelta(hours=30)),
         ("small", "8.jpg", 1e-7),
-        (-0.0, "8.jpg", -0.0),
         ("e", "9.jpg", "line\nbreak"),
     ]
     formats = {"A4": "00000", "A6": "000", "A8": "00000"}
@@ -102,7 +101,6 @@ def test_values_are_the_texts_that_a_sheet_shows(tmp_path: Path) -> None:
         ("-5", "7.jpg", "02:30:00"),
         ("d", "8.jpg", "1 day, 6:00:00"),
         ("small", "8.jpg", "0.0000001"),
-        ("0", "8.jpg", "0"),
         ("e", "9.jpg", "line\ufffdbreak"),
     ]
 
@@ -122,8 +120,9 @@ def test_a_number_that_may_have_lost_digits_is_no_id(tmp_path: Path, number: str
 
 def test_the_noise_of_seventeen_digits_is_not_shown(tmp_path: Path) -> None:
     cells = "".join(f"<c><v>{each}</v></c>" for each in ("1.2345678E7", "12345678901234567", "19.899999999999999"))
-    cells = f"<row>{cells}</row>"
-    assert rows(by_hand(tmp_path / "c.xlsx", cells)) == [("12345678", "12345678901234567", "19.9")]
+    zeros = "".join(f"<c><v>{each}</v></c>" for each in ("-0.0", "-0", "0.0"))
+    cells = f"<row>{cells}</row><row>{zeros}</row>"
+    assert rows(by_hand(tmp_path / "c.xlsx", cells)) == [("12345678", "12345678901234567", "19.9"), ("0", "0", "0")]
 
 
 def test_days_are_counted_from_1904_where_the_workbook_says_so(tmp_path: Path) -> None:

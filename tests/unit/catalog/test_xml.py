@@ -156,6 +156,10 @@ def test_bytes_that_are_no_utf_8_are_named_with_the_remedy(tmp_path: Path, decla
     assert refused(path).startswith("is not UTF-8: bytes fc in line 1;")
     written(path, content.replace(b"K\xfc", b"K", 1).replace(b"</title>", b"</text>", 1))
     assert refused(path).startswith("is no XML in line 1 (mismatched tag)")
+    written(path, products(1, "<title>\x01</title>").encode() + b"\xfc")
+    assert refused(path).startswith("is no XML in line 1 (not well-formed"), (
+        "the byte of the next line is not the fault"
+    )
 
 
 def test_a_wrong_sign_of_a_declared_encoding_is_one_of_xml(tmp_path: Path) -> None:

@@ -163,6 +163,12 @@ def test_what_lies_beside_tables_is_counted(tmp_path: Path) -> None:
     assert check_catalog(str(tmp_path), Description(), HttpLimits()).notes == ["passed over 1 other file (1 .txt)"]
 
 
+def test_what_a_description_has_for_other_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shelfwise.toml").write_text('product_id = "path"\n')
+    findings = found(tmp_path / "c.csv", "product_id,image_uri\np1,https://h.ex/a.jpg\n")
+    assert findings.notes == ["passed over product_id of shelfwise.toml, as the file is CSV"]
+
+
 def test_a_shop_s_table_is_checked_too(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "shop.db") as connection:
         connection.execute("CREATE TABLE goods (sku TEXT, front TEXT, back TEXT, price REAL)")
