@@ -4,6 +4,5 @@ Reads files and directories on disks and in object stores, and their `shelfwise.
 image. Knows nothing of Spark: `jobs.ingest.catalog` gives the parts of a catalog to Spark's tasks. Every value of a
 catalog is untrusted.
 
-Others import: description, description_file, errors, files, guess, layout, links, passed_over, recognise, rows,
-values.
+Others import: description, description_file, errors, files, guess, layout, links, passed_over, recognise, rows, values.
 """
