@@ -44,7 +44,7 @@ GOOD = "category,category_id\nTops,apparel.tops\n"
         ("product_id\np1\n", "map.csv is no label map"),
         ("category,category_id\nTops,a.b\ntops,a.c\n", "names the text 'tops' twice"),
         ("category,category_id\nTops,a.b\nAll,a\n", "has a category that is the parent of others: 'a'"),
-        ("category,category_id\nTops,a b\n", "has in line 2 the category_id 'a b'"),
+        ("category,category_id\nTops,a..b\n", "has in line 2 the category_id 'a..b'"),
     ],
 )
 def test_a_map_that_cannot_be_used_is_refused_and_nothing_is_written(
