@@ -83,11 +83,8 @@ def _header(source: Source, where: str, layout: Layout) -> Record | None:
             "shelfwise.toml",
         )
     if header and len(header[1]) > MAX_COLUMNS:
-        raise catalog_error(
-            where,
-            f"has {len(header[1]):,} columns in line {header[0]}, and {MAX_COLUMNS:,} at most are read; leave out what "
-            "the catalog does not need, or name the line of its header as `header_line` in shelfwise.toml",
-        )
+        or_else = ", or name the line of its header as `header_line` in shelfwise.toml"
+        raise too_many_columns(len(header[1]), where, f" in line {header[0]}", or_else)
     return header
 
 

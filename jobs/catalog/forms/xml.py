@@ -39,7 +39,7 @@ _MAX_RECORD_VALUES = 10_000
 _SHAPE_BYTES = 2**20
 _DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][\w.-]*)["']""")
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)""")
+_DECLARATION = re.compile(rb"""\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)""")
 _DECLARATION_BYTES = 1024
 _UNICODE = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
@@ -277,7 +277,7 @@ def _undecodable(source: Source, where: str, encoding: str, last: int) -> UsageE
     """
     with opened(source, where) as file:
         codec = encoding_of(file, where, encoding)
-        declared = _DECLARED.match(file.peek(_DECLARATION_BYTES)[:_DECLARATION_BYTES])
+        declared = _DECLARATION.match(file.peek(_DECLARATION_BYTES)[:_DECLARATION_BYTES])
         if not encoding and codec in UTF_8 and declared and declared[1].lower() not in _UNICODE:
             return None
         line, undecodable = first_undecodable(file, codec)
