@@ -12,9 +12,10 @@ import pytest
 from jobs.dataset.ingest_marks import COUNTS_FOR, ingest_marked, running_ingests
 from jobs.errors import RunFailed
 from jobs.housekeeping import prune
+from jobs.housekeeping.partitions import delete_images
 from jobs.storage.places import Place, Places
-from tests.labelled import RED, write_labelled
-from tests.unit.housekeeping.test_prune import DAY, NIGHT_2, FakeRecords, config, dates
+from tests.labelled import DAY, RED, write_labelled
+from tests.unit.housekeeping.test_prune import NIGHT_2, FakeRecords, config, dates
 
 
 @pytest.fixture
@@ -57,10 +58,9 @@ def test_a_prune_ends_before_the_next_file_when_an_ingest_begins(
 ) -> None:
     for version, day in enumerate((DAY, NIGHT_2, NIGHT_2 + timedelta(days=1)), 1):
         write_labelled(places, [("p", RED, [0])], day=day, version=version)
-    delete = prune.delete_images
 
     def delete_while_an_ingest_begins(where: Places, file: Place) -> None:
-        delete(where, file)
+        delete_images(where, file)
         began = datetime.now(UTC).isoformat()
         mark(places, json.dumps({"host": "worker-7", "pid": 1, "began_at_utc": began}))
 
