@@ -151,8 +151,8 @@ def wants_shadow(params: Any) -> bool:
 
 # `$` would also match before a newline at the end. What is refused beside it ends a line or commands a terminal.
 _END, _CONTROL = r"(?![\s\S])", r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
-_UNSEEN = (  # the characters of the Unicode category Cf
-    r"\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
+_UNSEEN = (  # the characters of the Unicode category Cf, without the joiners of Persian and Hindi words
+    r"\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
     r"\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     r"\U000e0001\U000e0020-\U000e007f"
 )

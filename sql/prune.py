@@ -45,12 +45,8 @@ FROM (
 # is for a product that has left, whose answer stands when it returns. For a product that a person decided on, these
 # pictures stay with every release, so that clearing the decision finds an answer. So they do for a product without an
 # answer: its only usable picture may have left, and is not predicted again when it returns.
-_PREDICTIONS = sa.text("""
-DELETE FROM category_predictions
-WHERE
-    product_id > :last
-    AND product_id <= :upper
-    AND run_id NOT IN :kept_runs
+_OLD_PREDICTIONS = """
+    run_id NOT IN :kept_runs
     AND (
         EXISTS (
             SELECT 1

@@ -291,6 +291,12 @@ def page_id_of(page: Response) -> str:
     return str(found)
 
 
+def hidden_in(page: Response) -> dict[str, str]:
+    """Return the hidden fields of a page's forms."""
+    fields = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.text)
+    return {name: html.unescape(value) for name, value in fields}
+
+
 def products_on(page: Response) -> list[str]:
     """Return the products on a page of the queue, in order."""
     return re.findall(r'data-product="([^"]*)"', page.text)

@@ -43,8 +43,9 @@ ROW_SCHEMA = pa.schema(
 )
 """Rows of a catalog as its readers yield them, before the check of their keys.
 
-`image_no` is null where it follows from the order of the rows. `fetch_uri` is the link with its secrets where
-`image_uri` masks some. `position` grows along the catalog and is different for each row that may be read."""
+`image_no` is a whole number without leading zeros, null where it follows from the order of the rows, or else a text
+that is refused with its key. `fetch_uri` is the link with its secrets where `image_uri` masks some. `position` grows
+along the catalog and is different for each row that may be read."""
 
 Row = tuple[str | int | None, ...]
 """Values in the order of `ROW_SCHEMA`."""
@@ -96,6 +97,16 @@ class RowMaker:
             UsageError: If a value is of a type that cannot be read, or the values are the names of their columns.
         """
         product_id = self._first(values, self._product, "product_id", number)
+        if (
+            product_id in self._ids
+            and self._images
+            and all(_is_name(values[at], name) for at, name in self._header.items())
+        ):
+            raise catalog_error(
+                self._where,
+                f"has its header again {self._at(number)}, where another file was appended; leave that {self._unit} "
+                "out",
+            )
         group = self._reference(self._first(values, self._group, "product_id", number))
         group_id = self._reference(self._first(values, self._group_id, "group_id", number))
         group_id = printable(group_id) if group_id and not self._layout.group_by else None

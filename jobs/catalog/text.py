@@ -219,7 +219,7 @@ def is_decodable(path: Path, where: str, encoding: str = "") -> bool:
         UsageError: If the file is damaged, or its byte order mark contradicts the encoding.
     """
     with read_errors_explained(where), _content(path, where, encoding, WHOLE) as (stream, codec):
-        return not _first_undecodable(stream, codec)[1]
+        return not first_undecodable(stream, codec)[1]
 
 
 def refuse_utf_8(path: Path, where: str, encoding: str) -> None:
@@ -260,8 +260,8 @@ def refuse_utf_8(path: Path, where: str, encoding: str) -> None:
         )
 
 
-def _first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, bytes]:
-    """Return the number of the first line that cannot be decoded, from 1, and its bytes that cannot."""
+def first_undecodable(stream: io.BufferedReader, codec: str) -> tuple[int, bytes]:
+    """Return the number of the first line that cannot be decoded, from 1, and its bytes that cannot; else no bytes."""
     decoder = codecs.getincrementaldecoder(codec)()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     ended = False

@@ -213,8 +213,9 @@ def check(as_json: bool) -> None:
 def prune(keep_runs: int, keep_days: int, dry_run: bool, as_json: bool) -> None:
     """Delete old history from the database, and files that nobody needs any more from the home.
 
-    In the database, all history but that of the latest --keep-runs runs is deleted. Current and manual answers stay,
-    and so do their pictures; readers never wait. While a run or an ingest is running, nothing is deleted.
+    In the database, all history but that of the latest --keep-runs runs is deleted: predictions, rejected images, and
+    what runs have overwritten. Current and manual answers stay, and so do their pictures; readers never wait. While a
+    run or an ingest is running, nothing is deleted.
 
     \b
     Example:
@@ -228,7 +229,7 @@ def prune(keep_runs: int, keep_days: int, dry_run: bool, as_json: bool) -> None:
     database = reading_database_of(settings) if dry_run else database_of(settings)
     records = home.records_of(database)
     home.refuse_while_running(records, settings.places)
-    counts = {"dry_run": True} if dry_run else asdict(drop(database, keep_runs=keep_runs))
+    counts = asdict(drop(database, keep_runs=keep_runs, dry_run=dry_run))
     config = home.PruneConfig(settings.places, manifests(settings), keep_days, dry_run)
     mode = {"dry_run": True} if dry_run else {}
     output.summary({**mode, **counts, "home": home.run(records, config)}, as_json)

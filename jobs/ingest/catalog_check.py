@@ -20,6 +20,7 @@ from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.recognise import Recognised, recognise
 from jobs.catalog.rows import IMAGES_A_RECORD, column_places
+from jobs.catalog.values import image_number
 from jobs.dataset.label_findings import text_labels
 from jobs.dataset.label_map import LabelMap
 from jobs.dataset.schema import CATALOG_COLUMNS

@@ -14,6 +14,10 @@ _CONTROL = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories of control characters, halves of a character, and separators of lines and paragraphs."""
 
 
+_JOINERS = "\u200c\u200d"
+"""Characters that cannot be seen, and with which Persian and Hindi words are spelt."""
+
+
 def has_control_character(text: str) -> bool:
     """Return whether a text has a character that ends a line, commands a terminal, or cannot be stored."""
     return any(unicodedata.category(character) in _CONTROL for character in text)
@@ -27,7 +31,7 @@ def fault_of_id(category_id: str) -> str:
     """
     if has_control_character(category_id):
         return "holds control characters"
-    if any(unicodedata.category(character) == "Cf" for character in category_id):
+    if any(unicodedata.category(character) == "Cf" and character not in _JOINERS for character in category_id):
         return "holds characters that cannot be seen, such as marks of the direction of writing; leave them out"
     if not all(any(map(is_letter_or_digit, level)) for level in category_id.split(".")):
         return (

@@ -43,6 +43,7 @@ NAMES = [
         "Одежда.Брюки",
         "Dr. Martens",
         "Größe 💡",
+        "\u06a9\u0641\u0634\u200c\u0647\u0627",  # Persian, shoes
     ),
     *(
         "champion",

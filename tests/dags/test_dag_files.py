@@ -141,6 +141,7 @@ def test_a_form_takes_the_names_that_files_and_the_command_line_take(described: 
     """`Men's Shoes` is a category of a taxonomy, and was refused in a form, and later in a label map alone."""
     taken = described["taken"]
     assert taken["category"] == [name for name in NAMES if not fault_of_id(name)]
+    assert NAMES[7] in taken["category"], "joiners belong to the spelling of words"
     bare = [name for name in NAMES if name and name == name.strip()]
     assert [name for name in bare if takes(label_map_with, name)] == [name for name in bare if not fault_of_id(name)]
     assert taken["release"] == [name for name in NAMES if is_name(name)]

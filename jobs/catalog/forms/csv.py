@@ -83,8 +83,8 @@ def _header(source: Source, where: str, layout: Layout) -> Record | None:
             "shelfwise.toml",
         )
     if header and len(header[1]) > MAX_COLUMNS:
-        or_else = ", or name the line of its header as `header_line` in shelfwise.toml"
-        raise too_many_columns(len(header[1]), where, f" in line {header[0]}", or_else)
+        remedy = ", or name the line of its header as `header_line` in shelfwise.toml"
+        raise too_many_columns(len(header[1]), where, f" in line {header[0]}", remedy)
     return header
 
 

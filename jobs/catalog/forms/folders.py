@@ -33,7 +33,7 @@ from jobs.catalog.links import path_link
 from jobs.catalog.listing import entries_in_store, entries_on_disk
 from jobs.catalog.passed_over import PassedOver
 from jobs.catalog.rows import Batches, Part, Row, in_batches
-from jobs.catalog.values import limited, printable
+from jobs.catalog.values import limited, printable, whole_characters
 from jobs.images.formats import SUFFIXES, recognise
 from jobs.storage.places import Place
 
@@ -91,7 +91,7 @@ def folder_rows(root: Place, layout: Layout, passed_over: PassedOver) -> Iterato
         for index, name in enumerate(names):
             path = PurePosixPath(*parts, name)
             product_id = _product_id(path, layout, by_folder, keeps_suffix=stems[path.stem.strip()] > 1)
-            limited(product_id, "product_id", where, "in a path")
+            limited(whole_characters(product_id, "product_id", where, "in a path"), "product_id", where, "in a path")
             limited(category or "", "category", where, "in a path")
             yield product_id, str(index if by_folder else 0), path_link(str(path)).image_uri, None, category, None
 

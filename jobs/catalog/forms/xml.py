@@ -14,7 +14,9 @@ namespace counts before others of its name. An element that is there several tim
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +39,6 @@ _ATOM = "http://www.w3.org/2005/Atom"
 _MAX_RECORD_CHARS = 8 * MAX_VALUE_CHARS
 _MAX_RECORD_VALUES = 10_000
 _SHAPE_BYTES = 2**20
-_DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][\w.-]*)["']""")
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _DECLARATION = re.compile(rb"""\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)""")
 _DECLARATION_BYTES = 1024
@@ -78,7 +79,7 @@ def xml_encoding(first: bytes) -> str:
     """Return the encoding of an XML file without a byte order mark: what its declaration says, else UTF-8."""
     if first[:2] in (b"<\0", b"\0<"):
         return "utf-16-le" if first[:1] == b"<" else "utf-16-be"
-    declared = _DECLARED.match(first.lstrip())
+    declared = _DECLARATION.match(first.lstrip())
     return declared[1].decode() if declared else "utf-8"
 
 
