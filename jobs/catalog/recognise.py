@@ -43,15 +43,15 @@ class Recognised:
         layout: How the catalog is read.
         names: Names of its columns; empty for a directory of pictures.
         words: What it was taken for: `CSV with semicolons in UTF-8, an export for Shopify`.
-        notes: What of a `shelfwise.toml` beside it does not count for it, in sentences.
         encoding: Encoding of its text; empty for forms that are not text, and for directories.
+        notes: What of a `shelfwise.toml` beside it does not count for it, in sentences.
     """
 
     layout: Layout
     names: tuple[str, ...]
     words: str
-    notes: tuple[str, ...] = ()
     encoding: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def recognise(catalog: str | Place, options: Description | None = None) -> Recognised:
@@ -72,26 +72,26 @@ def recognise(catalog: str | Place, options: Description | None = None) -> Recog
     if is_dir(where):
         with refusals_point_to_check():
             has_tables = next(tables_in(where), None) is not None
-            for each in (options, written):
-                refuse_without_effect(each, "tables" if has_tables else "folders", where, by_file=each is written)
-            if not has_tables:
-                return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
-            with _naming_description(where, written):
-                return _by_header(where, with_details(Layout("parquet"), said), said, None)
+        for each in (options, written):
+            refuse_without_effect(each, "tables" if has_tables else "folders", where, by_file=each is written)
+        if not has_tables:
+            return Recognised(with_details(Layout("folders"), said), (), "a directory of pictures")
+        with refusals_point_to_check(), _naming_description(where, written):
+            return _by_header(where, with_details(Layout("parquet"), said), said, None)
     if not is_file(where):
         raise UsageError(f"no catalog at {masked(where)}; give a directory, {_FILES}, or `products`")
     with refusals_point_to_check():
         inside = look_inside(where)
         form = form_of(where, said, inside)
-        refuse_without_effect(options, form, where)
-        written, notes = passed_over_keys(written, form)
-        said = options.over(written)
+    refuse_without_effect(options, form, where)
+    written, notes = passed_over_keys(written, form)
+    said = options.over(written)
+    with refusals_point_to_check(), _naming_description(where, written):
         layout = with_details(Layout(form), said)
         layout = replace(layout, is_encoding_written=bool(written.encoding and not options.encoding))
         if form == "csv" and not said.separator:
             layout = replace(layout, separator="\t" if said.format == "tsv" else separator_of(where, layout, said))
-        with _naming_description(where, written):
-            return replace(_by_header(where, layout, said, inside), notes=notes)
+        return replace(_by_header(where, layout, said, inside), notes=notes)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def _by_header(where: Place, layout: Layout, said: Description, inside: Inside |
     names = names_of(where, layout)
     layout = _columns(where, layout, said, names)
     encoding = encoding_of(layout, inside.head) if inside else ""
-    return Recognised(layout, tuple(names), words_of(layout, inside), encoding=encoding)
+    return Recognised(layout, tuple(names), words_of(layout, inside), encoding)
 
 
 def _columns(where: Place, layout: Layout, said: Description, names: Sequence[str]) -> Layout:

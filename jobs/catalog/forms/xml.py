@@ -79,7 +79,7 @@ def xml_encoding(first: bytes) -> str:
     """Return the encoding of an XML file without a byte order mark: what its declaration says, else UTF-8."""
     if first[:2] in (b"<\0", b"\0<"):
         return "utf-16-le" if first[:1] == b"<" else "utf-16-be"
-    declared = _DECLARATION.match(first.lstrip())
+    declared = _DECLARATION.match(first)
     return declared[1].decode() if declared else "utf-8"
 
 

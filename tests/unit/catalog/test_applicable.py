@@ -104,7 +104,7 @@ def test_what_is_said_of_a_directory_of_another_kind_is_refused(
     """`--group-by` made two pictures with one name the images of one product, instead of a clash."""
     with pytest.raises(UsageError) as caught:
         recognise(made(tmp_path, form), Description.model_validate(said))
-    assert words in str(caught.value)
+    assert str(caught.value).endswith(words)
 
 
 def test_the_form_of_the_files_of_a_directory_may_be_said(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_file_beside_several_catalogs_counts_for_each_as_far_as_it_can(tmp_pat
 def test_a_file_inside_of_a_directory_is_for_that_directory(tmp_path: Path, form: str) -> None:
     path = made(tmp_path, form)
     (path / "shelfwise.toml").write_text("header_line = 2\n")
-    with pytest.raises(UsageError, match=r", and header_line of its shelfwise.toml is for CSV and XLSX; leave it out"):
+    with pytest.raises(UsageError, match=r", and header_line of its shelfwise.toml is for CSV and XLSX; leave it out$"):
         recognise(path)
     (path / "shelfwise.toml").write_text("max_images = 2\n")
     assert recognise(path).layout.max_images == 2
