@@ -73,7 +73,6 @@ class FeatureKey:
         engine: What computes: openvino, or a backend of Keras: tensorflow, jax or torch.
         precision: Type in which it computes.
         version: Version of the files.
-        mirrored: Whether the image is mirrored, left and right.
     """
 
     architecture: str
@@ -84,21 +83,16 @@ class FeatureKey:
     engine: str
     precision: str = "float32"
     version: int = VERSION
-    mirrored: bool = False
 
     @property
     def text(self) -> str:
-        """The key as one line of JSON, as it is stored in each file; `mirrored` is there only if it is true."""
-        values = asdict(self)
-        if not self.mirrored:
-            del values["mirrored"]
-        return json.dumps(values, sort_keys=True)
+        """The key as one line of JSON, as it is stored in each file."""
+        return json.dumps(asdict(self), sort_keys=True)
 
     def directory(self, places: Places) -> Path:
         """Return the directory of the files with these features."""
         digest = hashlib.sha256(self.text.encode()).hexdigest()
-        mirrored = "-mirrored" if self.mirrored else ""
-        return places.features / f"{self.architecture}-{self.input_px}{mirrored}-{digest[:16]}"
+        return places.features / f"{self.architecture}-{self.input_px}-{digest[:16]}"
 
 
 class FeatureStore:
@@ -114,9 +108,7 @@ class FeatureStore:
             key: What the features depend on.
             width: Number of features of an image.
         """
-        self._directory = directory
-        self.width = width
-        """Number of features of an image."""
+        self._directory, self._width = directory, width
         features = pa.list_(pa.float32(), width)
         fields = [pa.field("image_sha256", pa.string(), nullable=False), pa.field("features", features, nullable=False)]
         self._schema = pa.schema(fields, metadata={_METADATA: key.text})
@@ -148,7 +140,7 @@ class FeatureStore:
         name = hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16]
         target = self._directory / f"part-{name}-{len(contents):06d}.parquet"
         values = pa.array(np.stack(list(self._waiting.values())).ravel(), pa.float32())
-        columns = [pa.array(contents, pa.string()), pa.FixedSizeListArray.from_arrays(values, self.width)]
+        columns = [pa.array(contents, pa.string()), pa.FixedSizeListArray.from_arrays(values, self._width)]
         with whole_file(target, self._schema) as writer:
             writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         self._files[target], self._waiting = contents, {}
@@ -162,14 +154,14 @@ class FeatureStore:
         rows: defaultdict[str, list[int]] = defaultdict(list)
         for row, content in enumerate(contents):
             rows[content].append(row)
-        features = np.full((len(contents), self.width), np.nan, np.float32)
+        features = np.full((len(contents), self._width), np.nan, np.float32)
         for file, there in self._files.items():
             positions = [number for number, content in enumerate(there) if content in rows]
             if not positions:
                 continue
             try:
                 column = pq.read_table(file, columns=["features"]).column(0).combine_chunks()
-                values = column.values.to_numpy(zero_copy_only=False).reshape(len(there), self.width)
+                values = column.values.to_numpy(zero_copy_only=False).reshape(len(there), self._width)
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise RunFailed(f"{file} cannot be read any longer; run the same command again") from error
             for number in positions:

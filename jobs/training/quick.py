@@ -5,11 +5,10 @@
 Reads images/ingest_date=*/ and their labels. Writes features/, a cache from which the next run goes on, and
 releases/RELEASE_ID/, atomically.
 
-The heads learn from the parts train and validation, each image as it is and mirrored. Temperature and thresholds are
-fitted to answers for the same products: each product is answered by heads that did not learn from it, nor from a
-product of its group or one that shares a picture with it. The part test teaches nothing, chooses nothing and calibrates
-nothing; it measures the release. Only the catalog's labels calibrate and measure; the decisions of people teach and do
-no more.
+The heads learn from the parts train and validation. Temperature and thresholds are fitted to answers for the same
+products: each product is answered by heads that did not learn from it, nor from a product of its group or one that
+shares a picture with it. The part test teaches nothing, chooses nothing and calibrates nothing; it measures the
+release. Only the catalog's labels calibrate and measure; the decisions of people teach and do no more.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from jobs.training.known_images import features_in, judged_by, pixel_store
 from jobs.training.progress import FeatureWatch
 from jobs.training.selection import UNMEASURED, Selection, TrainingSet, training_set
 from models.answers.calibration import combine
-from models.linear.crossfit import UNTAUGHT, CrossFitted, cross_fit
+from models.linear.crossfit import CrossFitted, cross_fit
 from models.linear.head import UnusableFeatures
 from models.networks.pixels import PIXELS
 from models.networks.weights import save_half
@@ -128,14 +127,12 @@ class _Images:
         known: Images that teach and calibrate.
         tested: Images that measure.
         stores: Features of each backbone, by name of its architecture, and statistics of the pixels.
-        mirrored: Features of each backbone of the images that teach, mirrored.
     """
 
     learned_from: TrainingSet
     known: Examples
     tested: Examples
     stores: Mapping[str, FeatureStore]
-    mirrored: Mapping[str, FeatureStore]
 
 
 @dataclass(frozen=True)
@@ -186,11 +183,9 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
     backbones = _backbones(config, len(learned_from.categories))
     every = all_images(learned_from)
     stores = {name: _store(config, frozen, every, watch) for name, frozen in backbones.items()}
-    taught = examples_of(learned_from, TEACHING, stores).taught
-    mirrored = {name: _store(config, frozen, taught, watch, mirrored=True) for name, frozen in backbones.items()}
     stores[PIXELS] = pixel_store(every, config.reading, partial(watch, PIXELS), decode_px=config.decode_px)
     tested = examples_of(learned_from, ("test",), stores) if learned_from.can_be_measured else NO_EXAMPLES
-    images = _Images(learned_from, examples_of(learned_from, TEACHING, stores), tested, stores, mirrored)
+    images = _Images(learned_from, examples_of(learned_from, TEACHING, stores), tested, stores)
     folds = folds_by_group(images.known, learned_from, config.seed)
     kept = f"the features are kept in {config.places.features}"
     with release_written(config.release_id, kept):
@@ -254,12 +249,7 @@ def _backbones(config: QuickConfig, categories: int) -> dict[str, FrozenBackbone
 
 
 def _store(
-    config: QuickConfig,
-    frozen: FrozenBackbone,
-    images: Sequence[LabelledImage],
-    watch: FeatureWatch,
-    *,
-    mirrored: bool = False,
+    config: QuickConfig, frozen: FrozenBackbone, images: Sequence[LabelledImage], watch: FeatureWatch
 ) -> FeatureStore:
     """Compute the features of one backbone that are not in the home yet; return the store with all of them."""
     from models.serving.features import FeatureExtractor, feature_engine
@@ -270,14 +260,14 @@ def _store(
         engine = feature_engine(config.engine)
     except EngineError as error:
         raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
-    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine, mirrored=mirrored)
+    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine)
     store = FeatureStore(key.directory(config.places), key, int(backbone.output.shape[-1]))
     add_features(
         store,
         images,
-        partial(FeatureExtractor, backbone, network, side_px=decode_px, engine=engine, mirrored=mirrored),
+        partial(FeatureExtractor, backbone, network, side_px=decode_px, engine=engine),
         config.reading,
-        partial(watch, f"{name}, mirrored" if mirrored else name),
+        partial(watch, name),
     )
     return store
 
@@ -286,22 +276,18 @@ def _fitted(frozen: FrozenBackbone, images: _Images, folds: NDArray[np.int64], w
     """Cross-fit the head of one network, give it to the network, and write the network's weights."""
     name, started = frozen.network.architecture, time.monotonic()
     known, store, categories = images.known, images.stores[name], len(images.learned_from.categories)
-    taught = np.flatnonzero(known.labels != UNTAUGHT)
-    rows = np.concatenate([np.arange(len(folds)), taught])  # each image, and mirrored those that teach
-    order = np.argsort(folds[rows], kind="stable")  # in order of the folds, `cross_fit` copies no features
-    place = np.argsort(order)
+    order = np.argsort(folds, kind="stable")  # in order of the folds, `cross_fit` copies no features
     contents = known.contents
-    features = np.empty((len(rows), store.width), np.float32)
-    features[place[: len(folds)]] = store.load(contents)
-    features[place[len(folds) :]] = images.mirrored[name].load([contents[row] for row in taught])
+    features = store.load([contents[row] for row in order])
     try:
-        found: CrossFitted = cross_fit(features, known.labels[rows[order]], folds[rows[order]], categories)
+        found: CrossFitted = cross_fit(features, known.labels[order], folds[order], categories)
     except UnusableFeatures as error:
         raise RunFailed(
             f"{name}: {error}; start from another backbone with --start-from, and see that its weights are not damaged"
         ) from error
     del features
-    softmaxes = found.softmaxes[place[: len(folds)]]
+    softmaxes = np.empty_like(found.softmaxes)
+    softmaxes[order] = found.softmaxes
     frozen.set_head(found.head.kernel, found.head.bias)
     work_dir.mkdir()
     weights = save_half(frozen.model, work_dir)
@@ -331,7 +317,6 @@ def _draft(
         **{f"{part}_images": len(images) for part, images in learned_from.sides.items()},
         CROSS_FITTED: int(folds.max()) + 1,
         BACKBONE_SAW_TRAIN: any(each.saw_train for each in fitted),
-        "mirrored": True,
         "seed": config.seed,
     }
     for each in fitted:

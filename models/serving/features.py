@@ -29,9 +29,7 @@ OPENVINO = "openvino"
 class FeatureExtractor:
     """Backbone of a network behind one call, compiled once; it prepares its input as serving does."""
 
-    def __init__(
-        self, backbone: Any, network: NetworkSpec, *, side_px: int, engine: str, mirrored: bool = False
-    ) -> None:
+    def __init__(self, backbone: Any, network: NetworkSpec, *, side_px: int, engine: str) -> None:
         """Compile the backbone.
 
         Args:
@@ -41,13 +39,11 @@ class FeatureExtractor:
                 of the largest input in the release.
             engine: What computes, as `feature_engine` returns it. A backbone that OpenVINO cannot convert is computed
                 by Keras, with the same features to five digits, and a warning says so.
-            mirrored: Whether images are mirrored, left and right, before.
         """
         self.width = int(backbone.output.shape[-1])
         """Number of features of an image."""
         self.side_px = side_px
         """Side of the square images, in pixels."""
-        self._mirrored = mirrored
 
         def forward(images: Any) -> list[Any]:
             from keras import ops
@@ -65,8 +61,7 @@ class FeatureExtractor:
         Args:
             images: uint8 (batch, side_px, side_px, 3), RGB, 0-255.
         """
-        shown = np.ascontiguousarray(images[:, :, ::-1]) if self._mirrored else images
-        return np.asarray(self._compiled(shown)[0], np.float32)
+        return np.asarray(self._compiled(images)[0], np.float32)
 
 
 def feature_engine(demanded: str = "auto") -> str:

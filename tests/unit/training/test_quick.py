@@ -29,7 +29,6 @@ from jobs.training.quick import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
 from models.card import NAME
 from models.known.images import read_known
-from models.linear.crossfit import CrossFitted, cross_fit
 from models.networks.pixels import PIXELS, STATISTICS
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.networks.weights import save_weights
@@ -39,7 +38,6 @@ from tests import tiny_network
 from tests.labelled import BLUE, DAY, GREEN, LEAVES, RED, write_labelled
 
 TINIER = "tinier"
-MIRRORED = f"{tiny_network.NAME}, mirrored"
 PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
 
 
@@ -141,7 +139,7 @@ def test_the_release_knows_its_images_and_scores_them_as_its_kept_features_did(m
     stores = {}
     for network in release.networks:
         [directory] = [
-            each for each in (home / "features").glob(f"{network.architecture}-*") if "mirrored" not in each.name
+            each for each in (home / "features").iterdir() if each.name.startswith(f"{network.architecture}-")
         ]
         key = features.key_in(directory)
         assert key is not None
@@ -185,39 +183,12 @@ def test_a_second_call_computes_new_images_only(tmp_path: Path, weights: dict[st
     quick.run(config(tmp_path, weights), watch=first)
     write_labelled(Places(tmp_path), [(f"new-{number}", RED, [0]) for number in range(5)], day=DAY + timedelta(days=1))
     done = quick.run(config(tmp_path, weights, release_id="colours-3"), watch=second)
-    teaching = sum(part_of(name) != "test" for name, *_ in PRODUCTS)
-    new = sum(part_of(f"new-{number}") != "test" for number in range(5))
-    assert first.totals == {tiny_network.NAME: 90, MIRRORED: teaching, PIXELS: 90}, "what measures is not mirrored"
-    assert second.totals == {tiny_network.NAME: 5, MIRRORED: new, PIXELS: 5}
+    assert (first.totals, second.totals) == ({tiny_network.NAME: 90, PIXELS: 90}, {tiny_network.NAME: 5, PIXELS: 5})
     told = load_release(Path(done["release_dir"])).training
     assert sum(told[f"{part}_images"] for part in ("train", "validation", "test")) == 95
     third = Counting()
     quick.run(config(tmp_path, weights, (TINIER,), release_id="colours-4"), watch=third)
-    assert third.totals == {TINIER: 95, f"{TINIER}, mirrored": teaching + new}, "another backbone has other features"
-
-
-def test_a_head_learns_each_image_mirrored_too(
-    tmp_path: Path, weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the fold of its image: a head would else be measured on what it has learned."""
-    learned: list[tuple[Any, Any, Any]] = []
-
-    def fit(features: Any, labels: Any, folds: Any, categories: int) -> CrossFitted:
-        learned.append((features, labels, folds))
-        return cross_fit(features, labels, folds, categories)
-
-    monkeypatch.setattr(quick, "cross_fit", fit)
-    write_labelled(Places(tmp_path), PRODUCTS)
-    done = quick.run(config(tmp_path, weights), watch=silent)
-    assert load_release(Path(done["release_dir"])).training["mirrored"] is True
-    [(rows, labels, folds)] = learned
-    teaching = sum(part_of(name) != "test" for name, *_ in PRODUCTS)
-    assert len(rows) == 2 * teaching
-    assert np.isfinite(rows).all()
-    for fold in range(5):
-        colours = labels[folds == fold]
-        assert len(colours) % 2 == 0
-        assert (colours[: len(colours) // 2] == colours[len(colours) // 2 :]).all(), "the images, then these mirrored"
+    assert third.totals == {TINIER: 95}, "another backbone has other features"
 
 
 def test_a_killed_run_leaves_no_release_and_the_next_goes_on(
@@ -230,8 +201,7 @@ def test_a_killed_run_leaves_no_release_and_the_next_goes_on(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "images"]
     again = Counting()
     done = quick.run(config(tmp_path, weights), watch=again)
-    teaching = sum(part_of(name) != "test" for name, *_ in PRODUCTS)
-    assert again.totals == {tiny_network.NAME: 50, MIRRORED: teaching, PIXELS: 90}, "pixels come after the backbones"
+    assert again.totals == {tiny_network.NAME: 50, PIXELS: 90}, "pixels come after the backbones"
     whole = Counting()
     write_labelled(Places(tmp_path / "other"), PRODUCTS)
     same = quick.run(config(tmp_path / "other", weights), watch=whole)

@@ -42,14 +42,6 @@ def test_both_engines_give_the_same_features(backbone: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * float(np.abs(expected).max()))
 
 
-def test_mirrored_features_are_those_of_the_mirrored_images(backbone: Any) -> None:
-    images = sample_images(SIDE_PX)[:4]
-    mirrored = FeatureExtractor(backbone, NETWORK, side_px=SIDE_PX, engine=OPENVINO, mirrored=True)
-    expected = by(OPENVINO, backbone)(np.ascontiguousarray(images[:, :, ::-1]))
-    np.testing.assert_array_equal(mirrored(images), expected)
-    assert not np.array_equal(mirrored(images), by(OPENVINO, backbone)(images))
-
-
 def test_a_backbone_that_openvino_computes_otherwise_is_computed_by_keras(
     backbone: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
