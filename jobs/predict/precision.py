@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from jobs.dataset.batches import ImageBatch
 from jobs.errors import RunFailed
 from jobs.predict.config import Plan, PredictConfig
-from jobs.predict.home_json import locked, read_json, write_json
 from jobs.predict.inference import Inference
 from jobs.predict.reports import ShardReport
 from jobs.predict.rows import rows_of
 from jobs.spark.executors import registered
 from jobs.storage.faults import StoreError
+from jobs.storage.home_json import locked, read_json, write_json
 from models.known.gate import ImageGate
 from models.release import Release
 from models.serving.devices import multiplies_bfloat16, processor

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobs.predict.home_json import locked, read_json, write_json
 from jobs.predict.reports import ShardReport
 from jobs.storage.faults import StoreError
+from jobs.storage.home_json import locked, read_json, write_json
 from jobs.storage.places import Places
 
 log = logging.getLogger(__name__)

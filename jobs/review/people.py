@@ -7,7 +7,6 @@ new password, is logged out from that moment.
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import json
@@ -15,13 +14,14 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import UsageError
+from jobs.storage.home_json import locked
 from jobs.storage.modes import refuse_open_to_others
 from models.whole_files import write_whole
 
@@ -157,18 +157,12 @@ class People:
     @contextmanager
     def _changed(self) -> Iterator[dict[str, dict[str, Any]]]:
         """Yield the rows to change, and write them; two commands at the same time change them one after the other."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            with suppress(OSError):  # some file systems have no locks
-                fcntl.flock(lock, fcntl.LOCK_EX)  # on a file of its own, because the other one is replaced as a whole
+        with locked(self.path):
             rows = dict(self._read())
             yield rows
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))  # the writer keeps the mode of a file
             write_whole(self.path, json.dumps({"people": rows}, indent=1, ensure_ascii=False) + "\n")
-        finally:
-            os.close(lock)
 
 
 def _text(data: bytes) -> str:

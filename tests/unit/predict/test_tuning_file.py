@@ -32,7 +32,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             time.sleep(0.2)
 
-    monkeypatch.setattr("jobs.predict.home_json.read_bytes", slowly)
+    monkeypatch.setattr("jobs.storage.home_json.read_bytes", slowly)
 
 
 def in_a_store(directory: Path) -> Places:
