@@ -46,6 +46,8 @@ TAXONOMY = {
     "footwear.closed.sneaker": "Footwear > Closed > Sneaker",
 }
 SHIRT, PULLOVER, T_SHIRT, TOPS = "apparel.tops.shirt", "apparel.tops.pullover", "apparel.tops.t-shirt", "apparel.tops"
+SHIRTS = f"/queue?in={SHIRT}"
+"""Address of the shirts of the queue."""
 SNEAKER, BOOT, TROUSERS = "footwear.closed.sneaker", "footwear.closed.boot", "apparel.bottoms.trousers"
 NIGHT = date(2026, 11, 1)
 RELEASE = ReleaseRecord("release-1", "taxonomy-1", {})

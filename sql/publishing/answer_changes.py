@@ -66,12 +66,7 @@ SELECT
     answer.ingest_no,
     answer.run_id,
     CAST(0 AS BOOLEAN),
-    stored.category_id,
-    stored.confidence,
-    stored.status,
-    stored.review_reason,
-    stored.decided,
-    stored.left_at IS NOT NULL,
+    {stored},
     CASE WHEN {settled} THEN
         stored.product_id IS NULL
         OR :anyone
@@ -114,18 +109,14 @@ SELECT
     {images},
     NULL,
     CAST(1 AS BOOLEAN),
-    stored.category_id,
-    stored.confidence,
-    stored.status,
-    stored.review_reason,
-    stored.decided,
-    stored.left_at IS NOT NULL,
+    {stored},
     CAST(1 AS BOOLEAN)
 FROM ({decisions}) AS decision
 LEFT JOIN product_categories AS stored ON stored.product_id = decision.product_id
 WHERE {changing}
 """
 
+_STORED = ", ".join([*(f"stored.{name}" for name in _OLD), "stored.left_at IS NOT NULL"])
 _STORED_IMAGES = "coalesce(stored.image_count, 0), stored.ingest_date, stored.ingest_no"
 _IMAGES_OF_NOW = "decision.image_count, decision.ingest_date, decision.ingest_no"
 
@@ -229,7 +220,7 @@ def add(connection: Connection, answers: str, rule: Rule, *, settled: str) -> in
     Returns:
         Number of rows added.
     """
-    statement = sa.text(_ADD.format(answers=answers, settled=settled)).bindparams(
+    statement = sa.text(_ADD.format(answers=answers, settled=settled, stored=_STORED)).bindparams(
         sa.bindparam("newer_releases", type_=sa.Text(), expanding=True),
         sa.bindparam("anyone", type_=sa.Boolean()),
         sa.bindparam("again", type_=sa.Boolean()),
@@ -253,7 +244,8 @@ def add_decisions(connection: Connection, decisions: str, *, changing: str, of_n
         of_now: Whether `decisions` also has image_count, ingest_date and ingest_no; otherwise they stay as they are.
     """
     images = _IMAGES_OF_NOW if of_now else _STORED_IMAGES
-    connection.exec_driver_sql(_ADD_DECISIONS.format(decisions=decisions, changing=changing, images=images))
+    statement = _ADD_DECISIONS.format(decisions=decisions, changing=changing, images=images, stored=_STORED)
+    connection.exec_driver_sql(statement)
 
 
 def remove(connection: Connection, products: str) -> None:

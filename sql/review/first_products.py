@@ -18,22 +18,12 @@ from sqlalchemy.engine import Connection
 from sql.review.by_run import Ranked
 from sql.review.records import FIRST_PRODUCTS, Filter
 from sql.review.selections import CHANGED_PICTURE, Group, Part, below, groups_of, in_part, some_of
-from sql.review.totals import Counts
+from sql.review.totals import FROM_CHANGED, FROM_TOTALS, Counts
 
 _Row = tuple[str | None, str, float | None]
 """(category_id, product_id, confidence)."""
 
 _ESCAPED, _ESCAPE = re.compile("[%_!]"), r"!\g<0>"
-
-_TOTALS = """
-    FROM category_totals
-    WHERE status = :status AND (:review_reason = '' OR review_reason = :review_reason)
-"""
-
-_CHANGED = f"""
-    FROM product_categories
-    WHERE {CHANGED_PICTURE.condition}
-"""
 
 
 def count_among_first(connection: Connection, which: Filter) -> Counts:
@@ -106,10 +96,10 @@ def _sizes(connection: Connection, which: Filter, told: Mapping[str, Any]) -> Co
     """Count the parts of a filter by their number of products, whatever their title and run."""
     sizes: Counter[int] = Counter()
     for group in groups_of(which):
-        counted = "product_count AS size" + _TOTALS
+        counted = "product_count AS size" + FROM_TOTALS
         grouped = ""
         if group is CHANGED_PICTURE:
-            counted, grouped = "count(*) AS size" + _CHANGED, f"GROUP BY {group.category}"
+            counted, grouped = "count(*) AS size" + FROM_CHANGED, f"GROUP BY {group.category}"
         within = f"AND {below(group.category)}" if which.category_id else ""
         statement = f"SELECT size, count(*) FROM (SELECT {counted} {within} {grouped}) AS part GROUP BY size"  # noqa: S608
         sizes.update({int(size): int(count) for size, count in connection.execute(sa.text(statement), told)})
@@ -128,12 +118,12 @@ def _parts(group: Group, which: Filter, *, has_category: bool, has_reason: bool,
     """
     if group is CHANGED_PICTURE:
         null = "IS NOT NULL" if has_category else "IS NULL"
-        parts = f"SELECT DISTINCT {group.category} AS category, '' AS reason {_CHANGED} AND {group.category} {null}"
+        parts = f"SELECT DISTINCT {group.category} AS category, '' AS reason {FROM_CHANGED} AND {group.category} {null}"
     elif group.by_reason:
         equal = "<>" if has_reason else "="
-        parts = f"SELECT category_id AS category, review_reason AS reason {_TOTALS} AND review_reason {equal} ''"
+        parts = f"SELECT category_id AS category, review_reason AS reason {FROM_TOTALS} AND review_reason {equal} ''"
     else:
-        parts = f"SELECT DISTINCT category_id AS category, '' AS reason {_TOTALS}"
+        parts = f"SELECT DISTINCT category_id AS category, '' AS reason {FROM_TOTALS}"
     if group is not CHANGED_PICTURE:
         parts += f" AND category_id {'<>' if has_category else '='} ''"
     if which.category_id:

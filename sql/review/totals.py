@@ -13,17 +13,25 @@ from sql.review.selections import AUTO, CHANGED, CHANGED_PICTURE, REVIEW, UNKNOW
 Counts = dict[str | None, int]
 """Maps a suggested category, or None, to a number of products; categories without one are left out."""
 
-_TOTALS = """
-SELECT nullif(category_id, '') AS category_id, nullif(review_reason, '') AS review_reason, product_count
+FROM_TOTALS = """
 FROM category_totals
 WHERE status = :status AND (:review_reason = '' OR review_reason = :review_reason)
 """
+"""The running totals of the parts of a filter."""
 
-_CHANGED = f"""
-SELECT suggested_category_id AS category_id, count(*) AS product_count
+FROM_CHANGED = f"""
 FROM product_categories
 WHERE {CHANGED_PICTURE.condition}
-"""  # noqa: S608 - texts of our own
+"""
+"""The products of a filter that wait because their picture changed; they are in no total."""
+
+_TOTALS = f"""
+SELECT nullif(category_id, '') AS category_id, nullif(review_reason, '') AS review_reason, product_count {FROM_TOTALS}
+"""
+
+_CHANGED = f"""
+SELECT suggested_category_id AS category_id, count(*) AS product_count {FROM_CHANGED}
+"""
 
 # Where people decided that a product is none of the categories, the totals have it with those that wait without one.
 _WITHOUT_CATEGORY = f"""

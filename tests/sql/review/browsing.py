@@ -13,13 +13,10 @@ from playwright.sync_api import Browser, Page
 from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.review_site import (
-    SHIRT,
     Site,
     like_the_demo,
     review_site,
 )
-
-SHIRTS = f"/queue?in={SHIRT}"
 
 
 @pytest.fixture

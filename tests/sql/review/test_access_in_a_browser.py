@@ -18,10 +18,9 @@ from sql.schema.tables import metadata
 from sql.store import ProductDatabase
 from tests.browser import find_chromium
 from tests.review_pace import sends
-from tests.review_site import BOOT, SHIRT, TOPS, Site, like_the_demo, review_site
+from tests.review_site import BOOT, SHIRTS, TOPS, Site, like_the_demo, review_site
 
 PASSWORD = "several words together"
-SHIRTS = f"/queue?in={SHIRT}"
 EVIL = "http://evil.example"
 
 

@@ -11,12 +11,13 @@ from sql.store import ProductDatabase
 from tests.review_pace import sends
 from tests.review_site import (
     SHIRT,
+    SHIRTS,
     TAXONOMY,
     Answer,
     Site,
     publish,
 )
-from tests.sql.review.browsing import SHIRTS, ada, browsing, decisions, press, site
+from tests.sql.review.browsing import ada, browsing, decisions, press, site
 
 __all__ = ["ada", "site"]
 

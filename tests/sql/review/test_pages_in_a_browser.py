@@ -14,12 +14,13 @@ from tests.review_site import (
     BOOT,
     PULLOVER,
     SHIRT,
+    SHIRTS,
     SNEAKER,
     Answer,
     Site,
     publish,
 )
-from tests.sql.review.browsing import SHIRTS, ada, browsing, decisions, press, site
+from tests.sql.review.browsing import ada, browsing, decisions, press, site
 
 __all__ = ["ada", "site"]
 

@@ -9,15 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from tests.review_site import (
-    SHIRT,
+    SHIRTS,
     Client,
     Site,
     page_id_of,
     products_on,
     sent,
 )
-
-SHIRTS = f"/queue?in={SHIRT}"
 
 
 def picture_paths(page: str, kind: str) -> list[str]:

@@ -10,6 +10,7 @@ from sql.store import ProductDatabase
 from tests.review_site import (
     BOOT,
     SHIRT,
+    SHIRTS,
     Answer,
     Client,
     Site,
@@ -21,7 +22,6 @@ from tests.review_site import (
     sent,
 )
 
-SHIRTS = f"/queue?in={SHIRT}"
 HOSTILE = "<script>alert(1)</script>"
 
 

@@ -15,6 +15,7 @@ from tests.review_site import (
     BOOT,
     PULLOVER,
     SHIRT,
+    SHIRTS,
     SNEAKER,
     TAXONOMY,
     TOPS,
@@ -31,7 +32,6 @@ from tests.review_site import (
 )
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7 * 7 }}'
-SHIRTS = f"/queue?in={SHIRT}"
 
 
 def test_a_page_accepts_what_is_not_marked_and_the_rest_goes_to_focus(ada: Client, demo: ProductDatabase) -> None:

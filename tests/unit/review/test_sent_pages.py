@@ -14,6 +14,7 @@ from sql.store import ProductDatabase
 from tests.review_site import (
     BOOT,
     SHIRT,
+    SHIRTS,
     SNEAKER,
     Answer,
     Client,
@@ -25,7 +26,6 @@ from tests.review_site import (
 )
 
 PRODUCT = "article-00002"
-SHIRTS = f"/queue?in={SHIRT}"
 
 
 def decided_by(database: ProductDatabase) -> list[tuple[str, str]]:
