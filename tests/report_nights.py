@@ -18,7 +18,7 @@ from tests.conftest import hash_of, picture
 from tests.dataset_rows import image_row
 
 FIRST_NIGHT = date(2026, 11, 1)
-HOSTILE = "<script>alert('it ran')</script>\"><img src=http://127.0.0.1:9/x onerror=alert(1)>{{ 7 * 7 }}"
+HOSTILE = "<script>alert('it ran')</script>\"><img src=http://127.0.0.1:9/x onerror=alert(1)>{{ 7919 * 6007 }}"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from tests.sql.review.browsing import ada, browsing, decisions, press, site
 
 __all__ = ["ada", "site"]
 
-HOSTILE = "<script>document.title = 'it ran'</script>\"><img src=x onerror=\"document.title = 'it ran'\">{{ 7 * 7 }}"
+HOSTILE = (
+    "<script>document.title = 'it ran'</script>\"><img src=x onerror=\"document.title = 'it ran'\">{{ 7919 * 6007 }}"
+)
 
 _UNNAMED = """all => all.filter(one => one.checkVisibility()
     && !(one.textContent.trim() || one.ariaLabel || one.querySelector('img[alt]:not([alt=""])') || one.labels?.length))

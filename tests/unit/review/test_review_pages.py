@@ -31,7 +31,7 @@ from tests.review_site import (
     sent,
 )
 
-HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7 * 7 }}'
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7919 * 6007 }}'
 
 
 def test_a_page_accepts_what_is_not_marked_and_the_rest_goes_to_focus(ada: Client, demo: ProductDatabase) -> None:
@@ -215,7 +215,7 @@ def test_hostile_titles_products_and_categories_are_shown_as_text(demo: ProductD
             assert page.status in (200, 303), path
             assert "<script>alert" not in page.text, path
             assert "<img src=x" not in page.text, path
-            assert "49" not in page.text or "{{ 7" in page.text, path
+            assert f"{7919 * 6007}" not in page.text, path
         page = client.get("/queue?in=zz.y")
         assert client.send("/page", sent(page_id_of(page))).json["decided"] == 1
         assert rows(demo, "overrides")[0]["product_id"] == named
