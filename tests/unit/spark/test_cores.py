@@ -16,8 +16,8 @@ CLUSTER = "local-cluster[3,4,1024]"
 PARTITIONS = "spark.sql.shuffle.partitions"
 
 
-def opened(spark: FakeSpark, tmp_path: Path, **properties: str) -> FakeSpark:
-    with spark_session(SparkConfig(CLUSTER, "1g", tmp_path, properties=properties), name="test"):
+def opened(spark: FakeSpark, tmp_path: Path, master: str = CLUSTER, **properties: str) -> FakeSpark:
+    with spark_session(SparkConfig(master, "1g", tmp_path, properties=properties), name="test"):
         return spark
 
 
@@ -57,3 +57,12 @@ def test_partitions_that_someone_chose_stay(fake_spark: Callable[..., FakeSpark]
 def test_tasks_that_can_run_at_the_same_time(conf: dict[str, str], tasks: int) -> None:
     session: Any = FakeSpark([(0, 8)], **conf)
     assert tasks_at_once(session) == tasks
+
+
+@pytest.mark.parametrize(("master", "quick"), [("local[2]", True), ("local", True), (CLUSTER, False)])
+def test_java_compiles_once_where_its_compiler_takes_the_cores_of_the_tasks(
+    fake_spark: Callable[..., FakeSpark], tmp_path: Path, *, master: str, quick: bool
+) -> None:
+    options = opened(fake_spark(), tmp_path, master).properties["spark.driver.extraJavaOptions"].split()
+    assert any(option.startswith("-Dlog4j2.configurationFile=") for option in options)
+    assert ("-XX:TieredStopAtLevel=1" in options) == quick
