@@ -101,9 +101,16 @@ class LocalAirflow:
     alerts: list[str] = field(default_factory=list)
 
     def cli(self, *arguments: str) -> str:
-        """Run `airflow` as another terminal would."""
+        """Run `airflow` as another terminal would, and again if another process wrote to its database meanwhile.
+
+        SQLite refuses to write in a transaction that has read an older state, at once, whatever the timeout is. Airflow
+        then takes back what it has begun, so that the command can be repeated.
+        """
         environment = self.environment | {"AIRFLOW_HOME": str(self.home / "airflow")}
-        done = subprocess.run(["airflow", *arguments], capture_output=True, text=True, env=environment)
+        for _ in range(10):
+            done = subprocess.run(["airflow", *arguments], capture_output=True, text=True, env=environment)
+            if done.returncode == 0 or "database is locked" not in done.stdout + done.stderr:
+                break
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
