@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from jobs.errors import RunFailed, UsageError
@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
 _LOGS = "the executors' logs say why"
 _KEPT = "what is finished is kept, and the same command goes on from there"
+_GIVEN_UP = (
+    "no executor could be started, as when a machine has no Java 17 or 21, or Spark is of another version there than "
+    f"the driver's; {_LOGS}; {_KEPT}"
+)
 _OURS = re.compile(r"^((?:jobs\.(?:errors|storage\.faults)|models(?:\.\w+)+|sql\.errors)\.\w+): (.+)$", re.MULTILINE)
 _PYTHON = re.compile(r"^((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Failed)): (.*)$", re.MULTILINE)
 _MISMATCH = re.compile(r"different version: (3\.\d+) than that in driver: (3\.\d+)")
@@ -65,9 +69,9 @@ _KNOWN = (
         "the Spark master answers, but takes no application; see that its version of Spark is the driver's",
     ),
     (
-        r"(Master removed our application|Application has been killed|SparkContext was shut down|stopped SparkContext)",
-        "no executor could be started, as when a machine has no Java 17 or 21, or Spark is of another version there "
-        f"than the driver's; {_LOGS}; {_KEPT}",
+        r"(Master removed our application|Application has been killed|SparkContext was shut down|stopped SparkContext"
+        r"|SparkContext has been shutdown|SparkContext already stopped)",
+        _GIVEN_UP,
     ),
 )
 
@@ -91,6 +95,31 @@ def spark_errors_explained() -> Iterator[None]:
         raise kind(sentence(str(error))) from error
 
 
+@contextmanager
+def lost_application_explained(is_lost: Callable[[], bool]) -> Iterator[None]:
+    """Replace an exception without a known meaning by one sentence if a cluster has given the application up.
+
+    Spark then stops its context while the driver goes on. What a call raises depends on how far that has come: often
+    it is a NullPointerException.
+
+    Args:
+        is_lost: Function that returns whether Spark itself has stopped its context.
+
+    Raises:
+        RunFailed: If it has, and the exception's own text does not say why.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        if _explanation(str(error)) or not is_lost():
+            raise
+        log.debug("Spark stopped its context: %s", error, exc_info=error)
+        raise RunFailed(_GIVEN_UP) from error
+
+
 def _kind(text: str) -> str:
     """Return the qualified name of this project's exception that a task raised; empty if it raised another one."""
     own_errors = _OURS.findall(text)
@@ -103,11 +132,15 @@ def sentence(text: str) -> str:
     Args:
         text: Full message of the error, with the Java and Python tracebacks.
     """
+    return _explanation(text) or f"Spark gave up: {_raised(text)[:300] or 'no reason was given'}; {_KEPT}"
+
+
+def _explanation(text: str) -> str | None:
+    """Return the message of this project's exception that a task raised, or else the meaning of a known error."""
     own_errors = _OURS.findall(text)
     if own_errors:
         return str(own_errors[-1][1])
-    known = _other_python(text, "an executor") or _meaning(text, _KNOWN)
-    return known or f"Spark gave up: {_raised(text)[:300] or 'no reason was given'}; {_KEPT}"
+    return _other_python(text, "an executor") or _meaning(text, _KNOWN)
 
 
 def unusable_python(text: str, *, host: str, spark: str) -> str | None:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 from jobs.errors import RunFailed
 from jobs.pins import check_pins
 from jobs.spark.config import SparkConfig
-from jobs.spark.faults import check_reachable, spark_errors_explained
+from jobs.spark.faults import check_reachable, lost_application_explained, spark_errors_explained
 from jobs.spark.scratch import directory_options, move_temporary_files, process_directory, temporary_files_in
 
 if TYPE_CHECKING:
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
@@ -74,15 +75,16 @@ def spark_session(
         with temporary_files_in(directory):
             session = _start(master, name, {**options, **config.properties})
         try:
-            if cluster:
-                from jobs.spark.executors import check_executors, first_task, ship_code
+            with lost_application_explained(_is_lost):
+                if cluster:
+                    from jobs.spark.executors import check_executors, first_task, ship_code
 
-                ship_code(session, archive)
-                first_task(session, config, gpu=gpu)
-                _wait_for_executors(session)
-                check_executors(session, config)
-                _set_shuffle_partitions(session, config)
-            yield session
+                    ship_code(session, archive)
+                    first_task(session, config, gpu=gpu)
+                    _wait_for_executors(session)
+                    check_executors(session, config)
+                    _set_shuffle_partitions(session, config)
+                yield session
         finally:
             _stop(session, {**options, **config.properties})
             archive.unlink(missing_ok=True)
@@ -118,13 +120,13 @@ def tasks_at_once(session: SparkSession) -> int:
     return cores // int(session.conf.get("spark.task.cpus", "1") or 1)
 
 
-def _stop(session: SparkSession, options: Iterable[str]) -> None:
+def _stop(session: SparkSession | SparkContext | None, options: Iterable[str]) -> None:
     """Stop a session, and remove its options from the JVM, which would give them to the next session.
 
     Errors are ignored if the JVM has died, because the cause of its death is the better error.
 
     Args:
-        session: The session.
+        session: The session, or its context if the session was not made; None if there is neither.
         options: Names of its options. The session that started the JVM left them there as system properties; those of
             spark-submit stay.
     """
@@ -132,13 +134,18 @@ def _stop(session: SparkSession, options: Iterable[str]) -> None:
     from pyspark import SparkContext
 
     with suppress(Py4JError):
-        session.stop()
+        if session is not None:
+            session.stop()
         jvm = SparkContext._jvm
         for name in () if submitted() or jvm is None else options:
             jvm.java.lang.System.clearProperty(name)  # type: ignore[union-attr]
 
 
 def _start(master: str, name: str, options: dict[str, str]) -> SparkSession:
+    """Start a session; if that fails, nothing of it is left for the next one."""
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+    from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     if not is_cluster(master):
@@ -149,7 +156,23 @@ def _start(master: str, name: str, options: dict[str, str]) -> SparkSession:
         builder = builder.master(_with_retries(master))
     for key, value in options.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    try:
+        with lost_application_explained(_is_lost):
+            return builder.getOrCreate()
+    except (Py4JError, PySparkException, RunFailed):
+        _stop(SparkContext._active_spark_context, options)  # the next session would take it for its own
+        raise
+
+
+def _is_lost() -> bool:
+    """Return whether the cluster has given the application up, so that Spark itself has stopped its context."""
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+
+    context = SparkContext._active_spark_context
+    with suppress(Py4JError):
+        return context is not None and is_cluster(str(context.master)) and bool(context._jsc.sc().isStopped())
+    return False
 
 
 def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> dict[str, str]:

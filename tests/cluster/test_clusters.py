@@ -14,6 +14,9 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from pyspark import SparkContext
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 
 from jobs.dataset.shards import shards
 from jobs.errors import RunFailed
@@ -172,6 +175,23 @@ def test_executors_without_java_give_one_sentence(places: Places, cluster: Stand
         spark_session(config, name="test"),
     ):
         pass
+
+
+def test_a_session_that_could_not_be_made_leaves_nothing_to_the_next_one(
+    places: Places, cluster: Standalone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one took the context that Spark had stopped, and told the first one's fault again."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise PySparkException("the context was stopped meanwhile")
+
+    monkeypatch.setattr(SparkSession, "__init__", fail)
+    config = replace(spark_config(places, cluster.url), properties={"spark.executorEnv.SOME": "thing"})
+    with pytest.raises(RunFailed, match="stopped meanwhile"), spark_session(config, name="test"):
+        pass
+    assert SparkContext._active_spark_context is None
+    jvm: Any = SparkContext._jvm
+    assert jvm.java.lang.System.getProperty("spark.executorEnv.SOME") is None
 
 
 def test_waiting_for_a_missing_gpu_ends_at_the_time_limit(places: Places, cluster: Standalone) -> None:

@@ -15,7 +15,7 @@ from jobs.errors import RunFailed, UsageError
 from jobs.spark import session as spark
 from jobs.spark.config import SparkConfig
 from jobs.spark.executors import check_executor
-from jobs.spark.faults import check_reachable, sentence, spark_errors_explained
+from jobs.spark.faults import check_reachable, lost_application_explained, sentence, spark_errors_explained
 from jobs.spark.probe import inspect_executor
 from jobs.spark.session import cores_of_a_task, is_cluster
 from jobs.storage.faults import StoreDenied, StoreError
@@ -70,6 +70,11 @@ TRACE = 'Job aborted: Traceback (most recent call last):\n  File "/x/worker.py",
         (
             "An error occurred while calling None.org.apache.spark.sql.classic.SparkSession.\n"
             ": java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext.",
+            "no executor could be started, as when a machine has no Java",
+        ),
+        (
+            "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
+            ": java.lang.IllegalStateException: SparkContext has been shutdown\n\tat org.apache.spark",
             "no executor could be started, as when a machine has no Java",
         ),
         (TRACE.format("KeyError: 'colour'"), "Spark gave up: KeyError: 'colour'; what is finished is kept"),
@@ -185,3 +190,28 @@ def test_a_driver_in_a_pod_reaches_kubernetes_under_another_address(
 def test_an_error_of_java_that_nobody_knows_is_named() -> None:
     text = "An error occurred while calling z:org.apache.spark.Some.call.\n: java.io.IOException: odd thing\n\tat a.B"
     assert sentence(text).startswith("Spark gave up: java.io.IOException: odd thing; ")
+
+
+NULL_POINTER = (
+    "An error occurred while calling o112.addFile.\n"
+    ': java.lang.NullPointerException: Cannot invoke "org.apache.spark.SparkEnv.driverTmpDir()" because the return '
+    'value of "org.apache.spark.SparkEnv$.get()" is null\n\tat org.apache.spark.SparkFiles$.getRootDirectory'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "lost", "words"),
+    [
+        (NULL_POINTER, True, "no executor could be started, as when a machine has no Java"),
+        (NULL_POINTER, False, "Spark gave up: java.lang.NullPointerException"),
+        ("All masters are unresponsive! Giving up.", True, "see that its version of Spark is the driver's"),
+        (TRACE.format("jobs.errors.RunFailed: 4 were read"), True, "4 were read"),
+    ],
+)
+def test_an_application_that_a_cluster_gave_up_is_explained_unless_the_error_itself_says_why(
+    text: str, lost: bool, words: str
+) -> None:
+    """The driver met a NullPointerException in a context that Spark was taking down, and named no remedy."""
+    with pytest.raises(RunFailed) as caught, spark_errors_explained(), lost_application_explained(lambda: lost):
+        raise PySparkException(text)
+    assert words in str(caught.value)
