@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
 from models.serving.environment import prepare_environment
 from models.spec import Category
 from tests.browser import browser, chromium
+from tests.extent import ALL
 from tests.object_store import s3
 from tests.standalone import QUICK_JAVA
 from tests.untrained import untrained_release
@@ -22,6 +24,11 @@ from tests.untrained import untrained_release
 __all__ = ["browser", "chromium", "s3"]  # fixtures of every folder
 
 prepare_environment()
+
+# No time limit for an input, because the machine may be busy. The usual run draws the same inputs each time, so that a
+# new one that fails is met in `make check-all`, not by somebody whose change has nothing to do with it.
+hypothesis.settings.register_profile("shelfwise", deadline=None, derandomize=not ALL, print_blob=True)
+hypothesis.settings.load_profile("shelfwise")
 
 CATEGORIES = (
     Category("apparel.tops.shirt", "Apparel > Tops > Shirt"),

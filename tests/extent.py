@@ -1,4 +1,8 @@
-"""How far a test goes in what it leaves to chance: less far in `make check`, farther in `make check-all`."""
+"""How far a test goes in what it leaves to chance: less far in `make check`, farther in `make check-all`.
+
+Tests that hypothesis makes inputs for draw the same ones each time in `make check`, and new ones in `make check-all`
+(`tests/conftest.py`).
+"""
 
 from __future__ import annotations
 
