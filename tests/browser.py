@@ -26,12 +26,14 @@ from pathlib import Path
 
 import brotli
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 PACKAGE = "@sparticuz/chromium@153.0.0"
 SHA512 = "jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n88byyT0vk+dnsgQwA=="
 SETTING = "SHELFWISE_TEST_BROWSER"
 WIDE_PX, NARROW_PX = 1280, 390
+
+expect.set_options(timeout=20_000)  # milliseconds; the machine may be busy, and what holds is seen at once
 
 _REMEDY = f"set {SETTING} to the path of a Chromium, or make a registry of npm packages reachable"
 _FONTS = """<?xml version="1.0"?>
