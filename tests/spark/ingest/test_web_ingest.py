@@ -21,7 +21,7 @@ from tests.conftest import picture
 from tests.web import image, status, web_server
 
 DAY, NEXT_DAY, THIRD_DAY = date(2026, 11, 1), date(2026, 11, 2), date(2026, 11, 3)
-HERE = HttpLimits(read_seconds=1, total_seconds=5, tries=2, allowed_networks=("127.0.0.0/8", "::1"))
+HERE = HttpLimits(read_seconds=20, total_seconds=40, tries=2, allowed_networks=("127.0.0.0/8", "::1"))
 
 
 class WebIngest:

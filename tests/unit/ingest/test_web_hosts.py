@@ -33,10 +33,14 @@ def test_a_host_is_not_asked_again_after_five_slow_images() -> None:
     with web_server() as server:
         server.answers["/a.jpg"] = dripping_headers
         web = WebImages(replace(HERE, total_seconds=0.2))
+        details: list[str] = []
         for _ in range(8):
-            with pytest.raises(Rejected):
+            with pytest.raises(Rejected) as caught:
                 web.fetch(f"{server.url}/a.jpg")
-        assert server.asked["/a.jpg"] == 5
+            details.append(caught.value.detail)
+        assert all("had not sent all of it after 0.2 s" in detail for detail in details[:5])
+        assert all("failed too often in a row and is left alone" in detail for detail in details[5:])
+        assert server.asked["/a.jpg"] <= 5, "a request that is late itself does not reach it"
 
 
 def test_many_addresses_that_do_not_answer_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,4 +56,4 @@ def test_many_addresses_that_do_not_answer_share_one_deadline(monkeypatch: pytes
             AddressGuard(HERE.guard.allowed).connect(
                 "shop.example", where[1], timeout_seconds=1, deadline=time.monotonic() + 1.5
             )
-        assert time.monotonic() - started < 4, "six addresses at a second each take longer"
+        assert time.monotonic() - started < 5.5, "six addresses at a second each take longer"
