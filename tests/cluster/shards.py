@@ -39,6 +39,19 @@ def spark_config(places: Places, master: str, *, wait_seconds: int = 120, **prop
     )
 
 
+def all_executors(cores: int) -> dict[str, Any]:
+    """Return properties with which Spark begins no task before executors with so many cores have registered.
+
+    Args:
+        cores: Cores of all workers of the cluster.
+    """
+    return {
+        "spark.cores.max": str(cores),
+        "spark.scheduler.minRegisteredResourcesRatio": "1.0",
+        "spark.scheduler.maxRegisteredResourcesWaitingTime": "100s",
+    }
+
+
 def predict_on(
     master: str, places: Places, release_dir: Path, *, run_id: str, release: Release | None = None, **properties: Any
 ) -> PredictSummary:

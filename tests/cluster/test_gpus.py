@@ -15,7 +15,7 @@ import pytest
 
 from jobs.spark.session import spark_session
 from jobs.storage.places import Places
-from tests.cluster.shards import spark_config
+from tests.cluster.shards import all_executors, spark_config
 from tests.standalone import ROOT, Worker, standalone
 
 pytestmark = pytest.mark.timeout(600)
@@ -44,9 +44,8 @@ def test_each_task_sees_its_own_gpu_and_no_two_tasks_share_one(
     workers = [Worker(2, ["5", "6"]), Worker(1, ["GPU-7"])]
     with (
         standalone(tmp_path / "cluster", workers) as cluster,
-        spark_session(spark_config(places, cluster.url), name="test", gpu=True) as spark,
+        spark_session(spark_config(places, cluster.url, **all_executors(3)), name="test", gpu=True) as spark,
     ):
-        spark.sparkContext.parallelize(range(3), 3).foreach(lambda _: time.sleep(2))  # until all three executors are up
         found = spark.sparkContext.parallelize(range(24), 24).mapPartitions(occupy).collect()
     assert {each["address"] for each in found} == {"5", "6", "GPU-7"}
     assert all(each["visible"] == each["address"] for each in found)

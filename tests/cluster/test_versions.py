@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import RunFailed
+from jobs.spark.config import SparkConfig
 from jobs.spark.session import spark_session
 from jobs.storage.places import Places
-from tests.cluster.shards import spark_config
+from tests.cluster.shards import all_executors, spark_config
 from tests.standalone import Standalone, Worker, standalone
 
 pytestmark = pytest.mark.timeout(600)
@@ -48,6 +49,14 @@ def empty_site(site: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def both_executors(places: Places, cluster: Standalone) -> SparkConfig:
+    """Return how a session is started that begins no task before both executors are there.
+
+    One that starts much later than the other would not be compared with the driver.
+    """
+    return spark_config(places, cluster.url, **all_executors(2))
+
+
 def pretend(site: Path, package: str, other: str) -> None:
     """Let a worker find another version of a package than it has."""
     directory = site / f"{package}-{other}.dist-info"
@@ -61,7 +70,7 @@ def test_a_cluster_of_which_one_executor_has_other_versions_is_refused(
     pretend(site, "petastorm", "0.12.1")
     pretend(site, "pyarrow", "1.0.0")
     pretend(site, "pandas", "1.0.0")
-    with pytest.raises(RunFailed) as caught, spark_session(spark_config(places, mixed_cluster.url), name="test"):
+    with pytest.raises(RunFailed) as caught, spark_session(both_executors(places, mixed_cluster), name="test"):
         pass
     assert str(caught.value) == (
         f"executors differ from the driver: on {socket.gethostname()} petastorm 0.12.1 instead of "
@@ -77,7 +86,7 @@ def test_harmless_differences_of_an_executor_are_one_warning_in_all_sessions(
     pretend(site, "keras", "2.5.0rc1")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            with spark_session(spark_config(places, mixed_cluster.url), name="test") as spark:
+            with spark_session(both_executors(places, mixed_cluster), name="test") as spark:
                 assert spark.range(3).count() == 3
     [warning] = [record.getMessage() for record in caplog.records if record.name == "jobs.spark.versions"]
     assert f"keras 2.5.0rc1 instead of {version('keras')}, pandas 1.0.0 instead of {version('pandas')}; " in warning
@@ -88,7 +97,7 @@ def test_an_executor_with_another_python_gives_the_same_sentence(
 ) -> None:
     """PySpark itself refuses it, before the project's code can run there."""
     (site / "sitecustomize.py").write_text(OTHER_PYTHON)
-    with pytest.raises(RunFailed) as caught, spark_session(spark_config(places, mixed_cluster.url), name="test"):
+    with pytest.raises(RunFailed) as caught, spark_session(both_executors(places, mixed_cluster), name="test"):
         pass
     ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert str(caught.value) == (
