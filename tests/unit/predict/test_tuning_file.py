@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import time
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,22 @@ def test_runs_that_end_at_once_keep_each_other_s_entries(tmp_path: Path, places_
     }
 
 
-@pytest.mark.usefixtures("slow")
-def test_a_run_that_is_killed_holds_nobody_up_and_leaves_the_file_whole(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_holds_nobody_up_and_leaves_the_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     places = Places(tmp_path)
     tuning_file.remember(places, "r", [report("one")])
-    child = start(lambda: tuning_file.remember(places, "r", [report("two")]))
-    time.sleep(0.1)
+    locked = multiprocessing.get_context("fork").Event()
+
+    def for_ever(_where: Any) -> bytes:
+        locked.set()
+        time.sleep(600)
+        raise AssertionError("it was not killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.storage.home_json.read_bytes", for_ever)
+        child = start(lambda: tuning_file.remember(places, "r", [report("two")]))
+    assert locked.wait(60)
     child.kill()
     child.join()
     tuning_file.remember(places, "r", [report("three")])
