@@ -114,14 +114,16 @@ def test_weights_altered_on_the_way_are_refused(
 def test_a_straggler_does_not_hold_up_a_run_that_speculates(
     places: Places, tiny_release: Path, cluster: Standalone
 ) -> None:
-    write_shards(places, shards=6, images=10)
+    write_shards(places, shards=12, images=10)
     stopped: list[psutil.Process] = []
 
     def stop_one_worker() -> None:
         directory = places.predictions("speculative")
         while len(list(directory.glob("*.parquet"))) < 3:  # both executors have their networks by now
             time.sleep(0.01)
-        [worker, *_] = cluster.python_workers()
+        while not (workers := cluster.python_workers()):
+            time.sleep(0.01)
+        worker = workers[0]
         worker.send_signal(signal.SIGSTOP)
         stopped.append(worker)
 
@@ -138,9 +140,9 @@ def test_a_straggler_does_not_hold_up_a_run_that_speculates(
         for worker in stopped:
             worker.send_signal(signal.SIGCONT)
     assert stopped, "nothing was made slow"
-    assert done.images == 60
+    assert done.images == 120
     rows = predictions(places, "speculative")
-    assert sorted(str(row["product_id"]) for row in rows) == [f"p{number:05d}" for number in range(60)]
+    assert sorted(str(row["product_id"]) for row in rows) == [f"p{number:05d}" for number in range(120)]
 
 
 def test_a_missing_master_gives_one_sentence_at_once(places: Places) -> None:
