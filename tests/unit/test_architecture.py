@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -225,8 +226,13 @@ def room_of(name: str) -> str:
     return ".".join(parts[:2]) if parts[0] in FOLDERS else parts[0]
 
 
-def targets(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield what a module imports of this project: its room, and the module's name in it."""
+@functools.cache  # each package asks for the imports of all modules
+def targets(path: Path) -> tuple[tuple[str, str], ...]:
+    """Return what a module imports of this project: its room, and the module's name in it."""
+    return tuple(_targets(path))
+
+
+def _targets(path: Path) -> Iterator[tuple[str, str]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and top(node.module or "") in FOLDERS:
             for alias in node.names:
