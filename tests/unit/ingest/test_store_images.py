@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -69,6 +70,7 @@ def test_an_impossible_bucket_name_is_rejected_at_once(server: WebServer, bucket
 def test_a_run_waits_for_a_busy_store_and_ends_if_it_stays_busy(
     server: WebServer, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))  # up to half a minute in all
     server.answers["/b/a.jpg"] = in_turn(*[answer] * 5, image(RED))
     assert read("s3://b/a.jpg").data == RED
     monkeypatch.setattr(store_faults, "PATIENCE_SECONDS", 0.5)
