@@ -152,7 +152,7 @@ def test_a_missing_master_gives_one_sentence_at_once(places: Places) -> None:
         spark_session(spark_config(places, f"spark://127.0.0.1:{free_port()}"), name="test"),
     ):
         pass
-    assert time.monotonic() - started < 30, "Spark itself would wait for a minute"
+    assert time.monotonic() - started < 55, "Spark itself would wait for a minute"
 
 
 @pytest.mark.parametrize(

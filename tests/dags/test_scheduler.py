@@ -243,7 +243,7 @@ def test_it_stops_whole(airflow: LocalAirflow) -> None:
     assert len(servers) == 3
     airflow.process.send_signal(signal.SIGINT)
     assert airflow.process.wait(timeout=120) == 0
-    assert until(lambda: not airflow.processes() or None, seconds=30), airflow.processes()
+    assert until(lambda: not airflow.processes() or None, seconds=120), airflow.processes()
     assert not [server for server in servers if server.is_running()]
 
 

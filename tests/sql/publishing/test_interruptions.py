@@ -118,7 +118,7 @@ def test_readers_see_the_night_before_until_the_commit_and_never_wait(database: 
     def read(*_arguments: object) -> None:
         started = time.monotonic()
         seen.append(dump(reader) == before)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
     publish(database, **a_night())
     assert len(seen) > 20

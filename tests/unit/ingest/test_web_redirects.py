@@ -64,15 +64,15 @@ def test_an_image_in_flight_does_not_undo_that_a_host_is_left_alone(server: WebS
 
     def slow(handler: Handler) -> None:
         asked.set()
-        answered.wait(5)
+        answered.wait(30)
         image(RED)(handler)
 
     server.answers |= {"/slow.jpg": slow, "/a.jpg": status(503, Retry_After="3600"), "/b.jpg": image(RED)}
-    web = WebImages(replace(HERE, read_seconds=9, total_seconds=9))
+    web = WebImages(replace(HERE, read_seconds=60, total_seconds=60))
     found: list[bytes | None] = []
     flight = threading.Thread(target=lambda: found.append(web.fetch(f"{server.url}/slow.jpg").data))
     flight.start()
-    assert asked.wait(5)
+    assert asked.wait(30)
     rejection(web, f"{server.url}/a.jpg")
     answered.set()
     flight.join()
@@ -86,11 +86,11 @@ def test_a_request_that_waits_for_its_slot_is_not_sent_to_a_host_that_is_left_al
 
     def leave_me(handler: Handler) -> None:
         asked.set()
-        answered.wait(5)
+        answered.wait(30)
         status(429, Retry_After="3600")(handler)
 
     server.answers |= {"/a.jpg": leave_me, "/b.jpg": image(RED)}
-    web = WebImages(replace(HERE, read_seconds=9, total_seconds=9), per_host=1)
+    web = WebImages(replace(HERE, read_seconds=60, total_seconds=60), per_host=1)
     details: list[str] = []
 
     def fetch(name: str) -> None:
@@ -98,7 +98,7 @@ def test_a_request_that_waits_for_its_slot_is_not_sent_to_a_host_that_is_left_al
 
     first = threading.Thread(target=fetch, args=("a",))
     first.start()
-    assert asked.wait(5)
+    assert asked.wait(30)
     second = threading.Thread(target=fetch, args=("b",))
     second.start()
     second.join(0.1)

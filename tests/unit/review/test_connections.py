@@ -57,7 +57,7 @@ def test_four_hundred_connections_of_one_client_hold_up_nobody(site: Site, ada: 
         for _ in range(3):
             started = time.monotonic()
             assert ada.get("/queue").status == 200
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 9
         if what != "a whole request":
             assert closed(links) >= 400 - connections.MOST_CONNECTIONS
 
@@ -72,7 +72,7 @@ def test_the_place_is_taken_of_who_has_most_connections(site: Site) -> None:
 
 @pytest.mark.parametrize("before", [b"", b"a whole request"])
 def test_half_a_head_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
     whole = f"GET /static/review.css HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode()
     with opened(site, whole if before else b"", count=1) as [link]:
         if before:
@@ -81,7 +81,7 @@ def test_half_a_head_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPat
         started = time.monotonic()
         while link.recv(1 << 16):
             pass
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 9, "it is ten in earnest"
 
 
 def test_a_request_in_two_parts_is_answered(site: Site, ada: Client) -> None:
