@@ -1,13 +1,15 @@
 """Releases in OpenVINO's format, kept in a directory of the driver's machine; the driver converts each once.
 
 A helper process converts, because the driver needs neither Keras nor TensorFlow otherwise. The directory may be deleted
-at any time: the next run converts again. Conversions that no run has used for a month are deleted.
+at any time: the next run converts again. Conversions that no run has used for a month are deleted; anything else that
+lies in the directory stays.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 PROGRAM = "import sys; from models.serving.conversion import serve; serve(int(sys.argv[1]))"
 _MANIFEST = "converted.json"
 _REFUSED = "refused.txt"
+_KEY = re.compile(r"[0-9a-f]{32}")
+_SCRATCH = re.compile(r"\.new-[a-z0-9_]{8}")
+_WHOLE = "whole"
 _PATIENCE_SECONDS = 1800
 _KEPT_SECONDS = 30 * 24 * 3600
 
@@ -69,8 +74,8 @@ def _wanted(computing: Computing) -> bool:
     others = [name for name, demanded in demands.items() if demanded]
     if computing.engine == "openvino" and others:
         raise UsageError(
-            f"SHELFWISE_ENGINE=openvino computes on processors, in float32, and {others[0]} demands otherwise; unset "
-            "one of them"
+            "SHELFWISE_ENGINE=openvino computes on processors, in float32 or bfloat16, and "
+            f"{others[0]} demands otherwise; unset one of them"
         )
     return computing.engine != "keras" and not others
 
@@ -80,21 +85,23 @@ def _kept_or_made(config: PredictConfig, release: Release, program: str) -> Conv
     kept.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = kept / conversion_key(release)
     with suppress(FileNotFoundError):
-        raise EngineError((directory / _REFUSED).read_text(encoding="utf-8"))
+        raise EngineError((directory / _REFUSED).read_text(encoding="utf-8", errors="replace"))
     try:
         converted = read_manifest(directory / _MANIFEST)
         converted.check(release, directory)
         os.utime(directory)
         return ConvertedFiles(converted, directory)
     except FileNotFoundError:
-        pass
+        # A conversion arrives with its description, so this one was deleted in part; it would be in the way of another.
+        if directory.is_dir() and not (directory / _MANIFEST).exists():
+            shutil.rmtree(directory, ignore_errors=True)
     except EngineError as error:
         log.warning("the release is converted again: %s", error)
         shutil.rmtree(directory, ignore_errors=True)
     log.info("release %s is converted for OpenVINO, once", release.release_id)
     _delete_unused(kept)
     with tempfile.TemporaryDirectory(dir=kept, prefix=".new-") as scratch:  # mode 0700
-        made = Path(scratch, "whole")
+        made = Path(scratch, _WHOLE)
         made.mkdir(mode=0o700)
         reply = _asked(config, release, made, program)
         if isinstance(reply, Converted):
@@ -131,8 +138,19 @@ def _asked(config: PredictConfig, release: Release, target: Path, program: str) 
 
 
 def _delete_unused(kept: Path) -> None:
-    """Delete conversions that no run has used for a month, and what killed drivers have left."""
+    """Delete conversions that no run has used for a month, and what killed drivers have left; nothing of others."""
     for directory in kept.iterdir():
         with suppress(OSError):
-            if directory.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            if directory.lstat().st_mtime < time.time() - _KEPT_SECONDS and _is_ours(directory):
                 shutil.rmtree(directory)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Return whether this module made a directory, by its name and by the names of all that lies in it."""
+    if directory.is_symlink() or not directory.is_dir():
+        return False
+    names = {each.name for each in directory.iterdir()}
+    if _SCRATCH.fullmatch(directory.name):
+        return names <= {_WHOLE}
+    files = {f"openvino-{directory.name}{suffix}" for suffix in (".xml", ".bin")}
+    return bool(_KEY.fullmatch(directory.name)) and names <= {_MANIFEST, _REFUSED, *files}

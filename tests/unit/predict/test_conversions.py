@@ -140,6 +140,19 @@ def test_a_damaged_conversion_is_made_again(
     assert line.startswith("the release is converted again: the converted release ")
 
 
+def test_a_conversion_without_its_description_is_made_again(
+    kept: tuple[PredictConfig, ConvertedFiles], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever deleted some of its files left a directory in the way of every later conversion."""
+    config, files = kept
+    (files.directory / "converted.json").unlink()
+    again = converted_files(config, load_release(config.release_dir))
+    assert again is not None
+    assert again.directory == files.directory
+    again.converted.check(load_release(config.release_dir), again.directory)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def sending(reply: str) -> str:
     """Return the program of a helper that replies with an expression."""
     return (
@@ -171,6 +184,10 @@ def test_what_cannot_be_converted_is_computed_by_keras_and_not_tried_again(
     demanded = replace(config, computing=Computing(engine="openvino"))
     with pytest.raises(RunFailed, match=r"cannot compute release tiny-1: OpenVINO cannot convert it \(Zeta\); or set"):
         converted_files(demanded, release, program="raise SystemExit(1)")
+    [note] = (config.places.local_home / "engines").glob("*/refused.txt")
+    note.write_bytes(b"\xff\xfe")
+    assert converted_files(config, release, program="raise SystemExit(1)") is None
+    assert "is computed by Keras, which is slower on processors" in caplog.records[-1].getMessage()
 
 
 @pytest.mark.parametrize(
@@ -225,13 +242,34 @@ def test_nothing_is_converted_for_keras(config: PredictConfig, computing: Comput
     assert not (config.places.local_home / "engines").exists()
 
 
-def test_conversions_that_nobody_uses_are_deleted(config: PredictConfig) -> None:
-    engines = config.places.local_home / "engines"
-    for name in ("old", "new"):
-        (engines / name).mkdir(parents=True)
-    os.utime(engines / "old", (0, 0))
+def test_conversions_that_nobody_uses_are_deleted_and_nothing_of_others(config: PredictConfig, tmp_path: Path) -> None:
+    """The directory may be any of the user's, and may hold whatever the user keeps there."""
+    engines, key = tmp_path / "shared", "0123456789abcdef" * 2
+    new, refused, broken, other = ("1" * 32, "2" * 32, "3" * 32, "4" * 32)
+    files = [
+        *(f"{name}/converted.json" for name in (key, new)),
+        *(f"{name}/openvino-{name}.bin" for name in (key, new, broken)),
+        f"{refused}/refused.txt",
+        ".new-a_b2c3d4/whole/converted.json",
+        ".new-pictures/a.jpg",
+        f"{other}/photographs.zip",
+        "photographs/a.jpg",
+        "photographs/converted.json",
+        "notes.txt",
+    ]
+    for name in files:
+        (engines / name).parent.mkdir(parents=True, exist_ok=True)
+        (engines / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (engines / ("5" * 32)).symlink_to(tmp_path / "elsewhere")
+    for entry in engines.iterdir():
+        if entry.name != new:
+            os.utime(entry, (0, 0), follow_symlinks=False)
+    config = replace(config, computing=Computing(engines_dir=engines))
     converted_files(config, load_release(config.release_dir), program="raise SystemExit(1)")
-    assert [path.name for path in engines.iterdir()] == ["new"]
+    kept = {new, other, "photographs", ".new-pictures", "notes.txt", "5" * 32}
+    assert {path.name for path in engines.iterdir()} == kept
+    assert (engines / "photographs" / "a.jpg").exists()
 
 
 def test_the_files_of_a_conversion_are_sent_beside_the_release(kept: tuple[PredictConfig, ConvertedFiles]) -> None:
