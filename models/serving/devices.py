@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 _CPU_INFO = Path("/proc/cpuinfo")
-_ACCELERATORS = ("nvidia*", "kfd", "dxg", "accel*", "vfio/*")
-"""Device files of NVIDIA's and AMD's GPUs, of GPUs below Windows, and of TPUs."""
+_ACCELERATORS = ("nvidia*", "kfd", "dxg", "accel[0-9]*", "vfio/[0-9]*")
+"""Device files of NVIDIA's and AMD's GPUs, of GPUs below Windows, and of TPUs.
+
+Not /dev/vfio/vfio, which hosts of virtual machines have without any device, nor the directory /dev/accel, in which
+Linux puts other devices than TPUs."""
 
 _BFLOAT16_PRODUCTS = {"avx512_bf16", "amx_bf16"}
 """Flags in /proc/cpuinfo of processors that multiply bfloat16 in hardware; TensorFlow's oneDNN uses this."""
@@ -57,6 +60,13 @@ def device() -> Device:
 def processor() -> Device:
     """Return the processor of this machine, without asking a backend."""
     return Device(f"CPU, {cpu_model()}", False)
+
+
+def keras_backend() -> str:
+    """Return the name of the Keras backend of this process: tensorflow, jax or torch; imports it."""
+    import keras
+
+    return str(keras.backend.backend())
 
 
 def may_have_accelerator(device_files: Path = Path("/dev")) -> bool:

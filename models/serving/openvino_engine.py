@@ -56,8 +56,8 @@ class OpenVinoEngine:
             raise EngineError(f"expected float32 or bfloat16, received {self.precision!r}; correct it")
         if self.precision == "bfloat16" and not multiplies_bfloat16():
             raise EngineError(
-                "the processor has no instructions for bfloat16, in which this run computes; end this executor, or run "
-                "again with SHELFWISE_PRECISION=float32 under another run id"
+                "the processor has no instructions for bfloat16, in which this run computes; end this executor, or set "
+                "SHELFWISE_PRECISION=float32 and run again with another --run-id"
             )
         if type(self.threads) is not int or self.threads < 1:
             raise EngineError(f"expected a number of threads from 1, received {self.threads!r}; correct it")

@@ -114,7 +114,7 @@ def test_a_processor_without_the_instructions_computes_nothing_in_bfloat16(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_engine, "multiplies_bfloat16", lambda: False)
-    with pytest.raises(EngineError, match=r"the processor has no instructions for bfloat16.*end this executor, or run"):
+    with pytest.raises(EngineError, match=r"the processor has no instructions for bfloat16.*end this executor, or set"):
         serving.open(precision="bfloat16")
     with pytest.raises(EngineError, match=r"expected float32 or bfloat16, received 'mixed_float16'; correct it"):
         serving.open(precision="mixed_float16")
@@ -225,6 +225,48 @@ def test_a_weight_that_is_not_finite_is_not_converted(
         convert(load_release(tiny_release), tiny_release, tmp_path)
 
 
+def test_a_graph_that_openvino_cannot_convert_is_refused_with_the_operations_that_it_lacks() -> None:
+    import tensorflow as tf
+
+    def unknown(images: Any) -> list[Any]:
+        halves = tf.cast(images, tf.float32) / 512
+        return [tf.reshape(tf.raw_ops.Igamma(a=halves + 1, x=tf.math.erfinv(halves)), (-1, 48))]
+
+    signature = tf.TensorSpec((None, 4, 4, 3), tf.uint8, name="images")
+    graph = tf.function(unknown, input_signature=[signature], autograph=False).get_concrete_function()
+    with pytest.raises(ConversionRefused) as refused:
+        conversion.openvino_model(graph)
+    expected = "OpenVINO cannot convert it (No conversion rule found for operations: Erfinv, Igamma)"
+    assert str(refused.value) == expected
+
+
+def test_weights_that_stay_variables_are_refused() -> None:
+    import tensorflow as tf
+
+    weight = tf.Variable(2.0)
+    signature = tf.TensorSpec((None, 4, 4, 3), tf.uint8, name="images")
+
+    def scaled(images: Any) -> list[Any]:
+        return [tf.reshape(tf.cast(images, tf.float32) * weight, (-1, 48))]
+
+    graph = tf.function(scaled, input_signature=[signature], autograph=False).get_concrete_function()
+    with pytest.raises(ConversionRefused, match="its weights are too large for one graph"):
+        conversion.openvino_model(graph)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("Exception from core.cpp:84:\nCheck 'x' failed at y:\n-- One\n-- Two\nAdvice\n\n", "One; Two"),
+        ("Exception from core.cpp:84:\nException from b:1:\nUnable to read the model\n\n", "Unable to read the model"),
+        ("Check 'x' failed", "Check 'x' failed"),
+        ("", ""),
+    ],
+)
+def test_the_reason_of_openvino_is_found_among_places_and_advice(message: str, reason: str) -> None:
+    assert conversion._reason_in(message) == reason
+
+
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_conversion_that_answers_differently_is_refused(
     tiny_release: Path, monkeypatch: pytest.MonkeyPatch, part: int
@@ -255,6 +297,8 @@ def test_a_conversion_that_answers_differently_is_refused(
         (("kfd",), None, True),
         (("accel0",), None, True),
         (("vfio/0",), None, True),
+        (("vfio/vfio",), None, False),
+        (("accel/accel0",), None, False),
     ],
 )
 def test_a_backend_is_asked_only_where_there_may_be_an_accelerator(
