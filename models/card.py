@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.answers.promises import CURVE, PROMISES, curve_of, target_of, worded
-from models.release import CROSS_FITTED, Release
+from models.release import CROSS_FITTED, FEATURES_ENGINE, Release
 
 NAME = "MODEL_CARD.md"
 """File name of the card in a release's directory."""
@@ -41,7 +41,7 @@ def _lines(release: Release) -> Iterator[str]:
     yield "## What was measured"
     yield ""
     if release.metrics:
-        yield "The networks computed in float32. A run says in which precision it computed."
+        yield f"{_computed(release)} A run says by what and in which precision it computed."
         yield ""
         yield from _table(release.metrics, "figure")
     else:
@@ -81,6 +81,20 @@ def _lines(release: Release) -> Iterator[str]:
     yield "## What it is not for"
     yield ""
     yield "Other kinds of products and pictures than it was trained on: of these its confidence says little."
+
+
+def _computed(release: Release) -> str:
+    """Return what computed the metrics of a release; not more than is known of one that was made before it was kept."""
+    engines = {
+        name.removesuffix(FEATURES_ENGINE): "OpenVINO" if engine == "openvino" else f"Keras ({_plain(str(engine))})"
+        for name, engine in release.training.items()
+        if name.endswith(FEATURES_ENGINE)
+    }
+    if engines:
+        listed = ", ".join(f"those of {_plain(name)} by {engine}" for name, engine in engines.items())
+        return f"The features of the networks were computed in float32, {listed}."
+    by = "" if CROSS_FITTED in release.training else " by Keras"
+    return f"The networks computed in float32{by}."
 
 
 def known_images(release: Release) -> str:

@@ -28,6 +28,7 @@ from jobs.evaluation.config import Reading
 from jobs.evaluation.image_predictions import decoded_batches, memory_fault_explained
 from jobs.storage.places import Places
 from models.spec import Images
+from models.whole_files import write_whole
 
 VERSION = 1
 """Version of these files, and of how an image becomes a backbone's input."""
@@ -36,6 +37,7 @@ FILE_ROWS = 512
 """Images per file: a killed run loses at most the features of so many."""
 
 _METADATA = b"shelfwise.features"
+_IN_PLACE = "computed_by.txt"
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +110,7 @@ class FeatureStore:
             key: What the features depend on.
             width: Number of features of an image.
         """
-        self._directory, self._width = directory, width
+        self._directory, self._width, self._engine = directory, width, key.engine
         features = pa.list_(pa.float32(), width)
         fields = [pa.field("image_sha256", pa.string(), nullable=False), pa.field("features", features, nullable=False)]
         self._schema = pa.schema(fields, metadata={_METADATA: key.text})
@@ -121,6 +123,19 @@ class FeatureStore:
                 detail = (str(error) or type(error).__name__).splitlines()[0][:200]
                 log.warning("%s cannot be used (%s); it is deleted, and its features are computed again", file, detail)
                 file.unlink(missing_ok=True)
+
+    @property
+    def engine(self) -> str:
+        """What computed the features: the engine of the key, or the one that once took its place."""
+        try:
+            return (self._directory / _IN_PLACE).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return self._engine
+
+    def computed_by(self, engine: str) -> None:
+        """Note what computes the features, if it is not the engine of the key."""
+        if engine != self._engine:
+            write_whole(self._directory / _IN_PLACE, engine)
 
     def contents(self) -> set[str]:
         """Return the image_sha256 of all images whose features are there."""

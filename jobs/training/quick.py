@@ -47,7 +47,7 @@ from models.linear.head import UnusableFeatures
 from models.networks.pixels import PIXELS
 from models.networks.weights import save_half
 from models.program import program_version
-from models.release import CROSS_FITTED, Release, save_release, sha256_of
+from models.release import CROSS_FITTED, FEATURES_ENGINE, Release, save_release, sha256_of
 from models.serving.engines import EngineError
 from models.serving.environment import prepare_environment, quiet_start
 from models.spec import NetworkSpec
@@ -262,13 +262,13 @@ def _store(
         raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
     key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine)
     store = FeatureStore(key.directory(config.places), key, int(backbone.output.shape[-1]))
-    add_features(
-        store,
-        images,
-        partial(FeatureExtractor, backbone, network, side_px=decode_px, engine=engine),
-        config.reading,
-        partial(watch, name),
-    )
+
+    def extractor() -> FeatureExtractor:
+        made = FeatureExtractor(backbone, network, side_px=decode_px, engine=engine)
+        store.computed_by(made.engine)
+        return made
+
+    add_features(store, images, extractor, config.reading, partial(watch, name))
     return store
 
 
@@ -296,6 +296,7 @@ def _fitted(frozen: FrozenBackbone, images: _Images, folds: NDArray[np.int64], w
     figures = {
         f"{name}_starts_from": frozen.start,
         f"{name}_backbone_sha256": frozen.sha256,
+        f"{name}{FEATURES_ENGINE}": store.engine,
         f"{name}_head_strength": found.strength,
         f"{name}_head_seconds": seconds,
     }

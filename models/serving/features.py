@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 
 from models.networks.inputs import network_input
 from models.serving.converted import check_openvino
-from models.serving.devices import device
-from models.serving.engines import EngineError, Forward
+from models.serving.devices import device, keras_backend
+from models.serving.engines import OPENVINO, EngineError, Forward
 from models.serving.keras_engine import as_forward, compiled, frozen_graph
 from models.serving.openvino_engine import forward_of, usable_cores
 from models.spec import Images, NetworkSpec
 
 log = logging.getLogger(__name__)
-
-OPENVINO = "openvino"
-"""Name of the engine of OpenVINO among those of features; the others are backends of Keras."""
 
 
 class FeatureExtractor:
@@ -44,6 +41,8 @@ class FeatureExtractor:
         """Number of features of an image."""
         self.side_px = side_px
         """Side of the square images, in pixels."""
+        self.engine = engine
+        """What computes: `engine`, or the backend of Keras in its place."""
 
         def forward(images: Any) -> list[Any]:
             from keras import ops
@@ -51,7 +50,7 @@ class FeatureExtractor:
             return [ops.cast(backbone(network_input(images, network), training=False), "float32")]
 
         if engine == OPENVINO:
-            self._compiled = _by_openvino(forward, backbone, network, side_px)
+            self._compiled, self.engine = _by_openvino(forward, backbone, network, side_px)
         else:
             self._compiled = compiled(forward, networks=[backbone], side_px=side_px)
 
@@ -73,9 +72,7 @@ def feature_engine(demanded: str = "auto") -> str:
     Raises:
         EngineError: If OpenVINO is demanded, and is missing or of another version.
     """
-    import keras
-
-    backend = str(keras.backend.backend())
+    backend = keras_backend()
     if demanded == "keras" or backend != "tensorflow" or (demanded == "auto" and device().accelerator):
         return backend
     try:
@@ -88,8 +85,8 @@ def feature_engine(demanded: str = "auto") -> str:
     return OPENVINO
 
 
-def _by_openvino(forward: Any, backbone: Any, network: NetworkSpec, side_px: int) -> Forward:
-    """Convert a backbone and compare its features; return Keras's own function if they differ."""
+def _by_openvino(forward: Any, backbone: Any, network: NetworkSpec, side_px: int) -> tuple[Forward, str]:
+    """Convert a backbone and compare its features; return Keras's own function if they differ, and what computes."""
     from models.serving.conversion import compare, openvino_model
 
     graph = frozen_graph(forward, [backbone], side_px=side_px)
@@ -99,5 +96,5 @@ def _by_openvino(forward: Any, backbone: Any, network: NetworkSpec, side_px: int
         compare([f"features of {network.architecture}"], keras, converted, side_px=side_px)
     except EngineError as error:
         log.warning("features of %s are computed by Keras, which is slower: %s", network.architecture, error)
-        return keras
-    return converted
+        return keras, keras_backend()
+    return converted, OPENVINO

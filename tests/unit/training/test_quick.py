@@ -32,7 +32,7 @@ from models.known.images import read_known
 from models.networks.pixels import PIXELS, STATISTICS
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.networks.weights import save_weights
-from models.release import CROSS_FITTED, load_release
+from models.release import CROSS_FITTED, FEATURES_ENGINE, load_release
 from models.training.recipe import Recipe
 from tests import tiny_network
 from tests.labelled import BLUE, DAY, GREEN, LEAVES, RED, write_labelled
@@ -118,6 +118,7 @@ def test_the_release_knows_its_colours_and_is_as_any_other(made: Any) -> None:
     assert release.metrics["test_products"] == parts.count("test")
     assert release.training["calibrated_on_products"] == parts.count("train") + parts.count("validation")
     assert release.training[CROSS_FITTED] == 5
+    assert release.training[f"{TINIER}{FEATURES_ENGINE}"] == "openvino"
     assert all(release.thresholds[leaf] is not None for leaf in LEAVES), "two dozen right answers open a gate at 0.6"
     assert summary["automatic_categories"] == 3
     assert summary["below_promise"] is None

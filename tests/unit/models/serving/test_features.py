@@ -13,8 +13,8 @@ from models.networks.registry import architecture
 from models.serving import conversion, features
 from models.serving.conversion import sample_images
 from models.serving.devices import Device
-from models.serving.engines import ConversionRefused, EngineError
-from models.serving.features import OPENVINO, FeatureExtractor, feature_engine
+from models.serving.engines import OPENVINO, ConversionRefused, EngineError
+from models.serving.features import FeatureExtractor, feature_engine
 from models.spec import NetworkSpec
 
 NETWORK = NetworkSpec("efficientnetb0", 32, "w", "", 1.0, "-1-1")
@@ -38,6 +38,7 @@ def test_both_engines_give_the_same_features(backbone: Any) -> None:
     images = sample_images(SIDE_PX)
     expected, found = (by(engine, backbone)(images) for engine in ("tensorflow", OPENVINO))
     assert found.shape == (len(images), 1280)
+    assert by(OPENVINO, backbone).engine == OPENVINO
     assert np.ptp(expected) > 0
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * float(np.abs(expected).max()))
 
@@ -51,7 +52,9 @@ def test_a_backbone_that_openvino_computes_otherwise_is_computed_by_keras(
     monkeypatch.setattr(conversion, "compare", refused)
     caplog.set_level(logging.WARNING)
     images = sample_images(SIDE_PX)[:3]
-    np.testing.assert_array_equal(by(OPENVINO, backbone)(images), by("tensorflow", backbone)(images))
+    fallen_back = by(OPENVINO, backbone)
+    np.testing.assert_array_equal(fallen_back(images), by("tensorflow", backbone)(images))
+    assert fallen_back.engine == "tensorflow"
     assert "features of efficientnetb0 are computed by Keras, which is slower: the features differ" in caplog.text
 
 
