@@ -60,8 +60,8 @@ class Settings(BaseSettings):
         executor_wait_seconds: Longest wait for the first executor of a cluster, in seconds.
         gpu: Whether each predict task needs a GPU.
         spark_conf: JSON object of further Spark properties: `{"spark.executor.memory": "8g"}`.
-        precision: Number format in which the networks compute. `auto` uses mixed_float16 on a GPU if the answers stay
-            the same, else float32.
+        precision: Number format in which the networks compute. `auto` uses mixed_float16 on a GPU, and bfloat16 on
+            processors that multiply it, each once the answers were compared with those in float32, else float32.
         engine: What computes the networks. `auto` uses OpenVINO on processors and Keras on a GPU.
         engines_dir: Directory on this machine for releases in OpenVINO's format, which the homes of a user may share;
             None is `engines` in the home, or in `local_dir` if the home is in a store.

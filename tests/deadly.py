@@ -104,10 +104,12 @@ def serve_as(kind: str, tokens: str | None) -> None:
             return super().predict(images)
 
     def load_networks(
-        _config: object, _shard: object, _directory: object, sent: Release | None
+        _config: object, _shard: object, _directory: object, sent: Release | None, *, cores: int | None
     ) -> networks.LoadedNetworks:
         assert sent == RELEASE
-        return networks.LoadedNetworks(sent, Inference(Networks()), "CPU, none", False, Tuning(32, "float32"), (), 0.0)
+        fitted = Tuning(32, "float32")
+        device = f"CPU, {cores or 'all'} cores"
+        return networks.LoadedNetworks(sent, Inference(Networks()), device, False, fitted, (), 0.0, engine="openvino")
 
     patches: list[tuple[object, str, Callable[..., object]]] = [
         (image_batches, "decode_square", decode_or_die),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jobs.predict.config import ConvertedFiles, PredictConfig
-from jobs.spark.task import task_cores
 from models.release import Release
+from models.serving.engines import OPENVINO
 
 if TYPE_CHECKING:
     from models.serving.devices import Device
@@ -39,18 +39,20 @@ class DeviceFit:
     Attributes:
         predictor: The networks, built in that precision.
         tuning: Batch size and precision.
+        engine: Name of what computes them, see `models.serving.engines.OPENVINO`.
         tried: Whether both were measured now, on enough images that the next run need not measure again.
         other: The same networks in bfloat16, to be compared; None if nothing is to be compared.
     """
 
     predictor: Predictor
     tuning: Tuning
+    engine: str
     tried: bool
     other: Predictor | None = None
 
 
 def fit_to_device(
-    config: PredictConfig, shard: Path | None, release: Release, directory: Path, device: Device
+    config: PredictConfig, shard: Path | None, release: Release, directory: Path, device: Device, *, cores: int | None
 ) -> DeviceFit:
     """Build a release's networks in the best precision and find the batch size for a device.
 
@@ -61,13 +63,15 @@ def fit_to_device(
         release: Release to build.
         directory: Directory of the release.
         device: Device that computes.
+        cores: Number of processor cores that OpenVINO computes with; None takes all of this machine.
     """
+    from models.serving.devices import keras_backend
     from models.serving.predictor import EnsemblePredictor
     from models.serving.tuning import Tuning, find_batch_size
 
     if config.computing.converted and not device.accelerator:
-        return _by_openvino(config, config.computing.converted, release, directory)
-    computing, compared_images = config.computing, 0
+        return _by_openvino(config, config.computing.converted, release, directory, cores)
+    computing, compared_images, engine = config.computing, 0, f"keras/{keras_backend()}"
     remembered = computing.tuned.get(device.name) if device.accelerator and computing.precision == "auto" else None
     if remembered:
         precision: Precision = "mixed_float16" if remembered[1] == "mixed_float16" else "float32"
@@ -77,22 +81,25 @@ def fit_to_device(
             device.accelerator, config, shard, release, directory
         )
     if remembered and computing.tune:
-        return DeviceFit(predictor, Tuning(remembered[0], precision), tried=False)
+        return DeviceFit(predictor, Tuning(remembered[0], precision), engine, tried=False)
     if not (device.accelerator and computing.tune):
-        return DeviceFit(predictor, Tuning(config.batch_size, precision), tried=False)
+        return DeviceFit(predictor, Tuning(config.batch_size, precision), engine, tried=False)
     enough = computing.precision == "auto" and compared_images >= ENOUGH_IMAGES
-    return DeviceFit(predictor, Tuning(find_batch_size(predictor), precision), tried=enough)
+    return DeviceFit(predictor, Tuning(find_batch_size(predictor), precision), engine, tried=enough)
 
 
-def _by_openvino(config: PredictConfig, converted: ConvertedFiles, release: Release, directory: Path) -> DeviceFit:
+def _by_openvino(
+    config: PredictConfig, converted: ConvertedFiles, release: Release, directory: Path, cores: int | None
+) -> DeviceFit:
     """Load the converted release, and give each thread the same number of images of a batch."""
+    from models.serving.devices import multiplies_bfloat16
     from models.serving.openvino_engine import OpenVinoEngine, piece_of, usable_cores
     from models.serving.predictor import EnsemblePredictor
     from models.serving.tuning import Tuning
 
     # Spark has sent the files beside those of the release; in local mode they lie where the driver made them.
     sent = all((directory / name).is_file() for name in converted.converted.files)
-    threads = usable_cores(task_cores())
+    threads = usable_cores(cores)
     files, plan = directory if sent else converted.directory, config.computing.plan
     together = threads * piece_of(release.decode_px)
     tuning = Tuning(-(-config.batch_size // together) * together, plan.precision)
@@ -101,8 +108,14 @@ def _by_openvino(config: PredictConfig, converted: ConvertedFiles, release: Rele
         engine = OpenVinoEngine(converted.converted, files, threads, precision)
         return EnsemblePredictor(release, directory, engine=engine)
 
-    other = computing_in("bfloat16") if plan.trial_images else None
-    return DeviceFit(computing_in(plan.precision), tuning, tried=False, other=other)
+    predictor, other = computing_in(plan.precision), None
+    # The driver has seen the instructions on all executors, but this one may have come later.
+    if plan.trial_images and multiplies_bfloat16():
+        try:
+            other = computing_in("bfloat16")
+        except RuntimeError as error:  # of OpenVINO; the run itself computes in float32
+            log.warning("release %s cannot be tried in bfloat16: %s", release.release_id, error)
+    return DeviceFit(predictor, tuning, OPENVINO, tried=False, other=other)
 
 
 def _in_best_precision(

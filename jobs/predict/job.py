@@ -12,19 +12,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import astuple, dataclass, replace
-from datetime import UTC, datetime
-from operator import itemgetter
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from jobs.dataset.local_copies import on_disk_in_turn, tasks_for
-from jobs.dataset.schema import IMAGE_KEY, PREDICTIONS
-from jobs.dataset.shards import ingest_date_of, whole_file
-from jobs.errors import RunFailed
+from jobs.dataset.shards import ingest_date_of
 from jobs.predict import precision, tuning_file
 from jobs.predict.config import PredictConfig
 from jobs.predict.conversions import converted_files
@@ -37,14 +31,16 @@ from jobs.predict.networks import (
     prepare_process,
     unload_networks,
 )
+from jobs.predict.prediction_files import Predicted, put
 from jobs.predict.quarantine import Quarantine
 from jobs.predict.quarantine_helper import HelperSetup
-from jobs.predict.reports import PredictSummary, ShardReport, read_report, with_report
-from jobs.predict.rows import leaf_counts, rows_of
+from jobs.predict.reports import PredictSummary, ShardReport, read_report
+from jobs.predict.rows import rows_of
 from jobs.predict.selection import Selected, of_run, of_shard
-from jobs.predict.thumbnails import keep_thumbnails
+from jobs.predict.trial import Trial
 from jobs.spark.session import is_cluster, tasks_at_once
-from jobs.spark.task import task_attempt
+from jobs.spark.task import task_attempt, task_cores
+from jobs.storage.faults import StoreError
 from jobs.storage.places import Place
 from jobs.storage.stores import place, uri
 from models.known.gate import ImageGate, load_gate
@@ -103,11 +99,12 @@ def run(
         known: Selected images of shards that the caller has read, see `of_run`.
 
     Returns:
-        Counts, times and the reports of the shards predicted now.
+        Counts, times and the reports of the shards predicted now and before.
     """
     every = of_run(config, known)
     before = [_report_of(config, chosen.shard, release.release_id) for chosen in every]
     todo = [chosen for chosen, report in zip(every, before, strict=True) if not _is_of(report, chosen)]
+    skipped = tuple(report for chosen, report in zip(every, before, strict=True) if report and _is_of(report, chosen))
     begun = next((report.precision for report in before if report), None)
     started = time.perf_counter()
     reports: tuple[ShardReport, ...] = ()
@@ -123,7 +120,11 @@ def run(
                 found = precision.processors(spark, cluster=is_cluster(str(spark.sparkContext.master)))
                 plan = precision.plan(config, release, found, begun=begun, shards=len(todo))
                 config = replace(config, computing=replace(config.computing, plan=plan))
-            reports = tuple(_in_spark(spark, config, release, todo))
+            try:
+                reports = tuple(_in_spark(spark, config, release, todo))
+            except Exception:
+                _remember_finished(config, release, todo)
+                raise
         tuning_file.remember(config.places, release.release_id, reports)
         precision.remember(config, release, reports)
     return PredictSummary(
@@ -132,7 +133,16 @@ def run(
         images=sum(report.images for report in reports),
         seconds=round(time.perf_counter() - started, 3),
         reports=reports,
+        skipped=skipped,
     )
+
+
+def _remember_finished(config: PredictConfig, release: Release, todo: Sequence[Selected]) -> None:
+    """Keep what the finished shards of a run that fails have compared: the run that resumes it skips them."""
+    if config.computing.plan.trial_images:
+        with suppress(StoreError):  # the run may have failed because its store cannot be reached
+            found = [finished_report(config, chosen, release.release_id) for chosen in todo]
+            precision.remember(config, release, [report for report in found if report])
 
 
 def _in_spark(
@@ -208,7 +218,8 @@ def predict_in_turn(
                 else:
                     unload_networks(may_end=attempt == quarantine_attempt)
                     if quarantine is None:
-                        setup = HelperSetup(config, prepare_process(config, distributed), release)
+                        directory = prepare_process(config, distributed)
+                        setup = HelperSetup(config, directory, release, cores=task_cores())
                         quarantine = helpers.enter_context(Quarantine(setup))
                         gate = load_gate(release, setup.directory)
                     suspected = True
@@ -227,7 +238,7 @@ def predict_shard(
     path: Path | None = None,
     readers: ReaderProcesses | None = None,
     gate: ImageGate | None = None,
-    trial: precision.Trial | None = None,
+    trial: Trial | None = None,
 ) -> ShardReport:
     """Read a shard, predict it and write its prediction file; works with and without Spark.
 
@@ -237,7 +248,7 @@ def predict_shard(
             the next shard.
         release: Release whose categories and thresholds apply.
         config: Configuration with batch size, decoding threads and the run's directory.
-        on: Device and precision, for the report.
+        on: Device, precision and engine, for the report.
         path: Copy of the shard on this machine; None if the shard itself is on this machine.
         readers: Processes that read and decode; None reads in threads of this process.
         gate: Decides which images the release knows, see `jobs.predict.rows.rows_of`.
@@ -264,13 +275,13 @@ def predict_shard(
         batches = read_shard(local, side_px=inference.decode_px, workers=config.decode_workers, **what)
     with closing(batches):
         answered = answers(batches, inference, in_flight=on.in_flight, clock=clock, gate=gate)
-        rows, compared = list[dict[str, Any]](), precision.Compared()
+        rows = list[dict[str, Any]]()
+        compared = trial.of_shard(chosen.images, release, gate) if trial else None
         for batch, answer in answered:
             found = list(rows_of(batch, answer, release))
             rows += found
-            if trial:
-                left = trial.wanted(chosen.images) - compared.images
-                compared += trial.compare(batch, found, release, gate, left=left)
+            if compared:
+                compared.add(batch, found)
     stages = {
         "reading_seconds": on.copying_seconds + reading.reading_seconds,
         "decoding_seconds": reading.decoding_seconds,
@@ -278,10 +289,12 @@ def predict_shard(
         "predicting_seconds": clock.busy_seconds,
         "loading_seconds": on.loading_seconds,
     }
+    counts = astuple(compared.finish()) if compared else ()
     fitted = replace(config, batch_size=min(config.batch_size, inference.limit or config.batch_size))
     # A batch size that did not fit in memory must not be remembered.
-    on = replace(on, tried=on.tried and not inference.limit, compared=astuple(compared) if trial else ())
-    return _put(_Predicted(rows, chosen, local, stages), release, fitted, on)
+    on = replace(on, tried=on.tried and not inference.limit, compared=counts)
+    predicted = Predicted(rows, chosen, local, prediction_file(config, chosen.shard), stages)
+    return put(predicted, release, fitted, on)
 
 
 def predict_in_quarantine(
@@ -320,66 +333,8 @@ def predict_in_quarantine(
         "predicting_seconds": quarantine.predicting_seconds,
         "loading_seconds": quarantine.loading_seconds,
     }
-    on = ComputeReport(quarantine.ready.device, quarantine.ready.precision, attempt=task_attempt())
-    predicted = _Predicted(rows, chosen, path, stages, in_quarantine=True)
-    return _put(predicted, release, replace(config, batch_size=0), on)
-
-
-@dataclass(frozen=True)
-class _Predicted:
-    """A predicted shard: its rows, which images were selected, its file on this machine, and the seconds by stage."""
-
-    rows: list[dict[str, Any]]
-    chosen: Selected
-    path: Path
-    stages: Mapping[str, float]
-    in_quarantine: bool = False
-
-
-def _put(predicted: _Predicted, release: Release, config: PredictConfig, on: ComputeReport) -> ShardReport:
-    """Write a shard's thumbnails and then its prediction file, and return its report.
-
-    Raises:
-        RunFailed: If the number of rows is not the number of selected images; run the same again.
-    """
-    rows, chosen, shard = predicted.rows, predicted.chosen, predicted.chosen.shard
-    if len(rows) != chosen.images:  # a fault of a reader must not lose an image
-        raise RunFailed(f"{shard} holds {chosen.images} images to predict, {len(rows)} were read; run the same again")
-    by_leaf, failed = leaf_counts(rows), sum(row["reason"] is not None for row in rows)
-    scored = sum(images for images, _ in by_leaf.values())
-    thumbnails, keeping = keep_thumbnails(rows, shard, predicted.path, config, reduced=not predicted.in_quarantine)
-    stages = {**predicted.stages, "thumbnails_seconds": keeping}
-    seconds: dict[str, Any] = {name: round(each, 3) for name, each in stages.items()}
-    report = ShardReport(
-        shard=str(shard),
-        release_id=release.release_id,
-        images=len(rows),
-        failed=failed,
-        writing_seconds=0.0,
-        selection=chosen.digest,
-        device=on.device,
-        batch_size=config.batch_size,
-        precision=on.precision,
-        attempt=on.attempt,
-        tried=on.tried,
-        compared=on.compared,
-        gate="open" if release.known is None else "computed",
-        by_leaf=by_leaf,
-        not_computed=0 if release.known is None else len(rows) - failed - scored,
-        predicted_at_utc=datetime.now(UTC).isoformat(),
-        thumbnails=thumbnails,
-        **seconds,
-    )
-    return _write(rows, report, shard, config)
-
-
-def _write(rows: Iterable[dict[str, Any]], report: ShardReport, shard: Place, config: PredictConfig) -> ShardReport:
-    """Write the rows in order of their keys, so that the same shard always gives the same file content."""
-    started = time.perf_counter()
-    ordered = sorted(rows, key=itemgetter(*IMAGE_KEY))
-    day = ingest_date_of(shard)
-    table = pa.Table.from_pylist([{**row, "ingest_date": day} for row in ordered], schema=PREDICTIONS)
-    schema = with_report(PREDICTIONS, report)
-    with whole_file(prediction_file(config, shard), schema) as writer:
-        writer.write_table(table.replace_schema_metadata(schema.metadata))
-    return replace(report, writing_seconds=round(report.thumbnails_seconds + time.perf_counter() - started, 3))
+    ready = quarantine.ready
+    on = ComputeReport(ready.device, ready.precision, ready.engine, attempt=task_attempt())
+    target = prediction_file(config, chosen.shard)
+    predicted = Predicted(rows, chosen, path, target, stages, in_quarantine=True)
+    return put(predicted, release, replace(config, batch_size=0), on)

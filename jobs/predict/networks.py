@@ -21,12 +21,12 @@ from jobs.errors import RunFailed
 from jobs.predict.config import ConvertedFiles, PredictConfig
 from jobs.predict.device_fit import fit_to_device
 from jobs.predict.inference import Inference
-from jobs.predict.precision import Trial
+from jobs.predict.trial import Trial
 from jobs.spark.session import is_cluster
 from jobs.spark.task import task_attempt, task_cores, task_gpu
 from models.known.gate import ImageGate, load_gate
 from models.release import MANIFEST, Release, ReleaseError, load_release
-from models.serving.engines import EngineError
+from models.serving.engines import EngineError, engine_in_words
 from models.serving.faults import DeviceLost
 
 if TYPE_CHECKING:
@@ -47,16 +47,18 @@ class ComputeReport:
     Attributes:
         device: Name of the device that computes.
         precision: Number format in which the layers compute, such as `float32`.
+        engine: Name of what computes, see `models.serving.engines.OPENVINO`; empty if unknown.
         in_flight: Concurrent calls of the networks.
         attempt: Number of the Spark task's attempt, from 0.
         loading_seconds: Time to build the networks; 0 if the process had loaded them for an earlier shard.
         tried: Whether this process measured batch size and precision, on enough images to remember the result.
         copying_seconds: Time that the task waited for the shard's copy from a store.
-        compared: Counts of `jobs.predict.precision.Compared`; empty if nothing was compared.
+        compared: Counts of `jobs.predict.trial.Compared`; empty if nothing was compared.
     """
 
     device: str = ""
     precision: str = "float32"
+    engine: str = ""
     in_flight: int = 1
     attempt: int = 0
     loading_seconds: float = 0.0
@@ -81,6 +83,7 @@ class LoadedNetworks:
         readers: Processes that read and decode for an accelerator; None reads in threads of this process.
         gate: Decides which images the release knows; None trusts no image of a release that describes them.
         trial: Compares bfloat16 on some images; None if nothing is to be compared.
+        engine: Name of what computes, see `models.serving.engines.OPENVINO`; empty if unknown.
     """
 
     release: Release
@@ -94,6 +97,7 @@ class LoadedNetworks:
     readers: ReaderProcesses | None = None
     gate: ImageGate | None = None
     trial: Trial | None = None
+    engine: str = ""
 
     def config_for_device(self, config: PredictConfig) -> PredictConfig:
         """Return the configuration with this device's batch size; on an accelerator all cores of the task decode."""
@@ -106,6 +110,7 @@ class LoadedNetworks:
         return ComputeReport(
             device=self.device,
             precision=self.tuning.precision,
+            engine=self.engine,
             in_flight=2 if self.accelerator else 1,
             attempt=task_attempt(),
             loading_seconds=seconds,
@@ -158,7 +163,7 @@ def loaded_networks(config: PredictConfig, shard: Path, distributed: Release | N
     cache_key = (directory, config.computing, config.batch_size)
     if not _loaded or _loaded[0].cache_key != cache_key:
         _forget_loaded()
-        built = load_networks(config, shard, directory, distributed)
+        built = load_networks(config, shard, directory, distributed, cores=task_cores())
         readers = _reader_processes(built.release.decode_px) if built.accelerator else None
         _loaded[:] = [replace(built, cache_key=cache_key, readers=readers)]
     return _loaded[0]
@@ -211,7 +216,9 @@ def prepare_process(config: PredictConfig, distributed: Release | None) -> Path:
     return _distributed_directory() if distributed else config.release_dir
 
 
-def load_networks(config: PredictConfig, shard: Path | None, directory: Path, sent: Release | None) -> LoadedNetworks:
+def load_networks(
+    config: PredictConfig, shard: Path | None, directory: Path, sent: Release | None, *, cores: int | None
+) -> LoadedNetworks:
     """Build a release's networks in this process, and load its gate; it need not be a Spark task.
 
     Args:
@@ -220,6 +227,7 @@ def load_networks(config: PredictConfig, shard: Path | None, directory: Path, se
             skips the comparison and uses the precision found earlier, or float32.
         directory: Directory of the release on this machine.
         sent: Release that the directory must contain; None accepts any valid release.
+        cores: Number of processor cores to compute with; None takes all of this machine.
 
     Raises:
         RunFailed: If a GPU was demanded and there is none; start executors with CUDA, or unset `SHELFWISE_GPU`. Or if
@@ -234,14 +242,16 @@ def load_networks(config: PredictConfig, shard: Path | None, directory: Path, se
         if sent and release != sent:
             raise ReleaseError(f"{directory} on {socket.gethostname()} holds another release than was sent; run again")
         try:
-            built = _build_on_device(config, shard, release, directory)
+            built = _build_on_device(config, shard, release, directory, cores)
         except EngineError as error:
             raise RunFailed(f"on {socket.gethostname()} {error}") from error
     gate = load_gate(release, directory)  # not in the quiet block: what it logs is to be seen
     return replace(built, gate=gate, loading_seconds=time.perf_counter() - started)
 
 
-def _build_on_device(config: PredictConfig, shard: Path | None, release: Release, directory: Path) -> LoadedNetworks:
+def _build_on_device(
+    config: PredictConfig, shard: Path | None, release: Release, directory: Path, cores: int | None
+) -> LoadedNetworks:
     from models.serving.devices import device, may_have_accelerator, processor
 
     computing = config.computing
@@ -252,12 +262,23 @@ def _build_on_device(config: PredictConfig, shard: Path | None, release: Release
             f"a GPU was demanded and {socket.gethostname()} offers none to Keras's backend; start executors from an "
             "image with CUDA, or unset SHELFWISE_GPU"
         )
-    fitted = fit_to_device(config, shard, release, directory, target)
+    fitted = fit_to_device(config, shard, release, directory, target, cores=cores)
     tuning = fitted.tuning
-    log.info("on %s: batches of %s images, in %s", target.name, tuning.batch_size, tuning.precision)
+    by = engine_in_words(fitted.engine)
+    log.info("by %s on %s: batches of %s images, in %s", by, target.name, tuning.batch_size, tuning.precision)
     trial = Trial(Inference(fitted.other), images=computing.plan.trial_images) if fitted.other else None
-    inference, tried = Inference(fitted.predictor), fitted.tried
-    return LoadedNetworks(release, inference, target.name, target.accelerator, tuning, (), 0.0, tried, trial=trial)
+    return LoadedNetworks(
+        release,
+        Inference(fitted.predictor),
+        target.name,
+        target.accelerator,
+        tuning,
+        cache_key=(),
+        loading_seconds=0.0,
+        tried=fitted.tried,
+        trial=trial,
+        engine=fitted.engine,
+    )
 
 
 def _reader_processes(side_px: int) -> ReaderProcesses | None:

@@ -35,11 +35,13 @@ class HelperSetup:
         config: Configuration of the job; it contains device, precision and batch size settings.
         directory: Directory of the release on this machine.
         release: Release that the directory must contain.
+        cores: Number of processor cores of the task, which the helper computes with; None takes all of the machine.
     """
 
     config: PredictConfig
     directory: Path
     release: Release
+    cores: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,13 @@ class HelperReady:
         device: Name of the device that computes.
         precision: Number format in which the layers compute.
         loading_seconds: Time to build the networks.
+        engine: Name of what computes, see `models.serving.engines.OPENVINO`; empty if unknown.
     """
 
     device: str
     precision: str
     loading_seconds: float
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,11 @@ def _answer_all(pipe: Connection) -> None:
     computing = setup.config.computing
     plan = replace(computing.plan, trial_images=0)  # the helper compares nothing, so it loads nothing to compare with
     config = replace(setup.config, computing=replace(computing, tune=False, plan=plan))
-    networks = load_networks(config, None, setup.directory, setup.release)
+    networks = load_networks(config, None, setup.directory, setup.release, cores=setup.cores)
     side_px = networks.inference.decode_px
     networks.inference.answer(np.zeros((1, side_px, side_px, 3), np.uint8))
-    pipe.send(HelperReady(networks.device, networks.tuning.precision, networks.loading_seconds))
+    by = networks.engine
+    pipe.send(HelperReady(networks.device, networks.tuning.precision, networks.loading_seconds, by))
     while True:
         request = pipe.recv()
         started = time.perf_counter()

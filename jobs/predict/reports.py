@@ -47,9 +47,10 @@ class ShardReport:
         by_leaf: By the category with the highest confidence, [images with a score, those of them that are foreign].
         not_computed: Predicted images for which the release's description gave no score.
         predicted_at_utc: When the shard was predicted, in ISO 8601; empty in files of earlier versions.
-        compared: Counts of `jobs.predict.precision.Compared`; empty if nothing was compared.
+        compared: Counts of `jobs.predict.trial.Compared`; empty if nothing was compared.
         thumbnails: Thumbnails kept of images whose answers wait for a person.
         thumbnails_seconds: Part of `writing_seconds` in which they were made and written.
+        engine: Name of what computed, see `models.serving.engines.OPENVINO`; empty in files of earlier versions.
     """
 
     shard: str
@@ -75,6 +76,7 @@ class ShardReport:
     compared: Sequence[int] = ()
     thumbnails: int = 0
     thumbnails_seconds: float = 0.0
+    engine: str = ""
 
     @property
     def images_per_second(self) -> float:
@@ -93,6 +95,7 @@ class PredictSummary:
         images: Images predicted now.
         seconds: Wall time, without the start of Spark.
         reports: Reports of the shards predicted now.
+        skipped: Reports of the shards that an earlier attempt had finished.
     """
 
     shards: int
@@ -100,6 +103,7 @@ class PredictSummary:
     images: int
     seconds: float
     reports: tuple[ShardReport, ...]
+    skipped: tuple[ShardReport, ...] = ()
 
     def seconds_by_stage(self) -> dict[str, float]:
         """Return the seconds of each stage, summed over shards."""
@@ -114,7 +118,11 @@ class PredictSummary:
         return round(self.images / busy, 1) if busy else 0.0
 
     def document(self) -> dict[str, Any]:
-        """Return the job's JSON document: totals, the slowest stage as a sentence, and each shard, slowest first."""
+        """Return the job's JSON document: totals, the slowest stage as a sentence, and each shard, slowest first.
+
+        What the run was computed with is of all its shards; counts, times and the list are of those predicted now.
+        """
+        every = self.reports + self.skipped
         slowest_first = sorted(self.reports, key=lambda report: report.images_per_second)
         left_out = len(slowest_first) - _SHARDS_SHOWN
         return {
@@ -126,8 +134,9 @@ class PredictSummary:
             "images_per_second": self.images_per_second,
             "seconds": self.seconds,
             **self.seconds_by_stage(),
-            "devices": sorted({report.device for report in self.reports if report.device}),
-            "precisions": sorted({report.precision for report in self.reports}),
+            "devices": sorted({report.device for report in every if report.device}),
+            "precisions": sorted({report.precision for report in every}),
+            "engines": sorted({report.engine for report in every if report.engine}),
             "slowest_stage": slowest_stage(self.seconds_by_stage()),
             "by_shard": [_line(report) for report in slowest_first[:_SHARDS_SHOWN]],
             **({"by_shard_left_out": left_out} if left_out > 0 else {}),
@@ -183,5 +192,7 @@ def _line(report: ShardReport) -> dict[str, Any]:
         "images_per_second": report.images_per_second,
         **stages,
         "device": report.device,
+        "engine": report.engine,
+        "precision": report.precision,
         "attempt": report.attempt,
     }

@@ -16,6 +16,7 @@ from jobs.report import held
 from jobs.report.facts import CategoryShare, Facts, mean_confidences
 from jobs.report.gallery import Gallery
 from jobs.report.verdict import FAILED, GOOD, LOOK, QUIET, RETRACTED, RUNNING, assess_run
+from models.serving.engines import computed_in_words
 from sql.records import REVIEW_REASONS
 
 _STATUS_NAMES = {"auto": "tagged without a person", "review": "for a person", "unknown": "without an answer"}
@@ -135,11 +136,11 @@ def stages(facts: Facts) -> list[dict[str, Any]]:
 def inside(predict: Mapping[str, Any]) -> str:
     """Describe on a report's page how the predict tasks spent their time, and which stage was the slowest."""
     spent = {name: predict[key] for key, name in _INSIDE.items() if (predict.get(key) or 0) >= 0.05}
+    how = computed_in_words(predict)
     if not spent:
-        return ""
+        return f"All images were predicted before this attempt, {how}." if how and predict.get("shards_skipped") else ""
     listed = ", ".join(f"{name} {value:,.1f} s" for name, value in spent.items())
-    how = " and ".join(predict.get("precisions") or ()), " and ".join(predict.get("devices") or ())
-    computed = f", in {how[0]} on {how[1]}" if all(how) else ""
+    computed = f", {how}" if how else ""
     rate = (
         f"{predict['images_per_second']:,.1f} images a second{computed}. " if predict.get("images_per_second") else ""
     )

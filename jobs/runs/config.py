@@ -69,7 +69,7 @@ class RunContext:
         batch_size: Images per call of the networks; None searches for the best size on an accelerator.
         http: Limits for fetching images from web servers.
         max_megapixels: Millions of pixels that ingest decodes of an image.
-        precision: `auto`, `float32` or `mixed_float16`.
+        precision: `auto`, `float32` or `mixed_float16`; `auto` may choose bfloat16 on processors.
         engine: `auto`, `openvino` or `keras`.
         engines_dir: Directory of releases in OpenVINO's format; None is `engines` in the home's local directory.
         release_name: Name or URI that finds the release if its directory is gone; empty means the directory.

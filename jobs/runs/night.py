@@ -33,6 +33,7 @@ from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.spark.config import SparkConfig
 from jobs.spark.progress import spark_progress
 from jobs.spark.session import cores_of_a_task, master_of, spark_session
+from models.serving.engines import computed_in_words
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)
@@ -97,13 +98,12 @@ def predict_step(context: RunContext, run: RunConfig, inputs: RunInputs) -> dict
     done = predict.run(open_session, config, context.release, known=inputs.selected)
     document = done.document()
     log.info(
-        "predict: %s shards, %s done before, %s images, %s images/s in %s (waited %.1f s, predicted %.1f s, wrote "
-        "%.1f s)",
+        "predict: %s shards, %s done before, %s images, %s images/s %s (waited %.1f s, predicted %.1f s, wrote %.1f s)",
         done.shards,
         done.shards_skipped,
         done.images,
         done.images_per_second,
-        " and ".join(document["precisions"]) or "no precision",
+        computed_in_words(document) or "on no device",
         document["waiting_seconds"],
         document["predicting_seconds"],
         document["writing_seconds"],

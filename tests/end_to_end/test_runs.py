@@ -37,6 +37,7 @@ def test_a_night_killed_while_it_ingests_is_resumed_from_anywhere(
     predicted = shown["summary"]["predict"]
     assert predicted["slowest_stage"]
     assert predicted["devices"][0].startswith("CPU, ")
+    assert predicted["engines"] == ["openvino"], "Keras is slower on processors"
     assert {"reading_seconds", "decoding_seconds", "waiting_seconds", "predicting_seconds", "writing_seconds"} <= set(
         predicted["by_shard"][0]
     )
@@ -59,6 +60,7 @@ def test_a_backfill_killed_before_publish_is_resumed_with_its_options(
     assert done.code == 0, done.err
     assert (done.json["predict"]["images"], done.json["kind"]) == (0, "backfill"), "no shard is computed again"
     assert done.json["predict"]["shards_skipped"] == done.json["predict"]["shards"] > 0
+    assert (done.json["predict"]["precisions"], done.json["predict"]["engines"]) == (["float32"], ["openvino"])
     of_release = "SELECT DISTINCT product_id FROM category_predictions WHERE release_id = '{}'"
     in_category = ask(home, f"{of_release.format('tiny-1')} AND category_id = '{category}' ORDER BY 1")
     assert in_category

@@ -17,14 +17,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import RunFailed, UsageError
-from jobs.predict.config import Computing, ConvertedFiles, PredictConfig
+from jobs.predict.config import Computing, ConvertedFiles, Plan, PredictConfig
 from jobs.predict.conversions import converted_files
 from jobs.predict.job import predict_shard, prediction_file
-from jobs.predict.networks import distribute, load_networks, unload_networks
+from jobs.predict.networks import LoadedNetworks, distribute, load_networks, unload_networks
 from jobs.storage.places import Places
 from models.release import Release, load_release
 from models.serving import converted as converted_module
+from models.serving import openvino_engine
 from models.serving.keras_engine import KerasEngine
+from models.serving.openvino_engine import OpenVinoEngine
 from models.serving.predictor import EnsemblePredictor
 from tests.conftest import CATEGORIES
 from tests.unit.predict.test_predict_loop import DAY, write_images
@@ -58,7 +60,7 @@ def test_a_release_is_converted_once_and_kept_from_others(
 
 
 PROCESS = """
-import resource, sys
+import sys
 class Never:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"keras", "tensorflow", "jax", "torch", "openvino_telemetry"}:
@@ -82,7 +84,8 @@ config = PredictConfig("run-2", (date.fromisoformat("%s"),), Places(home), relea
 loaded = networks.loaded_networks(config, shard, None)
 report = predict_shard(shard, loaded.inference, loaded.release, config, on=loaded.compute_report())
 networks.unload_networks(may_end=False)
-print(json.dumps([report.images, report.failed, report.device, sorted({"openvino", "keras"} & set(sys.modules))]))
+modules = sorted({"openvino", "keras"} & set(sys.modules))
+print(json.dumps([report.images, report.failed, report.device, report.engine, modules]))
 """
 
 
@@ -94,8 +97,8 @@ def test_a_predicting_process_never_imports_keras_or_what_reports_to_others(
     words = [sys.executable, "-c", PROCESS % DAY, str(tmp_path), str(config.release_dir), str(files.directory)]
     done = subprocess.run([*words, str(shard)], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    images, failed, device, modules = json.loads(done.stdout)
-    assert (images, failed, modules) == (9, 0, ["openvino"])
+    images, failed, device, engine, modules = json.loads(done.stdout)
+    assert (images, failed, engine, modules) == (9, 0, "openvino", ["openvino"])
     assert device.startswith("CPU, ")
 
 
@@ -107,8 +110,6 @@ def rows_by(engine: Any, config: PredictConfig, release: Release, shard: Path) -
 
 
 def test_both_engines_give_the_same_statuses(kept: tuple[PredictConfig, ConvertedFiles], tmp_path: Path) -> None:
-    from models.serving.openvino_engine import OpenVinoEngine
-
     config, files = kept
     config = replace(config, places=Places(tmp_path))
     release, shard = load_release(config.release_dir), write_images(Places(tmp_path), 60)
@@ -304,11 +305,64 @@ def test_a_task_uses_the_files_that_arrived_with_the_release(
     config = replace(config, computing=Computing(converted=elsewhere))
     if fault:
         with pytest.raises(RunFailed, match=r"on .* the converted release .*xml was altered: expected SHA-256"):
-            load_networks(config, None, tmp_path, release)
+            load_networks(config, None, tmp_path, release, cores=1)
         return
-    loaded = load_networks(config, None, tmp_path, release)
+    loaded = load_networks(config, None, tmp_path, release, cores=1)
     answer = loaded.inference.answer(np.zeros((3, 32, 32, 3), np.uint8))
     assert answer.errors == ("",) * 3
-    assert loaded.tuning.precision == "float32"
+    on = loaded.compute_report()
+    assert (on.precision, on.engine) == ("float32", "openvino")
     assert loaded.tuning.batch_size % 16 == 0
     unload_networks(may_end=False)
+
+
+def loaded_for(plan: Plan, kept: tuple[PredictConfig, ConvertedFiles], *, cores: int = 1) -> LoadedNetworks:
+    """Load the networks of the small release as a task with this plan does."""
+    config, files = kept
+    config = replace(config, computing=Computing(converted=files, engine="openvino", plan=plan))
+    return load_networks(config, None, config.release_dir, None, cores=cores)
+
+
+@pytest.fixture
+def by_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.predict.networks.load_gate", lambda *_: None)
+    for module in ("devices", "openvino_engine"):
+        monkeypatch.setattr(f"models.serving.{module}.multiplies_bfloat16", lambda: True)
+
+
+@pytest.mark.usefixtures("by_openvino")
+def test_a_task_computes_with_its_own_cores(
+    kept: tuple[PredictConfig, ConvertedFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_engine, "usable_cores", lambda cores: cores)
+    assert loaded_for(Plan(), kept, cores=3).tuning.batch_size == 48, "16 images for each of its threads"
+
+
+@pytest.mark.usefixtures("by_openvino")
+def test_an_executor_without_bfloat16_that_came_later_computes_a_run_in_float32_and_compares_nothing(
+    kept: tuple[PredictConfig, ConvertedFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has seen the instructions on those executors that were there."""
+    assert loaded_for(Plan("float32", 100), kept).trial is not None
+    for module in ("devices", "openvino_engine"):
+        monkeypatch.setattr(f"models.serving.{module}.multiplies_bfloat16", lambda: False)
+    loaded = loaded_for(Plan("float32", 100), kept)
+    assert (loaded.trial, loaded.tuning.precision) == (None, "float32")
+
+
+@pytest.mark.usefixtures("by_openvino")
+def test_a_release_that_openvino_cannot_compile_in_bfloat16_is_computed_in_float32(
+    kept: tuple[PredictConfig, ConvertedFiles], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = OpenVinoEngine.open
+
+    def unable(engine: OpenVinoEngine, *given: Any) -> Any:
+        if engine.precision == "bfloat16":
+            raise RuntimeError("no kernel")
+        return opened(engine, *given)
+
+    monkeypatch.setattr(OpenVinoEngine, "open", unable)
+    loaded = loaded_for(Plan("float32", 100), kept)
+    assert loaded.inference.answer(np.zeros((3, 32, 32, 3), np.uint8)).errors == ("",) * 3
+    assert loaded.trial is None
+    assert "release small cannot be tried in bfloat16: no kernel" in caplog.text

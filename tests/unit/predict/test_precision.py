@@ -6,23 +6,29 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from jobs.dataset.schema import IMAGES
+from jobs.dataset.batches import ImageBatch
+from jobs.dataset.schema import IMAGES, KEY_COLUMNS
 from jobs.dataset.shards import ShardWriter, shards
 from jobs.errors import RunFailed
 from jobs.predict import job, precision
 from jobs.predict.config import Computing, ConvertedFiles, Plan, PredictConfig
 from jobs.predict.inference import Inference
 from jobs.predict.job import predict_shard, run
-from jobs.predict.precision import Compared, Processor, Trial, plan, remember
-from jobs.predict.reports import ShardReport, read_report
+from jobs.predict.networks import ComputeReport
+from jobs.predict.precision import Processor, plan, remember
+from jobs.predict.reports import METADATA_KEY, ShardReport, read_report, with_report
+from jobs.predict.trial import Compared, Trial
+from jobs.storage.faults import StoreError
 from jobs.storage.places import Places
 from models.serving.converted import Converted
 from models.spec import Images, Predictions
@@ -101,7 +107,8 @@ def test_what_was_compared_counts_for_this_conversion_and_release_alone(config: 
 def test_float32_can_be_pinned(config: PredictConfig) -> None:
     known(config, PASSED)
     pinned = replace(config, computing=replace(config.computing, precision="float32"))
-    assert plan(pinned, RELEASE, [ABLE], begun="bfloat16", shards=3) == Plan()
+    for begun in (None, "float32"):
+        assert plan(pinned, RELEASE, [ABLE], begun=begun, shards=3) == Plan()
 
 
 def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(config: PredictConfig) -> None:
@@ -110,8 +117,12 @@ def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(config: PredictCon
     assert plan(config, RELEASE, [ABLE], begun="bfloat16", shards=3) == Plan("bfloat16")
     by_keras = replace(config, computing=replace(config.computing, converted=None))
     for told, machine in ((config, UNABLE), (by_keras, ABLE)):
-        with pytest.raises(RunFailed, match=r"run run-1 was begun in bfloat16 .* SHELFWISE_PRECISION=float32"):
+        with pytest.raises(RunFailed, match=r"run run-1 was begun in bfloat16 by .* again with another --run-id"):
             plan(told, RELEASE, [machine], begun="bfloat16", shards=3)
+    for told in (config, by_keras):
+        pinned = replace(told, computing=replace(told.computing, precision="float32"))
+        with pytest.raises(RunFailed, match=r"SHELFWISE_PRECISION demands float32; unset it, or run again"):
+            plan(pinned, RELEASE, [ABLE], begun="bfloat16", shards=3)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"colours-1 key": 7}', '{"colours-1 key": {"CPU, new": ["many"]}}'])
@@ -147,36 +158,167 @@ def test_a_shard_reports_what_differs(config: PredictConfig, confidence: float, 
     writer.add(image_row(product_id="p99", jpeg=b"no image"))
     writer.flush()
     [shard] = shards(config.places.images, [DAY])
-    trial = Trial(Inference(Coarse(confidence)), images=1000)
+    trial = Trial(Inference(Coarse(confidence)), images=9)
     report = predict_shard(shard, ColourPredictor(), RELEASE, replace(config, batch_size=5), trial=trial)
     compared = Compared(*report.compared)
-    assert (report.images, compared.images) == (72, 9), "one in eight"
+    assert (report.images, compared.images) == (72, 9)
     assert (compared.first_choices, compared.statuses, compared.confidences) == tuple(3 * each for each in differ)
     kept = read_report(job.prediction_file(config, shard))
     assert kept is not None
     assert Compared(*kept.compared) == compared
 
 
-def test_a_trial_without_an_answer_fails_the_release_and_not_the_run(config: PredictConfig) -> None:
-    class Infinite(ColourPredictor):
+def test_of_a_large_shard_one_image_in_eight_is_compared_and_of_a_small_one_each() -> None:
+    trial = Trial(Inference(ColourPredictor()), images=1000)
+    assert [trial.wanted(images) for images in (0, 1, 50, 100, 101, 800, 808, 7992, 10_000)] == [
+        *(0, 1, 50, 100, 100, 100, 101, 999),
+        1000,
+    ]
+
+
+@pytest.mark.parametrize(("images", "most"), [(9, 9), (40, 7), (230, 100), (230, 1), (1000, 1000)])
+@pytest.mark.parametrize("size", [1, 7, 32, 300])
+def test_the_images_that_are_compared_are_spread_over_the_shard(images: int, most: int, size: int) -> None:
+    """A catalog is often sorted, so that its first images are of one or two categories."""
+    answered: list[int] = []
+
+    class Noting(ColourPredictor):
         def predict(self, images: Images) -> Predictions:
+            answered.extend(images[:, 0, 0].astype(int) @ (1, 256, 0))
+            return super().predict(images)
+
+    pixels = np.zeros((images, 32, 32, 3), np.uint8)
+    pixels[:, :, :, 0] = (np.arange(images) % 256)[:, None, None]
+    pixels[:, :, :, 1] = (np.arange(images) // 256)[:, None, None]
+    trial = Trial(Inference(Noting()), images=most)
+    shard = trial.of_shard(images, RELEASE, None)
+    rows = [{"reason": None, "top_k": '[["c", 0.5]]', "status": "auto", "number": number} for number in range(images)]
+    buffer = np.empty((size, 32, 32, 3), np.uint8)
+    for start in range(0, images, size):
+        part = pixels[start : start + size]
+        buffer[: len(part)] = part  # memory that the next batch overwrites
+        columns = {name: np.full(len(part), "a", object) for name in KEY_COLUMNS}
+        columns |= {"image_no": np.zeros(len(part), int), "ingest_no": np.zeros(len(part), int)}
+        shard.add(ImageBatch(buffer[: len(part)], columns, np.full(len(part), "")), rows[start : start + size])
+    compared, wanted = shard.finish(), trial.wanted(images)
+    assert compared.images == len(answered) == wanted
+    assert answered == sorted(set(answered))
+    gaps = np.diff([*answered, images])
+    assert gaps.max() - gaps.min() <= 1, "as far from each other as they can be"
+
+
+@pytest.mark.parametrize("fault", ["infinite", "raised"])
+def test_a_trial_without_an_answer_fails_the_release_and_not_the_run(config: PredictConfig, fault: str) -> None:
+    class Broken(ColourPredictor):
+        def predict(self, images: Images) -> Predictions:
+            if fault == "raised":
+                raise RuntimeError("no kernel")
             return replace(super().predict(images), confidences=np.full((len(images), 3), np.nan, np.float32))
 
     writer = ShardWriter(config.places.partition(config.places.images, DAY), IMAGES, shard_bytes=10**9)
     writer.add(image_row(product_id="p1", jpeg=colour_jpeg(0)))
     writer.flush()
     [shard] = shards(config.places.images, [DAY])
-    trial = Trial(Inference(Infinite()), images=9)
+    trial = Trial(Inference(Broken()), images=9)
     report = predict_shard(shard, ColourPredictor(), RELEASE, config, trial=trial)
     assert (report.failed, tuple(report.compared)) == (0, (1, 1, 1, 1))
 
 
-def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_kept(
-    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def session() -> Iterator[Any]:
+    yield SimpleNamespace(sparkContext=SimpleNamespace(master="local[2]"))
+
+
+@pytest.fixture
+def shop(config: PredictConfig, monkeypatch: pytest.MonkeyPatch) -> PredictConfig:
+    """Two shards of one image, on an able processor, with a converted release."""
+    for number in range(2):
+        writer = ShardWriter(config.places.partition(config.places.images, DAY), IMAGES, shard_bytes=10**9)
+        writer.add(image_row(product_id=f"p{number}", jpeg=colour_jpeg(0)))
+        writer.flush()
+    monkeypatch.setattr(job, "converted_files", lambda *_: CONVERTED)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "processor", lambda: SimpleNamespace(name=ABLE.name))
+    return config
+
+
+def predicted(config: PredictConfig, todo: Any, *, fails: bool = False) -> list[ShardReport]:
+    """Predict shards as tasks of a session do, in the precision of the plan; or all but the first, and then fail."""
+    told = config.computing.plan
+    trial = Trial(Inference(ColourPredictor()), images=told.trial_images) if told.trial_images else None
+    on = ComputeReport(device=ABLE.name, precision=told.precision, engine="openvino")
+    some = todo[1:] if fails else todo
+    reports = [predict_shard(shard, ColourPredictor(), RELEASE, config, on=on, trial=trial) for shard in some]
+    if fails:
+        raise RunFailed("a disk is full")
+    return reports
+
+
+def test_a_run_that_is_resumed_says_what_all_its_shards_were_computed_with(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = ShardWriter(config.places.partition(config.places.images, DAY), IMAGES, shard_bytes=10**9)
-    writer.add(image_row(product_id="p1", jpeg=colour_jpeg(0)))
-    writer.flush()
+    known(shop, PASSED)
+    expected = {"precisions": ["bfloat16"], "devices": [ABLE.name], "engines": ["openvino"]}
+    for fails in (True, False, False):
+
+        def in_spark(
+            _spark: object, told: PredictConfig, _: object, todo: Any, fails: bool = fails
+        ) -> list[ShardReport]:
+            return predicted(told, todo, fails=fails)
+
+        monkeypatch.setattr(job, "_in_spark", in_spark)
+        if fails:
+            with pytest.raises(RunFailed, match="a disk is full"):
+                run(session, shop, RELEASE)
+            continue
+        document = run(session, shop, RELEASE).document()
+        assert {name: document[name] for name in expected} == expected
+    assert (document["images"], document["shards_skipped"], document["by_shard"]) == (0, 2, [])
+
+
+def test_what_a_run_compared_before_it_failed_is_kept_and_not_counted_again(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_in_spark", lambda _spark, told, _, todo: predicted(told, todo, fails=True))
+    with pytest.raises(RunFailed, match="a disk is full"):
+        run(session, shop, RELEASE)
+    counts = shop.places.home / "precision.json"
+    assert list(json.loads(counts.read_text()).values()) == [{ABLE.name: [1, 0, 0, 0]}]
+    monkeypatch.setattr(job, "_in_spark", lambda _spark, told, _, todo: predicted(told, todo))
+    for _ in range(2):
+        run(session, shop, RELEASE)
+        assert list(json.loads(counts.read_text()).values()) == [{ABLE.name: [2, 0, 0, 0]}]
+
+
+def test_what_a_run_compared_is_not_asked_of_a_store_that_cannot_be_reached(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("the store is away")
+
+    def in_spark(*_: object) -> list[ShardReport]:
+        monkeypatch.setattr(job, "finished_report", away)
+        raise RunFailed("the first error")
+
+    monkeypatch.setattr(job, "_in_spark", in_spark)
+    with pytest.raises(RunFailed, match="the first error"):
+        run(session, shop, RELEASE)
+
+
+def test_a_report_of_an_earlier_version_is_read_and_names_no_engine(config: PredictConfig) -> None:
+    report = ShardReport("s", RELEASE.release_id, 1, 0, 0, 0, 0, 0, engine="openvino")
+    former = {name: value for name, value in asdict(report).items() if name not in {"engine", "compared"}}
+    file = config.places.home / "former.parquet"
+    schema = pa.schema([pa.field("a", pa.string())], metadata={METADATA_KEY: json.dumps(former)})
+    pq.write_table(pa.table({"a": ["x"]}, schema=schema), file)
+    assert read_report(file) == replace(report, engine="")
+    pq.write_table(pa.table({"a": ["x"]}).cast(with_report(schema, report)), file)
+    assert read_report(file) == replace(report, compared=[])
+
+
+def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_kept(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plans = []
 
     def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
@@ -184,16 +326,9 @@ def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_k
         blank = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=ABLE.name)
         return [replace(blank, compared=(2000, 0, 0, 0) if told.computing.plan.trial_images else ()) for _ in todo]
 
-    @contextmanager
-    def session() -> Iterator[Any]:
-        yield SimpleNamespace(sparkContext=SimpleNamespace(master="local[2]"))
-
     monkeypatch.setattr(job, "_in_spark", in_spark)
-    monkeypatch.setattr(job, "converted_files", lambda *_: CONVERTED)
-    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(precision, "processor", lambda: SimpleNamespace(name=ABLE.name))
     for _ in range(2):
-        run(session, config, RELEASE)
-    assert plans == [Plan("float32", 2000), Plan("bfloat16")]
-    [counts] = json.loads((config.places.home / "precision.json").read_text()).values()
-    assert counts == {ABLE.name: [2000, 0, 0, 0]}
+        run(session, shop, RELEASE)
+    assert plans == [Plan("float32", 1000), Plan("bfloat16")]
+    [counts] = json.loads((shop.places.home / "precision.json").read_text()).values()
+    assert counts == {ABLE.name: [4000, 0, 0, 0]}

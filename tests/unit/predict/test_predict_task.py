@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +21,7 @@ from jobs.predict.config import Computing, PredictConfig
 from jobs.predict.inference import Answer, Inference
 from jobs.predict.job import predict_in_turn, predict_shard, run
 from jobs.predict.networks import ComputeReport, LoadedNetworks, unload_networks
-from jobs.predict.quarantine_helper import HelperReady
+from jobs.predict.quarantine_helper import HelperReady, HelperSetup
 from jobs.predict.reports import PredictSummary, ShardReport
 from jobs.predict.selection import Selected
 from jobs.storage.places import Place, Places
@@ -46,7 +46,10 @@ class Ward:
     ready = HelperReady("A device", "float32", 0.0)
     decoding_seconds = predicting_seconds = loading_seconds = 0.0
 
-    def __init__(self, _orders: object) -> None:
+    setups: ClassVar[list[HelperSetup]] = []
+
+    def __init__(self, setup: HelperSetup) -> None:
+        self.setups[:] = [setup]
         assert not any(held() for held in LOADED), "networks hold the device beside the helper's"
 
     def __enter__(self) -> Ward:
@@ -82,7 +85,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictC
 def load(config: PredictConfig, monkeypatch: pytest.MonkeyPatch, *, accelerator: bool = False) -> None:
     """Leave networks in this process, as a task before does."""
 
-    def load_networks(*_: object) -> LoadedNetworks:
+    def load_networks(*_: object, **_cores: object) -> LoadedNetworks:
         found = fake_networks(accelerator=accelerator)
         LOADED[:] = [weakref.ref(found.inference)]
         return found
@@ -116,6 +119,15 @@ def test_later_attempts_are_the_more_careful(
 def test_what_is_finished_is_not_suspected(config: PredictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     predict_shard(shards(config.places.images, [DAY])[0], ColourPredictor(), RELEASE, config)
     assert attempt(1, config, monkeypatch) == "ehn"
+
+
+def test_the_helper_of_a_task_computes_with_the_cores_of_the_task(
+    config: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no Spark task, and would otherwise take all cores of a machine on which other tasks compute."""
+    monkeypatch.setattr(predict, "task_cores", lambda: 3)
+    attempt(2, config, monkeypatch)
+    assert [setup.cores for setup in Ward.setups] == [3]
 
 
 def test_a_shard_that_was_in_place_before_its_worker_ended_is_not_done_again(

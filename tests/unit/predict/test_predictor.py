@@ -28,6 +28,7 @@ from models.networks.inputs import network_input
 from models.networks.pixels import PIXELS, pixel_statistics
 from models.release import SHIPPED, Release, ReleaseError, load_network, load_release
 from models.serving.devices import Device, device
+from models.serving.engines import computed_in_words
 from models.serving.faults import DeviceLost
 from models.serving.predictor import EnsemblePredictor
 from models.serving.tuning import agreement, agrees, find_batch_size
@@ -199,7 +200,7 @@ def made(config: PredictConfig) -> LoadedNetworks:
 def test_networks_are_built_once_and_report_their_loading_once(config: PredictConfig) -> None:
     first = made(config)
     assert first.device.startswith("CPU, ")
-    assert (first.tuning.batch_size, first.tuning.precision) == (32, "float32")
+    assert (first.tuning.batch_size, first.tuning.precision, first.engine) == (32, "float32", "keras/tensorflow")
     assert first.compute_report().loading_seconds > 0
     assert first.compute_report().loading_seconds == 0
     assert made(config) is first
@@ -375,3 +376,31 @@ def test_a_summary_lists_the_slowest_shards_first() -> None:
     document = PredictSummary(3, 0, 30, 9.0, reports).document()
     assert [line["shard"] for line in document["by_shard"]] == ["d/2", "d/1", "d/0"]
     assert document["shards_tried_again"] == 1
+
+
+def test_a_summary_names_what_computed_the_shards_of_this_attempt_and_of_earlier_ones() -> None:
+    blank = ShardReport("d/0", "r", 10, 0, 0, 0, 1.0, 0, device="CPU, a", engine="openvino", precision="bfloat16")
+    before = replace(blank, shard="d/1", device="GPU", engine="keras/jax", precision="mixed_float16")
+    former = replace(blank, shard="d/2", engine="")
+    document = PredictSummary(3, 2, 10, 9.0, (blank,), (before, former)).document()
+    assert (document["images"], len(document["by_shard"]), document["predicting_seconds"]) == (10, 1, 1.0)
+    assert (document["by_shard"][0]["engine"], document["by_shard"][0]["precision"]) == ("openvino", "bfloat16")
+    assert document["engines"] == ["keras/jax", "openvino"]
+    assert computed_in_words(document) == "in bfloat16 and mixed_float16 by Keras (jax) and OpenVINO on CPU, a and GPU"
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (
+            {"precisions": ["float32"], "engines": ["openvino"], "devices": ["CPU, a"]},
+            "in float32 by OpenVINO on CPU, a",
+        ),
+        ({"precisions": ["float32"], "devices": ["CPU, a"]}, "in float32 on CPU, a"),
+        ({"precisions": ["float32"], "engines": ["other"], "devices": ["CPU"]}, "in float32 by other on CPU"),
+        ({"precisions": [], "engines": [], "devices": []}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_computed_a_run_is_one_phrase(document: dict[str, list[str]], words: str) -> None:
+    assert computed_in_words(document) == words

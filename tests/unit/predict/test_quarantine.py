@@ -44,6 +44,14 @@ def apart(
     return report, pq.read_table(prediction_file(config, shard)).to_pylist(), deaths
 
 
+def test_a_helper_computes_with_the_cores_that_it_was_given(config: PredictConfig) -> None:
+    shard = write_images(config.places, 2)
+    for cores, device in ((3, "CPU, 3 cores"), (None, "CPU, all cores")):
+        with Quarantine(HelperSetup(config, config.release_dir, RELEASE, cores=cores), helper()) as ward:
+            list(ward.answers(shard, shard))
+            assert ward.ready.device == device
+
+
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
     """An empty directory of tokens; see `helper`."""
@@ -57,6 +65,7 @@ def test_images_that_end_their_process_are_rejected_and_the_others_answered(conf
     options: dict[str, Any] = {by: deadly}
     shard = write_deadly(config.places, 100, **options)
     report, rows, deaths = apart(config, shard, helper())
+    assert (report.device, report.precision, report.engine) == ("CPU, all cores", "float32", "openvino")
     rejected = {row["product_id"] for row in rows if row["reason"]}
     assert rejected == {f"p{number:04d}" for number in deadly}
     for row in rows:

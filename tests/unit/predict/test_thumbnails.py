@@ -17,7 +17,7 @@ from jobs.dataset.schema import IMAGE_KEY, THUMBNAILS
 from jobs.dataset.stored_images import cells
 from jobs.dataset.thumbnails import parse_picture_at, thumbnail_file
 from jobs.errors import RunFailed
-from jobs.predict import job
+from jobs.predict import prediction_files
 from jobs.predict import thumbnails as predict_thumbnails
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import predict_in_quarantine, predict_shard, prediction_file
@@ -176,7 +176,7 @@ def test_thumbnails_are_in_place_before_the_predictions(config: PredictConfig, m
             predict_shard(shard, ColourPredictor(), RELEASE, config)
         assert not prediction_file(config, shard).exists()
     with monkeypatch.context() as patch:
-        patch.setattr(job, "whole_file", full)
+        patch.setattr(prediction_files, "whole_file", full)
         with pytest.raises(RunFailed, match="no space"):
             predict_shard(shard, ColourPredictor(), RELEASE, config)
     assert len(kept(config, shard)) == 50

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser
 from jobs.report.facts import load_facts
 from jobs.report.gallery import build_gallery
 from jobs.report.job import write
-from jobs.report.page import render
+from jobs.report.page import inside, render
 from jobs.storage.places import Places
 from sql.store import open_database
 from tests.browser import NARROW_PX, WIDE_PX, Sight, open_page
@@ -213,3 +213,16 @@ def test_thousands_of_categories_and_endless_texts_stay_under_three_megabytes(tm
     assert done["pictures"] > 100
     text = looked_at(browser, Path(done["report"]))
     assert "2,960 more are in" in text
+
+
+def test_the_page_says_what_computed_the_run_also_if_nothing_was_left_to_compute() -> None:
+    how = {"precisions": ["float32"], "engines": ["openvino"], "devices": ["CPU, new"]}
+    now = {"predicting_seconds": 2.0, "images_per_second": 40.0, **how}
+    assert inside(now).startswith(
+        "40.0 images a second, in float32 by OpenVINO on CPU, new. Inside the networks' tasks"
+    )
+    before = {"predicting_seconds": 0.0, "images_per_second": 0.0, "shards_skipped": 3, **how}
+    assert inside(before) == "All images were predicted before this attempt, in float32 by OpenVINO on CPU, new."
+    former = {"predicting_seconds": 2.0, "images_per_second": 40.0, "precisions": ["float32"], "devices": ["CPU"]}
+    assert inside(former).startswith("40.0 images a second, in float32 on CPU. ")
+    assert inside({}) == inside({"shards_skipped": 3}) == ""

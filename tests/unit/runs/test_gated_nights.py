@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -162,3 +163,15 @@ def test_a_challenger_has_gates_of_its_own_and_is_never_refused(
     assert world.rows(HELD.format("colours-2")) == [("blue", held_by), ("red", held_by)]
     assert world.rows(HELD.format("colours-1")) == [("blue", None), ("red", None)]
     assert world.rows(ANSWERS) == AUTO
+
+
+def test_a_night_says_what_computed_it_also_when_nothing_is_left_to_compute(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(predict, "loaded_networks", lambda *_: replace(fake_networks(), engine="openvino"))
+    caplog.set_level(logging.INFO, "jobs.runs.night")
+    for images in (2, 0):
+        caplog.clear()
+        done = world.publish(FAMILIAR)["predict"]
+        assert (done["images"], done["precisions"], done["engines"]) == (images, ["float32"], ["openvino"])
+        assert " images/s in float32 by OpenVINO on A device (waited " in caplog.text
