@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.dataset.local_copies import on_disk_in_turn, tasks_for
 from jobs.dataset.shards import ingest_date_of
-from jobs.predict import precision, tuning_file
+from jobs.predict import late_executors, precision, tuning_file
 from jobs.predict.config import PredictConfig
 from jobs.predict.conversions import converted_files
 from jobs.predict.inference import BusyClock, Inference, answers
+from jobs.predict.late_executors import HandedBack, handed_back, in_rounds, may_compute
 from jobs.predict.networks import (
     ComputeReport,
     clean_worker,
@@ -148,21 +149,36 @@ def _remember_finished(config: PredictConfig, release: Release, todo: Sequence[S
 def _in_spark(
     spark: SparkSession, config: PredictConfig, release: Release, todo: Sequence[Selected]
 ) -> list[ShardReport]:
-    """Run one task per local shard; a task of a store's shards has several, and copies the next one ahead."""
+    """Run one task per local shard; a task of a store's shards has several, and copies the next one ahead.
+
+    Shards that executors hand back are sent again, see `jobs.predict.late_executors`.
+    """
     distributed = distribute(spark, config.release_dir, release, config.computing.converted)
 
     # With speculation, a second attempt does not mean that the first one crashed.
     quarantine_attempt = 2 if spark.conf.get("spark.speculation", "false") == "true" else 1
 
-    def task(part: Iterable[tuple[str, int]]) -> Iterator[ShardReport]:
-        images = {place(name): count for name, count in part}
-        return predict_in_turn(images, config, release, distributed, quarantine_attempt=quarantine_attempt)
+    hold = late_executors.HOLD_SECONDS
 
-    # The keys of selected images are not sent: a task reads them from the selection file of its shard.
-    counts = [(uri(chosen.shard), chosen.images) for chosen in todo]
-    tasks = tasks_for([chosen.shard for chosen in todo], tasks_at_once(spark))
-    spark.sparkContext.setJobDescription(f"predict {len(counts)} shards of run {config.run_id}")
-    return spark.sparkContext.parallelize(counts, tasks).mapPartitions(task).collect()
+    def task(part: Iterable[tuple[str, int]]) -> Iterator[ShardReport | HandedBack]:
+        images = {place(name): count for name, count in part}
+        if may_compute(config):
+            yield from predict_in_turn(images, config, release, distributed, quarantine_attempt=quarantine_attempt)
+        else:
+            yield handed_back(images, hold_seconds=hold)
+
+    def send(left: Sequence[Selected]) -> list[ShardReport | HandedBack]:
+        # The keys of selected images are not sent: a task reads them from the selection file of its shard.
+        counts = [(uri(chosen.shard), chosen.images) for chosen in left]
+        tasks = tasks_for([chosen.shard for chosen in left], tasks_at_once(spark))
+        spark.sparkContext.setJobDescription(f"predict {len(counts)} shards of run {config.run_id}")
+        return spark.sparkContext.parallelize(counts, tasks).mapPartitions(task).collect()
+
+    def any_able() -> bool:
+        found = precision.processors(spark, cluster=is_cluster(str(spark.sparkContext.master)))
+        return any(each.bfloat16 for each in found)
+
+    return in_rounds(send, todo, run_id=config.run_id, any_able=any_able)
 
 
 def predict_in_turn(
