@@ -5,7 +5,7 @@ Works on arrays; reads and writes no files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.answers.calibration import combine, fit_ensemble
 from models.answers.pools import fit_promises, share_by_target
-from models.answers.products import distributions
+from models.answers.products import distributions, publishable, with_say
 from models.answers.promises import CATEGORY, CURVE
 from models.answers.thresholds import FLOOR, TARGET_PRECISION
 from models.release import Release
@@ -27,7 +27,7 @@ def calibrated(
     labels: NDArray[np.integer[Any]],
     *,
     products: NDArray[np.integer[Any]] | None = None,
-    trusted: NDArray[np.bool_] | None = None,
+    untrusted: Sequence[str | None] | None = None,
     target: float = TARGET_PRECISION,
     by: str = CATEGORY,
     floor: float = FLOOR,
@@ -35,15 +35,17 @@ def calibrated(
     """Return a calibrated copy of a release, with shares, temperature and thresholds fitted to arrays of softmaxes.
 
     Shares and temperature are fitted on images, because serving applies them to images. Thresholds are fitted on
-    products, because they decide which products are published. Products all of whose images are foreign to the release
-    are left out of them, because they are never published.
+    products, because they decide which products are published. Products that the release cannot judge are left out of
+    them, because they are never published: those all of whose images are foreign, and those with an image whose gate
+    could not be computed.
 
     Args:
         release: Release to calibrate; the weights of its networks are kept.
         by_network: Softmax of each network, by architecture name, (images, categories).
         labels: True category of each image, as a column index, (images,).
-        products: Product index of each image, ascending, (images,); None if every image is its own product.
-        trusted: Whether the release knows images like each image, bool (images,); None if it knows all of them.
+        products: Product index of each image, ascending from 0, (images,); None if every image is its own product.
+        untrusted: Why the release cannot judge each image, one of `models.answers.reasons.UNTRUSTED`, or None where it
+            can; None if it can judge all of them.
         target: Required precision of the automatically published products, in (0, 1).
         by: Of which products it is required: one of `models.answers.promises.PROMISES`.
         floor: Confidence below which an answer is `unknown`, in [0, 1].
@@ -56,12 +58,11 @@ def calibrated(
     confidences = combine(by_network, weights=shares, temperature=temperature)
     ids = [category.category_id for category in release.categories]
     if products is not None:
-        confidences = distributions(ids, confidences, products, trusted)
-        firsts = np.unique(products, return_index=True)[1]
-        labels = labels[firsts]
-        trusted = None if trusted is None else np.logical_or.reduceat(trusted, firsts)
-    if trusted is not None:
-        confidences, labels = confidences[trusted], labels[trusted]
+        confidences = distributions(ids, confidences, products, None if untrusted is None else with_say(untrusted))
+        labels = labels[np.unique(products, return_index=True)[1]]
+    if untrusted is not None:
+        counted = publishable(untrusted, np.arange(len(untrusted)) if products is None else products)
+        confidences, labels = confidences[counted], labels[counted]
     fitted = fit_promises(confidences, labels, ids, by=by, target=target)
     training = {
         **release.training,

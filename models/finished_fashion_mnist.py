@@ -20,7 +20,7 @@ from models.answers.products import answer_of_image
 from models.calibrated import calibrated
 from models.card import NAME, model_card
 from models.known.fit import MOST_REFERENCES, Examples, FittedKnown, drawn, fit_if_possible
-from models.known.gate import ImageGate, load_gate
+from models.known.gate import ImageGate, load_gate, untrusted_by
 from models.release import Release
 from models.spec import Features, Images, Predictions, Predictor
 from models.training.arrays import enlarged
@@ -63,8 +63,8 @@ def finished(
         with tempfile.TemporaryDirectory() as scratch:
             write_whole(Path(scratch, known.spec.file), known.content)
             gate = load_gate(draft, Path(scratch))
-    trusted = known.scores <= 1 if known else None
-    release = calibrated(draft, answers.by_network, held_out.labels, trusted=trusted)
+    by_score = [untrusted_by(score) for score in known.scores.tolist()] if known else None
+    release = calibrated(draft, answers.by_network, held_out.labels, untrusted=by_score)
     answers = answers_of(predictor, tested.squares)
     untrusted = [judgement.untrusted for judgement in gate.judge(answers.features, len(tested.squares))]
     release = replace(release, metrics=figures(release, answers.by_network, tested.labels, untrusted))

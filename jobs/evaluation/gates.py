@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from jobs.evaluation.image_predictions import CONFIDENCES, Answered
 from models.answers.decision import DIGITS, Answer, held_back
 from models.answers.groups import ImageCount, foreign_groups, foreign_whole
+from models.answers.products import with_say
 from models.answers.reasons import FOREIGN_GROUP, FOREIGN_IMAGE, FOREIGN_NIGHT, GATE_CLOSED
 from models.release import Release
 
@@ -41,8 +42,8 @@ class JudgedImages:
     @property
     def deciding(self) -> NDArray[np.bool_]:
         """Whether the image has a say in its product's answer, bool (images,): see `models.answers.products`."""
-        trusted = np.array([reason is None for reason in self.untrusted], np.bool_)
-        return np.asarray(trusted | (np.bincount(self.products, trusted)[self.products] == 0))
+        say = with_say(self.untrusted)
+        return np.asarray(say | (np.bincount(self.products, say)[self.products] == 0))
 
 
 def judged(part: Answered, products: NDArray[np.integer[Any]]) -> JudgedImages | None:

@@ -21,6 +21,7 @@ from jobs.dataset.schema import ImageKey, image_keys
 from jobs.errors import RunFailed
 from jobs.evaluation.config import Reading
 from jobs.storage.places import Place
+from models.answers.products import with_say
 from models.known.fit import Examples
 from models.known.gate import ImageGate
 from models.serving.faults import fault_of
@@ -54,11 +55,9 @@ class Answered:
     scores: NDArray[np.float64] | None = None
 
     @property
-    def trusted(self) -> NDArray[np.bool_] | None:
-        """Whether the release can judge each image, bool (images,); None if it can judge all of them."""
-        if self.untrusted is None:
-            return None
-        return np.array([reason is None for reason in self.untrusted], np.bool_)
+    def say(self) -> NDArray[np.bool_] | None:
+        """Whether each image has a say in its product's answer beside others, bool (images,); None if all have."""
+        return None if self.untrusted is None else with_say(self.untrusted)
 
     @property
     def products(self) -> NDArray[np.int64]:

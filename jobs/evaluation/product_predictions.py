@@ -245,7 +245,7 @@ def combined_by_product(release: Release, answered: Answered) -> ProductPredicti
         answered: All images of some products with their predictions; the images of a product are adjacent.
     """
     ids = [category.category_id for category in release.categories]
-    index, trusted = answered.products, answered.trusted
+    index, say = answered.products, answered.say
     firsts = np.flatnonzero(np.diff(index, prepend=-1))
     networks = {name: rows for name, rows in answered.rows.items() if name != CONFIDENCES}
     weights = {network.architecture: network.ensemble_weight for network in release.networks}
@@ -253,14 +253,14 @@ def combined_by_product(release: Release, answered: Answered) -> ProductPredicti
         first_images=tuple(answered.images[int(position)] for position in firsts),
         labels=answered.labels(ids)[firsts],
         products=index,
-        confidences=distributions(ids, answered.rows[CONFIDENCES], index, trusted),
-        raw=distributions(ids, combine(networks, weights=weights, temperature=1.0), index, trusted),
-        by_network={name: _means(rows, index, trusted) for name, rows in networks.items()},
+        confidences=distributions(ids, answered.rows[CONFIDENCES], index, say),
+        raw=distributions(ids, combine(networks, weights=weights, temperature=1.0), index, say),
+        by_network={name: _means(rows, index, say) for name, rows in networks.items()},
     )
 
 
-def _means(rows: Probabilities, products: NDArray[np.integer[Any]], trusted: NDArray[np.bool_] | None) -> Probabilities:
-    """Return the mean of each product's rows, of the trusted ones if it has any, float32 (products, categories)."""
-    chosen = [True] * len(rows) if trusted is None else trusted
+def _means(rows: Probabilities, products: NDArray[np.integer[Any]], say: NDArray[np.bool_] | None) -> Probabilities:
+    """Return the mean of each product's rows, of those with a say if it has any, float32 (products, categories)."""
+    chosen = [True] * len(rows) if say is None else say
     parts = zip(by_product(rows, products), by_product(np.asarray(chosen), products), strict=True)
-    return np.asarray([(some[known] if known.any() else some).mean(axis=0) for some, known in parts], np.float32)
+    return np.asarray([(some[heard] if heard.any() else some).mean(axis=0) for some, heard in parts], np.float32)

@@ -133,7 +133,7 @@ def finished_from_answers(
         fitted_on.rows,
         fitted_on.labels(ids),
         products=fitted_on.products,
-        trusted=fitted_on.trusted,
+        untrusted=fitted_on.untrusted,
         target=promise.target_precision,
         by=promise.by,
         floor=promise.floor,

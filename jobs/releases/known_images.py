@@ -8,10 +8,8 @@ from pathlib import Path
 
 from jobs.dataset.labels import LabelledImage
 from jobs.evaluation.image_predictions import Answered
-from models.answers.decision import DIGITS
-from models.answers.reasons import FOREIGN_IMAGE
 from models.known.fit import MOST_REFERENCES, Examples, FittedKnown, drawn, fit_if_possible
-from models.known.gate import ImageGate, load_gate
+from models.known.gate import ImageGate, load_gate, untrusted_by
 from models.release import Release
 from models.whole_files import write_whole
 
@@ -40,7 +38,7 @@ class Described:
         for position, image in enumerate(answered.images):
             score = self.own_scores.get((image.product_id, image.image_sha256))
             if score is not None:
-                untrusted[position] = FOREIGN_IMAGE if round(score, DIGITS) > 1 else None
+                untrusted[position] = untrusted_by(score)
         return replace(answered, untrusted=untrusted)
 
 

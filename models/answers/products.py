@@ -1,10 +1,10 @@
 """Combine the distributions of a product's images into the answer for the product.
 
 The answer for a product with one image comes from the whole distribution of that image. With several images only the
-best categories of each image are stored, and their mean is the distribution of the product. Images that the release
-does not know (`models.answers.reasons.UNTRUSTED`) are left out of the mean, unless all of a product's images are such:
-then its answer is held back. Predict, publish, evaluate and calibration all call this module, so that an evaluation
-measures exactly what is published.
+best categories of each image are stored, and their mean is the distribution of the product. Foreign images are left
+out of the mean, unless all of a product's images are foreign: then its answer is held back. So is that of a product
+with an image whose gate could not be computed. Predict, publish, evaluate and calibration all call this module, so that
+an evaluation measures exactly what is published.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.answers.decision import DIGITS, Answer, Policy, decide, held_back
-from models.answers.reasons import UNTRUSTED, first_of
+from models.answers.reasons import FOREIGN_IMAGE, FOREIGN_NIGHT, GATE_CLOSED, UNTRUSTED, first_of
 
 TOP_K = 5
 """Number of categories of an image's distribution that are stored."""
@@ -42,9 +42,9 @@ class ImageVote:
     held_by: str | None = None
 
     @property
-    def trusted(self) -> bool:
-        """Whether the release knows images like this one, so that its confidences mean something."""
-        return self.review_reason not in UNTRUSTED
+    def foreign(self) -> bool:
+        """Whether the release does not know images like this one, so that its confidences mean nothing."""
+        return self.review_reason == FOREIGN_IMAGE
 
 
 def best(ids: Sequence[str], row: NDArray[np.floating[Any]], *, count: int = TOP_K) -> list[tuple[str, float]]:
@@ -109,14 +109,15 @@ def answer_of_image(
 def answer_of_images(votes: Sequence[ImageVote], policy: Policy) -> Answer:
     """Decide for a product with several images by the stored best categories of each.
 
-    The images that the release knows decide, all of them if it knows none. What holds one of the deciding images back
-    for the run holds the product's answer back.
+    The images that are not foreign decide, all of them if all are foreign. A deciding image that the release cannot
+    judge, and what holds a deciding image back for the run, hold the product's answer back. A foreign night does so by
+    any of its images.
     """
-    trusted = [vote for vote in votes if vote.trusted]
-    deciding = trusted or votes
-    untrusted = None if trusted else first_of(vote.review_reason for vote in votes)
+    deciding = [vote for vote in votes if not vote.foreign] or votes
+    untrusted = first_of(vote.review_reason for vote in deciding if vote.review_reason in UNTRUSTED)
     answer = decide(combine_images([dict(vote.top) for vote in deciding]), policy, held=untrusted)
-    held_by = first_of(vote.held_by for vote in deciding)
+    of_night = [FOREIGN_NIGHT for vote in votes if vote.held_by == FOREIGN_NIGHT]
+    held_by = first_of([*of_night, *(vote.held_by for vote in deciding)])
     return answer if held_by is None else held_back(answer, held_by, policy)
 
 
@@ -153,8 +154,29 @@ def by_product(rows: NDArray[Any], products: NDArray[np.integer[Any]]) -> Iterat
     yield from np.split(rows, starts)
 
 
+def with_say(untrusted: Sequence[str | None]) -> NDArray[np.bool_]:
+    """Return whether each image has a say in its product's answer beside others, bool (images,): foreign ones do not.
+
+    Args:
+        untrusted: Why the release cannot judge each image, one of `UNTRUSTED`, or None where it can.
+    """
+    return np.array([reason != FOREIGN_IMAGE for reason in untrusted], np.bool_)
+
+
+def publishable(untrusted: Sequence[str | None], products: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Return whether each product can be published by itself, however sure its answer is, bool (products,).
+
+    Args:
+        untrusted: Why the release cannot judge each image, one of `UNTRUSTED`, or None where it can.
+        products: Product index of each image, ascending from 0, (images,).
+    """
+    known = np.array([reason is None for reason in untrusted], np.bool_)
+    closed = np.array([reason == GATE_CLOSED for reason in untrusted], np.bool_)
+    return np.asarray((np.bincount(products, known) > 0) & (np.bincount(products, closed) == 0))
+
+
 def distribution_of_product(
-    ids: Sequence[str], rows: NDArray[np.floating[Any]], trusted: NDArray[np.bool_] | None = None
+    ids: Sequence[str], rows: NDArray[np.floating[Any]], say: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
     """Return the distribution over its images by which a product is decided, (categories,).
 
@@ -163,12 +185,12 @@ def distribution_of_product(
     Args:
         ids: The category_id of each column.
         rows: Calibrated confidences, (images, categories).
-        trusted: Whether the release can judge each image, bool (images,); None if it can judge all of them.
+        say: What `with_say` returns of the images; None if none of them is foreign.
     """
     if len(rows) == 1:
         return np.asarray(rows[0], np.float64)
-    if trusted is not None and trusted.any():
-        rows = rows[trusted]
+    if say is not None and say.any():
+        rows = rows[say]
     combined: Mapping[str, float] = combine_images([dict(best(ids, row)) for row in rows])
     return np.array([combined.get(category_id, 0.0) for category_id in ids])
 
@@ -177,7 +199,7 @@ def distributions(
     ids: Sequence[str],
     rows: NDArray[np.floating[Any]],
     products: NDArray[np.integer[Any]],
-    trusted: NDArray[np.bool_] | None = None,
+    say: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Return the distribution of each product over its images, (products, categories).
 
@@ -185,11 +207,11 @@ def distributions(
         ids: The category_id of each column.
         rows: Calibrated confidences, (images, categories), in order of product index.
         products: Product index of each image, ascending, (images,).
-        trusted: Whether the release can judge each image, bool (images,); None if it can judge all of them.
+        say: What `with_say` returns of the images; None if none of them is foreign.
     """
     parts = list(by_product(rows, products))
-    known = [None] * len(parts) if trusted is None else list(by_product(trusted, products))
+    heard = [None] * len(parts) if say is None else list(by_product(say, products))
     whole = np.empty((len(parts), len(ids)), np.float32)
-    for index, (images, judged) in enumerate(zip(parts, known, strict=True)):
-        whole[index] = distribution_of_product(ids, images, judged)
+    for index, (images, some) in enumerate(zip(parts, heard, strict=True)):
+        whole[index] = distribution_of_product(ids, images, some)
     return whole

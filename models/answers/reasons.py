@@ -24,7 +24,9 @@ REVIEW_REASONS = (
 """All reasons. Where several hold, the first one is kept. `sql.records.REVIEW_REASONS` says what each means."""
 
 UNTRUSTED = (GATE_CLOSED, FOREIGN_IMAGE)
-"""Reasons of an image that has no say in its product's answer, as long as another image of the product has one."""
+"""Reasons for which the release cannot judge an image. A foreign image has no say in its product's answer, as long as
+another image of the product has one. An image whose gate could not be computed may be a usual one: it keeps its say,
+and holds its product back."""
 
 IMAGE_REASONS = (*UNTRUSTED, TAXONOMY, BELOW_THRESHOLD)
 """Reasons that predict finds in a single image."""

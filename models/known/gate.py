@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,12 +80,21 @@ class ImageGate:
 _UNJUDGED = Judgement(None, GATE_CLOSED)
 
 
+def untrusted_by(score: float) -> str | None:
+    """Return why the release cannot judge an image with this score, one of `UNTRUSTED`; None if it can.
+
+    Args:
+        score: Score of the image, not a number if there is none; it is rounded before it is compared.
+    """
+    if not math.isfinite(score):
+        return GATE_CLOSED
+    return FOREIGN_IMAGE if round(score, DIGITS) > 1 else None
+
+
 def _judgement(score: float, descriptor: NDArray[np.int8]) -> Judgement:
-    """Return the judgement of an image by its score, NaN if there is none; it is rounded before it is compared."""
-    if not np.isfinite(score):
-        return _UNJUDGED
-    rounded = round(score, DIGITS)
-    return Judgement(rounded, FOREIGN_IMAGE if rounded > 1 else None, descriptor.tobytes())
+    """Return the judgement of an image by its score, not a number if there is none."""
+    untrusted = untrusted_by(score)
+    return _UNJUDGED if untrusted == GATE_CLOSED else Judgement(round(score, DIGITS), untrusted, descriptor.tobytes())
 
 
 def load_gate(release: Release, directory: Path) -> ImageGate:

@@ -31,7 +31,7 @@ from models.answers.products import answer_of_image
 from models.answers.reasons import FOREIGN_GROUP, FOREIGN_NIGHT
 from models.calibrated import calibrated
 from models.known.fit import Examples, fit_known
-from models.known.gate import ImageGate, Judgement, load_gate
+from models.known.gate import ImageGate, Judgement, load_gate, untrusted_by
 from models.linear.crossfit import cross_fit, folds_of
 from models.release import SHIPPED, Release, load_release
 from models.spec import Category, Images, Predictions, Probabilities
@@ -275,7 +275,8 @@ def _made(release_dir: Path, ids: Sequence[str], learned: Photographs) -> tuple[
     known = fit_known(learned.examples, learned.examples)
     template = load_release(release_dir)
     draft = replace(template, categories=tuple(Category(name, name) for name in ids), known=known.spec)
-    release = calibrated(draft, {NETWORK: softmaxes}, learned.labels, trusted=known.scores <= 1)
+    untrusted = [untrusted_by(score) for score in known.scores.tolist()]
+    release = calibrated(draft, {NETWORK: softmaxes}, learned.labels, untrusted=untrusted)
     with tempfile.TemporaryDirectory() as scratch:
         Path(scratch, known.spec.file).write_bytes(known.content)
         return release, load_gate(release, Path(scratch)), found.head

@@ -157,15 +157,15 @@ def run_record(night: int = 0, *, release: ReleaseRecord = RELEASE, run_id: str 
 
 
 def combine(images: Sequence[StoredImage]) -> Decision:
-    """Mean confidence of each category over the images that the release knows, or over all; auto from 0.8 on."""
-    trusted = [image for image in images if image.review_reason not in ("gate_closed", "foreign_image")]
-    deciding = trusted or images
+    """Mean confidence of each category over the images that are not foreign, or over all; auto from 0.8 on."""
+    deciding = [image for image in images if image.review_reason != "foreign_image"] or images
     totals: dict[str, float] = {}
     for image in deciding:
         for category_id, confidence in image.top:
             totals[category_id] = totals.get(category_id, 0.0) + confidence / len(deciding)
     best = min(totals, key=lambda category_id: (-totals[category_id], category_id))
-    reasons = {image.held_by for image in deciding} | ({None} if trusted else {image.review_reason for image in images})
+    reasons = {image.held_by for image in deciding} | {image.held_by for image in images} & {"foreign_night"}
+    reasons |= {image.review_reason for image in deciding} & {"gate_closed", "foreign_image"}
     if totals[best] < 0.8:
         reasons.add("below_threshold")
     reason = next((name for name in REVIEW_REASONS if name in reasons), None)

@@ -9,15 +9,16 @@ import pytest
 import sqlalchemy as sa
 
 from models.answers.decision import Answer, Policy, held_back
+from models.answers.products import ImageVote, answer_of_images
+from models.answers.reasons import IMAGE_REASONS, RUN_REASONS
 from models.answers.reasons import REVIEW_REASONS as MODELS_REASONS
-from models.answers.reasons import RUN_REASONS
 from sql.errors import UnknownNameError
 from sql.named_queries import run_query
 from sql.overrides import Override, clear_override, set_overrides
 from sql.pictures import allow_picture
 from sql.publishing.answers import effective_reason, effective_status
 from sql.publishing.shared_pictures import SHOWN, article_of, group_count
-from sql.records import REVIEW_REASONS, SharedPictures
+from sql.records import REVIEW_REASONS, SharedPictures, StoredImage
 from sql.retract import retract_run
 from sql.run_history import find_run
 from sql.store import ProductDatabase
@@ -25,6 +26,7 @@ from tests.sql.runs import (
     BOOT,
     SHIRT,
     answer,
+    combine,
     combine_by,
     dump,
     picture_of,
@@ -154,6 +156,47 @@ def test_images_that_the_release_does_not_know_have_no_say(database: ProductData
     foreign = prediction("p", BOOT, 0.99, content="B", image_no=1, status="review", reason="foreign_image")
     publish(database, [prediction("p", SHIRT, 0.9), foreign])
     assert (answer(database, "p")["category_id"], *status_of(database, "p")) == (SHIRT, "auto", None)
+
+
+def test_the_played_decision_of_several_images_is_that_of_the_models() -> None:
+    """For every reason of both images and of their runs: what these tests show of the database holds for both."""
+    reasons = itertools.product((None, *IMAGE_REASONS), (None, *RUN_REASONS), repeat=2)
+    for (one, by_one, other, by_other), top in itertools.product(reasons, ([(SHIRT, 0.9)], [(BOOT, 0.9)])):
+        images = [StoredImage([(SHIRT, 0.9)], one, by_one), StoredImage(top, other, by_other)]
+        expected = answer_of_images([ImageVote(*image) for image in images], Policy())
+        assert vars(combine(images)) == vars(expected), images
+
+
+def test_an_image_that_cannot_be_judged_has_a_say_and_holds_its_product_back(database: ProductDatabase) -> None:
+    """The new picture came when the gate was closed. It says something else than the one that was published."""
+    publish(database, [prediction("p", SHIRT, 0.9), prediction("q", SHIRT, 0.9)])
+    closed: dict[str, Any] = {"image_no": 1, "content": "B", "status": "review", "reason": "gate_closed", "night": 1}
+    publish(database, [prediction("p", BOOT, 0.9, **closed), prediction("q", SHIRT, 0.9, **closed)], night=1)
+    expected = {"p": (BOOT, 0.5), "q": (SHIRT, 0.9)}
+    for name, (category_id, confidence) in expected.items():
+        assert status_of(database, name) == ("review", "gate_closed")
+        assert answer(database, name)["category_id"] == category_id
+        assert answer(database, name)["confidence"] == pytest.approx(confidence)
+        set_overrides(database, [Override(name, BOOT)], decided_by="maria")
+        clear_override(database, name, decided_by="maria", combine_by=combine_by)
+        assert status_of(database, name) == ("review", "gate_closed"), "a cleared decision publishes nothing either"
+
+
+def test_a_foreign_night_publishes_no_answer_that_it_writes_and_changes_no_other(database: ProductDatabase) -> None:
+    """p gets a size chart in a foreign night: its shirt of the night before decides, and a person looks."""
+    night = [prediction("p", SHIRT, 0.9), prediction("q", SHIRT, 0.9)]
+    publish(database, night)
+    before = answer(database, "q")
+    foreign: dict[str, Any] = {"image_no": 1, "content": "B", "status": "review", "reason": "foreign_image", "night": 1}
+    publish(database, [prediction("p", BOOT, 0.9, held_by="foreign_night", **foreign)], night=1)
+    assert (answer(database, "p")["category_id"], *status_of(database, "p")) == (SHIRT, "review", "foreign_night")
+    assert answer(database, "p")["run_id"] == "nightly-2026-11-02"
+    assert answer(database, "q") == before
+    set_overrides(database, [Override("p", BOOT)], decided_by="maria")
+    clear_override(database, "p", decided_by="maria", combine_by=combine_by)
+    assert status_of(database, "p") == ("review", "foreign_night")
+    publish(database, [prediction("p", BOOT, 0.9, held_by="foreign_group", **foreign)], night=1)
+    assert status_of(database, "p") == ("auto", None), "a group holds back its own answers, and the chart has no say"
 
 
 def test_a_decision_has_no_reason_and_clearing_it_brings_the_reason_back(database: ProductDatabase) -> None:

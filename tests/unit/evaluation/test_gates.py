@@ -168,11 +168,15 @@ class Overflowing(ColourPredictor):
         return found
 
 
-def test_images_without_a_score_decide_nothing_and_are_counted(config: EvaluateConfig, groups: Groups) -> None:
+def test_images_without_a_score_hold_their_products_back_and_are_counted(
+    config: EvaluateConfig, groups: Groups
+) -> None:
+    """Of p5 two images are red; the blue one has a say, and it could not be computed whether it is known."""
     write_labelled(config.places, [("p7", BLUE, [2])], version=1)
     found = measure(Overflowing(), knowing(COLOURS), config.images(), config, PlayedGate(IS_GREEN))
     assert answers_of(found)["p7"] == (BLUE, "review", "gate_closed")
-    assert answers_of(found)["p5"] == (RED, "auto", None)
+    assert answers_of(found)["p5"] == (RED, "review", "gate_closed")
+    assert found.confidences[found.product_ids.index("p5")] == pytest.approx((0.9 + 0.9 + 0.05) / 3)
     gate = figures(found, knowing(COLOURS))["gate"]
     assert (gate["state"], gate["not_computed"], gate["images"], gate["foreign"]) == ("closed", 2, 6, 2)
     assert np.isfinite(list(gate["scores"].values())).all()
@@ -215,9 +219,11 @@ def test_images_are_judged_once_in_the_batches_that_were_predicted(config: Evalu
     assert (found.scores > 1).tolist() == [False] * 6 + [True]
 
 
-def test_a_deciding_image_is_one_that_is_trusted_or_whose_product_has_none() -> None:
-    images = JudgedImages(np.zeros(5, np.int32), np.array([0, 0, 1, 1, 2]), ["x", None, "x", "x", None], np.zeros(5))
-    assert images.deciding.tolist() == [False, True, True, True, True]
+def test_a_deciding_image_is_one_that_is_not_foreign_or_whose_product_has_foreign_ones_alone() -> None:
+    foreign, closed = "foreign_image", "gate_closed"
+    reasons = [foreign, None, foreign, foreign, None, closed, foreign]
+    images = JudgedImages(np.zeros(7, np.int32), np.array([0, 0, 1, 1, 2, 3, 3]), reasons, np.zeros(7))
+    assert images.deciding.tolist() == [False, True, True, True, True, True, False]
 
 
 def test_features_are_those_of_each_image_in_order_of_the_products(tmp_path: Path) -> None:
