@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from models.answers.thresholds import precision_bound
 
 CERTAINTY = 0.999
-"""Certainty of the lower bounds, shared by all categories that are looked at (Bonferroni)."""
+"""Certainty of the lower bounds, shared by the categories that have images within the limit (Bonferroni)."""
 
 GROUP_SHARE = 0.1
 """A category's images are foreign if the bound of their share beyond the limit is above this."""
@@ -37,6 +37,11 @@ class ImageCount:
     images: int = 0
     foreign: int = 0
 
+    @property
+    def within(self) -> int:
+        """Number of images within the limit."""
+        return self.images - self.foreign
+
     def __add__(self, other: ImageCount) -> ImageCount:
         return ImageCount(self.images + other.images, self.foreign + other.foreign)
 
@@ -57,10 +62,13 @@ def lower_bound(count: ImageCount, *, looked_at: int = 1) -> float:
 def foreign_groups(counts: Mapping[str, ImageCount]) -> list[str]:
     """Return the categories whose images are foreign, in the order of the mapping.
 
+    The categories that have images within the limit share the certainty: only these have answers that could be held
+    back. If the others shared it too, foreign images of other categories would open the gate of a category.
+
     Args:
         counts: Images by predicted category, of one night or one partition.
     """
-    looked_at = sum(count.images > 0 for count in counts.values())
+    looked_at = max(sum(count.within > 0 for count in counts.values()), 1)
     return [name for name, count in counts.items() if _exceeds(count, GROUP_SHARE, looked_at=looked_at)]
 
 
