@@ -10,10 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.answers.promises import CURVE, PROMISES, curve_of, target_of, worded
-from models.release import CROSS_FITTED, FEATURES_ENGINE, Release
+from models.release import Release, describing_command
 
 NAME = "MODEL_CARD.md"
 """File name of the card in a release's directory."""
+
+NO_DESCRIPTION = (
+    "The release has no description of the images that it knows, so it takes every image for one that it knows."
+)
+"""Sentence on a release without a description."""
+
+FEWEST_FOR_THE_SHARE = 99
+"""Fewest calibrating images of which a limit can leave 1 of 100 beyond it: see `models.known.fit.limit_of`."""
 
 FIGURES = {
     "loss": "loss",
@@ -100,18 +108,20 @@ def _computed(release: Release) -> str:
 def known_images(release: Release) -> str:
     """Return in words which images a release knows, and what happens with others."""
     if release.known is None:
-        calibrate = f"shelfwise release calibrate {release.release_id} --release-id NEW"
-        command = "shelfwise finetune --quick --release-id NEW" if CROSS_FITTED in release.training else calibrate
-        return (
-            "The release has no description of the images that it knows, so it takes every image for one that it "
-            f"knows. `{command}` makes a release that has one."
-        )
+        return f"{NO_DESCRIPTION} `{describing_command(release)}` makes a release that has one."
     known = release.known
+    count = known.calibrated_on
+    share = ", within which 99 of 100 images like these lie."
+    if count < FEWEST_FOR_THE_SHARE:
+        share = (
+            f". It is the largest of their scores: at least {FEWEST_FOR_THE_SHARE} images are needed for a limit "
+            f"beyond which only 1 of 100 lies. About 1 of {count + 1} new images like these lies beyond it."
+        )
     return (
         f"Images like the {known.references:,} learned images in {known.file}: up to the limit {known.limit:.4f}, "
-        f"calibrated on {known.calibrated_on:,} images, within which 99 of 100 images like these lie. An image beyond "
-        "it, whose foreign_score is above 1, is never published without a person, and has no say in the answer of a "
-        "product that has other images."
+        f"calibrated on {count:,} images{share} An image beyond it, whose foreign_score "
+        "is above 1, is never published without a person, and has no say in the answer of a product that has other "
+        "images."
     )
 
 

@@ -28,7 +28,7 @@ from models.answers.pools import FEWEST, OWN_FACTOR, fit_promises, upper_bound
 from models.answers.promises import CATEGORY
 from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
-from models.card import NAME, model_card
+from models.card import NAME, NO_DESCRIPTION, known_images, model_card
 from models.release import CROSS_FITTED, Release, load_release, save_release
 
 log = logging.getLogger(__name__)
@@ -301,7 +301,7 @@ def recalibrate(config: Calibration) -> dict[str, Any]:
     """Calibrate an existing release again: make a release of the same networks with newly fitted thresholds.
 
     Returns:
-        The release_id, the directory and the metrics of the new release.
+        The release_id, the directory and the metrics of the new release, and which images it knows, in words.
 
     Raises:
         UsageError: If the target exists, the networks were trained on this part, a part has no labelled product, or the
@@ -364,4 +364,10 @@ def recalibrate(config: Calibration) -> dict[str, Any]:
                 scratch=Path(scratch),
             )
             save_release(release, config.target, weights=weights, documents=documents)
-    return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
+    known = known_images(release) if release.known else NO_DESCRIPTION
+    return {
+        "release_id": release.release_id,
+        "release_dir": str(config.target),
+        **release.metrics,
+        "known_images": known,
+    }

@@ -84,7 +84,7 @@ class FittedKnown:
     Attributes:
         spec: Its entry in release.json.
         content: Its file.
-        scores: Score of each calibrating image, float64 (images,).
+        scores: Score of each calibrating image, float64 (images,); not a number for one without finite features.
     """
 
     spec: KnownSpec
@@ -97,7 +97,8 @@ def fit_known(references: Examples, calibrating: Examples, *, seed: int = 7) -> 
 
     The limit is the ceil(0.99 (n + 1))-th smallest score of the n calibrating images, above which 1 % of images
     like them are expected; the largest score if n is below 99. Neighbours of the same product or content do not count.
-    The order of the images does not matter. If there are statistics of the pixels, they are described too.
+    The order of the images does not matter. If there are statistics of the pixels, they are described too. Images whose
+    features are not finite are left out, with a warning that counts them.
 
     Args:
         references: Images that the networks learned from; `MOST_REFERENCES` of them at most are kept.
@@ -105,17 +106,17 @@ def fit_known(references: Examples, calibrating: Examples, *, seed: int = 7) -> 
         seed: Seed of what is drawn.
 
     Raises:
-        TooFewImages: If there are fewer than `FEWEST_IMAGES` calibrating images.
-        ValueError: If features are not finite, or of other sizes.
+        TooFewImages: If there are fewer than `FEWEST_IMAGES` calibrating images with finite features.
+        ValueError: If features are of other sizes, or if no learned image has finite ones.
     """
-    count = len(calibrating.products)
-    if count < FEWEST_IMAGES:
-        raise TooFewImages(
-            f"{count} images calibrate where at least {FEWEST_IMAGES} are needed for the limit of what a release knows"
-        )
-    _check(references, calibrating)
-    order = sorted(range(count), key=lambda place: (calibrating.contents[place], calibrating.products[place]))
+    every = len(calibrating.products)
+    _refuse_too_few(every)
+    _check_shapes(references, calibrating)
+    references, order = _finite(references, calibrating)
+    count = len(order)
+    order.sort(key=lambda place: (calibrating.contents[place], calibrating.products[place]))
     calibrating = _at(calibrating, order)  # sums round by the place of a row, and so would the limit by the order
+    _check_learned(references)
     names = [name for name in references.features if name != PIXELS]
     widths = [references.features[name].shape[1] for name in names]
     dimensions, most = sizes(widths)
@@ -137,7 +138,7 @@ def fit_known(references: Examples, calibrating: Examples, *, seed: int = 7) -> 
     limit = _raw_limit(raw) - low
     content = KnownImages(networks, pixels, spread, low, limit).content()
     spec = KnownSpec(FILE, hashlib.sha256(content).hexdigest(), limit, count, len(rows), VERSION)
-    scores = np.empty(count)
+    scores = np.full(every, np.nan)
     scores[order] = np.maximum(raw - low, 0.0) / limit
     return FittedKnown(spec, content, scores)
 
@@ -258,8 +259,52 @@ def _pixels(references: Features, calibrating: Features, networks: Distances) ->
     return None, np.zeros(len(networks))
 
 
-def _check(references: Examples, calibrating: Examples) -> None:
-    """Raise ValueError if features are missing, not finite, of other sizes, or all equal."""
+def _refuse_too_few(count: int, *, of: int = 0) -> None:
+    """Raise TooFewImages if there are too few calibrating images, or too few of all have finite features."""
+    if count < FEWEST_IMAGES:
+        among = f" with finite features, of {of:,}," if of > count else ""
+        raise TooFewImages(
+            f"{count} images{among} calibrate where at least {FEWEST_IMAGES} are needed for the limit of what a "
+            "release knows"
+        )
+
+
+def _finite(references: Examples, calibrating: Examples) -> tuple[Examples, list[int]]:
+    """Return the references with finite features and the positions of such calibrating images; warn if some have none.
+
+    A picture can overflow the networks. It is not like any other, and the release can be described without it.
+
+    Raises:
+        TooFewImages: If too few calibrating images are left.
+        ValueError: If no reference is left.
+    """
+    learned, others = (
+        np.flatnonzero(np.all([np.isfinite(each).all(axis=1) for each in examples.features.values()], axis=0)).tolist()
+        for examples in (references, calibrating)
+    )
+    counts = len(references.products), len(calibrating.products)
+    without = counts[0] - len(learned), counts[1] - len(others)
+    _refuse_too_few(len(others), of=counts[1])
+    if not learned:
+        raise ValueError(f"none of {counts[0]:,} learned images has finite features, to which others can be compared")
+    if any(without):
+        log.warning(
+            "%s of %s learned and %s of %s calibrating images have features that are not finite, so they are left out "
+            "of the description of the images that the release knows",
+            *(without[0], counts[0], without[1], counts[1]),
+        )
+    return (_at(references, learned) if without[0] else references), others
+
+
+def _check_learned(references: Examples) -> None:
+    """Raise ValueError if the features of a network are equal for all learned images."""
+    for name, learned in references.features.items():
+        if name != PIXELS and (learned == learned[0]).all():
+            raise ValueError(f"the features of {name} are equal for all learned images, so they tell nothing")
+
+
+def _check_shapes(references: Examples, calibrating: Examples) -> None:
+    """Raise ValueError if features are missing or of other sizes."""
     names = list(references.features)
     if not set(names) - {PIXELS} or set(calibrating.features) != set(names):
         raise ValueError(f"features of {sorted(names)} and of {sorted(calibrating.features)} do not fit each other")
@@ -270,15 +315,11 @@ def _check(references: Examples, calibrating: Examples) -> None:
                 raise ValueError(
                     f"{name} has features of shape {features.shape} for {len(examples.products)} {kind} images"
                 )
-            if not np.isfinite(features).all():
-                raise ValueError(f"the features of {name} are not finite for some {kind} images")
         learned, others = references.features[name], calibrating.features[name]
         if learned.shape[1] != others.shape[1]:
             raise ValueError(
                 f"{name} has {learned.shape[1]} features of learned and {others.shape[1]} of calibrating images"
             )
-        if name != PIXELS and (learned == learned[0]).all():
-            raise ValueError(f"the features of {name} are equal for all learned images, so they tell nothing")
 
 
 def _excluded(references: Examples, rows: Sequence[int], calibrating: Examples) -> list[Rows]:

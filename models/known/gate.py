@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.answers.decision import DIGITS
 from models.answers.reasons import FOREIGN_IMAGE, GATE_CLOSED
 from models.known.images import KnownImages, read_known
-from models.release import Release
+from models.release import Release, describing_command
 from models.spec import Features
 
 log = logging.getLogger(__name__)
@@ -119,9 +119,10 @@ def load_gate(release: Release, directory: Path) -> ImageGate:
     except ValueError as error:
         log.warning(
             "the images that release %s knows are described in a way that cannot be used (%s), so none of its answers "
-            "is published without a person; make it again with `shelfwise release calibrate`",
+            "is published without a person; `%s` makes a release with a new description",
             release.release_id,
             error,
+            describing_command(release),
         )
         return ImageGate(closed=True)
     return ImageGate(known)

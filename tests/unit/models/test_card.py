@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from models.answers.promises import CURVE, CategoryPromise
-from models.card import model_card
-from models.release import CROSS_FITTED, FEATURES_ENGINE, Release
+from models.card import known_images, model_card
+from models.release import CROSS_FITTED, Release
 from models.spec import Category, KnownSpec, NetworkSpec
 
 
@@ -102,6 +102,7 @@ def test_the_card_says_which_images_the_release_knows() -> None:
     [text] = [lines[lines.index("## Which images it knows") + 2]]
     for part in ("8,000 learned images in known.h5", "limit 1.2346", "calibrated on 5,000 images", "never published"):
         assert part in text
+    assert "99 of 100 images like these lie" in text
     bare = replace(release, known=None)
     assert "takes every image for one that it knows" in model_card(bare)
     assert "`shelfwise release calibrate one --release-id NEW`" in model_card(bare)
@@ -110,21 +111,13 @@ def test_the_card_says_which_images_the_release_knows() -> None:
     assert "release calibrate" not in model_card(quick)
 
 
-def test_the_card_says_what_computed_that_which_was_measured() -> None:
+@pytest.mark.parametrize(("count", "largest"), [(20, True), (98, True), (99, False), (100, False)])
+def test_below_99_calibrating_images_the_card_says_that_the_limit_is_the_largest_score(
+    count: int, largest: bool
+) -> None:
+    known = KnownSpec("known.h5", "0" * 64, 1.5, count, 8_000, 1)
     network = NetworkSpec("xception", 71, "w", "", 1.0)
-    categories = (Category("one", "x"), Category("other", "x"))
-    release = Release("one", "t", categories, (network,), 1.0, metrics={"test_products": 9})
-
-    def said(training: dict[str, Any]) -> str:
-        lines = model_card(replace(release, training=training)).splitlines()
-        [line] = [line for line in lines if line.endswith(" A run says by what and in which precision it computed.")]
-        return line.removesuffix(" A run says by what and in which precision it computed.")
-
-    assert said({"seed": 7}) == "The networks computed in float32 by Keras."
-    assert said({CROSS_FITTED: 5}) == "The networks computed in float32."
-    features = {f"efficientnetb0{FEATURES_ENGINE}": "tensorflow", f"xception{FEATURES_ENGINE}": "openvino"}
-    assert said({CROSS_FITTED: 5, **features}) == (
-        "The features of the networks were computed in float32, those of efficientnetb0 by Keras (tensorflow), "
-        "those of xception by OpenVINO."
-    )
-    assert "<b" not in said({f"xception{FEATURES_ENGINE}": "<b>"}).replace("\\<b", "")
+    text = known_images(Release("one", "t", (Category("a", "x"), Category("b", "x")), (network,), 1.0, known=known))
+    assert ("99 of 100 images like these lie" in text) is not largest
+    assert (f"calibrated on {count} images. It is the largest of their scores" in text) is largest
+    assert (f"About 1 of {count + 1} new images like these lies beyond it. An image beyond it" in text) is largest

@@ -134,6 +134,24 @@ def test_too_few_calibrating_images_make_a_release_without_a_description(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_calibrating_image_without_finite_features_is_not_judged_and_the_others_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its product must not count among those that the thresholds are fitted on: it can never be published."""
+    calibrating = images(60, "c")
+
+    class Overflowing(Played):
+        def _of(self, image: LabelledImage) -> np.ndarray:
+            return super()._of(image) * (np.inf if image.product_id == calibrating[4].product_id else 1)
+
+    described = describe(DRAFT, tmp_path, learned=[], calibrating=calibrating, features_of=Overflowing())
+    assert described is not None
+    assert "1 of 60 learned and 1 of 60 calibrating images have features that are not finite" in caplog.text
+    found = described.judged(Answered(calibrating, {})).untrusted
+    assert found is not None
+    assert [place for place, reason in enumerate(found) if reason == "gate_closed"] == [4]
+
+
 def test_if_no_image_decodes_there_is_no_description(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     described = describe(
         DRAFT, tmp_path, learned=images(9, "l"), calibrating=images(9, "c"), features_of=lambda _: Examples({}, [], [])

@@ -160,8 +160,9 @@ def test_calibrating_adds_a_description_of_the_known_images_to_an_older_release(
     weights = {one.architecture: home / "releases" / "colours-2" / one.weights_file for one in tuned.networks}
     save_release(replace(tuned, training={"imported_from": "theirs.keras"}), source, weights=weights)
     reading = EvaluateConfig(Places(home))
-    recalibrate(Calibration(source, target, "train", reading, Promise(0.6)))
+    done = recalibrate(Calibration(source, target, "train", reading, Promise(0.6)))
     after = load_release(target)
+    assert f"calibrated on {after.known and after.known.calibrated_on} images" in done["known_images"]
     assert after.known is not None
     learned = sum(part_of(product) == "train" for product, _, _ in PRODUCTS)
     assert (after.known.file, after.known.references, after.known.calibrated_on) == ("known.h5", learned, learned)
@@ -174,7 +175,8 @@ def test_calibrating_adds_a_description_of_the_known_images_to_an_older_release(
     assert load_release(again).known == after.known, "the same networks and images"
     caplog.clear()
     few = tmp_path / "releases" / "colours-5"
-    recalibrate(Calibration(target, few, "validation", reading, Promise(0.6)))
+    done = recalibrate(Calibration(target, few, "validation", reading, Promise(0.6)))
+    assert done["known_images"].endswith("so it takes every image for one that it knows.")
     assert load_release(few).known is None
     assert not (few / "known.h5").exists()
     assert "release colours-5 gets no description of the images that it knows" in caplog.text
