@@ -216,8 +216,9 @@ class SparkStep(SparkSubmitOperator):
         row["attempt"] = context["ti"].try_number
         if PRODUCT_DATABASE in self.outlets:
             context["outlet_events"][PRODUCT_DATABASE].extra = row
-            if row["foreign"]:
-                send_alert(f"{row['run_id']} is published, but its answers wait for a person: {row['foreign']}")
+            if row["alerts"]:
+                waiting = "; ".join(row["alerts"])
+                send_alert(f"{row['run_id']} is published, but answers of it wait for a person: {waiting}")
         return row
 
     def _refusal(self, since: datetime) -> str | None:
@@ -289,14 +290,15 @@ class LocalStep(BaseOperator):
 def run_summary(run_id: str) -> dict[str, Any] | None:
     """Return, for a DAG's task, the main columns of a run's row in the product database; None if it has no row.
 
-    `foreign` is the sentence on a night whose images are unlike those that its release knows; None for other runs.
+    `alerts` are sentences on a night or categories whose images are unlike those that its release knows, and on a night
+    for which that could not be computed.
     """
     rows = asked("query", "run_summary", "--param", f"run_id={run_id}", "--format", "json")
     if not rows:
         return None
     columns = ("run_id", "kind", "run_date", "release_id", "state", "counts", "error")
     summary = rows[0]["summary"]
-    found = {"taken_over": summary.get("taken_over", []), "foreign": (summary.get("gates") or {}).get("sentence")}
+    found = {"taken_over": summary.get("taken_over", []), "alerts": (summary.get("gates") or {}).get("alerts", [])}
     return {name: rows[0][name] for name in columns} | found
 
 

@@ -17,7 +17,7 @@ from models.answers.decision import DIGITS, Answer, held_back
 from models.answers.groups import ImageCount, foreign_groups, foreign_whole
 from models.answers.products import with_say
 from models.answers.reasons import FOREIGN_GROUP, FOREIGN_IMAGE, FOREIGN_NIGHT, GATE_CLOSED
-from models.release import Release
+from models.release import Release, describing_command
 
 OPEN, COMPUTED, CLOSED = "open", "computed", "closed"
 """States of a gate; see `LabelledGates`."""
@@ -84,6 +84,7 @@ class LabelledGates:
         foreign_groups: Categories whose images' answers are held back.
         not_computed: Images without a score, although the release has a description.
         scores: Median and 99 % quantile of the scores, `median` and `p99`; empty if there is no score.
+        remedy: Command that makes a release with a new description.
     """
 
     state: str = OPEN
@@ -92,6 +93,7 @@ class LabelledGates:
     foreign_groups: tuple[str, ...] = ()
     not_computed: int = 0
     scores: Mapping[str, float] = field(default_factory=dict)
+    remedy: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return the gates as a JSON document."""
@@ -107,6 +109,7 @@ class LabelledGates:
                 {"category_id": name, "images": count.images, "foreign": count.foreign} for name, count in groups
             ],
             "scores": dict(self.scores),
+            "remedy": self.remedy,
         }
 
 
@@ -118,7 +121,7 @@ def gates_of(release: Release, images: JudgedImages | None) -> LabelledGates:
         images: All images; None if no gate looked at them.
     """
     if release.known is None or images is None:
-        return LabelledGates()
+        return LabelledGates(remedy=describing_command(release))
     scored = np.array([reason != GATE_CLOSED for reason in images.untrusted], np.bool_)
     foreign = np.array([reason == FOREIGN_IMAGE for reason in images.untrusted], np.bool_)
     ids = [category.category_id for category in release.categories]
@@ -139,6 +142,7 @@ def gates_of(release: Release, images: JudgedImages | None) -> LabelledGates:
         {name: round(float(np.quantile(finite, share)), DIGITS) for name, share in (("median", 0.5), ("p99", 0.99))}
         if len(finite)
         else {},
+        describing_command(release),
     )
 
 

@@ -8,9 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.errors import RunRefused
 from jobs.pages.html import clip
 from jobs.report.facts import Facts
 from sql.records import REVIEW_REASONS
+
+REFUSED = f"{RunRefused.__name__}: "
+"""How the error of a run begins that was refused; see `jobs.runs.claim`."""
 
 _NAMED = 3
 
@@ -49,7 +53,7 @@ def remarks(facts: Facts) -> Iterator[str]:
     if facts.gates.get("state") == "open":
         yield (
             f"Release {clip(facts.run['release_id'], 60)} has no description of the images that it knows, so every "
-            "image passed; shelfwise release calibrate makes a release that has one."
+            f"image passed; {_remedy(facts)} makes a release that has one."
         )
     found = [*facts.gates.get("foreign_nights", ()), *facts.gates.get("foreign_groups", ())]
     if found and facts.gates.get("allow_shift"):
@@ -72,6 +76,11 @@ def tasks(facts: Facts) -> Iterator[Task]:
             "Make a release that knows such images; or publish the answers of this one, if they are right.",
             ("shelfwise finetune --quick", shlex.join(["shelfwise", "publish", *options])),
         )
+    if facts.gates.get("closed_nights"):
+        yield Task(
+            "Make a release whose description of the images that it knows can be used; then predict the night again.",
+            (_remedy(facts),),
+        )
     shown = _shown(facts)
     if shown:
         content = shlex.quote(shown[0]["image_sha256"])
@@ -81,10 +90,33 @@ def tasks(facts: Facts) -> Iterator[Task]:
         )
 
 
+def tasks_of_refused_backfill(facts: Facts) -> Iterator[Task]:
+    """Yield what people should do about a backfill that published nothing because of its images; else nothing.
+
+    Only its gates refuse a backfill. Resuming it would be refused again.
+    """
+    if facts.run["kind"] != "backfill" or not str(facts.run["error"] or "").startswith(REFUSED):
+        return
+    call = [str(word) for word in facts.run["summary"].get("call") or ()]
+    if not call:
+        run_id, last = facts.run["run_id"], facts.run["run_date"]
+        call = ["backfill", "--from", "FIRST", "--to", str(last), "--run-id", run_id]
+    yield Task(
+        "Make a release that knows these images and backfill with it; or publish the answers of this one all the same, "
+        "if they are right.",
+        ("shelfwise finetune --quick", shlex.join(["shelfwise", *call, "--allow-shift"])),
+    )
+
+
 def reasons(facts: Facts) -> list[dict[str, Any]]:
     """Return for a report's page the products by the reason for which they wait; empty for runs of earlier versions."""
     counts: Mapping[str, int] = facts.run["summary"].get("review_reasons") or {}
     return [{"name": text, "count": counts[reason]} for reason, text in REVIEW_REASONS.items() if counts.get(reason)]
+
+
+def _remedy(facts: Facts) -> str:
+    """Return the command that makes a release with a new description; runs of earlier versions do not name theirs."""
+    return str(facts.gates.get("remedy") or "shelfwise release calibrate")
 
 
 def _foreign_groups(facts: Facts) -> Iterator[str]:

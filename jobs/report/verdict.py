@@ -172,8 +172,11 @@ def _tasks(facts: Facts) -> Iterator[Task]:
 
 
 def _tasks_of_failure(facts: Facts) -> Iterator[Task]:
-    text = "Mend what the message names, then go on with the run; what was finished is not done twice."
-    yield Task(text, (_same_command(facts),))
+    refused = list(held.tasks_of_refused_backfill(facts))
+    yield from refused
+    if not refused:
+        text = "Mend what the message names, then go on with the run; what was finished is not done twice."
+        yield Task(text, (_same_command(facts),))
     published = [row for row in facts.earlier if row["state"] == "published"]
     if published:
         yield Task(

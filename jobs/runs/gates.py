@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -19,9 +20,9 @@ from jobs.dataset.shards import ingest_date_of
 from jobs.errors import RunRefused
 from jobs.predict.reports import ShardReport
 from jobs.runs.config import RunConfig
-from models.answers.groups import ImageCount, foreign_groups, foreign_whole
+from models.answers.groups import ImageCount, foreign_groups, foreign_whole, without_scores
 from models.answers.reasons import FOREIGN_GROUP, FOREIGN_NIGHT
-from models.release import Release
+from models.release import Release, describing_command
 from sql.run_history import find_run
 from sql.store import ProductDatabase
 
@@ -47,9 +48,10 @@ class RunGates:
         foreign_nights: Ingest dates of which all images are held back.
         foreign_groups: Ingest date and category of further images that are held back.
         allowed: Whether a person passed `--allow-shift`, so that neither holds anything back.
-        not_computed: Images for which there was no score although the release has a description.
+        without_score: By ingest date, images for which there was no score although the release has a description.
         shared_pictures: Contents that hold answers back; None if publish has to look for them.
         release_id: Release that predicted the images.
+        remedy: Command that makes a release with a new description of the images that it knows.
     """
 
     files: str
@@ -58,9 +60,10 @@ class RunGates:
     foreign_nights: tuple[date, ...] = ()
     foreign_groups: tuple[tuple[date, str], ...] = ()
     allowed: bool = False
-    not_computed: int = 0
+    without_score: Mapping[date, int] = field(default_factory=dict)
     shared_pictures: tuple[str, ...] | None = None
     release_id: str = ""
+    remedy: str = ""
 
     @cached_property
     def _reasons(self) -> dict[date | tuple[date, str], str]:
@@ -87,8 +90,22 @@ class RunGates:
         return self._reasons.get(ingest_date) or self._reasons.get((ingest_date, leaf))
 
     def of_night(self, ingest_date: date) -> ImageCount:
-        """Return the images of an ingest date, and those of them that are foreign."""
+        """Return the images of an ingest date with a score, and those of them that are foreign."""
         return sum(self.images.get(ingest_date, {}).values(), ImageCount())
+
+    @property
+    def not_computed(self) -> int:
+        """Images for which there was no score although the release has a description."""
+        return sum(self.without_score.values())
+
+    @property
+    def closed_nights(self) -> tuple[date, ...]:
+        """Ingest dates of which the gate could not be computed: of all images, or of many."""
+        return tuple(
+            day
+            for day, without in sorted(self.without_score.items())
+            if without_scores(self.of_night(day).images + without, without)
+        )
 
     @property
     def sentence(self) -> str | None:
@@ -100,6 +117,36 @@ class RunGates:
             f"these images are unlike those that release {self.release_id} was calibrated on ({count.foreign:,} of "
             f"{count.images:,} beyond its limit); fine-tune on your own, or pass --allow-shift"
         )
+
+    @property
+    def closed_sentence(self) -> str | None:
+        """What to tell people of nights or partitions whose gate could not be computed; None if there are none."""
+        if not self.closed_nights:
+            return None
+        without = sum(self.without_score[day] for day in self.closed_nights)
+        images = without + sum(self.of_night(day).images for day in self.closed_nights)
+        return (
+            f"for {without:,} of {images:,} images it could not be computed whether release {self.release_id} knows "
+            f"them, so none of them is published without a person; make a release with a new description by "
+            f"`{self.remedy}`"
+        )
+
+    @property
+    def group_sentence(self) -> str | None:
+        """What to tell people of categories that are held back; None if there are none."""
+        if self.allowed or not self.foreign_groups:
+            return None
+        leaves = list(dict.fromkeys(leaf for _, leaf in self.foreign_groups))  # a backfill has one on several dates
+        categories = f"{len(leaves):,} categor{'y' if len(leaves) == 1 else 'ies'}"
+        return (
+            f"the answers of {categories} wait for a person, because many of their images are unlike those that "
+            f"release {self.release_id} was calibrated on, such as {', '.join(leaves[:_GROUPS_NAMED])}"
+        )
+
+    @property
+    def alerts(self) -> list[str]:
+        """What to tell people at once, one sentence each, of foreign nights first; empty if nothing is held back."""
+        return [each for each in (self.sentence, self.closed_sentence, self.group_sentence) if each]
 
     def note(self) -> dict[str, Any]:
         """Return the JSON document for the run's summary.
@@ -122,6 +169,9 @@ class RunGates:
             "allow_shift": self.allowed,
             "foreign_nights": nights,
             "foreign_groups": groups,
+            "closed_nights": [day.isoformat() for day in self.closed_nights],
+            "remedy": self.remedy,
+            "alerts": self.alerts,
             **({"sentence": self.sentence} if self.sentence else {}),
         }
 
@@ -139,8 +189,12 @@ def gates_of(reports: Iterable[ShardReport], release: Release, *, allow_shift: b
     """
     counted = sorted(reports, key=lambda report: _shard_name(report.shard))
     images: dict[date, dict[str, ImageCount]] = {}
+    without_score: Counter[date] = Counter()
     for report in counted:
-        night = images.setdefault(ingest_date_of(Path(report.shard)), {})
+        day = ingest_date_of(Path(report.shard))
+        if report.not_computed:
+            without_score[day] += report.not_computed
+        night = images.setdefault(day, {})
         for leaf, (scored, foreign) in report.by_leaf.items():
             night[leaf] = night.get(leaf, ImageCount()) + ImageCount(scored, foreign)
     nights = tuple(day for day, counts in sorted(images.items()) if foreign_whole(counts))
@@ -152,8 +206,9 @@ def gates_of(reports: Iterable[ShardReport], release: Release, *, allow_shift: b
         foreign_nights=nights,
         foreign_groups=tuple((day, leaf) for day, counts in others for leaf in foreign_groups(counts)),
         allowed=allow_shift,
-        not_computed=sum(report.not_computed for report in counted),
+        without_score=dict(without_score),
         release_id=release.release_id,
+        remedy=describing_command(release),
     )
 
 
@@ -215,18 +270,28 @@ def decide_gates(
         reports: Reports in the run's prediction files.
 
     Raises:
-        RunRefused: If a partition of a backfill is foreign and `--allow-shift` was not passed: nothing is published.
+        RunRefused: If a partition of a backfill is foreign, or its gate could not be computed, and `--allow-shift` was
+            not passed: nothing is published.
     """
     gates = noted(gates_of(reports, release, allow_shift=run.allow_shift), noted_gates(database, run.run_id))
-    if run.kind == "backfill" and gates.sentence:
-        days = ", ".join(day.isoformat() for day in gates.foreign_nights[:_GROUPS_NAMED])
-        more = len(gates.foreign_nights) - _GROUPS_NAMED
-        raise RunRefused(
-            f"nothing of run {run.run_id} was published because of the ingest date "
-            f"{days}{f' and {more:,} more' if more > 0 else ''}: {gates.sentence}"
-        )
+    if run.kind == "backfill" and not gates.allowed:
+        _refuse(gates, run.run_id)
     _log(gates)
     return gates
+
+
+def _refuse(gates: RunGates, run_id: str) -> None:
+    """Raise RunRefused if a partition of a backfill would replace its published answers by questions to people."""
+    closed = f"{gates.closed_sentence}, or pass --allow-shift" if gates.closed_sentence else None
+    reasons = [(gates.closed_nights, closed), (gates.foreign_nights, gates.sentence)]
+    said = [f"because of the ingest date {_named(days)}: {sentence}" for days, sentence in reasons if sentence]
+    if said:
+        raise RunRefused(f"nothing of run {run_id} was published {'; and '.join(said)}")
+
+
+def _named(days: Sequence[date]) -> str:
+    more = len(days) - _GROUPS_NAMED
+    return ", ".join(map(str, days[:_GROUPS_NAMED])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def noted_gates(database: ProductDatabase, run_id: str) -> dict[str, Any] | None:
@@ -246,19 +311,11 @@ def _log(gates: RunGates) -> None:
     if gates.state == OPEN:
         log.info(
             "publish: release %s has no description of the images that it knows, so every image passes; "
-            "`shelfwise release calibrate` makes a release that has one",
+            "`%s` makes a release that has one",
             gates.release_id,
+            gates.remedy,
         )
-    if gates.not_computed:
+    if gates.not_computed and not gates.closed_nights:
         log.warning("publish: %s images have no score of how unlike the known ones they are", gates.not_computed)
-    if gates.sentence:
-        log.warning("publish: %s", gates.sentence)
-    if gates.foreign_groups and not gates.allowed:
-        named = ", ".join(leaf for _, leaf in gates.foreign_groups[:_GROUPS_NAMED])
-        log.warning(
-            "publish: the answers of %s categories wait for a person, because many of their images are unlike those "
-            "that release %s was calibrated on, such as %s",
-            len(gates.foreign_groups),
-            gates.release_id,
-            named,
-        )
+    for sentence in gates.alerts:
+        log.warning("publish: %s", sentence)

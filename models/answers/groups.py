@@ -77,6 +77,18 @@ def foreign_whole(counts: Mapping[str, ImageCount]) -> bool:
     return _exceeds(sum(counts.values(), ImageCount()), NIGHT_SHARE)
 
 
+def without_scores(images: int, without: int) -> bool:
+    """Return whether the gate of a night or partition could not be computed: for all of its images, or surely for many.
+
+    A single picture may overflow the networks; a description that cannot be used leaves every image without a score.
+
+    Args:
+        images: All images.
+        without: Of these, images without a score.
+    """
+    return without > 0 and (without == images or _exceeds(ImageCount(images, without), GROUP_SHARE))
+
+
 def _exceeds(count: ImageCount, share: float, *, looked_at: int = 1) -> bool:
     """Return whether the bound of a group is above a share.
 

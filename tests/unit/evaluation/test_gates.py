@@ -31,6 +31,7 @@ from tests.played_gate import PlayedGate, knowing
 IS_RED, IS_GREEN, IS_BLUE = range(3)
 """Feature of the brightest channel: a gate with it takes images of that colour for foreign."""
 
+REMEDY = f"shelfwise release calibrate {COLOURS.release_id} --release-id NEW"
 Counts = Mapping[str, ImageCount]
 
 
@@ -191,7 +192,7 @@ def test_without_any_score_no_group_is_looked_at(config: EvaluateConfig, groups:
 
     found = measure(Featureless(), knowing(COLOURS), config.images(), config, PlayedGate(IS_GREEN))
     assert {reason for _, _, reason in answers_of(found).values()} == {"gate_closed"}
-    assert (found.gates, groups.counts) == (LabelledGates("closed", not_computed=7), [])
+    assert (found.gates, groups.counts) == (LabelledGates("closed", not_computed=7, remedy=REMEDY), [])
 
 
 def test_a_release_without_a_description_trusts_every_image(config: EvaluateConfig, groups: Groups) -> None:
@@ -204,6 +205,7 @@ def test_a_release_without_a_description_trusts_every_image(config: EvaluateConf
         "foreign_night": False,
         "foreign_groups": [],
         "scores": {},
+        "remedy": REMEDY,
     }
     assert groups.counts == []
 

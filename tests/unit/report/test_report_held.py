@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from jobs.report.facts import CategoryShare, Facts
 from jobs.report.gallery import FoundImages, Gallery
 from jobs.report.job import figures
 from jobs.report.page import render
-from jobs.report.verdict import GOOD, LOOK, QUIET, assess_run
+from jobs.report.verdict import FAILED, GOOD, LOOK, QUIET, assess_run
 from sql.records import REVIEW_REASONS
 
 DAY, MOMENT = date(2026, 11, 1), datetime(2026, 11, 1, 2, tzinfo=UTC)
@@ -107,6 +108,50 @@ def test_an_open_gate_is_said_and_is_not_unusual() -> None:
     quiet = assess_run(facts({"state": "open"}, images=0))
     assert quiet.level == QUIET
     assert quiet.sentence.startswith("No image was new or changed; every category stands. Release r-1 has no desc")
+
+
+def test_an_open_gate_names_the_command_that_the_release_needs() -> None:
+    quick = assess_run(facts({"state": "open", "remedy": "shelfwise finetune --quick --release-id NEW"})).sentence
+    assert quick.endswith(
+        "so every image passed; shelfwise finetune --quick --release-id NEW makes a release that has one."
+    )
+
+
+def test_a_gate_that_could_not_be_computed_says_what_to_do() -> None:
+    remedy = "shelfwise release calibrate r-1 --release-id NEW"
+    verdict = assess_run(
+        facts({"state": "closed", "not_computed": 70, "closed_nights": ["2026-11-01"], "remedy": remedy})
+    )
+    assert verdict.level == LOOK
+    assert [task.commands for task in verdict.tasks] == [(remedy,)]
+    few = assess_run(facts({"state": "closed", "not_computed": 1, "closed_nights": [], "remedy": remedy}))
+    assert (few.level, few.tasks) == (LOOK, ())
+
+
+def failed(kind: str, error: str, **summary: Any) -> Facts:
+    shown = facts(None, **summary)
+    return replace(shown, run={**shown.run, "run_id": "again 1", "kind": kind, "state": "failed", "error": error})
+
+
+def test_a_refused_backfill_is_not_advised_to_resume() -> None:
+    """Its call has no --allow-shift, so that the same would be refused again."""
+    call = ["backfill", "--from", "2026-11-01", "--to", "2026-11-02", "--run-id", "again 1", "--release", "r-1"]
+    error = "RunRefused: nothing of run again 1 was published because of the ingest date 2026-11-01: these images are"
+    verdict = assess_run(failed("backfill", error, call=call))
+    assert verdict.level == FAILED
+    [task] = verdict.tasks
+    assert task.commands == (
+        "shelfwise finetune --quick",
+        "shelfwise backfill --from 2026-11-01 --to 2026-11-02 --run-id 'again 1' --release r-1 --allow-shift",
+    )
+    [task] = assess_run(failed("backfill", error)).tasks
+    assert task.commands[1] == "shelfwise backfill --from FIRST --to 2026-11-01 --run-id 'again 1' --allow-shift"
+
+
+@pytest.mark.parametrize(("kind", "error"), [("backfill", "RunFailed: no disk"), ("nightly", "RunRefused: 9 of 10")])
+def test_other_failures_are_resumed(kind: str, error: str) -> None:
+    [task] = assess_run(failed(kind, error, call=["a"])).tasks
+    assert task.commands == ("shelfwise runs resume 'again 1'",)
 
 
 def test_what_allow_shift_let_pass_is_said_and_is_not_unusual() -> None:

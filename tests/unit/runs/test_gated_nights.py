@@ -51,6 +51,7 @@ class World:
     context: RunContext
     database: ProductDatabase
     counts: Mapping[str, list[int]] = field(default_factory=lambda: FAMILIAR)
+    not_computed: int = 0
 
     def publish(self, counts: Mapping[str, list[int]], *, allow_shift: bool = False) -> dict[str, Any]:
         self.counts = counts
@@ -73,7 +74,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     def counted(*given: Any) -> ShardReport | None:
         report = predict.finished_report(*given)
-        return report and replace(report, gate="computed", by_leaf=made.counts)
+        return report and replace(report, gate="computed", by_leaf=made.counts, not_computed=made.not_computed)
 
     monkeypatch.setattr(publish, "finished_report", counted)
     monkeypatch.setattr(predict, "_in_spark", in_this_process)
@@ -148,6 +149,31 @@ def test_a_foreign_partition_publishes_nothing_of_a_backfill(world: World) -> No
     assert (done["state"], done["gates"]["allow_shift"]) == ("published", True)
     assert world.rows(ANSWERS) == AUTO
     assert changed(backfills.backfill(world.context, world.database, BACKFILL)) == 0, "the same files were allowed"
+
+
+def test_a_partition_without_scores_publishes_nothing_of_a_backfill(world: World) -> None:
+    """A release whose description cannot be used would turn every published answer into a question."""
+    world.publish(FAMILIAR)
+    world.counts, world.not_computed = {}, 2
+    with pytest.raises(
+        RunFailed, match=r"nothing of run again was published .* for 2 of 2 images it could not be comp"
+    ):
+        backfills.backfill(world.context, world.database, BACKFILL)
+    assert world.rows(ANSWERS) == AUTO
+    row = find_run(world.database, "again")
+    assert row is not None
+    assert row["error"].startswith("RunRefused: ")
+    done = backfills.backfill(world.context, world.database, replace(BACKFILL, allow_shift=True))
+    assert (done["state"], done["gates"]["state"], done["gates"]["not_computed"]) == ("published", "closed", 2)
+    assert changed(backfills.backfill(world.context, world.database, BACKFILL)) == 0, "the same files were allowed"
+
+
+def test_a_night_without_scores_is_published_and_alerts_people(world: World) -> None:
+    world.not_computed = 2
+    night = world.publish({})
+    assert (night["state"], night["gates"]["closed_nights"]) == ("published", ["2026-11-01"])
+    [alert] = night["gates"]["alerts"]
+    assert alert.startswith("for 2 of 2 images it could not be computed whether release colours-1 knows them")
 
 
 @pytest.mark.parametrize(("allow_shift", "held_by"), [(False, "foreign_night"), (True, None)])

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.dataset.schema import PREDICTIONS
-from jobs.errors import RunFailed
+from jobs.errors import RunFailed, RunRefused
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import predict_shard, prediction_file
 from jobs.predict.reports import ShardReport
@@ -26,18 +26,29 @@ from jobs.runs.gates import NOTE, RunGates, decide_gates, gates_of, noted, print
 from jobs.runs.publish import RunFiles, prediction_rows
 from jobs.storage.places import Places
 from models.answers.groups import ImageCount
+from models.release import CROSS_FITTED
 from models.spec import KnownSpec
 from sql.records import PREDICTION_COLUMNS, PublishCounts, RunRecord, SharedPictures
 from sql.store import ProductDatabase, open_database
 from tests.unit.predict.test_predict_loop import RELEASE, ColourPredictor, write_images
 
-D1, D2 = date(2026, 11, 1), date(2026, 11, 2)
+D1, D2, D3 = (date(2026, 11, day) for day in (1, 2, 3))
 DESCRIBED = replace(RELEASE, known=KnownSpec("known.npz", "0" * 64, 1.0, 200, 1000, 1))
 NIGHT = RunConfig("night", "nightly", D1, dates=(D1,))
 BACKFILL = RunConfig("again", "backfill", D2, dates=(D1, D2))
 UNLIKE = (
     "these images are unlike those that release colours-1 was calibrated on (60 of 70 beyond its limit); fine-tune on "
     "your own, or pass --allow-shift"
+)
+
+CALIBRATE = "shelfwise release calibrate colours-1 --release-id NEW"
+GROUPS = (
+    "the answers of 1 category wait for a person, because many of their images are unlike those that release colours-1 "
+    "was calibrated on, such as colour.green"
+)
+CLOSED_EIGHT = (
+    "for 8 of 10 images it could not be computed whether release colours-1 knows them, so none of them is published "
+    f"without a person; make a release with a new description by `{CALIBRATE}`"
 )
 
 Counts = Mapping[str, Sequence[int]]
@@ -124,8 +135,31 @@ def test_the_note_of_a_foreign_night_is_json_with_its_sentence() -> None:
         "allow_shift": False,
         "foreign_nights": [{"ingest_date": "2026-11-01", "images": 70, "foreign": 60}],
         "foreign_groups": [{"ingest_date": "2026-11-02", "category_id": "colour.green", "images": 20, "foreign": 9}],
+        "closed_nights": [],
+        "remedy": CALIBRATE,
+        "alerts": [UNLIKE, GROUPS],
         "sentence": UNLIKE,
     }
+
+
+def test_alerts_name_foreign_nights_closed_ones_and_categories() -> None:
+    reports = [report(FOREIGN), report(GROUP, day=D2), report({"colour.red": [2, 0]}, day=D3, not_computed=8)]
+    found = gates(*reports)
+    assert found.note()["alerts"] == found.alerts == [UNLIKE, CLOSED_EIGHT, GROUPS]
+    assert found.note()["closed_nights"] == ["2026-11-03"]
+    allowed = gates(*reports, allow_shift=True)
+    assert allowed.alerts == [CLOSED_EIGHT], "what has no score waits all the same"
+    assert gates(report(FAMILIAR, not_computed=3)).alerts == [], "a few pictures that overflow the networks"
+    assert gates(report({}, not_computed=1)).closed_nights == (D1,)
+
+
+def test_the_remedy_is_one_that_the_release_does_not_refuse() -> None:
+    quick = replace(DESCRIBED, training={CROSS_FITTED: 5})
+    found = gates_of([report({}, not_computed=70)], quick)
+    assert found.note()["remedy"] == "shelfwise finetune --quick --release-id NEW"
+    assert found.alerts[0].endswith(
+        "make a release with a new description by `shelfwise finetune --quick --release-id NEW`"
+    )
 
 
 def test_the_digest_is_of_what_was_counted_and_not_of_where_it_lies() -> None:
@@ -218,6 +252,32 @@ def test_a_backfill_names_three_foreign_partitions(database: ProductDatabase) ->
         decide_gates(database, BACKFILL, DESCRIBED, reports)
 
 
+@pytest.mark.parametrize("counts", [{}, {"colour.red": [2, 0]}])
+def test_a_partition_without_scores_stops_a_backfill_in_a_sentence_of_its_own(
+    database: ProductDatabase, counts: Counts
+) -> None:
+    """A description of another version leaves no image a score: each published answer would become a question."""
+    reports = [report(counts, not_computed=8), report(FAMILIAR, day=D2)]
+    expected = CLOSED_EIGHT.replace("8 of 10", f"8 of {8 + sum(scored for scored, _ in counts.values())}")
+    with pytest.raises(RunRefused) as stopped:
+        decide_gates(database, BACKFILL, DESCRIBED, reports)
+    assert str(stopped.value) == (
+        f"nothing of run again was published because of the ingest date 2026-11-01: {expected}, or pass --allow-shift"
+    )
+    assert decide_gates(database, replace(BACKFILL, allow_shift=True), DESCRIBED, reports).not_computed == 8
+    assert decide_gates(database, replace(BACKFILL, kind="nightly"), DESCRIBED, reports).not_computed == 8
+    few = [report({"colour.red": [1000, 1]}, not_computed=8)]
+    assert decide_gates(database, BACKFILL, DESCRIBED, few).not_computed == 8, "these few wait, and stop nothing"
+
+
+def test_a_backfill_names_what_is_foreign_beside_what_has_no_score(database: ProductDatabase) -> None:
+    with pytest.raises(RunRefused) as stopped:
+        decide_gates(database, BACKFILL, DESCRIBED, [report(FOREIGN), report({}, day=D2, not_computed=8)])
+    closed, foreign = str(stopped.value).split("; and because of the ingest date 2026-11-01: ")
+    assert closed.startswith("nothing of run again was published because of the ingest date 2026-11-02: for 8 of 8")
+    assert foreign == UNLIKE
+
+
 def test_a_foreign_night_is_published_and_logged(database: ProductDatabase, caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
     caplog.set_level(logging.INFO, "jobs.runs.gates")
@@ -235,7 +295,11 @@ def test_an_open_gate_is_said_with_the_way_to_close_it(
     [line] = caplog.records
     assert line.levelname == "INFO"
     assert "colours-1 has no description of the images that it knows, so every image passes" in line.getMessage()
-    assert "`shelfwise release calibrate`" in line.getMessage()
+    assert f"`{CALIBRATE}` makes a release that has one" in line.getMessage()
+    caplog.clear()
+    decide_gates(database, NIGHT, replace(RELEASE, training={CROSS_FITTED: 5}), [report({}, gate="open")])
+    assert "`shelfwise finetune --quick --release-id NEW` makes a release that has one" in caplog.text
+    assert "release calibrate" not in caplog.text
 
 
 def test_held_groups_and_images_without_a_score_are_warned_of(

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.answers.groups import GROUP_SHARE, ImageCount, foreign_groups, foreign_whole, lower_bound
+from models.answers.groups import (
+    GROUP_SHARE,
+    ImageCount,
+    foreign_groups,
+    foreign_whole,
+    lower_bound,
+    without_scores,
+)
 
 
 def tail(count: ImageCount, share: float) -> float:
@@ -79,6 +86,19 @@ def test_a_whole_night_is_foreign_from_its_fewest_images_on(images: int, fewest:
         assert foreign_whole(night(fewest))
         assert not foreign_whole(night(fewest - 1))
     assert not foreign_whole({})
+
+
+@pytest.mark.parametrize(
+    ("images", "without", "closed"),
+    [
+        *((0, 0, False), (1, 0, False), (1, 1, True), (2, 1, False), (3, 3, True)),
+        *((4, 3, False), (5, 4, True), (20, 7, False), (20, 8, True), (2000, 243, False), (2000, 244, True)),
+    ],
+)
+def test_the_gate_of_a_night_is_closed_if_all_or_surely_many_images_have_no_score(
+    images: int, without: int, closed: bool
+) -> None:
+    assert without_scores(images, without) is closed
 
 
 def test_one_foreign_image_in_a_hundred_is_no_news() -> None:
