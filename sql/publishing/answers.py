@@ -1,14 +1,14 @@
 """Derive the current answer of each product from the current images of one release.
 
 A product with one image gets the answer of that image, or a suggestion where the run held the image back
-(`effective_status`, `effective_reason`). For a product with several images the caller's `combine` computes one answer;
+(`effective_answer`). For a product with several images the caller's `combine` computes one answer;
 only these products are loaded into memory, some thousand at a time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
@@ -30,18 +30,30 @@ _COMBINED_COLUMNS = ("product_id", "category_id", "confidence", "status", "revie
 _IMAGE_COLUMNS = (*_COMBINED_COLUMNS, "image_count", "ingest_date", "ingest_no", "run_id")
 
 
-def effective_status(status: str, held_by: str) -> str:
-    """Return the SQL of a one-image product's status: an answer that the run held back is suggested, not published.
+def effective_answer(column: str, floor: float) -> dict[str, str]:
+    """Return the SQL of a one-image product's answer by column, as `models.answers.decision.held_back` decides it.
+
+    An answer that the run held back is suggested, not published; below the floor it is unknown. Of the image's own reason
+    and the run's the first in `REVIEW_REASONS` is kept.
 
     Args:
-        status: SQL of the image's own status.
-        held_by: SQL of the reason for which the run held it back, or NULL.
+        column: SQL of a column of the image, with `{}` for its name.
+        floor: The release's lowest confidence at which a category is suggested.
     """
-    return f"CASE WHEN {status} = 'auto' AND {held_by} IS NOT NULL THEN 'review' ELSE {status} END"
+    names = ("category_id", "confidence", "status", "review_reason", "held_by")
+    category_id, confidence, status, review_reason, held_by = (column.format(name) for name in names)
+    held = f"{held_by} IS NOT NULL AND {status} = 'auto'"
+    unknown = f"{held} AND {confidence} < {float(floor)!r}"
+    return {
+        "category_id": f"CASE WHEN {unknown} THEN NULL ELSE {category_id} END",
+        "confidence": f"CASE WHEN {unknown} THEN NULL ELSE {confidence} END",
+        "status": f"CASE WHEN {unknown} THEN 'unknown' WHEN {held} THEN 'review' ELSE {status} END",
+        "review_reason": effective_reason(review_reason, held_by),
+    }
 
 
 def effective_reason(review_reason: str, held_by: str) -> str:
-    """Return the SQL of a one-image product's reason: of its image's own and the run's the first in `REVIEW_REASONS`.
+    """Return the SQL of the reason that is kept of an image's own and its run's: the first in `REVIEW_REASONS`.
 
     Args:
         review_reason: SQL of the image's own reason, or NULL.
@@ -55,10 +67,10 @@ def effective_reason(review_reason: str, held_by: str) -> str:
 _ONE_ROW = """
     SELECT
         product_id,
-        min(category_id) AS category_id,
-        min(confidence) AS confidence,
+        {category_id} AS category_id,
+        {confidence} AS confidence,
         {status} AS status,
-        {reason} AS review_reason,
+        {review_reason} AS review_reason,
         count(*) AS image_count,
         min(ingest_date) AS ingest_date,
         min(ingest_no) AS ingest_no,
@@ -82,15 +94,13 @@ _PRESENT = """EXISTS (
 _STAGED_PRESENT = f"(product_id NOT IN (SELECT product_id FROM position_news) OR {_PRESENT})"  # noqa: S608 - texts of our own
 
 
-_ANSWERED_IMAGES = sa.text(f"""
+_ANSWERED_IMAGES = """
 INSERT INTO answered_images (
     product_id, image_no, image_sha256, category_id, confidence, status, review_reason, run_id, ingest_date, ingest_no,
     image_count, newness
 )
 SELECT
-    image.product_id, image.image_no, image.image_sha256, image.category_id, image.confidence,
-    {effective_status("image.status", "image.held_by")},
-    {effective_reason("image.review_reason", "image.held_by")},
+    image.product_id, image.image_no, image.image_sha256, {category_id}, {confidence}, {status}, {review_reason},
     image.run_id, image.ingest_date, image.ingest_no,
     count(*) OVER (PARTITION BY image.product_id),
     row_number() OVER (
@@ -99,7 +109,7 @@ SELECT
 FROM answer_changes AS several
 INNER JOIN current_images AS image ON image.product_id = several.product_id
 WHERE several.replaces IS NULL AND image.release_id = :release_id
-""")  # noqa: S608 - texts of our own
+"""
 
 _TOPS = sa.text("""
 SELECT image.product_id, CAST(prediction.top_k AS TEXT) AS top_k, prediction.review_reason, prediction.held_by
@@ -130,7 +140,9 @@ _SEVERAL_IMAGES = """
 """
 
 
-def add_answers(connection: Connection, products: str, rule: changes.Rule, combine: Combine) -> int:
+def add_answers(
+    connection: Connection, products: str, rule: changes.Rule, combine: Combine, *, manifest: Mapping[str, Any]
+) -> int:
     """Derive each product's answer from its current images of one release, and add it to `answer_changes`.
 
     Args:
@@ -138,13 +150,14 @@ def add_answers(connection: Connection, products: str, rule: changes.Rule, combi
         products: Name of a temporary table with the product_id of each product to answer.
         rule: The release that answers, and which answers it may replace.
         combine: Computes one answer from several images.
+        manifest: Manifest of the release, which has its floor.
 
     Returns:
         Number of products that have an answer.
     """
+    floor = manifest.get("floor", 0.0)
     one_row = _ONE_ROW.format(
-        status=effective_status("min(status)", "min(held_by)"),
-        reason=effective_reason("min(review_reason)", "min(held_by)"),
+        **effective_answer("min({})", floor),
         products=products,
         present=_STAGED_PRESENT if products == "staged_predictions" else _PRESENT,
     )
@@ -152,17 +165,18 @@ def add_answers(connection: Connection, products: str, rule: changes.Rule, combi
     analyze(connection, "answer_changes")
     several = connection.execute(sa.text("SELECT 1 FROM answer_changes WHERE replaces IS NULL LIMIT 1")).first()
     if several is not None:
-        _combine_images(connection, rule.release_id, combine)
+        _combine_images(connection, rule.release_id, combine, floor)
         connection.execute(sa.text("DELETE FROM answer_changes WHERE replaces IS NULL"))
         changes.add(connection, _SEVERAL_IMAGES, rule, settled="1 = 1")
     return answered
 
 
-def _combine_images(connection: Connection, release_id: str, combine: Combine) -> None:
+def _combine_images(connection: Connection, release_id: str, combine: Combine, floor: float) -> None:
     extra: dict[str, TypeEngine[Any]] = {"image_no": sa.Integer(), "image_sha256": sa.Text(), "newness": sa.Integer()}
     create_temporary(connection, "answered_images", {**_types(_IMAGE_COLUMNS), **extra})
     create_temporary(connection, "combined_answers", _types(_COMBINED_COLUMNS))
-    connection.execute(_ANSWERED_IMAGES, {"release_id": release_id})
+    answered = sa.text(_ANSWERED_IMAGES.format(**effective_answer("image.{}", floor)))
+    connection.execute(answered, {"release_id": release_id})
     analyze(connection, "answered_images")
     tops = connection.execute(_TOPS.execution_options(yield_per=CHUNK_PRODUCTS), {"release_id": release_id})
     combined = _combined(((row.product_id, row.top_k, row.review_reason, row.held_by) for row in tops), combine)

@@ -139,7 +139,8 @@ def _merge_answers(connection: Connection, publication: Publication, moment: dat
     newer = () if publication.force else tuple(releases.newer_releases(connection, release_id))
     changes.prepare(connection)
     rule = changes.Rule(release_id, newer)
-    answered = answers.add_answers(connection, "staged_predictions", rule, publication.combine)
+    manifest = publication.release.manifest
+    answered = answers.add_answers(connection, "staged_predictions", rule, publication.combine, manifest=manifest)
     changed_pictures.find(connection, changed_pictures.OF_A_RUN)
     settling.settle(connection, publication.combine_by, forced=release_id if publication.force else "")
     return answered, changes.apply(connection, moment) + changed_pictures.mark(connection, moment)

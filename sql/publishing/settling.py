@@ -167,12 +167,13 @@ def settle(
     connection.execute(_DROP_UNUSED)
     analyze(connection, "settled_products")
     for release_id, over_people in connection.execute(_CHOSEN).all():
-        manifest = sa.select(releases.c.manifest).where(releases.c.release_id == release_id)
+        stored = sa.select(releases.c.manifest).where(releases.c.release_id == release_id)
+        manifest = connection.execute(stored).scalar_one()
         rule = changes.Rule(release_id, anyone=bool(over_people), again=True)
         create_temporary(connection, "settled_now", {"product_id": key_text()})
         connection.execute(_SETTLED_NOW, {"release_id": release_id, "over_people": over_people})
         analyze(connection, "settled_now")
-        answers.add_answers(connection, "settled_now", rule, combine_by(connection.execute(manifest).scalar_one()))
+        answers.add_answers(connection, "settled_now", rule, combine_by(manifest), manifest=manifest)
     _remove_unanswered(connection, decisions)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from sql.engine import reading
 from sql.errors import UnknownNameError
 from sql.lists import list_value, with_lists
+from sql.publishing.answers import effective_reason
 from sql.review.items import answers_of, item_of, known_products, seen_of, storable, titles_of
 from sql.review.pictured import current_pictures
 from sql.review.records import (
@@ -29,9 +30,10 @@ from sql.store import ProductDatabase
 _LIKELY = 20
 """Most categories to choose from."""
 
-_ANSWERS = sa.text("""
+_STORED_ANSWERS = f"""
 SELECT
     prediction.*,
+    {effective_reason("prediction.review_reason", "prediction.held_by")} AS first_reason,
     CAST(prediction.top_k AS TEXT) AS top_k_text,
     CAST(prediction.by_network AS TEXT) AS by_network_text,
     category.category_path,
@@ -47,7 +49,10 @@ FROM category_predictions AS prediction
 LEFT JOIN categories AS category ON category.category_id = prediction.category_id
 WHERE prediction.product_id = :product_id
 ORDER BY prediction.predicted_at_utc DESC, prediction.release_id DESC, prediction.image_no, prediction.image_sha256
-""").columns(ingest_date=sa.Date(), predicted_at_utc=UtcDateTime(), is_current=sa.Boolean())
+"""  # noqa: S608 - texts of our own
+_ANSWERS = sa.text(_STORED_ANSWERS).columns(
+    ingest_date=sa.Date(), predicted_at_utc=UtcDateTime(), is_current=sa.Boolean()
+)
 
 _DECISIONS = sa.text("""
 SELECT decision.*, category.category_path
@@ -175,7 +180,7 @@ def _stored_answers(connection: Connection, product_id: str) -> list[StoredAnswe
             category_path=row.category_path or "",
             confidence=row.confidence,
             status=row.status,
-            review_reason=row.review_reason or row.held_by or "",
+            review_reason=row.first_reason or "",
             top_k=[(category_id, score) for category_id, score in json.loads(row.top_k_text or "[]")],
             by_network=json.loads(row.by_network_text or "{}"),
             run_id=row.run_id,

@@ -189,6 +189,7 @@ def publish(
     run_id: str | None = None,
     force: bool = False,
     pictures: SharedPictures = USUAL_PICTURES,
+    combine: Combine = combine,
 ) -> PublishCounts:
     """Publish one run of a single batch."""
     return database.publish(

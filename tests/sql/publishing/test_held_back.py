@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobs.releases.records import decider
 from models.answers.decision import Answer, Policy, held_back
 from models.answers.products import ImageVote, answer_of_images
 from models.answers.reasons import IMAGE_REASONS, RUN_REASONS
@@ -16,9 +17,9 @@ from sql.errors import UnknownNameError
 from sql.named_queries import run_query
 from sql.overrides import Override, clear_override, set_overrides
 from sql.pictures import allow_picture
-from sql.publishing.answers import effective_reason, effective_status
+from sql.publishing.answers import effective_answer
 from sql.publishing.shared_pictures import SHOWN, article_of, group_count
-from sql.records import REVIEW_REASONS, SharedPictures, StoredImage
+from sql.records import REVIEW_REASONS, ReleaseRecord, SharedPictures
 from sql.retract import retract_run
 from sql.run_history import find_run
 from sql.store import ProductDatabase
@@ -77,21 +78,47 @@ def test_the_database_has_the_reasons_of_the_models_in_their_order() -> None:
     assert tuple(REVIEW_REASONS) == MODELS_REASONS
 
 
-def test_sql_and_python_agree_on_the_answer_of_one_image(database: ProductDatabase) -> None:
-    """For every status, reason of the image and reason of the run."""
-    policy = Policy({}, floor=0.0)
+@pytest.mark.parametrize("floor", [0.0, 0.55, 0.6, 1.0])
+def test_sql_and_python_agree_on_the_answer_of_one_image(database: ProductDatabase, floor: float) -> None:
+    """For every status, reason of the image and reason of the run; also where the confidence is below the floor."""
+    policy = Policy({}, floor=floor)
+    columns = effective_answer("image.{}", floor)
     statement = sa.text(
-        f"SELECT {effective_status('status', 'held_by')}, {effective_reason('review_reason', 'held_by')} "
-        "FROM (SELECT CAST(:status AS TEXT) AS status, CAST(:review_reason AS TEXT) AS review_reason, "
+        f"SELECT {', '.join(columns[name] for name in ('category_id', 'confidence', 'status', 'review_reason'))} "
+        "FROM (SELECT CAST(:category_id AS TEXT) AS category_id, CAST(:confidence AS DOUBLE PRECISION) AS confidence, "
+        "CAST(:status AS TEXT) AS status, CAST(:review_reason AS TEXT) AS review_reason, "
         "CAST(:held_by AS TEXT) AS held_by) AS image"
     )
-    own = [("auto", None), *itertools.product(("review", "unknown"), REVIEW_REASONS)]
+    own = [Answer(SHIRT, 0.55, "auto"), Answer(SHIRT, 0.9, "auto")]
+    own += [Answer(SHIRT, 0.55, "review", reason) for reason in REVIEW_REASONS]
+    own += [Answer(None, None, "unknown", reason) for reason in REVIEW_REASONS]
     with database.engine.connect() as connection:
-        for (status, reason), held_by in itertools.product(own, (None, *RUN_REASONS)):
-            given = Answer(SHIRT, 0.9, status, reason)
+        for given, held_by in itertools.product(own, (None, *RUN_REASONS)):
             expected = given if held_by is None else held_back(given, held_by, policy)
-            values = {"status": status, "review_reason": reason, "held_by": held_by}
-            assert tuple(connection.execute(statement, values).one()) == (expected.status, expected.review_reason)
+            found = connection.execute(statement, {**vars(given), "held_by": held_by}).one()
+            assert Answer(*found) == expected
+
+
+def test_below_the_floor_a_held_answer_is_unknown_with_one_image_and_with_several(database: ProductDatabase) -> None:
+    """A threshold may lie below the floor; one image is decided in SQL, several by the models' own function."""
+    release = ReleaseRecord("release-1", "taxonomy-1", {"thresholds": {SHIRT: 0.5}, "floor": 0.6})
+    night = [prediction("one", confidence=0.55, held_by="foreign_group"), prediction("sure", held_by="foreign_group")]
+    night += [
+        prediction("two", confidence=0.55, content=content, image_no=number, held_by="foreign_group")
+        for number, content in enumerate("AB")
+    ]
+    # One of two pictures has left since, so that one of several staged rows decides alone.
+    night += [prediction("left", confidence=0.55, content="B", held_by="foreign_group", ingest_no=2)]
+    night += [prediction("left", confidence=0.55, content="A", held_by="foreign_group")]
+    publish(database, night, release=release, combine=decider(release.manifest))
+    for name in ("one", "two", "left"):
+        found = answer(database, name)
+        assert (found["category_id"], found["confidence"], found["image_count"] > 1) == (None, None, name == "two")
+        assert status_of(database, name) == ("unknown", "foreign_group")
+    assert (answer(database, "sure")["category_id"], *status_of(database, "sure")) == (SHIRT, "review", "foreign_group")
+    set_overrides(database, [Override("one", BOOT)], decided_by="maria")
+    clear_override(database, "one", decided_by="maria", combine_by=decider)
+    assert (answer(database, "one")["category_id"], *status_of(database, "one")) == (None, "unknown", "foreign_group")
 
 
 def test_what_an_image_and_its_run_say_is_kept_apart_and_counts_together(database: ProductDatabase) -> None:

@@ -41,6 +41,24 @@ def test_a_product_is_shown_with_answers_pictures_and_decisions(shop: ProductDat
     assert found.left_at is None
 
 
+def test_a_stored_answer_shows_the_first_of_its_own_reason_and_its_run_s(database: ProductDatabase) -> None:
+    publish(
+        database,
+        [
+            prediction("unsure", confidence=0.5, status="review", held_by="foreign_night"),
+            prediction("closed", confidence=0.5, status="review", reason="gate_closed", held_by="foreign_night"),
+            prediction("held", held_by="shared_picture"),
+            prediction("free"),
+        ],
+    )
+    assert {name: product(database, name).answers[0].review_reason for name in ("unsure", "closed", "held", "free")} == {
+        "unsure": "foreign_night",
+        "closed": "gate_closed",
+        "held": "shared_picture",
+        "free": "",
+    }
+
+
 def test_the_likely_categories_are_the_mean_over_the_pictures(shop: ProductDatabase) -> None:
     publish(shop, [prediction("s0", T_SHIRT, 0.7, content="B", image_no=1, night=1, status="review")], night=1)
     likely = product(shop, "s0").likely
