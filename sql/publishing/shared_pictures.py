@@ -35,7 +35,9 @@ SHOWN = 100
 """Highest number of pictures that a run's summary describes."""
 
 LAST_WORDS = 2
-"""Number of words at the end of a title in which variants of one article differ, such as a colour and a size."""
+"""Number of words at the end of a title in which variants of one article differ, such as a colour and a size.
+
+Of a title of two or three words it is the last one alone."""
 
 _CONTENTS: dict[str, TypeEngine[Any]] = {"image_sha256": key_text()}
 _POSITIONS: dict[str, TypeEngine[Any]] = {**_CONTENTS, "product_id": key_text(), "image_no": sa.Integer()}
@@ -164,9 +166,13 @@ def group_count(products: Iterable[tuple[str | None, str | None]]) -> int:
 
 
 def article_of(title: str | None) -> str:
-    """Return a title without case and without its last two words, if two remain; '' without a title."""
+    """Return a title without case and without its last words, by which its variants differ; '' without a title.
+
+    These are two words if two remain, one of two or three words, and none of one word.
+    """
     words = (title or "").casefold().split()
-    return " ".join(words[:-LAST_WORDS] if len(words) >= 2 + LAST_WORDS else words)
+    kept = len(words) - LAST_WORDS if len(words) >= 2 + LAST_WORDS else max(1, len(words) - 1)
+    return " ".join(words[:kept])
 
 
 def _find(connection: Connection, pictures: SharedPictures) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ def shop(products: int, *, content: str = "shared", **more: Any) -> dict[str, An
     return {
         "predictions": [prediction(name, content=content) for name in names],
         "products": [
-            product(name, f"article {name}", **{"category": f"kind {number % 3}", **more})
+            product(name, f"article-{name}", **{"category": f"kind {number % 3}", **more})
             for number, name in enumerate(names)
         ],
     }
@@ -278,12 +278,18 @@ def test_groups_and_titles_join_products() -> None:
     assert group_count([(None, None), (None, ""), ("", None)]) == 3
     assert group_count([("g", "a"), ("g", "b"), ("h", "b"), (None, "c")]) == 2
     assert group_count([("x", None), (None, "x")]) == 2, "a title is no group_id"
-    assert [article_of(title) for title in ("Coat", "Wool Coat Blue", "Wool Coat Blue M", None)] == [
-        "coat",
-        "wool coat blue",
-        "wool coat",
-        "",
-    ]
+    titles = ("Coat", "Coat Blue", "Wool Coat Blue", "Wool Coat Blue M", "Long Wool Coat Blue M", " ", None)
+    assert [article_of(title) for title in titles] == ["coat", "coat", "wool coat", "wool coat", "long wool coat", "", ""]
+    assert group_count([(None, "Shirt blue XL"), (None, "Shirt blue L"), (None, "shirt red L")]) == 2
+    assert group_count([(None, "Basic Tee Blue XL"), (None, "Basic Tee Blue")]) == 1
+    assert group_count([(None, "Shirt"), (None, "Coat"), (None, "shirt 4")]) == 2
+
+
+def test_variants_of_a_short_title_are_one_article(database: ProductDatabase) -> None:
+    night = shop(20)
+    night["products"] = [(*row[:3], f"Shirt blue {size}", None, *row[5:]) for size, row in enumerate(night["products"])]
+    publish(database, **night, pictures=NO_IMAGE)
+    assert status_of(database, "p0") == ("auto", None)
 
 
 def test_products_of_earlier_nights_count_and_those_that_left_do_not(database: ProductDatabase) -> None:
