@@ -208,11 +208,14 @@ class SharedPictures:
         categories: Fewest of the shop's own categories among these products, where its catalog has categories.
         noted: Contents that an earlier publish of the same files found: `gates.shared_pictures.contents` of the run's
             summary. None looks for them now.
+        in_table: Whether titles, groups and categories are in the table `products`, which the publish fills; False if
+            the shop has a table of its own: then they come from the catalog rows of the run alone, which are not kept.
     """
 
     groups: int = 20
     categories: int = 3
     noted: Sequence[str] | None = None
+    in_table: bool = True
 
 
 USUAL_PICTURES = SharedPictures()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sql.engine import lock_writers
 from sql.errors import DatabaseError
 from sql.explanations import database_errors_explained
-from sql.publishing import history, releases, run_rows, taxonomy
+from sql.publishing import history, releases, run_rows, shared_pictures, taxonomy
 from sql.publishing.staging import count_staged, stage
 from sql.records import CategoryRecord, ReleaseRecord, Rows
 from sql.store import ProductDatabase
@@ -24,6 +24,9 @@ def publish_shadow(
     at_utc: datetime | None = None,
 ) -> int:
     """Publish a shadow run: add a challenger's predictions to the history; current answers do not change.
+
+    The pictures that the champion's run found to be shared hold the challenger's predictions back too, so that they are
+    not published when the challenger is promoted and a decision is cleared.
 
     Args:
         database: Migrated.
@@ -57,6 +60,9 @@ def publish_shadow(
             raise DatabaseError(
                 f"Run {run_id!r} is not published, or was retracted: publish the champion's answers first."
             )
+        shared = shared_pictures.noted(connection, run_id)
+        shared_pictures.hold_noted(connection, run_id, release.release_id, shared)
         _, changed = history.merge_predictions(connection, run_id, release.release_id, moment)
+        changed += shared_pictures.hold_older(connection, run_id, release.release_id)
         connection.commit()
     return changed

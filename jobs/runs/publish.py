@@ -163,7 +163,7 @@ def run(
         summary: Reports by step, added to the summary in the run's row.
         picture_groups: Fewest groups of products whose same picture holds their answers back; 0 looks for none.
         fill_products: Whether to write the catalog rows to the table `products`; False if the shop maintains its own
-            table.
+            table. Then they only tell which products with the same picture are variants.
         token: Token of the claim on the run; None if the driver has no claim.
 
     Returns:
@@ -179,19 +179,21 @@ def run(
         seconds=seconds,
         summary={**summary, NOTE: gates.note()},
     )
-    pictures = SharedPictures(picture_groups, noted=gates.shared_pictures if picture_groups else None)
+    noted = gates.shared_pictures if picture_groups else None
+    pictures = SharedPictures(picture_groups, noted=noted, in_table=fill_products)
+    needs_catalog = fill_products or (picture_groups > 0 and noted is None)
     with on_disk_once() as copy_of:
 
         def local(path: Place) -> AbstractContextManager[Path]:
             """Keep the copy of a file that is read again; the copy of another file is deleted after use."""
-            read_again = fill_products or path in files.failed
+            read_again = needs_catalog or path in files.failed
             return nullcontext(copy_of(path)) if read_again else on_disk(path)
 
         return database.publish(
             record,
             predictions=prediction_rows(files, gates, local),
             rejections=_rejections(files, local),
-            products=product_rows(files, local) if fill_products else (),
+            products=product_rows(files, local) if needs_catalog else (),
             image_changes=image_changes(files.changes),
             categories=category_records(release),
             release=release_record(release),

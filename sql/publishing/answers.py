@@ -33,8 +33,8 @@ _IMAGE_COLUMNS = (*_COMBINED_COLUMNS, "image_count", "ingest_date", "ingest_no",
 def effective_answer(column: str, floor: float) -> dict[str, str]:
     """Return the SQL of a one-image product's answer by column, as `models.answers.decision.held_back` decides it.
 
-    An answer that the run held back is suggested, not published; below the floor it is unknown. Of the image's own reason
-    and the run's the first in `REVIEW_REASONS` is kept.
+    An answer that the run held back is suggested, not published; below the floor it is unknown. Of the image's own
+    reason and the run's the first in `REVIEW_REASONS` is kept.
 
     Args:
         column: SQL of a column of the image, with `{}` for its name.

@@ -90,13 +90,17 @@ WHERE
 """)
 
 
-def merge_products(connection: Connection) -> int:
+def merge_products(connection: Connection, *, fill: bool = True) -> int:
     """Merge the staged catalog rows into `products`; a row of a newer ingest stays, and so does one that a shop wrote.
 
     Rows of images that no catalog names any more are deleted.
 
+    Args:
+        connection: In the publishing transaction, after positions were merged.
+        fill: Whether to add and change rows; False if the shop has a table of its own.
+
     Returns:
         Number of rows added, changed or deleted.
     """
-    changed = connection.execute(_PRODUCTS).rowcount
+    changed = connection.execute(_PRODUCTS).rowcount if fill else 0
     return changed + connection.execute(_REASONS).rowcount + connection.execute(_LEFT).rowcount

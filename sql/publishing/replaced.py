@@ -37,6 +37,18 @@ INNER JOIN category_predictions AS stored
 WHERE stored.run_id <> :run_id AND ({changed})
 """
 
+_UNHELD = """
+INSERT INTO overwritten_predictions (product_id, release_id, image_sha256)
+SELECT stored.product_id, stored.release_id, stored.image_sha256
+FROM {pictures} AS picture
+INNER JOIN category_predictions AS stored
+    ON
+        stored.product_id = picture.product_id
+        AND stored.release_id = :release_id
+        AND stored.image_sha256 = picture.image_sha256
+WHERE stored.run_id <> :run_id AND stored.held_by IS NULL
+"""
+
 _KEEP = sa.text(f"""
 INSERT INTO replaced_predictions ({", ".join(("run_id", *_KEY, *_VALUES, "replaced_run_id"))})
 SELECT :run_id, {", ".join(f"stored.{name}" for name in (*_KEY, *_VALUES))}, stored.run_id
@@ -118,10 +130,28 @@ def keep_overwritten(connection: Connection, run_id: str, release_id: str, chang
     """
     if connection.execute(sa.text("SELECT 1 FROM category_predictions LIMIT 1")).first() is None:
         return 0
-    create_temporary(connection, "overwritten_predictions", dict.fromkeys(_KEY, key_text()))
     distinct = "DISTINCT" if connection.dialect.name == "postgresql" else ""
-    statement = sa.text(_OVERWRITTEN.format(distinct=distinct, changed=changed))
-    if not connection.execute(statement, {"run_id": run_id, "release_id": release_id}).rowcount:
+    return _keep(connection, run_id, release_id, _OVERWRITTEN.format(distinct=distinct, changed=changed))
+
+
+def keep_unheld(connection: Connection, run_id: str, release_id: str, pictures: str) -> int:
+    """Copy the predictions of other runs on which a run has nothing staged, and that it will hold back.
+
+    Args:
+        connection: In the publishing transaction.
+        run_id: The run that holds them back.
+        release_id: The release that predicted them.
+        pictures: Name of a temporary table with product_id and image_sha256, each once.
+
+    Returns:
+        Number of rows copied.
+    """
+    return _keep(connection, run_id, release_id, _UNHELD.format(pictures=pictures))
+
+
+def _keep(connection: Connection, run_id: str, release_id: str, overwritten: str) -> int:
+    create_temporary(connection, "overwritten_predictions", dict.fromkeys(_KEY, key_text()))
+    if not connection.execute(sa.text(overwritten), {"run_id": run_id, "release_id": release_id}).rowcount:
         return 0
     analyze(connection, "overwritten_predictions")
     _unlink(connection, run_id, "overwritten_predictions")

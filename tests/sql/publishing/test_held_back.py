@@ -32,12 +32,9 @@ from tests.sql.runs import (
     dump,
     picture_of,
     prediction,
-    product,
     publish,
 )
-
-SHARED = picture_of("", "shared")
-NO_IMAGE = SharedPictures(groups=3, categories=2)
+from tests.sql.same_pictures import NO_IMAGE, SHARED, shared_of, shop, status_of
 
 
 def rows_of(database: ProductDatabase, name: str) -> list[dict[str, Any]]:
@@ -45,33 +42,10 @@ def rows_of(database: ProductDatabase, name: str) -> list[dict[str, Any]]:
     return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
 
-def status_of(database: ProductDatabase, product_id: str) -> tuple[str, str | None]:
-    found = answer(database, product_id)
-    return found["status"], found["review_reason"]
-
-
 def held(database: ProductDatabase) -> dict[str, str | None]:
     """Return why the run of each prediction holds it back."""
     with database.engine.connect() as connection:
         return {row[0]: row[1] for row in connection.execute(sa.text("SELECT product_id, held_by FROM current_images"))}
-
-
-def shop(products: int, *, content: str = "shared", **more: Any) -> dict[str, Any]:
-    """Return a night of products with the same picture, each of an own article and of one of three categories."""
-    names = [f"p{number}" for number in range(products)]
-    return {
-        "predictions": [prediction(name, content=content) for name in names],
-        "products": [
-            product(name, f"article-{name}", **{"category": f"kind {number % 3}", **more})
-            for number, name in enumerate(names)
-        ],
-    }
-
-
-def shared_of(database: ProductDatabase, run_id: str = "nightly-2026-11-01") -> dict[str, Any]:
-    run = find_run(database, run_id)
-    assert run is not None
-    return dict(run["summary"]["gates"]["shared_pictures"])
 
 
 def test_the_database_has_the_reasons_of_the_models_in_their_order() -> None:
@@ -279,7 +253,15 @@ def test_groups_and_titles_join_products() -> None:
     assert group_count([("g", "a"), ("g", "b"), ("h", "b"), (None, "c")]) == 2
     assert group_count([("x", None), (None, "x")]) == 2, "a title is no group_id"
     titles = ("Coat", "Coat Blue", "Wool Coat Blue", "Wool Coat Blue M", "Long Wool Coat Blue M", " ", None)
-    assert [article_of(title) for title in titles] == ["coat", "coat", "wool coat", "wool coat", "long wool coat", "", ""]
+    assert [article_of(title) for title in titles] == [
+        "coat",
+        "coat",
+        "wool coat",
+        "wool coat",
+        "long wool coat",
+        "",
+        "",
+    ]
     assert group_count([(None, "Shirt blue XL"), (None, "Shirt blue L"), (None, "shirt red L")]) == 2
     assert group_count([(None, "Basic Tee Blue XL"), (None, "Basic Tee Blue")]) == 1
     assert group_count([(None, "Shirt"), (None, "Coat"), (None, "shirt 4")]) == 2

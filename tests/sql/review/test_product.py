@@ -51,7 +51,9 @@ def test_a_stored_answer_shows_the_first_of_its_own_reason_and_its_run_s(databas
             prediction("free"),
         ],
     )
-    assert {name: product(database, name).answers[0].review_reason for name in ("unsure", "closed", "held", "free")} == {
+    assert {
+        name: product(database, name).answers[0].review_reason for name in ("unsure", "closed", "held", "free")
+    } == {
         "unsure": "foreign_night",
         "closed": "gate_closed",
         "held": "shared_picture",

@@ -427,17 +427,20 @@ def test_files_of_an_earlier_version_are_held_back_too(tmp_path: Path) -> None:
 class PlayedDatabase:
     """Keeps what is published, and returns no counts."""
 
-    def publish(self, run: RunRecord, *, pictures: SharedPictures, predictions: Any, **_: Any) -> PublishCounts:
+    def publish(
+        self, run: RunRecord, *, pictures: SharedPictures, predictions: Any, products: Any, **_: Any
+    ) -> PublishCounts:
         self.summary, self.pictures, self.rows = run.summary, pictures, [*predictions]
+        self.products = [row for batch in products for row in batch]
         return PublishCounts()
 
 
 @pytest.mark.parametrize(
     ("groups", "shared", "pictures"),
     [
-        (20, None, SharedPictures(20, noted=None)),
-        (5, ("a" * 64,), SharedPictures(5, noted=("a" * 64,))),
-        (0, ("a" * 64,), SharedPictures(0, noted=None)),
+        (20, None, SharedPictures(20, noted=None, in_table=False)),
+        (5, ("a" * 64,), SharedPictures(5, noted=("a" * 64,), in_table=False)),
+        (0, ("a" * 64,), SharedPictures(0, noted=None, in_table=False)),
     ],
 )
 def test_publish_notes_the_gates_with_the_run(
@@ -460,3 +463,4 @@ def test_publish_notes_the_gates_with_the_run(
     assert database.pictures == pictures
     [[published_row]] = database.rows
     assert published_row[PREDICTION_COLUMNS.index("held_by")] == "foreign_group"
+    assert len(database.products) == (pictures.groups == 20), "they tell variants, where nothing is noted yet"
