@@ -231,7 +231,7 @@ class SparkStep(SparkSubmitOperator):
                 refused_at, sentence = found["refused_at_utc"], found["sentence"]
             elif self.shelfwise_run:
                 rows = asked("query", "run_summary", "--param", f"run_id={self.shelfwise_run}", "--format", "json")
-                error, refused_at = (rows[0]["error"] or "", rows[0]["finished_at_utc"]) if rows else ("", None)
+                error, refused_at = _failure(rows[0]) if rows else ("", None)
                 sentence = error.removeprefix(REFUSED) if error.startswith(REFUSED) else None
             else:
                 return None
@@ -239,6 +239,14 @@ class SparkStep(SparkSubmitOperator):
         except (AirflowException, ValueError, LookupError, TypeError) as error:
             log.warning("whether the job was refused cannot be found out: %s", error)
             return None
+
+
+def _failure(row: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the error in the row of a run and its time; of a published run why its repetition was refused last."""
+    if row["error"]:
+        return row["error"], row["finished_at_utc"]
+    again = row["summary"].get("refused") or {}
+    return again.get("error") or "", again.get("at_utc")
 
 
 class LocalStep(BaseOperator):

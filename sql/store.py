@@ -178,18 +178,21 @@ class ProductDatabase:
                 leases.give_back(connection, run_id)
                 run_rows.withdraw(connection, run_id)
 
-    def record_failure(self, run: RunRecord, error: str, token: str) -> None:
+    def record_failure(self, run: RunRecord, error: str, token: str, *, refused: bool = False) -> None:
         """Record in its row that a run failed; a published run stays published.
 
         Args:
             run: The run; its release need not be registered.
             error: Reason, one sentence.
             token: Token from `claim`. If another driver has claimed the run since, nothing is written.
+            refused: Whether its input was refused, so that the same again fails again. The row of a published run keeps
+                this as `refused` in its summary, until the run is published again.
         """
         migrate.check(self.engine)
         with writing(self.engine, exclusive=False) as connection:
             if leases.held_by(connection, run.run_id, token):
-                run_rows.fail(connection, run, run.finished_at_utc or datetime.now(UTC), error)
+                moment = run.finished_at_utc or datetime.now(UTC)
+                run_rows.fail(connection, run, moment, error, refused=refused)
                 leases.give_back(connection, run.run_id)
 
     def promote_release(self, release: ReleaseRecord, *, at_utc: datetime) -> None:

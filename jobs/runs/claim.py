@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.errors import UsageError
+from jobs.errors import RunRefused, UsageError
 from jobs.runs.config import RunConfig
 from sql.errors import SupersededError
 from sql.records import RunRecord
@@ -89,5 +89,6 @@ def recorded(
             database.withdraw(run.run_id, token)
         raise
     except Exception as error:
-        database.record_failure(record, f"{type(error).__name__}: {error}"[:1000], token)
+        sentence, refused = f"{type(error).__name__}: {error}"[:1000], isinstance(error, RunRefused)
+        database.record_failure(record, sentence, token, refused=refused)
         raise

@@ -13,6 +13,9 @@ from sql.records import RunRecord
 from sql.schema.releases import releases
 from sql.schema.runs import run_category_counts, runs
 
+REFUSED = "refused"
+"""Key in the summary of a published run: `error` and `at_utc` of the last repetition, if its input was refused."""
+
 # A backfill may predict pictures of products that have left, which are in no other count either.
 _COUNTS = sa.text("""
 INSERT INTO run_category_counts (run_id, category_id, image_count, confidence_sum_e9, product_count)
@@ -94,10 +97,14 @@ def record_step(connection: Connection, run_id: str, step: str, report: Mapping[
     connection.execute(runs.update().where(runs.c.run_id == run_id).values(**values))
 
 
-def fail(connection: Connection, run: RunRecord, moment: datetime, error: str) -> None:
-    """Mark the run's row as failed, unless the run is published."""
+def fail(connection: Connection, run: RunRecord, moment: datetime, error: str, *, refused: bool = False) -> None:
+    """Mark the run's row as failed, unless the run is published; such a row only keeps that its input was `refused`."""
     if not begin(connection, run, "failed", moment):
         _write(connection, run, {**_values(connection, run, "failed", moment), "error": error})
+    elif refused:
+        summary = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run.run_id)).scalar_one()
+        kept = {**summary, REFUSED: {"error": error, "at_utc": moment.isoformat()}}
+        connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(summary=kept))
 
 
 def retract(connection: Connection, run_id: str, retraction: Mapping[str, Any], moment: datetime) -> None:
@@ -134,7 +141,8 @@ def _write(
     row = connection.execute(sa.select(runs).where(runs.c.run_id == run.run_id)).one()
     merged = {}
     for name in ("summary", "seconds"):
-        merged[name] = {key: value for key, value in getattr(row, name).items() if key not in steps} | values[name]
+        kept = {key: value for key, value in getattr(row, name).items() if key not in (*steps, REFUSED)}
+        merged[name] = kept | values[name]
     if earlier:
         merged["summary"]["taken_over"] = [*row.summary.get("taken_over", ()), dict(earlier)]
     merged["started_at_utc"] = row.started_at_utc

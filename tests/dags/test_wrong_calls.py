@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from jobs.ingest.reports import keep_refusal, keep_report
 from jobs.storage.places import Places
 from sql.records import RunRecord
 from sql.schema.runs import runs
-from sql.store import open_database
+from sql.store import ProductDatabase, open_database
 from tests.dags.conftest import ROOT, jobs_environment
+from tests.sql.runs import CATEGORIES, RELEASE, combine
 
 SAID = "shelfwise: there is no file shop.csv; correct --catalog"
 YARN = "ERROR Client: Application diagnostics message: User application exited with status"
@@ -49,6 +51,9 @@ REFUSED: dict[str, tuple[str | None, dict[str, Any]]] = {
     "a catalog that was never refused": (None, {**FAILS, "words": [*INGEST, "2026-11-04"]}),
     "a foreign partition": (FOREIGN, {**IN_A_CLUSTER, "words": ["backfill"], "run": "refused"}),
     "a partition that was refused long ago": (None, {**FAILS, "words": ["backfill"], "run": "long ago"}),
+    "a repetition of a published backfill": (FOREIGN, {**FAILS, "words": ["backfill"], "run": "published"}),
+    "one that was refused long ago": (None, {**FAILS, "words": ["backfill"], "run": "published long ago"}),
+    "one that failed otherwise": (None, {**FAILS, "words": ["backfill"], "run": "published, failed"}),
     "a run that failed otherwise": (None, {**FAILS, "words": ["publish"], "run": "failed"}),
     "a run without a row": (None, {**FAILS, "words": ["publish"], "run": "unknown"}),
 }
@@ -75,6 +80,29 @@ def refuse(home: Path) -> None:
         database.record_failure(record, error, database.claim(record))
     with database.engine.begin() as connection:
         connection.execute(sa.update(runs).where(runs.c.run_id == "long ago").values(finished_at_utc=long_ago))
+    refuse_published(database, long_ago)
+
+
+def refuse_published(database: ProductDatabase, long_ago: datetime) -> None:
+    """Publish backfills, and let their repetitions fail."""
+    repetitions = {
+        "published": (f"RunRefused: {FOREIGN}", None),
+        "published long ago": (f"RunRefused: {FOREIGN}", long_ago),
+        "published, failed": ("RunFailed: no disk", None),
+    }
+    for run_id, (error, at) in repetitions.items():
+        published = RunRecord(run_id, "backfill", date(2026, 11, 1), RELEASE.release_id, long_ago)
+        database.publish(
+            published,
+            predictions=[],
+            rejections=[],
+            products=[],
+            categories=CATEGORIES,
+            release=RELEASE,
+            combine=combine,
+        )
+        again = replace(published, finished_at_utc=at)
+        database.record_failure(again, error, database.claim(again), refused=error.startswith("RunRefused"))
 
 
 @pytest.fixture(scope="module")

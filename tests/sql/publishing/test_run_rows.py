@@ -76,3 +76,21 @@ def test_the_row_of_a_published_run_changes_only_if_a_step_changed_something(
     a_driver_reports(database, "predict", PREDICT)
     row = row_of(database)
     assert (row["state"], row["summary"]["predict"], row["seconds"]["predict"]) == ("published", PREDICT, 7.5)
+
+
+def test_a_refusal_of_a_published_run_is_in_its_row_until_it_is_published_again(database: ProductDatabase) -> None:
+    publish(database, [prediction("p")])
+    run = run_record()
+    before = find_run(database, run.run_id)
+    database.record_failure(run, "OSError: no disk", database.claim(run))
+    assert find_run(database, run.run_id) == before, "what may pass the next time leaves no trace"
+    database.record_failure(run, "RunRefused: foreign", database.claim(run), refused=True)
+    row = find_run(database, run.run_id)
+    assert before is not None
+    assert row is not None
+    assert row == {**before, "summary": {**before["summary"], "refused": row["summary"]["refused"]}}
+    assert row["summary"]["refused"] == {"error": "RunRefused: foreign", "at_utc": "2026-11-01T02:00:00+00:00"}
+    publish(database, [prediction("p", confidence=0.95)])
+    again = find_run(database, run.run_id)
+    assert again is not None
+    assert "refused" not in again["summary"]
