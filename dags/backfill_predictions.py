@@ -17,7 +17,7 @@ from shelfwise_steps import CATEGORY_NAME, DEFAULTS, NAME, PRODUCT_DATABASE, Loc
 LANES = 4
 RELEASE = "{{ '--release=' ~ params.release if params.release else '' }}"
 CATEGORY = "{{ '--category=' ~ params.category if params.category else '' }}"
-FLAGS = ("only-missing", "force", "allow-shift")
+FLAGS = ("only-missing", "include-left", "force", "allow-shift")
 CHOICES = [CATEGORY, *(f"{{{{ '--{name}' if params['{name.replace('-', '_')}'] else '' }}}}" for name in FLAGS)]
 
 
@@ -53,10 +53,9 @@ with DAG(
         "from": Param(type="string", format="date", description="First ingest date."),
         "to": Param(type="string", format="date", description="Last ingest date, included."),
         "release": Param(None, type=["null", "string"], **NAME, description="Id or alias; empty: as for nights."),
-        "category": Param(
-            None, type=["null", "string"], **CATEGORY_NAME, description="Only products now in or below it."
-        ),
+        "category": Param(None, type=["null", "string"], **CATEGORY_NAME, description="Only products in or below it."),
         "only_missing": Param(False, type="boolean", description="Only images without an answer of this release."),
+        "include_left": Param(False, type="boolean", description="Also products that no catalog names any more."),
         "force": Param(False, type="boolean", description="Replace answers of newer releases too, not of people."),
         "allow_shift": Param(False, type="boolean", description="Publish images unlike those that the release knows."),
         "dry_run": Param(False, type="boolean", description="Only report what would be done."),

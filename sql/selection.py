@@ -26,13 +26,20 @@ SELECT product_id
 FROM product_categories
 WHERE
     product_id IN :keys
-    AND left_at IS NULL
+    AND (left_at IS NULL OR :include_left)
     AND (category_id = :category_id OR substr(category_id, 1, length(:category_id) + 1) = :category_id || '.')
 """
 _POSITIONS = """
 SELECT product_id, image_no, image_sha256, ingest_date, ingest_no, left_at
 FROM product_images
 WHERE product_id IN :keys
+"""
+_LEFT_SINCE = """
+SELECT product_id
+FROM product_images
+WHERE product_id IN :keys
+GROUP BY product_id
+HAVING count(*) = count(left_at) AND max(left_at) > :day
 """
 _WITH_ANSWER = "SELECT product_id FROM product_categories WHERE product_id IN :keys"
 _WAITING_PICTURES = """
@@ -68,7 +75,9 @@ StoredImage = tuple[str, int, str, date, int]
 """A row of images/: (product_id, image_no, image_sha256, ingest date, ingest_no)."""
 
 
-def products_under(database: ProductDatabase, category_id: str, product_ids: Iterable[str]) -> set[str]:
+def products_under(
+    database: ProductDatabase, category_id: str, product_ids: Iterable[str], *, include_left: bool = False
+) -> set[str]:
     """Select, for a backfill, the products that are in a category or below it now, by a run's or a person's answer.
 
     Products that no catalog names any more are in no category.
@@ -77,13 +86,40 @@ def products_under(database: ProductDatabase, category_id: str, product_ids: Ite
         database: Migrated.
         category_id: A leaf or an inner node of the taxonomy.
         product_ids: Products to look up, some thousand per call.
+        include_left: Also select products that have left, by the answer that they had.
     """
     with reading(database.engine) as connection:
         statement, keys = _with_keys(connection, _UNDER, product_ids)
-        return set(connection.execute(statement, {"keys": keys, "category_id": category_id}).scalars())
+        typed = statement.bindparams(sa.bindparam("include_left", type_=sa.Boolean()))
+        values = {"keys": keys, "category_id": category_id, "include_left": include_left}
+        return set(connection.execute(typed, values).scalars())
 
 
-def replaced_images(database: ProductDatabase, images: Collection[StoredImage]) -> set[tuple[str, int, str]]:
+def any_has_left(database: ProductDatabase) -> bool:
+    """Return whether a catalog ceased to name any image, so that products may have left."""
+    with reading(database.engine) as connection:
+        found = connection.execute(sa.text("SELECT 1 FROM product_images WHERE left_at IS NOT NULL LIMIT 1"))
+        return found.first() is not None
+
+
+def left_since(database: ProductDatabase, day: date, product_ids: Iterable[str]) -> set[str]:
+    """Select the products that have left since a date: no catalog names any image of theirs.
+
+    Args:
+        database: Migrated.
+        day: Ingest date. What was ingested later than a product left is of a night that was not published, which may
+            bring the product back.
+        product_ids: Products to look up, some thousand per call.
+    """
+    with reading(database.engine) as connection:
+        statement, keys = _with_keys(connection, _LEFT_SINCE, product_ids)
+        typed = statement.bindparams(sa.bindparam("day", type_=sa.Date()))
+        return set(connection.execute(typed, {"keys": keys, "day": day}).scalars())
+
+
+def replaced_images(
+    database: ProductDatabase, images: Collection[StoredImage], *, include_left: bool = False
+) -> set[tuple[str, int, str]]:
     """Select the images that a backfill need not predict: their product does not have these pictures any more.
 
     An image that the database does not know yet is not among them, nor is one that the product has at another position.
@@ -91,6 +127,7 @@ def replaced_images(database: ProductDatabase, images: Collection[StoredImage]) 
     Args:
         database: Migrated.
         images: Images of the dataset, some thousand per call.
+        include_left: Whether pictures that no catalog names any more are predicted all the same.
 
     Returns:
         product_id, image_no and image_sha256 of each.
@@ -107,7 +144,9 @@ def replaced_images(database: ProductDatabase, images: Collection[StoredImage]) 
         if row is None or (product_id, content) in shown:
             continue
         is_older = (day, number) < (row.ingest_date, row.ingest_no)
-        if (row.left_at is not None and day < row.left_at) or (is_older and content != row.image_sha256):
+        if (row.left_at is not None and day < row.left_at and not include_left) or (
+            is_older and content != row.image_sha256
+        ):
             replaced.add((product_id, image_no, content))
     return replaced
 

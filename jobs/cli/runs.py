@@ -105,6 +105,7 @@ def nightly(
 )
 @click.option("--category", default="", help="Predict only products that are now in this category or below it.")
 @click.option("--only-missing", is_flag=True, help="Predict only images that have no answer of this release yet.")
+@click.option("--include-left", is_flag=True, help="Also predict products that no catalog names any more.")
 @shift_option
 @run_options
 def backfill(
@@ -114,11 +115,15 @@ def backfill(
     force: bool,
     category: str,
     only_missing: bool,
+    include_left: bool,
     allow_shift: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Predict and publish the partitions --from to --to again. Reads the stored dataset and no source image.
+
+    Products that no catalog names any more are left out. One that returns later keeps its answer of the older release,
+    until a backfill predicts it.
 
     \b
     Example:
@@ -131,18 +136,16 @@ def backfill(
     settings = settings_of(options)
     dates = backfills.backfill_dates(settings.places, first, last)
     context = context_of(settings, options)
-    run_id = options["run_id"] or backfill_run_id(
-        first, last, context.release.release_id, category=category, only_missing=only_missing
-    )
+    part: dict[str, Any] = {"category": category, "only_missing": only_missing, "include_left": include_left}
+    run_id = options["run_id"] or backfill_run_id(first, last, context.release.release_id, **part)
     run = RunConfig(
         run_id=run_id,
         kind="backfill",
         run_date=last,
         dates=dates,
         force=force,
-        category=category,
-        only_missing=only_missing,
         allow_shift=allow_shift,
+        **part,
     )
     if dry_run:
         has_database = settings.database_url or not open_database(settings.url).is_new()

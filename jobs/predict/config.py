@@ -82,6 +82,7 @@ class PredictConfig:
         decode_workers: Threads that decode images while the networks compute.
         selects: Whether to predict only the images in the selection files that `jobs.predict.selection` wrote for the
             run.
+        leaves_out: Whether a shard that has a selection file is predicted in part, and each other one whole.
         computing: Device, precision and batch size settings.
     """
 
@@ -92,4 +93,5 @@ class PredictConfig:
     batch_size: int = DEFAULT_BATCH
     decode_workers: int = 2
     selects: bool = False
+    leaves_out: bool = False
     computing: Computing = field(default_factory=lambda: Computing())

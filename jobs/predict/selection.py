@@ -1,8 +1,8 @@
-"""Selection of the images that a backfill predicts: all images of its partitions, or those that options choose.
+"""Selection of the images that a backfill predicts: those of products that have not left, or those that options choose.
 
 Reads the keys of images/ingest_date=D/ and looks them up in the product database. Writes selections/run_id=R/, one file
-of keys per shard that contains a selected image. No image is copied: predict reads the same shards and decodes only the
-selected rows.
+of keys per shard of which not all images are selected, or, where options choose, per shard that contains a selected
+image. No image is copied: predict reads the same shards and decodes only the selected rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jobs.dataset.schema import IMAGE_KEY, IMAGES, ImageKey, image_keys
 from jobs.dataset.shards import columns_of, ingest_date_of, row_count, shards, whole_file, whole_table
 from jobs.predict.config import PredictConfig
 from jobs.storage.places import Place
-from jobs.storage.stores import children, delete
+from jobs.storage.stores import children, delete, is_file
 
 if TYPE_CHECKING:
     from sql.selection import StoredImage
@@ -58,8 +58,9 @@ def choose(
     *,
     category: str = "",
     only_missing: bool = False,
+    include_left: bool = False,
 ) -> list[Selected]:
-    """Select the images that a run predicts: all of its partitions', or those that a backfill's options choose.
+    """Select the images that a backfill predicts, of its partitions.
 
     Args:
         database: Migrated database; None if there is none yet: then no product has a category or a prediction.
@@ -68,9 +69,11 @@ def choose(
         category: Select only products that are now in this category or below it; empty selects all.
         only_missing: Select only images that the release has not predicted yet. Neither option selects pictures that
             were replaced or have left since.
+        include_left: Also select images of products that no catalog names any more.
 
     Returns:
-        Shards with at least one selected image, in order of date and name.
+        Shards with at least one selected image, in order of date and name; without `category` and `only_missing` all
+        shards, also those whose products have all left.
 
     Raises:
         UnknownNameError: If the taxonomy does not contain the category.
@@ -80,14 +83,15 @@ def choose(
 
     every = shards(config.places.images, config.dates)
     if not (category or only_missing):
-        return [Selected(shard, row_count([shard])) for shard in every]
+        return _without_left(None if include_left else database, every)
     if database is not None and category:
         refuse_unknown_category(database, category)
     selected = []
     for shard, columns in columns_of(every, [*IMAGE_KEY, "ingest_no"]):
         day = ingest_date_of(shard)
         images = [(*key, day, number) for key, number in zip(image_keys(columns), columns["ingest_no"], strict=True)]
-        keys = frozenset(_wanted(database, images, release_id, category, only_missing))
+        wanted = _Wanted(release_id, category, only_missing, include_left)
+        keys = frozenset(_chosen(database, images, wanted))
         if keys:
             selected.append(Selected(shard, len(keys), keys))
     return selected
@@ -96,13 +100,14 @@ def choose(
 def write(config: PredictConfig, selected: list[Selected]) -> None:
     """Write the selection files of a run, and delete those of an earlier selection of the same run."""
     directory = config.places.selections(config.run_id)
+    selected = [each for each in selected if each.keys is not None]
     kept = {_name(each.shard) for each in selected}
     for path in children(directory, "*.parquet"):
         if path.name not in kept:
             delete(path)
     for each in selected:
-        columns = list(zip(*sorted(each.keys or ()), strict=True))
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+        keys = sorted(each.keys or ())
+        arrays = [pa.array([key[place] for key in keys], field.type) for place, field in enumerate(_SCHEMA)]
         with whole_file(directory / _name(each.shard), _SCHEMA) as writer:
             writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
 
@@ -111,13 +116,14 @@ def of_shard(config: PredictConfig, shard: Place, images: int | None = None) -> 
     """Return the selected images of a shard that a run predicts.
 
     Args:
-        config: Configuration of the job; the selection file is read if the run selects images.
+        config: Configuration of the job; the selection file is read if the run selects images or leaves some out.
         shard: File of the dataset.
         images: Number of images in the shard; None reads it from the shard's footer.
     """
-    if not config.selects:
+    file = config.places.selections(config.run_id) / _name(shard)
+    if not (config.selects or (config.leaves_out and is_file(file))):
         return Selected(shard, row_count([shard]) if images is None else images)
-    table = whole_table(config.places.selections(config.run_id) / _name(shard), _keys)
+    table = whole_table(file, _keys)
     keys = frozenset(image_keys(table.to_pydict()))
     return Selected(shard, len(keys), keys)
 
@@ -132,10 +138,10 @@ def of_run(config: PredictConfig, known: Iterable[Selected] = ()) -> list[Select
     by_shard = {chosen.shard: chosen for chosen in known}
     every = shards(config.places.images, config.dates)
     if config.selects:
-        chosen = config.places.selections(config.run_id)
-        names = {path.name for path in children(chosen, "*.parquet")}
+        names = {path.name for path in children(config.places.selections(config.run_id), "*.parquet")}
         every = [shard for shard in every if _name(shard) in names]
-    return [by_shard.get(shard) or of_shard(config, shard) for shard in every]
+    chosen = [by_shard.get(shard) or of_shard(config, shard) for shard in every]
+    return [each for each in chosen if each.keys is None or each.keys]
 
 
 def _keys(file: Any) -> pa.Table:
@@ -146,26 +152,54 @@ def _name(shard: Place) -> str:
     return f"{ingest_date_of(shard)}--{shard.name}"
 
 
-def _wanted(
-    database: ProductDatabase | None, images: Sequence[StoredImage], release_id: str, category: str, only_missing: bool
-) -> Iterator[ImageKey]:
+def _without_left(database: ProductDatabase | None, every: Sequence[Place]) -> list[Selected]:
+    """Return shards without the images of products that have left; a shard with none of these is selected whole."""
+    from sql.selection import any_has_left, left_since
+
+    if database is None or not any_has_left(database):
+        return [Selected(shard, row_count([shard])) for shard in every]
+    selected = []
+    for shard, columns in columns_of(every, IMAGE_KEY):
+        day, keys = ingest_date_of(shard), list(image_keys(columns))
+        left: set[ImageKey] = set()
+        for start in range(0, len(keys), _CHUNK):
+            asked = keys[start : start + _CHUNK]
+            gone = left_since(database, day, {product_id for product_id, *_ in asked})
+            left.update(key for key in asked if key[0] in gone)
+        kept = frozenset(key for key in keys if key not in left) if left else None
+        selected.append(Selected(shard, len(keys) if kept is None else len(kept), kept))
+    return selected
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What `choose` selects by the options of a backfill."""
+
+    release_id: str
+    category: str
+    only_missing: bool
+    include_left: bool
+
+
+def _chosen(database: ProductDatabase | None, images: Sequence[StoredImage], wanted: _Wanted) -> Iterator[ImageKey]:
     """Yield the keys of images that are in the category and, with `only_missing`, not predicted yet.
 
     A picture that was replaced or has left is not among them, because the database would give it no say.
     """
     from sql.selection import answered_images, products_under, replaced_images
 
+    left = wanted.include_left
     for start in range(0, len(images), _CHUNK):
         asked = images[start : start + _CHUNK]
         products = [product_id for product_id, *_ in asked]
-        wanted = [(product_id, image_no, content) for product_id, image_no, content, *_ in asked]
-        if category:
-            under = products_under(database, category, products) if database else set()
-            wanted = [key for key in wanted if key[0] in under]
-        if only_missing and database:
-            answered = answered_images(database, release_id, products)
-            wanted = [key for key in wanted if (key[0], key[2]) not in answered]
-        if wanted and database:
-            replaced = replaced_images(database, asked)
-            wanted = [key for key in wanted if key not in replaced]
-        yield from wanted
+        keys = [(product_id, image_no, content) for product_id, image_no, content, *_ in asked]
+        if wanted.category:
+            under = products_under(database, wanted.category, products, include_left=left) if database else set()
+            keys = [key for key in keys if key[0] in under]
+        if wanted.only_missing and database:
+            answered = answered_images(database, wanted.release_id, products)
+            keys = [key for key in keys if (key[0], key[2]) not in answered]
+        if keys and database:
+            replaced = replaced_images(database, asked, include_left=left)
+            keys = [key for key in keys if key not in replaced]
+        yield from keys

@@ -11,6 +11,7 @@ from jobs.dataset.shards import ingest_date_of
 from jobs.errors import UsageError
 from jobs.predict import job as predict
 from jobs.predict import selection
+from jobs.predict.config import PredictConfig
 from jobs.runs.claim import recorded
 from jobs.runs.config import RunConfig, RunContext
 from jobs.runs.inputs import RunInputs
@@ -34,7 +35,7 @@ def backfill(context: RunContext, database: ProductDatabase, run: RunConfig) -> 
     config = predict_config(context, run)
     chosen = _chosen(context, database, run)
     with recorded(database, run, steps=("predict",)) as claim:
-        if run.selects:
+        if run.selects or run.leaves_out:
             selection.write(config, chosen)
         return predict_and_publish(context, database, run, claim, RunInputs(selected=tuple(chosen)))
 
@@ -54,7 +55,7 @@ def backfill_plan(context: RunContext, database: ProductDatabase | None, run: Ru
     """
     release_id = context.release.release_id
     config = predict_config(context, run)
-    every = _chosen(context, database, run)
+    every = [chosen for chosen in _chosen(context, database, run) if chosen.images]
     todo = [chosen for chosen in every if not predict.finished(config, chosen, release_id)]
     images_to_predict = sum(chosen.images for chosen in todo)
     seconds_each = seconds_per_image(database, release_id) if database else None
@@ -78,13 +79,30 @@ def backfill_plan(context: RunContext, database: ProductDatabase | None, run: Ru
 
 def _chosen(context: RunContext, database: ProductDatabase | None, run: RunConfig) -> list[selection.Selected]:
     """Return the images that a backfill predicts, by shard of its dates."""
-    return selection.choose(
+    config, release_id = predict_config(context, run), context.release.release_id
+    chosen = selection.choose(
         database,
-        predict_config(context, run),
-        context.release.release_id,
+        config,
+        release_id,
         category=run.category,
         only_missing=run.only_missing,
+        include_left=run.include_left,
     )
+    return [_finished_with_more(config, each, release_id) or each for each in chosen] if run.leaves_out else chosen
+
+
+def _finished_with_more(
+    config: PredictConfig, chosen: selection.Selected, release_id: str
+) -> selection.Selected | None:
+    """Return the images with which the run has finished a shard, if products have only left since; None if not.
+
+    A backfill may go on for days, while nights publish; what it has predicted is not predicted again because of them.
+    """
+    if chosen.keys is None:
+        return None
+    earlier = selection.of_shard(config, chosen.shard)
+    covered = earlier.keys is None or earlier.keys >= chosen.keys
+    return earlier if covered and predict.finished(config, earlier, release_id) else None
 
 
 def backfill_dates(places: Places, first: date, last: date) -> tuple[date, ...]:

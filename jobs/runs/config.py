@@ -28,6 +28,7 @@ class RunConfig:
             never replaced.
         category: Select only products that are now in this category or below it; empty selects all.
         only_missing: Select only images that the release has not predicted yet.
+        include_left: Let a backfill also select images of products that no catalog names any more.
         allow_shift: Whether to publish answers for images that are unlike those that the release was calibrated on, as
             far as whole nights, partitions and categories would be held back; single images still wait for a person.
         call: Command-line arguments that start the run again; see `jobs.cli.resume`.
@@ -41,6 +42,7 @@ class RunConfig:
     force: bool = False
     category: str = ""
     only_missing: bool = False
+    include_left: bool = False
     allow_shift: bool = False
     call: tuple[str, ...] = ()
 
@@ -48,6 +50,11 @@ class RunConfig:
     def selects(self) -> bool:
         """Whether the run predicts only a selection of its partitions' images."""
         return bool(self.category) or self.only_missing
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the run predicts its partitions without the images of products that have left."""
+        return self.kind == "backfill" and not self.selects and not self.include_left
 
     def __post_init__(self) -> None:
         """Refuse a run_id that would be a path outside its directory, and a share outside [0, 1]."""

@@ -295,4 +295,5 @@ def predict_config(context: RunContext, run: RunConfig) -> PredictConfig:
             engines_dir=context.engines_dir,
         ),
         selects=run.selects,
+        leaves_out=run.leaves_out,
     )

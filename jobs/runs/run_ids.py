@@ -14,13 +14,21 @@ def nightly_run_id(run_date: date) -> str:
     return f"nightly-{run_date}"
 
 
-def backfill_run_id(first: date, last: date, release_id: str, *, category: str = "", only_missing: bool = False) -> str:
+def backfill_run_id(
+    first: date,
+    last: date,
+    release_id: str,
+    *,
+    category: str = "",
+    only_missing: bool = False,
+    include_left: bool = False,
+) -> str:
     """Return the run_id of a backfill, made of its dates, release and selection.
 
     A category may have characters that no run_id has. Each becomes a hyphen, and a digest keeps the names apart.
     """
     parts = ["backfill", str(first), str(last), release_id, *([category] if category else [])]
-    name = "-".join([*parts, "missing"] if only_missing else parts)
+    name = "-".join([*parts, *(["missing"] if only_missing else []), *(["left"] if include_left else [])])
     return name if is_name(name) else _with_digest(re.sub(r"[^A-Za-z0-9._-]", "-", name), name)
 
 

@@ -31,7 +31,7 @@ OPTIONS = [
 FORMS: dict[str, dict[str, Any]] = {
     "nightly_tagging": {"catalog_name": "Big shop", "partial": True, "max_left": 0.5, "allow_shift": True},
     "backfill_predictions": {"from": "2026-11-01", "to": "2026-11-03", "category": "Men's Shoes", "release": "shop-2"}
-    | {"only_missing": True, "force": True, "allow_shift": True, "parallelism": 2},
+    | {"only_missing": True, "include_left": True, "force": True, "allow_shift": True, "parallelism": 2},
     "fine_tune_release": {"release_id": "shop-2", "options": OPTIONS},
 }
 NAMES = [

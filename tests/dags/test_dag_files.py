@@ -101,7 +101,7 @@ def test_a_backfill_has_a_step_a_date_and_no_more_lanes_than_asked_for(described
     backfill = described["dags"]["backfill_predictions"]
     dry, *steps = backfill["calls"]
     assert "--dry-run" in dry
-    assert dry[-3:] == ["--only-missing", "--force", "--allow-shift"]
+    assert dry[-4:] == ["--only-missing", "--include-left", "--force", "--allow-shift"]
     assert [(step[2], step[4], step[6]) for step in steps] == [
         (date, date, f"backfill-{date}-{date}-shop-2-apparel.tops-missing") for date in ("2026-11-01", "2026-11-03")
     ]

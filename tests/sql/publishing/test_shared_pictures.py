@@ -72,7 +72,7 @@ def test_a_challenger_that_is_promoted_publishes_no_shared_picture_when_a_decisi
     three = SharedPictures(groups=3, categories=1)
     earlier, night = shop(2)["predictions"], [prediction("p2", content="shared", night=1)]
     night += [prediction("p0", content="own", image_no=1, night=1), prediction("x", night=1)]
-    shadow = {"categories": CATEGORIES, "release": NEWER_RELEASE}
+    shadow: dict[str, Any] = {"categories": CATEGORIES, "release": NEWER_RELEASE}
     publish(database, earlier, pictures=three)
     publish_shadow(database, "nightly-2026-11-01", predictions=[earlier], **shadow)
     publish(database, night, night=1, pictures=three)

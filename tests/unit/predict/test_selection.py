@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from jobs.runs.config import RunConfig
 from jobs.runs.run_ids import backfill_run_id
 from jobs.storage.places import Places
 from sql.schema.products import product_images
-from sql.store import open_database
+from sql.store import ProductDatabase, open_database
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, ColourPredictor, write_images
 
 
@@ -83,6 +84,7 @@ def test_a_damaged_shard_stops_the_choice_with_a_remedy(tmp_path: Path) -> None:
             {"category": "apparel.tops", "only_missing": True},
             "backfill-2026-11-01-2026-11-01-release-1-apparel.tops-missing",
         ),
+        ({"include_left": True}, "backfill-2026-11-01-2026-11-01-release-1-left"),
     ],
 )
 def test_a_backfill_is_named_for_what_it_takes(options: dict[str, object], name: str) -> None:
@@ -117,5 +119,53 @@ def test_a_backfill_of_what_is_missing_skips_a_picture_that_has_left(tmp_path: P
         connection.execute(product_images.insert(), rows)
     (chosen,) = selection.choose(database, config, "colours-1", only_missing=True)
     assert (chosen.shard, chosen.keys) == (shard, keys(1, 2))
-    (every,) = selection.choose(database, config, "colours-1")
-    assert every.images == 3
+    (also_left,) = selection.choose(database, config, "colours-1", only_missing=True, include_left=True)
+    assert also_left.keys == keys(0, 1, 2)
+
+
+def left_shop(tmp_path: Path, left: dict[int, date | None]) -> ProductDatabase:
+    """Return a database with the products of some numbers, and the nights on which they have left."""
+    database = open_database(f"sqlite:///{tmp_path / 'shop.db'}")
+    database.upgrade()
+    row = {"image_no": 0, "catalog_name": "shop", "ingest_date": DAY, "ingest_no": 1}
+    rows = [
+        {**row, "product_id": f"p{number:04d}", "image_sha256": f"{number:064d}", "left_at": day}
+        for number, day in left.items()
+    ]
+    with database.engine.begin() as connection:
+        connection.execute(product_images.insert(), rows)
+    return database
+
+
+def test_a_plain_backfill_leaves_products_out_that_have_left(tmp_path: Path) -> None:
+    """What was ingested after they left is of a night that was not published, and may bring them back."""
+    config = replace(config_of(tmp_path), selects=False, leaves_out=True)
+    shard, later = write_images(Places(tmp_path), 3), DAY + timedelta(days=1)
+    whole = [Selected(shard, 3)]
+    database = left_shop(tmp_path, {0: later, 1: None})
+    assert selection.choose(database, config, "colours-1") == [Selected(shard, 2, keys(1, 2))]
+    assert selection.choose(database, config, "colours-1", include_left=True) == whole
+    assert selection.choose(None, config, "colours-1") == whole
+    second = {"product_id": "p0000", "image_no": 1, "catalog_name": "shop"}
+    with database.engine.begin() as connection:
+        connection.execute(product_images.insert(), second)
+    assert selection.choose(database, config, "colours-1") == whole, "a catalog names another image of it"
+    with database.engine.begin() as connection:
+        connection.execute(product_images.update().values(left_at=DAY))
+    assert selection.choose(database, config, "colours-1") == whole, "it was ingested when it had left already"
+
+
+def test_a_shard_of_which_images_are_left_out_is_predicted_in_part_and_each_other_one_whole(tmp_path: Path) -> None:
+    config = replace(config_of(tmp_path), selects=False, leaves_out=True)
+    shard = write_images(Places(tmp_path), 3)
+    other = shard.with_name("part-other.parquet")
+    other.write_bytes(shard.read_bytes())
+    chosen = [Selected(shard, 1, keys(1)), Selected(other, 3)]
+    selection.write(config, chosen)
+    assert sorted(of_run(config), key=lambda each: each.images) == chosen
+    assert predict_shard(shard, ColourPredictor(), RELEASE, config).images == 1
+    assert predict_shard(other, ColourPredictor(), RELEASE, config).images == 3
+    selection.write(config, [Selected(shard, 0, frozenset()), Selected(other, 3)])
+    assert of_run(config) == [Selected(other, 3)], "all products of the other shard have left"
+    selection.write(config, [Selected(shard, 3), Selected(other, 3)])
+    assert [each.keys for each in of_run(config)] == [None, None]

@@ -126,7 +126,7 @@ def test_a_predict_task_owns_a_machine_or_an_executor(master: str, cluster: bool
         (nightly, ["--catalog", "products", "--run-date", "2026-11-01", "--batch-size", "7", "--master", "local[2]"]),
         (
             backfill,
-            ["--from", "2026-10-01", "--to", "2026-10-31", "--force", "--category", "apparel", "--only-missing"],
+            ["--from", "2026-10-01", "--to", "2026-10-31", "--force", "--category", "apparel", "--include-left"],
         ),
     ],
 )
