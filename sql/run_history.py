@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sql.engine import reading
+from sql.records import PUBLISHED
 from sql.schema import migrate
 from sql.schema.runs import run_leases, runs
 from sql.store import ProductDatabase
@@ -16,9 +17,6 @@ LISTED = (
     *("run_id", "kind", "run_date", "state", "release_id", "started_at_utc", "finished_at_utc", "retracted_at_utc"),
     "error",
 )
-
-PUBLISHED = "published"
-"""Key in a night's summary: what of the night was published, as the highest `ingest_no` of its rows in the dataset."""
 
 RUNS_OF_AN_ESTIMATE = 5
 """Number of latest runs whose duration is averaged."""

@@ -13,7 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.dataset.schema import CATALOG_KEY, SEEN
-from jobs.dataset.shards import check_columns, read_errors_explained, shard_rows, shards, whole_table
+from jobs.dataset.shards import (
+    check_columns,
+    highest_ingest_no,
+    read_errors_explained,
+    shard_rows,
+    shards,
+    whole_table,
+)
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import children
 from sql.records import IMAGE_CHANGES, REJECTION_COLUMNS
@@ -33,7 +40,7 @@ class Partition:
         rejections: Rows of `SEEN` with their `ingest_date` for rejected images, without those that a later ingest of
             the same date stored or knew already.
         changes: Files under seen/ with image changes to publish, rows whose outcome is one of `IMAGE_CHANGES`.
-        ingest_no: The highest ingest_no of the rows under images/ and seen/, 0 without one.
+        ingest_no: The highest ingest_no of the rows under images/, seen/ and catalog_rows/, 0 without one.
     """
 
     images_by_shard: Mapping[Place, int]
@@ -101,6 +108,7 @@ def partition(places: Places, day: date) -> Partition:
         highest = max(highest, number)
         if rejected:
             _keep_usable(usable, keys, rejected)
+    highest = max([highest, *map(highest_ingest_no, shards(places.catalog_rows, [day]))])
     return Partition(
         images_by_shard=images,
         rejections=[

@@ -2,7 +2,7 @@
 
 The events are rows under seen/ of the home. A night publishes those of its own date and of earlier dates whose night
 was never published, or was read again since and not published: they would be lost otherwise, because ingest records
-each event once. Backfills publish none.
+each event once. The same holds for changed catalog rows, such as new titles. Backfills publish none.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from jobs.runs.config import RunConfig
 from jobs.runs.inputs import RunInputs
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import on_disk
-from sql.records import IMAGE_CHANGE_COLUMNS, IMAGE_CHANGES
-from sql.run_history import PUBLISHED, published_nights
+from sql.records import IMAGE_CHANGE_COLUMNS, IMAGE_CHANGES, PUBLISHED
+from sql.run_history import published_nights
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase
@@ -44,8 +44,8 @@ def unpublished_nights(database: ProductDatabase, places: Places, run: RunConfig
     """List the earlier ingest dates whose night was not published, or was read again since and not published.
 
     A night that is read again, with a mended catalog, may fail before publish. Its run stays published, and later
-    nights record nothing of what it has recorded. So the highest ingest_no under seen/ is compared with the one that
-    was published. Nights that earlier versions published count as published whole.
+    nights record nothing of what it has recorded. So the highest ingest_no under seen/ and catalog_rows/ is compared
+    with the one that was published. Nights that earlier versions published count as published whole.
 
     Args:
         database: Migrated database.
@@ -53,7 +53,7 @@ def unpublished_nights(database: ProductDatabase, places: Places, run: RunConfig
         run: The run; one that is no night has none.
 
     Raises:
-        RunFailed: If a file under seen/ is damaged; the message names the remedy.
+        RunFailed: If a file under seen/ or catalog_rows/ is damaged; the message names the remedy.
     """
     if run.kind != "nightly":
         return []
@@ -64,7 +64,8 @@ def unpublished_nights(database: ProductDatabase, places: Places, run: RunConfig
         if day not in published:
             return True
         known = published[day]
-        return known is not None and any(highest_ingest_no(file) > known for file in shards(places.seen, [day]))
+        files = (file for root in (places.seen, places.catalog_rows) for file in shards(root, [day]))
+        return known is not None and any(highest_ingest_no(file) > known for file in files)
 
     with ThreadPoolExecutor(_DATES_AT_ONCE) as threads:  # a store answers several questions at once
         return [day for day, missing in zip(dates, threads.map(is_missing, dates), strict=True) if missing]

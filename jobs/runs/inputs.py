@@ -21,7 +21,8 @@ class RunInputs:
             night publishes them.
         changes: Files of the night under seen/ with image changes; see `jobs.runs.image_changes`.
         steps: Reports of earlier steps by name: `ingest` for a night, if its report is known.
-        ingest_no: For a night, the highest ingest_no of its rows under images/ and seen/ that were read; 0 without one.
+        ingest_no: For a night, the highest ingest_no of its rows under images/, seen/ and catalog_rows/ that were read;
+            0 without one.
     """
 
     selected: tuple[Selected, ...] = ()

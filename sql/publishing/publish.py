@@ -130,7 +130,7 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
         products_left=left,
         products_returned=returned,
     )
-    if counts.changed or not published:
+    if counts.changed or not published or run_rows.has_read_more(connection, run):
         run_rows.finish(connection, highlights.record(connection, run, again=published), moment)
     return counts
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql.records import RunRecord
+from sql.records import PUBLISHED, RunRecord
 from sql.schema.releases import releases
 from sql.schema.runs import run_category_counts, runs
 
@@ -58,6 +58,13 @@ def stands(connection: Connection, run_id: str) -> bool:
     """Return whether the run was published before, and was not retracted since."""
     row = connection.execute(sa.select(runs.c.state, runs.c.retracted_at_utc).where(runs.c.run_id == run_id)).first()
     return row is not None and row.state == "published" and row.retracted_at_utc is None
+
+
+def has_read_more(connection: Connection, run: RunRecord) -> bool:
+    """Return whether a night publishes a later ingest than its row notes; this may change no row of its results."""
+    stored = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run.run_id)).scalar_one()
+    before, now = stored.get(PUBLISHED) or {}, run.summary.get(PUBLISHED) or {}
+    return "ingest_no" in before and now.get("ingest_no", 0) > before["ingest_no"]
 
 
 def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:

@@ -94,3 +94,15 @@ def test_a_refusal_of_a_published_run_is_in_its_row_until_it_is_published_again(
     again = find_run(database, run.run_id)
     assert again is not None
     assert "refused" not in again["summary"]
+
+
+def test_a_later_ingest_of_a_published_night_is_noted_although_it_changes_nothing(database: ProductDatabase) -> None:
+    """Else each later night would publish this one's changes again."""
+    numbers = []
+    for ingest_no in (1, 2, 1):
+        run = replace(run_record(), summary={"published": {"ingest_no": ingest_no}})
+        database.publish(
+            run, predictions=[], rejections=[], products=[], categories=CATEGORIES, release=RELEASE, combine=combine
+        )
+        numbers.append(row_of(database)["summary"]["published"]["ingest_no"])
+    assert numbers == [1, 2, 2]

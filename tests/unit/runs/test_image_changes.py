@@ -14,9 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from jobs.dataset.partitions import partition
-from jobs.dataset.schema import IMAGES, SEEN
+from jobs.dataset.schema import CATALOG_ROWS, IMAGES, SEEN
 from jobs.dataset.shards import ingest_date_of
 from jobs.errors import RunFailed
+from jobs.predict.config import PredictConfig
 from jobs.releases.records import category_records, decider, manifest_of, release_record
 from jobs.runs import publish
 from jobs.runs.config import RunConfig
@@ -26,7 +27,7 @@ from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.settings import Settings
 from jobs.storage.places import Places
 from models.release import SHIPPED, load_release
-from sql.records import IMAGE_CHANGE_COLUMNS, RunRecord
+from sql.records import IMAGE_CHANGE_COLUMNS, PRODUCT_COLUMNS, RunRecord
 from sql.run_history import published_nights
 from sql.schema.runs import runs
 from sql.store import ProductDatabase, open_database
@@ -126,6 +127,25 @@ def test_what_a_published_night_read_again_and_did_not_publish_is_published_by_t
     assert unpublished_nights(database, places, RunConfig("nightly-2", "nightly", D2, (D2,))) == missing
 
 
+@pytest.mark.parametrize(("published", "missing"), [(1, [D1]), (2, [])])
+def test_titles_of_a_published_night_read_again_and_not_published_are_published_by_the_next_night(
+    tmp_path: Path, published: int, missing: list[date]
+) -> None:
+    """Its catalog changed titles alone, of which nothing is under seen/, and the repetition failed before publish."""
+    places = Places(tmp_path)
+    write(tmp_path / "seen", D1, [seen("named", "p1")])
+    rows = write(tmp_path / "catalog_rows", D1, [image_row("p1", title="Sneakers", ingest_no=2)], CATALOG_ROWS)
+    database = published_night(tmp_path, published={"ingest_no": published})
+    night = RunConfig("nightly-2", "nightly", D2, (D2,))
+    earlier = unpublished_nights(database, places, night)
+    assert earlier == missing
+    config = PredictConfig("nightly-2", (D2,), places, tmp_path)
+    files = publish.collect(config, load_release(SHIPPED), RunInputs(), earlier=earlier)
+    assert files.catalog_rows == ((rows,) if missing else ())
+    titles = [row[PRODUCT_COLUMNS.index("title")] for batch in publish.product_rows(files) for row in batch]
+    assert titles == (["Sneakers"] if missing else [])
+
+
 def test_a_night_notes_what_it_published_of_images_and_events(tmp_path: Path) -> None:
     """Prune turns old images into events of the same date and number, which are nothing new."""
     places = Places(tmp_path)
@@ -134,6 +154,8 @@ def test_a_night_notes_what_it_published_of_images_and_events(tmp_path: Path) ->
     night = RunConfig("nightly-1", "nightly", D1, (D1,))
     note = published_note(night, night_inputs(partition(places, D1), {}))
     assert note == {"published": {"ingest_no": 3}}
+    write(tmp_path / "catalog_rows", D1, [image_row("p1", ingest_no=4)], CATALOG_ROWS)
+    assert published_note(night, night_inputs(partition(places, D1), {})) == {"published": {"ingest_no": 4}}
     assert published_note(RunConfig("b", "backfill", D1, (D1,)), RunInputs()) == {}
     assert published_nights(published_night(tmp_path, **note)) == {D1: 3}
 
