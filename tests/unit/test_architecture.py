@@ -145,7 +145,7 @@ BELOW: dict[str, dict[str, tuple[str, ...]]] = {
         "publishing": ("errors", "records", "explanations", "engine", "schema"),
         "catalog_source": ("errors", "records", "explanations", "engine"),
         "store": ("records", "explanations", "engine", "schema", "publishing"),
-        "run_history": ("engine", "schema", "store"),
+        "run_history": ("records", "engine", "schema", "store"),
         "named_queries": ("errors", "lists", "engine", "schema", "store"),
         "docs": ("schema", "named_queries"),
         "decided": ("errors", "explanations", "schema", "publishing"),
