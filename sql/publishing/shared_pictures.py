@@ -68,7 +68,23 @@ image_sha256 IN (
     WHERE own.left_at IS NULL AND own.product_id IN (SELECT product_id FROM staged_predictions)
 )
 """
-_OF_FEW = sa.text(_FREQUENT.format(few=_OF_PRODUCTS))
+# Its planner would read all positions once more; LATERAL with OFFSET looks the products up in the index.
+_OF_PRODUCTS_POSTGRESQL = """
+image_sha256 IN (
+    SELECT own.image_sha256
+    FROM staged_predictions
+    CROSS JOIN LATERAL (
+        SELECT position.image_sha256
+        FROM product_images AS position
+        WHERE position.product_id = staged_predictions.product_id AND position.left_at IS NULL
+        OFFSET 0
+    ) AS own
+)
+"""
+_OF_FEW = {
+    "sqlite": sa.text(_FREQUENT.format(few=_OF_PRODUCTS)),
+    "postgresql": sa.text(_FREQUENT.format(few=_OF_PRODUCTS_POSTGRESQL)),
+}
 _OF_MANY = sa.text(_FREQUENT.format(few="image_sha256 IS NOT NULL"))
 
 # Looking each product up among those of the run is fast if the run has few, and much slower than counting all if not.
@@ -299,7 +315,7 @@ def _find(connection: Connection, pictures: SharedPictures) -> list[dict[str, An
     if connection.execute(sa.text("SELECT 1 FROM staged_predictions LIMIT 1")).first() is None:
         return []
     count = connection.execute(_COUNTS).one()
-    frequent = _OF_MANY if count.staged * _MANY > count.positions else _OF_FEW
+    frequent = _OF_MANY if count.staged * _MANY > count.positions else _OF_FEW[connection.dialect.name]
     create_temporary(connection, "frequent_pictures", _CONTENTS)
     if not connection.execute(frequent, {"groups": pictures.groups}).rowcount:
         return []
