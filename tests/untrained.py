@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.networks.backbones import HEAD
-from models.networks.heads import network_with_head
+from models.networks.heads import head_layers, network_with_head
 from models.networks.inputs import network_input
 from models.networks.weights import to_float16
 from models.release import Release, save_release, sha256_of
@@ -64,9 +64,23 @@ def untrained_release(
 
 
 def _tell_apart(network: Any, spec: NetworkSpec) -> None:
-    """Multiply the last weights of a network so that its logits of some images are some units apart."""
+    """Change the last weights of a network so that its logits of some images are some units apart.
+
+    Each Dense layer of its head gives values around 0 that are as far apart, so that the layer behind it is used on
+    both sides of its bend.
+    """
+    import keras
     import numpy as np
 
-    logits = np.asarray(network(network_input(sample_images(spec.input_px), spec), training=False))
-    kernel = network.get_layer(HEAD).kernel
-    kernel.assign(kernel * (4 / np.ptp(logits, axis=0).max()))
+    images = network_input(sample_images(spec.input_px), spec)
+
+    def outputs(layer: Any) -> Any:
+        return np.asarray(keras.Model(network.input, layer.output)(images, training=False))
+
+    for layer in head_layers(network):
+        if isinstance(layer, keras.layers.Dense):
+            values = outputs(layer)
+            factor = 4 / np.ptp(values, axis=0).max()
+            layer.set_weights([layer.kernel * factor, layer.bias - factor * values.mean(axis=0)])
+    logits = network.get_layer(HEAD)
+    logits.kernel.assign(logits.kernel * (4 / np.ptp(outputs(logits), axis=0).max()))
