@@ -22,6 +22,7 @@ from pathlib import Path
 
 from models.serving.devices import cpu_model
 from tests.benchmarks.photos import stamp
+from tests.benchmarks.serving import NO_BFLOAT16
 
 BEGIN, END = "<!-- speed -->\n", "<!-- end of speed -->\n"
 """Marks in README around what is written."""
@@ -65,11 +66,27 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
 
 
 def _predict(printed: str) -> str:
-    ratios = numbers(rf"^ +\d+ +(?:{_ANY} +){{2}}{_NUMBER}", printed)
-    waiting, predicting = (sum(numbers(rf"^ +\d+ +(?:{_ANY} +){{{place}}}{_NUMBER}", printed)) for place in (4, 5))
-    return (
-        f"{spread(ratios)}; the networks waited for images {100 * waiting / (waiting + predicting):.1f} % of the time"
+    of_function, of_bare = (numbers(rf"^ +\d+ +(?:{_ANY} +){{{place}}}{_NUMBER}", printed) for place in (3, 4))
+    waiting, predicting = (sum(numbers(rf"^ +\d+ +(?:{_ANY} +){{{place}}}{_NUMBER}", printed)) for place in (6, 7))
+    waited = 100 * waiting / (waiting + predicting)
+    return f"{spread(of_function)}; {spread(of_bare)} of the engine alone; waited for images {waited:.1f} % of the time"
+
+
+def _start(printed: str) -> str:
+    told = []
+    for engine in ("OpenVINO", "Keras"):
+        loading, first, peak = (
+            numbers(rf"^{engine} .*{name}{_NUMBER}", printed)[0] for name in ("loading", "first answer", "peak")
+        )
+        told.append(f"{engine} {loading:.1f} s to load, {first:.1f} s to the first answer, {peak:.0f} MiB")
+    return f"{'; '.join(told)}: {numbers(f'^memory by OpenVINO of that by Keras:{_NUMBER}', printed)[0]:.2f} of it"
+
+
+def _gate(printed: str) -> str:
+    share, memory = (
+        numbers(pattern, printed)[0] for pattern in (rf"^the gate takes{_NUMBER} %", rf"and{_NUMBER} MB of a process")
     )
+    return f"{share:.1f} % of the time, {memory:.0f} MB of a process"
 
 
 def _memory(printed: str) -> str:
@@ -155,6 +172,11 @@ def _peers(printed: str) -> str:
     return f"the best of the three, {best[1]}, takes {best[2]} times as long"
 
 
+def _peer_rates(printed: str) -> str:
+    rates = {name: numbers(rf"^{name} .*\s{_NUMBER}$", printed)[0] for name in ("shelfwise", "daft", "ray", "spark")}
+    return ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()) + " images a second"
+
+
 def _ratio(pattern: str) -> Callable[[str], str]:
     return lambda printed: spread(numbers(pattern, printed))
 
@@ -162,15 +184,46 @@ def _ratio(pattern: str) -> Callable[[str], str]:
 _ANY = r"[\d.,]+"
 ROWS: Mapping[str, Row] = {
     "predict_both": Row(
-        "predict, whole step against the bare compiled function, both networks (224 and 299 px)",
+        "predict, whole step in float32, against TensorFlow's compiled function in batches of 32; both networks (224 "
+        "and 299 px)",
         "predict --networks both",
         _predict,
         photos=True,
     ),
+    "predict_both_bfloat16": Row(
+        "the same in bfloat16",
+        "predict --networks both --precision bfloat16",
+        _predict,
+        photos=True,
+    ),
     "predict": Row(
-        "the same, EfficientNetB0 at 224 px alone",
+        "the same in float32, EfficientNetB0 at 224 px alone",
         "predict --networks efficientnetb0",
         _predict,
+        photos=True,
+    ),
+    "predict_bfloat16": Row(
+        "the same in bfloat16",
+        "predict --networks efficientnetb0 --precision bfloat16",
+        _predict,
+        photos=True,
+    ),
+    "start": Row(
+        "start of a predicting process, and its memory, by OpenVINO and by Keras; the shipped release",
+        "start",
+        _start,
+        photos=True,
+    ),
+    "gate": Row(
+        "what it costs to judge which images the release knows, the shipped release",
+        "gate",
+        _gate,
+        photos=True,
+    ),
+    "gate_both": Row(
+        "the same, both networks at 224 and 299 px",
+        "gate --networks both",
+        _gate,
         photos=True,
     ),
     "memory": Row("peak memory of a predicting process, 20,000 against 2,000 images", "memory", _memory, photos=True),
@@ -249,6 +302,18 @@ ROWS: Mapping[str, Row] = {
         _peers,
         photos=True,
     ),
+    "peers_bfloat16": Row(
+        "the same, shelfwise in bfloat16",
+        "peers --images 2000 --precision bfloat16",
+        _peers,
+        photos=True,
+    ),
+    "peers_networks": Row(
+        "the same for 20,000 photographs, networks only: rates beyond the first 5,000",
+        "peers --images 20000 --rounds 1",
+        _peer_rates,
+        photos=True,
+    ),
 }
 """By name, in the order of the table."""
 
@@ -291,8 +356,11 @@ def figure_of(name: str, row: Row, options: argparse.Namespace) -> str:
             sys.exit(f"{name} ended with {done.returncode}; run the same command again to go on with it")
         file.with_suffix(".part").write_text(done.stdout, encoding="utf-8")
         file.with_suffix(".part").replace(file)
+    printed = file.read_text(encoding="utf-8")
+    if NO_BFLOAT16 in printed:
+        return NO_BFLOAT16
     try:
-        return row.figure(file.read_text(encoding="utf-8"))
+        return row.figure(printed)
     except ValueError as error:
         sys.exit(f"{file} cannot be read ({error}); delete it, and run the same command again")
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
+
+from tests.peak_memory import peak_bytes
 
 NAMES = ("product_id", "image_uri", "title", "category", "price", "stock")
 Product = tuple[str, str, str, str, str, int]
@@ -83,14 +84,6 @@ def read_alone(file: Path) -> dict[str, float]:
     rows = sum(len(batch) for part in parts_of(file, layout) for batch in read_part(part, layout))
     seconds = time.perf_counter() - started
     return {"rows": rows, "seconds": seconds, "peak_bytes": peak_bytes()}
-
-
-def peak_bytes() -> int:
-    """Return the peak memory (RSS) of this process; Linux counts that of the process that started it in `ru_maxrss`."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def read_by_spark(file: Path) -> dict[str, float]:

@@ -2,17 +2,22 @@
 
     make peers
     python -m tests.benchmarks.bench_peers --photos DIRECTORY --images 2000
+    python -m tests.benchmarks.bench_peers --photos DIRECTORY --images 2000 --precision bfloat16
 
 All read the same photographs from disk, decode them, compute EfficientNetB0 at 224 px, and write a row for each product
 into a new SQLite database. Each is measured as a whole process, with all that it starts; rounds take turns. The night
 is `shelfwise nightly`: it also checks every image, keeps the dataset and the history, judges which images the release
 knows, and can be killed at any moment. The conversion of the release, once a release, is not in it. Rates are those of
 the images beyond a quarter, so that what is done once a process falls out.
+
+In float32 the night is pinned to it, so that it does not compare bfloat16 beside. In bfloat16 the release is one that
+has passed in it on this processor, which `precision.json` of each home says; the peers compute in float32 in both.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sqlite3
 import statistics
@@ -21,10 +26,19 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from dataclasses import astuple, replace
 from pathlib import Path
 
-from tests.benchmarks.photos import CATEGORIES, photographs, stamp
-from tests.untrained import untrained_release
+from jobs.predict.config import Computing, PredictConfig
+from jobs.predict.conversions import converted_files
+from jobs.predict.precision import ENOUGH_IMAGES, Compared, remember
+from jobs.predict.reports import ShardReport
+from jobs.storage.places import Places
+from models.release import load_release
+from models.serving.devices import processor
+from models.serving.environment import prepare_environment
+from tests.benchmarks.photos import photographs, stamp
+from tests.benchmarks.serving import lacks_bfloat16, untrained
 
 PEERS = Path(__file__).parent / "peers"
 OURS = "shelfwise"
@@ -39,10 +53,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--python", type=Path, default=PEERS / ".venv/bin/python", help="the peers' Python")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of shelfwise's nights")
     options = parser.parse_args()
-    if not options.python.exists():
+    prepare_environment()
+    if lacks_bfloat16(options.precision):
+        return 0
+    if set(options.only) != {OURS} and not options.python.exists():
         parser.error(f"{options.python} does not exist; run `make peers` first")
-    print(f"# {stamp()}, nights of {options.images} photographs, EfficientNetB0 at 224 px, float32")
+    nights = f"nights of {options.images} photographs, EfficientNetB0 at 224 px"
+    print(f"# {stamp()}, {nights}, shelfwise in {options.precision}, the others in float32")
     with tempfile.TemporaryDirectory() as scratch:
         seconds = measure(Path(scratch), options)
     print("system     whole night, s   best   images/s beyond a quarter")
@@ -50,15 +69,16 @@ def main() -> int:
         rate = options.images * 3 / 4 / (statistics.median(whole) - statistics.median(small))
         rounds = "  ".join(f"{each:.1f}" for each in whole)
         print(f"{name:9s}  {rounds:14s}  {min(whole):6.1f}  {rate:8.1f}")
-    best = min((statistics.median(whole), name) for name, (_, whole) in seconds.items() if name != OURS)
-    ours = statistics.median(seconds[OURS][1])
-    print(f"the best peer, {best[1]}, takes {best[0] / ours:.2f} times as long as shelfwise")
+    others = [(statistics.median(whole), name) for name, (_, whole) in seconds.items() if name != OURS]
+    if others and OURS in seconds:
+        best, ours = min(others), statistics.median(seconds[OURS][1])
+        print(f"the best peer, {best[1]}, takes {best[0] / ours:.2f} times as long as shelfwise")
     return 0
 
 
 def measure(scratch: Path, options: argparse.Namespace) -> dict[str, tuple[list[float], list[float]]]:
     """Run the rounds; return by system the seconds of a quarter of the photographs, and of all."""
-    release = untrained_release(scratch, {"efficientnetb0": 224}, CATEGORIES, release_id="untrained")
+    release = untrained(scratch, {"efficientnetb0": 224})
     catalogs = {}
     for count in (options.images // 4, options.images):
         catalogs[count] = scratch / f"{count}.csv"
@@ -85,21 +105,44 @@ def night(name: str, catalog: Path, home: Path, release: Path, options: argparse
     """Run one night; return its database."""
     home.mkdir()
     if name == OURS:
-        settings = {"HOME": home, "RELEASE_DIR": release, "ENGINES_DIR": home.parent / "engines"}
-        environment = {**os.environ, **{f"SHELFWISE_{key}": str(value) for key, value in settings.items()}}
-        words = [str(Path(sys.executable).with_name("shelfwise")), "nightly", "--catalog", str(catalog)]
-        words += ["--run-date", "2026-01-01", "--json", "--allow-shift"]
+        environment, words = _ours(catalog, home, release, options)
         database = home / "shelfwise.db"
     else:
         database = home / "night.db"
         # Processes that a peer starts must find `classifier.py` too.
         environment = {**os.environ, "PYSPARK_PYTHON": str(options.python), "PYTHONPATH": str(PEERS.absolute())}
         words = [str(options.python), str(PEERS / f"with_{name}.py"), str(catalog), str(database)]
-    with (home / "output.txt").open("w") as output:
-        ended = subprocess.run(words, env=environment, cwd=home, stdout=output, stderr=output, check=False)
+    told, errors = home / "output.txt", home / "errors.txt"
+    with told.open("w") as output, errors.open("w") as other:
+        ended = subprocess.run(words, env=environment, cwd=home, stdout=output, stderr=other, check=False)
     if ended.returncode:
-        raise SystemExit(f"{name} ended with {ended.returncode}:\n{(home / 'output.txt').read_text()[-3000:]}")
+        raise SystemExit(f"{name} ended with {ended.returncode}:\n{(told.read_text() + errors.read_text())[-3000:]}")
+    if name == OURS:
+        precisions = json.loads(told.read_text())["predict"]["precisions"]
+        assert precisions == [options.precision], f"the night was computed in {precisions}"
     return database
+
+
+def _ours(catalog: Path, home: Path, release: Path, options: argparse.Namespace) -> tuple[dict[str, str], list[str]]:
+    """Return environment and command line of our night, in a home that knows in which precision it computes."""
+    settings: dict[str, object] = {"HOME": home, "RELEASE_DIR": release, "ENGINES_DIR": home.parent / "engines"}
+    if options.precision == "bfloat16":
+        passed(home, release, home.parent / "engines")
+    else:
+        settings["PRECISION"] = "float32"
+    environment = {**os.environ, **{f"SHELFWISE_{key}": str(value) for key, value in settings.items()}}
+    words = [str(Path(sys.executable).with_name("shelfwise")), "nightly", "--catalog", str(catalog)]
+    return environment, [*words, "--run-date", "2026-01-01", "--json", "--allow-shift"]
+
+
+def passed(home: Path, release_dir: Path, engines_dir: Path) -> None:
+    """Let a home remember that a release has passed in bfloat16 on this processor."""
+    release = load_release(release_dir)
+    config = PredictConfig("bench", (), Places(home), release_dir, computing=Computing(engines_dir=engines_dir))
+    computing = replace(config.computing, converted=converted_files(config, release))
+    compared = astuple(Compared(ENOUGH_IMAGES))
+    report = ShardReport("", release.release_id, 0, 0, 0.0, 0.0, 0.0, 0.0, device=processor().name, compared=compared)
+    remember(replace(config, computing=computing), release, [report])
 
 
 if __name__ == "__main__":

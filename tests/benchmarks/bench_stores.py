@@ -15,11 +15,12 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from models.serving.environment import prepare_environment, quiet_start
-
-NETWORKS = {"both": {"efficientnetb0": 224, "xception": 299}, "efficientnetb0": {"efficientnetb0": 224}}
+from models.serving.environment import prepare_environment
+from tests.benchmarks.photos import DAY, photographs, shards_of, stamp
+from tests.benchmarks.serving import NETWORKS, add_engine_options, lacks_bfloat16, served, untrained
 
 
 def main() -> int:
@@ -30,15 +31,17 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=256, help="a round")
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    add_engine_options(parser)
     options = parser.parse_args()
     prepare_environment()
+    if lacks_bfloat16(options.precision):
+        return 0
     from tests.object_store import object_store
 
     with tempfile.TemporaryDirectory() as scratch, object_store():
-        rounds = measure(Path(scratch), options)
-    from tests.benchmarks.photos import stamp
-
-    print(f"# {stamp()}, {options.images} photographs in {options.shards} shards a round, networks: {options.networks}")
+        rounds, what = measure(Path(scratch), options)
+    photographs_in_shards = f"{options.images} photographs in {options.shards} shards a round"
+    print(f"# {stamp()}, {photographs_in_shards}, networks: {options.networks}, {what}")
     print("round  disk/s  store/s  ratio")
     for number, (disk, store) in enumerate(rounds, 1):
         print(f"{number:5d}  {disk:6.1f}  {store:7.1f}  {store / disk:5.3f}")
@@ -46,24 +49,16 @@ def main() -> int:
     return 0
 
 
-def measure(scratch: Path, options: argparse.Namespace) -> list[tuple[float, float]]:
-    """Run the rounds, and return the images a second from disk and store."""
-    with quiet_start():
-        from jobs.dataset.local_copies import on_disk_in_turn
-        from jobs.dataset.shards import shards
-        from jobs.predict.config import PredictConfig
-        from jobs.predict.job import predict_shard
-        from jobs.storage.places import Place, Places
-        from jobs.storage.stores import place, put
-        from models.release import load_release
-        from models.serving.predictor import EnsemblePredictor
-        from tests.benchmarks.photos import CATEGORIES, DAY, photographs, shards_of
-        from tests.untrained import untrained_release
+def measure(scratch: Path, options: argparse.Namespace) -> tuple[list[tuple[float, float]], str]:
+    """Run the rounds, and return the images a second from disk and store, and what computed them."""
+    from jobs.dataset.local_copies import on_disk_in_turn
+    from jobs.dataset.shards import shards
+    from jobs.predict.config import PredictConfig
+    from jobs.predict.job import predict_shard
+    from jobs.storage.places import Place, Places
+    from jobs.storage.stores import place, put
 
-        networks = NETWORKS[options.networks]
-        release_dir = untrained_release(scratch / "release", networks, CATEGORIES, release_id="untrained")
-        release = load_release(release_dir)
-        predictor = EnsemblePredictor(release, release_dir)
+    release_dir = untrained(scratch / "release", NETWORKS[options.networks])
     disk = Places(scratch / "home")
     photos = photographs(options.photos, scratch / "photos", options.images)
     size = sum(path.stat().st_size for path in photos) // options.shards
@@ -74,11 +69,16 @@ def measure(scratch: Path, options: argparse.Namespace) -> list[tuple[float, flo
     for shard in local:
         put(shard, store.partition(store.images, DAY) / shard.name)
 
+    loaded = served(
+        PredictConfig("bench", (DAY,), disk, release_dir), engine=options.engine, precision=options.precision
+    )
+
     def rate(places: Places, found: list[Place]) -> float:
-        config = PredictConfig("bench", (DAY,), places, release_dir)
+        config = replace(loaded.config, places=places)
+        inference, release = loaded.networks.inference, loaded.networks.release
         started, count = time.perf_counter(), 0
         for shard, path, _ in on_disk_in_turn(found):
-            count += predict_shard(shard, predictor, release, config, path=path).images
+            count += predict_shard(shard, inference, release, config, path=path).images
         return count / (time.perf_counter() - started)
 
     kinds = [(disk, shards(disk.images, [DAY])), (store, shards(store.images, [DAY]))]
@@ -87,7 +87,7 @@ def measure(scratch: Path, options: argparse.Namespace) -> list[tuple[float, flo
     for _ in range(options.rounds):
         first, second = (rate(*kind) for kind in kinds)
         rounds.append((first, second))
-    return rounds
+    return rounds, loaded.what
 
 
 if __name__ == "__main__":

@@ -9,18 +9,33 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import all as speed
+from tests.benchmarks import serving
 from tests.benchmarks.all import BEGIN, END, ROWS, machine, main
 
 ROOT = Path(__file__).parents[2]
 
 PRINTED = {
     "predict": (
-        "# 2026-11-01 02:00 UTC, 2 cores, 768 photographs a round, networks: efficientnetb0, CPU, float32\n"
-        "round  bare/s  whole/s  ratio  decoding  waiting  predicting  writing  of it thumbnails (seconds)\n"
-        "    1   100.0     98.0  0.980     20.00      1.00       30.00      0.10      0.05\n"
-        "    2   100.0    102.0  1.020     20.00      0.00       29.00      0.10      0.05\n"
-        "median pipeline efficiency: 1.000\n",
-        "1.00 (0.98 to 1.02); the networks waited for images 1.7 % of the time",
+        "# 2026-11-01 02:00 UTC, 2 cores, 768 photographs a round, networks: efficientnetb0, CPU, OpenVINO, float32\n"
+        "round  function/s  bare/s  whole/s  of function  of bare  decoding  waiting  predicting  writing  of it "
+        "thumbnails (seconds)\n"
+        "    1        50.0   100.0     98.0        1.960    0.980     20.00      1.00       30.00      0.10      0.05\n"
+        "    2        51.0   100.0    102.0        2.000    1.020     20.00      0.00       29.00      0.10      0.05\n"
+        "median of the whole step against TensorFlow's compiled function: 1.980\n",
+        "1.98 (1.96 to 2.00); 1.00 (0.98 to 1.02) of the engine alone; waited for images 1.7 % of the time",
+    ),
+    "start": (
+        "# 2026-11-01 02:00 UTC, 2 cores, networks: shipped, medians of 5 processes, 256 images\n"
+        "OpenVINO  loading   1.10 s  first answer   2.60 s  peak   300.0 MiB\n"
+        "Keras     loading   8.10 s  first answer   9.80 s  peak  1200.0 MiB\n"
+        "memory by OpenVINO of that by Keras: 0.250\n",
+        "OpenVINO 1.1 s to load, 2.6 s to the first answer, 300 MiB; Keras 8.1 s to load, 9.8 s to the first answer, "
+        "1200 MiB: 0.25 of it",
+    ),
+    "gate": (
+        "gated      300.0 images/s  peak   320.0 MiB\nopen       305.0 images/s  peak   310.0 MiB\n"
+        "the gate takes 1.52 % of the step, in rounds of 1.40 to 1.80 %, and 10.5 MB of a process\n",
+        "1.5 % of the time, 10 MB of a process",
     ),
     "memory": (
         "  2000 images: peak   800.0 MiB\n 20000 images: peak   832.0 MiB\nratio: 1.040\n",
@@ -88,12 +103,21 @@ PRINTED = {
         "store         1.20          2.30  9.00\n",
         "disk 0.03 s, store 1.20 s",
     ),
+    "peers_networks": (
+        "system     whole night, s   best   images/s beyond a quarter\n"
+        "shelfwise  150.0             150.0     160.4\ndaft       300.0             300.0      71.0\n"
+        "ray        600.0             600.0      31.0\nspark      310.0             310.0      69.9\n",
+        "shelfwise 160, daft 71, ray 31, spark 70 images a second",
+    ),
     "peers": (
         "the best peer, daft, takes 1.12 times as long as shelfwise\n",
         "the best of the three, daft, takes 1.12 times as long",
     ),
 }
-PRINTED["predict_both"] = PRINTED["predict"]
+for of, same in (("predict", "predict_both"), ("predict", "predict_bfloat16"), ("gate", "gate_both")):
+    PRINTED[same] = PRINTED[of]
+for of in ("predict_both", "peers"):
+    PRINTED[f"{of}_bfloat16"] = PRINTED[of]
 PRINTED["catalog_sheets"] = PRINTED["catalog"]
 
 
@@ -153,6 +177,20 @@ def test_a_run_that_was_stopped_measures_only_what_is_missing(
     run(monkeypatch, "--kept", kept)
     assert [command[1:] for command in started] == [["-m", "tests.benchmarks.bench_publish", "--rows", "1000000"]]
     assert "54,000 rows a second" in capsys.readouterr().out
+
+
+def test_a_processor_without_bfloat16_is_said_in_its_rows(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serving, "multiplies_bfloat16", lambda: False)
+    assert not serving.lacks_bfloat16("float32")
+    assert serving.lacks_bfloat16("bfloat16")
+    (kept / "peers_bfloat16.txt").write_text(capsys.readouterr().out, encoding="utf-8")
+    run(monkeypatch, "--kept", kept, "--only", "peers_bfloat16")
+    assert capsys.readouterr().out.endswith(
+        "| `bench_peers --images 2000 --precision bfloat16` "
+        "| not measured: this processor has no instructions for bfloat16 |\n"
+    )
 
 
 def test_a_benchmark_that_fails_leaves_readme_alone(
