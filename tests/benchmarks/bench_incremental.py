@@ -50,6 +50,7 @@ def night(home: Path, catalog: Path, release: Path, day: str) -> tuple[float, di
     """Run one night as a command and return its wall seconds and its summary."""
     command = [sys.executable, "-m", "jobs.cli.main", "nightly", "--catalog", str(catalog), "--run-date", day, "--json"]
     settings = {"SHELFWISE_HOME": str(home), "SHELFWISE_RELEASE_DIR": str(release)}
+    settings["SHELFWISE_PRECISION"] = "float32"  # pinned, so that the first night computes nothing in bfloat16 beside
     started = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **settings})
     return time.perf_counter() - started, json.loads(done.stdout)

@@ -66,7 +66,7 @@ def measure(scratch: Path, count: int, rounds: int) -> list[tuple[float, float]]
 
 def rate(master: str, places: object, release_dir: Path, *, executors: int, name: str) -> float:
     """Predict with so many executors and return images a second, networks loaded."""
-    from jobs.predict.config import PredictConfig
+    from jobs.predict.config import Computing, PredictConfig
     from jobs.predict.job import run
     from jobs.spark.config import SparkConfig
     from jobs.spark.session import spark_session
@@ -78,9 +78,11 @@ def rate(master: str, places: object, release_dir: Path, *, executors: int, name
     properties = {"spark.cores.max": str(executors)}
     spark_config = SparkConfig(master, "1g", places.scratch, places.local_home, 1, properties=properties)
     release = load_release(release_dir)
+    computing = Computing(precision="float32")  # pinned, so that no image is computed in bfloat16 beside
     with spark_session(spark_config, name="scaling", task_cpus=1) as spark:
         for run_id, day in ((f"warm-{name}", DAY - timedelta(days=1)), (f"timed-{name}", DAY)):
-            done = run(lambda: nullcontext(spark), PredictConfig(run_id, (day,), places, release_dir), release)
+            config = PredictConfig(run_id, (day,), places, release_dir, computing=computing)
+            done = run(lambda: nullcontext(spark), config, release)
     return done.images / done.seconds
 
 

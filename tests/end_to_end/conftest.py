@@ -25,6 +25,9 @@ from jobs.runs import night
 from jobs.spark.config import SparkConfig
 from jobs.spark.faults import spark_errors_explained
 from jobs.spark.session import spark_session
+from models import fashion_mnist
+
+DOWNLOADS = Path(__file__).parents[2] / ".shelfwise" / "downloads"
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,12 @@ def one_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let the runs of a module's tests share a Spark session, where Spark's start and end are not what is tested."""
     with shared_spark(tmp_path_factory.mktemp("spark")):
         yield
+
+
+@pytest.fixture(scope="session")
+def articles() -> fashion_mnist.Articles:
+    """The official test articles, kept in the clone's own state between runs."""
+    return fashion_mnist.load("t10k", cache_dir=DOWNLOADS)
 
 
 def dump(home: Path) -> dict[str, list[tuple[Any, ...]]]:

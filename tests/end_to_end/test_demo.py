@@ -30,7 +30,6 @@ from tests.end_to_end.conftest import Shelfwise, ask
 from tests.programs import exit_code
 
 ROOT = Path(__file__).parents[2]
-DOWNLOADS = ROOT / ".shelfwise" / "downloads"
 BROKEN = {
     "broken-missing": "missing",
     "broken-empty": "empty",
@@ -38,12 +37,6 @@ BROKEN = {
     "broken-truncated": "truncated",
     "broken-one-pixel": "too_small",
 }
-
-
-@pytest.fixture(scope="session")
-def articles() -> fashion_mnist.Articles:
-    """The official test articles, kept in the clone's own state between runs."""
-    return fashion_mnist.load("t10k", cache_dir=DOWNLOADS)
 
 
 def test_the_demo_tells_what_two_nights_did(

@@ -1,0 +1,133 @@
+"""Two predicting processes of one thread each compute nearly twice as much as one: they are not pinned to one core."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from jobs.predict.config import Computing, PredictConfig
+from jobs.predict.conversions import converted_files
+from jobs.storage.places import Places
+from models.release import load_release
+from models.serving.openvino_engine import usable_cores
+
+ROOT = Path(__file__).parents[3]
+ENOUGH = 1.4
+ROUNDS, SECONDS = 40, 0.3
+FREE = 0.2
+"""Cores that other work may take in a round in which two processes must show what they can."""
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from models.release import load_release
+from models.serving.converted import read_manifest
+from models.serving.openvino_engine import OpenVinoEngine
+release, directory = map(Path, sys.argv[1:])
+engine = OpenVinoEngine(read_manifest(directory / "converted.json"), directory, 1)
+forward = engine.open(load_release(release), release)
+images = np.random.default_rng(5).integers(0, 256, (16, 32, 32, 3), np.uint8)
+forward(images)
+print("ready", flush=True)
+for line in sys.stdin:
+    count, busy, started = 0, time.process_time(), time.monotonic()
+    while time.monotonic() < started + float(line):
+        forward(images)
+        count += 1
+    print(count, time.monotonic() - started, time.process_time() - busy, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What one process computed in a while.
+
+    Attributes:
+        batches: Number of batches.
+        seconds: Seconds that passed.
+        busy_seconds: Seconds of a processor core that it took.
+    """
+
+    batches: int
+    seconds: float
+    busy_seconds: float
+
+
+Process = subprocess.Popen[str]
+
+
+@pytest.fixture
+def processes(tiny_release: Path, tmp_path: Path) -> Iterator[list[Process]]:
+    """Two processes that have loaded the release, with one thread each, and wait."""
+    computing = Computing(engine="openvino", engines_dir=Path(os.environ["SHELFWISE_ENGINES_DIR"]))
+    config = PredictConfig("run-1", (date(2026, 11, 1),), Places(tmp_path), tiny_release, computing=computing)
+    files = converted_files(config, load_release(tiny_release))
+    assert files is not None
+    words = [sys.executable, "-c", PROCESS, str(tiny_release), str(files.directory)]
+    with ExitStack() as running:
+        started = [
+            running.enter_context(
+                subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(2)
+        ]
+        for each in started:
+            assert each.stdout is not None
+            assert each.stdout.readline() == "ready\n"
+        yield started
+        for each in started:
+            assert each.stdin is not None
+            each.stdin.close()
+
+
+def compute(processes: list[Process]) -> list[Computed]:
+    """Let processes compute at the same time."""
+    for each in processes:
+        assert each.stdin is not None
+        each.stdin.write(f"{SECONDS}\n")
+        each.stdin.flush()
+    found = []
+    for each in processes:
+        assert each.stdout is not None
+        count, seconds, busy = each.stdout.readline().split()
+        found.append(Computed(int(count), float(seconds), float(busy)))
+    return found
+
+
+def busy_seconds() -> float:
+    """Return how long the cores that this process may use have been busy, or taken by other machines; 0 if unknown."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    lines = [line.split() for line in stat.read_text(encoding="utf-8").splitlines()]
+    ticks = sum(sum(map(int, [*line[1:4], *line[6:9]])) for line in lines if line[0] in ours)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
+def test_two_processes_of_one_thread_compute_nearly_twice_as_much_as_one(processes: list[Process]) -> None:
+    """One is measured by the seconds of a core that it takes, so that other work does not make it look slow."""
+    one, two, quiet = 0.0, 0.0, 0
+    for number in range(ROUNDS):
+        [alone] = compute(processes[:1])
+        before = busy_seconds()
+        both = compute(processes)
+        others = busy_seconds() - before - sum(each.busy_seconds for each in both)
+        quiet += others < FREE * SECONDS
+        one = max(one, alone.batches / alone.busy_seconds)
+        two = max(two, sum(each.batches / each.seconds for each in both))
+        if number >= 2 and two >= ENOUGH * one:
+            return
+    if not quiet:
+        pytest.skip(f"other work took the cores; two processes computed {two / one:.2f} times as much as one")
+    pytest.fail(f"two processes compute {two / one:.2f} times as much as one, where {ENOUGH} was expected")
