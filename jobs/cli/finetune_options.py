@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from jobs.cli.labels_from import decisions_of
@@ -18,7 +19,9 @@ from jobs.settings import Settings
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.quick import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
+from jobs.wording import listed
 from models.networks.registry import ARCHITECTURES, INPUT_PX
+from models.release import MANIFEST, Release, load_release
 from models.release_checks import MAX_INPUT_PX
 from models.training.recipe import IMAGENET, NOTHING, Recipe
 
@@ -89,8 +92,8 @@ def quick_config_of(
             raise UsageError(
                 f"--quick trains no layer but the last, and takes no {' and '.join(others)}; leave out either"
             )
-    networks = _networks(options)
     check_release_id(options["release_id"])
+    networks = _networks(options) if "networks" in given else _networks_of_start(settings, options)
     starts = _by_network("--start-from", options["start_from"], networks, default=IMAGENET)
     sizes = _by_network("--input-px", options["input_px"], networks, default="")
     for name in (name for name, start in starts.items() if start == NOTHING):
@@ -98,11 +101,13 @@ def quick_config_of(
             f"--quick trains no layer but the last, and {name} with random weights sees nothing; give imagenet, a "
             ".weights.h5 file or a release with --start-from"
         )
+    located = {name: _located(settings, starts[name]) for name in networks}
     return QuickConfig(
         release_id=options["release_id"],
         selection=selection_of(settings, options),
         networks=tuple(
-            QuickNetwork(name, _side(name, sizes[name]), _located(settings, starts[name])) for name in networks
+            QuickNetwork(name, _side(name, sizes[name] or _side_of_start(name, start)), start)
+            for name, start in located.items()
         ),
         batch_size=options["batch_size"],
         decode_workers=options["decode_workers"],
@@ -137,6 +142,29 @@ def _networks(options: Mapping[str, Any]) -> list[str]:
         problem = f"there is no network {unknown[0]!r}" if unknown else "a network is named twice"
         raise UsageError(f"{problem}; expected different ones of {', '.join(ARCHITECTURES)}")
     return networks
+
+
+def _networks_of_start(settings: Settings, options: Mapping[str, Any]) -> list[str]:
+    """Return the networks of the release that `--start-from` names for all networks; without one, the usual ones."""
+    for_all = [start for start in options["start_from"] if start.partition("=")[0] not in ARCHITECTURES]
+    release = _release_at(_located(settings, for_all[-1])) if for_all else None
+    if release is None:
+        return _networks(options)
+    shown = [f"{network.architecture} at {network.input_px} px" for network in release.networks]
+    log.info("finetune: the networks of release %s, %s, unless others are given", release.release_id, listed(shown))
+    return [network.architecture for network in release.networks]
+
+
+def _side_of_start(name: str, start: str) -> str:
+    """Return the input of a network in the release that it starts from, in pixels; empty if it starts otherwise."""
+    release = _release_at(start)
+    sides = {network.architecture: str(network.input_px) for network in release.networks} if release else {}
+    return sides.get(name, "")
+
+
+def _release_at(start: str) -> Release | None:
+    """Return the release in a directory from which a training starts; None if it starts from something else."""
+    return load_release(Path(start)) if (Path(start) / MANIFEST).is_file() else None
 
 
 def _located(settings: Settings, start: str) -> str:

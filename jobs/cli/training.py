@@ -163,7 +163,7 @@ def evaluate(
     multiple=True,
     default=("efficientnetb0", "xception"),
     show_default=True,
-    help="Network to train. Repeatable.",
+    help="Network to train. Repeatable. With --quick and --start-from RELEASE by default the networks of that release.",
 )
 @click.option(
     "--start-from",
@@ -172,7 +172,10 @@ def evaluate(
     f"alias. {_PER_NETWORK}",
 )
 @click.option(
-    "--input-px", multiple=True, help=f"Input side in pixels; by default the architecture's own. {_PER_NETWORK}"
+    "--input-px",
+    multiple=True,
+    help="Input side in pixels; by default the architecture's own, or with --quick that of the release from which it "
+    f"starts. {_PER_NETWORK}",
 )
 @click.option("--unfreeze-from", multiple=True, help=f"First block that is trained, such as block6a. {_PER_NETWORK}")
 @recipe_options

@@ -160,7 +160,10 @@ def _network_of(release: Release, name: str) -> NetworkSpec:
         if network.architecture == name:
             return network
     names = ", ".join(network.architecture for network in release.networks)
-    raise ReleaseError(f"release {release.release_id} has no {name}; it has {names}")
+    raise ReleaseError(
+        f"release {release.release_id} has no {name}; it has {names}, so name what it has with --network, or another "
+        f"start of {name} with --start-from {name}=..."
+    )
 
 
 def _from_file(model: Any, network: NetworkSpec, path: Path) -> None:

@@ -105,6 +105,28 @@ def test_options_that_do_not_belong_to_it_are_refused_before_anything_begins(
     assert not home.exists()
 
 
+def test_a_start_from_a_release_takes_its_networks_and_their_inputs(home: Path) -> None:
+    """The usual two networks were taken instead, which it did not have, or its network with another input."""
+    write_labelled(Places(home), PRODUCTS)
+    quick(home, "--input-px", "20")
+    before = sorted((home / "features").rglob("*.parquet"))
+    start = ["finetune", "--quick", "--start-from", "shop-1", "--release-id"]
+    CliRunner().invoke(main_group, [*start, "shop-2"], catch_exceptions=False)
+    networks = load_release(home / "releases" / "shop-2").networks
+    assert [(network.architecture, network.input_px) for network in networks] == [("tiny", 20)]
+    assert sorted((home / "features").rglob("*.parquet")) == before
+
+
+def test_given_networks_and_inputs_go_before_those_of_the_release(home: Path) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    quick(home, "--input-px", "20")
+    start = ["finetune", "--quick", "--start-from", "shop-1", "--release-id", "shop-2"]
+    with pytest.raises(UsageError, match="release shop-1 has no xception; it has tiny, so name what it has"):
+        CliRunner().invoke(main_group, [*start, "--network", "xception"], catch_exceptions=False)
+    CliRunner().invoke(main_group, [*start, "--input-px", "tiny=24"], catch_exceptions=False)
+    assert load_release(home / "releases" / "shop-2").networks[0].input_px == 24
+
+
 def test_promote_belongs_to_quick(home: Path) -> None:
     with pytest.raises(UsageError, match="--promote belongs to --quick; use `shelfwise release promote`"):
         CliRunner().invoke(main_group, ["finetune", "--release-id", "shop-1", "--promote"], catch_exceptions=False)
