@@ -17,7 +17,7 @@ from jobs.releases.lookup import release_directory
 from jobs.releases.new_releases import ALIASES, check_release_id
 from jobs.settings import Settings
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
-from jobs.training.quick import QuickConfig, QuickNetwork
+from jobs.training.quick_config import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
 from jobs.wording import listed
 from models.networks.registry import ARCHITECTURES, INPUT_PX

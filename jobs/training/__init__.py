@@ -2,5 +2,6 @@
 
 Reads images/ and catalog_rows/. Writes training/ or features/ of the home, and a release or an .npz file.
 
-Others import: decisions, export, features, finetune, progress, quick, selection, taxonomy, training_record.
+Others import: decisions, export, features, finetune, progress, quick, quick_config, selection, taxonomy,
+training_record.
 """

@@ -17,7 +17,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,94 +28,31 @@ from numpy.typing import NDArray
 
 from jobs.dataset.labels import LabelledImage
 from jobs.errors import RunFailed, UsageError
-from jobs.evaluation.config import EvaluateConfig
 from jobs.evaluation.image_predictions import CONFIDENCES, Answered, refuse_none
 from jobs.evaluation.product_predictions import Measured, measured_parts
-from jobs.releases.calibrate import Promise, below_promise, finished_from_answers, unmeasured_release
+from jobs.releases.calibrate import below_promise, finished_from_answers, unmeasured_release
 from jobs.releases.known_images import describe
 from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
-from jobs.storage.places import Places
 from jobs.training.examples import NO_EXAMPLES, TEACHING, Examples, all_images, examples_of, folds_by_group
 from jobs.training.features import FeatureKey, FeatureStore, add_features
 from jobs.training.known_images import features_in, judged_by, pixel_store
 from jobs.training.progress import FeatureWatch
-from jobs.training.selection import UNMEASURED, Selection, TrainingSet, training_set
+from jobs.training.quick_config import QuickConfig
+from jobs.training.selection import UNMEASURED, TrainingSet, training_set
 from models.answers.calibration import combine
 from models.linear.crossfit import CrossFitted, cross_fit
 from models.linear.head import UnusableFeatures
 from models.networks.pixels import PIXELS
 from models.networks.weights import save_half
 from models.program import program_version
-from models.release import CROSS_FITTED, FEATURES_ENGINE, Release, save_release, sha256_of
+from models.release import CROSS_FITTED, MANIFEST, Release, load_release, save_release, sha256_of
 from models.serving.engines import EngineError
 from models.serving.environment import prepare_environment, quiet_start
 from models.spec import NetworkSpec
 from models.training.frozen import BACKBONE_SAW_TRAIN, FrozenBackbone, load_frozen
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class QuickNetwork:
-    """A network of the release to be made.
-
-    Attributes:
-        architecture: Key of `models.networks.registry.ARCHITECTURES`.
-        input_px: Side of the network's square input, in pixels.
-        start: Weights of its backbone: `imagenet`, a weights file, or a release's directory.
-    """
-
-    architecture: str
-    input_px: int
-    start: str
-
-
-@dataclass(frozen=True)
-class QuickConfig:
-    """Configuration of a quick fine-tuning.
-
-    Attributes:
-        release_id: Identifier of the new release.
-        selection: Labelled products to learn from.
-        networks: Networks of the release, at least one.
-        batch_size: Images per call of a backbone.
-        decode_workers: Number of decoding threads.
-        promise: Precision and floor for the release's thresholds.
-        seed: Seed of the folds.
-        engine: What computes the features, `auto`, `openvino` or `keras`.
-        command: Command line as the user typed it, for the model card.
-    """
-
-    release_id: str
-    selection: Selection
-    networks: tuple[QuickNetwork, ...]
-    batch_size: int = 32
-    decode_workers: int = 2
-    promise: Promise = field(default_factory=Promise)
-    seed: int = 7
-    engine: str = "auto"
-    command: str = ""
-
-    @property
-    def places(self) -> Places:
-        """Directories and stores of the home."""
-        return self.selection.places
-
-    @property
-    def decode_px(self) -> int:
-        """Side of the squares to which images are decoded, in pixels."""
-        return max(network.input_px for network in self.networks)
-
-    @property
-    def reading(self) -> EvaluateConfig:
-        """Settings for reading images."""
-        return EvaluateConfig(self.places, batch_size=self.batch_size, decode_workers=self.decode_workers)
-
-    @property
-    def target(self) -> Path:
-        """Directory of the new release."""
-        return self.places.local_home / "releases" / self.release_id
 
 
 @dataclass(frozen=True)
@@ -163,6 +100,8 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
         config: Configuration of the job.
         watch: Takes a network's name and the number of images to compute; returns the callback for those that are done.
 
+    If the same command was ended after it had made the release, it is finished.
+
     Returns:
         The release_id, the directory and the metrics of the release, and `below_promise`: a sentence if the part test
         contradicts the promised precision, or nothing can measure it, else None.
@@ -172,6 +111,9 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
         RunFailed: If features cannot be computed, or the release cannot be written; what was computed is kept.
     """
     started = time.monotonic()
+    if release := _made(config):
+        log.info("release %s is there already: this command made it of the same products", release.release_id)
+        return _shared(config, release)
     check_new(config.target, config.places)
     learned_from = training_set(config.selection, unmeasured=True)
     folds_by_group(examples_of(learned_from, TEACHING), learned_from, config.seed)  # refuses before the long part
@@ -196,8 +138,28 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
             release, documents = _finished(config, draft, images, fitted, Path(scratch))
             weights = {each.network.architecture: each.weights for each in fitted}
             save_release(release, config.target, weights=weights, documents=documents)
+    return _shared(config, release)
+
+
+def _made(config: QuickConfig) -> Release | None:
+    """Return the existing release if this command made it of the same products, but may have ended soon after; or None.
+
+    Decisions that people have made since do not matter.
+    """
+    if not config.command or not (config.target / MANIFEST).is_file():
+        return None
+    release = load_release(config.target)
+    told = release.training
+    if CROSS_FITTED not in told or (told.get("command"), told.get("seed")) != (config.command, config.seed):
+        return None
+    learned_from = training_set(config.selection.until(told.get("decisions_until", 0)), unmeasured=True)
+    return release if learned_from.data_sha256 == told.get("data_sha256") else None
+
+
+def _shared(config: QuickConfig, release: Release) -> dict[str, Any]:
+    """Upload a complete release to the home's store, and return its summary, as `run` does."""
     share(config.target, config.places)
-    below = below_promise(release) if learned_from.can_be_measured else f"release {release.release_id}: {UNMEASURED}"
+    below = below_promise(release) if release.metrics else f"release {release.release_id}: {UNMEASURED}"
     if below:
         log.warning("%s", below)
     return {

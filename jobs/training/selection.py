@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -63,6 +63,10 @@ class Selection:
     labels: LabelMap | None = None
     labels_from: str = BOTH
     decisions: ReadDecisions = no_decisions
+
+    def until(self, number: int) -> Selection:
+        """Return the same selection without decisions of people after the one with this number."""
+        return replace(self, decisions=lambda _: self.decisions(number))
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,25 @@ def test_options_that_do_not_belong_to_it_are_refused_before_anything_begins(
     assert not home.exists()
 
 
+def test_a_command_that_was_killed_before_it_promoted_is_finished_by_the_same_command(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    promoted = ("--promote", "--target-precision", "0.6", "--json")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jobs.releases.aliases.promote", killed)
+        assert quick(home, *promoted).exit_code == 1
+    assert champion(home) is None
+    manifest = (home / "releases" / "shop-1" / "release.json").read_bytes()
+    assert json.loads(quick(home, *promoted).stdout)["promoted"] is True
+    assert champion(home) == "shop-1"
+    assert (home / "releases" / "shop-1" / "release.json").read_bytes() == manifest
+
+
 def test_a_start_from_a_release_takes_its_networks_and_their_inputs(home: Path) -> None:
     """The usual two networks were taken instead, which it did not have, or its network with another input."""
     write_labelled(Places(home), PRODUCTS)

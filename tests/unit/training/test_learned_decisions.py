@@ -19,7 +19,7 @@ from jobs.storage.places import Places
 from jobs.training import finetune, quick
 from jobs.training.export import ArraysConfig
 from jobs.training.export import run as export
-from jobs.training.quick import QuickConfig, QuickNetwork
+from jobs.training.quick_config import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection, training_set
 from models.card import NAME
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
@@ -147,6 +147,16 @@ def test_a_product_that_is_none_of_the_categories_measures_and_does_not_teach(tm
     told = load_release(tmp_path / "releases" / "colours-2").training
     outside = len(in_part(CATALOG, "train", "validation"))
     assert (told["products_labelled_by_catalog"], told["calibrated_on_products"]) == (outside - 1, outside)
+
+
+def test_a_killed_command_is_finished_also_if_people_have_decided_since(tmp_path: Path, weights: Path) -> None:
+    write_labelled(Places(tmp_path), CATALOG)
+    first, second = in_part(CATALOG, "train")[:2]
+    decisions = Log().add((first, None))
+    config = replace(quick_config(tmp_path, weights, decisions=decisions), command="shelfwise finetune --quick ...")
+    done = quick.run(config, watch=silent)
+    decisions.add((second, None))
+    assert quick.run(config, watch=silent) == done
 
 
 @pytest.mark.parametrize("job", ["quick", "whole"])

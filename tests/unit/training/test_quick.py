@@ -25,7 +25,7 @@ from jobs.training import features, finetune, quick
 from jobs.training.examples import Examples
 from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.known_images import features_in
-from jobs.training.quick import QuickConfig, QuickNetwork
+from jobs.training.quick_config import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
 from models.card import NAME
 from models.known.images import read_known
@@ -305,7 +305,42 @@ def test_images_that_do_not_decode_are_left_out(tmp_path: Path, weights: dict[st
 
 def test_an_existing_release_is_not_made_again(made: Any, weights: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="never changed; choose another --release-id"):
-        quick.run(config(made[0], weights), watch=silent)
+        quick.run(config(made[0], weights, command="shelfwise finetune ..."), watch=silent)
+    with pytest.raises(UsageError, match="never changed; choose another --release-id"):
+        quick.run(config(made[0], weights, seed=8), watch=silent)
+
+
+def killed(*_: object, **__: object) -> None:
+    """Stand for a process that is killed at this moment."""
+    raise KeyboardInterrupt
+
+
+def test_a_run_that_was_killed_after_its_release_was_complete_is_finished_by_the_same_call(
+    tmp_path: Path, weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name was taken then, by its own release: the same command was refused for ever."""
+    write_labelled(Places(tmp_path), PRODUCTS)
+    with monkeypatch.context() as patched:
+        patched.setattr(quick, "share", killed)
+        with pytest.raises(KeyboardInterrupt):
+            quick.run(config(tmp_path, weights), watch=silent)
+    shared: list[Path] = []
+    monkeypatch.setattr(quick, "share", lambda directory, places: shared.append(directory))
+    computed = Counting()
+    done = quick.run(config(tmp_path, weights), watch=computed)
+    release = load_release(tmp_path / "releases" / "colours-2")
+    assert shared == [tmp_path / "releases" / "colours-2"]
+    assert computed.totals == {}
+    assert done == {"release_id": "colours-2", "release_dir": str(shared[0]), **release.metrics, "below_promise": None}
+
+
+def test_the_same_call_is_refused_when_there_are_other_products(tmp_path: Path, weights: dict[str, Path]) -> None:
+    """It would make another release; a person who labelled more must not take the old one for it."""
+    write_labelled(Places(tmp_path), PRODUCTS)
+    quick.run(config(tmp_path, weights), watch=silent)
+    write_labelled(Places(tmp_path), [("new", RED, [0])], day=DAY + timedelta(days=1))
+    with pytest.raises(UsageError, match="never changed; choose another --release-id"):
+        quick.run(config(tmp_path, weights), watch=silent)
 
 
 def tuned_in(home: Path, start: Path, release_id: str) -> Path:
