@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.answers.promises import CURVE, PROMISES, curve_of, target_of, worded
-from models.release import Release, describing_command
+from models.release import CROSS_FITTED, UNKNOWN_BACKBONES, Release
 
 NAME = "MODEL_CARD.md"
 """File name of the card in a release's directory."""
@@ -68,6 +68,10 @@ def _lines(release: Release) -> Iterator[str]:
     shares = ", ".join(f"{network.architecture} {network.ensemble_weight:.3f}" for network in release.networks)
     yield f"Shares: {shares}. Temperature: {release.temperature:.4f}. Below {release.floor:g} an answer is `unknown`."
     yield ""
+    if unknown := release.training.get(UNKNOWN_BACKBONES):
+        yield f"Nobody knows what the backbone of {_plain(str(unknown))} has learned from. If it was the products that"
+        yield "calibrated and measured this release, it is worse on new ones than all figures and promises here say."
+        yield ""
     yield "| category | from which confidence | promised precision |"
     yield "| --- | --- | --- |"
     target = target_of(release.training)

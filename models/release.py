@@ -37,8 +37,11 @@ The heads of such a release learned from the parts train and validation. It was 
 answered by heads that did not learn from it.
 """
 
-FEATURES_ENGINE = "_features_engine"
-"""End of names in `Release.training`: what computed the features of a network, from which its head was fitted."""
+UNKNOWN_BACKBONES = "backbones_of_unknown_training"
+"""Name in `Release.training` of the architectures whose backbones learned from nobody knows what.
+
+If it was the products that calibrate and measure a cross-fitted release, its figures and promises are too high.
+"""
 
 FORMAT = 1
 """Version of the format of release.json."""

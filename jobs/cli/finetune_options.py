@@ -114,6 +114,7 @@ def quick_config_of(
         promise=Promise(options["target_precision"], options["floor"], options["promise"]),
         seed=options["seed"],
         engine=settings.engine,
+        vouched=options["start_unseen"],
         command=command,
     )
 

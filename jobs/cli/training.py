@@ -155,7 +155,14 @@ def evaluate(
 @click.option(
     "--promote",
     is_flag=True,
-    help="With --quick: make the release the champion, unless the part test contradicts its promise.",
+    help="With --quick: make the release the champion, unless the part test contradicts its promise, or nobody knows "
+    "whether its start weights have seen these products.",
+)
+@click.option(
+    "--start-unseen",
+    is_flag=True,
+    help="With --quick: the weights of --start-from, such as those of an imported release, have learned from none of "
+    "these products. ImageNet's weights need it only if their file has a name of its own.",
 )
 @click.option(
     "--network",
@@ -206,6 +213,8 @@ def finetune(context: click.Context, /, as_json: bool, quick: bool, promote: boo
         return
     if promote:
         raise UsageError("--promote belongs to --quick; use `shelfwise release promote` when the training has ended")
+    if options["start_unseen"]:
+        raise UsageError("--start-unseen belongs to --quick, which calibrates on what it learns from; leave it out")
     config = config_of(Settings(), options, command=typed_command())
     with training_progress() as watch:
         done = job.run(config, watch=watch)

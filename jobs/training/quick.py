@@ -46,11 +46,12 @@ from models.linear.head import UnusableFeatures
 from models.networks.pixels import PIXELS
 from models.networks.weights import save_half
 from models.program import program_version
-from models.release import CROSS_FITTED, MANIFEST, Release, load_release, save_release, sha256_of
+from models.release import CROSS_FITTED, MANIFEST, UNKNOWN_BACKBONES, Release, load_release, save_release, sha256_of
 from models.serving.engines import EngineError
 from models.serving.environment import prepare_environment, quiet_start
 from models.spec import NetworkSpec
-from models.training.frozen import BACKBONE_SAW_TRAIN, FrozenBackbone, load_frozen
+from models.training.frozen import FrozenBackbone, load_frozen
+from models.training.seen import BACKBONE_SAW_TRAIN, VOUCHED_BACKBONES
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class _Fitted:
         tested: Answers of the head for the images of the part test, float32 (images, categories).
         saw_train: Whether the backbone was trained on the part train.
         figures: What the model card tells of the training.
+        saw_unknown: Whether nobody knows what the backbone was trained on.
     """
 
     network: NetworkSpec
@@ -91,6 +93,7 @@ class _Fitted:
     tested: NDArray[np.float32]
     saw_train: bool
     figures: Mapping[str, Any]
+    saw_unknown: bool = False
 
 
 def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
@@ -104,7 +107,8 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
 
     Returns:
         The release_id, the directory and the metrics of the release, and `below_promise`: a sentence if the part test
-        contradicts the promised precision, or nothing can measure it, else None.
+        contradicts the promised precision, or nothing can measure it, as when nobody knows whether a backbone has
+        learned from these products; else None.
 
     Raises:
         UsageError: If the labelled products or the options cannot be used; then no release was written.
@@ -159,8 +163,7 @@ def _made(config: QuickConfig) -> Release | None:
 def _shared(config: QuickConfig, release: Release) -> dict[str, Any]:
     """Upload a complete release to the home's store, and return its summary, as `run` does."""
     share(config.target, config.places)
-    below = below_promise(release) if release.metrics else f"release {release.release_id}: {UNMEASURED}"
-    if below:
+    if below := _not_to_be_promoted(release):
         log.warning("%s", below)
     return {
         "release_id": release.release_id,
@@ -168,6 +171,20 @@ def _shared(config: QuickConfig, release: Release) -> dict[str, Any]:
         **release.metrics,
         "below_promise": below,
     }
+
+
+def _not_to_be_promoted(release: Release) -> str | None:
+    """Return why a release is not to be promoted before a person has looked at it, or None."""
+    if not release.metrics:
+        return f"release {release.release_id}: {UNMEASURED}"
+    if (below := below_promise(release)) or not (names := release.training.get(UNKNOWN_BACKBONES)):
+        return below
+    return (
+        f"nobody knows what the backbone of {names} has learned from, and if it was these products, release "
+        f"{release.release_id} is worse than was measured and promised: it was made and is not to be promoted; make it "
+        "with --start-unseen if the backbone saw none of them, or measure it on later ones with `shelfwise evaluate "
+        "--from`"
+    )
 
 
 def _finished(
@@ -202,12 +219,21 @@ def _finished(
 def _backbones(config: QuickConfig, categories: int) -> dict[str, FrozenBackbone]:
     """Load the backbone of each network, by name of its architecture."""
     try:
-        return {
+        backbones = {
             each.architecture: load_frozen(each.architecture, each.input_px, each.start, categories=categories)
             for each in config.networks
         }
     except ValueError as error:
         raise UsageError(str(error)) from error
+    for name, frozen in backbones.items():
+        if frozen.saw_unknown and not config.vouched:
+            log.warning(
+                "%s starts from %s, and nobody knows what that has learned from: if it was these products, the release "
+                "will promise too much; if it saw none of them, say so with --start-unseen",
+                name,
+                frozen.start,
+            )
+    return backbones
 
 
 def _store(
@@ -264,7 +290,7 @@ def _fitted(frozen: FrozenBackbone, images: _Images, folds: NDArray[np.int64], w
     }
     network = replace(frozen.network, weights_sha256=sha256_of(weights))
     answers = found.head.probabilities(store.load(images.tested.contents))
-    return _Fitted(network, weights, softmaxes, answers, frozen.saw_train, figures)
+    return _Fitted(network, weights, softmaxes, answers, frozen.saw_train, figures, frozen.saw_unknown)
 
 
 def _draft(
@@ -282,6 +308,8 @@ def _draft(
         BACKBONE_SAW_TRAIN: any(each.saw_train for each in fitted),
         "seed": config.seed,
     }
+    if unknown := [each.network.architecture for each in fitted if each.saw_unknown]:
+        training[VOUCHED_BACKBONES if config.vouched else UNKNOWN_BACKBONES] = ", ".join(unknown)
     for each in fitted:
         training |= each.figures
     return Release(

@@ -39,6 +39,7 @@ class QuickConfig:
         promise: Precision and floor for the release's thresholds.
         seed: Seed of the folds.
         engine: What computes the features, `auto`, `openvino` or `keras`.
+        vouched: Whether a person says that the start weights saw none of the products, where nobody knows it.
         command: Command line as the user typed it, for the model card.
     """
 
@@ -50,6 +51,7 @@ class QuickConfig:
     promise: Promise = field(default_factory=Promise)
     seed: int = 7
     engine: str = "auto"
+    vouched: bool = False
     command: str = ""
 
     @property

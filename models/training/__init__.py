@@ -2,5 +2,5 @@
 
 Reads start weights and checkpoints; writes one checkpoint file per work directory.
 
-Others import: arrays, augmentation, checkpoints, frozen, loop, recipe, starts.
+Others import: arrays, augmentation, checkpoints, frozen, loop, recipe, seen, starts.
 """

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from models.networks.backbones import HEAD
 from models.networks.registry import architecture
 from models.networks.weights import round_as_stored, weights_sha256
-from models.release import CROSS_FITTED, MANIFEST, SHIPPED, Release, ReleaseError, load_release
+from models.release import MANIFEST, SHIPPED, ReleaseError, load_release
 from models.spec import NetworkSpec
 from models.training.recipe import IMAGENET, NOTHING
+from models.training.seen import imagenet_file, saw_train, saw_unknown
 from models.training.starts import copy_backbone_of_release, load_start_weights, range_of
-
-BACKBONE_SAW_TRAIN = "backbone_learned_from_train"
-"""Name in `Release.training` of whether a backbone of a cross-fitted release was itself trained on the part train."""
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +33,7 @@ class FrozenBackbone:
         sha256: SHA-256 of the backbone's weights, as a release stores them.
         saw_train: Whether the backbone was trained on the part train of labelled products. The features of these
             products are better than those of others, so that they must not calibrate.
+        saw_unknown: Whether nobody knows what the backbone was trained on, so that it may be any of these products.
     """
 
     network: NetworkSpec
@@ -42,6 +41,7 @@ class FrozenBackbone:
     start: str
     sha256: str
     saw_train: bool
+    saw_unknown: bool = False
 
     @property
     def backbone(self) -> Any:
@@ -86,8 +86,9 @@ def load_frozen(name: str, input_px: int, start: str, *, categories: int) -> Fro
     else:
         load_start_weights(model, network, start, category_ids=(), taxonomy_version="")
     round_as_stored(model)
-    frozen = FrozenBackbone(network, model, start, "", _saw_train(start))
-    return replace(frozen, sha256=weights_sha256(frozen.backbone))
+    frozen = FrozenBackbone(network, model, start, "", saw_train(start))
+    digest = weights_sha256(frozen.backbone)
+    return replace(frozen, sha256=digest, saw_unknown=saw_unknown(start, name, digest))
 
 
 def _imagenet_or_shipped(model: Any, network: NetworkSpec) -> str:
@@ -112,33 +113,7 @@ def _imagenet_or_shipped(model: Any, network: NetworkSpec) -> str:
     return str(SHIPPED)
 
 
-def imagenet_file(name: str) -> str:
-    """Return the name of the file of ImageNet's weights, without a head, that keras.applications looks for."""
-    if name.startswith("efficientnet"):
-        return f"{name}_notop.h5"
-    return f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
-
-
 def _keras_cache() -> Path:
     from keras.src.backend.config import keras_home  # Keras shows this directory nowhere else
 
     return Path(keras_home()) / "models"
-
-
-def _saw_train(start: str) -> bool:
-    """Return whether the weights of a start were trained on the part train of labelled products.
-
-    Of a weights file that does not lie in a release nothing is known; it is taken for ImageNet's.
-    """
-    path = Path(start)
-    directory = next((each for each in (path, path.parent) if (each / MANIFEST).is_file()), None)
-    if start == IMAGENET or directory is None or directory.resolve() == SHIPPED.resolve():
-        return False
-    return backbone_saw_train(load_release(directory))
-
-
-def backbone_saw_train(release: Release) -> bool:
-    """Return whether a release's backbones were trained on the part train of labelled products."""
-    if CROSS_FITTED in release.training:
-        return bool(release.training.get(BACKBONE_SAW_TRAIN))
-    return "train_images" in release.training

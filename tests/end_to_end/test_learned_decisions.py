@@ -55,7 +55,7 @@ def tiny() -> Iterator[None]:
 def start(tmp_path: Path) -> tuple[str, ...]:
     """Options of a training on a tiny network with weights of its own."""
     keras.utils.set_random_seed(0)
-    file = tmp_path / "tiny.weights.h5"
+    file = tmp_path / "tiny_imagenet_notop.weights.h5"
     save_weights(architecture(tiny_network.NAME).backbone(input_px=16), file)
     return ("--network", tiny_network.NAME, "--start-from", str(file), "--batch-size", "8", "--target-precision", "0.6")
 

@@ -21,6 +21,7 @@ from models.release import load_release
 from tests import tiny_network
 from tests.labelled import BLUE, GREEN, LEAVES, RED, write_labelled
 
+WEIGHTS = "tiny_imagenet_notop.weights.h5"
 PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
 
 
@@ -30,14 +31,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SHELFWISE_HOME", str(tmp_path / "home"))
     ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME] = "tests.tiny_network", (16, 16)
     keras.utils.set_random_seed(0)
-    save_weights(architecture(tiny_network.NAME).backbone(input_px=16), tmp_path / "tiny.weights.h5")
+    save_weights(architecture(tiny_network.NAME).backbone(input_px=16), tmp_path / WEIGHTS)
     yield tmp_path / "home"
     del ARCHITECTURES[tiny_network.NAME], INPUT_PX[tiny_network.NAME]
 
 
 def quick(home: Path, *options: str, release_id: str = "shop-1", network: str = "tiny") -> Result:
     """Call the command."""
-    start = str(home.parent / "tiny.weights.h5")
+    start = str(home.parent / WEIGHTS)
     command = ["finetune", "--quick", "--release-id", release_id, "--network", network, "--start-from", start]
     return CliRunner().invoke(main_group, [*command, *options], catch_exceptions=False)
 
@@ -144,6 +145,32 @@ def test_given_networks_and_inputs_go_before_those_of_the_release(home: Path) ->
         CliRunner().invoke(main_group, [*start, "--network", "xception"], catch_exceptions=False)
     CliRunner().invoke(main_group, [*start, "--input-px", "tiny=24"], catch_exceptions=False)
     assert load_release(home / "releases" / "shop-2").networks[0].input_px == 24
+
+
+def test_a_start_that_may_have_seen_the_products_is_promoted_if_a_person_vouches_for_it(home: Path) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    (home.parent / WEIGHTS).rename(home.parent / "theirs.weights.h5")
+    theirs = (
+        "--start-from",
+        str(home.parent / "theirs.weights.h5"),
+        "--promote",
+        "--target-precision",
+        "0.6",
+        "--json",
+    )
+    done = json.loads(quick(home, *theirs).stdout)
+    assert done["promoted"] is False
+    assert "make it with --start-unseen if the backbone saw none of them" in done["below_promise"]
+    assert champion(home) is None
+    done = json.loads(quick(home, *theirs, "--start-unseen", release_id="shop-2").stdout)
+    assert (done["promoted"], done["below_promise"]) == (True, None)
+    assert champion(home) == "shop-2"
+
+
+def test_vouching_belongs_to_quick(home: Path) -> None:
+    with pytest.raises(UsageError, match="--start-unseen belongs to --quick"):
+        CliRunner().invoke(main_group, ["finetune", "--release-id", "s", "--start-unseen"], catch_exceptions=False)
+    assert not home.exists()
 
 
 def test_promote_belongs_to_quick(home: Path) -> None:

@@ -71,7 +71,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
 
     keras.utils.set_random_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
+    file = tmp_path_factory.mktemp("weights") / "tiny_imagenet_notop.weights.h5"
     save_weights(architecture(tiny_network.NAME).backbone(input_px=16), file)
     return file
 

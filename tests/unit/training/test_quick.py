@@ -59,7 +59,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     files = {}
     for seed, name in enumerate((tiny_network.NAME, TINIER)):
         keras.utils.set_random_seed(seed)
-        files[name] = tmp_path_factory.mktemp("weights") / f"{name}.weights.h5"
+        files[name] = tmp_path_factory.mktemp("weights") / f"{name}_imagenet_notop.weights.h5"
         save_weights(architecture(name).backbone(input_px=16), files[name])
     return files
 
@@ -368,6 +368,46 @@ def test_a_backbone_that_was_trained_on_the_part_train_is_calibrated_on_validati
     assert load_release(Path(again["release_dir"])).training["calibrated_on_products"] == held_out, (
         "nor is it forgotten"
     )
+
+
+def test_a_start_of_unknown_training_is_named_before_and_after_and_on_the_card(
+    tmp_path: Path, weights: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If these products taught it, no fold holds anything back; nothing was said, and the release was promoted."""
+    write_labelled(Places(tmp_path), PRODUCTS)
+    theirs = tmp_path / "theirs.weights.h5"
+    theirs.symlink_to(weights[tiny_network.NAME])
+    files = {**weights, tiny_network.NAME: theirs}
+    done = quick.run(config(tmp_path, files, (tiny_network.NAME, TINIER)), watch=silent)
+    assert f"tiny starts from {theirs}, and nobody knows what that has learned from" in caplog.text
+    assert "tinier starts from" not in caplog.text
+    assert "the backbone of tiny has learned from, and if it was these products" in done["below_promise"]
+    directory = Path(done["release_dir"])
+    assert "what the backbone of tiny has learned from. If it was the products" in (directory / NAME).read_text()
+    assert all(load_release(directory).thresholds[leaf] for leaf in LEAVES), "a person may promote it all the same"
+    caplog.clear()
+    again = quick.run(config(tmp_path, {TINIER: directory}, (TINIER,), release_id="colours-3"), watch=silent)
+    assert again["below_promise"] is None, "its other backbone is ImageNet's"
+    again = quick.run(config(tmp_path, {tiny_network.NAME: directory}, release_id="colours-4"), watch=silent)
+    assert "nobody knows what" in again["below_promise"], "nor is it forgotten"
+    vouched = config(tmp_path, {tiny_network.NAME: directory}, release_id="colours-5", vouched=True)
+    caplog.clear()
+    done = quick.run(vouched, watch=silent)
+    assert (done["below_promise"], "nobody knows" in caplog.text) == (None, False)
+    training = load_release(Path(done["release_dir"])).training
+    assert training["backbones_vouched_for"] == "tiny"
+    assert "| backbones vouched for | tiny |" in (Path(done["release_dir"]) / NAME).read_text()
+
+
+def test_nobody_vouches_for_a_backbone_that_is_known_to_have_learned_from_the_products(
+    tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    write_labelled(Places(tmp_path), PRODUCTS)
+    tuned = tuned_in(tmp_path, weights[tiny_network.NAME], "tuned-1")
+    done = quick.run(config(tmp_path, {tiny_network.NAME: tuned}, vouched=True), watch=silent)
+    training = load_release(Path(done["release_dir"])).training
+    assert training["calibrated_on_products"] == [part_of(name) for name, *_ in PRODUCTS].count("validation")
+    assert "backbones_vouched_for" not in training
 
 
 def test_a_whole_training_goes_on_from_a_quick_release(made: Any) -> None:

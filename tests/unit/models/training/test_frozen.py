@@ -14,6 +14,7 @@ from models.networks.weights import save_half, save_weights
 from models.release import (
     CROSS_FITTED,
     SHIPPED,
+    UNKNOWN_BACKBONES,
     Release,
     ReleaseError,
     load_network,
@@ -22,11 +23,13 @@ from models.release import (
     sha256_of,
 )
 from models.spec import Category, NetworkSpec
-from models.training.frozen import BACKBONE_SAW_TRAIN, imagenet_file, load_frozen
+from models.training.frozen import load_frozen
+from models.training.seen import BACKBONE_SAW_TRAIN, VOUCHED_BACKBONES, imagenet_file, saw_unknown
 from models.training.starts import load_start_weights
 from tests import tiny_network
 
 IDS = ("a", "b", "c")
+XCEPTION = Path(__file__).parents[5] / "shared" / "weights" / "xception_imagenet_notop.weights.h5"
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +111,58 @@ def test_only_backbones_that_were_trained_on_the_part_train_are_known_to_have_se
     assert not saw({"imported_from": "theirs.keras"}, "imported")
     assert not saw({"train_images": 90, CROSS_FITTED: 5, BACKBONE_SAW_TRAIN: False}, "quick")
     assert saw({"train_images": 90, CROSS_FITTED: 5, BACKBONE_SAW_TRAIN: True}, "quick-of-tuned")
+
+
+@pytest.mark.parametrize(
+    ("training", "unknown"),
+    [
+        ({"imported_from": "theirs.keras"}, True),
+        ({}, True),
+        ({"imported_from": "theirs.keras", "train_images": 90}, False),  # from exported arrays: known to have seen them
+        ({"train_images": 90}, False),
+        ({"articles": 55_000}, False),
+        ({"train_images": 90, CROSS_FITTED: 5, BACKBONE_SAW_TRAIN: False}, False),
+        ({"train_images": 90, CROSS_FITTED: 5, UNKNOWN_BACKBONES: "xception, tiny"}, True),
+        ({"train_images": 90, CROSS_FITTED: 5, UNKNOWN_BACKBONES: "xception"}, False),
+        ({"train_images": 90, CROSS_FITTED: 5, VOUCHED_BACKBONES: "tiny"}, False),
+    ],
+)
+def test_what_an_imported_backbone_has_seen_is_unknown(
+    training: dict[str, object], unknown: bool, tmp_path: Path
+) -> None:
+    """It was taken for one that has seen none of the products, which then calibrated and measured it."""
+    place = release_in(tmp_path / "theirs", training)
+    assert load_frozen("tiny", 16, str(place), categories=2).saw_unknown == unknown
+    assert load_frozen("tiny", 16, str(place / "tiny.weights.h5"), categories=2).saw_unknown == unknown
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "unknown"),
+    [
+        ("xception", "xception_imagenet_notop.weights.h5", False),
+        ("xception", "xception_weights_tf_dim_ordering_tf_kernels_notop.h5", False),
+        ("efficientnetb0", "efficientnetb0_notop.h5", False),
+        ("efficientnetb0", "efficientnet-lite0.weights.h5", False),
+        ("efficientnetb1", "efficientnet-lite0.weights.h5", True),
+        ("efficientnetb0", "xception_imagenet_notop.weights.h5", True),
+        ("xception", "xception_imagenet_notop_tuned.weights.h5", True),
+        ("xception", "xception.weights.h5", True),
+    ],
+)
+def test_a_weights_file_is_imagenet_s_by_its_name(name: str, file: str, unknown: bool, tmp_path: Path) -> None:
+    assert saw_unknown(str(tmp_path / file), name, "0" * 64) == unknown
+
+
+@pytest.mark.skipif(not XCEPTION.is_file(), reason=f"{XCEPTION} is not there")
+def test_imagenet_s_weights_are_known_by_their_hash_whatever_their_file_is_called(tmp_path: Path) -> None:
+    (tmp_path / "ours.weights.h5").symlink_to(XCEPTION)
+    assert not load_frozen("xception", 71, str(tmp_path / "ours.weights.h5"), categories=2).saw_unknown
+
+
+def test_the_shipped_release_has_seen_no_product_of_a_shop() -> None:
+    assert not saw_unknown(str(SHIPPED), "xception", "")
+    assert not saw_unknown(str(SHIPPED / "xception.weights.h5"), "xception", "")
+    assert not saw_unknown("imagenet", "xception", "")
 
 
 def test_without_imagenet_the_shipped_backbone_is_taken_and_a_sentence_says_which_file_goes_where(
