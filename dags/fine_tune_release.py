@@ -2,9 +2,10 @@
 
 It starts by hand, or after a night when people have decided on enough products: `shelfwise_decisions.py` has the
 settings. `finetune >> evaluate` trains the release and compares it with the release in use, on test products on which
-neither was trained. Then the run waits for a person. *Required Actions* shows the metrics, and an approval makes the
-new release champion. A second question offers to predict earlier dates again; its approval starts the DAG
-`backfill_predictions`. If a training was stopped, run the task again: it resumes after the last finished epoch.
+neither was trained. Then the run waits for a person. *Required Actions* shows the metrics and what speaks against the
+new release; an approval, never `--promote`, makes it champion. A second question offers to predict earlier dates again;
+its approval starts the DAG `backfill_predictions`. If a training was stopped, run the task again: it resumes after the
+last finished epoch.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from shelfwise_steps import DEFAULTS, OPTION, PERSON, LocalStep
 
 IN_USE = "{{ ti.xcom_pull('in_use').release }}"
 IN_USE_ID = "{{ ti.xcom_pull('in_use').release_id }}"
+TOLD = "{% set told = ti.xcom_pull('finetune') or {} %}"
+BELOW = TOLD + "{{ told['below_promise'] ~ '\n\n' if told.get('below_promise') else '' }}"
 OPTIONS, SHARED = "{{ options_of(params) | join('\\n') }}", "{{ shared_options_of(params) | join('\\n') }}"
 
 with DAG(
@@ -55,7 +58,7 @@ with DAG(
     approve = ApprovalOperator(
         task_id="approve",
         subject=f"Shall {RELEASE} answer from now on?",
-        body=f"{IN_USE_ID} is in use, {RELEASE} is new.\n\n{{{{ ti.xcom_pull('evaluate') }}}}",
+        body=f"{IN_USE_ID} is in use, {RELEASE} is new.\n\n{BELOW}{{{{ ti.xcom_pull('evaluate') }}}}",
         **PERSON,
     )
     promote = LocalStep(task_id="promote", arguments=["release", "promote", RELEASE], retries=1)

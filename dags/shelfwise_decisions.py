@@ -79,9 +79,13 @@ def products_of(text: str) -> int | None:
 
 
 def options_of(params: Any) -> list[str]:
-    """Return the options of `shelfwise finetune`: those of the form, or of the variable if decisions started it."""
+    """Return the options of `shelfwise finetune`: those of the form, or of the variable if decisions started it.
+
+    `--promote` is not among them, because a person decides that later.
+    """
     given = [] if params["release_id"] else str(Variable.get("shelfwise_retrain_options", default="")).split("\n")
-    return [line.strip() for line in given if line.strip()] or list(params["options"])
+    options = [line.strip() for line in given if line.strip()] or list(params["options"])
+    return [option for option in options if option != "--promote"]
 
 
 def shared_options_of(params: Any) -> list[str]:

@@ -22,7 +22,7 @@ from jobs.releases.new_releases import check_release_id
 from models.answers.taxonomy import fault_of_id, has_control_character
 from models.spec import is_name
 from tests.dags.conftest import ROOT, jobs_environment
-from tests.dags.describe import EVALUATED, NAMES
+from tests.dags.describe import BELOW, EVALUATED, NAMES
 
 DAG_IDS = ("nightly_tagging", "backfill_predictions", "fine_tune_release")
 PEOPLE = ("approve", "offer_backfill")
@@ -151,9 +151,22 @@ def test_a_form_takes_the_names_that_files_and_the_command_line_take(described: 
 
 
 def test_who_approves_reads_which_release_is_new_and_what_was_compared(described: Any) -> None:
-    assert described["question"] == f"shop-1 is in use, shop-2 is new.\n\n{EVALUATED}"
+    _, *usual = described["questions"]
+    assert usual == [f"shop-1 is in use, shop-2 is new.\n\n{EVALUATED}"] * 2
     [evaluate] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "evaluate"]
     assert evaluate[1:5] == ["--compare", "/releases/champion", "shop-2", "--format=markdown"]
+
+
+def test_who_approves_reads_that_a_release_does_not_keep_its_promise(described: Any) -> None:
+    """The command line told it; a person who approved in Airflow did not see it."""
+    assert described["questions"][0] == f"shop-1 is in use, shop-2 is new.\n\n{BELOW}\n\n{EVALUATED}"
+
+
+def test_a_release_is_promoted_by_a_person_alone(described: Any) -> None:
+    """`--promote` among the options made it champion before anybody was asked."""
+    [finetune] = [call for call in described["dags"]["fine_tune_release"]["calls"] if call[0] == "finetune"]
+    assert "--epochs=1" in finetune
+    assert "--promote" not in finetune
 
 
 def test_a_training_begins_by_hand_or_by_an_event_of_the_nights_last_task(described: Any) -> None:
