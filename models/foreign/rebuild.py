@@ -95,10 +95,13 @@ def rebuild(
         layers = stored_layers(original)
     else:
         if expected is None:
+            how, simpler = "in a form that Keras 3 cannot load", ""
+            if file.version.startswith("3."):
+                how, simpler = "as HDF5, of which nothing is built", "save it with model.save('....keras'), or "
             raise ReleaseError(
-                f"{foreign.path} was written by {file.writer} in a form that Keras 3 cannot load, so nothing shows "
-                "whether it is rebuilt well; write down its answers to some images where it loads, as `shelfwise "
-                "release import --help` shows, and give them with --expected"
+                f"{foreign.path} was written by {file.writer} {how}, so nothing shows whether it is rebuilt well; "
+                f"{simpler}write down its answers to some images where it loads, as `shelfwise release import --help` "
+                "shows, and give them with --expected"
             )
         original, layers = None, read_layers(file, configs)
     front, layers = without_front(layers)

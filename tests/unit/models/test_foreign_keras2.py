@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,12 @@ def write_old_archive(model: Any, path: Path) -> None:
     keras2_files.write_archive(model, path, container="_layer_checkpoint_dependencies", version="2.12.0")
 
 
+def write_hdf5_of_keras_3(model: Any, path: Path) -> None:
+    model.save(path)  # the ending .h5 chooses the format of Keras 2; Keras 3 writes names of arrays without :0
+
+
 WRITERS = [
+    (write_hdf5_of_keras_3, "theirs.h5"),
     (keras2_files.write_hdf5, "theirs.h5"),
     (keras2_files.write_hdf5, "theirs.keras"),  # what Keras 2.11 wrote under that name
     (keras2_files.write_archive, "theirs.keras"),
@@ -76,7 +82,15 @@ def test_the_weights_of_every_layer_are_read(
             np.testing.assert_array_equal(values, expected)
 
 
-@pytest.mark.parametrize(("write", "name", "kind"), [(*WRITERS[0], "nested"), (*WRITERS[2], "flat")])
+@pytest.mark.parametrize(
+    ("write", "name", "kind"),
+    [
+        (write_hdf5_of_keras_3, "theirs.h5", "nested"),
+        (write_hdf5_of_keras_3, "theirs.h5", "flat"),
+        (keras2_files.write_hdf5, "theirs.h5", "nested"),
+        (keras2_files.write_archive, "theirs.keras", "flat"),
+    ],
+)
 def test_a_network_of_keras_2_is_rebuilt_to_the_answers_written_down(
     write: Callable[[Any, Path], None], name: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -88,6 +102,16 @@ def test_a_network_of_keras_2_is_rebuilt_to_the_answers_written_down(
     expected = np.asarray(model(others.astype(np.float32), training=False))
     answers = np.asarray(keras.ops.softmax(rebuilt(network_input(others, spec), training=False)))
     np.testing.assert_allclose(answers, expected, atol=TOLERANCE / 100)
+
+
+def test_an_hdf5_file_of_keras_3_says_so(nested: Any, tmp_path: Path) -> None:
+    write_hdf5_of_keras_3(nested, tmp_path / "theirs.h5")
+    assert foreign_file(tmp_path / "theirs.h5").writer == f"Keras {keras.__version__}"
+    with pytest.raises(
+        ReleaseError,
+        match=rf"written by Keras {re.escape(keras.__version__)} .* save it with model\.save\('\.\.\.\.keras'\), or",
+    ):
+        rebuild(ForeignNetwork(tmp_path / "theirs.h5", SIDE_PX, CATEGORIES))
 
 
 def test_without_expected_answers_or_with_others_it_is_refused(nested: Any, tmp_path: Path) -> None:

@@ -12,22 +12,27 @@ import keras
 import numpy as np
 import pytest
 
+from jobs.dataset.parts import part_of
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.releases import import_network, inspection, lookup
-from jobs.releases.calibrate import Calibration, recalibrate
+from jobs.releases.calibrate import Calibration, Promise, recalibrate
 from jobs.releases.import_network import Import
 from jobs.settings import Settings
 from models.answers.decision import Answer, decide
 from models.card import NAME
 from models.foreign.expected import generated_samples
+from models.networks.inputs import decode_square
 from models.networks.origin import add_origin, origin_of
 from models.release import ReleaseError, load_release
 from models.serving.predictor import EnsemblePredictor
 from models.spec import Category, Head, HeadLayer
 from tests import keras2_files
 from tests.conftest import picture
+from tests.labelled import LEAVES, jpeg_of, write_labelled
 from tests.unit.models.test_foreign import trained
+
+PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
 
 
 @pytest.fixture
@@ -98,6 +103,54 @@ def test_a_file_of_keras_2_with_a_hidden_layer_becomes_a_sound_release(settings:
     np.testing.assert_allclose(predicted, answers, atol=1e-3)
     with pytest.raises(UsageError, match="--samples and --expected both give images"):
         import_network.import_(settings, replace(config, release_id="old-2", samples=tmp_path))
+
+
+def hidden(pooling: str, *units: int) -> Any:
+    """Return a network with hidden layers behind its pooling, which knows the colours of `tests.labelled`."""
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input((32, 32, 3))
+    body = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3), pooling=pooling)
+    values = body(inputs)
+    for width in units:
+        values = keras.layers.Dense(width, "relu")(values)
+    theirs = trained(keras.Model(inputs, keras.layers.Dense(3, "softmax")(values)), 32, sees=(0.0, 255.0))
+    colours = np.stack([decode_square(jpeg_of(channel), 32) for channel in range(3)])
+    seen = np.asarray(keras.Model(inputs, theirs.layers[-1].input)(colours.astype(np.float32), training=False))
+    kernel = np.linalg.pinv(seen - seen.mean(axis=0)) * 6
+    theirs.layers[-1].set_weights([kernel, -seen.mean(axis=0) @ kernel])
+    return theirs
+
+
+@pytest.mark.parametrize(("pooling", "units"), [("avg", (20,)), ("max", (20, 10))])
+def test_an_imported_release_with_hidden_layers_is_calibrated(
+    pooling: str, units: tuple[int, ...], settings: Settings, tmp_path: Path
+) -> None:
+    theirs = hidden(pooling, *units)
+    config = told(tmp_path, samples=tmp_path / "samples")
+    theirs.save(config.path)
+    (tmp_path / "samples").mkdir()
+    for channel in range(3):
+        (tmp_path / "samples" / f"{channel}.jpg").write_bytes(jpeg_of(channel))
+    config.categories.write_text("".join(f"{leaf}\n" for leaf in LEAVES))
+    source = Path(import_network.import_(settings, config)["release_dir"])
+    write_labelled(settings.places, PRODUCTS)
+    target = source.with_name("theirs-2")
+    done = recalibrate(Calibration(source, target, "train", EvaluateConfig(settings.places), Promise(0.6, 0.1)))
+    before, after = load_release(source), load_release(target)
+    [old], [new] = before.networks, after.networks
+    assert (new.head, new.weights_sha256) == (old.head, old.weights_sha256)
+    assert new.head is not None
+    assert [layer.units for layer in new.head.layers if layer.kind == "dense"] == list(units)
+    in_train = [part_of(name) for name, *_ in PRODUCTS].count("train")
+    assert after.training["calibrated_on_products"] == in_train
+    assert after.known is not None
+    assert after.known.calibrated_on == in_train
+    assert set(after.promises) == set(LEAVES)
+    assert any(after.thresholds[leaf] is not None for leaf in LEAVES), "it publishes something now"
+    assert done["test_products"] == [part_of(name) for name, *_ in PRODUCTS].count("test")
+    images = generated_samples(32)
+    network = EnsemblePredictor(after, target).predict(images).by_network["efficientnetb0"]
+    np.testing.assert_allclose(network, theirs(images.astype(np.float32), training=False), atol=1e-3)
 
 
 def test_a_network_trained_on_exported_products_is_not_calibrated_on_them(settings: Settings, tmp_path: Path) -> None:
