@@ -21,7 +21,7 @@ from typing import Any
 from jobs.errors import RunFailed, UsageError
 from jobs.evaluation.config import EvaluateConfig
 from jobs.pages.charts import loss_curves
-from jobs.releases.calibrate import Promise, finished_release, warn_of_categories_without_threshold
+from jobs.releases.calibrate import Promise, below_promise, finished_release, warn_of_categories_without_threshold
 from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
 from jobs.storage.places import Places
@@ -105,7 +105,8 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         watch: Returns, for a network's name, the callback after each of its training steps; None for no callback.
 
     Returns:
-        The release_id, the directory and the metrics of the release.
+        The release_id, the directory and the metrics of the release, and `below_promise`: a sentence if the part test
+        contradicts the promised precision, else None.
 
     Raises:
         UsageError: If the labelled products or the options cannot be used; then nothing was written.
@@ -171,7 +172,14 @@ def _as_begun(plan: NetworkPlan, begun: TrainingRecord) -> NetworkPlan:
 def _summary(config: FinetuneConfig, release: Release) -> dict[str, Any]:
     """Delete the checkpoints of the finished training, and return its summary."""
     shutil.rmtree(config.work_dir, ignore_errors=True)
-    return {"release_id": release.release_id, "release_dir": str(config.target), **release.metrics}
+    if below := below_promise(release):
+        log.warning("%s", below)
+    return {
+        "release_id": release.release_id,
+        "release_dir": str(config.target),
+        **release.metrics,
+        "below_promise": below,
+    }
 
 
 def _to_train(config: FinetuneConfig, plan: NetworkPlan, learned_from: TrainingSet) -> tuple[Task, DatasetBatches]:

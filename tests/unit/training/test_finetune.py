@@ -73,6 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 
 def test_the_release_classifies_its_training_colours(made: Any) -> None:
+    assert made[1]["below_promise"] is None
     home, summary = made
     predictor, release, _ = load_predictor(home / "releases" / "colours-2")
     assert [category.category_id for category in release.categories] == sorted(LEAVES)
@@ -115,6 +116,14 @@ def test_the_release_records_how_it_was_trained(made: Any) -> None:
     assert "| 0.9 | 0.0000 | 0.0000 |" in card
     assert sorted(path.name for path in home.iterdir()) == ["images", "releases", "training"]
     assert list((home / "training").iterdir()) == [], "the checkpoints have done their work"
+
+
+def test_the_summary_says_if_the_part_test_contradicts_the_promise(tmp_path: Path) -> None:
+    wrong = {RED: GREEN, GREEN: BLUE, BLUE: RED}
+    mixed = [(name, wrong[label] if part_of(name) == "test" else label, image) for name, label, image in PRODUCTS]
+    write_labelled(Places(tmp_path), mixed)
+    done = finetune.run(config(tmp_path, promise=Promise(0.6, 0.1)), watch=silent)
+    assert "release colours-2 was made and is not to be promoted" in done["below_promise"]
 
 
 def test_an_existing_release_is_not_trained_again(made: Any) -> None:
