@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.cli.labels_from import decisions_of
 from jobs.cli.options import label_map_of
+from jobs.dataset.labels import CATALOG
 from jobs.errors import UsageError
 from jobs.releases.calibrate import Promise
 from jobs.releases.lookup import release_directory
@@ -115,6 +116,42 @@ def quick_config_of(
         seed=options["seed"],
         engine=settings.engine,
         vouched=options["start_unseen"],
+        command=command,
+    )
+
+
+def again_config_of(settings: Settings, source: Path, options: Mapping[str, Any], *, command: str) -> QuickConfig:
+    """Build the configuration that calibrates a release of `finetune --quick` again: its own heads are fitted as then.
+
+    Args:
+        settings: Settings of this process.
+        source: Directory of the release.
+        options: Parsed options of the command `release calibrate`, by parameter name.
+        command: Command line as it was typed, for the record in the release.
+    """
+    release = load_release(source)
+    labels_from = str(release.training.get("labels_from", CATALOG))
+    selection = Selection(
+        settings.places,
+        taxonomy_version=release.taxonomy_version,
+        first=options["first"] or date.min,
+        last=options["last"] or date.max,
+        leave_out=options["leave_out"],
+        labels=label_map_of(settings, options["labels"]),
+        labels_from=labels_from,
+        decisions=decisions_of(settings, labels_from),
+        release=release,
+        known_only=options["known_only"],
+    )
+    return QuickConfig(
+        release_id=options["release_id"],
+        selection=selection.until(release.training.get("decisions_until", 0)),
+        networks=tuple(QuickNetwork(each.architecture, each.input_px, str(source)) for each in release.networks),
+        batch_size=options["batch_size"],
+        decode_workers=options["decode_workers"],
+        promise=Promise(options["target_precision"], options["floor"], options["promise"]),
+        seed=release.training.get("seed", QuickConfig.seed),
+        engine=settings.engine,
         command=command,
     )
 

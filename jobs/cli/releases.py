@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from jobs.cli import output
 from jobs.cli.options import (
@@ -19,6 +20,7 @@ from jobs.cli.options import (
     typed_command,
 )
 from jobs.dataset.parts import PARTS
+from jobs.errors import UsageError
 from jobs.settings import Settings
 from models.release_checks import MAX_INPUT_PX
 from models.spec import PREPROCESSING
@@ -176,19 +178,8 @@ def import_(as_json: bool, **options: Any) -> None:
 @promise_options
 @dataset_options
 @json_option
-def calibrate(
-    name: str,
-    release_id: str,
-    part: str,
-    as_json: bool,
-    first: date | None,
-    last: date | None,
-    target_precision: float,
-    promise: str,
-    floor: float,
-    labels: str | None,
-    **options: Any,
-) -> None:
+@click.pass_context
+def calibrate(context: click.Context, /, name: str, as_json: bool, **options: Any) -> None:
     """Fit the thresholds from which a RELEASE's answers are published automatically, as a new --release-id.
 
     Makes a new release of the same networks. The share of each network in the answer, the temperature and the
@@ -196,20 +187,54 @@ def calibrate(
     other products, may use the larger part `train`. A release that was trained on these products, by finetune or from
     export-arrays, may not.
 
+    A release of finetune --quick is calibrated as it was then: on the parts train and validation, each product answered
+    by heads that did not learn from it. If the labelled products have changed, its heads learn from those of today.
+
     \b
     Example:
       shelfwise release calibrate b0-1 --release-id b0-2 --part train
+      shelfwise release calibrate shop-1 --release-id shop-2 --target-precision 0.9
     """
+    from jobs.releases import lookup
+    from jobs.releases.new_releases import check_release_id
+    from models.release import CROSS_FITTED, load_release
+
+    check_release_id(options["release_id"])
+    settings = Settings()
+    source = lookup.release_directory(settings, name)
+    if CROSS_FITTED not in load_release(source).training:
+        output.summary(_calibrated(settings, source, **options), as_json)
+        return
+    if context.get_parameter_source("part") is ParameterSource.COMMANDLINE:
+        raise UsageError(
+            f"the heads of release {source.name} learned from the parts train and validation, and it is calibrated on "
+            "both by heads that have not seen a product; leave --part out"
+        )
+    output.summary(_calibrated_quickly(settings, source, options), as_json)
+
+
+def _calibrated(
+    settings: Settings,
+    source: Path,
+    *,
+    release_id: str,
+    part: str,
+    first: date | None,
+    last: date | None,
+    target_precision: float,
+    promise: str,
+    floor: float,
+    labels: str | None,
+    **reading: Any,
+) -> dict[str, Any]:
+    """Calibrate a release on one part of the products."""
     from jobs.evaluation.config import EvaluateConfig
     from jobs.releases import lookup
     from jobs.releases.calibrate import Calibration, Promise, recalibrate
-    from jobs.releases.new_releases import check_release_id
     from jobs.releases.stored import share
 
-    check_release_id(release_id)
-    settings = Settings()
     calibration = Calibration(
-        source=lookup.release_directory(settings, name),
+        source=source,
         target=lookup.roots(settings)[0] / release_id,
         part=part,
         reading=EvaluateConfig(
@@ -217,14 +242,25 @@ def calibrate(
             first=first or date.min,
             last=last or date.max,
             labels=label_map_of(settings, labels),
-            **options,
+            **reading,
         ),
         promise=Promise(target_precision, floor, promise),
         command=typed_command(),
     )
     done = recalibrate(calibration)
     share(calibration.target, settings.places)
-    output.summary(done, as_json)
+    return done
+
+
+def _calibrated_quickly(settings: Settings, source: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Calibrate a release of `finetune --quick` by cross-fitting its heads again."""
+    from jobs.cli.finetune_options import again_config_of
+    from jobs.training import quick
+    from jobs.training.progress import feature_progress
+
+    config = again_config_of(settings, source, options, command=typed_command())
+    with feature_progress() as watch:
+        return quick.run(config, watch=watch)
 
 
 @release.command()

@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from jobs.releases.calibrate import below_promise, finished_from_answers, unmeas
 from jobs.releases.known_images import describe
 from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
+from jobs.training.again import former_file, kept_of, made_by, warn_of_other_products
 from jobs.training.examples import NO_EXAMPLES, TEACHING, Examples, all_images, examples_of, folds_by_group
 from jobs.training.features import FeatureKey, FeatureStore, add_features
 from jobs.training.known_images import features_in, judged_by, pixel_store
@@ -120,6 +120,8 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
         return _shared(config, release)
     check_new(config.target, config.places)
     learned_from = training_set(config.selection, unmeasured=True)
+    if config.selection.release:
+        warn_of_other_products(config.selection.release, learned_from)
     folds_by_group(examples_of(learned_from, TEACHING), learned_from, config.seed)  # refuses before the long part
     prepare_environment()
     with quiet_start():
@@ -137,7 +139,10 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
     with release_written(config.release_id, kept):
         config.target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=config.target.parent, prefix=".") as scratch:
-            fitted = [_fitted(frozen, images, folds, Path(scratch, name)) for name, frozen in backbones.items()]
+            fitted = [
+                _fitted(frozen, images, folds, Path(scratch, name), before=config.selection.release)
+                for name, frozen in backbones.items()
+            ]
             draft = _draft(config, learned_from, fitted, folds, round(time.monotonic() - started))
             release, documents = _finished(config, draft, images, fitted, Path(scratch))
             weights = {each.network.architecture: each.weights for each in fitted}
@@ -154,7 +159,8 @@ def _made(config: QuickConfig) -> Release | None:
         return None
     release = load_release(config.target)
     told = release.training
-    if CROSS_FITTED not in told or (told.get("command"), told.get("seed")) != (config.command, config.seed):
+    by = told.get("calibrated_by" if config.selection.release else "command")
+    if CROSS_FITTED not in told or (by, told.get("seed")) != (config.command, config.seed):
         return None
     learned_from = training_set(config.selection.until(told.get("decisions_until", 0)), unmeasured=True)
     return release if learned_from.data_sha256 == told.get("data_sha256") else None
@@ -260,7 +266,9 @@ def _store(
     return store
 
 
-def _fitted(frozen: FrozenBackbone, images: _Images, folds: NDArray[np.int64], work_dir: Path) -> _Fitted:
+def _fitted(
+    frozen: FrozenBackbone, images: _Images, folds: NDArray[np.int64], work_dir: Path, *, before: Release | None
+) -> _Fitted:
     """Cross-fit the head of one network, give it to the network, and write the network's weights."""
     name, started = frozen.network.architecture, time.monotonic()
     known, store, categories = images.known, images.stores[name], len(images.learned_from.categories)
@@ -279,6 +287,8 @@ def _fitted(frozen: FrozenBackbone, images: _Images, folds: NDArray[np.int64], w
     frozen.set_head(found.head.kernel, found.head.bias)
     work_dir.mkdir()
     weights = save_half(frozen.model, work_dir)
+    if before:
+        weights = former_file(weights, name, before, Path(frozen.start))
     seconds = round(time.monotonic() - started)
     log.info("%s: heads fitted on %s images in %s s", name, f"{len(known.taught):,}", seconds)
     figures = {
@@ -298,8 +308,7 @@ def _draft(
 ) -> Release:
     """Return the release before its calibration."""
     training: dict[str, Any] = {
-        "command": config.command,
-        "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        **made_by(config),
         "seconds_of_last_session": seconds,
         "data_sha256": learned_from.data_sha256,
         **learned_from.labels_told(TEACHING),
@@ -312,6 +321,8 @@ def _draft(
         training[VOUCHED_BACKBONES if config.vouched else UNKNOWN_BACKBONES] = ", ".join(unknown)
     for each in fitted:
         training |= each.figures
+    if config.selection.release:
+        training |= kept_of(config.selection.release)
     return Release(
         config.release_id,
         learned_from.taxonomy_version,

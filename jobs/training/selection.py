@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.dataset.catalog_labels import CatalogSpan, dataset_files
 from jobs.dataset.decided_labels import BOTH, ReadDecisions, images_to_learn, no_decisions
 from jobs.dataset.label_map import LabelMap
-from jobs.dataset.labels import PEOPLE, LabelledImage, by_part, data_sha256
+from jobs.dataset.labels import PEOPLE, LabelledImage, by_part, check_labels, data_sha256
 from jobs.dataset.parts import PARTS
 from jobs.errors import UsageError
 from jobs.storage.places import Places
@@ -24,6 +24,7 @@ from jobs.training.taxonomy import read_taxonomy, small_categories, taxonomy_of
 from jobs.training.training_record import TrainingRecord
 from jobs.wording import leaving_out, listed, quoted
 from models.linear.crossfit import groups_of
+from models.release import Release
 from models.spec import Category
 
 UNMEASURED = (
@@ -51,6 +52,8 @@ class Selection:
         labels: The shop's label map; None applies the rule of `jobs.dataset.category_texts`.
         labels_from: Whose labels to learn, one of `jobs.dataset.decided_labels.LABELS_FROM`.
         decisions: Reads the decisions of people.
+        release: Release that is fitted again: its categories and no others are learned; None learns all.
+        known_only: Whether to exclude products whose category that release does not know; if False, they are refused.
     """
 
     places: Places
@@ -63,6 +66,8 @@ class Selection:
     labels: LabelMap | None = None
     labels_from: str = BOTH
     decisions: ReadDecisions = no_decisions
+    release: Release | None = None
+    known_only: bool = False
 
     def until(self, number: int) -> Selection:
         """Return the same selection without decisions of people after the one with this number."""
@@ -149,7 +154,8 @@ def training_set(selection: Selection, begun: TrainingRecord | None = None, *, u
     """
     files = _files(selection, begun)
     decided = selection.decisions(begun.decisions_until if begun else None)
-    leaves = read_taxonomy(selection.taxonomy) if selection.taxonomy else ()
+    given = selection.release.categories if selection.release else ()
+    leaves = read_taxonomy(selection.taxonomy) if selection.taxonomy else given
     span = CatalogSpan(
         selection.first, selection.last, frozenset(files), selection.labels, [leaf.category_id for leaf in leaves]
     )
@@ -157,9 +163,14 @@ def training_set(selection: Selection, begun: TrainingRecord | None = None, *, u
         selection.places, span, decided, labels_from=selection.labels_from, leave_out=selection.leave_out
     )
     taught, same = found.taught, found.measured is found.taught
+    if selection.release:
+        taught = _of_release(taught, selection.release, known_only=selection.known_only)
     if selection.min_products:
         taught = without_small_categories(taught, selection.min_products)
-    categories, version = taxonomy_of(taught, file=selection.taxonomy, name=selection.taxonomy_version)
+    if selection.release:
+        categories, version = given, selection.release.taxonomy_version
+    else:
+        categories, version = taxonomy_of(taught, file=selection.taxonomy, name=selection.taxonomy_version)
     measured = taught if same else _of_categories(found.measured, categories)
     by_parts = _split(taught, measured, unmeasured=unmeasured)
     shared: defaultdict[str, set[str]] = defaultdict(set)
@@ -179,6 +190,26 @@ def _files(selection: Selection, begun: TrainingRecord | None) -> list[str]:
         newer = len(existing) - len(files)
         log.info("finetune: goes on with the files it was begun with; %s newer ones are for the next training", newer)
     return files
+
+
+def _of_release(images: Sequence[LabelledImage], release: Release, *, known_only: bool) -> list[LabelledImage]:
+    """Return the images of a release's categories.
+
+    Raises:
+        UsageError: If there are others and they are not to be left out, or a category has none; the message names it.
+    """
+    ids = [category.category_id for category in release.categories]
+    kept = [image for image in images if image.category_id in set(ids)]
+    if not known_only:
+        check_labels(images, ids, taxonomy=f"release {release.release_id}", or_known_only=True)
+    elif lost := {image.product_id for image in images} - {image.product_id for image in kept}:
+        log.info("labels: %s products of categories that the release does not know are left out", f"{len(lost):,}")
+    if missing := sorted(set(ids) - {image.category_id for image in kept}):
+        raise UsageError(
+            f"no product is labelled {quoted(missing[0])} any longer, which release {release.release_id} knows; label "
+            "some, or make a release without that category with `shelfwise finetune --quick`"
+        )
+    return kept
 
 
 def _of_categories(measured: Sequence[LabelledImage], categories: Sequence[Category]) -> list[LabelledImage]:

@@ -132,6 +132,24 @@ def weights_sha256(network: Any) -> str:
     return digest.hexdigest()
 
 
+def hold_the_same(one: Path, other: Path) -> bool:
+    """Return whether two weights files hold the same arrays; the names of layers in them differ by process."""
+    import numpy as np
+
+    first, second = _arrays(one), _arrays(other)
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    """Return the arrays of a weights file by their place in it."""
+    import h5py
+
+    found: dict[str, Any] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
 def refresh(network: Any) -> None:
     """Make a network use weights that were set after building: its Normalization layers keep copies as constants."""
     import keras

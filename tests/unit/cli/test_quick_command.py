@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.networks.weights import save_weights
 from models.release import load_release
 from tests import tiny_network
-from tests.labelled import BLUE, GREEN, LEAVES, RED, write_labelled
+from tests.labelled import BLUE, DAY, GREEN, LEAVES, RED, write_labelled
 
 WEIGHTS = "tiny_imagenet_notop.weights.h5"
 PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for number in range(90)]
@@ -165,6 +166,105 @@ def test_a_start_that_may_have_seen_the_products_is_promoted_if_a_person_vouches
     done = json.loads(quick(home, *theirs, "--start-unseen", release_id="shop-2").stdout)
     assert (done["promoted"], done["below_promise"]) == (True, None)
     assert champion(home) == "shop-2"
+
+
+def calibrate(home: Path, *options: str, release_id: str = "shop-2") -> Result:
+    """Call `release calibrate` for the release shop-1."""
+    command = ["release", "calibrate", "shop-1", "--release-id", release_id]
+    return CliRunner().invoke(main_group, [*command, *options], catch_exceptions=False)
+
+
+def features_in(home: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (home / "features").rglob("*.parquet")}
+
+
+def test_a_quick_release_is_calibrated_again_as_it_was_made(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It was refused: another promise took the whole command of the training."""
+    write_labelled(Places(home), PRODUCTS)
+    quick(home, "--target-precision", "0.6", "--seed", "3")
+    before = features_in(home)
+    done = json.loads(calibrate(home, "--target-precision", "0.7", "--promise", "catalog", "--json").stdout)
+    quick(home, "--target-precision", "0.7", "--promise", "catalog", "--seed", "3", release_id="shop-3")
+    first, again, anew = (load_release(home / "releases" / f"shop-{number}") for number in (1, 2, 3))
+    assert again.networks == first.networks
+    assert (again.thresholds, again.promises, again.temperature) == (anew.thresholds, anew.promises, anew.temperature)
+    assert again.known == anew.known
+    assert again.metrics == anew.metrics
+    assert again.categories == first.categories
+    assert again.taxonomy_version == first.taxonomy_version
+    assert features_in(home) == before, "nothing is computed"
+    told = again.training
+    assert {name: told[name] for name in ("calibrated_from", "target_precision", "promise", "seed")} == {
+        "calibrated_from": "shop-1",
+        "target_precision": 0.7,
+        "promise": "catalog",
+        "seed": 3,
+    }
+    for name in ("command", "made_at_utc", "tiny_starts_from", "data_sha256"):
+        assert told[name] == first.training[name]
+    assert done["below_promise"] is None
+    assert "its heads are fitted anew" not in caplog.text
+    assert calibrate(home, "--target-precision", "0.7", "--promise", "catalog").exit_code == 0, "as after a kill"
+
+
+def test_a_quick_release_is_calibrated_on_the_products_of_today(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    quick(home, "--target-precision", "0.6")
+    write_labelled(Places(home), [(f"new-{number}", RED, [0]) for number in range(5)], day=DAY + timedelta(days=1))
+    calibrate(home)
+    assert "not those from which release shop-1 learned, so its heads are fitted anew" in caplog.text
+    again = load_release(home / "releases" / "shop-2").training
+    first = load_release(home / "releases" / "shop-1").training
+    images = [sum(told[f"{part}_images"] for part in ("train", "validation", "test")) for told in (first, again)]
+    assert images == [90, 95]
+    assert again["data_sha256"] != first["data_sha256"]
+    assert again["calibrated_on_products"] > first["calibrated_on_products"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--part", "train"], "learned from the parts train and validation, .*; leave --part out"),
+        (["--part", "validation"], "learned from the parts train and validation, .*; leave --part out"),
+        ([], "labelled 'cold.white', which release shop-1 does not know; .* give --known-only, or --leave-out"),
+        (["--leave-out", "cold"], "no product is labelled 'cold.blue' any longer, which release shop-1 knows; label"),
+    ],
+)
+def test_what_a_quick_release_cannot_be_calibrated_on_is_refused(options: list[str], sentence: str, home: Path) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    quick(home)
+    white = [(f"white-{number}", "cold.white", [0]) for number in range(20)]
+    write_labelled(Places(home), white, day=DAY + timedelta(days=1))
+    with pytest.raises(UsageError, match=sentence):
+        calibrate(home, *options)
+    assert not (home / "releases" / "shop-2").exists()
+
+
+def test_products_of_other_categories_are_left_out_when_a_quick_release_is_calibrated(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    quick(home)
+    white = [(f"white-{number}", "cold.white", [0]) for number in range(20)]
+    write_labelled(Places(home), white, day=DAY + timedelta(days=1))
+    caplog.set_level("INFO")
+    calibrate(home, "--known-only")
+    first, again = (load_release(home / "releases" / f"shop-{number}") for number in (1, 2))
+    assert "labels: 20 products of categories that the release does not know are left out" in caplog.text
+    assert (again.networks, again.thresholds) == (first.networks, first.thresholds)
+
+
+def test_what_is_known_of_a_start_stays_known_when_its_release_is_calibrated_again(home: Path) -> None:
+    write_labelled(Places(home), PRODUCTS)
+    (home.parent / WEIGHTS).rename(home.parent / "theirs.weights.h5")
+    start = ("--start-from", str(home.parent / "theirs.weights.h5"))
+    quick(home, *start)
+    assert "nobody knows" in json.loads(calibrate(home, "--json").stdout)["below_promise"]
+    quick(home, *start, "--start-unseen", release_id="shop-3")
+    again = ["release", "calibrate", "shop-3", "--release-id", "shop-4", "--json"]
+    done = CliRunner().invoke(main_group, again, catch_exceptions=False)
+    assert json.loads(done.stdout)["below_promise"] is None
+    assert load_release(home / "releases" / "shop-4").training["backbones_vouched_for"] == "tiny"
 
 
 def test_vouching_belongs_to_quick(home: Path) -> None:
