@@ -24,12 +24,11 @@ from models.release import (
 )
 from models.spec import Category, NetworkSpec
 from models.training.frozen import load_frozen
-from models.training.seen import BACKBONE_SAW_TRAIN, VOUCHED_BACKBONES, imagenet_file, saw_unknown
+from models.training.seen import BACKBONE_SAW_TRAIN, IMAGENET_SHA256, VOUCHED_BACKBONES, imagenet_file, saw_unknown
 from models.training.starts import load_start_weights
 from tests import tiny_network
 
 IDS = ("a", "b", "c")
-XCEPTION = Path(__file__).parents[5] / "shared" / "weights" / "xception_imagenet_notop.weights.h5"
 
 
 @pytest.fixture(autouse=True)
@@ -153,10 +152,15 @@ def test_a_weights_file_is_imagenet_s_by_its_name(name: str, file: str, unknown:
     assert saw_unknown(str(tmp_path / file), name, "0" * 64) == unknown
 
 
-@pytest.mark.skipif(not XCEPTION.is_file(), reason=f"{XCEPTION} is not there")
-def test_imagenet_s_weights_are_known_by_their_hash_whatever_their_file_is_called(tmp_path: Path) -> None:
-    (tmp_path / "ours.weights.h5").symlink_to(XCEPTION)
-    assert not load_frozen("xception", 71, str(tmp_path / "ours.weights.h5"), categories=2).saw_unknown
+def test_imagenet_s_weights_are_known_by_their_hash_whatever_their_file_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ours.weights.h5"
+    save_weights(architecture("tiny").backbone(input_px=16), file)
+    frozen = load_frozen("tiny", 16, str(file), categories=2)
+    assert frozen.saw_unknown
+    monkeypatch.setitem(IMAGENET_SHA256, "tiny", frozen.sha256)
+    assert not load_frozen("tiny", 20, str(file), categories=3).saw_unknown, "of any input and head"
 
 
 def test_the_shipped_release_has_seen_no_product_of_a_shop() -> None:
