@@ -4,7 +4,8 @@ r"""The rule that makes a category_id and a readable path of a shop's category t
   deepest category counts, the first of equally deep ones. A category above it says nothing else.
 - ` > ` separates levels, with or without blanks. Without a `>`, a slash does. Without both, a dot between two
   characters that are no blanks does, as in a category_id: `Apparel/Tops` and `apparel.tops` are the same levels, and
-  `Dr. Martens` is one.
+  `Dr. Martens` is one. A number of a column of decimals, `5322.0`, is one level too: `5322`.
+- Entities of HTML stand for their characters: `Apparel &gt; Tops` is `Apparel > Tops`.
 - Each level becomes lower case. Accents of Latin letters go (`Café` is `cafe`); letters, marks and digits of other
   scripts stay. Signs and blanks become one hyphen, at the ends of a level nothing. `-` and `_` stay as they are.
 - A level without a letter or digit does not count. A text without any other has no category.
@@ -19,6 +20,7 @@ names them.
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 import unicodedata
 from dataclasses import dataclass, replace
@@ -34,6 +36,7 @@ _REPLACEMENT = "\ufffd"
 _COMMA = re.compile(r"(?<!\\),")
 _DOT = re.compile(r"(?<=\S)\.(?=\S)")
 _GAP = re.compile(r"[- ]+")
+_ENTITY = re.compile(r"&(?:amp;)*(?P<name>gt|lt|quot|apos|nbsp|#[0-9]{1,7}|#x[0-9a-f]{1,6});|&(?:amp;)+", re.IGNORECASE)
 
 Levels = tuple[str, ...]
 """Names of a category's levels, the root first, without differences of case, blanks and Unicode form."""
@@ -109,6 +112,8 @@ def _category(text: str, *, spelling: str) -> ShopCategory | None:
     named = [(slug, name) for name in map(_name, _split(_name(text))) if (slug := _slug(name))]
     if not named:
         return None
+    if len(named) == 2 and re.fullmatch(r"[0-9]+\.0+", ".".join(slug for slug, _ in named)):
+        named = named[:1]
     path = " > ".join(name for _, name in named)
     return ShopCategory(
         category_id=_shortened(".".join(slug for slug, _ in named)),
@@ -131,9 +136,14 @@ def _name(text: str) -> str:
     Ingest stores a control character, such as the end of a line, as the replacement character.
     """
     replaced = {"Cc": " ", "Cf": ""}
-    text = text.replace(_REPLACEMENT, " ")
+    text = _ENTITY.sub(_character, unicodedata.normalize("NFC", text)).replace(_REPLACEMENT, " ")
     visible = "".join(replaced.get(unicodedata.category(character), character) for character in text)
     return unicodedata.normalize("NFC", " ".join(visible.split()))
+
+
+def _character(entity: re.Match[str]) -> str:
+    """Return the character of an entity of HTML, also of one that was written as an entity again: `&amp;gt;`."""
+    return html.unescape(f"&{entity['name'].casefold()};") if entity["name"] else "&"
 
 
 def _caseless(name: str) -> str:

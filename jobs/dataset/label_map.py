@@ -3,8 +3,8 @@
 The file is CSV, or TSV if its header has a tab, in UTF-8, with the columns `category` (the text as in the catalog),
 `category_id` and, optionally, `category_path`. A row without category_id maps nothing. A text is found in whatever
 case, blanks and Unicode form it is written. If a cell names several categories and is not in the file as a whole, each
-of them is looked up, and the deepest category_id counts. A text that is one of the file's category_ids is that one.
-What is not found has no label.
+of them is looked up, and the deepest category_id counts. A text that the file does not have, but that is one of its
+category_ids in whatever spelling, is that one. What is not found has no label.
 
 `ingest` and `nightly` keep the map that they are called with in `label_map.csv` of the home. Commands that read labels
 use it unless they are called with another one.
@@ -39,29 +39,35 @@ class LabelMap:
     Attributes:
         name: Name of its file, for messages.
         content: Bytes of the file.
-        by_text: Maps the key of a text to the category_id.
+        by_text: Maps the key of a text to the category_id; empty for a row without one.
         paths: Maps each category_id to its readable path; empty if the file gives none.
+        by_id: Maps the key of a category_id to the category_id.
     """
 
     name: str
     content: bytes = field(repr=False)
     by_text: Mapping[tuple[Levels, ...], str] = field(repr=False)
     paths: Mapping[str, str] = field(repr=False)
+    by_id: Mapping[tuple[Levels, ...], str] = field(repr=False)
 
     def category(self, text: str) -> Category | None:
         """Return the category of a shop's text; None if the map does not have it."""
         category_id = self._category_id(text)
-        return None if category_id is None else Category(category_id, self.paths[category_id])
+        return Category(category_id, self.paths[category_id]) if category_id else None
 
-    def _category_id(self, text: str) -> str | None:
-        if text.strip() in self.paths:
-            return text.strip()
+    def _category_id(self, text: str) -> str:
+        """Return the category_id of a text; empty if it has none. A line of the file counts before a category_id."""
         key = text_key(text)
+        whole = self._found(key, text.strip())
+        if whole is not None:
+            return whole
+        pieces = [self._found((each.levels,), each.spelling) or "" for each in shop_categories(text)]
+        return max(filter(None, pieces), key=lambda category_id: category_id.count("."), default="")
+
+    def _found(self, key: tuple[Levels, ...], spelling: str) -> str | None:
         if key in self.by_text:
             return self.by_text[key]
-        found = [self.by_text[each,] for each in key if (each,) in self.by_text]
-        found += [each.spelling for each in shop_categories(text) if each.spelling in self.paths]
-        return max(found, key=lambda category_id: category_id.count("."), default=None)
+        return spelling if spelling in self.paths else self.by_id.get(key)
 
 
 def read_label_map(name: str) -> LabelMap:
@@ -99,13 +105,15 @@ def parse_label_map(content: bytes, name: str) -> LabelMap:
         if not key:
             raise UsageError(f"label map {name} has no text in line {line}; write the shop's text as {_TEXT}")
         if not category_id:
+            by_text.setdefault(key, "")
             continue
         _check_id(category_id, f"label map {name} has in line {line}")
-        if by_text.setdefault(key, category_id) != category_id:
+        if (by_text.get(key) or category_id) != category_id:
             raise UsageError(
                 f"label map {name} names the text {quoted(text)} twice, as {quoted(by_text[key])} and in line {line} "
                 f"as {quoted(category_id)}; leave one of these lines"
             )
+        by_text[key] = category_id
         if path and paths.setdefault(category_id, path) not in ("", path):
             raise UsageError(
                 f"label map {name} gives {quoted(category_id)} two paths, {quoted(paths[category_id])} and in line "
@@ -120,7 +128,10 @@ def parse_label_map(content: bytes, name: str) -> LabelMap:
             f"{'is the parent' if len(above) == 1 else 'are parents'} of others: {listed([*map(quoted, above)])}; "
             "products can only be labelled with the leaves, so map these texts to categories below, or to none"
         )
-    return LabelMap(name, content, by_text, paths)
+    by_id: dict[tuple[Levels, ...], str] = {}
+    for category_id in paths:
+        by_id.setdefault(text_key(category_id), category_id)
+    return LabelMap(name, content, by_text, paths, by_id)
 
 
 def _rows(content: bytes, name: str) -> Iterator[tuple[int, str, str, str]]:

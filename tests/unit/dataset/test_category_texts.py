@@ -19,7 +19,11 @@ from jobs.dataset.category_texts import (
 from models.answers.taxonomy import above_others, fault_of_id
 from models.fashion_mnist import CATEGORIES
 
-TEXTS = st.text(max_size=40) | st.text("aAéÉß-_.>/\\, &\u00a0\u200f\u0301\u0302İΣς한が", max_size=20)
+TEXTS = (
+    st.text(max_size=40)
+    | st.text("&amp;gtGT#3862x105.0> ", max_size=20)
+    | st.text("aAéÉß-_.>/\\, &\u00a0\u200f\u0301\u0302İΣς한が", max_size=20)
+)
 
 
 def chosen(text: str) -> ShopCategory:
@@ -51,6 +55,16 @@ def chosen(text: str) -> ShopCategory:
         ("\u202eshirt\u200f", "shirt", "shirt"),
         ("Apparel\ufffd> Tops\n", "apparel.tops", "Apparel > Tops"),
         ("Apparel > & > Tops", "apparel.tops", "Apparel > Tops"),
+        ("Apparel &gt; Tops &amp; Tees", "apparel.tops-tees", "Apparel > Tops & Tees"),
+        ("Apparel &amp;gt; Tops", "apparel.tops", "Apparel > Tops"),
+        ("Apparel&nbsp;&#62;&#x20;Women&#39;s &AMP; Men&apos;s", "apparel.women-s-men-s", "Apparel > Women's & Men's"),
+        ("R&D; Lab &copy Co", "r-d-lab-copy-co", "R&D; Lab &copy Co"),
+        ("Salt &#44; Pepper", "salt-pepper", "Salt , Pepper"),
+        ("5322.0", "5322", "5322"),
+        (" 5322.00 ", "5322", "5322"),
+        ("5322.5", "5322.5", "5322 > 5"),
+        ("5322.0.1", "5322.0.1", "5322 > 0 > 1"),
+        ("Size.0", "size.0", "Size > 0"),
     ],
 )
 def test_a_text_becomes_an_id_and_stays_as_the_path(text: str, category_id: str, path: str) -> None:
@@ -99,7 +113,7 @@ def test_a_text_without_a_letter_or_digit_has_no_category(text: str) -> None:
     assert shop_categories(text) == ()
 
 
-@pytest.mark.parametrize("part", ["x", "Ä ", "very long > ", "a.", "한", "\u0301a", "☂x"])
+@pytest.mark.parametrize("part", ["&amp;x", "amp;", "x", "Ä ", "very long > ", "a.", "한", "\u0301a", "☂x"])
 def test_a_text_of_100_kb_becomes_an_id_of_bounded_length(part: str) -> None:
     text = part * (100_000 // len(part))
     category, other = chosen(text), chosen(f"{text}z")

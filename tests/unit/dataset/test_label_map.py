@@ -61,6 +61,34 @@ def test_a_text_is_found_in_any_spelling_as_a_whole_or_by_its_categories(text: s
     assert mapped(text, *lines) == category_id
 
 
+@pytest.mark.parametrize("text", ["Pants", " PANTS ", "pants", "Sale, pants", "Sale, Pants"])
+def test_a_line_counts_before_a_category_id_in_any_spelling(text: str) -> None:
+    """What is underwear to a shop in Britain, though `pants` is its id of trousers."""
+    lines = ["Pants,underwear,", "Trousers,pants,"]
+    assert mapped(text, *lines) == "underwear"
+    assert mapped("trousers", *lines) == "pants"
+    assert mapped(text, "Pants,,", "Trousers,pants,") == "", "nor is a text with an empty line one of the ids"
+
+
+@pytest.mark.parametrize(
+    "text", ["apparel.overalls", "Apparel.Overalls", " APPAREL > overalls", "Sale, Apparel.Overalls"]
+)
+def test_a_category_id_is_found_in_any_spelling(text: str) -> None:
+    assert mapped(text, "Dungarees,apparel.overalls,") == "apparel.overalls"
+
+
+def test_of_two_category_ids_that_differ_in_case_each_is_found_as_it_is_written() -> None:
+    lines = ["A,Shirt,", "B,shirt,"]
+    assert [mapped(text, *lines) for text in ("Shirt", "shirt", "Sale, shirt", "SHIRT")] == [
+        *("Shirt", "shirt", "shirt", "Shirt")
+    ]
+
+
+def test_a_text_with_and_without_a_category_id_has_it() -> None:
+    for lines in (["Tops,,", "tops,a.b,"], ["tops,a.b,", "Tops,,"]):
+        assert mapped("TOPS", *lines) == "a.b"
+
+
 @pytest.mark.parametrize(
     "content",
     [
