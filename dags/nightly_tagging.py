@@ -16,7 +16,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from shelfwise_decisions import RETRAIN_AFTER, DecisionsStep
 from shelfwise_steps import DEFAULTS, FORM, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay, wants_shadow
 
-NIGHT, OPTIONS = "{{ night_of(dag_run) }}", "{{ leaving_of(params) }}"
+NIGHT, OPTIONS = "{{ night_of(dag_run) }}", "{{ leaving_of(params) }}\n{{ labels_of(params) }}"
 SHIFT, RUN = "{{ '--allow-shift' if params.allow_shift else '' }}", f"nightly-{NIGHT}"
 LIMITS = ["--max-rejected", "{{ params.max_rejected }}", SHIFT]
 

@@ -10,6 +10,9 @@ They read these from Airflow. All but `spark_default` are optional:
   images are unlike those that its release knows. Its password is the path of the address, which is usually secret.
 - variable `shelfwise_settings`: JSON of further `SHELFWISE_*` settings; they override the environment of the worker.
 - variable `shelfwise_catalog`: catalog of a night; `{{ ds }}` in it becomes the night, as in `/data/{{ ds }}.parquet`.
+- variable `shelfwise_labels`: file that maps the catalog's category texts to category_ids. Without it and the form's
+  field `labels`, a night keeps the map that is in the home. It has no `{{ ds }}`: a night that is caught up later would
+  put an older map into the place of a newer one.
 - variable `shelfwise_shadow`: `true` also predicts every night with the challenger, after it is published.
 - variable `shelfwise_application`: path of `shelfwise_job.py` for Spark, if not in this clone.
 - pool `catalog`: one slot, so that several nights started at once are read in their order.
@@ -112,12 +115,25 @@ def catalog_of(params: Any, dag_run: Any) -> str:
     return str(catalog).replace("{{ ds }}", night_of(dag_run))
 
 
+def labels_of(params: Any) -> str:
+    """Return the option of a night's label map: from the form, else from the variable; empty without one."""
+    name = str(params.get("labels") or Variable.get("shelfwise_labels", default="")).strip()
+    return f"--labels={name}" if name else ""
+
+
 FORM: dict[str, Param] = {
     "catalog": Param(
         None,
         type=["null", "string"],
         description="A directory, a file that a shop system exports, or `products`; empty: the variable "
         "shelfwise_catalog. `{{ ds }}` in it becomes the night.",
+    ),
+    "labels": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^[^\x00-\x1f]*(?![\s\S])",
+        description="CSV or TSV file that maps the catalog's category texts to category_ids; empty: the variable "
+        "shelfwise_labels, or the map that the home has.",
     ),
     "catalog_name": Param(
         None,
@@ -130,7 +146,7 @@ FORM: dict[str, Param] = {
         0.2, type="number", minimum=0, maximum=1, description="Share of products that may leave at once."
     ),
 }
-"""Fields of a form: the catalog of a night, and what leaves with it."""
+"""Fields of a form: the catalog of a night, the map of its categories, and what leaves with it."""
 
 
 def leaving_of(params: Any) -> str:
@@ -174,7 +190,7 @@ OPTION: dict[str, Any] = {"pattern": rf"^--[a-z-]+(=[^{_CONTROL}]+)?{_END}"}
 """Schema of an option of the command line in a form: `--epochs=8`, `--leave-out=Men's Shoes`."""
 
 
-MACROS = {"night_of": night_of, "catalog_of": catalog_of, "leaving_of": leaving_of}
+MACROS = {"night_of": night_of, "catalog_of": catalog_of, "labels_of": labels_of, "leaving_of": leaving_of}
 
 
 class SparkStep(SparkSubmitOperator):

@@ -219,9 +219,17 @@ def predict(**options: Any) -> None:
     Example:
       shelfwise predict --run-date 2026-11-01
     """
+    from jobs.cli.shipped_release import warn_of_shipped_release
+    from jobs.ingest.reports import last_catalog
     from jobs.runs import night as nights
 
-    _step(nights.predict_night, options)
+    def predict_night(context: RunContext, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
+        catalog = last_catalog(context.places, run.run_date)
+        if catalog is not None:
+            warn_of_shipped_release(Settings(), options["release"], context.release_dir, catalog)
+        return nights.predict_night(context, database, run)
+
+    _step(predict_night, options)
 
 
 @click.command()

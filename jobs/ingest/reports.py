@@ -21,14 +21,35 @@ from jobs.storage.stores import delete, is_file, read_bytes, write_bytes
 log = logging.getLogger(__name__)
 
 
-def keep_report(places: Places, day: date, report: Mapping[str, Any]) -> None:
-    """Write the report of an ingest to the home; it replaces an earlier report or refusal of the same date."""
-    write_bytes(_file(places, day), json.dumps(report).encode())
+CATALOG = "catalog"
+"""Name, in the file, of the catalog as the ingest was called with it."""
+
+
+def keep_report(places: Places, day: date, report: Mapping[str, Any], *, catalog: str) -> None:
+    """Write the report of an ingest to the home; it replaces an earlier report or refusal of the same date.
+
+    Args:
+        places: Where the home is.
+        day: Date of the ingest.
+        report: Figures of the ingest.
+        catalog: Path or URI of its catalog, without secrets.
+    """
+    write_bytes(_file(places, day), json.dumps({**report, CATALOG: catalog}).encode())
     delete(_refusal_file(places, day))
+
+
+def last_catalog(places: Places, day: date) -> str | None:
+    """Read which catalog the last ingest of a date was called with; None if that is not known."""
+    catalog = _read(places, day).get(CATALOG)
+    return catalog if isinstance(catalog, str) else None
 
 
 def last_report(places: Places, day: date) -> dict[str, Any]:
     """Read the report of the last ingest of a date from the home; empty if there is none or it is damaged."""
+    return {name: value for name, value in _read(places, day).items() if name != CATALOG}
+
+
+def _read(places: Places, day: date) -> dict[str, Any]:
     where = _file(places, day)
     if not is_file(where):
         return {}

@@ -33,7 +33,7 @@ from jobs.runs.inputs import RunInputs, night_inputs
 from jobs.spark.config import SparkConfig
 from jobs.spark.progress import spark_progress
 from jobs.spark.session import cores_of_a_task, master_of, spark_session
-from models.serving.engines import computed_in_words
+from jobs.storage.faults import masked
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def ingest_step(spark_config: SparkConfig, config: IngestConfig) -> tuple[dict[s
         "partition_rejected": len(ingested.rejections),
         "rejected_by_reason": ingested.rejected_by_reason(),
     }
-    ingest_reports.keep_report(config.places, config.ingest_date, report)
+    ingest_reports.keep_report(config.places, config.ingest_date, report, catalog=masked(config.catalog))
     return report, ingested
 
 

@@ -30,7 +30,8 @@ OPTIONS = [
     "--promote",
 ]
 FORMS: dict[str, dict[str, Any]] = {
-    "nightly_tagging": {"catalog_name": "Big shop", "partial": True, "max_left": 0.5, "allow_shift": True},
+    "nightly_tagging": {"catalog_name": "Big shop", "partial": True, "max_left": 0.5, "allow_shift": True}
+    | {"labels": "/shop/map.csv"},
     "backfill_predictions": {"from": "2026-11-01", "to": "2026-11-03", "category": "Men's Shoes", "release": "shop-2"}
     | {"only_missing": True, "include_left": True, "force": True, "allow_shift": True, "parallelism": 2},
     "fine_tune_release": {"release_id": "shop-2", "options": OPTIONS},
@@ -97,8 +98,22 @@ def shadows(gate: Any) -> list[tuple[bool, str, bool]]:
     return found
 
 
-def question(dag: Any, finetuned: dict[str, Any]) -> str:
-    """Return what a person reads who is asked whether a release shall answer, by what its training returned."""
+def label_maps(dag: Any) -> list[tuple[str, str, str]]:
+    """Return what the form and the variable may name as a label map, and which option the ingest of a night has."""
+    params = {name: one.value if one.has_value else None for name, one in dag.params.items()}
+    found = []
+    for form in (None, "", "/form.csv"):
+        for variable in ("", " ", "s3://shop/map.csv"):
+            os.environ["AIRFLOW_VAR_SHELFWISE_LABELS"] = variable
+            context = {"params": params | {"labels": form}, "dag_run": SimpleNamespace(logical_date=MOMENT)}
+            arguments = rendered(dag.get_task("ingest"), {**context, "var": {"value": {}}})[0]
+            found.append((form or "", variable, " ".join(word for word in arguments if word.startswith("--labels"))))
+    del os.environ["AIRFLOW_VAR_SHELFWISE_LABELS"]
+    return found
+
+
+def question(dag: Any) -> str:
+    """Return what a person reads who is asked whether a release shall answer."""
     own = copy.copy(dag.get_task("approve"))
     told = {"in_use": {"release_id": "shop-1"}, "finetune": finetuned, "evaluate": EVALUATED}
     context = {"params": FORMS["fine_tune_release"], "ti": SimpleNamespace(xcom_pull=told.get)}
@@ -217,6 +232,7 @@ def main() -> None:
     training = bag.dags["fine_tune_release"]
     document["questions"] = [question(training, {**each, "release_id": "shop-2"}) for each in TRAINED]
     document["by_decisions"] = by_decisions(bag.dags["fine_tune_release"])
+    document["label_maps"] = label_maps(bag.dags["nightly_tagging"])
     document["taken"] = taken(bag.dags)
     document["thresholds"] = thresholds()
     document["shadows"] = shadows(bag.dags["nightly_tagging"].get_task("with_shadow"))

@@ -79,10 +79,19 @@ def test_the_night(described: Any) -> None:
     assert [night["tasks"][name]["pool"] for name in chain] == ["catalog", "gpu", *["default_pool"] * 3]
     assert night["tasks"]["publish"]["outlets"] == ["shelfwise://product-database/"]
     ingest = ["ingest", "--catalog", "/data/2026-11-01/shop.csv", "--run-date", "2026-11-01"]
-    assert [*ingest, "--max-left=0.5", "--catalog-name=Big shop", "--partial"] in night["calls"]
+    options = ["--max-left=0.5", "--catalog-name=Big shop", "--partial", "--labels=/shop/map.csv"]
+    assert [*ingest, *options] in night["calls"]
     for step in ("predict", "publish"):
         assert [step, "--run-date", "2026-11-01", "--max-rejected", "0.2", "--allow-shift"] in night["calls"]
     assert "shelfwise predict 2026-11-01" in night["names"]
+
+
+def test_the_night_has_the_label_map_of_the_form_or_of_a_variable_or_none(described: Any) -> None:
+    assert described["label_maps"] == [
+        *(["", "", ""], ["", " ", ""], ["", "s3://shop/map.csv", "--labels=s3://shop/map.csv"]),
+        *(["", "", ""], ["", " ", ""], ["", "s3://shop/map.csv", "--labels=s3://shop/map.csv"]),
+        *(["/form.csv", variable, "--labels=/form.csv"] for variable in ("", " ", "s3://shop/map.csv")),
+    ]
 
 
 def test_the_challenger_answers_beside_the_report_and_only_where_that_is_asked_for(described: Any) -> None:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 
 RUN_DAG = (sys.executable, "-m", "tests.dags.run_dag")
 SECRET = "s3cret/of@the shop"
+LABELS = "category,category_id\nTops,apparel.tops\n"
 CURRENT = "SELECT product_id, ingest_date, run_id, release_id FROM product_categories ORDER BY product_id"
 
 
@@ -65,7 +66,9 @@ def place(tmp_path: Path, release: Path, server: Server) -> Place:
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),
         "AIRFLOW_VAR_SHELFWISE_CATALOG": make_catalogs(tmp_path / "shop"),
+        "AIRFLOW_VAR_SHELFWISE_LABELS": str(tmp_path / "map.csv"),
     }
+    (tmp_path / "map.csv").write_text(LABELS, encoding="utf-8")
     name = server.create()
     url = server.url.set(drivername="postgresql", database=name, password=SECRET)
     made = Place(home, environment, url.render_as_string(hide_password=False))
@@ -85,6 +88,7 @@ def place(tmp_path: Path, release: Path, server: Server) -> Place:
 def test_a_night_and_a_backfill(place: Place) -> None:
     printed = place.run(*RUN_DAG, "nightly_tagging", NIGHTS[0])
     assert place.rows() == [(*row, "tiny-1") for row in expected_rows(1)]
+    assert (place.home / "label_map.csv").read_text(encoding="utf-8") == LABELS
     form = {"from": NIGHTS[0], "to": NIGHTS[0], "release": "tiny-2"}
     printed += place.run(*RUN_DAG, "backfill_predictions", "2026-11-20", json.dumps(form))
     run = f"backfill-{NIGHTS[0]}-{NIGHTS[0]}-tiny-2"

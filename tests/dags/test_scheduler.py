@@ -137,6 +137,15 @@ def test_a_form_that_is_filled_in_wrongly_starts_nothing(airflow: LocalAirflow, 
     assert runs_of(airflow, BACKFILL) == before
 
 
+@pytest.mark.parametrize("labels", ["map.csv\n", "map.csv\n--partial", "map\x1b.csv"])
+def test_a_label_map_whose_name_would_end_a_line_starts_no_night(airflow: LocalAirflow, labels: str) -> None:
+    before = runs_of(airflow, NIGHT)
+    with pytest.raises(Refused) as refused:
+        airflow.api.trigger(NIGHT, logical_date="2026-11-09", conf={"labels": labels})
+    assert refused.value.status == 400
+    assert runs_of(airflow, NIGHT) == before
+
+
 def plan_of(first: str, last: str, release: str, dates: Sequence[str]) -> dict[str, object]:
     """Return what `shelfwise backfill --dry-run` prints."""
     run_id = f"backfill-{first}-{last}-{release}"

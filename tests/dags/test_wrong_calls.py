@@ -68,7 +68,7 @@ def refuse(home: Path) -> None:
     old = home / "ingests" / "ingest_date=2026-11-02" / "refusal.json"
     long_ago = datetime.now(UTC) - timedelta(days=1)
     old.write_text(json.dumps({"refused_at_utc": long_ago.isoformat(), "sentence": LACKS}), encoding="utf-8")
-    keep_report(places, nights[2], {"started_at_utc": "2026-11-03T02:00:00+00:00"})
+    keep_report(places, nights[2], {"started_at_utc": "2026-11-03T02:00:00+00:00"}, catalog="shop.csv")
     database = open_database(f"sqlite:///{home}/shop.db")
     database.upgrade()
     for run_id, error in (

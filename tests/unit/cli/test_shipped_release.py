@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from jobs.cli.main import main_group
 from jobs.cli.shipped_release import warn_of_shipped_release
 from jobs.dataset.label_map import LabelMap
 from jobs.demo.shop import Shop
+from jobs.ingest.reports import keep_report, last_report
 from jobs.releases.aliases import promote
 from jobs.runs import night
 from jobs.settings import Settings
@@ -72,6 +74,43 @@ def test_the_demo_and_the_example_of_the_local_airflow_hear_nothing(
     shop = Shop(tmp_path / "demo", articles)
     shop.open(2)
     assert said(caplog, str(tmp_path / "demo" / "catalog.csv")) == []
+
+
+@pytest.mark.parametrize("step", ["predict", "publish"])
+@pytest.mark.parametrize("demo", [True, False])
+def test_a_night_of_separate_steps_says_it_once_before_it_predicts(
+    step: str,
+    demo: bool,
+    own: str,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Airflow calls them one after another, and no `nightly`."""
+    Shop(tmp_path / "demo", Articles(np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8), "")).open(2)
+    catalog = str(tmp_path / "demo" / "catalog.csv") if demo else own
+    keep_report(Settings().places, date(2026, 11, 1), {"started_at_utc": "2026-11-01T02:00:00+00:00"}, catalog=catalog)
+    said_before: list[int] = []
+
+    def called(*_arguments: object) -> dict[str, str]:
+        said_before.append(sum("is for the demo" in message for message in caplog.messages))
+        return {"state": "published"}
+
+    monkeypatch.setattr(night, f"{step}_night", called)
+    call = [step, "--run-date", "2026-11-01", "--json"]
+    CliRunner().invoke(main_group, call, catch_exceptions=False, standalone_mode=False)
+    assert said_before == [1 if step == "predict" and not demo else 0]
+    assert last_report(Settings().places, date(2026, 11, 1)) == {"started_at_utc": "2026-11-01T02:00:00+00:00"}
+
+
+def test_a_date_of_which_no_catalog_is_known_says_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(night, "predict_night", lambda *_arguments: {"state": "published"})
+    call = ["predict", "--run-date", "2026-11-01", "--json"]
+    CliRunner().invoke(main_group, call, catch_exceptions=False, standalone_mode=False)
+    assert not [message for message in caplog.messages if "is for the demo" in message]
 
 
 @pytest.mark.parametrize("labels", [True, False])

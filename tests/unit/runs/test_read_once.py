@@ -121,7 +121,7 @@ def world(s3: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest, monke
     rejected = {"outcome": "rejected", "reason": "empty", "detail": "the file has no bytes", "counts_from": None}
     write(places, places.seen, SEEN, [{**image_row("p9"), **rejected}])
     write(places, places.catalog_rows, CATALOG_ROWS, [image_row("p8", title="New title")])
-    ingest_reports.keep_report(places, DAY, REPORT)
+    ingest_reports.keep_report(places, DAY, REPORT, catalog="shop.csv")
     database = open_database(f"sqlite:///{tmp_path}/shop.db")
     database.upgrade()
     monkeypatch.setattr(predict, "_in_spark", in_this_process)
