@@ -106,6 +106,20 @@ def test_the_readme_shows_commands_of_the_page() -> None:
     assert shown == [". .venv/bin/activate", *(line for line in explained if line in shown)]
 
 
+def test_both_pages_have_the_same_figures() -> None:
+    """They are those of one command, and one of the pages was forgotten when they were measured anew."""
+    told = r"341\b[^.;]*?([\d.]+) % got the right[^;]*; ([\d.]+) % were published[^%]*, and ([\d.]+) % of these"
+    [ours], [theirs] = (re.findall(told, " ".join(text.split())) for text in (README, TEXT))
+    assert ours == theirs
+    times = re.search(
+        r"ingest takes (\d+ s) and .* (\d+ minutes)\. The next one takes (about \d+ s)", " ".join(README.split())
+    )
+    assert times
+    assert f"## Ingest the photographs: {times[1]}" in TEXT
+    assert f"## Make the release: {times[2]}" in TEXT
+    assert f"Without new photographs this takes {times[3]}" in TEXT
+
+
 def test_the_page_shows_no_command_that_is_not_run() -> None:
     assert [line for line in shell_lines(TEXT) if not line.startswith("shelfwise ")] == []
     assert set(re.findall(r"^```(.*)\n", TEXT, re.MULTILINE)) <= {"sh", "text", ""}, "commands are in blocks of sh"
