@@ -43,7 +43,7 @@ _STAGED = """
 
 _COUNT = sa.text("""
 SELECT
-    (SELECT count(*) FROM staged_predictions)
+    (SELECT coalesce(sum(image_count), 0) FROM staged_counts)
     + (SELECT count(*) FROM staged_image_changes)
     + (SELECT count(*) FROM staged_rejections)
 """)
@@ -58,7 +58,7 @@ _NAMED_OR_LEFT = """
 
 # A usable picture first: a position has one row, and a rejection is added to it below. Of the writers only the one that
 # holds the lock adds rows, so that they need no ON CONFLICT, which is slower.
-_ADD = f"""
+_ADD = """
 INSERT INTO product_images (
     product_id, image_no, image_sha256, ingest_date, ingest_no, reason, rejected_on, rejected_no, catalog_name
 )
@@ -72,13 +72,11 @@ SELECT
     CASE WHEN reason IS NOT NULL THEN ingest_date END,
     CASE WHEN reason IS NOT NULL THEN ingest_no END,
     catalog_name
-FROM (
-    SELECT
-        staged.*,
-        row_number() OVER (
-            PARTITION BY product_id, image_no
-            ORDER BY image_sha256 IS NULL, reason IS NULL, ingest_date DESC, ingest_no DESC, image_sha256 DESC
-        ) AS place
+FROM ({first}) AS position
+ORDER BY product_id, image_no
+"""
+
+_NEW_POSITIONS = f"""
     FROM ({_STAGED}{_NAMED_OR_LEFT}) AS staged
     WHERE
         NOT EXISTS (
@@ -86,10 +84,27 @@ FROM (
             FROM product_images AS stored
             WHERE stored.product_id = staged.product_id AND stored.image_no = staged.image_no
         )
-) AS ranked
-WHERE place = 1
-ORDER BY product_id, image_no
 """  # noqa: S608 - texts of our own
+_FIRST = "image_sha256 IS NULL, reason IS NULL, ingest_date DESC, ingest_no DESC, image_sha256 DESC"
+
+# SQLite has no DISTINCT ON, which needs a tenth less of the statement's time than a window.
+_ADD_POSTGRESQL = _ADD.format(
+    first=f"""
+    SELECT DISTINCT ON (product_id, image_no) staged.*
+    {_NEW_POSITIONS}
+    ORDER BY product_id, image_no, {_FIRST}
+"""
+)
+_ADD_SQLITE = _ADD.format(
+    first=f"""
+    SELECT ranked.*
+    FROM (
+        SELECT staged.*, row_number() OVER (PARTITION BY product_id, image_no ORDER BY {_FIRST}) AS place
+        {_NEW_POSITIONS}
+    ) AS ranked
+    WHERE place = 1
+"""  # noqa: S608 - texts of our own
+)
 
 _NEWER_PICTURE = """
 (
@@ -314,7 +329,8 @@ def merge_positions(connection: Connection) -> int:
     """
     _prepare(connection)
     connection.execute(_MOVED)
-    changed = added = connection.exec_driver_sql(_ADD).rowcount
+    add = _ADD_POSTGRESQL if connection.dialect.name == "postgresql" else _ADD_SQLITE
+    changed = added = connection.exec_driver_sql(add).rowcount
     analyze_grown(connection, "product_images", added)
     changed += connection.exec_driver_sql(_CHANGES.format(events=_NAMED_AND_LEFT)).rowcount
     if added < int(connection.execute(_COUNT).scalar_one()):
