@@ -5,7 +5,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo airflow test lint check check-all format lock audit peers clean
+.PHONY: help venv demo airflow test types lint check check-all format lock audit peers clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,7 +27,18 @@ lint: venv ## Check format, style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-check: lint test ## Run what CI runs: lint, then the tests
+# mypy runs beside the tests, in the time that these leave to the processors. Its output is printed as soon as it ends,
+# and again at the end if one of the two failed, because the tests' output is long.
+TYPES := .mypy_cache/last_output.txt
+
+types: venv
+	@mkdir -p $(dir $(TYPES))
+	@nice -n 19 $(BIN)/mypy > $(TYPES) 2>&1; code=$$?; echo; cat $(TYPES); exit $$code
+
+check: venv ## Run what CI runs: check format and style, then run the tests and meanwhile check the types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@+$(MAKE) --no-print-directory -j 2 types test || { cat $(TYPES); exit 1; }
 
 check-all: export SHELFWISE_TEST_ALL := 1
 check-all: check ## Run the same, where tests go farther in what they leave to chance
