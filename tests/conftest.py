@@ -51,13 +51,13 @@ SLOW_FIRST = (
     "end_to_end/test_readme.py",
     "cluster/test_clusters.py",
     "end_to_end/test_nights.py",
-    "dags/test_training_by_decisions.py",
     "review/test_pages_in_a_browser.py",
     "review/test_look_of_pages.py",
     "end_to_end/test_first_release.py",
     "end_to_end/test_learned_decisions.py",
     "publishing/test_kills.py",
     "end_to_end/test_backfills.py",
+    "end_to_end/test_nights_in_one_spark.py",
     "end_to_end/test_runs.py",
 )
 """Test files that take minutes. A worker takes whole files, so these must start first, in parallel to all others."""
