@@ -82,8 +82,8 @@ def test_ten_thousand_categories_are_searched_in_milliseconds() -> None:
     many = Categories([Leaf(f"a.b{n}.c{n}", f"Möbel {n % 7} > Group {n // 100} > Kind of {n}") for n in range(10_000)])
     took = []
     for text in ("mob kind 99", "o", "group 1 9999", "nothing at all"):
-        start = time.perf_counter()
+        start = time.thread_time()  # not of the other tests that run meanwhile
         many.search(text, 50)
-        took.append(time.perf_counter() - start)
+        took.append(time.thread_time() - start)
     assert min(took) < 0.05
-    assert max(took) < 0.5, "a bound for a busy machine"
+    assert max(took) < 0.5
