@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, task
-from shelfwise_steps import CATEGORY_NAME, DEFAULTS, NAME, PRODUCT_DATABASE, LocalStep, SparkStep
+from shelfwise_forms import CATEGORY_NAME, NAME
+from shelfwise_steps import DEFAULTS, PRODUCT_DATABASE, LocalStep, SparkStep
 
 LANES = 4
 RELEASE = "{{ '--release=' ~ params.release if params.release else '' }}"

@@ -14,7 +14,8 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
 from shelfwise_decisions import MACROS, NEW_DECISIONS, RELEASE, RELEASE_ID
-from shelfwise_steps import DEFAULTS, OPTION, PERSON, LocalStep
+from shelfwise_forms import OPTION
+from shelfwise_steps import DEFAULTS, PERSON, LocalStep
 
 IN_USE = "{{ ti.xcom_pull('in_use').release }}"
 IN_USE_ID = "{{ ti.xcom_pull('in_use').release_id }}"

@@ -14,7 +14,8 @@ from airflow.sdk import DAG, Param
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from shelfwise_decisions import RETRAIN_AFTER, DecisionsStep
-from shelfwise_steps import DEFAULTS, FORM, MACROS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay, wants_shadow
+from shelfwise_forms import FORM, MACROS, wants_shadow
+from shelfwise_steps import DEFAULTS, PRODUCT_DATABASE, LocalStep, SparkStep, notify_delay
 
 NIGHT, OPTIONS = "{{ night_of(dag_run) }}", "{{ leaving_of(params) }}\n{{ labels_of(params) }}"
 SHIFT, RUN = "{{ '--allow-shift' if params.allow_shift else '' }}", f"nightly-{NIGHT}"

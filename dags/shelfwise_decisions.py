@@ -17,7 +17,8 @@ from typing import Any
 
 from airflow.sdk import Asset, Param, Variable
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from shelfwise_steps import NEW_NAME, LocalStep
+from shelfwise_forms import NEW_NAME
+from shelfwise_steps import LocalStep
 
 NEW_DECISIONS = Asset(name="shelfwise_new_decisions", uri="shelfwise://new-decisions/")
 

@@ -31,8 +31,9 @@ from pathlib import Path
 
 from jobs.predict.config import Computing, PredictConfig
 from jobs.predict.conversions import converted_files
-from jobs.predict.precision import ENOUGH_IMAGES, Compared, remember
+from jobs.predict.precision import remember
 from jobs.predict.reports import ShardReport
+from jobs.predict.trial import ENOUGH_IMAGES, Compared
 from jobs.storage.places import Places
 from models.release import load_release
 from models.serving.devices import processor

@@ -110,7 +110,7 @@ def served(config: PredictConfig, *, engine: str = "auto", precision: str = "flo
             raise SystemExit("bfloat16 is computed by OpenVINO alone; leave --engine out, or give --precision float32")
         plan = Plan("bfloat16" if precision == "bfloat16" else "float32")
         computing = replace(computing, converted=files, plan=plan)
-        networks = load_networks(replace(config, computing=computing), None, config.release_dir, None)
+        networks = load_networks(replace(config, computing=computing), None, config.release_dir, None, cores=None)
         by_openvino = files is not None and not networks.accelerator
     name = "OpenVINO" if by_openvino else f"Keras on {os.environ.get('KERAS_BACKEND', 'tensorflow')}"
     return Served(networks, replace(config, batch_size=networks.tuning.batch_size), name)

@@ -61,9 +61,9 @@ class Decided:
     by_network: Mapping[str, NDArray[np.float32]]
 
     @property
-    def trusted(self) -> NDArray[np.bool_]:
-        """Whether the release knows each article, (articles,)."""
-        return np.array([row["foreign_score"] is not None and row["foreign_score"] <= 1 for row in self.rows])
+    def untrusted(self) -> list[str | None]:
+        """Why the release cannot judge each article; None where it can."""
+        return [row["review_reason"] if row["review_reason"] in UNTRUSTED else None for row in self.rows]
 
 
 def decided(engine: Engine, squares: Images) -> Decided:
@@ -120,7 +120,7 @@ def test_both_engines_give_the_same_thresholds(
 ) -> None:
     labels = articles.labels[:COUNT].astype(np.int64)
     release = load_release(SHIPPED)
-    ours, theirs = (calibrated(release, each.by_network, labels, trusted=each.trusted) for each in by_both)
+    ours, theirs = (calibrated(release, each.by_network, labels, untrusted=each.untrusted) for each in by_both)
     assert ours.thresholds.keys() == theirs.thresholds.keys()
     assert sum(threshold is not None for threshold in ours.thresholds.values()) >= 5, "or this says nothing"
     for name, threshold in ours.thresholds.items():
