@@ -7,6 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.on_device import STEPS
+from tests.extent import ALL
 
 ROOT = Path(__file__).parents[2]
 BARE_PYTHON = """#!{python}
@@ -24,7 +30,22 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 ABSENT = {"airflow", "alembic", "openpyxl", "pydantic", "pydantic_settings", "pyspark", "sqlalchemy", "typer"}
 
 
-def test_the_device_script_measures_the_networks_and_the_predict_loop(tmp_path: Path) -> None:
+USUAL = ("machine", "reader", "b0-full", "agreement", "compare", "table")
+EVERY = (
+    *("machine", "b0-half", "agreement", "reader", "both-half", "b0-full", "training", "tests", "both-full"),
+    *("compare", "table"),
+)
+"""All steps of the script, in its order, and the comparison that another machine makes."""
+
+
+def test_every_step_of_the_script_is_in_the_longer_run() -> None:
+    script = (ROOT / "tests/benchmarks/on_device.sh").read_text(encoding="utf-8")
+    assert f"${{*:-{' '.join(step for step in EVERY if step != 'compare')}}}" in script
+    assert set(EVERY) == {*STEPS, "tests"} - {"decode"}, "`reader` runs `decode`"
+
+
+def figures_of(tmp_path: Path, *steps: str) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """Run steps of the script, small; return the figures by step, and what was printed."""
     kit, out = tmp_path / "kit", tmp_path / "out"
     words = ["-m", "tests.benchmarks.device_kit", str(kit), "--no-wheels", "--count", "8"]
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
@@ -32,14 +53,58 @@ def test_the_device_script_measures_the_networks_and_the_predict_loop(tmp_path: 
     bare.write_text(BARE_PYTHON.format(python=sys.executable, absent=ABSENT), encoding="utf-8")
     bare.chmod(0o700)
     small = {"PYTHON": str(bare), "KERAS_BACKEND": "tensorflow", "SHELFWISE_IMAGES": "8", "SHELFWISE_BATCHES": "4"}
-    command = ["tests/benchmarks/on_device.sh", str(kit), str(out), "machine", "reader", "b0-full", "table"]
+    command = ["tests/benchmarks/on_device.sh", str(kit), str(out), *steps]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **small}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    figures = [json.loads(line) for line in (out / "figures.jsonl").read_text().splitlines()]
-    assert figures[0]["device"].startswith("CPU, ")
-    [speed] = [line for line in figures if "loop_rate" in line]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in (out / "figures.jsonl").read_text().splitlines():
+        figures = json.loads(line)
+        found.setdefault(figures["step"], []).append(figures)
+    return found, done.stdout
+
+
+def check_speed(figures: dict[str, list[dict[str, Any]]], step: str, printed: str, name: str) -> None:
+    """Check what a step of the networks measured, and its line in the table."""
+    [speed] = figures[f"speed {step}"]
     assert min(speed["forward_rate"], speed["predict_rate"], speed["loop_rate"]) > 0
-    assert f"| EfficientNetB0, 224 px | float32 | 4 | {speed['forward_rate']:,.0f} |" in done.stdout
+    precision = step.split()[1]
+    assert f"| {name} | {precision} | 4 | {speed['forward_rate']:,.0f} |" in printed
+
+
+def check_answers(figures: dict[str, list[dict[str, Any]]]) -> None:
+    """Check the comparison of both precisions on articles, and that of the answers on another machine: this one."""
+    [halved], [compared] = figures["agreement"], figures["compare answers"]
+    assert (halved["images"], halved["finite"], compared["images"], compared["finite"]) == (32, True, 32, True)
+    assert 0 < halved["largest_difference"] < 0.1
+    assert compared["largest_difference"] < 1e-5
+    assert compared["same_first_choice"] == compared["same_status"] == 1
+
+
+@pytest.mark.timeout(900)
+def test_the_device_script_measures_the_networks_and_the_predict_loop(tmp_path: Path) -> None:
+    figures, printed = figures_of(tmp_path, *USUAL)
+    assert figures["machine"][0]["device"].startswith("CPU, ")
+    assert {line["side_px"] for line in figures["reader"]} == {224, 299}
+    assert min(line["rate"] for line in figures["reader"] if line["what"] == "decoding alone") > 0
+    check_speed(figures, "b0 float32", printed, "EfficientNetB0, 224 px")
+    check_answers(figures)
+
+
+@pytest.mark.skipif(not ALL, reason="takes some minutes")
+@pytest.mark.timeout(1800)
+def test_every_step_of_the_device_script_runs(tmp_path: Path) -> None:
+    figures, printed = figures_of(tmp_path, *EVERY)
+    for step in ("b0 mixed_float16", "b0 float32"):
+        check_speed(figures, step, printed, "EfficientNetB0, 224 px")
+    for step in ("both mixed_float16", "both float32"):
+        check_speed(figures, step, printed, "both networks, 224 and 299 px")
+        assert figures[f"speed {step}"][0]["judged"]
+    check_answers(figures)
+    [training], [compared] = figures["training"], figures["compare training"]
+    assert training["images"] == 70
+    assert min(training["epoch_seconds"]) > 0
+    assert compared["largest_difference"] < 1e-3, "the same weights answer the same"
+    assert "skipped" in printed, "the tests of GPUs ran, and found none"
 
 
 def test_a_step_that_fails_is_named_and_ends_with_1(tmp_path: Path) -> None:
