@@ -116,12 +116,7 @@ class Release:
 
 
 def describing_command(release: Release) -> str:
-    """Return the command that makes a release with a new description of the images that it knows.
-
-    `release calibrate` refuses a release whose heads were cross-fitted: only training again calibrates it.
-    """
-    if CROSS_FITTED in release.training:
-        return "shelfwise finetune --quick --release-id NEW"
+    """Return the command that makes a release with a new description of the images that it knows."""
     return f"shelfwise release calibrate {release.release_id} --release-id NEW"
 
 

@@ -106,9 +106,6 @@ def test_the_card_says_which_images_the_release_knows() -> None:
     bare = replace(release, known=None)
     assert "takes every image for one that it knows" in model_card(bare)
     assert "`shelfwise release calibrate one --release-id NEW`" in model_card(bare)
-    quick = replace(bare, training={CROSS_FITTED: 5})
-    assert "`shelfwise finetune --quick --release-id NEW`" in model_card(quick), "it cannot be calibrated again"
-    assert "release calibrate" not in model_card(quick)
 
 
 @pytest.mark.parametrize(("count", "largest"), [(20, True), (98, True), (99, False), (100, False)])

@@ -12,7 +12,7 @@ import pytest
 from models.known.fit import Examples, FittedKnown, fit_known
 from models.known.gate import ImageGate, Judgement, load_gate
 from models.known.images import read_known
-from models.release import CROSS_FITTED, Release
+from models.release import Release
 from models.spec import Category, NetworkSpec
 
 RNG = np.random.default_rng(2)
@@ -127,15 +127,6 @@ def test_a_description_that_cannot_be_read_closes_the_gate_with_one_sentence(
     assert len(caplog.records) == 1
     assert "the images that release r-1 knows are described in a way that cannot be used" in caplog.text
     assert "`shelfwise release calibrate r-1 --release-id NEW` makes a release with a new description" in caplog.text
-
-
-def test_a_release_that_cannot_be_calibrated_again_says_what_to_do_instead(
-    release: Release, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "known.h5").write_bytes(b"not ours")
-    load_gate(replace(release, training={CROSS_FITTED: 5}), tmp_path)
-    assert "`shelfwise finetune --quick --release-id NEW` makes a release with a new description" in caplog.text
-    assert "release calibrate" not in caplog.text
 
 
 def test_another_limit_in_the_manifest_closes_the_gate(
