@@ -219,14 +219,11 @@ def predict(**options: Any) -> None:
     Example:
       shelfwise predict --run-date 2026-11-01
     """
-    from jobs.cli.shipped_release import warn_of_shipped_release
-    from jobs.ingest.reports import last_catalog
+    from jobs.cli.shipped_release import warn_of_ingested_night
     from jobs.runs import night as nights
 
     def predict_night(context: RunContext, database: ProductDatabase, run: RunConfig) -> dict[str, Any]:
-        catalog = last_catalog(context.places, run.run_date)
-        if catalog is not None:
-            warn_of_shipped_release(Settings(), options["release"], context.release_dir, catalog)
+        warn_of_ingested_night(Settings(), options["release"], context.release_dir, run.run_date)
         return nights.predict_night(context, database, run)
 
     _step(predict_night, options)

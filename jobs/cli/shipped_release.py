@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 from pathlib import Path
 
 from jobs.demo.shop import is_shop
+from jobs.ingest.reports import last_catalog
 from jobs.releases.lookup import current_aliases
 from jobs.settings import Settings
 from models.release import SHIPPED
@@ -32,3 +34,17 @@ def warn_of_shipped_release(settings: Settings, name: str | None, release_dir: P
         "products; make your own with `shelfwise finetune --quick`, or take one with `shelfwise release import`",
         release_dir.name,
     )
+
+
+def warn_of_ingested_night(settings: Settings, name: str | None, release_dir: Path, day: date) -> None:
+    """Log the same line for a night that an earlier command has ingested, if its catalog is known.
+
+    Args:
+        settings: Settings with the default release, and the home with the report of the ingest.
+        name: Release as the user gave it; None if no release was given.
+        release_dir: Directory of the release that the night uses.
+        day: Date of the night.
+    """
+    catalog = last_catalog(settings.places, day)
+    if catalog is not None:
+        warn_of_shipped_release(settings, name, release_dir, catalog)
