@@ -93,7 +93,8 @@ class Outcome:
     Attributes:
         exit_codes: Exit codes of the drivers, in order; the last must be 0.
         seconds: Run time of all drivers together.
-        killed_after_seconds: Time until a process was killed, or the store came back; 0 without a fault.
+        killed_after_seconds: Time until a process was killed, or the store came back; of the last one if there are
+            several faults; 0 if one of them met nothing, and without a fault.
         started: Number of tasks that began to predict a shard.
         shards: Of the night.
         images_redone: Predicted again at most: in shards that a task began and did not end, or that were finished.
@@ -174,6 +175,7 @@ def night(
     in_store: bool = False,
     after_seconds: float = 0.0,
     predicted_shards: int = 0,
+    later: tuple[Fault, int] | None = None,
 ) -> Outcome:
     """Run a night, cause a fault, and rerun the night until it is published.
 
@@ -184,6 +186,7 @@ def night(
         in_store: Whether the files are in the object store even if the fault does not require it.
         after_seconds: When, counted from the driver's start.
         predicted_shards: And not before so many are predicted; a moment that does not depend on the machine.
+        later: Another fault of the same night, and how many shards are predicted before it; None causes none.
 
     Returns:
         What it left.
@@ -195,14 +198,16 @@ def night(
     command = ["nightly", "--catalog", str(field.catalog), "--run-date", NIGHT]
     driver = _start(field, home, events, command)
     killed = 0.0
+    faults = [(each, shards) for each, shards in ((fault, predicted_shards), later or (None, 0)) if each]
     try:
-        if fault:
-            time.sleep(after_seconds)
-            while driver.poll() is None and home.predicted_shards() < predicted_shards:
-                time.sleep(0.02)
-            # When it was over already, the fault met nothing.
-            with suppress(LookupError, psutil.NoSuchProcess, ProcessLookupError):
-                fault.strike(field, driver)
+        time.sleep(after_seconds if faults else 0)
+        # When the night was over already, a fault met nothing.
+        with suppress(LookupError, psutil.NoSuchProcess, ProcessLookupError):
+            for each, shards in faults:
+                killed = 0.0
+                while driver.poll() is None and home.predicted_shards() < shards:
+                    time.sleep(0.02)
+                each.strike(field, driver)
                 killed = time.monotonic() - started
         codes = [driver.wait(_NIGHT_SECONDS)]
         before = set(events.iterdir()), home.predicted_shards()
