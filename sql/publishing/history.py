@@ -39,10 +39,15 @@ WHERE {row} IN (
 )
 """
 
-# Counting distinct hashes is faster than counting distinct keys; equal keys have equal hashes.
-_DUPLICATES_POSSIBLE = sa.text(
-    "SELECT count(*) > count(DISTINCT hashtextextended(product_id || image_sha256, 0)) FROM staged_predictions"
-)
+# The rows are staged in this order, so that sorting them again is faster than a table of their hashes.
+_DISTINCT = sa.text("""
+SELECT count(*)
+FROM (
+    SELECT DISTINCT ON (product_id, image_sha256) product_id
+    FROM staged_predictions
+    ORDER BY product_id, image_sha256
+) AS distinct_predictions
+""")
 
 _CHANGED = """
 (staged.ingest_date, staged.ingest_no) > (stored.ingest_date, stored.ingest_no)
@@ -180,7 +185,7 @@ def merge_predictions(connection: Connection, run_id: str, release_id: str, mome
 
 def _drop_duplicates(connection: Connection) -> None:
     postgresql = connection.dialect.name == "postgresql"
-    if postgresql and not connection.execute(_DUPLICATES_POSSIBLE).scalar_one():
+    if postgresql and connection.execute(_DISTINCT).scalar_one() == _staged(connection):
         return
     row = "ctid" if postgresql else "rowid"
     if connection.exec_driver_sql(_DROP_DUPLICATES.format(row=row)).rowcount:
