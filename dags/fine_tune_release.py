@@ -3,9 +3,8 @@
 It starts by hand, or after a night when people have decided on enough products: `shelfwise_decisions.py` has the
 settings. `finetune >> evaluate` trains the release and compares it with the release in use, on test products on which
 neither was trained. Then the run waits for a person. *Required Actions* shows the metrics and what speaks against the
-new release; an approval, never `--promote`, makes it champion. A second question offers to predict earlier dates again;
-its approval starts the DAG `backfill_predictions`. If a training was stopped, run the task again: it resumes after the
-last finished epoch.
+new release; an approval, never `--promote`, makes it champion. A second question offers to predict earlier dates again,
+by `backfill_predictions`. If a training was stopped, run its task again: it resumes after the last finished epoch.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -3,8 +3,7 @@
 The tasks are `ingest >> predict >> publish >> report >> decisions`, and `shadow` if it is switched on. The night is the
 run's logical date, never the current date, so `airflow backfill create` gives missed nights the same result.
 
-A task that failed or was killed is retried and keeps its finished files. Readers of the product database see the last
-night or this one, never a part of it. `shelfwise_steps.py` begins with the list of connections, variables and pools.
+A failed task is retried and keeps its finished files. Readers of the database see the last night or this one, whole.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -20,7 +20,7 @@ from jobs.cli import catalog as cli_catalog
 from jobs.cli import database as cli_database
 from jobs.cli import decisions as cli_decisions
 from jobs.cli import demo as cli_demo
-from jobs.cli import output
+from jobs.cli import output, past_runs
 from jobs.cli import releases as cli_releases
 from jobs.cli import report as cli_report
 from jobs.cli import review as cli_review
@@ -69,7 +69,7 @@ for command in (
     cli_runs.publish,
     cli_runs.finish_night,
     cli_runs.shadow,
-    cli_runs.runs,
+    past_runs.runs,
     cli_report.report,
     cli_models.finetune,
     cli_models.evaluate,
