@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.answers.promises import CURVE, PROMISES, curve_of, target_of, worded
-from models.release import CROSS_FITTED, UNKNOWN_BACKBONES, Release
+from models.release import CROSS_FITTED, FEATURES_ENGINE, UNKNOWN_BACKBONES, Release, describing_command
 
 NAME = "MODEL_CARD.md"
 """File name of the card in a release's directory."""

@@ -37,6 +37,9 @@ The heads of such a release learned from the parts train and validation. It was 
 answered by heads that did not learn from it.
 """
 
+FEATURES_ENGINE = "_features_engine"
+"""End of names in `Release.training`: what computed the features of a network, from which its head was fitted."""
+
 UNKNOWN_BACKBONES = "backbones_of_unknown_training"
 """Name in `Release.training` of the architectures whose backbones learned from nobody knows what.
 

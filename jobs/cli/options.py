@@ -317,7 +317,7 @@ rejected_option = click.option(
 shift_option = click.option(
     "--allow-shift",
     is_flag=True,
-    help="Publish although many images are unlike those that the release knows, or cannot be compared with them.",
+    help="Publish although many images are unlike those that the release knows, or have no score; single ones wait.",
 )
 
 

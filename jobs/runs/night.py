@@ -34,6 +34,7 @@ from jobs.spark.config import SparkConfig
 from jobs.spark.progress import spark_progress
 from jobs.spark.session import cores_of_a_task, master_of, spark_session
 from jobs.storage.faults import masked
+from models.serving.engines import computed_in_words
 from sql.store import ProductDatabase
 
 log = logging.getLogger(__name__)

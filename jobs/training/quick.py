@@ -46,7 +46,16 @@ from models.linear.head import UnusableFeatures
 from models.networks.pixels import PIXELS
 from models.networks.weights import save_half
 from models.program import program_version
-from models.release import CROSS_FITTED, MANIFEST, UNKNOWN_BACKBONES, Release, load_release, save_release, sha256_of
+from models.release import (
+    CROSS_FITTED,
+    FEATURES_ENGINE,
+    MANIFEST,
+    UNKNOWN_BACKBONES,
+    Release,
+    load_release,
+    save_release,
+    sha256_of,
+)
 from models.serving.engines import EngineError
 from models.serving.environment import prepare_environment, quiet_start
 from models.spec import NetworkSpec

@@ -112,8 +112,8 @@ def label_maps(dag: Any) -> list[tuple[str, str, str]]:
     return found
 
 
-def question(dag: Any) -> str:
-    """Return what a person reads who is asked whether a release shall answer."""
+def question(dag: Any, finetuned: dict[str, Any]) -> str:
+    """Return what a person reads who is asked whether a release shall answer, by what its training returned."""
     own = copy.copy(dag.get_task("approve"))
     told = {"in_use": {"release_id": "shop-1"}, "finetune": finetuned, "evaluate": EVALUATED}
     context = {"params": FORMS["fine_tune_release"], "ti": SimpleNamespace(xcom_pull=told.get)}

@@ -23,6 +23,7 @@ from jobs.predict.inference import Inference
 from jobs.predict.rows import rows_of
 from jobs.storage.places import Places
 from models import fashion_mnist
+from models.answers.reasons import UNTRUSTED
 from models.calibrated import calibrated
 from models.known.gate import load_gate
 from models.networks.inputs import to_square

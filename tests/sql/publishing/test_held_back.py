@@ -19,7 +19,7 @@ from sql.overrides import Override, clear_override, set_overrides
 from sql.pictures import allow_picture
 from sql.publishing.answers import effective_answer
 from sql.publishing.shared_pictures import SHOWN, article_of, group_count
-from sql.records import REVIEW_REASONS, ReleaseRecord, SharedPictures
+from sql.records import REVIEW_REASONS, ReleaseRecord, SharedPictures, StoredImage
 from sql.retract import retract_run
 from sql.run_history import find_run
 from sql.store import ProductDatabase

@@ -9,7 +9,7 @@ import pytest
 
 from models.answers.promises import CURVE, CategoryPromise
 from models.card import known_images, model_card
-from models.release import CROSS_FITTED, Release
+from models.release import CROSS_FITTED, FEATURES_ENGINE, Release
 from models.spec import Category, KnownSpec, NetworkSpec
 
 
@@ -106,6 +106,26 @@ def test_the_card_says_which_images_the_release_knows() -> None:
     bare = replace(release, known=None)
     assert "takes every image for one that it knows" in model_card(bare)
     assert "`shelfwise release calibrate one --release-id NEW`" in model_card(bare)
+
+
+def test_the_card_says_what_computed_that_which_was_measured() -> None:
+    network = NetworkSpec("xception", 71, "w", "", 1.0)
+    categories = (Category("one", "x"), Category("other", "x"))
+    release = Release("one", "t", categories, (network,), 1.0, metrics={"test_products": 9})
+
+    def said(training: dict[str, Any]) -> str:
+        lines = model_card(replace(release, training=training)).splitlines()
+        [line] = [line for line in lines if line.endswith(" A run says by what and in which precision it computed.")]
+        return line.removesuffix(" A run says by what and in which precision it computed.")
+
+    assert said({"seed": 7}) == "The networks computed in float32 by Keras."
+    assert said({CROSS_FITTED: 5}) == "The networks computed in float32."
+    features = {f"efficientnetb0{FEATURES_ENGINE}": "tensorflow", f"xception{FEATURES_ENGINE}": "openvino"}
+    assert said({CROSS_FITTED: 5, **features}) == (
+        "The features of the networks were computed in float32, those of efficientnetb0 by Keras (tensorflow), "
+        "those of xception by OpenVINO."
+    )
+    assert "<b" not in said({f"xception{FEATURES_ENGINE}": "<b>"}).replace("\\<b", "")
 
 
 @pytest.mark.parametrize(("count", "largest"), [(20, True), (98, True), (99, False), (100, False)])

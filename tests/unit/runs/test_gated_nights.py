@@ -152,6 +152,31 @@ def test_a_foreign_partition_publishes_nothing_of_a_backfill(world: World) -> No
     assert changed(backfills.backfill(world.context, world.database, BACKFILL)) == 0, "the same files were allowed"
 
 
+def test_a_partition_without_scores_publishes_nothing_of_a_backfill(world: World) -> None:
+    """A release whose description cannot be used would turn every published answer into a question."""
+    world.publish(FAMILIAR)
+    world.counts, world.not_computed = {}, 2
+    with pytest.raises(
+        RunFailed, match=r"nothing of run again was published .* for 2 of 2 images it could not be comp"
+    ):
+        backfills.backfill(world.context, world.database, BACKFILL)
+    assert world.rows(ANSWERS) == AUTO
+    row = find_run(world.database, "again")
+    assert row is not None
+    assert row["error"].startswith("RunRefused: ")
+    done = backfills.backfill(world.context, world.database, replace(BACKFILL, allow_shift=True))
+    assert (done["state"], done["gates"]["state"], done["gates"]["not_computed"]) == ("published", "closed", 2)
+    assert changed(backfills.backfill(world.context, world.database, BACKFILL)) == 0, "the same files were allowed"
+
+
+def test_a_night_without_scores_is_published_and_alerts_people(world: World) -> None:
+    world.not_computed = 2
+    night = world.publish({})
+    assert (night["state"], night["gates"]["closed_nights"]) == ("published", ["2026-11-01"])
+    [alert] = night["gates"]["alerts"]
+    assert alert.startswith("for 2 of 2 images it could not be computed whether release colours-1 knows them")
+
+
 def test_a_published_backfill_that_is_refused_when_it_runs_again_says_so_in_its_row(world: World) -> None:
     """Airflow asks the row, and tried again what can never pass, because a published row kept no error."""
     backfills.backfill(world.context, world.database, BACKFILL)
