@@ -136,23 +136,26 @@ def _stop(session: SparkSession | SparkContext | None, options: Iterable[str]) -
 
     with suppress(Py4JError):
         if session is not None:
-            _stop_collecting(session if isinstance(session, SparkContext) else session.sparkContext)
-            session.stop()
+            with _collecting_ends_later(session if isinstance(session, SparkContext) else session.sparkContext):
+                session.stop()
         jvm = SparkContext._jvm
         for name in () if submitted() or jvm is None else options:
             jvm.java.lang.System.clearProperty(name)  # type: ignore[union-attr]
 
 
-def _stop_collecting(context: SparkContext) -> None:
-    """End a context's server for accumulators in the background.
+@contextmanager
+def _collecting_ends_later(context: SparkContext) -> Iterator[None]:
+    """Let a context stop without its server for accumulators, which then ends in the background.
 
-    The server looks once a second whether it shall end, and `SparkContext.stop` would wait for that. All jobs have
-    ended by now, so nothing is counted any more.
+    The server looks once a second whether it shall end, and `SparkContext.stop` would wait for that.
     """
     server = getattr(context, "_accumulatorServer", None)
-    if server is not None:
-        context._accumulatorServer = None  # type: ignore[assignment]
-        threading.Thread(target=server.shutdown, name="accumulators-end", daemon=True).start()
+    context._accumulatorServer = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if server is not None:
+            threading.Thread(target=server.shutdown, name="accumulators-end", daemon=True).start()
 
 
 def _start(master: str, name: str, options: dict[str, str]) -> SparkSession:
