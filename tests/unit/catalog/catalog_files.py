@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+import io
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,15 @@ def written(path: Path, content: str | bytes) -> Path:
         content = gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode()
     path.write_bytes(content)
     return path
+
+
+def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a zip archive of these files."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
 
 
 def rows_of(read: Read, path: Path, layout: Layout, *names: str) -> Rows:

@@ -21,16 +21,9 @@ from jobs.catalog.layout import Layout
 from jobs.catalog.opening import look_inside, opened
 from jobs.errors import UsageError
 from jobs.storage.stores import on_disk
+from tests.unit.catalog.catalog_files import zipped
 
 TEXT = b"product_id,image_uri\n" + b"".join(b"p%d,%d.jpg\n" % (number, number) for number in range(2000))
-
-
-def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", method) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return content.getvalue()
 
 
 def unpacked(content: bytes) -> bytes:

@@ -18,6 +18,7 @@ from jobs.catalog.errors import CHECK_HINT
 from jobs.catalog.files import parts_of, read_part
 from jobs.catalog.recognise import recognise
 from jobs.errors import UsageError
+from tests.unit.catalog.catalog_files import zipped
 
 CSV = b"product_id;image_uri\np1;1.jpg\n"
 XML = b"<goods><good><product_id>p1</product_id><image_uri>1.jpg</image_uri></good><good/></goods>"
@@ -40,13 +41,6 @@ def workbook() -> bytes:
     return stream.getvalue()
 
 
-def zipped(name: str, content: bytes) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(name), content)  # without the time: the same bytes in every run
-    return stream.getvalue()
-
-
 def read(path: Path, content: bytes, said: Description | None = None) -> tuple[str, list[Any]]:
     path.write_bytes(content)
     return read_rows(path, said)
@@ -63,8 +57,8 @@ def read_rows(path: Path, said: Description | None = None) -> tuple[str, list[An
     [
         ("c.csv", CSV, "CSV with semicolons in UTF-8"),
         ("c.CSV.gz", gzip.compress(CSV, mtime=0), "CSV with semicolons in UTF-8, from gzip"),
-        ("c.zip", zipped("goods.csv", CSV), "CSV with semicolons in UTF-8, from zip"),
-        ("c.zip", zipped("goods.xml", XML), "XML in UTF-8, from zip"),
+        ("c.zip", zipped({"goods.csv": CSV}), "CSV with semicolons in UTF-8, from zip"),
+        ("c.zip", zipped({"goods.xml": XML}), "XML in UTF-8, from zip"),
         ("export", CSV.replace(b";", b"\t"), "CSV with tabs in UTF-8"),
         ("export.dat", CSV.replace(b";", b"|"), "CSV with vertical bars in UTF-8"),
         ("c.csv", CSV.decode().encode("utf-16"), "CSV with semicolons in UTF-16-LE"),
@@ -122,7 +116,7 @@ def test_a_description_that_does_not_fit_is_named_and_serves_all_files_of_its_fo
         assert str(caught.value).endswith(f"; {CHECK_HINT}")
         assert str(caught.value).count("shelfwise.toml") == 1
     with pytest.raises(UsageError) as caught:
-        read(tmp_path / "photo.zip", zipped("a", CSV)[:30])
+        read(tmp_path / "photo.zip", zipped({"a": CSV}, zipfile.ZIP_STORED)[:30])
     assert "shelfwise.toml" not in str(caught.value)
 
 
@@ -163,7 +157,7 @@ def test_a_letter_at_the_border_of_what_is_read_at_once_does_not_hide_utf_8(tmp_
         ("c.jsonl", LINES + b"{"),
         ("c.json", JSON[:-1]),
         ("c.xml", XML[:-9]),
-        ("c.zip", zipped("goods.csv", CSV)[:60]),
+        ("c.zip", zipped({"goods.csv": CSV}, zipfile.ZIP_STORED)[:60]),
         ("c.csv.gz", gzip.compress(CSV, mtime=0)[:20]),
         ("c.parquet", parquet()[:100]),
         ("c.xlsx", workbook()[:500]),

@@ -18,7 +18,7 @@ from jobs.catalog.forms.xlsx import read_xlsx, xlsx_names
 from jobs.catalog.layout import Layout
 from jobs.catalog.recognise import recognise
 from jobs.catalog.rows import Part
-from tests.unit.catalog.catalog_files import Rows, refusal_of, rows_of
+from tests.unit.catalog.catalog_files import Rows, refusal_of, rows_of, written, zipped
 
 HEADER = ("product_id", "image_uri", "title")
 SHEET = "xl/worksheets/sheet1.xml"
@@ -54,14 +54,7 @@ def changed(path: Path, part: str, old: str, new: str) -> Path:
         parts = {name: archive.read(name) for name in archive.namelist()}
     assert old.encode() in parts[part], parts[part]
     parts[part] = parts[part].replace(old.encode(), new.encode())
-    return zipped(path, parts)
-
-
-def zipped(path: Path, parts: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    return path
+    return written(path, zipped(parts))
 
 
 def by_hand(path: Path, cells: str, **parts: str) -> Path:
@@ -74,7 +67,7 @@ def by_hand(path: Path, cells: str, **parts: str) -> Path:
     shared = '<Relationship Id="s" Type="http://x/sharedStrings" Target="/xl/sharedStrings.xml"/></Relationships>'
     content[rels] = content[rels].replace(b"</Relationships>", shared.encode())
     content[SHEET] = f'<worksheet xmlns="{MAIN}"><sheetData><row>{names}</row>{cells}</sheetData></worksheet>'.encode()
-    return zipped(path, content | {f"xl/{name}.xml": text.encode() for name, text in parts.items()})
+    return written(path, zipped(content | {f"xl/{name}.xml": text.encode() for name, text in parts.items()}))
 
 
 def test_values_are_the_texts_that_a_sheet_shows(tmp_path: Path) -> None:
@@ -273,9 +266,9 @@ def test_a_truncated_or_incomplete_workbook_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     for name in ("xl/workbook.xml", SHEET):
-        zipped(path, {key: content for key, content in parts.items() if key != name})
+        path.write_bytes(zipped({key: content for key, content in parts.items() if key != name}))
         assert refused(path).startswith("is no workbook, or a damaged one (")
-    zipped(path, {"a.csv": b"product_id,image_uri\n"})
+    path.write_bytes(zipped({"a.csv": b"product_id,image_uri\n"}))
     assert refused(path).startswith("is no workbook, or a damaged one (")
     broken = bytearray(whole)
     position = whole.index(SHEET.encode()) + 200

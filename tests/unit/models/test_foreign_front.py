@@ -67,7 +67,6 @@ def test_layers_in_front_that_serving_can_do_become_the_value_range(
 
 def test_own_statistics_in_front_of_efficientnet_were_refused_and_are_folded(tmp_path: Path) -> None:
     """EfficientNet has a Normalization, which takes any mean and deviation of the pixels; Xception has none."""
-    keras.utils.set_random_seed(7)
     own = layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[3600.0, 3000.0, 2500.0], name="own")
     inputs = keras.Input((32, 32, 3))
     values = backbone("EfficientNetB0", 32)(layers.Rescaling(127.5, offset=127.5)(own(inputs)))
