@@ -50,8 +50,11 @@ MAX_HEAD_UNITS = 16_384
 MAX_HEAD_WEIGHTS = 2**27
 """Most weights of a head: half a gibibyte in float32."""
 
-MAX_FEATURES = 2560
-"""Most features that an architecture pools: those of EfficientNetB7."""
+MAX_MAPS = 8
+"""Most feature maps that a head joins."""
+
+MAX_FEATURES = 3072
+"""Most features that a head receives: those of two feature maps of Xception."""
 
 
 def is_name(name: object) -> bool:
@@ -104,12 +107,15 @@ class Head:
     """Shared type of a network's head: pooling, then these layers, then a Dense layer with one output per category.
 
     Attributes:
-        pooling: How the feature map becomes one vector, one of `POOLINGS`.
+        pooling: How a feature map becomes one vector, one of `POOLINGS`.
         layers: Layers before the last Dense layer, in order.
+        maps: Number of feature maps whose vectors are joined: the last one, then those of earlier layers, as
+            `models.networks.registry.EARLIER_MAPS` names them.
     """
 
     pooling: str = "avg"
     layers: tuple[HeadLayer, ...] = ()
+    maps: int = 1
 
 
 @dataclass(frozen=True)
@@ -195,20 +201,25 @@ def head_of(raw: object) -> Head:
     """Build the description of a head from the content of release.json.
 
     Args:
-        raw: Object with `pooling` and `layers`, each layer an object with the attributes of `HeadLayer`.
+        raw: Object with `pooling` and `layers`, each layer an object with the attributes of `HeadLayer`, and `maps`
+            if it is not 1.
 
     Raises:
         ValueError: If a value is invalid, or a size is out of bounds.
         TypeError: If a layer has an attribute that `HeadLayer` lacks.
     """
     match raw:
-        case {"pooling": str(pooling), "layers": list(layers), **others} if not others and pooling in POOLINGS:
-            pass
+        case {"pooling": str(pooling), "layers": list(layers), **others} if pooling in POOLINGS and others.keys() <= {
+            "maps"
+        }:
+            maps = others.get("maps", 1)
         case _:
             raise ValueError(f"a head is {str(raw)[:80]!r} where pooling, avg or max, and layers were expected")
     if len(layers) > MAX_HEAD_LAYERS:
         raise ValueError(f"a head has {len(layers)} layers where at most {MAX_HEAD_LAYERS} were expected")
-    head = Head(pooling, tuple(_checked(HeadLayer(**layer)) for layer in layers))
+    if type(maps) is not int or not 1 <= maps <= MAX_MAPS:
+        raise ValueError(f"a head has {str(maps)[:80]} maps where 1 to {MAX_MAPS} were expected; upgrade shelfwise")
+    head = Head(pooling, tuple(_checked(HeadLayer(**layer)) for layer in layers), maps)
     units = [MAX_FEATURES, *(layer.units for layer in head.layers if layer.units)]
     if (weights := sum(before * after for before, after in pairwise(units))) > MAX_HEAD_WEIGHTS:
         raise ValueError(f"a head has about {weights:,} weights where at most {MAX_HEAD_WEIGHTS:,} were expected")

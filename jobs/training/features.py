@@ -75,6 +75,7 @@ class FeatureKey:
         engine: What computes: openvino, or a backend of Keras: tensorflow, jax or torch.
         precision: Type in which it computes.
         version: Version of the files.
+        maps: Number of feature maps whose pooled values are joined, see `models.spec.Head`.
     """
 
     architecture: str
@@ -85,11 +86,13 @@ class FeatureKey:
     engine: str
     precision: str = "float32"
     version: int = VERSION
+    maps: int = 1
 
     @property
     def text(self) -> str:
-        """The key as one line of JSON, as it is stored in each file."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """The key as one line of JSON, as it is stored in each file; without `maps` where there is one, as ever."""
+        values = {name: value for name, value in asdict(self).items() if (name, value) != ("maps", 1)}
+        return json.dumps(values, sort_keys=True)
 
     def directory(self, places: Places) -> Path:
         """Return the directory of the files with these features."""

@@ -58,7 +58,7 @@ from models.release import (
 )
 from models.serving.engines import EngineError
 from models.serving.environment import prepare_environment, quiet_start
-from models.spec import NetworkSpec
+from models.spec import Head, NetworkSpec
 from models.training.frozen import FrozenBackbone, load_frozen
 from models.training.seen import BACKBONE_SAW_TRAIN, VOUCHED_BACKBONES
 
@@ -233,10 +233,13 @@ def _finished(
 
 def _backbones(config: QuickConfig, categories: int) -> dict[str, FrozenBackbone]:
     """Load the backbone of each network, by name of its architecture."""
+    before = config.selection.release
+    maps = {each.architecture: (each.head or Head()).maps for each in before.networks} if before else {}
     try:
         backbones = {
-            each.architecture: load_frozen(each.architecture, each.input_px, each.start, categories=categories)
+            name: load_frozen(name, each.input_px, each.start, categories=categories, maps=maps.get(name))
             for each in config.networks
+            for name in [each.architecture]
         }
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -263,7 +266,8 @@ def _store(
         engine = feature_engine(config.engine)
     except EngineError as error:
         raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
-    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine)
+    maps = (network.head or Head()).maps
+    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine, maps=maps)
     store = FeatureStore(key.directory(config.places), key, int(backbone.output.shape[-1]))
 
     def extractor() -> FeatureExtractor:

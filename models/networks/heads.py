@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.networks.backbones import HEAD, HEAD_PREFIX
-from models.networks.registry import architecture
+from models.networks.registry import EARLIER_MAPS, architecture
 from models.spec import Head, HeadLayer, NetworkSpec
 
 
@@ -26,11 +26,32 @@ def network_with_head(network: NetworkSpec, *, categories: int) -> Any:
     import keras
 
     backbone = parts.backbone(input_px=network.input_px, pooling=network.head.pooling)
-    values = backbone.output
+    values = _joined(backbone, network.architecture, network.head)
     for place, layer in enumerate(network.head.layers):
         values = _keras_layer(layer, f"{HEAD_PREFIX}{place}")(values)
     logits = keras.layers.Dense(categories, name=HEAD, dtype="float32")(values)
     return keras.Model(backbone.input, logits, name=network.architecture)
+
+
+def most_maps(name: str) -> int:
+    """Return how many feature maps a head of an architecture can join; 1 if it names no earlier ones."""
+    return 1 + len(EARLIER_MAPS.get(name, ()))
+
+
+def _joined(backbone: Any, name: str, head: Head) -> Any:
+    """Return the pooled feature map of a backbone, joined with those of the earlier layers that its head asks for."""
+    if head.maps == 1:
+        return backbone.output
+    if head.maps > most_maps(name):
+        raise ValueError(f"{name} has {most_maps(name)} feature maps to join, and its head joins {head.maps}")
+    import keras
+
+    pooling = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[head.pooling]
+    earlier = [
+        pooling(name=f"{HEAD_PREFIX}pool_{layer}")(backbone.get_layer(layer).input)
+        for layer in EARLIER_MAPS[name][: head.maps - 1]
+    ]
+    return keras.layers.Concatenate(name=f"{HEAD_PREFIX}maps")([backbone.output, *earlier])
 
 
 def fill_head(model: Any, head: Head, weights: Sequence[Sequence[Any]]) -> None:

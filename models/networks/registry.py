@@ -35,6 +35,13 @@ INPUT_PX = {
 }
 """By name, the smallest side of the square input and the side that the network was designed for, in pixels."""
 
+EARLIER_MAPS = {"xception": ("block14_sepconv1",)}
+"""By name, layers whose inputs are feature maps that a head may join to the last one, the nearest first.
+
+See `models.spec.Head.maps`. The map between the last blocks of Xception tells what its last block, which was trained to
+tell ImageNet's classes apart, no longer does. Residual connections have no fixed names, so the layer behind is named.
+"""
+
 
 class Architecture(Protocol):
     """Interface of an architecture in the registry: build a network or its backbone, and preprocess its input."""

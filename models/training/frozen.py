@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.backbones import HEAD
-from models.networks.registry import architecture
+from models.networks.heads import most_maps, network_with_head
 from models.networks.weights import round_as_stored, weights_sha256
 from models.release import MANIFEST, SHIPPED, ReleaseError, load_release
-from models.spec import NetworkSpec
+from models.spec import Head, NetworkSpec
 from models.training.recipe import IMAGENET, NOTHING
 from models.training.seen import imagenet_file, saw_train, saw_unknown
 from models.training.starts import copy_backbone_of_release, load_start_weights, range_of
@@ -55,7 +55,7 @@ class FrozenBackbone:
         self.model.get_layer(HEAD).set_weights([kernel, bias])
 
 
-def load_frozen(name: str, input_px: int, start: str, *, categories: int) -> FrozenBackbone:
+def load_frozen(name: str, input_px: int, start: str, *, categories: int, maps: int | None = None) -> FrozenBackbone:
     """Load the backbone of a start into a new network.
 
     If ImageNet's weights are neither in Keras' cache nor can be downloaded, the backbone of the release that is shipped
@@ -66,13 +66,17 @@ def load_frozen(name: str, input_px: int, start: str, *, categories: int) -> Fro
         input_px: Side of the network's square input, in pixels.
         start: `imagenet`, a weights file, or a release's directory.
         categories: Width of the head.
+        maps: Number of feature maps that the head joins, see `models.spec.Head`; None for all that the architecture
+            names.
 
     Raises:
         ReleaseError: If the weights cannot be loaded, or are of another architecture; the message names what to give
             instead.
     """
-    network = NetworkSpec(name, input_px, f"{name}.weights.h5", "", 1.0, range_of(start, name))
-    model = architecture(name).build(input_px=input_px, categories=categories)
+    maps = most_maps(name) if maps is None else maps
+    head = Head(maps=maps) if maps > 1 else None
+    network = NetworkSpec(name, input_px, f"{name}.weights.h5", "", 1.0, range_of(start, name), head)
+    model = network_with_head(network, categories=categories)
     if start == IMAGENET:
         start = _imagenet_or_shipped(model, network)
         network = replace(network, preprocessing=range_of(start, name))

@@ -16,9 +16,11 @@ from jobs.cli.main import main_group
 from jobs.dataset.parts import part_of
 from jobs.errors import UsageError
 from jobs.storage.places import Places
+from models.networks import heads
 from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
 from models.networks.weights import save_weights
 from models.release import load_release
+from models.spec import Head
 from tests import tiny_network
 from tests.labelled import BLUE, DAY, GREEN, LEAVES, RED, write_labelled
 
@@ -205,6 +207,22 @@ def test_a_quick_release_is_calibrated_again_as_it_was_made(home: Path, caplog: 
     assert done["below_promise"] is None
     assert "its heads are fitted anew" not in caplog.text
     assert calibrate(home, "--target-precision", "0.7", "--promise", "catalog").exit_code == 0, "as after a kill"
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_head_joins_as_many_feature_maps_when_its_release_is_calibrated_again(
+    home: Path, joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that was made when its architecture named none, or some, keeps its network to the byte."""
+    write_labelled(Places(home), PRODUCTS)
+    maps = {tiny_network.NAME: ("block2a_conv",)}
+    monkeypatch.setattr(heads, "EARLIER_MAPS", maps if joined else {})
+    quick(home)
+    monkeypatch.setattr(heads, "EARLIER_MAPS", maps)
+    calibrate(home)
+    first, again = (load_release(home / "releases" / f"shop-{number}") for number in (1, 2))
+    assert [network.head for network in first.networks] == [Head(maps=2) if joined else None]
+    assert again.networks == first.networks
 
 
 def test_a_quick_release_is_calibrated_on_the_products_of_today(home: Path, caplog: pytest.LogCaptureFixture) -> None:

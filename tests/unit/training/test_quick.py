@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.dataset.labels import LabelledImage
@@ -30,9 +31,10 @@ from jobs.training.selection import Selection
 from models.card import NAME
 from models.known.images import read_known
 from models.networks.pixels import PIXELS, STATISTICS
-from models.networks.registry import ARCHITECTURES, INPUT_PX, architecture
+from models.networks.registry import ARCHITECTURES, EARLIER_MAPS, INPUT_PX, architecture
 from models.networks.weights import save_weights
 from models.release import CROSS_FITTED, FEATURES_ENGINE, load_release
+from models.spec import Head
 from models.training.recipe import Recipe
 from tests import tiny_network
 from tests.labelled import BLUE, DAY, GREEN, LEAVES, RED, write_labelled
@@ -43,10 +45,12 @@ PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for numb
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_architectures() -> Iterator[None]:
-    """Make the tiny network known, by two names."""
+    """Make the tiny network known, by two names; heads of the second one join two feature maps."""
     for name in (tiny_network.NAME, TINIER):
         ARCHITECTURES[name], INPUT_PX[name] = "tests.tiny_network", (16, 16)
+    EARLIER_MAPS[TINIER] = ("block2a_conv",)
     yield
+    del EARLIER_MAPS[TINIER]
     for name in (tiny_network.NAME, TINIER):
         del ARCHITECTURES[name], INPUT_PX[name]
 
@@ -125,6 +129,17 @@ def test_the_release_knows_its_colours_and_is_as_any_other(made: Any) -> None:
     assert "shelfwise ..." in (place / NAME).read_text(encoding="utf-8")
     assert sorted(path.name for path in home.iterdir()) == ["features", "images", "releases"]
     assert [path.name for path in place.parent.iterdir()] == ["colours-2"], "no scratch is left"
+
+
+def test_a_head_joins_the_feature_maps_that_its_architecture_names(made: Any) -> None:
+    """Serving then computes the features that it learned from: see the two tests that follow."""
+    home, _ = made
+    release = load_release(home / "releases" / "colours-2")
+    assert [network.head for network in release.networks] == [None, Head(maps=2)]
+    widths = {}
+    for file in (home / "features").rglob("*.parquet"):
+        widths[file.parent.name.split("-")[0]] = pq.read_schema(file).field("features").type.list_size
+    assert widths == {tiny_network.NAME: 6, TINIER: 12, PIXELS: STATISTICS}
 
 
 def test_the_release_knows_its_images_and_scores_them_as_its_kept_features_did(made: Any) -> None:

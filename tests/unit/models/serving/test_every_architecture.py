@@ -75,6 +75,11 @@ def test_both_engines_give_the_same_answers_with_a_head(pooling: str, kinds: tup
     both_answer_the_same(tmp_path, "efficientnetb0", Head(pooling, layers))
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_both_engines_give_the_same_answers_where_a_head_joins_feature_maps(pooling: str, tmp_path: Path) -> None:
+    both_answer_the_same(tmp_path, "xception", Head(pooling, (HeadLayer("dense", UNITS), HeadLayer("relu")), maps=2))
+
+
 if ALL:
 
     @pytest.mark.parametrize("architecture", ["efficientnetb4", "efficientnetb7", "xception"])
