@@ -53,8 +53,8 @@ MAX_HEAD_WEIGHTS = 2**27
 MAX_MAPS = 8
 """Most feature maps that a head joins."""
 
-MAX_FEATURES = 3072
-"""Most features that a head receives: those of two feature maps of Xception."""
+MAX_FEATURES = 3800
+"""Most features that a head receives: those of three feature maps of Xception."""
 
 
 def is_name(name: object) -> bool:

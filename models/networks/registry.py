@@ -35,11 +35,12 @@ INPUT_PX = {
 }
 """By name, the smallest side of the square input and the side that the network was designed for, in pixels."""
 
-EARLIER_MAPS = {"xception": ("block14_sepconv1",)}
+EARLIER_MAPS = {"xception": ("block14_sepconv1", "block13_sepconv1_act")}
 """By name, layers whose inputs are feature maps that a head may join to the last one, the nearest first.
 
-See `models.spec.Head.maps`. The map between the last blocks of Xception tells what its last block, which was trained to
-tell ImageNet's classes apart, no longer does. Residual connections have no fixed names, so the layer behind is named.
+See `models.spec.Head.maps`. Those of Xception are the outputs of its blocks 13 and 12: they tell what its last block,
+which was trained to tell ImageNet's classes apart, no longer does. Residual connections have no fixed names in Keras,
+so the layer behind is named.
 """
 
 

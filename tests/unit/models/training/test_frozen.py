@@ -51,18 +51,19 @@ def release_in(directory: Path, training: dict[str, object], *, preprocessing: s
     return directory
 
 
-def test_the_head_of_xception_receives_two_feature_maps_and_the_backbone_keeps_its_name() -> None:
-    """Features of both are the means of the maps, the last one first; ImageNet's weights are known by the hash."""
+def test_the_head_of_xception_receives_three_feature_maps_and_the_backbone_keeps_its_name() -> None:
+    """Its features are the means of the maps, the last one first; ImageNet's weights are known by the hash."""
     keras.utils.set_random_seed(0)
     frozen = load_frozen("xception", 71, str(SHIPPED), categories=2)
     alone = load_frozen("xception", 71, str(SHIPPED), categories=2, maps=1)
-    assert (frozen.network.head, alone.network.head) == (Head(maps=2), None)
+    assert (frozen.network.head, alone.network.head) == (Head(maps=3), None)
     assert frozen.sha256 == alone.sha256
     images = np.random.default_rng(0).uniform(-1, 1, (2, 71, 71, 3)).astype(np.float32)
-    inner = keras.Model(alone.model.input, alone.model.get_layer("block14_sepconv1").input)
-    expected = [alone.backbone(images), keras.ops.mean(inner(images), axis=(1, 2))]
+    layers = [alone.model.get_layer(name) for name in ("block14_sepconv1", "block13_sepconv1_act")]
+    inner = keras.Model(alone.model.input, [layer.input for layer in layers])(images)
+    expected = [alone.backbone(images), *(keras.ops.mean(values, axis=(1, 2)) for values in inner)]
     np.testing.assert_allclose(frozen.backbone(images), np.concatenate(expected, axis=1), atol=1e-5)
-    assert frozen.backbone.output.shape == (None, 2048 + 1024)
+    assert frozen.backbone.output.shape == (None, 2048 + 1024 + 728)
 
 
 def test_a_release_gives_its_backbone_whatever_its_categories_are(tmp_path: Path) -> None:
