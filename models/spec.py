@@ -169,9 +169,9 @@ class Predictions:
     Attributes:
         confidences: Calibrated distribution of the ensemble, float32 (batch, categories).
         by_network: Softmax of each network, by architecture name, float32 (batch, categories).
-        features: What the last layer of each network received, by architecture name, and under
-            `models.networks.pixels.PIXELS` statistics of the pixels, float32 (batch, features); empty if the predictor
-            gives none. By them a release finds images that are unlike those it knows.
+        features: What the last layer of each network received, of joined feature maps the last one, by architecture
+            name, and under `models.networks.pixels.PIXELS` statistics of the pixels, float32 (batch, features); empty
+            if the predictor gives none. By them a release finds images that are unlike those it knows.
     """
 
     confidences: Probabilities

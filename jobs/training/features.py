@@ -103,7 +103,7 @@ class FeatureKey:
 class FeatureStore:
     """The files of one key, and which images they contain."""
 
-    def __init__(self, directory: Path, key: FeatureKey, width: int) -> None:
+    def __init__(self, directory: Path, key: FeatureKey, width: int, *, last_width: int | None = None) -> None:
         """List the images whose features are there; files that cannot be used are named, and deleted.
 
         A damaged file, or one of another version, is no loss: its images are computed again.
@@ -112,8 +112,10 @@ class FeatureStore:
             directory: Directory of the files; need not exist.
             key: What the features depend on.
             width: Number of features of an image.
+            last_width: Number of those of the last feature map, which come first; None if there is no other.
         """
         self._directory, self._width, self._engine = directory, width, key.engine
+        self._last_width = last_width or width
         features = pa.list_(pa.float32(), width)
         fields = [pa.field("image_sha256", pa.string(), nullable=False), pa.field("features", features, nullable=False)]
         self._schema = pa.schema(fields, metadata={_METADATA: key.text})
@@ -185,6 +187,10 @@ class FeatureStore:
             for number in positions:
                 features[rows[there[number]]] = values[number]
         return features
+
+    def load_last(self, contents: Sequence[str]) -> Features:
+        """Return those of the last feature map, as serving gives them, float32 (images, features); see `load`."""
+        return np.ascontiguousarray(self.load(contents)[:, : self._last_width])
 
     def _contents(self, file: Path) -> list[str]:
         """Return the image_sha256 of a file's rows; raise ValueError if it is of another version or width."""

@@ -56,14 +56,14 @@ def pixel_store(
 
 
 def features_in(stores: Mapping[str, FeatureStore], images: Sequence[LabelledImage]) -> Examples:
-    """Return the kept features of images, all of which are in all stores.
+    """Return the kept features of images, those of the last feature maps. All images are in all stores.
 
     Args:
         stores: Features of each backbone, by name of its architecture, and statistics of the pixels.
         images: The images.
     """
     contents = [image.image_sha256 for image in images]
-    features = {name: store.load(contents) for name, store in stores.items()}
+    features = {name: store.load_last(contents) for name, store in stores.items()}
     return Examples(features, [image.product_id for image in images], contents)
 
 

@@ -268,7 +268,8 @@ def _store(
         raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
     maps = (network.head or Head()).maps
     key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine, maps=maps)
-    store = FeatureStore(key.directory(config.places), key, int(backbone.output.shape[-1]))
+    width = int(backbone.output.shape[-1])
+    store = FeatureStore(key.directory(config.places), key, width, last_width=frozen.last_width)
 
     def extractor() -> FeatureExtractor:
         made = FeatureExtractor(backbone, network, side_px=decode_px, engine=engine)

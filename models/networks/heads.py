@@ -9,6 +9,9 @@ from models.networks.backbones import HEAD, HEAD_PREFIX
 from models.networks.registry import EARLIER_MAPS, architecture
 from models.spec import Head, HeadLayer, NetworkSpec
 
+_MAPS = f"{HEAD_PREFIX}maps"
+"""Name of the layer that joins feature maps, the last one first."""
+
 
 def network_with_head(network: NetworkSpec, *, categories: int) -> Any:
     """Build an untrained network with the head that its specification describes.
@@ -33,6 +36,21 @@ def network_with_head(network: NetworkSpec, *, categories: int) -> Any:
     return keras.Model(backbone.input, logits, name=network.architecture)
 
 
+def features_tensor(network: Any, head: Head | None) -> Any:
+    """Return the tensor of a network's features: what its last layer receives, (batch, features).
+
+    Where that is several feature maps joined, it is the last map alone: numbers of earlier ones are up to ten times as
+    large, so that they alone would decide which images are alike.
+
+    Args:
+        network: The keras.Model to logits, as `network_with_head` builds it.
+        head: Head of the network; None if only a Dense layer follows the backbone.
+    """
+    if head is not None and head.maps > 1 and not head.layers:
+        return network.get_layer(_MAPS).input[0]
+    return network.get_layer(HEAD).input
+
+
 def most_maps(name: str) -> int:
     """Return how many feature maps a head of an architecture can join; 1 if it names no earlier ones."""
     return 1 + len(EARLIER_MAPS.get(name, ()))
@@ -51,7 +69,7 @@ def _joined(backbone: Any, name: str, head: Head) -> Any:
         pooling(name=f"{HEAD_PREFIX}pool_{layer}")(backbone.get_layer(layer).input)
         for layer in EARLIER_MAPS[name][: head.maps - 1]
     ]
-    return keras.layers.Concatenate(name=f"{HEAD_PREFIX}maps")([backbone.output, *earlier])
+    return keras.layers.Concatenate(name=_MAPS)([backbone.output, *earlier])
 
 
 def fill_head(model: Any, head: Head, weights: Sequence[Sequence[Any]]) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from models.networks.backbones import HEAD
+from models.networks.heads import features_tensor
 from models.networks.inputs import network_input
 from models.release import Release, load_network
 from models.serving.engines import Forward, Precision
-from models.spec import Images
+from models.spec import Images, NetworkSpec
 
 MOST_CONSTANT_BYTES = 1 << 30
 """Most bytes of weights that become constants of a graph: TensorFlow's messages end at twice as many."""
@@ -54,7 +54,7 @@ class LoadedKerasNetworks:
         """
         self._specs = release.networks
         with _computing_in(precision):
-            self.models = [_with_features(load_network(release, directory, spec)) for spec in release.networks]
+            self.models = [_with_features(load_network(release, directory, spec), spec) for spec in release.networks]
             """The keras.Model of each network, from its input to its logits and features."""
 
     def __call__(self, images: Any) -> list[Any]:
@@ -71,11 +71,11 @@ class LoadedKerasNetworks:
         return softmaxes + [ops.cast(features, "float32") for _, features in outputs]
 
 
-def _with_features(network: Any) -> Any:
-    """Return the keras.Model of a network that gives its logits and its features: what its last layer receives."""
+def _with_features(network: Any, spec: NetworkSpec) -> Any:
+    """Return the keras.Model of a network that gives its logits and its features."""
     import keras
 
-    return keras.Model(network.input, [network.output, network.get_layer(HEAD).input])
+    return keras.Model(network.input, [network.output, features_tensor(network, spec.head)])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.backbones import HEAD
-from models.networks.heads import most_maps, network_with_head
+from models.networks.heads import features_tensor, most_maps, network_with_head
 from models.networks.weights import round_as_stored, weights_sha256
 from models.release import MANIFEST, SHIPPED, ReleaseError, load_release
 from models.spec import Head, NetworkSpec
@@ -49,6 +49,11 @@ class FrozenBackbone:
         import keras
 
         return keras.Model(self.model.input, self.model.get_layer(HEAD).input)
+
+    @property
+    def last_width(self) -> int:
+        """Number of features of the last feature map, the first of those that the head receives."""
+        return int(features_tensor(self.model, self.network.head).shape[-1])
 
     def set_head(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         """Give the network a fitted head: kernel float32 (features, categories), bias float32 (categories,)."""

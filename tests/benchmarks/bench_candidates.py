@@ -36,9 +36,17 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Photographs:
-    """Features float32 (photographs, features), and the index of each photograph's category."""
+    """Labelled photographs with their features.
+
+    Attributes:
+        features: What the head receives, float32 (photographs, features).
+        last_width: Number of features of the last feature map, which come first; photographs are compared by them.
+        labels: Index of the category of each, (photographs,).
+        categories: Number of categories.
+    """
 
     features: NDArray[np.float32]
+    last_width: int
     labels: NDArray[np.int64]
     categories: int
 
@@ -76,9 +84,12 @@ def main() -> int:
             input_px=options.input_px,
             kept=options.features or Path(scratch, "features.npz"),
         )
-    photographs = Photographs(read[0], read[1], len(read[2]))
+    photographs = Photographs(read[0], read[1], read[2], len(read[3]))
     pairs = f"{options.splits} splits x {options.seeds} seeds"
-    print(f"# {stamp()}, {len(read[1])} photographs, {options.network} at {options.input_px} px, {pairs}", flush=True)
+    print(
+        f"# {stamp()}, {len(photographs.labels)} photographs, {options.network} at {options.input_px} px, {pairs}",
+        flush=True,
+    )
 
     places = [(number, seed) for number in range(options.splits) for seed in range(options.seeds)]
 
@@ -198,7 +209,7 @@ def described(
     The directions are those of `models.known.score.network_images`, found by another way, which is faster for few
     photographs.
     """
-    features = photographs.features
+    features = photographs.features[:, : photographs.last_width]
     mean = features[labelled].mean(axis=0, dtype=np.float64).astype(np.float32)
     learned, found = directions(features[labelled], mean), directions(features[waiting], mean)
     if full:

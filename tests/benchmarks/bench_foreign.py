@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,13 @@ from models.calibrated import calibrated
 from models.known.fit import Examples, fit_known
 from models.known.gate import ImageGate, Judgement, load_gate, untrusted_by
 from models.linear.crossfit import cross_fit, folds_of
+from models.networks.pixels import PIXELS, pixel_statistics
 from models.release import SHIPPED, Release, load_release
 from models.spec import Category, Images, Predictions, Probabilities
 from tests.benchmarks.photos import photographs, shards_of, stamp
+
+if TYPE_CHECKING:
+    from jobs.evaluation.config import EvaluateConfig
 
 NETWORK = "xception"
 
@@ -159,12 +163,14 @@ class Photographs:
     """Labelled photographs with their features.
 
     Attributes:
+        received: What the head receives: features of all its feature maps, float32 (images, features).
         features: Features of the network and statistics of the pixels, as `Predictions.features`.
         products: Product of each.
         contents: image_sha256 of each.
         labels: Index of the category of each, (images,).
     """
 
+    received: NDArray[np.float32]
     features: Mapping[str, NDArray[np.float32]]
     products: Sequence[str]
     contents: Sequence[str]
@@ -174,6 +180,7 @@ class Photographs:
         """Return some photographs, with their labels as indices of fewer categories."""
         kept = np.flatnonzero(rows).tolist()
         return Photographs(
+            self.received[kept],
             {name: values[kept] for name, values in self.features.items()},
             [self.products[row] for row in kept],
             [self.contents[row] for row in kept],
@@ -197,7 +204,7 @@ def kinds(photos: Path, held_out: Path, weights: str, input_px: int, home: Path)
         run(home / "held-out", "ingest", "--catalog", str(held_out), *day)
         network = ["--network", NETWORK, "--input-px", str(input_px), "--start-from", weights]
         run(home / "shop", "finetune", "--quick", "--release-id", "all", *network)
-    ids, learned, tested = _features(release_dir, home)
+    ids, learned, tested = _features(release_dir, home, weights, input_px)
     print(f"# {stamp()}, {NETWORK} at {input_px} px; published of {len(tested.labels)} held-out photographs")
     names = np.arange(len(ids))
     release, gate, head = _made(release_dir, ids, learned)
@@ -234,42 +241,59 @@ def kinds(photos: Path, held_out: Path, weights: str, input_px: int, home: Path)
     )
 
 
-def _features(release_dir: Path, home: Path) -> tuple[list[str], Photographs, Photographs]:
-    """Return the categories, and the photographs to learn from and to test on with their features; kept in a file."""
+def _features(release_dir: Path, home: Path, weights: str, input_px: int) -> tuple[list[str], Photographs, Photographs]:
+    """Return the categories, and the photographs to learn from and to test on with their features; kept in files."""
     from jobs.evaluation.config import EvaluateConfig
-    from jobs.evaluation.evaluate import load_predictor
-    from jobs.evaluation.image_predictions import features_of
     from jobs.storage.places import Places
 
-    kept = home / "features.npz"
-    predictor = None
     ids = sorted(category.category_id for category in load_release(release_dir).categories)
     both = []
     for part in ("shop", "held-out"):
         reading = EvaluateConfig(Places(home / part))
-        images = {image.image_sha256: image for image in reading.images()}
-        file = kept.with_name(f"{part}-{kept.name}")
+        file = home / f"{part}-features.npz"
         if not file.is_file():
-            predictor = predictor or load_predictor(release_dir)[0]
-            found = features_of(predictor, reading.images(), reading)
-            arrays: dict[str, Any] = {**found.features, "products": found.products, "contents": found.contents}
-            np.savez(file, **arrays)
-        stored = dict(np.load(file))
-        contents = stored.pop("contents").tolist()
+            np.savez(file, **_computed(reading, weights, input_px))
+        with np.load(file) as kept:
+            stored = dict(kept)
+        contents = stored["contents"].tolist()
+        images = {image.image_sha256: image for image in reading.images()}
         labels = np.array([ids.index(images[content].category_id) for content in contents], np.int64)
-        both.append(
-            Photographs(
-                {k: v for k, v in stored.items() if k != "products"}, stored["products"].tolist(), contents, labels
-            )
-        )
+        features = {NETWORK: stored["received"][:, : int(stored["last_width"])], PIXELS: stored["pixels"]}
+        both.append(Photographs(stored["received"], features, stored["products"].tolist(), contents, labels))
     return ids, both[0], both[1]
+
+
+def _computed(reading: EvaluateConfig, weights: str, input_px: int) -> dict[str, Any]:
+    """Compute the features of a home's photographs as `finetune --quick` does."""
+    from models.serving.environment import prepare_environment
+
+    prepare_environment()
+    from jobs.evaluation.image_predictions import decoded_batches
+    from models.serving.features import FeatureExtractor, feature_engine
+    from models.training.frozen import load_frozen
+
+    frozen = load_frozen(NETWORK, input_px, weights, categories=2)
+    extractor = FeatureExtractor(frozen.backbone, frozen.network, side_px=input_px, engine=feature_engine())
+    images, received, pixels = [], [], []
+    for decoded, squares, _ in decoded_batches(reading.images(), reading, side_px=input_px):
+        if decoded:
+            images += decoded
+            received.append(extractor(squares))
+            pixels.append(pixel_statistics(squares))
+    return {
+        "received": np.concatenate(received),
+        "last_width": frozen.last_width,
+        "pixels": np.concatenate(pixels),
+        "products": [image.product_id for image in images],
+        "contents": [image.image_sha256 for image in images],
+    }
 
 
 def _made(release_dir: Path, ids: Sequence[str], learned: Photographs) -> tuple[Release, ImageGate, Any]:
     """Fit, calibrate and describe a release of some categories on their photographs, as `finetune --quick` does."""
     folds = folds_of(learned.products, learned.labels, seed=7)
     order = np.argsort(folds, kind="stable")
-    found = cross_fit(learned.features[NETWORK][order], learned.labels[order], folds[order], len(ids))
+    found = cross_fit(learned.received[order], learned.labels[order], folds[order], len(ids))
     softmaxes = np.empty_like(found.softmaxes)
     softmaxes[order] = found.softmaxes
     known = fit_known(learned.examples, learned.examples)
@@ -284,7 +308,7 @@ def _made(release_dir: Path, ids: Sequence[str], learned: Photographs) -> tuple[
 
 def _confidences(release: Release, head: Any, photographs: Photographs) -> Probabilities:
     return combine(
-        {NETWORK: head.probabilities(photographs.features[NETWORK])},
+        {NETWORK: head.probabilities(photographs.received)},
         weights={NETWORK: 1.0},
         temperature=release.temperature,
     )

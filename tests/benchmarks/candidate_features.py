@@ -14,7 +14,7 @@ BATCH = 32
 
 def features_of_photographs(
     folders: Sequence[Path], *, weights: str, network: str, input_px: int, kept: Path
-) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[str, ...]]:
+) -> tuple[NDArray[np.float32], int, NDArray[np.int64], tuple[str, ...]]:
     """Return the features of photographs as `finetune --quick` computes them, and their categories.
 
     Args:
@@ -25,19 +25,22 @@ def features_of_photographs(
         kept: File that the features are kept in, `.npz`; read if it is there.
 
     Returns:
-        Features float32 (photographs, features), category index of each photograph, and the names of the categories.
+        Features float32 (photographs, features), the number of those of the last feature map, which come first, the
+        category index of each photograph, and the names of the categories.
     """
     if not kept.exists():
         photographs = sorted(photograph for folder in folders for photograph in folder.glob("*/*.jpg"))
-        features = _computed(photographs, weights=weights, network=network, input_px=input_px)
+        features, last = _computed(photographs, weights=weights, network=network, input_px=input_px)
         kinds = np.array([photograph.parent.name for photograph in photographs])
-        np.savez(kept, features=features, kinds=kinds)
+        np.savez(kept, features=features, last=last, kinds=kinds)
     with np.load(kept) as file:
         names, labels = np.unique(file["kinds"], return_inverse=True)
-        return file["features"], labels.astype(np.int64), tuple(names.tolist())
+        return file["features"], int(file["last"]), labels.astype(np.int64), tuple(names.tolist())
 
 
-def _computed(photographs: Sequence[Path], *, weights: str, network: str, input_px: int) -> NDArray[np.float32]:
+def _computed(
+    photographs: Sequence[Path], *, weights: str, network: str, input_px: int
+) -> tuple[NDArray[np.float32], int]:
     from models.networks.inputs import decode_square
     from models.serving.environment import prepare_environment
 
@@ -55,4 +58,4 @@ def _computed(photographs: Sequence[Path], *, weights: str, network: str, input_
             features[start : start + len(batch)] = extractor(squares)
             print(f"\r{start + len(batch)} of {len(photographs)} photographs", end="", flush=True)
     print()
-    return features
+    return features, frozen.last_width

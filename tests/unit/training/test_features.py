@@ -64,6 +64,9 @@ def test_features_are_computed_once_and_found_by_content(tmp_path: Path) -> None
     assert loaded.dtype == np.float32
     expected = [(RED, GREEN, BLUE).index(image.category_id) for image in reversed(images)]
     np.testing.assert_array_equal(loaded.argmax(axis=1), expected)
+    of_two = FeatureStore(KEY.directory(Places(tmp_path)), KEY, 3, last_width=2)
+    np.testing.assert_array_equal(of_two.load_last(contents), loaded[:, :2])
+    np.testing.assert_array_equal(again.load_last(contents), loaded)
     write_labelled(Places(tmp_path), [("new", RED, [0, 1])], version=1)
     assert compute(tmp_path, store_in(tmp_path))[0] == 2, "only the new images"
 

@@ -153,18 +153,21 @@ def test_the_release_knows_its_images_and_scores_them_as_its_kept_features_did(m
     images = sorted(reading.images(), key=lambda image: (image.product_id, image.image_no))
     served = features_of(load_predictor(place)[0], images, reading)
     stores = {}
-    for network in release.networks:
+    for network, width in zip(release.networks, (6, 12), strict=True):
         [directory] = [
             each for each in (home / "features").iterdir() if each.name.startswith(f"{network.architecture}-")
         ]
         key = features.key_in(directory)
         assert key is not None
-        stores[network.architecture] = features.FeatureStore(directory, key, served.features[key.architecture].shape[1])
+        stores[network.architecture] = features.FeatureStore(directory, key, width, last_width=6)
     [directory] = (home / "features").glob(f"{PIXELS}-16-*")
     key = features.key_in(directory)
     assert key is not None
     stores[PIXELS] = features.FeatureStore(directory, key, STATISTICS)
     kept = features_in(stores, images)
+    assert {name: values.shape[1] for name, values in kept.features.items()} == {
+        name: values.shape[1] for name, values in served.features.items()
+    }
     known = read_known(place / release.known.file)
     assert known.pixels is not None
     np.testing.assert_allclose(known.scores(served.features), known.scores(kept.features), atol=1e-2)

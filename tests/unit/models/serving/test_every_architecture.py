@@ -30,8 +30,11 @@ LAYERS = {
 }
 
 
-def both_answer_the_same(directory: Path, architecture: str, head: Head | None = None) -> None:
-    """Convert an untrained network, and compare the engines; its files, of up to 1 GB, are deleted."""
+def both_answer_the_same(directory: Path, architecture: str, head: Head | None = None) -> int:
+    """Convert an untrained network, and compare the engines; return the number of its features.
+
+    Its files, of up to 1 GB, are deleted.
+    """
     import keras
 
     smallest, _ = INPUT_PX[architecture]
@@ -48,6 +51,7 @@ def both_answer_the_same(directory: Path, architecture: str, head: Head | None =
         expected = KerasEngine().open(release, place)(images)
         found = OpenVinoEngine(converted, directory / "converted", usable_cores()).open(release, place)(images)
         assert_same_answers(found, expected)
+        return int(found[1].shape[1])
     finally:
         keras.utils.clear_session()
         shutil.rmtree(directory / "made")
@@ -77,7 +81,13 @@ def test_both_engines_give_the_same_answers_with_a_head(pooling: str, kinds: tup
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_both_engines_give_the_same_answers_where_a_head_joins_feature_maps(pooling: str, tmp_path: Path) -> None:
-    both_answer_the_same(tmp_path, "xception", Head(pooling, (HeadLayer("dense", UNITS), HeadLayer("relu")), maps=3))
+    head = Head(pooling, (HeadLayer("dense", UNITS), HeadLayer("relu")), maps=3)
+    assert both_answer_the_same(tmp_path, "xception", head) == UNITS
+
+
+def test_the_features_of_joined_feature_maps_are_those_of_the_last_one(tmp_path: Path) -> None:
+    """Images are compared by them, and large numbers of an earlier map would decide alone which are alike."""
+    assert both_answer_the_same(tmp_path, "xception", Head(maps=3)) == 2048
 
 
 if ALL:

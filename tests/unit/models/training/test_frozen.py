@@ -64,6 +64,7 @@ def test_the_head_of_xception_receives_three_feature_maps_and_the_backbone_keeps
     expected = [alone.backbone(images), *(keras.ops.mean(values, axis=(1, 2)) for values in inner)]
     np.testing.assert_allclose(frozen.backbone(images), np.concatenate(expected, axis=1), atol=1e-5)
     assert frozen.backbone.output.shape == (None, 2048 + 1024 + 728)
+    assert frozen.last_width == alone.last_width == 2048
 
 
 def test_a_release_gives_its_backbone_whatever_its_categories_are(tmp_path: Path) -> None:
