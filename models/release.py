@@ -218,8 +218,8 @@ def as_data(release: Release) -> dict[str, Any]:
     for network in data["networks"]:
         if network["head"] is None:
             del network["head"]
-        elif network["head"]["maps"] == 1:
-            del network["head"]["maps"]
+        elif network["head"]["middles"] == 0:
+            del network["head"]["middles"]
     return data
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.answers.taxonomy import fault_of_id, has_control_character
-from models.networks.heads import most_maps
+from models.networks.heads import most_middles
 from models.networks.registry import ARCHITECTURES, INPUT_PX
 from models.spec import PREPROCESSING, Category, NetworkSpec, is_name, is_number
 
@@ -118,10 +118,10 @@ def check_networks(networks: Sequence[NetworkSpec]) -> None:
             raise ValueError(f"its architecture {network.architecture!r} is unknown; upgrade shelfwise")
         if network.preprocessing not in PREPROCESSING:
             raise ValueError(f"its preprocessing {network.preprocessing!r} is unknown; upgrade shelfwise")
-        if network.head is not None and network.head.maps > (most := most_maps(network.architecture)):
+        if network.head is not None and network.head.middles > (most := most_middles(network.architecture)):
             raise ValueError(
-                f"the head of {network.architecture} joins {network.head.maps} feature maps where at most {most} were "
-                "expected; upgrade shelfwise"
+                f"the head of {network.architecture} joins the middles of {network.head.middles} feature maps where at "
+                f"most {most} were expected; upgrade shelfwise"
             )
         smallest = INPUT_PX.get(network.architecture, (1,))[0]
         if type(network.input_px) is not int or not smallest <= network.input_px <= MAX_INPUT_PX:

@@ -50,11 +50,11 @@ MAX_HEAD_UNITS = 16_384
 MAX_HEAD_WEIGHTS = 2**27
 """Most weights of a head: half a gibibyte in float32."""
 
-MAX_MAPS = 8
-"""Most feature maps that a head joins."""
+MAX_MIDDLES = 8
+"""Most feature maps whose middles a head joins."""
 
-MAX_FEATURES = 3800
-"""Most features that a head receives: those of three feature maps of Xception."""
+MAX_FEATURES = 5848
+"""Most features that a head receives: those of Xception's last feature map and of the middles of three."""
 
 
 def is_name(name: object) -> bool:
@@ -109,13 +109,14 @@ class Head:
     Attributes:
         pooling: How a feature map becomes one vector, one of `POOLINGS`.
         layers: Layers before the last Dense layer, in order.
-        maps: Number of feature maps whose vectors are joined: the last one, then those of earlier layers, as
+        middles: Number of feature maps of whose middle, without a quarter of the side at each edge, a vector is made
+            too and joined to that of the whole last map: the last map itself, then those of earlier layers, as
             `models.networks.registry.EARLIER_MAPS` names them.
     """
 
     pooling: str = "avg"
     layers: tuple[HeadLayer, ...] = ()
-    maps: int = 1
+    middles: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,8 @@ def head_of(raw: object) -> Head:
     """Build the description of a head from the content of release.json.
 
     Args:
-        raw: Object with `pooling` and `layers`, each layer an object with the attributes of `HeadLayer`, and `maps`
-            if it is not 1.
+        raw: Object with `pooling` and `layers`, each layer an object with the attributes of `HeadLayer`, and
+            `middles` if there are any.
 
     Raises:
         ValueError: If a value is invalid, or a size is out of bounds.
@@ -210,16 +211,19 @@ def head_of(raw: object) -> Head:
     """
     match raw:
         case {"pooling": str(pooling), "layers": list(layers), **others} if pooling in POOLINGS and others.keys() <= {
-            "maps"
+            "middles"
         }:
-            maps = others.get("maps", 1)
+            middles = others.get("middles", 0)
         case _:
             raise ValueError(f"a head is {str(raw)[:80]!r} where pooling, avg or max, and layers were expected")
     if len(layers) > MAX_HEAD_LAYERS:
         raise ValueError(f"a head has {len(layers)} layers where at most {MAX_HEAD_LAYERS} were expected")
-    if type(maps) is not int or not 1 <= maps <= MAX_MAPS:
-        raise ValueError(f"a head has {str(maps)[:80]} maps where 1 to {MAX_MAPS} were expected; upgrade shelfwise")
-    head = Head(pooling, tuple(_checked(HeadLayer(**layer)) for layer in layers), maps)
+    if type(middles) is not int or not 0 <= middles <= MAX_MIDDLES:
+        raise ValueError(
+            f"a head joins the middles of {str(middles)[:80]} feature maps where at most {MAX_MIDDLES} were expected; "
+            "upgrade shelfwise"
+        )
+    head = Head(pooling, tuple(_checked(HeadLayer(**layer)) for layer in layers), middles)
     units = [MAX_FEATURES, *(layer.units for layer in head.layers if layer.units)]
     if (weights := sum(before * after for before, after in pairwise(units))) > MAX_HEAD_WEIGHTS:
         raise ValueError(f"a head has about {weights:,} weights where at most {MAX_HEAD_WEIGHTS:,} were expected")

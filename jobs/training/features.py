@@ -75,7 +75,7 @@ class FeatureKey:
         engine: What computes: openvino, or a backend of Keras: tensorflow, jax or torch.
         precision: Type in which it computes.
         version: Version of the files.
-        maps: Number of feature maps whose pooled values are joined, see `models.spec.Head`.
+        middles: Number of feature maps whose middles are joined, see `models.spec.Head`.
     """
 
     architecture: str
@@ -86,12 +86,12 @@ class FeatureKey:
     engine: str
     precision: str = "float32"
     version: int = VERSION
-    maps: int = 1
+    middles: int = 0
 
     @property
     def text(self) -> str:
-        """The key as one line of JSON, as it is stored in each file; without `maps` where there is one, as ever."""
-        values = {name: value for name, value in asdict(self).items() if (name, value) != ("maps", 1)}
+        """The key as one line of JSON, as it is stored in each file; without `middles` where there are none."""
+        values = {name: value for name, value in asdict(self).items() if (name, value) != ("middles", 0)}
         return json.dumps(values, sort_keys=True)
 
     def directory(self, places: Places) -> Path:

@@ -234,10 +234,10 @@ def _finished(
 def _backbones(config: QuickConfig, categories: int) -> dict[str, FrozenBackbone]:
     """Load the backbone of each network, by name of its architecture."""
     before = config.selection.release
-    maps = {each.architecture: (each.head or Head()).maps for each in before.networks} if before else {}
+    middles = {each.architecture: (each.head or Head()).middles for each in before.networks} if before else {}
     try:
         backbones = {
-            name: load_frozen(name, each.input_px, each.start, categories=categories, maps=maps.get(name))
+            name: load_frozen(name, each.input_px, each.start, categories=categories, middles=middles.get(name))
             for each in config.networks
             for name in [each.architecture]
         }
@@ -266,8 +266,8 @@ def _store(
         engine = feature_engine(config.engine)
     except EngineError as error:
         raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
-    maps = (network.head or Head()).maps
-    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine, maps=maps)
+    middles = (network.head or Head()).middles
+    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine, middles=middles)
     width = int(backbone.output.shape[-1])
     store = FeatureStore(key.directory(config.places), key, width, last_width=frozen.last_width)
 

@@ -9,8 +9,8 @@ from models.networks.backbones import HEAD, HEAD_PREFIX
 from models.networks.registry import EARLIER_MAPS, architecture
 from models.spec import Head, HeadLayer, NetworkSpec
 
-_MAPS = f"{HEAD_PREFIX}maps"
-"""Name of the layer that joins feature maps, the last one first."""
+_JOINED = f"{HEAD_PREFIX}joined"
+"""Name of the layer that joins pooled feature maps: the last one, then the middles."""
 
 
 def network_with_head(network: NetworkSpec, *, categories: int) -> Any:
@@ -39,37 +39,39 @@ def network_with_head(network: NetworkSpec, *, categories: int) -> Any:
 def features_tensor(network: Any, head: Head | None) -> Any:
     """Return the tensor of a network's features: what its last layer receives, (batch, features).
 
-    Where that is several feature maps joined, it is the last map alone: numbers of earlier ones are up to ten times as
-    large, so that they alone would decide which images are alike.
+    Where that is the last feature map joined with the middles of others, it is the last map alone: numbers of earlier
+    ones are up to ten times as large, so that they alone would decide which images are alike.
 
     Args:
         network: The keras.Model to logits, as `network_with_head` builds it.
         head: Head of the network; None if only a Dense layer follows the backbone.
     """
-    if head is not None and head.maps > 1 and not head.layers:
-        return network.get_layer(_MAPS).input[0]
+    if head is not None and head.middles and not head.layers:
+        return network.get_layer(_JOINED).input[0]
     return network.get_layer(HEAD).input
 
 
-def most_maps(name: str) -> int:
-    """Return how many feature maps a head of an architecture can join; 1 if it names no earlier ones."""
-    return 1 + len(EARLIER_MAPS.get(name, ()))
+def most_middles(name: str) -> int:
+    """Return of how many feature maps a head of an architecture can join the middle; 0 if it names no earlier ones."""
+    return 1 + len(EARLIER_MAPS[name]) if name in EARLIER_MAPS else 0
 
 
 def _joined(backbone: Any, name: str, head: Head) -> Any:
-    """Return the pooled feature map of a backbone, joined with those of the earlier layers that its head asks for."""
-    if head.maps == 1:
+    """Return the pooled feature map of a backbone, joined with the pooled middles that its head asks for."""
+    if not head.middles:
         return backbone.output
-    if head.maps > most_maps(name):
-        raise ValueError(f"{name} has {most_maps(name)} feature maps to join, and its head joins {head.maps}")
+    if head.middles > (most := most_middles(name)):
+        raise ValueError(f"{name} has {most} feature maps to join, and its head joins the middles of {head.middles}")
     import keras
 
+    maps = [backbone.layers[-1].input, *(backbone.get_layer(layer).input for layer in EARLIER_MAPS[name])]
     pooling = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[head.pooling]
-    earlier = [
-        pooling(name=f"{HEAD_PREFIX}pool_{layer}")(backbone.get_layer(layer).input)
-        for layer in EARLIER_MAPS[name][: head.maps - 1]
-    ]
-    return keras.layers.Concatenate(name=_MAPS)([backbone.output, *earlier])
+    joined = [backbone.output]
+    for place, whole in enumerate(maps[: head.middles]):
+        margins = tuple((side // 4, side // 4) for side in whole.shape[1:3])
+        middle = keras.layers.Cropping2D(margins, name=f"{HEAD_PREFIX}middle{place}")(whole)
+        joined.append(pooling(name=f"{HEAD_PREFIX}pool{place}")(middle))
+    return keras.layers.Concatenate(name=_JOINED)(joined)
 
 
 def fill_head(model: Any, head: Head, weights: Sequence[Sequence[Any]]) -> None:

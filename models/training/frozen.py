@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.backbones import HEAD
-from models.networks.heads import features_tensor, most_maps, network_with_head
+from models.networks.heads import features_tensor, most_middles, network_with_head
 from models.networks.weights import round_as_stored, weights_sha256
 from models.release import MANIFEST, SHIPPED, ReleaseError, load_release
 from models.spec import Head, NetworkSpec
@@ -60,7 +60,7 @@ class FrozenBackbone:
         self.model.get_layer(HEAD).set_weights([kernel, bias])
 
 
-def load_frozen(name: str, input_px: int, start: str, *, categories: int, maps: int | None = None) -> FrozenBackbone:
+def load_frozen(name: str, input_px: int, start: str, *, categories: int, middles: int | None = None) -> FrozenBackbone:
     """Load the backbone of a start into a new network.
 
     If ImageNet's weights are neither in Keras' cache nor can be downloaded, the backbone of the release that is shipped
@@ -71,15 +71,15 @@ def load_frozen(name: str, input_px: int, start: str, *, categories: int, maps: 
         input_px: Side of the network's square input, in pixels.
         start: `imagenet`, a weights file, or a release's directory.
         categories: Width of the head.
-        maps: Number of feature maps that the head joins, see `models.spec.Head`; None for all that the architecture
-            names.
+        middles: Number of feature maps whose middles the head joins, see `models.spec.Head`; None for all that the
+            architecture names.
 
     Raises:
         ReleaseError: If the weights cannot be loaded, or are of another architecture; the message names what to give
             instead.
     """
-    maps = most_maps(name) if maps is None else maps
-    head = Head(maps=maps) if maps > 1 else None
+    middles = most_middles(name) if middles is None else middles
+    head = Head(middles=middles) if middles else None
     network = NetworkSpec(name, input_px, f"{name}.weights.h5", "", 1.0, range_of(start, name), head)
     model = network_with_head(network, categories=categories)
     if start == IMAGENET:

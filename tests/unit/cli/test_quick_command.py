@@ -210,18 +210,18 @@ def test_a_quick_release_is_calibrated_again_as_it_was_made(home: Path, caplog: 
 
 
 @pytest.mark.parametrize("joined", [False, True])
-def test_a_head_joins_as_many_feature_maps_when_its_release_is_calibrated_again(
+def test_a_head_joins_as_many_middles_when_its_release_is_calibrated_again(
     home: Path, joined: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A release that was made when its architecture named none, or some, keeps its network to the byte."""
     write_labelled(Places(home), PRODUCTS)
-    maps = {tiny_network.NAME: ("block2a_conv",)}
-    monkeypatch.setattr(heads, "EARLIER_MAPS", maps if joined else {})
+    earlier = {tiny_network.NAME: ("block2a_conv",)}
+    monkeypatch.setattr(heads, "EARLIER_MAPS", earlier if joined else {})
     quick(home)
-    monkeypatch.setattr(heads, "EARLIER_MAPS", maps)
+    monkeypatch.setattr(heads, "EARLIER_MAPS", earlier)
     calibrate(home)
     first, again = (load_release(home / "releases" / f"shop-{number}") for number in (1, 2))
-    assert [network.head for network in first.networks] == [Head(maps=2) if joined else None]
+    assert [network.head for network in first.networks] == [Head(middles=2) if joined else None]
     assert again.networks == first.networks
 
 
