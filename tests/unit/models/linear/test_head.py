@@ -51,6 +51,24 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     np.testing.assert_allclose(loss(point)[1], slope, atol=2e-3)
 
 
+def test_features_that_vary_together_as_those_of_a_backbone_do_take_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights in the unit of their prior take 41; in that of the features they took 125."""
+    random = np.random.default_rng(3)
+    labels = random.integers(0, 10, 1000)
+    causes = random.normal(size=(1000, 60))
+    causes[:, :10] += 2 * np.eye(10)[labels]
+    seen = (causes / np.arange(1, 61)) @ random.normal(size=(60, 1000)) + 0.1 * random.normal(size=(1000, 1000))
+    steps, loss = [], _Loss.__call__
+
+    def counted(self: _Loss, point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        steps.append(point)
+        return loss(self, point)
+
+    monkeypatch.setattr(_Loss, "__call__", counted)
+    fit_head([(np.maximum(seen, 0).astype(np.float32), labels)], 10, strength=300.0)
+    assert len(steps) < 60
+
+
 def test_blocks_of_images_give_the_head_of_all_of_them_at_once() -> None:
     features, labels = drawn()
     whole = fit_head([(features, labels)], KINDS, strength=1.0)
