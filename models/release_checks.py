@@ -120,8 +120,8 @@ def check_networks(networks: Sequence[NetworkSpec]) -> None:
             raise ValueError(f"its preprocessing {network.preprocessing!r} is unknown; upgrade shelfwise")
         if network.head is not None and network.head.middles > (most := most_middles(network.architecture)):
             raise ValueError(
-                f"the head of {network.architecture} joins the middles of {network.head.middles} feature maps where at "
-                f"most {most} were expected; upgrade shelfwise"
+                f"the head of {network.architecture} joins the middles of {network.head.middles} earlier feature maps "
+                f"where at most {most} were expected; upgrade shelfwise"
             )
         smallest = INPUT_PX.get(network.architecture, (1,))[0]
         if type(network.input_px) is not int or not smallest <= network.input_px <= MAX_INPUT_PX:

@@ -51,10 +51,10 @@ MAX_HEAD_WEIGHTS = 2**27
 """Most weights of a head: half a gibibyte in float32."""
 
 MAX_MIDDLES = 8
-"""Most feature maps whose middles a head joins."""
+"""Most earlier feature maps whose middles a head joins."""
 
-MAX_FEATURES = 5848
-"""Most features that a head receives: those of Xception's last feature map and of the middles of three."""
+MAX_FEATURES = 3800
+"""Most features that a head receives: those of Xception's last feature map and of the middles of two earlier ones."""
 
 
 def is_name(name: object) -> bool:
@@ -109,9 +109,9 @@ class Head:
     Attributes:
         pooling: How a feature map becomes one vector, one of `POOLINGS`.
         layers: Layers before the last Dense layer, in order.
-        middles: Number of feature maps of whose middle, without a quarter of the side at each edge, a vector is made
-            too and joined to that of the whole last map: the last map itself, then those of earlier layers, as
-            `models.networks.registry.EARLIER_MAPS` names them.
+        middles: Number of earlier feature maps, of which `models.networks.registry.EARLIER_MAPS` names the layers, of
+            whose middle a vector is made too and joined to that of the whole last map. The middle is without a quarter
+            of the side at each edge.
     """
 
     pooling: str = "avg"
@@ -220,8 +220,8 @@ def head_of(raw: object) -> Head:
         raise ValueError(f"a head has {len(layers)} layers where at most {MAX_HEAD_LAYERS} were expected")
     if type(middles) is not int or not 0 <= middles <= MAX_MIDDLES:
         raise ValueError(
-            f"a head joins the middles of {str(middles)[:80]} feature maps where at most {MAX_MIDDLES} were expected; "
-            "upgrade shelfwise"
+            f"a head joins the middles of {str(middles)[:80]} earlier feature maps where at most {MAX_MIDDLES} were "
+            "expected; upgrade shelfwise"
         )
     head = Head(pooling, tuple(_checked(HeadLayer(**layer)) for layer in layers), middles)
     units = [MAX_FEATURES, *(layer.units for layer in head.layers if layer.units)]

@@ -75,7 +75,7 @@ class FeatureKey:
         engine: What computes: openvino, or a backend of Keras: tensorflow, jax or torch.
         precision: Type in which it computes.
         version: Version of the files.
-        middles: Number of feature maps whose middles are joined, see `models.spec.Head`.
+        middles: Number of earlier feature maps whose middles are joined, see `models.spec.Head`.
     """
 
     architecture: str

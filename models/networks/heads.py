@@ -39,8 +39,8 @@ def network_with_head(network: NetworkSpec, *, categories: int) -> Any:
 def features_tensor(network: Any, head: Head | None) -> Any:
     """Return the tensor of a network's features: what its last layer receives, (batch, features).
 
-    Where that is the last feature map joined with the middles of others, it is the last map alone: numbers of earlier
-    ones are up to ten times as large, so that they alone would decide which images are alike.
+    Where that is the last feature map joined with the middles of earlier ones, it is the last map alone: numbers of
+    earlier ones are up to ten times as large, so that they alone would decide which images are alike.
 
     Args:
         network: The keras.Model to logits, as `network_with_head` builds it.
@@ -52,22 +52,22 @@ def features_tensor(network: Any, head: Head | None) -> Any:
 
 
 def most_middles(name: str) -> int:
-    """Return of how many feature maps a head of an architecture can join the middle; 0 if it names no earlier ones."""
-    return 1 + len(EARLIER_MAPS[name]) if name in EARLIER_MAPS else 0
+    """Return of how many earlier feature maps a head of an architecture can join the middles."""
+    return len(EARLIER_MAPS.get(name, ()))
 
 
 def _joined(backbone: Any, name: str, head: Head) -> Any:
-    """Return the pooled feature map of a backbone, joined with the pooled middles that its head asks for."""
+    """Return the pooled last feature map of a backbone, joined with the pooled middles that its head asks for."""
     if not head.middles:
         return backbone.output
     if head.middles > (most := most_middles(name)):
-        raise ValueError(f"{name} has {most} feature maps to join, and its head joins the middles of {head.middles}")
+        raise ValueError(f"{name} names {most} earlier feature maps, and its head joins the middles of {head.middles}")
     import keras
 
-    maps = [backbone.layers[-1].input, *(backbone.get_layer(layer).input for layer in EARLIER_MAPS[name])]
     pooling = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[head.pooling]
     joined = [backbone.output]
-    for place, whole in enumerate(maps[: head.middles]):
+    for place, layer in enumerate(EARLIER_MAPS[name][: head.middles]):
+        whole = backbone.get_layer(layer).input
         margins = tuple((side // 4, side // 4) for side in whole.shape[1:3])
         middle = keras.layers.Cropping2D(margins, name=f"{HEAD_PREFIX}middle{place}")(whole)
         joined.append(pooling(name=f"{HEAD_PREFIX}pool{place}")(middle))

@@ -71,8 +71,8 @@ def load_frozen(name: str, input_px: int, start: str, *, categories: int, middle
         input_px: Side of the network's square input, in pixels.
         start: `imagenet`, a weights file, or a release's directory.
         categories: Width of the head.
-        middles: Number of feature maps whose middles the head joins, see `models.spec.Head`; None for all that the
-            architecture names.
+        middles: Number of earlier feature maps whose middles the head joins, see `models.spec.Head`; None for all that
+            the architecture names.
 
     Raises:
         ReleaseError: If the weights cannot be loaded, or are of another architecture; the message names what to give

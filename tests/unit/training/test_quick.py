@@ -45,7 +45,7 @@ PRODUCTS = [(f"product-{number:03d}", LEAVES[number % 3], [number % 3]) for numb
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_architectures() -> Iterator[None]:
-    """Make the tiny network known, by two names; heads of the second one join the middles of two feature maps."""
+    """Make the tiny network known, by two names; heads of the second one join the middle of an earlier feature map."""
     for name in (tiny_network.NAME, TINIER):
         ARCHITECTURES[name], INPUT_PX[name] = "tests.tiny_network", (16, 16)
     EARLIER_MAPS[TINIER] = ("block2a_conv",)
@@ -131,15 +131,15 @@ def test_the_release_knows_its_colours_and_is_as_any_other(made: Any) -> None:
     assert [path.name for path in place.parent.iterdir()] == ["colours-2"], "no scratch is left"
 
 
-def test_a_head_joins_the_middles_of_the_feature_maps_that_its_architecture_names(made: Any) -> None:
+def test_a_head_joins_the_middle_of_the_feature_map_that_its_architecture_names(made: Any) -> None:
     """Serving then computes the features that it learned from: see the two tests that follow."""
     home, _ = made
     release = load_release(home / "releases" / "colours-2")
-    assert [network.head for network in release.networks] == [None, Head(middles=2)]
+    assert [network.head for network in release.networks] == [None, Head(middles=1)]
     widths = {}
     for file in (home / "features").rglob("*.parquet"):
         widths[file.parent.name.split("-")[0]] = pq.read_schema(file).field("features").type.list_size
-    assert widths == {tiny_network.NAME: 6, TINIER: 18, PIXELS: STATISTICS}
+    assert widths == {tiny_network.NAME: 6, TINIER: 12, PIXELS: STATISTICS}
 
 
 def test_the_release_knows_its_images_and_scores_them_as_its_kept_features_did(made: Any) -> None:
@@ -153,7 +153,7 @@ def test_the_release_knows_its_images_and_scores_them_as_its_kept_features_did(m
     images = sorted(reading.images(), key=lambda image: (image.product_id, image.image_no))
     served = features_of(load_predictor(place)[0], images, reading)
     stores = {}
-    for network, width in zip(release.networks, (6, 18), strict=True):
+    for network, width in zip(release.networks, (6, 12), strict=True):
         [directory] = [
             each for each in (home / "features").iterdir() if each.name.startswith(f"{network.architecture}-")
         ]
