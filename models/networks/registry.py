@@ -35,7 +35,7 @@ INPUT_PX = {
 }
 """By name, the smallest side of the square input and the side that the network was designed for, in pixels."""
 
-EARLIER_MAPS = {"xception": ("block14_sepconv1", "block13_sepconv1_act")}
+EARLIER_MAPS: dict[str, tuple[str, ...]] = {"xception": ("block14_sepconv1", "block13_sepconv1_act")}
 """By name, layers whose inputs are feature maps whose middle a head may join, the latest first.
 
 See `models.spec.Head.middles`. Those of Xception are the outputs of its blocks 13 and 12: they tell what its last
