@@ -118,9 +118,9 @@ def check_networks(networks: Sequence[NetworkSpec]) -> None:
             raise ValueError(f"its architecture {network.architecture!r} is unknown; upgrade shelfwise")
         if network.preprocessing not in PREPROCESSING:
             raise ValueError(f"its preprocessing {network.preprocessing!r} is unknown; upgrade shelfwise")
-        if network.head is not None and network.head.middles > (most := most_middles(network.architecture)):
+        if network.middles > (most := most_middles(network.architecture)):
             raise ValueError(
-                f"the head of {network.architecture} joins the middles of {network.head.middles} earlier feature maps "
+                f"the head of {network.architecture} joins the middles of {network.middles} earlier feature maps "
                 f"where at most {most} were expected; upgrade shelfwise"
             )
         smallest = INPUT_PX.get(network.architecture, (1,))[0]

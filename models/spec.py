@@ -141,6 +141,11 @@ class NetworkSpec:
     preprocessing: str = "own"
     head: Head | None = None
 
+    @property
+    def middles(self) -> int:
+        """Number of earlier feature maps whose middles the head joins, see `Head`."""
+        return self.head.middles if self.head else 0
+
 
 @dataclass(frozen=True)
 class KnownSpec:

@@ -58,7 +58,7 @@ from models.release import (
 )
 from models.serving.engines import EngineError
 from models.serving.environment import prepare_environment, quiet_start
-from models.spec import Head, NetworkSpec
+from models.spec import NetworkSpec
 from models.training.frozen import FrozenBackbone, load_frozen
 from models.training.seen import BACKBONE_SAW_TRAIN, VOUCHED_BACKBONES
 
@@ -234,12 +234,17 @@ def _finished(
 def _backbones(config: QuickConfig, categories: int) -> dict[str, FrozenBackbone]:
     """Load the backbone of each network, by name of its architecture."""
     before = config.selection.release
-    middles = {each.architecture: (each.head or Head()).middles for each in before.networks} if before else {}
+    middles = {each.architecture: each.middles for each in before.networks} if before else {}
     try:
         backbones = {
-            name: load_frozen(name, each.input_px, each.start, categories=categories, middles=middles.get(name))
+            each.architecture: load_frozen(
+                each.architecture,
+                each.input_px,
+                each.start,
+                categories=categories,
+                middles=middles.get(each.architecture),
+            )
             for each in config.networks
-            for name in [each.architecture]
         }
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -266,8 +271,15 @@ def _store(
         engine = feature_engine(config.engine)
     except EngineError as error:
         raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
-    middles = (network.head or Head()).middles
-    key = FeatureKey(name, frozen.sha256, network.input_px, decode_px, network.preprocessing, engine, middles=middles)
+    key = FeatureKey(
+        name,
+        frozen.sha256,
+        network.input_px,
+        decode_px,
+        network.preprocessing,
+        engine,
+        middles=network.middles,
+    )
     width = int(backbone.output.shape[-1])
     store = FeatureStore(key.directory(config.places), key, width, last_width=frozen.last_width)
 

@@ -60,8 +60,6 @@ def _joined(backbone: Any, name: str, head: Head) -> Any:
     """Return the pooled last feature map of a backbone, joined with the pooled middles that its head asks for."""
     if not head.middles:
         return backbone.output
-    if head.middles > (most := most_middles(name)):
-        raise ValueError(f"{name} names {most} earlier feature maps, and its head joins the middles of {head.middles}")
     import keras
 
     pooling = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[head.pooling]
