@@ -29,7 +29,7 @@ from sql.publishing import (
     taxonomy,
 )
 from sql.publishing.positions import merge_positions
-from sql.publishing.staging import count_staged, stage
+from sql.publishing.staging import analyze_grown, count_staged, stage
 from sql.records import (
     USUAL_PICTURES,
     CategoryRecord,
@@ -114,6 +114,7 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
     catalog_rows_changed = products.merge_products(connection, fill=publication.pictures.in_table)
     run = shared_pictures.hold(connection, run, release.release_id, publication.pictures)
     images, images_changed = history.merge_predictions(connection, run.run_id, release.release_id, moment)
+    analyze_grown(connection, "category_predictions", images_changed)
     images_changed += shared_pictures.hold_older(connection, run.run_id, release.release_id)
     product_count, products_changed = _merge_answers(connection, publication, moment)
     left, returned = settling.mark_presence(connection)
@@ -144,4 +145,6 @@ def _merge_answers(connection: Connection, publication: Publication, moment: dat
     answered = answers.add_answers(connection, "staged_predictions", rule, publication.combine, manifest=manifest)
     changed_pictures.find(connection, changed_pictures.OF_A_RUN)
     settling.settle(connection, publication.combine_by, forced=release_id if publication.force else "")
-    return answered, changes.apply(connection, moment) + changed_pictures.mark(connection, moment)
+    changed = changes.apply(connection, moment) + changed_pictures.mark(connection, moment)
+    analyze_grown(connection, "product_categories", changed)
+    return answered, changed

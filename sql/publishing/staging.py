@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
+from sql.engine import SMALL_SAMPLES
 from sql.errors import DatabaseError
 from sql.records import IMAGE_CHANGE_COLUMNS, PREDICTION_COLUMNS, PRODUCT_COLUMNS, REJECTION_COLUMNS, Rows
 from sql.schema.columns import key_text
@@ -97,8 +98,9 @@ def analyze(connection: Connection, name: str) -> None:
 def analyze_grown(connection: Connection, name: str, added: int) -> None:
     """Update the statistics of a table for PostgreSQL's planner, if this transaction has added a tenth of its rows.
 
-    Without statistics the planner takes nearly all images for ones that have left. The server's own statistics come
-    after the commit, in a minute.
+    Without statistics the planner takes nearly all images for ones that have left, and reads whole tables where it
+    could look the products of a night up. The server's own statistics come after the commit, in a minute; as these take
+    their place, they are as fine.
 
     Args:
         connection: In the transaction that added the rows.
@@ -108,7 +110,9 @@ def analyze_grown(connection: Connection, name: str, added: int) -> None:
     if connection.dialect.name == "postgresql":
         rows = sa.text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)")
         if added > 1000 + connection.execute(rows, {"name": name}).scalar_one() / 10:
+            connection.exec_driver_sql("SET LOCAL default_statistics_target TO DEFAULT")
             analyze(connection, name)
+            connection.exec_driver_sql(f"SET LOCAL {SMALL_SAMPLES}")
 
 
 def insert_rows(connection: Connection, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Rows) -> None:

@@ -1,4 +1,4 @@
-"""The rows of a run are staged in the order in which the database's keys are filled."""
+"""How a run is staged, and what PostgreSQL's planner is told of the tables that it is merged into."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sql.engine import tune
 from sql.publishing.staging import STAGED, stage
 from sql.store import ProductDatabase
-from tests.sql.runs import SHIRT, prediction
+from tests.sql.runs import SHIRT, prediction, publish
 
 NAMES = ["p-2", "P-3", "é", "p-10", "p-1"]
 
@@ -46,3 +47,35 @@ def test_no_second_copy_of_the_predictions_stays(database: ProductDatabase, engi
             return
         tables = sa.text("SELECT relname FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'")
         assert connection.execute(tables).scalars().all() == ["staged_predictions"]
+
+
+GROWN = ("product_images", "category_predictions", "product_categories")
+
+
+def test_a_first_night_leaves_statistics_of_the_tables_that_it_fills(
+    database: ProductDatabase, engine_name: str
+) -> None:
+    """Without them the next night reads whole tables in the place of its products, until the server makes its own."""
+    publish(database, [prediction(f"p{number}", SHIRT) for number in range(1500)])
+    if engine_name == "sqlite":  # it has no such statistics
+        return
+    with database.engine.connect() as connection:
+        rows = sa.text("SELECT relname, reltuples FROM pg_class WHERE relname = ANY(:names)")
+        found = {row.relname: row.reltuples for row in connection.execute(rows, {"names": list(GROWN)})}
+        targets = sa.text(
+            "SELECT count(*) FROM pg_stats WHERE tablename = ANY(:names) AND array_length(histogram_bounds, 1) > 50"
+        )
+        fine = connection.execute(targets, {"names": list(GROWN)}).scalar_one()
+    assert found == dict.fromkeys(GROWN, 1500)
+    assert fine >= 3, "the samples are those of the server, not the small ones of temporary tables"
+
+
+def test_a_small_night_looks_its_products_up(database: ProductDatabase, engine_name: str) -> None:
+    """In a night of a few images the planner is to reckon with tables that are in memory or on a fast disk."""
+    if engine_name == "sqlite":
+        return
+    with database.engine.connect() as connection:
+        tune(connection)
+        assert connection.execute(sa.text("SHOW random_page_cost")).scalar_one() == "1.1"
+        connection.rollback()
+        assert connection.execute(sa.text("SHOW random_page_cost")).scalar_one() == "4"
