@@ -29,14 +29,14 @@ AFFECTED = "affected_products"
 _STAGED = """
     SELECT
         product_id, image_no, image_sha256, CAST(NULL AS TEXT) AS reason, coalesce(catalog_name, '') AS catalog_name,
-        ingest_date, ingest_no, 0 AS known_before
+        ingest_date, ingest_no
     FROM staged_predictions
     UNION ALL
-    SELECT product_id, image_no, image_sha256, NULL, coalesce(catalog_name, ''), changed_on, ingest_no, 1
+    SELECT product_id, image_no, image_sha256, NULL, coalesce(catalog_name, ''), changed_on, ingest_no
     FROM staged_image_changes
     WHERE outcome = 'unchanged' AND image_sha256 IS NOT NULL
     UNION ALL
-    SELECT product_id, image_no, NULL, reason, coalesce(catalog_name, ''), ingest_date, ingest_no, 0
+    SELECT product_id, image_no, NULL, reason, coalesce(catalog_name, ''), ingest_date, ingest_no
     FROM staged_rejections
 """
 """What the run read of each position: a usable picture, or the reason of a rejection."""
@@ -44,14 +44,24 @@ _STAGED = """
 _COUNT = sa.text("""
 SELECT
     (SELECT coalesce(sum(image_count), 0) FROM staged_counts)
-    + (SELECT count(*) FROM staged_image_changes)
+    + (SELECT count(*) FROM staged_image_changes WHERE outcome = 'unchanged' AND image_sha256 IS NOT NULL)
     + (SELECT count(*) FROM staged_rejections)
 """)
 
+# A night may read a position for the first time, and a later one of the same run may have left it.
+_READ_AND_LEFT = sa.text(f"""
+SELECT 1
+FROM ({_STAGED}) AS staged
+INNER JOIN staged_image_changes AS change ON change.product_id = staged.product_id AND change.image_no = staged.image_no
+WHERE change.outcome IN ('named', 'left')
+LIMIT 1
+""")  # noqa: S608 - texts of our own
+
 # Of an image that an unpublished night has read, the first that is published may be that a catalog names it no longer.
 _NAMED_OR_LEFT = """
-    UNION ALL
-    SELECT product_id, image_no, NULL, NULL, coalesce(catalog_name, ''), changed_on, ingest_no, 1
+    SELECT
+        product_id, image_no, CAST(NULL AS TEXT) AS image_sha256, CAST(NULL AS TEXT) AS reason,
+        coalesce(catalog_name, '') AS catalog_name, changed_on AS ingest_date, ingest_no
     FROM staged_image_changes
     WHERE outcome IN ('named', 'left')
 """
@@ -76,15 +86,15 @@ FROM ({first}) AS position
 ORDER BY product_id, image_no
 """
 
-_NEW_POSITIONS = f"""
-    FROM ({_STAGED}{_NAMED_OR_LEFT}) AS staged
+_NEW_POSITIONS = """
+    FROM ({rows}) AS staged
     WHERE
         NOT EXISTS (
             SELECT 1
             FROM product_images AS stored
             WHERE stored.product_id = staged.product_id AND stored.image_no = staged.image_no
         )
-"""  # noqa: S608 - texts of our own
+"""
 _FIRST = "image_sha256 IS NULL, reason IS NULL, ingest_date DESC, ingest_no DESC, image_sha256 DESC"
 
 # SQLite has no DISTINCT ON, which needs a tenth less of the statement's time than a window.
@@ -330,10 +340,11 @@ def merge_positions(connection: Connection) -> int:
     _prepare(connection)
     connection.execute(_MOVED)
     add = _ADD_POSTGRESQL if connection.dialect.name == "postgresql" else _ADD_SQLITE
-    changed = added = connection.exec_driver_sql(add).rowcount
-    analyze_grown(connection, "product_images", added)
+    read, named = (connection.exec_driver_sql(add.format(rows=rows)).rowcount for rows in (_STAGED, _NAMED_OR_LEFT))
+    changed = read + named
+    analyze_grown(connection, "product_images", changed)
     changed += connection.exec_driver_sql(_CHANGES.format(events=_NAMED_AND_LEFT)).rowcount
-    if added < int(connection.execute(_COUNT).scalar_one()):
+    if read < int(connection.execute(_COUNT).scalar_one()) or connection.execute(_READ_AND_LEFT).first() is not None:
         changed += _merge_news(connection)
     connection.execute(_LEFT)
     connection.execute(_AFFECTED)

@@ -199,3 +199,12 @@ def test_totals_are_those_of_the_products_that_are_there(lives: Lives) -> None:
     assert "p9" not in answers(lives)
     lives.read("shop", 2, TWO_PHOTOGRAPHS)
     assert answers(lives)["p9"][1] == "release-1"
+
+
+def test_an_image_that_one_run_reads_after_an_earlier_night_has_left_it_is_named_again(
+    database: ProductDatabase,
+) -> None:
+    """All that the run has read is new, and what an earlier night said of it is overcome nevertheless."""
+    left = [runs.image_change("p", "left", night=1)]
+    runs.publish(database, [runs.prediction("p", night=2)], image_changes=left, night=2)
+    assert found(database)["current"] == ["p"]
