@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sql.publishing.replaced import keep_overwritten
-from sql.publishing.staging import count_staged
+from sql.publishing.staging import count_staged, staged_images
 from sql.records import PREDICTION_COLUMNS
 from sql.schema.columns import UtcDateTime
 
@@ -177,23 +177,19 @@ def merge_predictions(connection: Connection, run_id: str, release_id: str, mome
     values = {"release_id": release_id, "run_id": run_id, "moment": moment}
     keep_overwritten(connection, run_id, release_id, _CHANGED)
     written = connection.execute(statement, values).rowcount
-    if postgresql and written < _staged(connection):
+    if postgresql and written < staged_images(connection):
         # Fewer rows were written than staged: some were unchanged, or there were duplicates to remove.
         _drop_duplicates(connection)
-    return _staged(connection), written
+    return staged_images(connection), written
 
 
 def _drop_duplicates(connection: Connection) -> None:
     postgresql = connection.dialect.name == "postgresql"
-    if postgresql and connection.execute(_DISTINCT).scalar_one() == _staged(connection):
+    if postgresql and connection.execute(_DISTINCT).scalar_one() == staged_images(connection):
         return
     row = "ctid" if postgresql else "rowid"
     if connection.exec_driver_sql(_DROP_DUPLICATES.format(row=row)).rowcount:
         count_staged(connection)
-
-
-def _staged(connection: Connection) -> int:
-    return int(connection.execute(sa.text("SELECT coalesce(sum(image_count), 0) FROM staged_counts")).scalar_one())
 
 
 def merge_rejections(connection: Connection, run_id: str) -> tuple[int, int]:

@@ -48,15 +48,6 @@ SELECT
     + (SELECT count(*) FROM staged_rejections)
 """)
 
-# A night may read a position for the first time, and a later one of the same run may have left it.
-_READ_AND_LEFT = sa.text(f"""
-SELECT 1
-FROM ({_STAGED}) AS staged
-INNER JOIN staged_image_changes AS change ON change.product_id = staged.product_id AND change.image_no = staged.image_no
-WHERE change.outcome IN ('named', 'left')
-LIMIT 1
-""")  # noqa: S608 - texts of our own
-
 # Of an image that an unpublished night has read, the first that is published may be that a catalog names it no longer.
 _NAMED_OR_LEFT = """
     SELECT
@@ -65,6 +56,14 @@ _NAMED_OR_LEFT = """
     FROM staged_image_changes
     WHERE outcome IN ('named', 'left')
 """
+
+# A night may read a position for the first time, and a later one of the same run may have left it.
+_READ_AND_LEFT = sa.text(f"""
+SELECT 1
+FROM ({_STAGED}) AS staged
+INNER JOIN ({_NAMED_OR_LEFT}) AS change ON change.product_id = staged.product_id AND change.image_no = staged.image_no
+LIMIT 1
+""")  # noqa: S608 - texts of our own
 
 # A usable picture first: a position has one row, and a rejection is added to it below. Of the writers only the one that
 # holds the lock adds rows, so that they need no ON CONFLICT, which is slower.

@@ -28,7 +28,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
 from sql.publishing.replaced import keep_unheld
-from sql.publishing.staging import analyze, create_temporary, insert_rows
+from sql.publishing.staging import analyze, create_temporary, insert_rows, rows_about, staged_images
 from sql.records import RunRecord, SharedPictures
 from sql.schema.columns import key_text
 from sql.schema.runs import runs
@@ -90,19 +90,6 @@ _OF_MANY = sa.text(_FREQUENT.format(few="image_sha256 IS NOT NULL"))
 # Looking each product up among those of the run is fast if the run has few, and much slower than counting all if not.
 _MANY = 10
 """A run has many images if they are more than one in so many of all positions."""
-
-_COUNTS = """
-SELECT
-    (SELECT coalesce(sum(image_count), 0) FROM staged_counts) AS staged,
-    ({positions}) AS positions
-"""
-# Counting ten million positions takes a second; the estimate is as old as the last tenth of them.
-_COUNTS_OF = {
-    "sqlite": sa.text(_COUNTS.format(positions="SELECT count(*) FROM product_images")),
-    "postgresql": sa.text(
-        _COUNTS.format(positions="SELECT reltuples FROM pg_class WHERE oid = CAST('product_images' AS regclass)")
-    ),
-}
 
 _POSITIONS_OF = """
 INSERT INTO frequent_positions (image_sha256, product_id, image_no)
@@ -321,8 +308,8 @@ def _find(connection: Connection, pictures: SharedPictures) -> list[dict[str, An
     """Return the shared pictures among those of the staged predictions, each as it is shown."""
     if connection.execute(sa.text("SELECT 1 FROM staged_predictions LIMIT 1")).first() is None:
         return []
-    count = connection.execute(_COUNTS_OF[connection.dialect.name]).one()
-    frequent = _OF_MANY if count.staged * _MANY > count.positions else _OF_FEW[connection.dialect.name]
+    many = staged_images(connection) * _MANY > rows_about(connection, "product_images")
+    frequent = _OF_MANY if many else _OF_FEW[connection.dialect.name]
     create_temporary(connection, "frequent_pictures", _CONTENTS)
     if not connection.execute(frequent, {"groups": pictures.groups}).rowcount:
         return []

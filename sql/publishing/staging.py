@@ -89,10 +89,26 @@ def count_staged(connection: Connection) -> None:
     connection.execute(_COUNT)
 
 
+def staged_images(connection: Connection) -> int:
+    """Return the number of staged predictions, by `staged_counts`."""
+    return int(connection.execute(sa.text("SELECT coalesce(sum(image_count), 0) FROM staged_counts")).scalar_one())
+
+
 def analyze(connection: Connection, name: str) -> None:
     """Update the statistics of a temporary table for PostgreSQL's planner."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"ANALYZE {name}")
+
+
+def rows_about(connection: Connection, name: str) -> float:
+    """Return how many rows a table has; PostgreSQL estimates it, as counting ten million takes a second.
+
+    The estimate is from the last time that statistics were made, -1 if that was never.
+    """
+    rows = sa.text(f"SELECT count(*) FROM {name}")  # noqa: S608 - a name of ours
+    if connection.dialect.name == "postgresql":
+        rows = sa.text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)").bindparams(name=name)
+    return float(connection.execute(rows).scalar_one())
 
 
 def analyze_grown(connection: Connection, name: str, added: int) -> None:
@@ -107,12 +123,10 @@ def analyze_grown(connection: Connection, name: str, added: int) -> None:
         name: The table.
         added: Number of rows added.
     """
-    if connection.dialect.name == "postgresql":
-        rows = sa.text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)")
-        if added > 1000 + connection.execute(rows, {"name": name}).scalar_one() / 10:
-            connection.exec_driver_sql("SET LOCAL default_statistics_target TO DEFAULT")
-            analyze(connection, name)
-            connection.exec_driver_sql(f"SET LOCAL {SMALL_SAMPLES}")
+    if connection.dialect.name == "postgresql" and added > 1000 + rows_about(connection, name) / 10:
+        connection.exec_driver_sql("SET LOCAL default_statistics_target TO DEFAULT")
+        analyze(connection, name)
+        connection.exec_driver_sql(f"SET LOCAL {SMALL_SAMPLES}")
 
 
 def insert_rows(connection: Connection, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Rows) -> None:
