@@ -65,6 +65,8 @@ class Settings(BaseSettings):
         engine: What computes the networks. `auto` uses OpenVINO on processors and Keras on a GPU.
         engines_dir: Directory on this machine for releases in OpenVINO's format, which the homes of a user may share;
             None is `engines` in the home, or in `local_dir` if the home is in a store.
+        java_dir: Directory on this machine for the archive of Spark's classes, some 180 MB, which the homes of a user
+            may share; None is `java` in the home, or in `local_dir` if the home is in a store.
         products_url: SQLAlchemy URL of the database that the catalog `products` reads; if empty, the product database.
         products_table: Name of the table or view there, with its schema if the database needs one.
         products_columns: JSON object that maps a catalog column to the table's column where the names differ, or to
@@ -97,6 +99,7 @@ class Settings(BaseSettings):
     precision: Literal["auto", "float32", "mixed_float16"] = "auto"
     engine: Literal["auto", "openvino", "keras"] = "auto"
     engines_dir: AnyPlace | None = None
+    java_dir: AnyPlace | None = None
     products_url: str = ""
     products_table: str = "products"
     products_columns: Annotated[dict[str, str | list[str]], NoDecode] = Field(default_factory=dict)
@@ -136,7 +139,7 @@ class Settings(BaseSettings):
         """Parse the JSON object of headers by host; `HttpLimits` checks what is in it."""
         return _json_object(value, '{"cdn.shop.example": {"Referer": "https://shop.example/"}}')
 
-    @field_validator("home", "local_dir", "engines_dir")
+    @field_validator("home", "local_dir", "engines_dir", "java_dir")
     @classmethod
     def _printable_without_comma(cls, directory: Place | None) -> Place | None:
         """Refuse a path with a comma, which Spark would split, or with an unprintable character."""
@@ -148,7 +151,7 @@ class Settings(BaseSettings):
             )
         return directory
 
-    @field_validator("home", "local_dir", "engines_dir")
+    @field_validator("home", "local_dir", "engines_dir", "java_dir")
     @classmethod
     def _directory(cls, directory: Place | None) -> Place | None:
         """Refuse a path on which, or above which, there is something else than a directory."""
@@ -165,7 +168,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{each} cannot be used ({error.strerror}); choose another directory") from error
         return directory
 
-    @field_validator("local_dir", "engines_dir")
+    @field_validator("local_dir", "engines_dir", "java_dir")
     @classmethod
     def _on_this_machine(cls, directory: Place | None) -> Place | None:
         """Refuse an object store for files that need a disk."""
@@ -193,7 +196,7 @@ class Settings(BaseSettings):
     @property
     def engines_path(self) -> Path | None:
         """Return the absolute directory of releases in OpenVINO's format; None if the home's own is used."""
-        return self.engines_dir.expanduser().absolute() if isinstance(self.engines_dir, Path) else None
+        return _absolute(self.engines_dir)
 
     @property
     def url(self) -> str:
@@ -234,8 +237,14 @@ class Settings(BaseSettings):
             executor_cores=self.executor_cores,
             gpu=self.gpu,
             wait_seconds=self.executor_wait_seconds,
+            java_dir=_absolute(self.java_dir) or places.local_home / "java",
             properties=self.spark_conf,
         )
+
+
+def _absolute(directory: Place | None) -> Path | None:
+    """Return the absolute path of a directory of this machine; None if there is none."""
+    return directory.expanduser().absolute() if isinstance(directory, Path) else None
 
 
 def _json_object(value: Any, example: str) -> dict[str, Any]:

@@ -88,14 +88,13 @@ def _java() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let all homes share the releases that OpenVINO computes, because to convert one takes ten seconds and more."""
+def _kept_by_all_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let all homes share what takes ten seconds to make: the releases that OpenVINO computes, and Spark's classes."""
     base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # the workers' directories lie side by side
     with pytest.MonkeyPatch.context() as patch:
-        # The workers of pytest-xdist have directories side by side.
-        patch.setenv(
-            "SHELFWISE_ENGINES_DIR", str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "engines")
-        )
+        patch.setenv("SHELFWISE_ENGINES_DIR", str(shared / "engines"))
+        patch.setenv("SHELFWISE_JAVA_DIR", str(shared / "java"))
         yield
 
 

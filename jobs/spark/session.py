@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import RunFailed
 from jobs.pins import check_pins
+from jobs.spark.class_archive import archive_options
 from jobs.spark.config import SparkConfig
 from jobs.spark.faults import check_reachable, lost_application_explained, spark_errors_explained
 from jobs.spark.scratch import directory_options, move_temporary_files, process_directory, temporary_files_in
@@ -60,7 +61,7 @@ def spark_session(
             the driver, or if Spark fails later. The message names the remedy.
     """
     check_pins()
-    check_java()
+    java = check_java()
     master = master_of(config)
     cluster = is_cluster(master)
     if cluster and _submitted_property("spark.kubernetes.submitInDriver") != "true":
@@ -69,7 +70,7 @@ def spark_session(
         )  # inside a pod, Kubernetes has another address than for the machine that submitted the job
     directory = process_directory(config.scratch_dir)
     archive = directory / f"code-{uuid.uuid4().hex[:12]}.zip"
-    options = _options(config, master, task_cpus or 1, gpu=gpu and cluster) | directory_options(directory)
+    options = _options(config, master, task_cpus or 1, java, gpu=gpu and cluster) | directory_options(directory)
     with spark_errors_explained():
         if submitted():
             move_temporary_files(directory)
@@ -192,7 +193,7 @@ def _is_lost() -> bool:
     return False
 
 
-def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> dict[str, str]:
+def _options(config: SparkConfig, master: str, task_cpus: int, java: str, *, gpu: bool) -> dict[str, str]:
     options = {
         "spark.driver.memory": config.driver_memory,
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}",
@@ -212,8 +213,10 @@ def _options(config: SparkConfig, master: str, task_cpus: int, *, gpu: bool) -> 
         if master == "yarn":  # Spark's default is 15 minutes
             options["spark.hadoop.yarn.resourcemanager.connect.max-wait.ms"] = str(1000 * config.wait_seconds)
     else:
+        archive = "" if submitted() else archive_options(config.java_dir, java, config.properties)
+        java_options = (options["spark.driver.extraJavaOptions"], QUICK_START, archive)
         options |= {
-            "spark.driver.extraJavaOptions": f"{options['spark.driver.extraJavaOptions']} {QUICK_START}",
+            "spark.driver.extraJavaOptions": " ".join(java_options).strip(),
             "spark.ui.enabled": "false",
             "spark.driver.host": "127.0.0.1",
             "spark.sql.shuffle.partitions": str(2 * cores_of_a_task(master)),
@@ -268,8 +271,12 @@ def cores_of_a_task(master: str, executor_cores: int = 0) -> int:
     return executor_cores or (int(small[1]) if small else int(_submitted_property("spark.executor.cores") or 1))
 
 
-def check_java() -> None:
-    """Raise RunFailed with the command that installs Java, unless Spark would start Java 17 or 21."""
+def check_java() -> str:
+    """Return what the Java that Spark would start says of its version.
+
+    Raises:
+        RunFailed: There is no Java 17 or 21; the message has the command that installs one.
+    """
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     remedy = "install one, on Debian or Ubuntu with `sudo apt-get install openjdk-17-jre-headless`"
@@ -281,3 +288,4 @@ def check_java() -> None:
     if not version or int(version[1]) not in JAVA_VERSIONS:
         actual = version[1] if version else "an unknown version"
         raise RunFailed(f"Spark needs Java 17 or 21 and {java} is {actual}; {remedy}, or point JAVA_HOME to it")
+    return output

@@ -7,8 +7,8 @@
 All read the same photographs from disk, decode them, compute EfficientNetB0 at 224 px, and write a row for each product
 into a new SQLite database. Each is measured as a whole process, with all that it starts; rounds take turns. The night
 is `shelfwise nightly`: it also checks every image, keeps the dataset and the history, judges which images the release
-knows, and can be killed at any moment. The conversion of the release, once a release, is not in it. Rates are those of
-the images beyond a quarter, so that what is done once a process falls out.
+knows, and can be killed at any moment. What is made once is not in it: the conversion of the release, and the archive
+of Spark's classes. Rates are those of the images beyond a quarter, so that what is done once a process falls out.
 
 In float32 the night is pinned to it, so that it does not compare bfloat16 beside. In bfloat16 the release is one that
 has passed in it on this processor, which `precision.json` of each home says; the peers compute in float32 in both.
@@ -40,6 +40,7 @@ from models.serving.devices import processor
 from models.serving.environment import prepare_environment
 from tests.benchmarks.photos import photographs, stamp
 from tests.benchmarks.serving import lacks_bfloat16, untrained
+from tests.class_archives import written_archive
 
 PEERS = Path(__file__).parent / "peers"
 OURS = "shelfwise"
@@ -87,8 +88,9 @@ def measure(scratch: Path, options: argparse.Namespace) -> dict[str, tuple[list[
         rows = "".join(f"p{number:06d},{path.absolute()}\n" for number, path in enumerate(paths))
         catalogs[count].write_text("product_id,image_uri\n" + rows, encoding="utf-8")
     seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in options.only}
-    if OURS in options.only:  # the conversion of the release
+    if OURS in options.only:  # the conversion of the release, and the archive of Spark's classes
         night(OURS, catalogs[options.images // 4], scratch / "first", release, options)
+        written_archive(scratch / "java")
     for number in range(options.rounds):
         for name in options.only:
             for place, count in enumerate(catalogs):
@@ -126,7 +128,8 @@ def night(name: str, catalog: Path, home: Path, release: Path, options: argparse
 
 def _ours(catalog: Path, home: Path, release: Path, options: argparse.Namespace) -> tuple[dict[str, str], list[str]]:
     """Return environment and command line of our night, in a home that knows in which precision it computes."""
-    settings: dict[str, object] = {"HOME": home, "RELEASE_DIR": release, "ENGINES_DIR": home.parent / "engines"}
+    settings: dict[str, object] = {"HOME": home, "RELEASE_DIR": release}
+    settings |= {"ENGINES_DIR": home.parent / "engines", "JAVA_DIR": home.parent / "java"}
     if options.precision == "bfloat16":
         passed(home, release, home.parent / "engines")
     else:

@@ -92,7 +92,7 @@ def test_a_shop_is_restored_as_it_was_and_goes_on(
     shelfwise.night(shop_csv(shop), "2026-11-02")
     after = results(home)
     (home / "people.json").write_text("{}", encoding="utf-8")
-    for cache in ("engines/one.xml", "ingests/ingesting-1.json"):
+    for cache in ("engines/one.xml", "java/spark-1-9.jsa", "ingests/ingesting-1.json"):
         (home / cache).parent.mkdir(exist_ok=True)
         (home / cache).touch()
     reader.follow("tar")
@@ -102,7 +102,7 @@ def test_a_shop_is_restored_as_it_was_and_goes_on(
     assert dump(restored) == before
     assert (restored / "people.json").is_file(), "whoever reviews can still log in"
     names = {str(path.relative_to(restored)).partition("/")[0] for path in restored.rglob("*")}
-    assert not names & {"scratch", "engines", "features"}
+    assert not names & {"scratch", "engines", "features", "java"}
     assert [path.name for path in (restored / "ingests").glob("*.json")] == [], "no ingest is running there"
 
     reader.follow("shelfwise")

@@ -66,7 +66,7 @@ def test_the_demo_tells_what_two_nights_did(
     assert shelfwise("demo", "--clear").code == 0
     files = {path.relative_to(home).parts[0] for path in home.rglob("*") if path.is_file()}
     left = {name for name in files if not name.endswith(".lock")}
-    assert left <= {"downloads", "engines", "precision.json", "tuning.json"}, (
+    assert left <= {"downloads", "engines", "java", "precision.json", "tuning.json"}, (
         "what the demo wrote, so that the next one reads it"
     )
 

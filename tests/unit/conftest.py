@@ -34,6 +34,6 @@ def fake_spark(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeSpark]:
         monkeypatch.setattr("pyspark.sql.SparkSession", spark)
         return spark
 
-    monkeypatch.setattr(session, "check_java", lambda: None)
+    monkeypatch.setattr(session, "check_java", lambda: "")
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
     return made
