@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pyspark
 
+from tests.class_archives import archive_option
 from tests.ports import free_port
 
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -136,7 +137,7 @@ def _start(
         "SPARK_HOME": str(SPARK_HOME),
         "SPARK_LOCAL_IP": host,
         "SPARK_DAEMON_MEMORY": "256m",
-        "JAVA_TOOL_OPTIONS": QUICK_JAVA,  # for executors too
+        "JAVA_TOOL_OPTIONS": f"{QUICK_JAVA} {archive_option()}",  # for executors too
         "PYTHONPATH": str(python_path),
     }
     command = [str(SPARK_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{what}", "--host", host]

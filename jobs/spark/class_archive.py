@@ -30,7 +30,7 @@ _OTHER_FILES = ("SPARK_CONF_DIR", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_DIS
 """Environment variables that put directories in front of Spark's files; Java archives no classes then."""
 
 
-def archive_options(directory: Path | None, java: str, properties: Mapping[str, str]) -> str:
+def archive_options(directory: Path | None, java: str, properties: Mapping[str, str]) -> list[str]:
     """Return the options with which Java uses the archive of Spark's classes, or makes it when it ends.
 
     Args:
@@ -39,35 +39,35 @@ def archive_options(directory: Path | None, java: str, properties: Mapping[str, 
         properties: Spark properties of the session.
 
     Returns:
-        Options, separated by blanks as in `spark.driver.extraJavaOptions`. Empty where there can be no archive: Java
-        was installed without one of its own classes, other directories come before Spark's files, the directory
-        belongs to or may be written by another user, or another command makes the archive.
+        Options, quoted as in `spark.driver.extraJavaOptions`. None where there can be no archive: Java was installed
+        without one of its own classes, other directories come before Spark's files, the directory belongs to or may be
+        written by another user, or another command makes the archive.
     """
     import pyspark
 
     jars = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent) / "jars"
     if directory is None or "sharing" not in java or not _only_spark(jars, properties):
-        return ""
+        return []
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if ":" in str(directory) or not _ours_alone(directory):
-            return ""
+            return []
         name = f"spark-{_key(java, jars)}"
         archive = _archive(directory, name)
         if archive is not None:
             os.utime(archive)  # `_delete_unused` keeps it
             options = ["-XX:+VerifySharedSpaces", f"-XX:SharedArchiveFile={archive}"]
         elif any(directory.glob(f"{name}.*{_UNFINISHED}")):
-            return ""
+            return []
         else:
             _delete_unused(directory)
             made = directory / f"{name}.{secrets.token_hex(6)}{_UNFINISHED}"
             made.touch()  # the commands that start meanwhile leave the work to this one
             options = [f"-XX:ArchiveClassesAtExit={made}"]
     except OSError:  # without it Spark starts as well
-        return ""
+        return []
     # Java would report on standard output that an archive does not fit, or which classes it leaves out.
-    return " ".join(shlex.quote(option) for option in ("-Xlog:cds*=off", *options))
+    return [shlex.quote(option) for option in ("-Xlog:cds*=off", *options)]
 
 
 def _only_spark(jars: Path, properties: Mapping[str, str]) -> bool:

@@ -194,9 +194,14 @@ def _is_lost() -> bool:
 
 
 def _options(config: SparkConfig, master: str, task_cpus: int, java: str, *, gpu: bool) -> dict[str, str]:
+    java_options = [f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}"]
+    if not is_cluster(master):
+        java_options.append(QUICK_START)
+    if not submitted():
+        java_options += archive_options(config.java_dir, java, config.properties)
     options = {
         "spark.driver.memory": config.driver_memory,
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}",
+        "spark.driver.extraJavaOptions": " ".join(java_options),
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
         "spark.task.cpus": str(task_cpus),
@@ -213,10 +218,7 @@ def _options(config: SparkConfig, master: str, task_cpus: int, java: str, *, gpu
         if master == "yarn":  # Spark's default is 15 minutes
             options["spark.hadoop.yarn.resourcemanager.connect.max-wait.ms"] = str(1000 * config.wait_seconds)
     else:
-        archive = "" if submitted() else archive_options(config.java_dir, java, config.properties)
-        java_options = (options["spark.driver.extraJavaOptions"], QUICK_START, archive)
         options |= {
-            "spark.driver.extraJavaOptions": " ".join(java_options).strip(),
             "spark.ui.enabled": "false",
             "spark.driver.host": "127.0.0.1",
             "spark.sql.shuffle.partitions": str(2 * cores_of_a_task(master)),

@@ -33,7 +33,7 @@ def _spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def options(directory: Path, java: str = JAVA) -> list[str]:
     """Return the options of a session without properties."""
-    return shlex.split(archive_options(directory, java, {}))
+    return shlex.split(" ".join(archive_options(directory, java, {})))
 
 
 def made(directory: Path, java: str = JAVA) -> Path:
@@ -152,31 +152,34 @@ def test_java_archives_nothing_behind_other_directories(
 
 
 def test_nor_behind_other_files_or_settings_of_spark(tmp_path: Path) -> None:
-    assert archive_options(tmp_path / "java", JAVA, {"spark.driver.extraClassPath": "driver.jar"}) == ""
+    assert archive_options(tmp_path / "java", JAVA, {"spark.driver.extraClassPath": "driver.jar"}) == []
     (tmp_path / "spark" / "conf").mkdir()
     assert options(tmp_path / "java"), "an empty directory does no harm"
     (tmp_path / "spark" / "conf" / "spark-defaults.conf").touch()
     assert options(tmp_path / "java") == []
 
 
-def test_a_session_on_one_machine_gets_the_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_spark: Callable[..., FakeSpark]
+@pytest.mark.parametrize("master", ["local[1]", "local-cluster[3,4,1024]"])
+def test_the_java_of_a_session_gets_the_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_spark: Callable[..., FakeSpark], master: str
 ) -> None:
     spark = fake_spark()
     monkeypatch.setattr("jobs.spark.session.check_java", lambda: JAVA)
-    with spark_session(SparkConfig("local[1]", "1g", tmp_path / "scratch", java_dir=tmp_path / "java"), name="test"):
+    with spark_session(SparkConfig(master, "1g", tmp_path / "scratch", java_dir=tmp_path / "java"), name="test"):
         pass
     assert "-XX:ArchiveClassesAtExit=" in spark.properties["spark.driver.extraJavaOptions"]
     assert len(list((tmp_path / "java").iterdir())) == 1
 
 
-def test_a_java_of_spark_submit_and_one_of_a_cluster_have_started_otherwise(
+def test_the_java_of_spark_submit_runs_already(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_spark: Callable[..., FakeSpark]
 ) -> None:
     spark = fake_spark()
     monkeypatch.setattr("jobs.spark.session.check_java", lambda: JAVA)
-    config = SparkConfig("local-cluster[3,4,1024]", "1g", tmp_path / "scratch", java_dir=tmp_path / "java")
-    with spark_session(config, name="test"):
+    monkeypatch.setattr("jobs.spark.session.submitted", lambda: True)
+    monkeypatch.setattr("jobs.spark.session.move_temporary_files", lambda directory: None)
+    monkeypatch.setattr("jobs.spark.session._submitted_property", lambda key: "local[1]")
+    with spark_session(SparkConfig("local[1]", "1g", tmp_path / "scratch", java_dir=tmp_path / "java"), name="test"):
         pass
     assert "Archive" not in spark.properties["spark.driver.extraJavaOptions"]
     assert not (tmp_path / "java").exists()
