@@ -7,6 +7,7 @@ Keras, takes longer than a small night. `test_nights.py` and some others start a
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -115,7 +116,7 @@ class OneSpark:
     @contextmanager
     def __call__(self, config: SparkConfig, **options: Any) -> Iterator[SparkSession]:
         """Stand in for `spark_session`: the scratch directory is made and faults are explained as there."""
-        own = replace(config, scratch_dir=self._config.scratch_dir, shared_dir=None)
+        own = replace(config, scratch_dir=self._config.scratch_dir, shared_dir=None, java_dir=self._config.java_dir)
         assert own == self._config, "these settings need a Spark of their own"
         config.scratch_dir.mkdir(parents=True, exist_ok=True)
         with spark_errors_explained():
@@ -125,7 +126,7 @@ class OneSpark:
 @contextmanager
 def shared_spark(directory: Path) -> Iterator[None]:
     """Let all runs share one Spark session while the block runs; its scratch directory is below this directory."""
-    config = SparkConfig("local[2]", "1g", directory)
+    config = SparkConfig("local[2]", "1g", directory, java_dir=Path(os.environ["SHELFWISE_JAVA_DIR"]))
     with pytest.MonkeyPatch.context() as patch, spark_session(config, name="shelfwise", task_cpus=2) as session:
         patch.setattr(night, "spark_session", OneSpark(config, session))
         yield
