@@ -6,17 +6,18 @@ import os
 import time
 from pathlib import Path
 
+from jobs.spark.class_archive import is_whole
+
 _LONGEST_SECONDS = 120
 
 
 def written_archive(directory: Path) -> Path:
-    """Return the archive in a directory as soon as it is whole: Java writes its beginning last."""
+    """Return the archive in a directory as soon as it is whole."""
     ends = time.monotonic() + _LONGEST_SECONDS
     while time.monotonic() < ends:
         for path in directory.glob("spark-*"):
-            with path.open("rb") as file:
-                if any(file.read(4)):
-                    return path
+            if is_whole(path):
+                return path
         time.sleep(0.2)
     raise TimeoutError(f"no Java wrote an archive into {directory} in {_LONGEST_SECONDS} s")
 

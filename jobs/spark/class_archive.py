@@ -17,7 +17,7 @@ import secrets
 import shlex
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -96,30 +96,23 @@ def _archive(directory: Path, name: str) -> Path | None:
     """Return the whole archive of a name; one that a Java has finished since is renamed. None if there is none."""
     for unfinished in directory.glob(f"{name}.*{_UNFINISHED}"):
         with suppress(FileNotFoundError):  # another process renamed it
-            if _is_whole(unfinished):
+            if is_whole(unfinished):
                 unfinished.rename(directory / f"{name}-{unfinished.stat().st_size}.jsa")
             elif time.time() - unfinished.stat().st_mtime > _PATIENCE_SECONDS:
                 unfinished.unlink()
-    first, *others = [*_whole(directory.glob(f"{name}-*.jsa")), None]
-    for archive in others:
-        if archive is not None:
+    kept = None
+    for archive in directory.glob(f"{name}-*.jsa"):
+        if kept is None and archive.stem.endswith(f"-{archive.stat().st_size}"):
+            kept = archive
+        else:  # it was cut short, or two commands made one at once
             archive.unlink(missing_ok=True)
-    return first
+    return kept
 
 
-def _is_whole(unfinished: Path) -> bool:
+def is_whole(unfinished: Path) -> bool:
     """Return whether Java has written all of an archive: it writes the beginning of the file last."""
     with unfinished.open("rb") as file:
         return any(file.read(4))
-
-
-def _whole(archives: Iterable[Path]) -> Iterator[Path]:
-    """Yield the archives that have the size in their name; delete the others."""
-    for archive in archives:
-        if archive.stem.endswith(f"-{archive.stat().st_size}"):
-            yield archive
-        else:
-            archive.unlink(missing_ok=True)
 
 
 def _delete_unused(directory: Path) -> None:

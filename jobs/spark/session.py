@@ -197,7 +197,7 @@ def _options(config: SparkConfig, master: str, task_cpus: int, java: str, *, gpu
     java_options = [f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}"]
     if not is_cluster(master):
         java_options.append(QUICK_START)
-    if not submitted():
+    if not _java_runs():
         java_options += archive_options(config.java_dir, java, config.properties)
     options = {
         "spark.driver.memory": config.driver_memory,
@@ -242,9 +242,16 @@ def master_of(config: SparkConfig) -> str:
     return _submitted_property("spark.master") or config.master
 
 
+def _java_runs() -> bool:
+    """Return whether a session uses a Java that was started before: by spark-submit or by an earlier session."""
+    from pyspark import SparkContext
+
+    return submitted() or SparkContext._gateway is not None
+
+
 def _submitted_property(key: str) -> str | None:
     """Return a Spark property that spark-submit was given; None if it was not, or did not start this process."""
-    if not submitted():
+    if not _java_runs():
         return None
     from pyspark import SparkConf, SparkContext
 

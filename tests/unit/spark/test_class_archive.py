@@ -165,10 +165,24 @@ def test_the_java_of_a_session_gets_the_options(
 ) -> None:
     spark = fake_spark()
     monkeypatch.setattr("jobs.spark.session.check_java", lambda: JAVA)
+    monkeypatch.setattr("pyspark.SparkContext._gateway", None)
     with spark_session(SparkConfig(master, "1g", tmp_path / "scratch", java_dir=tmp_path / "java"), name="test"):
         pass
     assert "-XX:ArchiveClassesAtExit=" in spark.properties["spark.driver.extraJavaOptions"]
     assert len(list((tmp_path / "java").iterdir())) == 1
+
+
+def test_the_java_of_an_earlier_session_runs_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_spark: Callable[..., FakeSpark]
+) -> None:
+    """The second step of a night took the file for its own that the night's Java was to write."""
+    spark = fake_spark()
+    monkeypatch.setattr("jobs.spark.session.check_java", lambda: JAVA)
+    monkeypatch.setattr("pyspark.SparkContext._gateway", object())
+    with spark_session(SparkConfig("local[1]", "1g", tmp_path / "scratch", java_dir=tmp_path / "java"), name="test"):
+        pass
+    assert "Archive" not in spark.properties["spark.driver.extraJavaOptions"]
+    assert not (tmp_path / "java").exists()
 
 
 def test_the_java_of_spark_submit_runs_already(
