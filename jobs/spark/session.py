@@ -251,7 +251,7 @@ def _java_runs() -> bool:
 
 def _submitted_property(key: str) -> str | None:
     """Return a Spark property that spark-submit was given; None if it was not, or did not start this process."""
-    if not _java_runs():
+    if not submitted():
         return None
     from pyspark import SparkConf, SparkContext
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from jobs.spark.config import SparkConfig
 from jobs.spark.session import spark_session
 
-for properties in ({"spark.executor.cores": "1", "spark.odd": "1"}, {}):
-    config = SparkConfig("local[2]", "512m", Path(sys.argv[1]), properties=properties)
+for master, properties in (("local[3]", {"spark.executor.cores": "1", "spark.odd": "1"}), ("local[2]", {})):
+    config = SparkConfig(master, "512m", Path(sys.argv[1]), properties=properties)
     with spark_session(config, name="test", task_cpus=1 if properties else 2) as session:
         assert session.conf.get("spark.odd", None) == properties.get("spark.odd")
+        assert session.conf.get("spark.sql.shuffle.partitions") == str(2 * int(master[6])), "of its own master"
         assert session.range(2).count() == 2
 """
 

@@ -249,6 +249,7 @@ WRITERS = {
     "jobs/demo/local_nights.py": {"rename"},
     # The demo's broken images, the kernel's own files, and a page of this clone.
     "jobs/demo/shop.py": {"write_text", "write_bytes"},
+    "jobs/spark/class_archive.py": {"rename"},  # Java wrote it
     "jobs/dataset/helper_process.py": {"write_text"},
     "sql/docs.py": {"write_text"},
     # SQLite itself copies a database, and sql imports nothing of models.
