@@ -9,8 +9,8 @@ import click
 from jobs.catalog.description import description_file
 from jobs.cli import output
 from jobs.cli.options import (
-    catalog_labels_option,
     catalog_name_option,
+    check_labels_option,
     description_of,
     description_options,
     json_option,
@@ -40,7 +40,7 @@ def catalog() -> None:
 @click.argument("name", metavar="CATALOG")
 @catalog_name_option
 @description_options
-@catalog_labels_option
+@check_labels_option
 @click.option(
     "--write",
     is_flag=True,

@@ -24,7 +24,7 @@ _REJECTION_COLUMNS = ("product_id", "reason", "detail")
 @click.command()
 @click.option(
     "--products",
-    type=click.IntRange(20, 10_000),
+    type=click.IntRange(20, 9_930),
     default=2000,
     show_default=True,
     help="Products in the catalog of the first night.",

@@ -163,6 +163,13 @@ catalog_labels_option = click.option(
     help="CSV or TSV file that maps the catalog's category texts to categories, with the columns category, category_id "
     "and, optionally, category_path. What it lacks is listed. Kept in the home for finetune and evaluate.",
 )
+check_labels_option = click.option(
+    "--labels",
+    metavar="FILE",
+    help="CSV or TSV file that maps the catalog's category texts to categories, with the columns category, category_id "
+    "and, optionally, category_path. What it lacks is listed, nothing is kept. By default the one that ingest has kept "
+    "in the home.",
+)
 labels_option = click.option(
     "--labels",
     metavar="FILE",

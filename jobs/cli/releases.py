@@ -65,7 +65,7 @@ def list_(as_json: bool) -> None:
 
 
 @release.command()
-@click.argument("name", metavar="RELEASE", required=False)
+@click.argument("name", metavar="[RELEASE]", required=False)
 @json_option
 def show(name: str | None, as_json: bool) -> None:
     """Print the metadata of a RELEASE; without a name, of the release in use.
@@ -81,10 +81,10 @@ def show(name: str | None, as_json: bool) -> None:
 
 
 @release.command()
-@click.argument("name", metavar="RELEASE", required=False)
+@click.argument("name", metavar="[RELEASE]", required=False)
 @json_option
 def verify(name: str | None, as_json: bool) -> None:
-    """Check a RELEASE: release.json is valid, the weights match its checksums, and the networks predict.
+    """Check a RELEASE, or the one in use: release.json is valid, the weights fit its checksums, the networks predict.
 
     \b
     Example:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from models.release import MANIFEST, SHIPPED
+from models.release import MANIFEST, SHIPPED, load_release
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = ("models.train_arrays", "models.train_fashion_mnist", "models.lite0", "jobs.demo.nights")
@@ -60,3 +60,19 @@ def test_the_commands_of_releases_and_recipes_parse() -> None:
     assert len(named) == 8
     for module, words in named:
         program(module).make_context(module, words)
+
+
+def test_the_recipe_of_the_shipped_release_has_its_figures() -> None:
+    """It kept those of the release before, whose thresholds were others."""
+    metrics = load_release(SHIPPED).metrics
+    recipe = (ROOT / "models" / "recipes" / "fashion-mnist.md").read_text(encoding="utf-8")
+    table = recipe.split("## What was measured")[1].split("The same articles as a night")[0]
+    told = dict(re.findall(r"^\| (.+?) \| ([\d.]+) \|$", table, re.MULTILINE))
+    assert {name: float(value) for name, value in told.items()} == {
+        "EfficientNetB0 alone": metrics["efficientnetb0_test_accuracy"],
+        "Xception alone": metrics["xception_test_accuracy"],
+        "both together": metrics["ensemble_test_accuracy"],
+        "calibration error, 15 bins of equal mass": metrics["ensemble_test_calibration_error"],
+        "published without a person": metrics["automatic_share"],
+        "of these right": metrics["automatic_precision"],
+    }
