@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shlex
 import stat
@@ -25,7 +26,10 @@ _UNFINISHED = ".unfinished"
 _PATIENCE_SECONDS = 600
 """Time after which an archive that is not whole will not become so: its Java was killed, or still runs."""
 
-_UNUSED_SECONDS = 30 * 24 * 3600
+_OLD_SECONDS = 30 * 24 * 3600
+"""Age at which archives are deleted: Java passes a damaged one over each time, so even one in use is made anew."""
+
+_OURS = re.compile(r"spark-[0-9a-f]{16}(-\d+\.jsa|\.[0-9a-f]{12}\.unfinished)")
 _OTHER_FILES = ("SPARK_CONF_DIR", "HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_DIST_CLASSPATH", "SPARK_CLASSPATH")
 """Environment variables that put directories in front of Spark's files; Java archives no classes then."""
 
@@ -53,14 +57,13 @@ def archive_options(directory: Path | None, java: str, properties: Mapping[str, 
         if ":" in str(directory) or not _ours_alone(directory):
             return []
         name = f"spark-{_key(java, jars)}"
+        _delete_old(directory)
         archive = _archive(directory, name)
         if archive is not None:
-            os.utime(archive)  # `_delete_unused` keeps it
             options = ["-XX:+VerifySharedSpaces", f"-XX:SharedArchiveFile={archive}"]
         elif any(directory.glob(f"{name}.*{_UNFINISHED}")):
             return []
         else:
-            _delete_unused(directory)
             made = directory / f"{name}.{secrets.token_hex(6)}{_UNFINISHED}"
             made.touch()  # the commands that start meanwhile leave the work to this one
             options = [f"-XX:ArchiveClassesAtExit={made}"]
@@ -115,9 +118,11 @@ def is_whole(unfinished: Path) -> bool:
         return any(file.read(4))
 
 
-def _delete_unused(directory: Path) -> None:
-    """Delete the archives of other installations that no command has used for a month."""
+def _delete_old(directory: Path) -> None:
+    """Delete archives that are a month old, and nothing else that lies there."""
     for archive in directory.glob("spark-*"):
         with suppress(FileNotFoundError):
-            if time.time() - archive.stat().st_mtime > _UNUSED_SECONDS:
+            found = archive.lstat()
+            is_ours = stat.S_ISREG(found.st_mode) and _OURS.fullmatch(archive.name)
+            if is_ours and time.time() - found.st_mtime > _OLD_SECONDS:
                 archive.unlink()

@@ -3,6 +3,9 @@
 The rows that were ever written for one key (product, release and image content) form a chain in order of writing. The
 last one is in `category_predictions`. Each earlier one is in `replaced_predictions`, under the run that overwrote it. A
 run is at most once in a chain: when it writes again after another run, its earlier place is given up.
+
+A row by which a run only holds an earlier one back is a copy of that one, and goes with it. If the earlier one had
+overwritten another, the row holds that back instead.
 """
 
 from __future__ import annotations
@@ -111,6 +114,43 @@ WHERE
     )
 """)
 
+# What a run wrote over another's row, to hold it back, differs in nothing but that; what it predicted always does.
+_COPIED = (
+    *("predicted_at_utc", "ingest_date", "ingest_no", "image_no", "image_uri"),
+    *("category_id", "confidence", "status", "review_reason", "foreign_score"),
+)
+_COPY = f"""
+{_SAME.format(one="retracted", other="{held}")}
+AND {" AND ".join(f"{{held}}.{name} IS NOT DISTINCT FROM retracted.{name}" for name in _COPIED)}
+AND retracted.replaced_run_id = :run_id
+AND (retracted.product_id, retracted.release_id, retracted.image_sha256) IN (
+    SELECT product_id, release_id, image_sha256 FROM {{keys}}
+)
+"""  # noqa: S608 - names of our own
+
+_HOLD_EARLIER = f"""
+UPDATE {{held}}
+SET
+    {", ".join(f"{name} = earlier.{name}" for name in _VALUES if name not in ("held_by", "picture_at"))},
+    held_by = coalesce(earlier.held_by, {{held}}.held_by),
+    picture_at = NULL
+FROM replaced_predictions AS retracted
+INNER JOIN replaced_predictions AS earlier ON {_SAME.format(one="earlier", other="retracted")}
+WHERE {_COPY} AND earlier.run_id = :run_id {{others}}
+"""  # noqa: S608 - names of our own
+
+_DELETE_HELD = f"""
+DELETE FROM {{held}}
+WHERE
+    EXISTS (SELECT 1 FROM replaced_predictions AS retracted WHERE {_COPY})
+    AND NOT EXISTS (
+        SELECT 1
+        FROM replaced_predictions AS earlier
+        WHERE earlier.run_id = :run_id AND {_SAME.format(one="earlier", other="{held}")}
+    )
+    {{others}}
+"""  # noqa: S608 - names of our own
+
 _FORGET = sa.text("""
 DELETE FROM replaced_predictions WHERE run_id = :run_id AND release_id IN :release_ids
 """).bindparams(sa.bindparam("release_ids", type_=sa.Text(), expanding=True))
@@ -131,7 +171,11 @@ def keep_overwritten(connection: Connection, run_id: str, release_id: str, chang
     if connection.execute(sa.text("SELECT 1 FROM category_predictions LIMIT 1")).first() is None:
         return 0
     distinct = "DISTINCT" if connection.dialect.name == "postgresql" else ""
-    return _keep(connection, run_id, release_id, _OVERWRITTEN.format(distinct=distinct, changed=changed))
+    found = _find_overwritten(connection, run_id, release_id, _OVERWRITTEN.format(distinct=distinct, changed=changed))
+    if not found:
+        return 0
+    _take_back_held(connection, run_id, "overwritten_predictions")
+    return _keep(connection, run_id)
 
 
 def keep_unheld(connection: Connection, run_id: str, release_id: str, pictures: str) -> int:
@@ -146,14 +190,19 @@ def keep_unheld(connection: Connection, run_id: str, release_id: str, pictures: 
     Returns:
         Number of rows copied.
     """
-    return _keep(connection, run_id, release_id, _UNHELD.format(pictures=pictures))
+    found = _find_overwritten(connection, run_id, release_id, _UNHELD.format(pictures=pictures))
+    return _keep(connection, run_id) if found else 0
 
 
-def _keep(connection: Connection, run_id: str, release_id: str, overwritten: str) -> int:
+def _find_overwritten(connection: Connection, run_id: str, release_id: str, overwritten: str) -> int:
     create_temporary(connection, "overwritten_predictions", dict.fromkeys(_KEY, key_text()))
-    if not connection.execute(sa.text(overwritten), {"run_id": run_id, "release_id": release_id}).rowcount:
-        return 0
-    analyze(connection, "overwritten_predictions")
+    found = connection.execute(sa.text(overwritten), {"run_id": run_id, "release_id": release_id}).rowcount
+    if found:
+        analyze(connection, "overwritten_predictions")
+    return found
+
+
+def _keep(connection: Connection, run_id: str) -> int:
     _unlink(connection, run_id, "overwritten_predictions")
     return connection.execute(_KEEP, {"run_id": run_id}).rowcount
 
@@ -175,11 +224,28 @@ def bring_back(connection: Connection, run_id: str, release_ids: Sequence[str]) 
     taken_out = {"run_id": run_id, "release_ids": list(release_ids)}
     connection.execute(_WRITTEN, taken_out)
     analyze(connection, "retracted_predictions")
+    deleted = _take_back_held(connection, run_id, "retracted_predictions")
     back = connection.execute(_BRING_BACK, {"run_id": run_id}).rowcount
-    deleted = connection.execute(_DELETE, {"run_id": run_id}).rowcount
+    deleted += connection.execute(_DELETE, {"run_id": run_id}).rowcount
     _unlink(connection, run_id, "retracted_predictions")
     connection.execute(_FORGET, taken_out)
     return deleted, back
+
+
+def _take_back_held(connection: Connection, run_id: str, keys: str) -> int:
+    """Take the copies out by which later runs hold a run's predictions of some keys back.
+
+    Returns:
+        Number of copies that were current and are deleted.
+    """
+    parts = {"category_predictions": "", "replaced_predictions": "AND replaced_predictions.replaced_run_id <> :run_id"}
+    deleted = 0
+    for held, others in parts.items():
+        names = {"held": held, "others": others, "keys": keys}
+        connection.execute(sa.text(_HOLD_EARLIER.format(**names)), {"run_id": run_id})
+        gone = connection.execute(sa.text(_DELETE_HELD.format(**names)), {"run_id": run_id}).rowcount
+        deleted += gone if held == "category_predictions" else 0
+    return deleted
 
 
 def _unlink(connection: Connection, run_id: str, keys: str) -> None:

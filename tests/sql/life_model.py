@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from tests.sql.ingested import CatalogRow, Moment, Position, Row, latest_by_catalog
 
@@ -80,6 +81,41 @@ class Shown:
     broken: bool
 
 
+class Written(NamedTuple):
+    """What a run wrote of a picture.
+
+    Attributes:
+        read_at: When the picture was read.
+        why: Why the run held it back; None if it did not.
+        of: Run whose prediction it holds back without one of its own; None for a prediction.
+    """
+
+    read_at: Moment
+    why: str | None
+    of: str | None = None
+
+
+def take_back(written: dict[str, Written], run: str) -> None:
+    """Take what a run wrote out of what was written of a picture, with what later runs hold back of it.
+
+    If an earlier run has written of the picture, it is that prediction which they hold back then.
+    """
+    if run not in written:
+        return
+    runs = list(written)
+    place = runs.index(run)
+    below = runs[place - 1] if place else None
+    if written[run].of is None:
+        for later in runs[place + 1 :]:
+            if written[later].of == run:
+                if below is None:
+                    del written[later]
+                else:
+                    under = written[below]
+                    written[later] = Written(under.read_at, under.why or written[later].why, under.of or below)
+    del written[run]
+
+
 @dataclass
 class Life:
     """The model.
@@ -88,8 +124,8 @@ class Life:
         predict: Answers one picture.
         combine: Answers several.
         rows: Published rows of `images/` and `seen/`.
-        predicted: By release, product and picture: each run that wrote the prediction, the last one at the end, with
-            when the picture was read and why the run held it back. A run that would change nothing does not write.
+        predicted: By release, product and picture: each run that wrote the prediction, the last one at the end. A run
+            that would change nothing does not write.
         runs: By run that is published and not retracted: its release.
         registered: By release: the night that registered it.
         promoted: Releases in the order of their last promotion.
@@ -103,7 +139,7 @@ class Life:
     predict: Predict
     combine: Combine
     rows: set[Row] = field(default_factory=set)
-    predicted: dict[tuple[str, str, str], dict[str, tuple[Moment, str | None]]] = field(default_factory=dict)
+    predicted: dict[tuple[str, str, str], dict[str, Written]] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     registered: dict[str, int] = field(default_factory=dict)
     promoted: list[str] = field(default_factory=list)
@@ -146,9 +182,12 @@ class Life:
             why = held_by(row.position[0], str(row.picture)) or (shared if row.picture == SHARED else None)
             written = self.predicted.setdefault(key, {})
             last = list(written.values())[-1] if written else None
-            if last is None or row.read_at > last[0] or (row.read_at == last[0] and why != last[1]):
-                written.pop(run, None)
-                written[run] = (row.read_at, why)
+            if last is None or row.read_at > last.read_at or (row.read_at == last.read_at and why != last.why):
+                take_back(written, run)
+                written[run] = Written(row.read_at, why)
+        if shared:
+            for product in sorted({row.position[0] for row in stored}):
+                self._hold_older(product, release, run)
         for product in sorted({row.position[0] for row in stored}):
             self._answer_by_run(product, release, force)
         for product in sorted({row.position[0] for row in rows}):
@@ -165,7 +204,7 @@ class Life:
         products = {product for product, answer in self.answers.items() if answer.run == run}
         for (release, product, picture), written in list(self.predicted.items()):
             if run in written and (release == retracted or release not in self.heard):
-                del written[run]
+                take_back(written, run)
                 products.add(product)
             if not written:
                 del self.predicted[release, product, picture]
@@ -188,10 +227,10 @@ class Life:
         self.allowed = True
         products = set()
         for (_, product, picture), written in self.predicted.items():
-            if picture == SHARED and list(written.values())[-1][1] == "shared_picture":
+            if picture == SHARED and list(written.values())[-1].why == "shared_picture":
                 products.add(product)
-            for run, (read_at, why) in written.items():
-                written[run] = (read_at, None if picture == SHARED and why == "shared_picture" else why)
+            for run, (read_at, why, of) in written.items():
+                written[run] = Written(read_at, None if picture == SHARED and why == "shared_picture" else why, of)
         for product in sorted(products):
             self._look_again(product)
             if self.left_at(product) is None and not self._is_decided(product):
@@ -271,10 +310,10 @@ class Life:
         if not pictures:
             return None
         last = [list(self.predicted[release, product, picture].items())[-1] for picture in pictures]
-        held = [(picture, why) for picture, (_, (_, why)) in zip(pictures, last, strict=True)]
+        held = [(picture, wrote.why) for picture, (_, wrote) in zip(pictures, last, strict=True)]
         one = len(pictures) == 1
         given = self._answer_of_one(release, product, *held[0]) if one else self.combine(release, product, held)
-        run, (newest, _) = max(last, key=lambda each: each[1][0])
+        run, (newest, _, _) = max(last, key=lambda each: each[1][0])
         return Answer(given, release, len(pictures), newest, run=run)
 
     def _answer_of_one(self, release: str, product: str, picture: str, held_by: str | None) -> Given:
@@ -282,6 +321,18 @@ class Life:
         category_id, confidence, status, reason = self.predict(release, product, picture)
         first = next((name for name in REASONS if name in (reason, held_by)), None)
         return category_id, confidence, "review" if held_by and status == "auto" else status, first
+
+    def _hold_older(self, product: str, release: str, run: str) -> None:
+        """Let a run that predicts a product hold its shared picture back too, which an earlier run has predicted."""
+        written = self.predicted.get((release, product, SHARED))
+        if not written or SHARED not in self.pictures(product):
+            return
+        last, wrote = list(written.items())[-1]
+        if wrote.why is None:
+            of = wrote.of or (last if last != run else None)
+            if last != run:
+                written.pop(run, None)
+            written[run] = Written(wrote.read_at, "shared_picture", of)
 
     def _answer_by_run(self, product: str, release: str, force: bool) -> None:
         answer, stored = self._answer(product, release), self.answers.get(product)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sql.records import ReleaseRecord
@@ -68,6 +68,30 @@ DECIDED = st.tuples(FIRST, DECIDE, CHANGE, st.lists(st.one_of(CHANGE, CHANGE, DE
 """Sequences in which people decide early, and pictures change afterwards."""
 
 
+OLDER_PICTURE: list[Step] = [
+    ("read", {"name": "shop", "night": 0, "catalog": {("p", 0): SHARED}}),
+    ("read", {"name": "shop", "night": 1, "catalog": {("p", 0): SHARED, ("p", 1): "A", ("q", 0): SHARED}}),
+]
+"""A night in which a product waits for a picture that an earlier one has predicted."""
+
+PREDICTED_TWICE: list[Step] = [
+    ("read", {"name": "shop", "night": 0, "catalog": {("p", 0): SHARED}, "held": "foreign_night"}),
+    ("backfill", {"release": runs.RELEASE, "nights": {0}, "force": False}),
+    OLDER_PICTURE[1],
+]
+"""The same, where two earlier runs have predicted that picture, and the first has held it back."""
+
+WRITTEN_AGAIN: list[Step] = [
+    ("read", {"name": "shop", "night": 0, "catalog": {("p", 0): "A", ("p", 1): "A", ("q", 0): SHARED}}),
+    ("read", {"name": "shop", "night": 0, "catalog": {("p", 0): SHARED, ("p", 1): "A", ("q", 0): SHARED}}),
+]
+"""The first of these nights is read twice more, so that it predicts the picture anew."""
+
+
+HELD_IN_TURN: list[Step] = [("backfill", {"release": runs.RELEASE, "nights": {0}, "held": "foreign_night"})]
+"""A run that predicts the older picture again, and holds it back for a reason of its own."""
+
+
 @pytest.fixture
 def of_all_examples(url: str) -> Iterator[ProductDatabase]:
     """One database for all examples of a test, which each of them empties."""
@@ -82,6 +106,15 @@ def of_all_examples(url: str) -> Iterator[ProductDatabase]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(SEQUENCES | DECIDED)
+@example([*OLDER_PICTURE, ("retract", {"number": 0}), ("allow", {})])
+@example(
+    [*OLDER_PICTURE, ("read", {"name": "shop", "night": 2, "catalog": {("p", 0): "A"}}), ("retract", {"number": 1})]
+)
+@example([*PREDICTED_TWICE, ("retract", {"number": 0}), ("retract", {"number": 1})])
+@example([*PREDICTED_TWICE, ("retract", {"number": 0}), ("allow", {})])
+@example([*OLDER_PICTURE, *HELD_IN_TURN, ("retract", {"number": 1}), ("retract", {"number": 0}), ("allow", {})])
+@example([*OLDER_PICTURE, *WRITTEN_AGAIN, ("retract", {"number": 0}), ("allow", {})])
+@example([*OLDER_PICTURE, *WRITTEN_AGAIN, ("allow", {}), ("retract", {"number": 0})])
 def test_any_sequence_of_steps_leaves_what_the_model_says(of_all_examples: ProductDatabase, steps: list[Step]) -> None:
     database = of_all_examples
     empty(database)

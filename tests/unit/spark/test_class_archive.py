@@ -106,20 +106,38 @@ def test_another_java_and_another_spark_make_their_own(tmp_path: Path) -> None:
     assert made(tmp_path / "java")
 
 
-def test_what_nobody_uses_for_a_month_is_deleted(tmp_path: Path) -> None:
+def test_an_archive_is_made_anew_after_a_month(tmp_path: Path) -> None:
+    """Java passes one with a wrong checksum over, and says nothing; the size alone would keep it for ever."""
     made(tmp_path / "java").write_bytes(WHOLE)
     archive = used(tmp_path / "java")
     assert archive is not None
     aged(archive, 29 * DAY)
     assert used(tmp_path / "java") == archive
-    assert archive.stat().st_mtime > time.time() - DAY, "its month begins anew"
-    (tmp_path / "spark" / "jars" / "spark-core.jar").write_bytes(b"newer core")
-    made(tmp_path / "java").write_bytes(WHOLE)
-    assert archive.exists()
     aged(archive, 31 * DAY)
-    (tmp_path / "spark" / "jars" / "spark-core.jar").write_bytes(b"newest core")
     assert made(tmp_path / "java")
     assert not archive.exists()
+
+
+def test_old_archives_of_other_installations_are_deleted_and_nothing_else(tmp_path: Path) -> None:
+    """The directory may hold other things of Spark: an old download of it was deleted, and a directory ended it all."""
+    made(tmp_path / "java").write_bytes(WHOLE)
+    archive = used(tmp_path / "java")
+    assert archive is not None
+    others = [
+        tmp_path / "java" / name for name in ("spark-4.0.0-bin-hadoop3.tgz", "spark-1.jsa", f"{archive.name}.mine")
+    ]
+    logs, link = tmp_path / "java" / "spark-logs", archive.with_name("spark-0123456789abcdef-1.jsa")
+    for other in others:
+        other.touch()
+    logs.mkdir()
+    link.symlink_to(others[0])
+    for path in (archive, *others, logs):
+        aged(path, 31 * DAY)
+    os.utime(link, times=(0, 0), follow_symlinks=False)
+    (tmp_path / "spark" / "jars" / "spark-core.jar").write_bytes(b"newer core")
+    assert made(tmp_path / "java")
+    assert not archive.exists()
+    assert all(path.exists() for path in (*others, logs, link))
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o702])
