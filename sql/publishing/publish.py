@@ -133,6 +133,8 @@ def _merge(connection: Connection, publication: Publication) -> PublishCounts:
     )
     if counts.changed or not published or run_rows.has_read_more(connection, run):
         run_rows.finish(connection, highlights.record(connection, run, again=published), moment)
+    else:
+        run_rows.accept(connection, run.run_id)
     return counts
 
 

@@ -114,6 +114,14 @@ def fail(connection: Connection, run: RunRecord, moment: datetime, error: str, *
         connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(summary=kept))
 
 
+def accept(connection: Connection, run_id: str) -> None:
+    """Let a published run's row forget that a repetition was refused: it was published again, and changed nothing."""
+    summary = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar_one()
+    if REFUSED in summary:
+        kept = {name: value for name, value in summary.items() if name != REFUSED}
+        connection.execute(runs.update().where(runs.c.run_id == run_id).values(summary=kept))
+
+
 def retract(connection: Connection, run_id: str, retraction: Mapping[str, Any], moment: datetime) -> None:
     """Mark the run's row as retracted, with who did it and why in its summary; its counts stay as they were."""
     summary = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar_one()

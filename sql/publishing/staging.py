@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import TypeEngine
 
 from sql.engine import SMALL_SAMPLES
@@ -40,6 +41,9 @@ _SORTED = {"staged_predictions": "product_id, image_sha256"}
 The keys of several tables are filled in this order, so that these rows are sorted more than once. PostgreSQL sorts rows
 that are in order already much faster, and a sorted copy of a temporary table costs little more than the sort itself.
 """
+
+_LOCK_PATIENCE = "3s"
+"""Time for which statistics wait for a table. The server's own maintenance gives way after one second."""
 
 _COUNT = sa.text("""
 INSERT INTO staged_counts (category_id, product_id, image_count, confidence_sum_e9)
@@ -116,7 +120,8 @@ def analyze_grown(connection: Connection, name: str, added: int) -> None:
 
     Without statistics the planner takes nearly all images for ones that have left, and reads whole tables where it
     could look the products of a night up. The server's own statistics come after the commit, in a minute; as these take
-    their place, they are as fine.
+    their place, they are as fine. While somebody else maintains the table, such as by VACUUM or REINDEX, it is left as
+    it is: this transaction would hold all writers up until that is done, or end as the victim of a deadlock.
 
     Args:
         connection: In the transaction that added the rows.
@@ -124,8 +129,15 @@ def analyze_grown(connection: Connection, name: str, added: int) -> None:
         added: Number of rows added.
     """
     if connection.dialect.name == "postgresql" and added > 1000 + rows_about(connection, name) / 10:
-        connection.exec_driver_sql("SET LOCAL default_statistics_target TO DEFAULT")
-        analyze(connection, name)
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_PATIENCE}'")
+                connection.exec_driver_sql("SET LOCAL default_statistics_target TO DEFAULT")
+                analyze(connection, name)
+        except OperationalError as error:
+            if not isinstance(error.orig, (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)):
+                raise
+        connection.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")
         connection.exec_driver_sql(f"SET LOCAL {SMALL_SAMPLES}")
 
 

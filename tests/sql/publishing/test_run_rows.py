@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from sql.run_history import find_run
 from sql.store import ProductDatabase
 from tests.sql.runs import CATEGORIES, RELEASE, combine, dump, fail, prediction, publish, run_record
@@ -78,8 +80,12 @@ def test_the_row_of_a_published_run_changes_only_if_a_step_changed_something(
     assert (row["state"], row["summary"]["predict"], row["seconds"]["predict"]) == ("published", PREDICT, 7.5)
 
 
-def test_a_refusal_of_a_published_run_is_in_its_row_until_it_is_published_again(database: ProductDatabase) -> None:
-    publish(database, [prediction("p")])
+@pytest.mark.parametrize("confidence", [0.95, 0.9])
+def test_a_refusal_of_a_published_run_is_in_its_row_until_it_is_published_again(
+    database: ProductDatabase, confidence: float
+) -> None:
+    """Also if that changes no answer, as where the catalog of the repetition was cut short, and is whole again."""
+    publish(database, [prediction("p", confidence=0.9)])
     run = run_record()
     before = find_run(database, run.run_id)
     database.record_failure(run, "OSError: no disk", database.claim(run))
@@ -90,7 +96,7 @@ def test_a_refusal_of_a_published_run_is_in_its_row_until_it_is_published_again(
     assert row is not None
     assert row == {**before, "summary": {**before["summary"], "refused": row["summary"]["refused"]}}
     assert row["summary"]["refused"] == {"error": "RunRefused: foreign", "at_utc": "2026-11-01T02:00:00+00:00"}
-    publish(database, [prediction("p", confidence=0.95)])
+    assert publish(database, [prediction("p", confidence=confidence)]).changed == (confidence != 0.9)
     again = find_run(database, run.run_id)
     assert again is not None
     assert "refused" not in again["summary"]

@@ -79,3 +79,18 @@ def test_a_small_night_looks_its_products_up(database: ProductDatabase, engine_n
         assert connection.execute(sa.text("SHOW random_page_cost")).scalar_one() == "1.1"
         connection.rollback()
         assert connection.execute(sa.text("SHOW random_page_cost")).scalar_one() == "4"
+
+
+def test_a_publish_does_not_wait_for_who_maintains_its_tables(database: ProductDatabase, engine_name: str) -> None:
+    """It would hold all writers up until a VACUUM ends, and end as the victim of a deadlock with REINDEX."""
+    if engine_name == "sqlite":  # nobody holds single tables of it
+        return
+    with database.engine.connect() as maintenance:
+        maintenance.execute(sa.text("LOCK TABLE category_predictions IN SHARE UPDATE EXCLUSIVE MODE"))
+        counts = publish(database, [prediction(f"p{number}", SHIRT) for number in range(1500)])
+        assert counts.images_changed == 1500
+    with database.engine.connect() as connection:
+        rows = sa.text("SELECT relname, reltuples FROM pg_class WHERE relname = ANY(:names)")
+        found = {row.relname: row.reltuples for row in connection.execute(rows, {"names": list(GROWN)})}
+    assert found["product_categories"] == 1500, "the statistics of the other tables are made all the same"
+    assert found["category_predictions"] < 1500
