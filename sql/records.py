@@ -110,7 +110,8 @@ REVIEW_REASONS = {
 """Why an answer is not published by itself, and what each reason means. Where several hold, the first is kept."""
 
 PUBLISHED = "published"
-"""Key in a night's summary: what of the night was published, as the highest `ingest_no` of its rows in the dataset."""
+"""Key in a night's summary: what of the night was published, as the highest `ingest_no` of its rows in the dataset, and
+under `earlier` the same by date for the earlier nights whose changes it published too."""
 
 Rows = Sequence[tuple[Any, ...]]
 """One batch of rows."""

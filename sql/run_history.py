@@ -72,7 +72,7 @@ def runs_published_before(database: ProductDatabase, moment: datetime) -> set[st
 
 
 def published_nights(database: ProductDatabase) -> dict[date, int | None]:
-    """Return the dates of the nights that are published.
+    """Return the dates of the nights that are published, by their own runs or by those of later nights.
 
     Args:
         database: Migrated.
@@ -80,13 +80,19 @@ def published_nights(database: ProductDatabase) -> dict[date, int | None]:
     Returns:
         Maps each date to the highest ingest_no of its rows in the dataset that was published; None if it is not known.
     """
-    ingest_no = runs.c.summary[PUBLISHED, "ingest_no"].as_integer()
-    query = sa.select(runs.c.run_date, ingest_no).where(runs.c.kind == "nightly", runs.c.state == "published")
+    note = runs.c.summary[PUBLISHED].as_json()
+    query = sa.select(runs.c.run_date, note).where(runs.c.kind == "nightly", runs.c.state == "published")
     found: dict[date, int | None] = {}
+
+    def add(day: date, number: int | None) -> None:
+        known = found.get(day, number)
+        found[day] = None if known is None or number is None else max(known, number)
+
     with reading(database.engine) as connection:
-        for day, number in connection.execute(query):
-            known = found.get(day, number)
-            found[day] = None if known is None or number is None else max(known, number)
+        for day, published in connection.execute(query):
+            add(day, (published or {}).get("ingest_no"))
+            for earlier, number in (published or {}).get("earlier", {}).items():
+                add(date.fromisoformat(earlier), number)
     return found
 
 

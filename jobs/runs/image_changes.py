@@ -7,7 +7,7 @@ each event once. The same holds for changed catalog rows, such as new titles. Ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -40,8 +40,8 @@ _DATES_AT_ONCE = 8
 _READ = ("product_id", "image_no", "image_sha256", "ingest_no", "outcome", "catalog_name", "counts_from")
 
 
-def unpublished_nights(database: ProductDatabase, places: Places, run: RunConfig) -> list[date]:
-    """List the earlier ingest dates whose night was not published, or was read again since and not published.
+def unpublished_nights(database: ProductDatabase, places: Places, run: RunConfig) -> dict[date, int]:
+    """Find the earlier ingest dates whose night was not published, or was read again since and not published.
 
     A night that is read again, with a mended catalog, may fail before publish. Its run stays published, and later
     nights record nothing of what it has recorded. So the highest ingest_no under seen/ and catalog_rows/ is compared
@@ -52,28 +52,42 @@ def unpublished_nights(database: ProductDatabase, places: Places, run: RunConfig
         places: Directories and stores of the home.
         run: The run; one that is no night has none.
 
+    Returns:
+        Maps each date, in order, to the highest ingest_no of its rows there.
+
     Raises:
         RunFailed: If a file under seen/ or catalog_rows/ is damaged; the message names the remedy.
     """
     if run.kind != "nightly":
-        return []
+        return {}
     published = published_nights(database)
     dates = sorted(day for day in {*dates_below(places.seen), *dates_below(places.catalog_rows)} if day < run.run_date)
 
-    def is_missing(day: date) -> bool:
-        if day not in published:
-            return True
-        known = published[day]
+    def missing(day: date) -> int:
+        """Return the highest ingest_no of a date, 0 if all of it is published."""
+        known = published.get(day, 0)
+        if known is None:
+            return 0
         files = (file for root in (places.seen, places.catalog_rows) for file in shards(root, [day]))
-        return known is not None and any(highest_ingest_no(file) > known for file in files)
+        highest = max(map(highest_ingest_no, files), default=0)
+        return highest if highest > known else 0
 
     with ThreadPoolExecutor(_DATES_AT_ONCE) as threads:  # a store answers several questions at once
-        return [day for day, missing in zip(dates, threads.map(is_missing, dates), strict=True) if missing]
+        return {day: highest for day, highest in zip(dates, threads.map(missing, dates), strict=True) if highest}
 
 
-def published_note(run: RunConfig, inputs: RunInputs) -> dict[str, Any]:
-    """Return the part of a night's summary by which `unpublished_nights` knows what was published; empty for others."""
-    return {PUBLISHED: {"ingest_no": inputs.ingest_no}} if run.kind == "nightly" else {}
+def published_note(run: RunConfig, inputs: RunInputs, earlier: Mapping[date, int]) -> dict[str, Any]:
+    """Return the part of a night's summary by which `unpublished_nights` knows what was published; empty for others.
+
+    Args:
+        run: The run.
+        inputs: What it has read.
+        earlier: What `unpublished_nights` has found, and the night publishes too.
+    """
+    if run.kind != "nightly":
+        return {}
+    taken = {"earlier": {day.isoformat(): number for day, number in earlier.items()}} if earlier else {}
+    return {PUBLISHED: {"ingest_no": inputs.ingest_no, **taken}}
 
 
 def image_changes(files: Sequence[Place]) -> Iterator[list[tuple[Any, ...]]]:

@@ -120,7 +120,7 @@ def publish_step(
     started = time.perf_counter()
     release = context.release
     earlier = unpublished_nights(database, context.places, run)
-    files = publish.collect(predict_config(context, run), release, inputs, earlier=earlier)
+    files = publish.collect(predict_config(context, run), release, inputs, earlier=list(earlier))
     gates = decide_gates(database, run, release, files.reports)
     counts = publish.run(
         database,
@@ -130,7 +130,7 @@ def publish_step(
         gates=gates,
         started_at_utc=claim.started_at_utc,
         seconds={name: step["seconds"] for name, step in inputs.steps.items()},
-        summary={**inputs.steps, **published_note(run, inputs)},
+        summary={**inputs.steps, **published_note(run, inputs, earlier)},
         picture_groups=context.shared_picture_groups,
         fill_products=context.products.own,
         token=claim.token,

@@ -64,7 +64,7 @@ def has_read_more(connection: Connection, run: RunRecord) -> bool:
     """Return whether a night publishes a later ingest than its row notes; this may change no row of its results."""
     stored = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run.run_id)).scalar_one()
     before, now = stored.get(PUBLISHED) or {}, run.summary.get(PUBLISHED) or {}
-    return "ingest_no" in before and now.get("ingest_no", 0) > before["ingest_no"]
+    return "ingest_no" in before and (now.get("ingest_no", 0) > before["ingest_no"] or bool(now.get("earlier")))
 
 
 def finish(connection: Connection, run: RunRecord, moment: datetime) -> None:
@@ -158,10 +158,19 @@ def _write(
     for name in ("summary", "seconds"):
         kept = {key: value for key, value in getattr(row, name).items() if key not in (*steps, REFUSED)}
         merged[name] = kept | values[name]
+    _keep_earlier(row.summary, merged["summary"])
     if earlier:
         merged["summary"]["taken_over"] = [*row.summary.get("taken_over", ()), dict(earlier)]
     merged["started_at_utc"] = row.started_at_utc
     connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(**values | merged))
+
+
+def _keep_earlier(before: Mapping[str, Any], summary: dict[str, Any]) -> None:
+    """Keep in a night's summary which earlier nights it has published: a repetition takes only what is new of them."""
+    known = (before.get(PUBLISHED) or {}).get("earlier")
+    if known and PUBLISHED in summary:
+        now = summary[PUBLISHED]
+        summary[PUBLISHED] = {**now, "earlier": {**known, **now.get("earlier", {})}}
 
 
 def _values(connection: Connection, run: RunRecord, state: str, moment: datetime) -> dict[str, Any]:

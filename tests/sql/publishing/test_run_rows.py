@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sql.run_history import find_run
+from sql.run_history import find_run, published_nights
 from sql.store import ProductDatabase
-from tests.sql.runs import CATEGORIES, RELEASE, combine, dump, fail, prediction, publish, run_record
+from tests.sql.runs import CATEGORIES, NIGHT, RELEASE, combine, dump, fail, prediction, publish, run_record
 
 RUN = replace(run_record(), finished_at_utc=None, seconds={}, summary={"call": ["predict"]})
 LATER = replace(RUN, started_at_utc=RUN.started_at_utc + timedelta(hours=3), summary={"call": ["publish"]})
@@ -102,13 +102,34 @@ def test_a_refusal_of_a_published_run_is_in_its_row_until_it_is_published_again(
     assert "refused" not in again["summary"]
 
 
+def publish_note(database: ProductDatabase, **note: Any) -> None:
+    """Publish a night that changes nothing but what it notes."""
+    database.publish(
+        replace(run_record(), summary={"published": note}),
+        predictions=[],
+        rejections=[],
+        products=[],
+        categories=CATEGORIES,
+        release=RELEASE,
+        combine=combine,
+    )
+
+
 def test_a_later_ingest_of_a_published_night_is_noted_although_it_changes_nothing(database: ProductDatabase) -> None:
     """Else each later night would publish this one's changes again."""
     numbers = []
     for ingest_no in (1, 2, 1):
-        run = replace(run_record(), summary={"published": {"ingest_no": ingest_no}})
-        database.publish(
-            run, predictions=[], rejections=[], products=[], categories=CATEGORIES, release=RELEASE, combine=combine
-        )
+        publish_note(database, ingest_no=ingest_no)
         numbers.append(row_of(database)["summary"]["published"]["ingest_no"])
     assert numbers == [1, 2, 2]
+
+
+def test_a_night_keeps_which_earlier_nights_it_has_published(database: ProductDatabase) -> None:
+    """A repetition finds only what is new of them; with its note alone, every later night would take all again."""
+    days = [NIGHT - timedelta(days=number) for number in range(3)]
+    first, second = days[1].isoformat(), days[2].isoformat()
+    for earlier in ({first: 3, second: 1}, {first: 4}, {}):
+        publish_note(database, ingest_no=2, **({"earlier": earlier} if earlier else {}))
+    assert published_nights(database) == {days[0]: 2, days[1]: 4, days[2]: 1}
+    publish_note(database, ingest_no=3)
+    assert published_nights(database) == {days[0]: 3, days[1]: 4, days[2]: 1}

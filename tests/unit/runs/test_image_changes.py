@@ -98,9 +98,9 @@ def test_a_night_publishes_its_own_changes_and_those_of_earlier_nights_that_were
             row = {"run_id": run_id, "kind": kind, "run_date": day, "state": state, **counted}
             connection.execute(sa.insert(runs).values(row))
     night = RunConfig("nightly-3", "nightly", D3, (D3,))
-    assert unpublished_nights(database, places, night) == [D2]
-    assert unpublished_nights(database, places, RunConfig("nightly-1", "nightly", D1, (D1,))) == []
-    assert unpublished_nights(database, places, RunConfig("b", "backfill", D3, (D2, D3))) == []
+    assert unpublished_nights(database, places, night) == {D2: 1}
+    assert unpublished_nights(database, places, RunConfig("nightly-1", "nightly", D1, (D1,))) == {}
+    assert unpublished_nights(database, places, RunConfig("b", "backfill", D3, (D2, D3))) == {}
     write(tmp_path / "seen", D4, [seen("rejected", "p1", reason="empty")])
     own = [night_inputs(partition(places, day), {}).changes for day in (D3, D4)]
     assert [[ingest_date_of(file) for file in files] for files in own] == [[D3], []]
@@ -124,7 +124,9 @@ def test_what_a_published_night_read_again_and_did_not_publish_is_published_by_t
     places = Places(tmp_path)
     write(tmp_path / "seen", D1, [seen("named", "p1"), seen("left", "p2", ingest_no=2)])
     database = published_night(tmp_path, **({"published": {"ingest_no": published}} if published else {"ingest": {}}))
-    assert unpublished_nights(database, places, RunConfig("nightly-2", "nightly", D2, (D2,))) == missing
+    assert unpublished_nights(database, places, RunConfig("nightly-2", "nightly", D2, (D2,))) == dict.fromkeys(
+        missing, 2
+    )
 
 
 @pytest.mark.parametrize(("published", "missing"), [(1, [D1]), (2, [])])
@@ -138,9 +140,9 @@ def test_titles_of_a_published_night_read_again_and_not_published_are_published_
     database = published_night(tmp_path, published={"ingest_no": published})
     night = RunConfig("nightly-2", "nightly", D2, (D2,))
     earlier = unpublished_nights(database, places, night)
-    assert earlier == missing
+    assert earlier == dict.fromkeys(missing, 2)
     config = PredictConfig("nightly-2", (D2,), places, tmp_path)
-    files = publish.collect(config, load_release(SHIPPED), RunInputs(), earlier=earlier)
+    files = publish.collect(config, load_release(SHIPPED), RunInputs(), earlier=list(earlier))
     assert files.catalog_rows == ((rows,) if missing else ())
     titles = [row[PRODUCT_COLUMNS.index("title")] for batch in publish.product_rows(files) for row in batch]
     assert titles == (["Sneakers"] if missing else [])
@@ -152,11 +154,11 @@ def test_a_night_notes_what_it_published_of_images_and_events(tmp_path: Path) ->
     write(tmp_path / "seen", D1, [seen("named", "p1")])
     write(tmp_path / "images", D1, [image_row("p0", ingest_no=3), image_row("p9")], IMAGES)
     night = RunConfig("nightly-1", "nightly", D1, (D1,))
-    note = published_note(night, night_inputs(partition(places, D1), {}))
+    note = published_note(night, night_inputs(partition(places, D1), {}), {})
     assert note == {"published": {"ingest_no": 3}}
     write(tmp_path / "catalog_rows", D1, [image_row("p1", ingest_no=4)], CATALOG_ROWS)
-    assert published_note(night, night_inputs(partition(places, D1), {})) == {"published": {"ingest_no": 4}}
-    assert published_note(RunConfig("b", "backfill", D1, (D1,)), RunInputs()) == {}
+    assert published_note(night, night_inputs(partition(places, D1), {}), {}) == {"published": {"ingest_no": 4}}
+    assert published_note(RunConfig("b", "backfill", D1, (D1,)), RunInputs(), {D1: 1}) == {}
     assert published_nights(published_night(tmp_path, **note)) == {D1: 3}
 
 
@@ -213,3 +215,21 @@ def test_a_product_that_loses_an_image_is_decided_by_the_release_that_answers_it
     with database.engine.connect() as connection:
         [row] = connection.execute(sa.text("SELECT status, image_count, release_id FROM product_categories")).all()
     assert tuple(row) == ("review", 2, "careful-1")
+
+
+def test_what_a_later_night_has_published_is_not_published_by_each_night_after_it(tmp_path: Path) -> None:
+    """A night that is given up would else be merged again every night, with all that its catalog had changed."""
+    places = Places(tmp_path)
+    write(tmp_path / "seen", D1, [seen("named", "p1"), seen("left", "p2", ingest_no=2)])
+    write(tmp_path / "seen", D2, [seen("named", "p1")])
+    database = published_night(tmp_path, published={"ingest_no": 1})
+    night, after = RunConfig("nightly-3", "nightly", D3, (D3,)), RunConfig("nightly-4", "nightly", D4, (D4,))
+    earlier = unpublished_nights(database, places, night)
+    assert earlier == {D1: 2, D2: 1}
+    row = {"run_id": "nightly-3", "kind": "nightly", "run_date": D3, "state": "published"}
+    summary = published_note(night, RunInputs(), earlier)
+    with database.engine.begin() as connection:
+        connection.execute(sa.insert(runs).values(counts={}, seconds={}, started_at_utc=NOW, summary=summary, **row))
+    assert unpublished_nights(database, places, after) == {}
+    write(tmp_path / "seen", D2, [seen("named", "p1"), seen("left", "p1", ingest_no=2)])
+    assert unpublished_nights(database, places, after) == {D2: 2}
