@@ -26,6 +26,10 @@ _VALUES = tuple(
     if column.name not in (*_KEY, "run_id") and column.name in replaced_predictions.columns
 )
 _SAME = " AND ".join(f"{{one}}.{name} = {{other}}.{name}" for name in _KEY)
+_IS_LATER = (
+    "({of}.product_id, {of}.release_id, {of}.image_sha256) IN ("
+    "SELECT product_id, release_id, image_sha256 FROM later_predictions)"
+)
 
 # PostgreSQL's staged rows may have duplicates here; SQLite's do not.
 _OVERWRITTEN = """
@@ -62,8 +66,17 @@ ON CONFLICT (run_id, product_id, release_id, image_sha256) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in (*_VALUES, "replaced_run_id"))}
 """)  # noqa: S608 - names of our own
 
+# The keys of which another run has overwritten what the run had written.
+_LATER = f"""
+INSERT INTO later_predictions (product_id, release_id, image_sha256)
+SELECT later.product_id, later.release_id, later.image_sha256
+FROM replaced_predictions AS later
+INNER JOIN {{keys}} AS named ON {_SAME.format(one="named", other="later")}
+WHERE later.replaced_run_id = :run_id
+"""  # noqa: S608 - names of our own
+
 # What the run had overwritten goes to the run that has overwritten it in turn.
-_PASS_ON = f"""
+_PASS_ON = sa.text(f"""
 UPDATE replaced_predictions
 SET {", ".join(f"{name} = earlier.{name}" for name in (*_VALUES, "replaced_run_id"))}
 FROM replaced_predictions AS earlier
@@ -71,15 +84,15 @@ WHERE
     replaced_predictions.replaced_run_id = :run_id
     AND earlier.run_id = :run_id
     AND {_SAME.format(one="earlier", other="replaced_predictions")}
-    AND EXISTS (SELECT 1 FROM {{keys}} AS named WHERE {_SAME.format(one="named", other="replaced_predictions")})
-"""  # noqa: S608 - names of our own
+    AND {_IS_LATER.format(of="replaced_predictions")}
+""")  # noqa: S608 - names of our own
 
-_FIRST = f"""
+_FIRST = sa.text(f"""
 DELETE FROM replaced_predictions
 WHERE
     replaced_run_id = :run_id
-    AND EXISTS (SELECT 1 FROM {{keys}} AS named WHERE {_SAME.format(one="named", other="replaced_predictions")})
-"""  # noqa: S608 - names of our own
+    AND {_IS_LATER.format(of="replaced_predictions")}
+""")  # noqa: S608 - names of our own
 
 _WRITTEN = sa.text("""
 INSERT INTO retracted_predictions (product_id, release_id, image_sha256)
@@ -123,10 +136,8 @@ _COPY = f"""
 {_SAME.format(one="retracted", other="{held}")}
 AND {" AND ".join(f"{{held}}.{name} IS NOT DISTINCT FROM retracted.{name}" for name in _COPIED)}
 AND retracted.replaced_run_id = :run_id
-AND (retracted.product_id, retracted.release_id, retracted.image_sha256) IN (
-    SELECT product_id, release_id, image_sha256 FROM {{keys}}
-)
-"""  # noqa: S608 - names of our own
+AND {_IS_LATER.format(of="retracted")}
+"""
 
 _HOLD_EARLIER = f"""
 UPDATE {{held}}
@@ -174,8 +185,8 @@ def keep_overwritten(connection: Connection, run_id: str, release_id: str, chang
     found = _find_overwritten(connection, run_id, release_id, _OVERWRITTEN.format(distinct=distinct, changed=changed))
     if not found:
         return 0
-    _take_back_held(connection, run_id, "overwritten_predictions")
-    return _keep(connection, run_id)
+    _unlink(connection, run_id, "overwritten_predictions")
+    return connection.execute(_KEEP, {"run_id": run_id}).rowcount
 
 
 def keep_unheld(connection: Connection, run_id: str, release_id: str, pictures: str) -> int:
@@ -190,8 +201,10 @@ def keep_unheld(connection: Connection, run_id: str, release_id: str, pictures: 
     Returns:
         Number of rows copied.
     """
-    found = _find_overwritten(connection, run_id, release_id, _UNHELD.format(pictures=pictures))
-    return _keep(connection, run_id) if found else 0
+    if not _find_overwritten(connection, run_id, release_id, _UNHELD.format(pictures=pictures)):
+        return 0
+    _unlink(connection, run_id, "overwritten_predictions", with_held=False)
+    return connection.execute(_KEEP, {"run_id": run_id}).rowcount
 
 
 def _find_overwritten(connection: Connection, run_id: str, release_id: str, overwritten: str) -> int:
@@ -200,11 +213,6 @@ def _find_overwritten(connection: Connection, run_id: str, release_id: str, over
     if found:
         analyze(connection, "overwritten_predictions")
     return found
-
-
-def _keep(connection: Connection, run_id: str) -> int:
-    _unlink(connection, run_id, "overwritten_predictions")
-    return connection.execute(_KEEP, {"run_id": run_id}).rowcount
 
 
 def bring_back(connection: Connection, run_id: str, release_ids: Sequence[str]) -> tuple[int, int]:
@@ -224,31 +232,41 @@ def bring_back(connection: Connection, run_id: str, release_ids: Sequence[str]) 
     taken_out = {"run_id": run_id, "release_ids": list(release_ids)}
     connection.execute(_WRITTEN, taken_out)
     analyze(connection, "retracted_predictions")
-    deleted = _take_back_held(connection, run_id, "retracted_predictions")
+    deleted = _unlink(connection, run_id, "retracted_predictions")
     back = connection.execute(_BRING_BACK, {"run_id": run_id}).rowcount
     deleted += connection.execute(_DELETE, {"run_id": run_id}).rowcount
-    _unlink(connection, run_id, "retracted_predictions")
     connection.execute(_FORGET, taken_out)
     return deleted, back
 
 
-def _take_back_held(connection: Connection, run_id: str, keys: str) -> int:
-    """Take the copies out by which later runs hold a run's predictions of some keys back.
+def _unlink(connection: Connection, run_id: str, keys: str, *, with_held: bool = True) -> int:
+    """Take a run's overwritten predictions of some keys out of their chains.
+
+    Args:
+        connection: In a transaction.
+        run_id: The run.
+        keys: Name of the temporary table with the keys.
+        with_held: Whether the copies by which later runs only hold these predictions back are taken out too.
 
     Returns:
-        Number of copies that were current and are deleted.
+        Number of such copies that were current and are deleted.
     """
+    create_temporary(connection, "later_predictions", dict.fromkeys(_KEY, key_text()))
+    if not connection.execute(sa.text(_LATER.format(keys=keys)), {"run_id": run_id}).rowcount:
+        return 0
+    analyze(connection, "later_predictions")
+    deleted = _take_back_held(connection, run_id) if with_held else 0
+    connection.execute(_PASS_ON, {"run_id": run_id})
+    connection.execute(_FIRST, {"run_id": run_id})
+    return deleted
+
+
+def _take_back_held(connection: Connection, run_id: str) -> int:
     parts = {"category_predictions": "", "replaced_predictions": "AND replaced_predictions.replaced_run_id <> :run_id"}
     deleted = 0
     for held, others in parts.items():
-        names = {"held": held, "others": others, "keys": keys}
+        names = {"held": held, "others": others}
         connection.execute(sa.text(_HOLD_EARLIER.format(**names)), {"run_id": run_id})
         gone = connection.execute(sa.text(_DELETE_HELD.format(**names)), {"run_id": run_id}).rowcount
         deleted += gone if held == "category_predictions" else 0
     return deleted
-
-
-def _unlink(connection: Connection, run_id: str, keys: str) -> None:
-    """Take a run's overwritten predictions of some keys out of their chains."""
-    connection.execute(sa.text(_PASS_ON.format(keys=keys)), {"run_id": run_id})
-    connection.execute(sa.text(_FIRST.format(keys=keys)), {"run_id": run_id})
