@@ -10,11 +10,11 @@ from jobs.catalog.description import description_file
 from jobs.cli import output
 from jobs.cli.options import (
     catalog_name_option,
-    check_labels_option,
     description_of,
     description_options,
     json_option,
     label_map_of,
+    label_map_option,
 )
 from jobs.errors import UsageError
 from jobs.ingest.catalog_names import catalog_name_of
@@ -40,7 +40,7 @@ def catalog() -> None:
 @click.argument("name", metavar="CATALOG")
 @catalog_name_option
 @description_options
-@check_labels_option
+@label_map_option("What it lacks is listed, nothing is kept. By default the one that ingest has kept in the home.")
 @click.option(
     "--write",
     is_flag=True,

@@ -157,25 +157,18 @@ def dataset_options(command: Command) -> Command:
     return first(last(left_out(labels_option(batch(workers(command))))))
 
 
-catalog_labels_option = click.option(
-    "--labels",
-    metavar="FILE",
-    help="CSV or TSV file that maps the catalog's category texts to categories, with the columns category, category_id "
-    "and, optionally, category_path. What it lacks is listed. Kept in the home for finetune and evaluate.",
-)
-check_labels_option = click.option(
-    "--labels",
-    metavar="FILE",
-    help="CSV or TSV file that maps the catalog's category texts to categories, with the columns category, category_id "
-    "and, optionally, category_path. What it lacks is listed, nothing is kept. By default the one that ingest has kept "
-    "in the home.",
-)
-labels_option = click.option(
-    "--labels",
-    metavar="FILE",
-    help="CSV or TSV file that maps the catalog's category texts to categories, with the columns category, category_id "
-    "and, optionally, category_path. By default the one that ingest has kept in the home, or else a rule: `Apparel > "
-    "Tops` and `Apparel/Tops` are apparel.tops.",
+def label_map_option(then: str) -> Callable[[Command], Command]:
+    """Make the option `--labels`; its help ends with what the command does with the file."""
+    text = (
+        "CSV or TSV file that maps the catalog's category texts to categories, with the columns category, category_id "
+    )
+    return click.option("--labels", metavar="FILE", help=f"{text}and, optionally, category_path. {then}")
+
+
+catalog_labels_option = label_map_option("What it lacks is listed. Kept in the home for finetune and evaluate.")
+labels_option = label_map_option(
+    "By default the one that ingest has kept in the home, or else a rule: `Apparel > Tops` and `Apparel/Tops` are "
+    "apparel.tops."
 )
 
 
