@@ -182,11 +182,8 @@ def keep_overwritten(connection: Connection, run_id: str, release_id: str, chang
     if connection.execute(sa.text("SELECT 1 FROM category_predictions LIMIT 1")).first() is None:
         return 0
     distinct = "DISTINCT" if connection.dialect.name == "postgresql" else ""
-    found = _find_overwritten(connection, run_id, release_id, _OVERWRITTEN.format(distinct=distinct, changed=changed))
-    if not found:
-        return 0
-    _unlink(connection, run_id, "overwritten_predictions")
-    return connection.execute(_KEEP, {"run_id": run_id}).rowcount
+    overwritten = _OVERWRITTEN.format(distinct=distinct, changed=changed)
+    return _keep(connection, run_id, release_id, overwritten, with_held=True)
 
 
 def keep_unheld(connection: Connection, run_id: str, release_id: str, pictures: str) -> int:
@@ -201,18 +198,16 @@ def keep_unheld(connection: Connection, run_id: str, release_id: str, pictures: 
     Returns:
         Number of rows copied.
     """
-    if not _find_overwritten(connection, run_id, release_id, _UNHELD.format(pictures=pictures)):
-        return 0
-    _unlink(connection, run_id, "overwritten_predictions", with_held=False)
-    return connection.execute(_KEEP, {"run_id": run_id}).rowcount
+    return _keep(connection, run_id, release_id, _UNHELD.format(pictures=pictures), with_held=False)
 
 
-def _find_overwritten(connection: Connection, run_id: str, release_id: str, overwritten: str) -> int:
+def _keep(connection: Connection, run_id: str, release_id: str, overwritten: str, *, with_held: bool) -> int:
     create_temporary(connection, "overwritten_predictions", dict.fromkeys(_KEY, key_text()))
-    found = connection.execute(sa.text(overwritten), {"run_id": run_id, "release_id": release_id}).rowcount
-    if found:
-        analyze(connection, "overwritten_predictions")
-    return found
+    if not connection.execute(sa.text(overwritten), {"run_id": run_id, "release_id": release_id}).rowcount:
+        return 0
+    analyze(connection, "overwritten_predictions")
+    _unlink(connection, run_id, "overwritten_predictions", with_held=with_held)
+    return connection.execute(_KEEP, {"run_id": run_id}).rowcount
 
 
 def bring_back(connection: Connection, run_id: str, release_ids: Sequence[str]) -> tuple[int, int]:
@@ -232,14 +227,14 @@ def bring_back(connection: Connection, run_id: str, release_ids: Sequence[str]) 
     taken_out = {"run_id": run_id, "release_ids": list(release_ids)}
     connection.execute(_WRITTEN, taken_out)
     analyze(connection, "retracted_predictions")
-    deleted = _unlink(connection, run_id, "retracted_predictions")
+    deleted = _unlink(connection, run_id, "retracted_predictions", with_held=True)
     back = connection.execute(_BRING_BACK, {"run_id": run_id}).rowcount
     deleted += connection.execute(_DELETE, {"run_id": run_id}).rowcount
     connection.execute(_FORGET, taken_out)
     return deleted, back
 
 
-def _unlink(connection: Connection, run_id: str, keys: str, *, with_held: bool = True) -> int:
+def _unlink(connection: Connection, run_id: str, keys: str, *, with_held: bool) -> int:
     """Take a run's overwritten predictions of some keys out of their chains.
 
     Args:

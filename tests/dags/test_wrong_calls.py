@@ -22,7 +22,7 @@ from sql.records import RunRecord
 from sql.schema.runs import runs
 from sql.store import ProductDatabase, open_database
 from tests.dags.conftest import ROOT, jobs_environment
-from tests.sql.runs import CATEGORIES, RELEASE, combine
+from tests.sql.runs import RELEASE, publish_record
 
 SAID = "shelfwise: there is no file shop.csv; correct --catalog"
 YARN = "ERROR Client: Application diagnostics message: User application exited with status"
@@ -92,15 +92,7 @@ def refuse_published(database: ProductDatabase, long_ago: datetime) -> None:
     }
     for run_id, (error, at) in repetitions.items():
         published = RunRecord(run_id, "backfill", date(2026, 11, 1), RELEASE.release_id, long_ago)
-        database.publish(
-            published,
-            predictions=[],
-            rejections=[],
-            products=[],
-            categories=CATEGORIES,
-            release=RELEASE,
-            combine=combine,
-        )
+        publish_record(database, published)
         again = replace(published, finished_at_utc=at)
         database.record_failure(again, error, database.claim(again), refused=error.startswith("RunRefused"))
 

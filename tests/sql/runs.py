@@ -207,6 +207,21 @@ def publish(
     )
 
 
+def publish_record(
+    database: ProductDatabase, run: RunRecord, predictions: Iterable[tuple[Any, ...]] = ()
+) -> PublishCounts:
+    """Publish a run as its record says, with nothing but predictions."""
+    return database.publish(
+        run,
+        predictions=[list(predictions)],
+        rejections=[],
+        products=[],
+        categories=CATEGORIES,
+        release=RELEASE,
+        combine=combine,
+    )
+
+
 def fail(database: ProductDatabase, run: RunRecord, error: str) -> None:
     """Let a driver take a run and fail."""
     database.record_failure(run, error, database.claim(run))

@@ -10,7 +10,18 @@ import pytest
 
 from sql.run_history import find_run, published_nights
 from sql.store import ProductDatabase
-from tests.sql.runs import CATEGORIES, NIGHT, RELEASE, combine, dump, fail, prediction, publish, run_record
+from tests.sql.runs import (
+    CATEGORIES,
+    NIGHT,
+    RELEASE,
+    combine,
+    dump,
+    fail,
+    prediction,
+    publish,
+    publish_record,
+    run_record,
+)
 
 RUN = replace(run_record(), finished_at_utc=None, seconds={}, summary={"call": ["predict"]})
 LATER = replace(RUN, started_at_utc=RUN.started_at_utc + timedelta(hours=3), summary={"call": ["publish"]})
@@ -104,15 +115,7 @@ def test_a_refusal_of_a_published_run_is_in_its_row_until_it_is_published_again(
 
 def publish_note(database: ProductDatabase, **note: Any) -> None:
     """Publish a night that changes nothing but what it notes."""
-    database.publish(
-        replace(run_record(), summary={"published": note}),
-        predictions=[],
-        rejections=[],
-        products=[],
-        categories=CATEGORIES,
-        release=RELEASE,
-        combine=combine,
-    )
+    publish_record(database, replace(run_record(), summary={"published": note}))
 
 
 def test_a_later_ingest_of_a_published_night_is_noted_although_it_changes_nothing(database: ProductDatabase) -> None:
