@@ -28,8 +28,6 @@ from sql.records import IMAGE_CHANGES, REJECTION_COLUMNS
 SEEN_TAKEN = (*(name for name in REJECTION_COLUMNS if name in SEEN.names), "outcome")
 """Columns of `SEEN` that publish reads of rejected images."""
 
-_CHANGES = pa.array(IMAGE_CHANGES, pa.string())
-
 
 @dataclass(frozen=True)
 class Partition:
@@ -109,12 +107,13 @@ def partition(places: Places, day: date) -> Partition:
         if rejected:
             _keep_usable(usable, keys, rejected)
     highest = max([highest, *map(highest_ingest_no, shards(places.catalog_rows, [day]))])
+    changes = pa.array(IMAGE_CHANGES, pa.string())  # not of the module: Arrow's first array imports pandas
     return Partition(
         images_by_shard=images,
         rejections=[
             row for key, row in rejected.items() if key not in usable or usable[key]["ingest_no"] < row["ingest_no"]
         ],
-        changes=tuple(path for path, seen in known.items() if pc.any(pc.is_in(seen["outcome"], _CHANGES)).as_py()),
+        changes=tuple(path for path, seen in known.items() if pc.any(pc.is_in(seen["outcome"], changes)).as_py()),
         ingest_no=highest,
     )
 

@@ -19,10 +19,9 @@ from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from jobs.dataset.schema import IMAGE_KEY, KEY_COLUMNS, LATER_COLUMNS
@@ -32,6 +31,9 @@ from jobs.storage.places import Place
 from jobs.storage.stores import children, is_remote, put, read_bytes, reading
 from jobs.storage.temporary import temporary_directory
 from models.whole_files import in_place_of
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 T = TypeVar("T")
 
@@ -218,6 +220,13 @@ def columns_of(files: Sequence[Place], names: Sequence[str]) -> Iterator[tuple[P
 def _columns(file: Any, names: Sequence[str]) -> pa.Table:
     with pq.ParquetFile(file, pre_buffer=True) as opened:
         return opened.read(columns=list(names))
+
+
+def rows_of(file: Path) -> ds.Dataset:
+    """Return the rows of a local Parquet file, to be read in batches."""
+    import pyarrow.dataset as ds  # this imports pandas, which would take a third of the start of every command
+
+    return ds.dataset(file)
 
 
 def with_later_columns(dataset: ds.Dataset) -> ds.Dataset:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from jobs.dataset.partitions import dates_below
 from jobs.dataset.shards import (
@@ -22,6 +21,7 @@ from jobs.dataset.shards import (
     highest_ingest_no,
     ingest_date_of,
     read_errors_explained,
+    rows_of,
     shards,
     with_later_columns,
 )
@@ -98,9 +98,9 @@ def image_changes(files: Sequence[Place]) -> Iterator[list[tuple[Any, ...]]]:
     """
     for path in files:
         with on_disk(path) as copy, read_errors_explained(path):
-            rows = ds.dataset(copy)
+            rows = rows_of(copy)
             check_columns(path, rows.schema.names, _READ)
-            wanted = ds.field("outcome").isin(list(IMAGE_CHANGES))
+            wanted = pc.field("outcome").isin(list(IMAGE_CHANGES))
             scanner = with_later_columns(rows).scanner(columns=list(_READ), filter=wanted, batch_size=_BATCH_ROWS)
             for batch in scanner.to_batches():
                 if batch.num_rows:

@@ -18,11 +18,18 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.dataset.partitions import Partition
-from jobs.dataset.shards import check_columns, ingest_date_of, read_errors_explained, shards, with_later_columns
+from jobs.dataset.shards import (
+    check_columns,
+    ingest_date_of,
+    read_errors_explained,
+    rows_of,
+    shards,
+    with_later_columns,
+)
 from jobs.errors import PREDICT_AGAIN, RunFailed, RunRefused
 from jobs.predict.config import PredictConfig
 from jobs.predict.job import finished_report, prediction_file
@@ -263,10 +270,10 @@ def _leaf(top_k: str) -> str:
 
 def _columns(files: RunFiles, names: Sequence[str], local: Local, *, answered_only: bool) -> Iterator[list[list[Any]]]:
     """Stream columns of prediction files, at most `_BATCH_ROWS` rows at once; `answered_only` skips failed images."""
-    wanted = ds.field("reason").is_null() if answered_only else None
+    wanted = pc.field("reason").is_null() if answered_only else None
     for path in files.predictions:
         with local(path) as copy, read_errors_explained(path, PREDICT_AGAIN):
-            rows = with_later_columns(ds.dataset(copy))
+            rows = with_later_columns(rows_of(copy))
             scanner = rows.scanner(columns=list(names), filter=wanted, batch_size=_BATCH_ROWS)
             for batch in scanner.to_batches():
                 yield [column.to_pylist() for column in batch.columns]
@@ -279,7 +286,7 @@ def product_rows(files: RunFiles, local: Local = on_disk) -> Iterator[Batch]:
     for path in files.catalog_rows:
         partition_column = {"ingest_date": ingest_date_of(path)}
         with on_disk(path) as copy, read_errors_explained(path):
-            rows = with_later_columns(ds.dataset(copy))
+            rows = with_later_columns(rows_of(copy))
             check_columns(path, [*rows.schema.names, *partition_column], PRODUCT_COLUMNS)
             for batch in rows.scanner(batch_size=_BATCH_ROWS).to_batches():
                 yield [
