@@ -18,7 +18,7 @@ from models.spec import Category
 from tests.browser import browser, chromium
 from tests.extent import ALL
 from tests.object_store import s3
-from tests.standalone import QUICK_JAVA
+from tests.standalone import QUICK_SUBMIT
 from tests.untrained import untrained_release
 
 __all__ = ["browser", "chromium", "s3"]  # fixtures of every folder
@@ -80,10 +80,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _java() -> Iterator[None]:
-    """Make every Java process of Spark listen on the loopback interface only, with options for a short run."""
+    """Make every Java process of Spark listen on the loopback interface only, with options for a short run.
+
+    Tests that run as a user's night does set `USUAL_SPARK` in SHELFWISE_SPARK_CONF.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-        patch.setenv("SPARK_SUBMIT_OPTS", QUICK_JAVA)
+        patch.setenv("SPARK_SUBMIT_OPTS", QUICK_SUBMIT)
         yield
 
 

@@ -19,3 +19,15 @@ def extent(usual: int, *, of_all: int) -> int:
         of_all: Number where `SHELFWISE_TEST_ALL` is 1.
     """
     return of_all if ALL else usual
+
+
+def steps(first: int, last: int, *, usual: int = 4) -> list[int]:
+    """Return the steps at which a test strikes: all where `SHELFWISE_TEST_ALL` is 1, else some, with both ends.
+
+    Args:
+        first: First step.
+        last: Last step, included.
+        usual: In the usual run, every how many-th step is taken; the first and the last always are.
+    """
+    taken = range(first, last + 1, 1 if ALL else usual)
+    return sorted({*taken, last})

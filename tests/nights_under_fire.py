@@ -24,7 +24,7 @@ from upath import UPath
 from jobs.storage.stores import place
 from tests.event_log import predict_began, predict_tasks
 from tests.object_store import ObjectStore
-from tests.standalone import QUICK_JAVA, ROOT, Standalone
+from tests.standalone import QUICK_SUBMIT, ROOT, Standalone
 
 NIGHT = "2026-11-01"
 RUN_ID = f"nightly-{NIGHT}"
@@ -244,7 +244,7 @@ def _start(field: Field, home: Home, events: Path, arguments: list[str]) -> subp
         **home.settings,
         "PYTHONPATH": str(ROOT),
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_SUBMIT_OPTS": QUICK_JAVA,
+        "SPARK_SUBMIT_OPTS": QUICK_SUBMIT,
         "SHELFWISE_MASTER": field.cluster.url,
         "SHELFWISE_RELEASE_DIR": str(field.release),
         "SHELFWISE_DRIVER_MEMORY": "1g",

@@ -22,6 +22,20 @@ SPARK_HOME = Path(pyspark.__file__).parent
 ROOT = Path(__file__).parents[1]
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
 """Options for short runs: compiling and garbage collection take half of the CPU time of a Java that runs a minute."""
+QUICK_SPARK = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+"""Properties for small tables: they are ready before Spark has made Java code of a plan, or has planned it anew."""
+USUAL_SPARK = {
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.codegen.wholeStage": "true",
+    "spark.sql.codegen.factoryMode": "FALLBACK",
+}
+"""Spark's own values of these properties, for the tests that run as a user's night does."""
+QUICK_SUBMIT = " ".join((QUICK_JAVA, *(f"-D{name}={value}" for name, value in QUICK_SPARK.items())))
+"""`SPARK_SUBMIT_OPTS` of a driver with both."""
 _START_SECONDS = 90
 
 

@@ -1,14 +1,23 @@
-"""Nights from catalog to rows, of which each step starts and ends Spark, as a user's do."""
+"""Nights from catalog to rows, of which each step starts and ends Spark, and Spark plans, as a user's do."""
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import SmallShop
 from tests.end_to_end.conftest import Shelfwise, ask, dump
+from tests.standalone import USUAL_SPARK
 
 NIGHT_1, NIGHT_2 = "2026-11-01", "2026-11-02"
+
+
+@pytest.fixture(autouse=True)
+def _usual_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELFWISE_SPARK_CONF", json.dumps(USUAL_SPARK))
 
 
 def test_two_nights(shelfwise: Shelfwise, shop: SmallShop, home: Path) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from sql.errors import DatabaseError
 from sql.store import ProductDatabase, open_database
+from tests.extent import steps
 from tests.sql import processes
 from tests.sql.runs import BOOT, SHIRT, T_SHIRT, dump, prediction, product, publish, rejection
 
@@ -67,7 +68,7 @@ def test_a_driver_killed_at_any_statement_leaves_no_partial_run(new_url: Callabl
     assert count > 20
     database_url = new_url()
     before = dump(prepare(open_database(database_url)))
-    for number in range(1, count + 1):
+    for number in steps(1, count):
 
         def publish_and_die(number: int = number) -> None:
             database = open_database(database_url)

@@ -21,6 +21,7 @@ from jobs.settings import Settings
 from models.release import SHIPPED
 from sql.errors import DatabaseError
 from sql.store import open_database
+from tests.extent import steps
 from tests.sql.processes import kill_itself, start, together
 
 SIGKILLED = -signal.SIGKILL
@@ -73,9 +74,9 @@ def statements(settings: Settings, tmp_path: Path) -> int:
 
 
 def test_a_first_night_that_is_killed_at_any_step_does_not_block_the_home(settings: Settings, tmp_path: Path) -> None:
-    steps = statements(settings.model_copy(update={"home": tmp_path / "counted"}), tmp_path)
-    assert steps > 50
-    for step in range(steps):
+    count = statements(settings.model_copy(update={"home": tmp_path / "counted"}), tmp_path)
+    assert count > 50
+    for step in steps(0, count - 1):
         home = settings.model_copy(update={"home": tmp_path / str(step)})
         child = start(lambda step=step, home=home: at_statement(step, kill_itself, first_command(home)))  # type: ignore[misc]
         child.join()
