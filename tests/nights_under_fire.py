@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,55 +171,58 @@ def night(
     field: Field,
     disk: Path,
     *,
-    fault: Fault | None = None,
+    faults: Sequence[tuple[Fault, int]] = (),
     in_store: bool = False,
     after_seconds: float = 0.0,
-    predicted_shards: int = 0,
-    later: tuple[Fault, int] | None = None,
 ) -> Outcome:
-    """Run a night, cause a fault, and rerun the night until it is published.
+    """Run a night, cause faults, and rerun the night until it is published.
 
     Args:
         field: Cluster, catalog and release.
         disk: Empty directory.
-        fault: Fault to cause; None causes none.
-        in_store: Whether the files are in the object store even if the fault does not require it.
-        after_seconds: When, counted from the driver's start.
-        predicted_shards: And not before so many are predicted; a moment that does not depend on the machine.
-        later: Another fault of the same night, and how many shards are predicted before it; None causes none.
+        faults: Faults to cause one after the other, each with the number of shards that are predicted before it, a
+            moment that does not depend on the machine. Those behind the death of a driver meet the next one.
+        in_store: Whether the files are in the object store even if no fault requires it.
+        after_seconds: When the first fault comes at the earliest, counted from the driver's start.
 
     Returns:
         What it left.
     """
-    home = _home(field, disk) if in_store or (fault and fault.in_store) else Home(disk)
+    home = _home(field, disk) if in_store or any(fault.in_store for fault, _ in faults) else Home(disk)
     events = disk.with_name(f"{disk.name}-events")
     events.mkdir(parents=True)
     started = time.monotonic()
     command = ["nightly", "--catalog", str(field.catalog), "--run-date", NIGHT]
     driver = _start(field, home, events, command)
-    killed = 0.0
-    faults = [(each, shards) for each, shards in ((fault, predicted_shards), later or (None, 0)) if each]
+    codes: list[int] = []
+    before: tuple[set[Path], int] | None = None
+    killed, left = 0.0, list(faults)
     try:
         time.sleep(after_seconds if faults else 0)
-        # When the night was over already, a fault met nothing.
-        with suppress(LookupError, psutil.NoSuchProcess, ProcessLookupError):
-            for each, shards in faults:
-                killed = 0.0
-                while driver.poll() is None and home.predicted_shards() < shards:
-                    time.sleep(0.02)
-                each.strike(field, driver)
-                killed = time.monotonic() - started
-        codes = [driver.wait(_NIGHT_SECONDS)]
-        before = set(events.iterdir()), home.predicted_shards()
-        while codes[-1] != 0 and len(codes) < 4:
-            driver = _start(field, home, events, ["runs", "resume", RUN_ID] if _known(disk) else command)
+        while True:
+            # When the night was over already, a fault met nothing.
+            with suppress(LookupError, psutil.NoSuchProcess, ProcessLookupError):
+                while left and driver.poll() is None:
+                    killed = 0.0
+                    fault, shards = left[0]
+                    while driver.poll() is None and home.predicted_shards() < shards:
+                        time.sleep(0.02)
+                    fault.strike(field, driver)
+                    killed = time.monotonic() - started
+                    left.pop(0)
+                    if fault.strike is kill_driver:
+                        break
             codes.append(driver.wait(_NIGHT_SECONDS))
+            before = before or (set(events.iterdir()), home.predicted_shards())
+            if codes[-1] == 0 or len(codes) == 4:
+                break
+            driver = _start(field, home, events, ["runs", "resume", RUN_ID] if _known(disk) else command)
     finally:
         if driver.poll() is None:
             os.killpg(driver.pid, signal.SIGKILL)
     seconds = time.monotonic() - started
     home.fetch()
-    return _outcome(field, disk, before, tuple(codes), seconds, killed)
+    return _outcome(field, disk, before, tuple(codes), seconds, killed if not left else 0.0)
 
 
 def _home(field: Field, disk: Path) -> Home:

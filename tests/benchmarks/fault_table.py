@@ -78,7 +78,7 @@ def measure(images: int, times: int, results: Path, seed: int) -> None:
                         random.seed(f"{seed} {name} {len(done)}")
                         # Uniform over the night: a moment after its end met nothing, and that night does not count.
                         moment = random.uniform(0, calm[fault.in_store].seconds)
-                        found = night(field, root / "struck", fault=fault, after_seconds=moment)
+                        found = night(field, root / "struck", faults=[(fault, 0)], after_seconds=moment)
                         report(name, number, asdict(found), calm[False].answers, results, done)
                         for path in root.glob("struck*"):
                             shutil.rmtree(path) if path.is_dir() else path.unlink()

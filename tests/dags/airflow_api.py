@@ -72,6 +72,11 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}?map_index={map_index}"
         return json.dumps(self.call("GET", path)["content"])
 
+    def asset_event(self, run_id: str) -> dict[str, Any]:
+        """Return what the event says that a run left with an asset."""
+        events = self.call("GET", "/assets/events?order_by=-timestamp")["asset_events"]
+        return next(dict(event["extra"]) for event in events if event["source_run_id"] == run_id)
+
     def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
         """Return what a task asks a person."""
         return dict(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"))

@@ -1,14 +1,13 @@
 """Stands in for what tasks start: notes each call, then prints and ends as the test has ordered.
 
 A task starts `shelfwise ...`, or spark-submit, which starts `$SPARK_HOME/bin/spark-class`. Where STAND_IN names a
-directory, `tiny_site` hands the one over to this file, and `StandIn` writes the other. A call that is ordered to be
-real goes on as if nothing stood in for it. Processes import this file: it needs the standard library alone.
+directory, `tiny_site` hands the one over to this file, and `StandIn` writes the other. Processes import this file: it
+needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import sys
@@ -53,7 +52,6 @@ class Order:
         prints: Text for stdout, unless it fails.
         says: Text for stderr.
         held: How many first calls with its arguments wait until `StandIn.let_go`.
-        real: Whether nothing stands in for it.
     """
 
     words: tuple[str, ...] = ()
@@ -61,7 +59,6 @@ class Order:
     prints: str = ""
     says: str = ""
     held: int = 0
-    real: bool = False
 
 
 class StandIn:
@@ -111,13 +108,11 @@ def _note(path: Path, call: Call) -> None:
     written.replace(path)
 
 
-def act(arguments: Sequence[str], *, by_spark: bool) -> int | None:
-    """Do what is ordered for a call and return its exit code; None if it is to be real."""
+def act(arguments: Sequence[str], *, by_spark: bool) -> int:
+    """Do what is ordered for a call and return its exit code."""
     directory = Path(os.environ["STAND_IN"])
     orders = [Order(**each) for each in json.loads((directory / "orders.json").read_text(encoding="utf-8"))]
     order = [order for order in orders if set(order.words) <= set(arguments)][-1]
-    if order.real:
-        return None
     earlier: int = sum(note["arguments"] == list(arguments) for note in _notes(directory))
     settings = {name: value for name, value in os.environ.items() if name.startswith("SHELFWISE_")}
     path = directory / "calls" / f"{time.time_ns()}-{os.getpid()}.json"
@@ -135,24 +130,17 @@ def act(arguments: Sequence[str], *, by_spark: bool) -> int | None:
 
 
 def shelfwise() -> None:
-    """Stand in for the `shelfwise` that this process is about to run; return only if it is to be real."""
+    """Stand in for the `shelfwise` that this process is about to run, and end it."""
     code = act(sys.argv[1:], by_spark=False)
-    if code is not None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def spark_class(arguments: Sequence[str]) -> int:
-    """Stand in for Spark's program of the same name, or become it."""
+    """Stand in for Spark's program of the same name."""
     application = next(place for place, word in enumerate(arguments) if word.endswith("shelfwise_job.py"))
-    code = act(arguments[application + 1 :], by_spark=True)
-    if code is None:
-        found = importlib.util.find_spec("pyspark")
-        home = Path(str(found and found.origin)).parent
-        os.environ["SPARK_HOME"] = str(home)
-        os.execv(home / "bin" / "spark-class", ["spark-class", *arguments])
-    return code
+    return act(arguments[application + 1 :], by_spark=True)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,9 @@ def night_and_backfill(state: Path, directory: Path) -> None:
         [run] = until(lambda: api.call("GET", f"/dags/{night}/dagRuns")["dag_runs"])
         assert api.wait(night, run["dag_run_id"]) == "success", api.states(night, run["dag_run_id"])
         day = run["logical_date"][:10]
+        told = api.asset_event(run["dag_run_id"])
+        assert (told["run_id"], told["release_id"]) == (f"nightly-{day}", SHIPPED.name)
+        assert told["counts"]["images"] == 200
         again = api.trigger(backfill, conf={"from": day, "to": day})
         assert api.wait(backfill, again) == "success", api.states(backfill, again)
 
