@@ -167,14 +167,15 @@ class _LeafFit:
             if examples < FEWEST:
                 self._close(leaf, "few")
             elif examples >= own_from:
-                self._open_own(leaf)
+                self._open_own(leaf, self._lowest(self.answers.winners == leaf, certainty=self.certainty))
             else:
                 left.append(leaf)
         if by == CATEGORY:
             left, certainty = self._without_siblings(left)
         members, threshold = self._pool(left, "", certainty=certainty)
         if len(members) == 1:
-            self._open_own(members[0])  # there is nobody to share with
+            # There is nobody to share with, or nobody any more: it keeps the certainty and the threshold of the pool.
+            self._open_own(members[0], threshold)
         else:
             self._open_pool(members, threshold, "")
         self.promises = {name: self.promises[name] for name in self.ids}
@@ -258,8 +259,7 @@ class _LeafFit:
         rows = (self.answers.winners == leaf) & (self.answers.confidences >= threshold)
         return int(self.answers.hits[rows].sum()), int(rows.sum())
 
-    def _open_own(self, leaf: int) -> None:
-        threshold = self._lowest(self.answers.winners == leaf, certainty=self.certainty)
+    def _open_own(self, leaf: int, threshold: float | None) -> None:
         if threshold is None:
             self._close(leaf, "own")
         else:

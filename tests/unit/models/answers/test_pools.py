@@ -148,6 +148,23 @@ def test_a_category_that_has_nobody_to_share_with_keeps_its_own_threshold() -> N
     assert found.promises["a.x"].kind == "closed"
 
 
+@pytest.mark.parametrize(("right", "opens"), [(89, False), (90, True)])
+def test_a_category_whose_siblings_left_needs_as_many_answers_as_they_did_together(right: int, opens: bool) -> None:
+    """Its pool was tried before: with the 59 answers of a category alone it had two chances to open by luck."""
+    found = fitted({"a.x": [(right, 0, 0.9)], "a.bad": [(36, 24, 0.9)], **FILLER})
+    assert kinds(found) == {"a.x": "own", "a.bad": "worse", "z.other": "own"}
+    assert (found.thresholds["a.x"] is not None) == opens
+
+
+def test_the_threshold_of_a_category_does_not_sink_when_the_other_member_leaves() -> None:
+    answers: dict[str, Runs] = {"bad": [(60, 12, 0.9), (0, 40, 0.5)], "x": [(400, 2, 0.9), (100, 6, 0.5)], "y": []}
+    confidences, labels, ids = examples(answers)
+    found = fit_promises(confidences, labels, ids, by=CATALOG)
+    assert (found.promises["bad"].reason, found.thresholds["x"]) == ("worse", 0.9)
+    alone = confidences.argmax(axis=1) == 1
+    assert lowest_threshold(confidences[alone].max(axis=1), labels[alone] == 1) == 0.5
+
+
 @pytest.mark.parametrize("by", PROMISES)
 @pytest.mark.parametrize("count", [20, 100, 290])
 def test_nineteen_good_categories_do_not_hide_a_bad_one(count: int, by: str) -> None:

@@ -1,7 +1,8 @@
 """Whether pooled thresholds keep their promise where each category is badly calibrated in its own way: a simulation.
 
 Categories of cross-fitted heads are calibrated better than these, so it is a hard test of the pools alone. At most 5 %
-of the thresholds that open may miss the promised precision, beside chance: of siblings, and of all that are left.
+of the thresholds that open may miss the promised precision, beside chance: of siblings, of all that are left, and of a
+category that has nobody to share with.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models.answers.decision import DIGITS
-from models.answers.pools import fit_promises
+from models.answers.pools import OWN_FACTOR, fit_promises
+from models.answers.thresholds import flawless_needed
 from tests.extent import extent
 
 TARGET = 0.95
@@ -45,7 +47,10 @@ class Shop:
 
 
 def broken_promises(random: np.random.Generator) -> list[tuple[str, bool]]:
-    """Return the kind of each pool of a drawn shop that opened, and whether it misses its promise."""
+    """Return the kind of each pool of a drawn shop that opened, and whether it misses its promise.
+
+    A category that has nobody to share with, or nobody any more, counts as a pool too.
+    """
     shop = Shop(random)
     winners, sure, right = shop.answers(int(np.exp(random.uniform(np.log(200), np.log(3_000)))))
     others = ((1 - sure) / (len(shop.ids) - 1))[:, None]
@@ -53,18 +58,21 @@ def broken_promises(random: np.random.Generator) -> list[tuple[str, bool]]:
     confidences[np.arange(len(winners)), winners] = sure
     labels = np.where(random.random(len(winners)) < right, winners, (winners + 1) % len(shop.ids))
     fitted = fit_promises(confidences, labels, shop.ids, target=TARGET)
-    sharing: defaultdict[str, list[int]] = defaultdict(list)
+    sharing: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for number, name in enumerate(shop.ids):
-        if fitted.promises[name].kind == "pool":
-            sharing[fitted.promises[name].pool].append(number)
+        promise = fitted.promises[name]
+        if promise.kind == "pool":
+            sharing["siblings" if promise.pool else "common", promise.pool].append(number)
+        elif promise.kind == "own" and promise.examples < OWN_FACTOR * flawless_needed(TARGET):
+            sharing["alone", name].append(number)
     winners, sure, right = shop.answers(FRESH)
     found = []
-    for pool, sharers in sharing.items():
+    for (kind, _), sharers in sharing.items():
         threshold = fitted.thresholds[shop.ids[sharers[0]]]
         assert threshold is not None
         rows = (sure >= threshold) & np.isin(winners, sharers)
         if rows.sum() >= 30:
-            found.append(("siblings" if pool else "common", bool(right[rows].mean() < TARGET)))
+            found.append((kind, bool(right[rows].mean() < TARGET)))
     return found
 
 
