@@ -34,6 +34,9 @@ USUAL_SPARK = {
     "spark.sql.codegen.factoryMode": "FALLBACK",
 }
 """Spark's own values of these properties, for the tests that run as a user's night does."""
+FEW_PARTITIONS = {"spark.sql.shuffle.partitions": "2"}
+"""Property of sessions that tests share: two partitions of a small table are planned and run in two thirds of the time
+of four, and still rows of one product can lie in two."""
 QUICK_SUBMIT = " ".join((QUICK_JAVA, *(f"-D{name}={value}" for name, value in QUICK_SPARK.items())))
 """`SPARK_SUBMIT_OPTS` of a driver with both."""
 _START_SECONDS = 90

@@ -41,15 +41,6 @@ def make_catalogs(directory: Path) -> str:
     return str(directory / "{{ ds }}.csv")
 
 
-def expected_rows(nights: int = len(NIGHTS)) -> list[tuple[str, str, str]]:
-    """Return product_id, ingest_date and run_id of each product after the first nights."""
-    return [
-        (f"p{number}{place}", night, f"nightly-{night}")
-        for number, night in enumerate(NIGHTS[:nights])
-        for place in range(NEW_EACH_NIGHT)
-    ]
-
-
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The release `tiny-1`, beside `tiny-2`, both of the tiny network: what is tested in this folder is Airflow."""

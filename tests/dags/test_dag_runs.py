@@ -1,38 +1,35 @@
-"""A night and a backfill by Airflow's own `dag.test()`, on PostgreSQL, and the password that nobody sees."""
+"""A night and a backfill by Airflow's own `dag.test()`, with jobs that are played, and the password that nobody sees."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-import sqlalchemy as sa
+from sqlalchemy import make_url
 
 from sql.store import open_database
-from tests.dags.conftest import NIGHTS, ROOT, expected_rows, jobs_environment, make_catalogs
+from tests.dags.conftest import NIGHTS, ROOT, jobs_environment, make_catalogs
+from tests.dags.stand_in import StandIn
 from tests.sql.servers import FORGETFUL, NoServerError, Server, started_server
 
 pytestmark = pytest.mark.timeout(900)
 
 RUN_DAG = (sys.executable, "-m", "tests.dags.run_dag")
 SECRET = "s3cret/of@the shop"
-LABELS = "category,category_id\nTops,apparel.tops\n"
-CURRENT = "SELECT product_id, ingest_date, run_id, release_id FROM product_categories ORDER BY product_id"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the commands of a test run, and the database that they fill."""
+    """Where the commands of a test run, what stands in for their jobs, and the database that these would fill."""
 
-    home: Path
     environment: dict[str, str]
+    jobs: StandIn
     url: str
 
     def run(self, *command: str) -> str:
@@ -40,11 +37,6 @@ class Place:
         done = subprocess.run(command, capture_output=True, text=True, env=self.environment, cwd=ROOT)
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
         return done.stdout + done.stderr
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        with open_database(self.url).engine.connect() as connection:
-            rows = connection.execute(sa.text(CURRENT))
-            return [(row[0], str(row[1]), row[2], row[3]) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +51,18 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def place(tmp_path: Path, release: Path, server: Server) -> Place:
     """A home with an Airflow of its own, whose connection `shelfwise_db` has a password."""
-    home, airflow_home = tmp_path / "home", tmp_path / "airflow"
+    airflow_home, jobs = tmp_path / "airflow", StandIn(tmp_path / "jobs")
     airflow_home.mkdir()
-    shutil.copytree(release.parent / "tiny-2", home / "releases" / "tiny-2")
-    environment = jobs_environment(home, release) | {
+    environment = jobs_environment(tmp_path / "home", release) | jobs.environment
+    environment |= {
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),
         "AIRFLOW_VAR_SHELFWISE_CATALOG": make_catalogs(tmp_path / "shop"),
         "AIRFLOW_VAR_SHELFWISE_LABELS": str(tmp_path / "map.csv"),
     }
-    (tmp_path / "map.csv").write_text(LABELS, encoding="utf-8")
     name = server.create()
     url = server.url.set(drivername="postgresql", database=name, password=SECRET)
-    made = Place(home, environment, url.render_as_string(hide_password=False))
+    made = Place(environment, jobs, url.render_as_string(hide_password=False))
     made.run("airflow", "db", "migrate")
     pools = {
         pool: {"slots": 1, "description": "one at a time", "include_deferred": False} for pool in ("catalog", "gpu")
@@ -86,13 +77,25 @@ def place(tmp_path: Path, release: Path, server: Server) -> Place:
 
 
 def test_a_night_and_a_backfill(place: Place) -> None:
+    """That real jobs write what they should is tested in `tests/end_to_end`: by each engine, and by a real scheduler."""
+    run = f"backfill-{NIGHTS[0]}-{NIGHTS[0]}-tiny-2"
+    plan = {"run_id": run, "release": "tiny-2", "images_by_date": {NIGHTS[0]: 4}}
+    place.jobs.order("backfill", "--dry-run", prints=plan)
     printed = place.run(*RUN_DAG, "nightly_tagging", NIGHTS[0])
-    assert place.rows() == [(*row, "tiny-1") for row in expected_rows(1)]
-    assert (place.home / "label_map.csv").read_text(encoding="utf-8") == LABELS
     form = {"from": NIGHTS[0], "to": NIGHTS[0], "release": "tiny-2"}
     printed += place.run(*RUN_DAG, "backfill_predictions", "2026-11-20", json.dumps(form))
-    run = f"backfill-{NIGHTS[0]}-{NIGHTS[0]}-tiny-2"
-    assert place.rows() == [(product, night, run, "tiny-2") for product, night, _ in expected_rows(1)]
+    calls = [call for call in place.jobs.calls() if call.arguments[0] != "query"]
+    by_spark = {"ingest": True, "predict": True, "publish": True, "report": False}
+    assert [(call.arguments[0], call.by_spark) for call in calls] == [
+        *by_spark.items(),
+        ("backfill", False),
+        ("backfill", True),
+    ]
+    assert f"--labels={place.environment['AIRFLOW_VAR_SHELFWISE_LABELS']}" in calls[0].arguments
+    assert {"--run-id", run, "--release", "tiny-2"} <= set(calls[-1].arguments)
+    [url] = {call.settings["SHELFWISE_DATABASE_URL"] for call in place.jobs.calls()}
+    assert make_url(url).password == SECRET
+    open_database(url).check()
     assert "Spark-Submit cmd" in printed
     assert_hidden(SECRET, printed, place)
 

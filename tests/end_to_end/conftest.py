@@ -27,6 +27,7 @@ from jobs.spark.config import SparkConfig
 from jobs.spark.faults import spark_errors_explained
 from jobs.spark.session import spark_session
 from models import fashion_mnist
+from tests.standalone import FEW_PARTITIONS
 
 DOWNLOADS = Path(__file__).parents[2] / ".shelfwise" / "downloads"
 
@@ -116,7 +117,8 @@ class OneSpark:
     @contextmanager
     def __call__(self, config: SparkConfig, **options: Any) -> Iterator[SparkSession]:
         """Stand in for `spark_session`: the scratch directory is made and faults are explained as there."""
-        own = replace(config, scratch_dir=self._config.scratch_dir, shared_dir=None, java_dir=self._config.java_dir)
+        same = {"scratch_dir": self._config.scratch_dir, "java_dir": self._config.java_dir, "shared_dir": None}
+        own = replace(config, **same, properties=config.properties or self._config.properties)
         assert own == self._config, "these settings need a Spark of their own"
         config.scratch_dir.mkdir(parents=True, exist_ok=True)
         with spark_errors_explained():
@@ -126,7 +128,8 @@ class OneSpark:
 @contextmanager
 def shared_spark(directory: Path) -> Iterator[None]:
     """Let all runs share one Spark session while the block runs; its scratch directory is below this directory."""
-    config = SparkConfig("local[2]", "1g", directory, java_dir=Path(os.environ["SHELFWISE_JAVA_DIR"]))
+    java = Path(os.environ["SHELFWISE_JAVA_DIR"])
+    config = SparkConfig("local[2]", "1g", directory, java_dir=java, properties=FEW_PARTITIONS)
     with pytest.MonkeyPatch.context() as patch, spark_session(config, name="shelfwise", task_cpus=2) as session:
         patch.setattr(night, "spark_session", OneSpark(config, session))
         yield
