@@ -2,7 +2,8 @@
 
 Reads images/ingest_date=*/. Writes features/ARCHITECTURE-PX-KEY/part-*.parquet: one row for each content of an image.
 The key contains all that the features depend on, so that the next run computes new images only. Each file appears
-whole, while the run goes on: what a killed run has computed is kept. The directory is a cache and may be deleted.
+whole, while the run goes on: what a killed run has computed is kept. Each run reads all files of its keys first and
+compares the checksums of their pages. The directory is a cache and may be deleted.
 """
 
 from __future__ import annotations
@@ -123,7 +124,9 @@ class FeatureStore:
         self._waiting: dict[str, Features] = {}
         for file in sorted(directory.glob("part-*.parquet")):
             try:
-                self._files[file] = self._contents(file)
+                self._files[file] = [str(content) for content in self._table(file).column(0).to_pylist()]
+            except MemoryError:  # pyarrow's own is also an ArrowException, and the file is not its cause
+                raise
             except (pa.ArrowException, OSError, ValueError) as error:
                 detail = (str(error) or type(error).__name__).splitlines()[0][:200]
                 log.warning("%s cannot be used (%s); it is deleted, and its features are computed again", file, detail)
@@ -161,7 +164,7 @@ class FeatureStore:
         target = self._directory / f"part-{name}-{len(contents):06d}.parquet"
         values = pa.array(np.stack(list(self._waiting.values())).ravel(), pa.float32())
         columns = [pa.array(contents, pa.string()), pa.FixedSizeListArray.from_arrays(values, self._width)]
-        with whole_file(target, self._schema) as writer:
+        with whole_file(target, self._schema, checksums=True) as writer:
             writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         self._files[target], self._waiting = contents, {}
 
@@ -180,8 +183,10 @@ class FeatureStore:
             if not positions:
                 continue
             try:
-                column = pq.read_table(file, columns=["features"]).column(0).combine_chunks()
+                column = self._table(file).column(1).combine_chunks()
                 values = column.values.to_numpy(zero_copy_only=False).reshape(len(there), self._width)
+            except MemoryError:
+                raise
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise RunFailed(f"{file} cannot be read any longer; run the same command again") from error
             for number in positions:
@@ -192,13 +197,18 @@ class FeatureStore:
         """Return those of the last feature map, as serving gives them, float32 (images, features); see `load`."""
         return np.ascontiguousarray(self.load(contents)[:, : self._last_width])
 
-    def _contents(self, file: Path) -> list[str]:
-        """Return the image_sha256 of a file's rows; raise ValueError if it is of another version or width."""
-        with pq.ParquetFile(file) as opened:
+    def _table(self, file: Path) -> pa.Table:
+        """Return a file's rows.
+
+        Raises:
+            ValueError: If it is of another version or width.
+            pa.ArrowException, OSError: If a part of it is damaged; files of earlier versions have no checksums.
+        """
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
             schema = opened.schema_arrow
             if (schema.metadata or {}).get(_METADATA) != self._schema.metadata[_METADATA] or schema != self._schema:
                 raise ValueError("another version wrote it")
-            return [str(content) for content in opened.read(columns=["image_sha256"]).column(0).to_pylist()]
+            return opened.read()
 
 
 def key_in(directory: Path) -> FeatureKey | None:
