@@ -29,7 +29,6 @@ from jobs.evaluation.config import Reading
 from jobs.evaluation.image_predictions import decoded_batches, memory_fault_explained
 from jobs.storage.places import Places
 from models.spec import Images
-from models.whole_files import write_whole
 
 VERSION = 1
 """Version of these files, and of how an image becomes a backbone's input."""
@@ -38,7 +37,6 @@ FILE_ROWS = 512
 """Images per file: a killed run loses at most the features of so many."""
 
 _METADATA = b"shelfwise.features"
-_IN_PLACE = "computed_by.txt"
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +113,9 @@ class FeatureStore:
             width: Number of features of an image.
             last_width: Number of those of the last feature map, which come first; None if there is no other.
         """
-        self._directory, self._width, self._engine = directory, width, key.engine
+        self.engine = key.engine
+        """What computes the features."""
+        self._directory, self._width = directory, width
         self._last_width = last_width or width
         features = pa.list_(pa.float32(), width)
         fields = [pa.field("image_sha256", pa.string(), nullable=False), pa.field("features", features, nullable=False)]
@@ -131,19 +131,6 @@ class FeatureStore:
                 detail = (str(error) or type(error).__name__).splitlines()[0][:200]
                 log.warning("%s cannot be used (%s); it is deleted, and its features are computed again", file, detail)
                 file.unlink(missing_ok=True)
-
-    @property
-    def engine(self) -> str:
-        """What computed the features: the engine of the key, or the one that once took its place."""
-        try:
-            return (self._directory / _IN_PLACE).read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            return self._engine
-
-    def computed_by(self, engine: str) -> None:
-        """Note what computes the features, if it is not the engine of the key."""
-        if engine != self._engine:
-            write_whole(self._directory / _IN_PLACE, engine)
 
     def contents(self) -> set[str]:
         """Return the image_sha256 of all images whose features are there."""
@@ -222,6 +209,12 @@ def key_in(directory: Path) -> FeatureKey | None:
     return None
 
 
+def missing(store: FeatureStore, images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Return the images whose features are not in a store, each content once."""
+    there = store.contents()
+    return list({image.image_sha256: image for image in images if image.image_sha256 not in there}.values())
+
+
 def add_features(
     store: FeatureStore,
     images: Sequence[LabelledImage],
@@ -243,15 +236,14 @@ def add_features(
     Raises:
         RunFailed: If a dataset file is damaged, or a batch does not fit the memory; what is computed is kept.
     """
-    there = store.contents()
-    missing = {image.image_sha256: image for image in images if image.image_sha256 not in there}
+    there, lacking = store.contents(), missing(store, images)
     if there:
         log.info("features: those of %s images are computed already", len({i.image_sha256 for i in images} & there))
-    if not missing:
+    if not lacking:
         return
-    compute, progress, done = extractor(), watch(len(missing)), 0
+    compute, progress, done = extractor(), watch(len(lacking)), 0
     try:
-        for decoded, squares, failed in decoded_batches(list(missing.values()), reading, side_px=compute.side_px):
+        for decoded, squares, failed in decoded_batches(lacking, reading, side_px=compute.side_px):
             if decoded:
                 with memory_fault_explained(len(squares), kept=", what is computed is kept"):
                     features = compute(squares)

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
 from jobs.training.again import former_file, kept_of, made_by, warn_of_other_products
 from jobs.training.examples import NO_EXAMPLES, TEACHING, Examples, all_images, examples_of, folds_by_group
-from jobs.training.features import FeatureKey, FeatureStore, add_features
+from jobs.training.features import FeatureKey, FeatureStore, add_features, missing
 from jobs.training.known_images import features_in, judged_by, pixel_store
 from jobs.training.progress import FeatureWatch
 from jobs.training.quick_config import QuickConfig
@@ -271,23 +271,17 @@ def _store(
         engine = feature_engine(config.engine)
     except EngineError as error:
         raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
-    key = FeatureKey(
-        name,
-        frozen.sha256,
-        network.input_px,
-        decode_px,
-        network.preprocessing,
-        engine,
-        middles=network.middles,
-    )
-    width = int(backbone.output.shape[-1])
-    store = FeatureStore(key.directory(config.places), key, width, last_width=frozen.last_width)
+    values = (name, frozen.sha256, network.input_px, decode_px, network.preprocessing)
 
-    def extractor() -> FeatureExtractor:
-        made = FeatureExtractor(backbone, network, side_px=decode_px, engine=engine)
-        store.computed_by(made.engine)
-        return made
+    def computed_by(engine: str) -> FeatureStore:
+        key = FeatureKey(*values, engine, middles=network.middles)
+        width = int(backbone.output.shape[-1])
+        return FeatureStore(key.directory(config.places), key, width, last_width=frozen.last_width)
 
+    extractor = cache(partial(FeatureExtractor, backbone, network, side_px=decode_px, engine=engine))
+    store = computed_by(engine)
+    if missing(store, images) and extractor().engine != engine:  # OpenVINO cannot convert this backbone
+        store = computed_by(extractor().engine)
     add_features(store, images, extractor, config.reading, partial(watch, name))
     return store
 

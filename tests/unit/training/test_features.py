@@ -71,18 +71,6 @@ def test_features_are_computed_once_and_found_by_content(tmp_path: Path) -> None
     assert compute(tmp_path, store_in(tmp_path))[0] == 2, "only the new images"
 
 
-def test_a_store_remembers_what_computed_in_place_of_its_engine(tmp_path: Path) -> None:
-    """OpenVINO may be unable to convert a backbone; a later run computes nothing, and would not know."""
-    write_labelled(Places(tmp_path), COLOURS)
-    store = store_in(tmp_path, replace(KEY, engine="openvino"))
-    store.computed_by("openvino")
-    compute(tmp_path, store)
-    assert store.engine == "openvino"
-    store.computed_by("tensorflow")
-    assert store_in(tmp_path, replace(KEY, engine="openvino")).engine == "tensorflow"
-    assert store_in(tmp_path).engine == "tensorflow"
-
-
 def test_a_picture_of_several_products_is_computed_once(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), [*COLOURS[:1], ("q", RED, [0]), ("r", RED, [0])], content="same")
     store = store_in(tmp_path)
