@@ -29,7 +29,7 @@ from jobs.errors import INGEST_AGAIN, RunFailed
 from jobs.storage.faults import disk_full
 from jobs.storage.places import Place
 from jobs.storage.stores import children, is_remote, put, read_bytes, reading
-from jobs.storage.temporary import temporary_directory
+from models.temporary import temporary_directory
 from models.whole_files import in_place_of
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from jobs.evaluation.config import Reading
 from jobs.evaluation.image_predictions import decoded_batches, memory_fault_explained
 from jobs.storage.places import Places
 from models.spec import Images
+from models.temporary import temporary_directory
 
 VERSION = 1
 """Version of these files, and of how an image becomes a backbone's input."""
@@ -151,8 +153,11 @@ class FeatureStore:
         target = self._directory / f"part-{name}-{len(contents):06d}.parquet"
         values = pa.array(np.stack(list(self._waiting.values())).ravel(), pa.float32())
         columns = [pa.array(contents, pa.string()), pa.FixedSizeListArray.from_arrays(values, self._width)]
-        with whole_file(target, self._schema, checksums=True) as writer:
-            writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        with temporary_directory(self._directory.parent) as scratch:
+            with whole_file(scratch / target.name, self._schema, checksums=True) as writer:
+                writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+            self._directory.mkdir(exist_ok=True)
+            os.replace(scratch / target.name, target)
         self._files[target], self._waiting = contents, {}
 
     def load(self, contents: Sequence[str]) -> Features:
