@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from models.answers.taxonomy import above_others, inner_nodes
 from models.networks.heads import network_with_head
 from models.release_checks import check_kinds, check_networks, check_numbers, read_manifest
 from models.spec import Category, KnownSpec, NetworkSpec, head_of
+from models.temporary import temporary_directory
 
 SHIPPED = Path(__file__).parent / "releases" / "fashion-mnist-6"
 FORMER_NAMES = {"fashion-mnist-5": "fashion-mnist-6"}
@@ -163,7 +163,7 @@ def save_release(
     weights: Mapping[str, Path],
     documents: Mapping[str, str | bytes] | None = None,
 ) -> None:
-    """Write a release to a new directory, completely or not at all.
+    """Write a release to a new directory, completely or not at all; what a killed process left beside it is removed.
 
     Args:
         release: Release to write; the `weights_sha256` of its networks must match the files in `weights`.
@@ -176,9 +176,9 @@ def save_release(
     """
     if directory.exists():
         raise ReleaseExists(f"{directory} is there already and a release is never changed; choose another release_id")
-    scratch = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    try:
-        scratch.mkdir(parents=True)
+    with temporary_directory(directory.parent) as parent:
+        scratch = parent / directory.name
+        scratch.mkdir()
         for network in release.networks:
             shutil.copyfile(weights[network.architecture], scratch / network.weights_file)
         document = {"format": FORMAT, **as_data(release), "thresholds": dict(release.thresholds)}
@@ -187,8 +187,6 @@ def save_release(
             (scratch / name).write_bytes(content.encode() if isinstance(content, str) else content)
         load_release(scratch)
         os.replace(scratch, directory)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cli.options import database_of
 from jobs.settings import Settings
-from jobs.storage.temporary import temporary_directory
+from models.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from sql.store import ProductDatabase

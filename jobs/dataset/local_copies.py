@@ -17,7 +17,7 @@ from upath import UPath
 
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import fetch
-from jobs.storage.temporary import temporary_directory
+from models.temporary import temporary_directory
 
 _ROUNDS = 2
 _SHARDS_A_TASK = 8

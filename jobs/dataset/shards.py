@@ -29,7 +29,7 @@ from jobs.errors import INGEST_AGAIN, RunFailed
 from jobs.storage.faults import disk_full
 from jobs.storage.places import Place
 from jobs.storage.stores import children, is_remote, put, read_bytes, reading
-from jobs.storage.temporary import temporary_directory
+from models.temporary import temporary_directory
 from models.whole_files import in_place_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def whole_file(
     *,
     compression: Mapping[str, str] | str = "zstd",
     statistics: Sequence[str] | bool = True,
+    checksums: bool = False,
 ) -> Iterator[Any]:
     """Write a Parquet file that appears under its name only when the block ends without an exception.
 
@@ -61,6 +62,7 @@ def whole_file(
         compression: Codec for all columns, or a mapping from column to codec.
         statistics: Whether the footer has the least and largest value of each column, or the names of those of which
             it has them.
+        checksums: Whether each page has a checksum, by which a reader that asks for it finds damaged bytes.
 
     Yields:
         A pyarrow.parquet.ParquetWriter.
@@ -69,7 +71,11 @@ def whole_file(
         StoreError: If a disk is full or a store cannot be written; then the target is unchanged.
     """
     try:
-        options: dict[str, Any] = {"compression": compression, "write_statistics": statistics}
+        options: dict[str, Any] = {
+            "compression": compression,
+            "write_statistics": statistics,
+            "write_page_checksum": checksums,
+        }
         with _placed(target) as scratch, pq.ParquetWriter(scratch, schema, **options) as writer:
             yield writer
     except OSError as error:

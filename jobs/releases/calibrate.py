@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
 from models.card import NAME, NO_DESCRIPTION, known_images, model_card
 from models.release import CROSS_FITTED, Release, load_release, save_release
+from models.temporary import temporary_directory
 
 log = logging.getLogger(__name__)
 
@@ -350,20 +350,18 @@ def recalibrate(config: Calibration) -> dict[str, Any]:
         from models.training.loop import start_backend
 
         start_backend()
-    with release_written(draft.release_id):
-        config.target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=config.target.parent, prefix=".") as scratch:
-            release, documents = finished_release(
-                draft,
-                weights,
-                fitted_on=parts[config.part],
-                tested_on=parts["test"],
-                learned=learned,
-                reading=config.reading,
-                promise=config.promise,
-                scratch=Path(scratch),
-            )
-            save_release(release, config.target, weights=weights, documents=documents)
+    with release_written(draft.release_id), temporary_directory(config.target.parent) as scratch:
+        release, documents = finished_release(
+            draft,
+            weights,
+            fitted_on=parts[config.part],
+            tested_on=parts["test"],
+            learned=learned,
+            reading=config.reading,
+            promise=config.promise,
+            scratch=scratch,
+        )
+        save_release(release, config.target, weights=weights, documents=documents)
     known = known_images(release) if release.known else NO_DESCRIPTION
     return {
         "release_id": release.release_id,

@@ -14,9 +14,9 @@ from pathlib import Path
 from jobs.releases.new_releases import check_same
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import children, fetch, is_file, put, read_bytes, size_bytes
-from jobs.storage.temporary import temporary_directory
 from models.release import MANIFEST, ReleaseError, load_release
 from models.release_checks import MAX_BYTES
+from models.temporary import temporary_directory
 
 
 def local_release(where: Place, places: Places) -> Path:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.storage.temporary import temporary_directory
+from models.temporary import temporary_directory
 
 _KEPT = ExitStack()
 _directories: dict[Path, Path] = {}

@@ -2,5 +2,5 @@
 
 Reads and writes any file that the other packages name; knows nothing of images, runs or networks.
 
-Others import: faults, file_uris, home_json, masking, modes, places, stores, temporary.
+Others import: faults, file_uris, home_json, masking, modes, places, stores.
 """

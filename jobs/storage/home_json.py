@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.storage.places import Place
 from jobs.storage.stores import put, read_bytes, uri
-from jobs.storage.temporary import temporary_directory
+from models.temporary import temporary_directory
 from models.whole_files import write_whole
 
 

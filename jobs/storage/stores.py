@@ -23,7 +23,7 @@ from jobs.errors import UsageError
 from jobs.storage.faults import lacks_reason, masked, missing_bucket, with_retries
 from jobs.storage.file_uris import path_of_file_uri
 from jobs.storage.places import Place
-from jobs.storage.temporary import temporary_directory
+from models.temporary import temporary_directory
 from models.whole_files import write_whole
 
 T = TypeVar("T")

@@ -42,7 +42,7 @@ def unpack_wheel() -> None:
 if __name__ == "__main__":
     unpack_wheel()
     from jobs.cli.main import main
-    from jobs.storage.temporary import remove_left_behind
+    from models.temporary import remove_left_behind
 
     remove_left_behind(Path(tempfile.gettempdir()))
     main()

@@ -2,7 +2,8 @@
 
 Reads images/ingest_date=*/. Writes features/ARCHITECTURE-PX-KEY/part-*.parquet: one row for each content of an image.
 The key contains all that the features depend on, so that the next run computes new images only. Each file appears
-whole, while the run goes on: what a killed run has computed is kept. The directory is a cache and may be deleted.
+whole, while the run goes on: what a killed run has computed is kept. Each run reads all files of its keys first and
+compares the checksums of their pages. The directory is a cache and may be deleted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +30,7 @@ from jobs.evaluation.config import Reading
 from jobs.evaluation.image_predictions import decoded_batches, memory_fault_explained
 from jobs.storage.places import Places
 from models.spec import Images
-from models.whole_files import write_whole
+from models.temporary import temporary_directory
 
 VERSION = 1
 """Version of these files, and of how an image becomes a backbone's input."""
@@ -37,7 +39,6 @@ FILE_ROWS = 512
 """Images per file: a killed run loses at most the features of so many."""
 
 _METADATA = b"shelfwise.features"
-_IN_PLACE = "computed_by.txt"
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,9 @@ class FeatureStore:
             width: Number of features of an image.
             last_width: Number of those of the last feature map, which come first; None if there is no other.
         """
-        self._directory, self._width, self._engine = directory, width, key.engine
+        self.engine = key.engine
+        """What computes the features."""
+        self._directory, self._width = directory, width
         self._last_width = last_width or width
         features = pa.list_(pa.float32(), width)
         fields = [pa.field("image_sha256", pa.string(), nullable=False), pa.field("features", features, nullable=False)]
@@ -123,24 +126,13 @@ class FeatureStore:
         self._waiting: dict[str, Features] = {}
         for file in sorted(directory.glob("part-*.parquet")):
             try:
-                self._files[file] = self._contents(file)
+                self._files[file] = [str(content) for content in self._table(file).column(0).to_pylist()]
+            except MemoryError:  # pyarrow's own is also an ArrowException, and the file is not its cause
+                raise
             except (pa.ArrowException, OSError, ValueError) as error:
                 detail = (str(error) or type(error).__name__).splitlines()[0][:200]
                 log.warning("%s cannot be used (%s); it is deleted, and its features are computed again", file, detail)
                 file.unlink(missing_ok=True)
-
-    @property
-    def engine(self) -> str:
-        """What computed the features: the engine of the key, or the one that once took its place."""
-        try:
-            return (self._directory / _IN_PLACE).read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            return self._engine
-
-    def computed_by(self, engine: str) -> None:
-        """Note what computes the features, if it is not the engine of the key."""
-        if engine != self._engine:
-            write_whole(self._directory / _IN_PLACE, engine)
 
     def contents(self) -> set[str]:
         """Return the image_sha256 of all images whose features are there."""
@@ -161,8 +153,11 @@ class FeatureStore:
         target = self._directory / f"part-{name}-{len(contents):06d}.parquet"
         values = pa.array(np.stack(list(self._waiting.values())).ravel(), pa.float32())
         columns = [pa.array(contents, pa.string()), pa.FixedSizeListArray.from_arrays(values, self._width)]
-        with whole_file(target, self._schema) as writer:
-            writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        with temporary_directory(self._directory.parent) as scratch:
+            with whole_file(scratch / target.name, self._schema, checksums=True) as writer:
+                writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+            self._directory.mkdir(exist_ok=True)
+            os.replace(scratch / target.name, target)
         self._files[target], self._waiting = contents, {}
 
     def load(self, contents: Sequence[str]) -> Features:
@@ -180,8 +175,10 @@ class FeatureStore:
             if not positions:
                 continue
             try:
-                column = pq.read_table(file, columns=["features"]).column(0).combine_chunks()
+                column = self._table(file).column(1).combine_chunks()
                 values = column.values.to_numpy(zero_copy_only=False).reshape(len(there), self._width)
+            except MemoryError:
+                raise
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise RunFailed(f"{file} cannot be read any longer; run the same command again") from error
             for number in positions:
@@ -192,13 +189,18 @@ class FeatureStore:
         """Return those of the last feature map, as serving gives them, float32 (images, features); see `load`."""
         return np.ascontiguousarray(self.load(contents)[:, : self._last_width])
 
-    def _contents(self, file: Path) -> list[str]:
-        """Return the image_sha256 of a file's rows; raise ValueError if it is of another version or width."""
-        with pq.ParquetFile(file) as opened:
+    def _table(self, file: Path) -> pa.Table:
+        """Return a file's rows.
+
+        Raises:
+            ValueError: If it is of another version or width.
+            pa.ArrowException, OSError: If a part of it is damaged; files of earlier versions have no checksums.
+        """
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
             schema = opened.schema_arrow
             if (schema.metadata or {}).get(_METADATA) != self._schema.metadata[_METADATA] or schema != self._schema:
                 raise ValueError("another version wrote it")
-            return [str(content) for content in opened.read(columns=["image_sha256"]).column(0).to_pylist()]
+            return opened.read()
 
 
 def key_in(directory: Path) -> FeatureKey | None:
@@ -210,6 +212,12 @@ def key_in(directory: Path) -> FeatureKey | None:
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
             continue
     return None
+
+
+def missing(store: FeatureStore, images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Return the images whose features are not in a store, each content once."""
+    there = store.contents()
+    return list({image.image_sha256: image for image in images if image.image_sha256 not in there}.values())
 
 
 def add_features(
@@ -233,15 +241,14 @@ def add_features(
     Raises:
         RunFailed: If a dataset file is damaged, or a batch does not fit the memory; what is computed is kept.
     """
-    there = store.contents()
-    missing = {image.image_sha256: image for image in images if image.image_sha256 not in there}
+    there, lacking = store.contents(), missing(store, images)
     if there:
         log.info("features: those of %s images are computed already", len({i.image_sha256 for i in images} & there))
-    if not missing:
+    if not lacking:
         return
-    compute, progress, done = extractor(), watch(len(missing)), 0
+    compute, progress, done = extractor(), watch(len(lacking)), 0
     try:
-        for decoded, squares, failed in decoded_batches(list(missing.values()), reading, side_px=compute.side_px):
+        for decoded, squares, failed in decoded_batches(lacking, reading, side_px=compute.side_px):
             if decoded:
                 with memory_fault_explained(len(squares), kept=", what is computed is kept"):
                     features = compute(squares)

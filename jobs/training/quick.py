@@ -14,11 +14,10 @@ release. Only the catalog's labels calibrate and measure; the decisions of peopl
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from jobs.releases.new_releases import check_new, release_written
 from jobs.releases.stored import share
 from jobs.training.again import former_file, kept_of, made_by, warn_of_other_products
 from jobs.training.examples import NO_EXAMPLES, TEACHING, Examples, all_images, examples_of, folds_by_group
-from jobs.training.features import FeatureKey, FeatureStore, add_features
+from jobs.training.features import FeatureKey, FeatureStore, add_features, missing
 from jobs.training.known_images import features_in, judged_by, pixel_store
 from jobs.training.progress import FeatureWatch
 from jobs.training.quick_config import QuickConfig
@@ -59,6 +58,7 @@ from models.release import (
 from models.serving.engines import EngineError
 from models.serving.environment import prepare_environment, quiet_start
 from models.spec import NetworkSpec
+from models.temporary import remove_left_behind, temporary_directory
 from models.training.frozen import FrozenBackbone, load_frozen
 from models.training.seen import BACKBONE_SAW_TRAIN, VOUCHED_BACKBONES
 
@@ -124,6 +124,8 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
         RunFailed: If features cannot be computed, or the release cannot be written; what was computed is kept.
     """
     started = time.monotonic()
+    for directory in (config.places.features, config.target.parent):
+        remove_left_behind(directory)
     if release := _made(config):
         log.info("release %s is there already: this command made it of the same products", release.release_id)
         return _shared(config, release)
@@ -145,17 +147,15 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
     images = _Images(learned_from, examples_of(learned_from, TEACHING, stores), tested, stores)
     folds = folds_by_group(images.known, learned_from, config.seed)
     kept = f"the features are kept in {config.places.features}"
-    with release_written(config.release_id, kept):
-        config.target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=config.target.parent, prefix=".") as scratch:
-            fitted = [
-                _fitted(frozen, images, folds, Path(scratch, name), before=config.selection.release)
-                for name, frozen in backbones.items()
-            ]
-            draft = _draft(config, learned_from, fitted, folds, round(time.monotonic() - started))
-            release, documents = _finished(config, draft, images, fitted, Path(scratch))
-            weights = {each.network.architecture: each.weights for each in fitted}
-            save_release(release, config.target, weights=weights, documents=documents)
+    with release_written(config.release_id, kept), temporary_directory(config.target.parent) as scratch:
+        fitted = [
+            _fitted(frozen, images, folds, scratch / name, before=config.selection.release)
+            for name, frozen in backbones.items()
+        ]
+        draft = _draft(config, learned_from, fitted, folds, round(time.monotonic() - started))
+        release, documents = _finished(config, draft, images, fitted, scratch)
+        weights = {each.network.architecture: each.weights for each in fitted}
+        save_release(release, config.target, weights=weights, documents=documents)
     return _shared(config, release)
 
 
@@ -271,23 +271,17 @@ def _store(
         engine = feature_engine(config.engine)
     except EngineError as error:
         raise UsageError(f"SHELFWISE_ENGINE demands OpenVINO: {error}") from error
-    key = FeatureKey(
-        name,
-        frozen.sha256,
-        network.input_px,
-        decode_px,
-        network.preprocessing,
-        engine,
-        middles=network.middles,
-    )
-    width = int(backbone.output.shape[-1])
-    store = FeatureStore(key.directory(config.places), key, width, last_width=frozen.last_width)
+    values = (name, frozen.sha256, network.input_px, decode_px, network.preprocessing)
 
-    def extractor() -> FeatureExtractor:
-        made = FeatureExtractor(backbone, network, side_px=decode_px, engine=engine)
-        store.computed_by(made.engine)
-        return made
+    def computed_by(engine: str) -> FeatureStore:
+        key = FeatureKey(*values, engine, middles=network.middles)
+        width = int(backbone.output.shape[-1])
+        return FeatureStore(key.directory(config.places), key, width, last_width=frozen.last_width)
 
+    extractor = cache(partial(FeatureExtractor, backbone, network, side_px=decode_px, engine=engine))
+    store = computed_by(engine)
+    if missing(store, images) and extractor().engine != engine:  # OpenVINO cannot convert this backbone
+        store = computed_by(extractor().engine)
     add_features(store, images, extractor, config.reading, partial(watch, name))
     return store
 

@@ -396,6 +396,7 @@ class TestSaving:
         assert list(directory.parent.iterdir()), "the remains of the killed one"
         (tmp_path / "away").rename(weights["xception"])
         save_release(release, directory, weights=weights)
+        assert list(directory.parent.iterdir()) == [directory], "the remains went"
         assert load_release(directory) == release
 
 

@@ -162,7 +162,8 @@ def test_the_code_that_a_killed_process_unpacked_is_removed_by_the_next(tmp_path
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("jobs/__init__.py", "")
         archive.writestr("jobs/cli/main.py", main)
-        archive.write(ROOT / "jobs" / "storage" / "temporary.py", "jobs/storage/temporary.py")
+        archive.writestr("models/__init__.py", "")
+        archive.write(ROOT / "models" / "temporary.py", "models/temporary.py")
     job = [sys.executable, str(ROOT / "jobs" / "submit" / "shelfwise_job.py")]
     environment = {**os.environ, "PYTHONPATH": str(wheel), "TMPDIR": str(unpacked)}
     killed = subprocess.run([*job, "die"], env=environment, capture_output=True, text=True)

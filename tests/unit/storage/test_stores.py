@@ -27,10 +27,11 @@ from jobs.errors import RunFailed, UsageError
 from jobs.releases.new_releases import check_new
 from jobs.releases.stored import local_release, share, stored_releases
 from jobs.storage import faults as store_faults
-from jobs.storage import stores, temporary
+from jobs.storage import stores
 from jobs.storage.faults import StoreDenied, StoreError
 from jobs.storage.places import Place, Places
 from jobs.storage.stores import check_usable, children, place, uri
+from models import temporary
 from models.release import MANIFEST, ReleaseError
 from tests.dataset_rows import image_row
 from tests.object_store import ObjectStore
@@ -185,7 +186,7 @@ def copies(scratch: Path) -> int:
 def test_what_a_killed_process_copied_is_removed_by_the_next(scratch: Path, under: bool) -> None:
     parent = scratch / "release-copies" if under else None
     program = (
-        "import os, tempfile\nfrom jobs.storage.temporary import temporary_directory\n"
+        "import os, tempfile\nfrom models.temporary import temporary_directory\n"
         f"tempfile.tempdir = {str(scratch)!r}\nfrom pathlib import Path, PosixPath\n"
         f"with temporary_directory({parent!r}) as directory:\n"
         "    (directory / 'copy').write_bytes(b'1')\n"

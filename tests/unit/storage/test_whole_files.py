@@ -244,6 +244,7 @@ WRITERS = {
     "models/release.py": {"replace", "write_text", "write_bytes"},
     "models/fashion_mnist.py": {"replace"},
     "jobs/releases/stored.py": {"replace", "write_bytes"},
+    "jobs/training/features.py": {"replace"},
     "jobs/dataset/local_copies.py": {"replace"},
     "jobs/predict/conversions.py": {"rename"},  # a whole directory
     "jobs/demo/local_nights.py": {"rename"},

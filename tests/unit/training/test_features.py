@@ -71,18 +71,6 @@ def test_features_are_computed_once_and_found_by_content(tmp_path: Path) -> None
     assert compute(tmp_path, store_in(tmp_path))[0] == 2, "only the new images"
 
 
-def test_a_store_remembers_what_computed_in_place_of_its_engine(tmp_path: Path) -> None:
-    """OpenVINO may be unable to convert a backbone; a later run computes nothing, and would not know."""
-    write_labelled(Places(tmp_path), COLOURS)
-    store = store_in(tmp_path, replace(KEY, engine="openvino"))
-    store.computed_by("openvino")
-    compute(tmp_path, store)
-    assert store.engine == "openvino"
-    store.computed_by("tensorflow")
-    assert store_in(tmp_path, replace(KEY, engine="openvino")).engine == "tensorflow"
-    assert store_in(tmp_path).engine == "tensorflow"
-
-
 def test_a_picture_of_several_products_is_computed_once(tmp_path: Path) -> None:
     write_labelled(Places(tmp_path), [*COLOURS[:1], ("q", RED, [0]), ("r", RED, [0])], content="same")
     store = store_in(tmp_path)
@@ -182,6 +170,64 @@ def test_a_file_with_other_columns_or_another_width_is_computed_again(tmp_path: 
     assert store_in(tmp_path).contents() == set()
     compute(tmp_path, store_in(tmp_path))
     assert FeatureStore(KEY.directory(Places(tmp_path)), KEY, 4).contents() == set()
+
+
+def chunk_of(file: Path, column: int) -> range:
+    """Return where the bytes of a column lie in a file of one row group."""
+    chunk = pq.read_metadata(file).row_group(0).column(column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    return range(start, start + chunk.total_compressed_size)
+
+
+def overwrite(file: Path, position: int, count: int = 1) -> None:
+    """Turn all bits of some bytes of a file over."""
+    content = bytearray(file.read_bytes())
+    content[position : position + count] = bytes(byte ^ 0xFF for byte in content[position : position + count])
+    file.write_bytes(content)
+
+
+def test_a_file_with_damaged_features_is_named_and_computed_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its footer and its other column are sound: it counted as good, and each run failed over it in the same way."""
+    write_labelled(Places(tmp_path), COLOURS)
+    store = store_in(tmp_path)
+    _, images = compute(tmp_path, store)
+    contents = [image.image_sha256 for image in images]
+    expected = store.load(contents)
+    [file] = KEY.directory(Places(tmp_path)).iterdir()
+    overwrite(file, pq.read_metadata(file).row_group(0).column(1).data_page_offset + 8, 16)
+    with pytest.raises(RunFailed, match=rf"{file.name} cannot be read any longer; run the same command again"):
+        store.load(contents)
+    again = store_in(tmp_path)
+    assert compute(tmp_path, again)[0] == 12
+    assert f"{file} cannot be used (" in caplog.text
+    np.testing.assert_array_equal(again.load(contents), expected)
+    caplog.clear()
+    assert compute(tmp_path, store_in(tmp_path))[0] == 0
+    assert "cannot be used" not in caplog.text
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_no_flipped_byte_becomes_a_feature_or_another_image(column: int, tmp_path: Path) -> None:
+    write_labelled(Places(tmp_path), COLOURS)
+    store = store_in(tmp_path)
+    _, images = compute(tmp_path, store)
+    contents = [image.image_sha256 for image in images]
+    expected, [file] = store.load(contents), KEY.directory(Places(tmp_path)).iterdir()
+    sound, found = file.read_bytes(), 0
+    positions = chunk_of(file, column)
+    for position in positions:
+        overwrite(file, position)
+        damaged_store = store_in(tmp_path)
+        if damaged_store.contents():  # the byte means nothing to a reader
+            assert damaged_store.contents() == set(contents), position
+            np.testing.assert_array_equal(damaged_store.load(contents), expected, err_msg=str(position))
+        else:
+            found += 1
+            assert not file.exists()
+        file.write_bytes(sound)
+    assert found > len(positions) / 2
 
 
 def test_a_file_that_vanishes_meanwhile_fails_the_run_in_one_sentence(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ from models.networks.pixels import PIXELS, STATISTICS
 from models.networks.registry import ARCHITECTURES, EARLIER_MAPS, INPUT_PX, architecture
 from models.networks.weights import save_weights
 from models.release import CROSS_FITTED, FEATURES_ENGINE, load_release
+from models.serving import conversion
+from models.serving.engines import ConversionRefused
 from models.spec import Head
 from models.training.recipe import Recipe
 from tests import tiny_network
@@ -227,6 +229,34 @@ def test_a_killed_run_leaves_no_release_and_the_next_goes_on(
     one, other = (load_release(Path(each["release_dir"])) for each in (done, same))
     assert one.temperature == other.temperature
     assert one.thresholds == other.thresholds
+
+
+def test_features_that_keras_computes_in_place_of_openvino_are_not_taken_for_those_of_openvino(
+    tmp_path: Path, weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They lay under OpenVINO's key, and one name stood for what both had computed."""
+
+    def refused(*_given: object, **_options: object) -> None:
+        raise ConversionRefused("the features differ")
+
+    def engine_told(release_id: str) -> Any:
+        done = quick.run(config(tmp_path, weights, release_id=release_id), watch=computed)
+        return load_release(Path(done["release_dir"])).training[f"{tiny_network.NAME}{FEATURES_ENGINE}"]
+
+    write_labelled(Places(tmp_path), PRODUCTS)
+    with monkeypatch.context() as patched:
+        patched.setattr(conversion, "compare", refused)
+        computed = Counting()
+        assert engine_told("colours-2") == "tensorflow"
+        assert computed.totals == {tiny_network.NAME: 90, PIXELS: 90}
+        computed = Counting()
+        assert engine_told("colours-3") == "tensorflow"
+        assert computed.totals == {}
+    computed = Counting()
+    assert engine_told("colours-4") == "openvino"
+    assert computed.totals == {tiny_network.NAME: 90}
+    keys = [features.key_in(directory) for directory in (tmp_path / "features").glob(f"{tiny_network.NAME}-*")]
+    assert {key.engine for key in keys if key} == {"openvino", "tensorflow"}
 
 
 def test_the_part_test_teaches_and_calibrates_nothing(tmp_path: Path, weights: dict[str, Path]) -> None:
