@@ -1,4 +1,4 @@
-"""A night and a backfill by Airflow's own `dag.test()`, with jobs that are played, and the password that nobody sees."""
+"""A night and a backfill by Airflow's own `dag.test()`, with played jobs, and the password that nobody sees."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def place(tmp_path: Path, release: Path, server: Server) -> Place:
 
 
 def test_a_night_and_a_backfill(place: Place) -> None:
-    """That real jobs write what they should is tested in `tests/end_to_end`: by each engine, and by a real scheduler."""
+    """What real jobs write is tested in `tests/end_to_end`, for each engine and started by a real scheduler."""
     run = f"backfill-{NIGHTS[0]}-{NIGHTS[0]}-tiny-2"
     plan = {"run_id": run, "release": "tiny-2", "images_by_date": {NIGHTS[0]: 4}}
     place.jobs.order("backfill", "--dry-run", prints=plan)
