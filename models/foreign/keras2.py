@@ -41,7 +41,7 @@ def read_layers(file: ForeignFile, layers: Sequence[LayerConfig]) -> list[Stored
     Raises:
         ReleaseError: If the weights are not where Keras puts them; the message names the version and what to do.
     """
-    with opened(file.path) as hdf5:
+    with opened(file.path, file.writer) as hdf5:
         try:
             arrays = _Arrays()
             if any(name in hdf5 for name in _CONTAINERS):

@@ -91,7 +91,7 @@ def rebuild(
     configs = layer_configs(file)
     _refuse_early(foreign, file, configs)
     if file.loadable:
-        original = _loaded(foreign, configs)
+        original = _loaded(foreign, file, configs)
         layers = stored_layers(original)
     else:
         if expected is None:
@@ -168,11 +168,12 @@ def _refuse_early(foreign: ForeignNetwork, file: ForeignFile, configs: list[Laye
             f"{foreign.path} changes the size of its images by {described(resized)} to {sides}, not to "
             f"{foreign.input_px} px; correct --input-px, or save the network without that layer"
         )
-    with opened(foreign.path) as weights:
+    with opened(foreign.path, file.writer) as weights:
         stored, claimed = stored_values(weights), claimed_weights(configs)
     if claimed > MOST_CLAIMED * max(stored, 2**16):
         raise ReleaseError(
-            f"{foreign.path} describes up to {claimed:,} weights and holds {stored:,}; save the model again"
+            f"{foreign.path} was written by {file.writer}, describes up to {claimed:,} weights and holds {stored:,}; "
+            "save the model there again"
         )
 
 
@@ -244,7 +245,7 @@ def _answers(model: Any, images: Any) -> Any:
     return np.asarray(output, np.float64)
 
 
-def _loaded(foreign: ForeignNetwork, configs: list[LayerConfig]) -> Any:
+def _loaded(foreign: ForeignNetwork, file: ForeignFile, configs: list[LayerConfig]) -> Any:
     """Load the original network in float32; raise ReleaseError if its input or output has another shape."""
     import keras
 
@@ -252,7 +253,15 @@ def _loaded(foreign: ForeignNetwork, configs: list[LayerConfig]) -> Any:
         model = keras.saving.load_model(foreign.path, compile=False, safe_mode=True)
     except Exception as error:  # keras raises many different exceptions for a broken file
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ReleaseError(f"Keras cannot load {foreign.path} ({reason}); save the model again") from error
+        again = "save the model there again"
+        if file.version and file.version != keras.__version__:  # what it writes there may be beyond this Keras again
+            again = (
+                "save the model there with model.save('....h5'), write down its answers to some images, as `shelfwise "
+                "release import --help` shows, and give them with --expected"
+            )
+        raise ReleaseError(
+            f"Keras {keras.__version__} cannot load {foreign.path}, which {file.writer} wrote ({reason}); {again}"
+        ) from error
     _refuse_shapes(model, foreign, without_front(_plain(configs))[0])
     for layer in every_layer(model):
         if layer.compute_dtype in ("float16", "bfloat16"):

@@ -28,6 +28,7 @@ from tests.unit.models.test_foreign_heads import SIDE_PX, hidden, of_all_kinds, 
 
 __all__ = ["small_world"]
 SQUARES = generated_samples(SIDE_PX)
+BY_2 = r"was written by Keras 2\.15\.0"
 
 
 def write_old_archive(model: Any, path: Path) -> None:
@@ -45,6 +46,15 @@ WRITERS = [
     (keras2_files.write_archive, "theirs.keras"),
     (write_old_archive, "theirs.keras"),
 ]
+
+
+def rewritten(path: Path, entry: str, content: bytes) -> None:
+    """Replace an entry of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**entries, entry: content}.items():
+            archive.writestr(name, data)
 
 
 def told(model: Any) -> ExpectedAnswers:
@@ -128,12 +138,14 @@ def test_without_expected_answers_or_with_others_it_is_refused(nested: Any, tmp_
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model_config": None}, r"without a description of their network; save the whole model with model\.save"),
+        (
+            {"model_config": None},
+            rf"{BY_2} and holds weights without a description of their network; save the whole model with model\.save",
+        ),
         ({"keras_version": "1.2.2"}, r"was written by Keras 1\.2\.2 on tensorflow, .* load it with Keras 2"),
         ({"backend": "theano"}, r"was written by Keras 2\.15\.0 on theano"),
-        ({"model_config": "[]"}, "does not describe its layers"),
-        ({"model_config": "{"}, "cannot be read"),
-        ({"model_config": "[" * 50_000}, "cannot be read"),
+        *(({"model_config": text}, rf"{BY_2} and does not describe its layers") for text in ("[]", "{", "[" * 50_000)),
+        ({"model_config": "{", "keras_version": None}, "by an unknown version of Keras and does not describe"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_who_wrote_it_and_what_to_do(
@@ -142,6 +154,41 @@ def test_a_file_that_cannot_be_read_says_who_wrote_it_and_what_to_do(
     keras2_files.write_hdf5(nested, tmp_path / "theirs.h5", **changes)
     with pytest.raises(ReleaseError, match=sentence):
         foreign_file(tmp_path / "theirs.h5")
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({}, "and does not describe its layers as Keras does; save the model there again"),
+        ({"layers": [{"class_name": ["Dense"]}]}, r"and has .* where the name of a layer was expected; save the model"),
+    ],
+)
+def test_an_archive_without_layers_as_keras_describes_them_says_who_wrote_it(
+    config: dict[str, Any], sentence: str, nested: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "theirs.keras"
+    keras2_files.write_archive(nested, path)
+    rewritten(path, "config.json", json.dumps(config).encode())
+    with pytest.raises(ReleaseError, match=rf"theirs\.keras {BY_2} {sentence}"):
+        rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES), expected=told(nested))
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"[" * 50_000])
+def test_an_archive_whose_description_is_damaged_says_who_wrote_it(content: bytes, nested: Any, tmp_path: Path) -> None:
+    keras2_files.write_archive(nested, tmp_path / "theirs.keras")
+    rewritten(tmp_path / "theirs.keras", "config.json", content)
+    with pytest.raises(ReleaseError, match=rf"{BY_2} and cannot be read \(.*\); save the model there again"):
+        foreign_file(tmp_path / "theirs.keras")
+
+
+def test_an_archive_whose_weights_are_damaged_says_who_wrote_it(nested: Any, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.keras"
+    keras2_files.write_archive(nested, path)
+    rewritten(path, "model.weights.h5", b"no HDF5")
+    with pytest.raises(
+        ReleaseError, match=r"theirs\.keras, which Keras 2\.15\.0 wrote, cannot be read .* save the model"
+    ):
+        rebuild(ForeignNetwork(path, SIDE_PX, CATEGORIES), expected=told(nested))
 
 
 def test_weights_in_another_place_name_the_version(nested: Any, tmp_path: Path) -> None:
@@ -257,7 +304,10 @@ def test_one_array_under_many_names_is_not_read_many_times(
         ([{"class_name": "Dropout", "config": {"rate": 0.1}}] * 5001, r"5,0\d\d layers and sizes"),
         ([{"class_name": "Dense", "config": {"units": 10**9}}], "sizes up to 1,000,000,000"),
         ([{"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": [10**6, 3]}}], "sizes up to 1,000,000"),
-        ([{"class_name": "Dense", "config": {"units": 60_000}}] * 9, "describes up to 32,4.* weights and holds"),
+        (
+            [{"class_name": "Dense", "config": {"units": 60_000}}] * 9,
+            r"by Keras 3\.\S+, describes up to 32,4.* weights and",
+        ),
     ],
 )
 def test_absurd_sizes_are_refused_before_anything_is_built(
