@@ -101,6 +101,11 @@ class ForeignFile:
         """Name of the program that wrote the file, for messages."""
         return _writer(self.version)
 
+    @property
+    def of_keras_2(self) -> bool:
+        """Whether Keras 2 wrote the file; taken for granted of an HDF5 file that does not say."""
+        return not self.loadable and not self.version.startswith("3.")
+
 
 @dataclass(frozen=True)
 class LayerConfig:

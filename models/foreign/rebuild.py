@@ -96,7 +96,7 @@ def rebuild(
     else:
         if expected is None:
             how, simpler = "in a form that Keras 3 cannot load", ""
-            if file.version.startswith("3."):
+            if not file.of_keras_2:
                 how, simpler = "as HDF5, of which nothing is built", "save it with model.save('....keras'), or "
             raise ReleaseError(
                 f"{foreign.path} was written by {file.writer} {how}, so nothing shows whether it is rebuilt well; "
@@ -105,7 +105,7 @@ def rebuild(
             )
         original, layers = None, read_layers(file, configs)
     front, layers = without_front(layers)
-    spec, rebuilt = _rebuilt(layers, foreign)
+    spec, rebuilt = _rebuilt(layers, foreign, of_keras_2=file.of_keras_2)
     made = _unserved(front, foreign, spec)
     if made is not None and not _folded(front, rebuilt) and expected is None:
         raise _refused_scaling(front, foreign, spec, made)
@@ -271,7 +271,7 @@ def _loaded(foreign: ForeignNetwork, file: ForeignFile, configs: list[LayerConfi
     return model
 
 
-def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork) -> tuple[NetworkSpec, Any]:
+def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork, *, of_keras_2: bool) -> tuple[NetworkSpec, Any]:
     """Find the architecture that the original's weights fit; return its specification and a network with these."""
     names = {layer.name for layer in layers if layer.weights}
     family = next((family for family, layer in _FAMILY_LAYER.items() if layer in names), None)
@@ -290,7 +290,7 @@ def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork) -> tuple[Ne
             others = names ^ {layer.name for layer in weighted_layers(model)}
             unlike.append((len(others), str(error).partition(";")[0]))
             continue
-        found = _read_head(head, model.get_layer(HEAD), foreign, name)
+        found = _read_head(head, model.get_layer(HEAD), foreign, name, of_keras_2=of_keras_2)
         spec = NetworkSpec(
             name, foreign.input_px, f"{name}.weights.h5", "", 1.0, foreign.preprocessing, found.description
         )
@@ -306,11 +306,13 @@ def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork) -> tuple[Ne
     )
 
 
-def _read_head(head: Sequence[StoredLayer], last: Any, foreign: ForeignNetwork, name: str) -> ReadHead:
+def _read_head(
+    head: Sequence[StoredLayer], last: Any, foreign: ForeignNetwork, name: str, *, of_keras_2: bool
+) -> ReadHead:
     """Read a foreign head; raise ReleaseError if it cannot be served."""
     features, outputs = last.kernel.shape
     try:
-        return read_head(head, features=features, outputs=outputs)
+        return read_head(head, features=features, outputs=outputs, of_keras_2=of_keras_2)
     except ForeignHead as error:
         raise ReleaseError(
             f"{foreign.path} is {name} with a head of {_listed(head)}, which cannot be served ({error}); give it a "

@@ -114,6 +114,37 @@ def test_a_network_of_keras_2_is_rebuilt_to_the_answers_written_down(
     np.testing.assert_allclose(answers, expected, atol=TOLERANCE / 100)
 
 
+def hard(features: Any) -> Any:
+    values = keras.layers.GlobalAveragePooling2D()(features)
+    values = keras.layers.Dense(16, "hard_sigmoid", name="hidden")(keras.layers.Dense(9, "tanh")(values))
+    values = keras.layers.Activation("hard_sigmoid")(keras.layers.BatchNormalization(name="spread")(values))
+    return keras.layers.Dense(CATEGORIES, "softmax")(values)
+
+
+@pytest.mark.parametrize("write", [keras2_files.write_hdf5, write_hdf5_of_keras_3])
+def test_the_hard_sigmoid_is_that_of_the_keras_that_wrote_the_file(
+    write: Callable[[Any, Path], None], tmp_path: Path
+) -> None:
+    """Keras 2 has 0.2 x + 0.5, Keras 3 has x / 6 + 0.5: what stands before it counts 1.2 times as much in Keras 2."""
+    keras.utils.set_random_seed(7)  # one network in many answers the samples nearly alike
+    model = with_head(hard)
+    spread = model.get_layer("spread")
+    spread.moving_mean.assign(spread.moving_mean * 0 + 0.5)
+    spread.moving_variance.assign(spread.moving_variance * 0 + 0.01)  # so that it lies on both sides of its bends
+    write(model, tmp_path / "theirs.h5")
+    of_keras_3 = told(model)
+    for name, parts in (("hidden", 2), ("spread", 2)):
+        layer = model.get_layer(name)
+        values = layer.get_weights()
+        layer.set_weights([*(value * np.float32(1.2) for value in values[:parts]), *values[parts:]])
+    of_keras_2 = told(model)
+    assert np.abs(of_keras_2.answers - of_keras_3.answers).max() > 10 * TOLERANCE, "or this says nothing"
+    answers = of_keras_2 if write is keras2_files.write_hdf5 else of_keras_3
+    spec, rebuilt = rebuild(ForeignNetwork(tmp_path / "theirs.h5", SIDE_PX, CATEGORIES), expected=answers)
+    found = np.asarray(keras.ops.softmax(rebuilt(network_input(SQUARES, spec), training=False)))
+    np.testing.assert_allclose(found, answers.answers, atol=TOLERANCE / 100)
+
+
 def test_an_hdf5_file_of_keras_3_says_so(nested: Any, tmp_path: Path) -> None:
     write_hdf5_of_keras_3(nested, tmp_path / "theirs.h5")
     assert foreign_file(tmp_path / "theirs.h5").writer == f"Keras {keras.__version__}"
