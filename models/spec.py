@@ -37,7 +37,7 @@ POOLINGS = ("avg", "max")
 
 HEAD_KINDS = (
     *("dense", "scale", "prelu", "relu", "elu", "selu", "gelu", "silu", "mish"),
-    *("tanh", "sigmoid", "softplus", "softsign"),
+    *("tanh", "sigmoid", "softplus", "softsign", "hard_sigmoid", "hard_silu"),
 )
 """Kinds of the layers in a head before its last one."""
 

@@ -99,7 +99,12 @@ class ForeignFile:
     @property
     def writer(self) -> str:
         """Name of the program that wrote the file, for messages."""
-        return f"Keras {self.version}" if self.version else "an unknown version of Keras"
+        return _writer(self.version)
+
+    @property
+    def of_keras_2(self) -> bool:
+        """Whether Keras 2 wrote the file; taken for granted of an HDF5 file that does not say."""
+        return not self.loadable and not self.version.startswith("3.")
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,8 @@ def refuse_code(file: ForeignFile) -> None:
         name, module = part["class_name"], part.get("module")
         if not isinstance(name, str):
             raise ReleaseError(
-                f"{path} has {str(name)[:80]!r} where the name of a layer was expected; save the model again with Keras"
+                f"{path} was written by {file.writer} and has {str(name)[:80]!r} where the name of a layer was "
+                "expected; save the model there again"
             )
         if name.rpartition(".")[2] in ("Lambda", "__lambda__"):
             raise ReleaseError(
@@ -190,7 +196,7 @@ def layer_configs(file: ForeignFile) -> list[LayerConfig]:
         number = sum(1 for layer in layers for _ in layer.flat())
         largest = max((size for layer in layers for each in layer.flat() for size in _sizes(each.options)), default=0)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise ReleaseError(f"{file.path} does not describe its layers as Keras does; save the model again") from error
+        raise _undescribed(file.path, file.version) from error
     if number > MOST_LAYERS or largest > MOST_WIDTH:
         raise ReleaseError(
             f"{file.path} describes {number:,} layers and sizes up to {largest:,}, and networks of up to "
@@ -215,17 +221,33 @@ def claimed_weights(layers: list[LayerConfig]) -> int:
     return sum(width for width, _ in widths) * max((widest for _, widest in widths), default=0)
 
 
+def _writer(version: str) -> str:
+    return f"Keras {version}" if version else "an unknown version of Keras"
+
+
+def _undescribed(path: Path, version: str) -> ReleaseError:
+    return ReleaseError(
+        f"{path} was written by {_writer(version)} and does not describe its layers as Keras does; save the model "
+        "there again"
+    )
+
+
 def _from_archive(path: Path) -> ForeignFile:
-    """Read the description and the metadata of a `.keras` archive."""
+    """Read the metadata and the description of a `.keras` archive."""
+    version = ""
     try:
         with zipfile.ZipFile(path) as archive:
             check_archive(archive)
-            config = _json(archive, "config.json")
             metadata = _json(archive, "metadata.json") if "metadata.json" in archive.namelist() else {}
-        version = str(metadata.get("keras_version", ""))[:40]
+            version = str(metadata.get("keras_version", ""))[:40]
+            config = _json(archive, "config.json")
         file = ForeignFile(path, version, config, loadable=not version.startswith(("1.", "2.")))
         list(_parts(file))
     except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, AttributeError, RuntimeError) as error:
+        if version:
+            raise ReleaseError(
+                f"{path} was written by {_writer(version)} and cannot be read ({error}); save the model there again"
+            ) from error
         raise ReleaseError(f"{path} is not a .keras file of Keras ({error}); save the model with model.save") from error
     return file
 
@@ -248,19 +270,22 @@ def _from_hdf5(path: Path) -> ForeignFile:
         version = texts.get("keras_version", "")[:40]
         if "model_config" not in texts:
             raise ReleaseError(
-                f"{path} holds weights without a description of their network; save the whole model with "
-                "model.save('....h5')"
+                f"{path} was written by {_writer(version)} and holds weights without a description of their network; "
+                "save the whole model with model.save('....h5')"
             )
         if version.startswith("1.") or texts.get("backend", "tensorflow") not in ("tensorflow", "jax", "torch"):
             raise ReleaseError(
                 f"{path} was written by Keras {version or '1'} on {texts.get('backend', 'Theano')}, whose weights are "
                 "laid out in another way; load it with Keras 2 on TensorFlow and save the model with model.save"
             )
+    try:
         config = json.loads(texts["model_config"]) if len(texts["model_config"]) <= MOST_TEXT else None
         if not isinstance(config, dict):
-            raise ReleaseError(f"{path} does not describe its layers as Keras does; save the model again")
+            raise ValueError("its description is not a JSON object")
         found = ForeignFile(path, version, config, loadable=False)
         list(_parts(found))
+    except (ValueError, RecursionError) as error:
+        raise _undescribed(path, version) from error
     return found
 
 

@@ -29,11 +29,12 @@ BROKEN = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, writer: str = "") -> Iterator[Any]:
     """Open the HDF5 file at a path, or the weights in the `.keras` archive there, after checking it.
 
     Args:
         path: Path of an HDF5 file or of a `.keras` archive.
+        writer: Name of the program that wrote it, for messages; empty as long as it is not read from the file.
 
     Yields:
         The h5py.File, in which `path` can be read without leading to another file.
@@ -61,7 +62,10 @@ def opened(path: Path) -> Iterator[Any]:
         raise
     except BROKEN as error:
         reason = str(error).partition("\n")[0][:200]
-        raise ReleaseError(f"the weights in {path} cannot be read ({reason}); save the model again") from error
+        wrote, where = (f", which {writer} wrote,", " there") if writer else ("", "")
+        raise ReleaseError(
+            f"the weights in {path}{wrote} cannot be read ({reason}); save the model{where} again"
+        ) from error
 
 
 _MOST = f"at most {MOST_BYTES:,} are read, so give a file of the network alone"

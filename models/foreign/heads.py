@@ -33,9 +33,15 @@ _NAMED = {
     "relu6": HeadLayer("relu", limit=6.0),
     "leaky_relu": HeadLayer("relu", slope=0.2),
     "elu": HeadLayer("elu", slope=1.0),
+    "celu": HeadLayer("elu", slope=1.0),  # the two differ with another alpha, which a name cannot have
     "swish": HeadLayer("silu"),
+    "hard_swish": HeadLayer("hard_silu"),
     **{name: HeadLayer(name) for name in ("selu", "gelu", "silu", "mish", "tanh", "sigmoid", "softplus", "softsign")},
+    **{name: HeadLayer(name) for name in ("hard_sigmoid", "hard_silu")},
 }
+_STEEPER = 1.2
+"""Factor from the hard sigmoid of Keras 3, x / 6 + 0.5, to that of Keras 2, 0.2 x + 0.5; both are held in 0 to 1."""
+
 _LINEAR, _SOFTMAX = HeadLayer("linear"), HeadLayer("softmax")  # neither is a layer of ours
 
 SIGMOID = (
@@ -90,24 +96,25 @@ def refuse_kind(head: Sequence[StoredLayer]) -> None:
             raise HeadOfAnotherKind(FLATTEN)
         if layer.kind in ("Dense", *_ACTIVATIONS):
             last = _activation_of(layer, strict=False)
-    if last.kind == "sigmoid":
+    if last.kind in ("sigmoid", "hard_sigmoid"):
         raise HeadOfAnotherKind(SIGMOID)
 
 
-def read_head(head: Sequence[StoredLayer], *, features: int, outputs: int) -> ReadHead:
+def read_head(head: Sequence[StoredLayer], *, features: int, outputs: int, of_keras_2: bool = False) -> ReadHead:
     """Read a foreign head as one of ours. A softmax at its end is left out: our networks end in logits.
 
     Args:
         head: Layers of the head, in order.
         features: Number of values that the backbone computes for an image.
         outputs: Number of categories.
+        of_keras_2: Whether Keras 2 computed it, whose hard sigmoid is steeper.
 
     Raises:
         ForeignHead: If a layer cannot be served, stands in the wrong place or takes another number of values, or the
             head has no Dense layer.
     """
     refuse_kind(head)
-    reading = _Reading(features)
+    reading = _Reading(features, of_keras_2)
     for layer in head:
         if reading.ended and layer.kind not in (*_IDENTITIES, *_RESHAPES):
             raise ForeignHead(f"{described(layer)} stands behind a softmax")
@@ -164,6 +171,7 @@ class _Reading:
     """State of `read_head` between two layers."""
 
     width: int
+    of_keras_2: bool = False
     pooling: str | None = None
     ended: bool = False
     layers: list[HeadLayer] = field(default_factory=list)
@@ -226,6 +234,8 @@ class _Reading:
             return
         if self.pooling is None:
             raise ForeignHead(f"{described(layer)} stands before the pooling")
+        if activation.kind == "hard_sigmoid" and self.of_keras_2:
+            self.affine.scale(np.full(self.width, _STEEPER), np.zeros(self.width))
         if self.affine.matrix is not None:
             self._add(HeadLayer("dense", units=self.width), self.affine.dense())
         elif not self.affine.is_identity:

@@ -26,6 +26,8 @@ _ORDER = (
     *("moving_mean", "moving_variance", "mean", "variance", "count"),
 )
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+_NEVER_WITHOUT = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization", "PReLU")
+"""Classes whose layers have arrays in every network. Others have them by their options, or none."""
 
 
 def read_layers(file: ForeignFile, layers: Sequence[LayerConfig]) -> list[StoredLayer]:
@@ -41,13 +43,16 @@ def read_layers(file: ForeignFile, layers: Sequence[LayerConfig]) -> list[Stored
     Raises:
         ReleaseError: If the weights are not where Keras puts them; the message names the version and what to do.
     """
-    with opened(file.path) as hdf5:
+    with opened(file.path, file.writer) as hdf5:
         try:
             arrays = _Arrays()
             if any(name in hdf5 for name in _CONTAINERS):
-                return list(_by_class(hdf5, layers, arrays))
-            weights = hdf5.get("model_weights", hdf5)
-            return list(_by_name(weights, layers, arrays))
+                found = list(_by_class(hdf5, layers, arrays))
+            else:
+                found = list(_by_name(hdf5.get("model_weights", hdf5), layers, arrays))
+            if without := [layer for layer in found if layer.kind in _NEVER_WITHOUT and not layer.weights]:
+                raise KeyError(f"no arrays of {without[0].kind} {without[0].name[:80]!r}")
+            return found
         except KeyError as error:
             raise ReleaseError(
                 f"{file.path} was written by {file.writer}, and the weights of its layers are not where Keras 2 puts "

@@ -91,12 +91,12 @@ def rebuild(
     configs = layer_configs(file)
     _refuse_early(foreign, file, configs)
     if file.loadable:
-        original = _loaded(foreign, configs)
+        original = _loaded(foreign, file, configs)
         layers = stored_layers(original)
     else:
         if expected is None:
             how, simpler = "in a form that Keras 3 cannot load", ""
-            if file.version.startswith("3."):
+            if not file.of_keras_2:
                 how, simpler = "as HDF5, of which nothing is built", "save it with model.save('....keras'), or "
             raise ReleaseError(
                 f"{foreign.path} was written by {file.writer} {how}, so nothing shows whether it is rebuilt well; "
@@ -105,7 +105,7 @@ def rebuild(
             )
         original, layers = None, read_layers(file, configs)
     front, layers = without_front(layers)
-    spec, rebuilt = _rebuilt(layers, foreign)
+    spec, rebuilt = _rebuilt(layers, foreign, of_keras_2=file.of_keras_2)
     made = _unserved(front, foreign, spec)
     if made is not None and not _folded(front, rebuilt) and expected is None:
         raise _refused_scaling(front, foreign, spec, made)
@@ -168,11 +168,12 @@ def _refuse_early(foreign: ForeignNetwork, file: ForeignFile, configs: list[Laye
             f"{foreign.path} changes the size of its images by {described(resized)} to {sides}, not to "
             f"{foreign.input_px} px; correct --input-px, or save the network without that layer"
         )
-    with opened(foreign.path) as weights:
+    with opened(foreign.path, file.writer) as weights:
         stored, claimed = stored_values(weights), claimed_weights(configs)
     if claimed > MOST_CLAIMED * max(stored, 2**16):
         raise ReleaseError(
-            f"{foreign.path} describes up to {claimed:,} weights and holds {stored:,}; save the model again"
+            f"{foreign.path} was written by {file.writer}, describes up to {claimed:,} weights and holds {stored:,}; "
+            "save the model there again"
         )
 
 
@@ -244,7 +245,7 @@ def _answers(model: Any, images: Any) -> Any:
     return np.asarray(output, np.float64)
 
 
-def _loaded(foreign: ForeignNetwork, configs: list[LayerConfig]) -> Any:
+def _loaded(foreign: ForeignNetwork, file: ForeignFile, configs: list[LayerConfig]) -> Any:
     """Load the original network in float32; raise ReleaseError if its input or output has another shape."""
     import keras
 
@@ -252,7 +253,15 @@ def _loaded(foreign: ForeignNetwork, configs: list[LayerConfig]) -> Any:
         model = keras.saving.load_model(foreign.path, compile=False, safe_mode=True)
     except Exception as error:  # keras raises many different exceptions for a broken file
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ReleaseError(f"Keras cannot load {foreign.path} ({reason}); save the model again") from error
+        again = "save the model there again"
+        if file.version and file.version != keras.__version__:  # what it writes there may be beyond this Keras again
+            again = (
+                "save the model there with model.save('....h5'), write down its answers to some images, as `shelfwise "
+                "release import --help` shows, and give them with --expected"
+            )
+        raise ReleaseError(
+            f"Keras {keras.__version__} cannot load {foreign.path}, which {file.writer} wrote ({reason}); {again}"
+        ) from error
     _refuse_shapes(model, foreign, without_front(_plain(configs))[0])
     for layer in every_layer(model):
         if layer.compute_dtype in ("float16", "bfloat16"):
@@ -262,7 +271,7 @@ def _loaded(foreign: ForeignNetwork, configs: list[LayerConfig]) -> Any:
     return model
 
 
-def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork) -> tuple[NetworkSpec, Any]:
+def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork, *, of_keras_2: bool) -> tuple[NetworkSpec, Any]:
     """Find the architecture that the original's weights fit; return its specification and a network with these."""
     names = {layer.name for layer in layers if layer.weights}
     family = next((family for family, layer in _FAMILY_LAYER.items() if layer in names), None)
@@ -281,7 +290,7 @@ def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork) -> tuple[Ne
             others = names ^ {layer.name for layer in weighted_layers(model)}
             unlike.append((len(others), str(error).partition(";")[0]))
             continue
-        found = _read_head(head, model.get_layer(HEAD), foreign, name)
+        found = _read_head(head, model.get_layer(HEAD), foreign, name, of_keras_2=of_keras_2)
         spec = NetworkSpec(
             name, foreign.input_px, f"{name}.weights.h5", "", 1.0, foreign.preprocessing, found.description
         )
@@ -297,11 +306,13 @@ def _rebuilt(layers: Sequence[StoredLayer], foreign: ForeignNetwork) -> tuple[Ne
     )
 
 
-def _read_head(head: Sequence[StoredLayer], last: Any, foreign: ForeignNetwork, name: str) -> ReadHead:
+def _read_head(
+    head: Sequence[StoredLayer], last: Any, foreign: ForeignNetwork, name: str, *, of_keras_2: bool
+) -> ReadHead:
     """Read a foreign head; raise ReleaseError if it cannot be served."""
     features, outputs = last.kernel.shape
     try:
-        return read_head(head, features=features, outputs=outputs)
+        return read_head(head, features=features, outputs=outputs, of_keras_2=of_keras_2)
     except ForeignHead as error:
         raise ReleaseError(
             f"{foreign.path} is {name} with a head of {_listed(head)}, which cannot be served ({error}); give it a "

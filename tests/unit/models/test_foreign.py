@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -160,8 +161,33 @@ def test_keras_itself_does_not_run_a_lambda(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "theirs.keras"
     keras.Model(inputs, keras.layers.Lambda(lambda values: values * 2)(inputs)).save(path)
     monkeypatch.setattr(rebuilding, "refuse_code", lambda _: None)
-    with pytest.raises(ReleaseError, match=r"Keras cannot load .*Lambda"):
+    with pytest.raises(ReleaseError, match=r"Keras 3\.\S+ cannot load .*Lambda"):
         rebuild(ForeignNetwork(path, 32, CATEGORIES))
+
+
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        (keras.__version__, r"wrote \(.*\); save the model there again$"),
+        (
+            "3.99.0",
+            r"wrote \(.*\); save the model there with model\.save\('\.\.\.\.h5'\), .* give them with --expected$",
+        ),
+        ("", r"which an unknown version of Keras wrote \(.*\); save the model there again$"),
+    ],
+)
+def test_a_file_that_keras_cannot_load_says_which_keras_wrote_it(version: str, sentence: str, tmp_path: Path) -> None:
+    nested("EfficientNetB0", 32).save(tmp_path / "whole.keras")
+    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(tmp_path / "theirs.keras", "w") as theirs:
+        config = json.loads(whole.read("config.json"))
+        config["config"]["layers"][-1]["config"]["new_option"] = 1
+        theirs.writestr("config.json", json.dumps(config))
+        theirs.writestr("metadata.json", json.dumps({"keras_version": version} if version else {}))
+        theirs.writestr("model.weights.h5", whole.read("model.weights.h5"))
+    with pytest.raises(
+        ReleaseError, match=rf"^Keras {re.escape(keras.__version__)} cannot load .*{re.escape(version)} {sentence}"
+    ):
+        rebuild(ForeignNetwork(tmp_path / "theirs.keras", 32, CATEGORIES))
 
 
 def test_a_file_of_another_name_is_refused(tmp_path: Path) -> None:

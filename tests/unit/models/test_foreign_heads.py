@@ -173,8 +173,8 @@ def named(activation: str) -> Make:
 
 
 ACTIVATIONS = (
-    *("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "swish", "mish"),
-    *("tanh", "sigmoid", "softplus", "softsign"),
+    *("relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "swish", "mish"),
+    *("tanh", "sigmoid", "softplus", "softsign", "hard_sigmoid", "hard_silu", "hard_swish"),
 )
 
 
@@ -260,6 +260,10 @@ def exponential(features: Any) -> Any:
     return last(layers.Dense(5, "exponential", name="steep")(pooled(features)))
 
 
+def log_softmax(features: Any) -> Any:
+    return last(layers.Dense(5, "log_softmax", name="logs")(pooled(features)))
+
+
 @pytest.mark.parametrize(
     ("head", "sentence"),
     [
@@ -269,6 +273,7 @@ def exponential(features: Any) -> Any:
         (before_pooling, r"\(Dense 'early' \(relu\) stands before the pooling\)"),
         (scaled_before_maximum, r"\(GlobalMaxPooling2D 'largest' stands behind other layers\)"),
         (exponential, r"\(Dense 'steep' \(exponential\) cannot be served\)"),
+        (log_softmax, r"\(Dense 'logs' \(log_softmax\) cannot be served\)"),
     ],
 )
 def test_a_layer_that_cannot_be_served_is_named(head: Make, sentence: str, tmp_path: Path) -> None:
@@ -279,6 +284,10 @@ def test_a_layer_that_cannot_be_served_is_named(head: Make, sentence: str, tmp_p
 
 def one_against_all(features: Any) -> Any:
     return layers.Dense(CATEGORIES, "sigmoid")(pooled(features))
+
+
+def hard_against_all(features: Any) -> Any:
+    return layers.Dense(CATEGORIES, "hard_sigmoid")(pooled(features))
 
 
 def two_classes(features: Any) -> Any:
@@ -293,6 +302,7 @@ def flattened(features: Any) -> Any:
     ("head", "sentence"),
     [
         (one_against_all, "its outputs are sigmoids, .* train the last layer with softmax"),
+        (hard_against_all, "its outputs are sigmoids"),
         (two_classes, "its outputs are sigmoids"),
         (flattened, "its head flattens the feature map, .* put GlobalAveragePooling2D in the place of Flatten"),
     ],

@@ -63,8 +63,8 @@ def test_both_engines_give_the_same_answers_on_an_architecture(architecture: str
     both_answer_the_same(tmp_path, architecture)
 
 
-HEADS = (("avg", HEAD_KINDS[:7]), ("max", HEAD_KINDS[7:]))
-"""Every kind of layer of a head once, and every pooling."""
+HEADS = (("avg", HEAD_KINDS[:5]), ("max", HEAD_KINDS[5:10]), ("avg", HEAD_KINDS[10:]))
+"""Every kind of layer of a head once, and every pooling. Each layer adds to the rounding, so that no head is long."""
 
 
 def test_the_heads_have_every_kind_of_layer_and_every_pooling() -> None:
