@@ -32,8 +32,8 @@ def test_no_dag_is_paused_and_none_has_an_error(airflow: LocalAirflow) -> None:
 
 def test_a_night_by_the_rest_api(airflow: LocalAirflow) -> None:
     """Its jobs are played; in `end_to_end/test_readme.py` a real scheduler starts real ones."""
-    row = {"run_id": f"nightly-{NIGHTS[0]}", "kind": "nightly", "run_date": NIGHTS[0], "release_id": "tiny-1"}
-    row |= {"state": "published", "counts": {"images": NEW_EACH_NIGHT}, "error": None, "summary": {}}
+    named = {"run_id": f"nightly-{NIGHTS[0]}", "kind": "nightly", "run_date": NIGHTS[0], "release_id": "tiny-1"}
+    row = {**named, "state": "published", "counts": {"images": NEW_EACH_NIGHT}, "error": None, "summary": {}}
     airflow.jobs.order("query", f"run_id={row['run_id']}", prints=[row])
     run = airflow.api.trigger(NIGHT, logical_date=NIGHTS[0])
     make_late(airflow)

@@ -117,8 +117,13 @@ class OneSpark:
     @contextmanager
     def __call__(self, config: SparkConfig, **options: Any) -> Iterator[SparkSession]:
         """Stand in for `spark_session`: the scratch directory is made and faults are explained as there."""
-        same = {"scratch_dir": self._config.scratch_dir, "java_dir": self._config.java_dir, "shared_dir": None}
-        own = replace(config, **same, properties=config.properties or self._config.properties)
+        own = replace(
+            config,
+            scratch_dir=self._config.scratch_dir,
+            java_dir=self._config.java_dir,
+            shared_dir=None,
+            properties=config.properties or self._config.properties,
+        )
         assert own == self._config, "these settings need a Spark of their own"
         config.scratch_dir.mkdir(parents=True, exist_ok=True)
         with spark_errors_explained():
