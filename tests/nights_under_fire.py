@@ -206,7 +206,7 @@ def night(
                     killed = 0.0
                     fault, shards = left[0]
                     while driver.poll() is None and home.predicted_shards() < shards:
-                        time.sleep(0.02)
+                        time.sleep(0.3 if home.stored else 0.02)  # each look is a request that the server answers
                     fault.strike(field, driver)
                     killed = time.monotonic() - started
                     left.pop(0)

@@ -133,15 +133,15 @@ def run(home: Path, *arguments: str) -> tuple[float, dict[str, Any]]:
 
 
 def answers_of(release_dir: Path, home: Path) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return for each product whether its best category is right, and whether its answer is published."""
+    """Return for each product whether its best category is right, and whether a night would publish its answer."""
     from jobs.evaluation.config import EvaluateConfig
     from jobs.evaluation.evaluate import load_predictor
     from jobs.evaluation.product_predictions import measure
     from jobs.storage.places import Places
 
-    predictor, release, _ = load_predictor(release_dir)
+    predictor, release, gate = load_predictor(release_dir)
     reading = EvaluateConfig(Places(home))
-    measured = measure(predictor, release, reading.images(), reading)
+    measured = measure(predictor, release, reading.images(), reading, gate)
     return measured.hits, np.array([answer.status == "auto" for answer in measured.answers])
 
 
