@@ -176,7 +176,7 @@ def _in_spark(
 
     def any_able() -> bool:
         found = precision.processors(spark, cluster=is_cluster(str(spark.sparkContext.master)))
-        return any(each.bfloat16 for each in found)
+        return any(config.computing.plan.allows(each.name, bfloat16=each.bfloat16) for each in found)
 
     return in_rounds(send, todo, run_id=config.run_id, any_able=any_able)
 

@@ -2,7 +2,7 @@
 
 Until then a run computes in float32, and compares bfloat16 on some images beside it (`jobs.predict.trial`). The counts
 of all such runs are added up in `SHELFWISE_HOME/precision.json`, by release, conversion and processor. The file may be
-deleted: the next runs compare again.
+deleted: the next runs compare again, and a run that was begun in bfloat16 is refused until a release has passed again.
 """
 
 from __future__ import annotations
@@ -75,24 +75,25 @@ def plan(
     """
     computing, machines = config.computing, set(found)
     able = computing.converted is not None and all(machine.bfloat16 for machine in machines)
+    compared = _known(config, release) if able else {}
+    states = [compared.get(machine.name, Compared()) for machine in machines]
+    in_bfloat16 = Plan("bfloat16", processors=frozenset(machine.name for machine in machines))
     if begun == "bfloat16":
         if computing.precision == "float32":
             raise RunFailed(
                 f"run {config.run_id} was begun in bfloat16, and SHELFWISE_PRECISION demands float32; unset it, or run "
                 "again with another --run-id"
             )
-        if able:
-            return Plan("bfloat16")
+        if able and all(state.passed for state in states):
+            return in_bfloat16
         raise RunFailed(
-            f"run {config.run_id} was begun in bfloat16 by OpenVINO, which cannot go on here; go on where the "
-            "processors multiply it, or run again with another --run-id"
+            f"run {config.run_id} was begun in bfloat16 by OpenVINO, which cannot go on here; go on where the release "
+            "has passed in it on each processor, or run again with another --run-id"
         )
     if not able or computing.precision != "auto":
         return Plan()
-    compared = _known(config, release)
-    states = [compared.get(machine.name, Compared()) for machine in machines]
     if begun is None and all(state.passed for state in states):
-        return Plan("bfloat16")
+        return in_bfloat16
     if any(state.decided and not state.passed for state in states):
         return Plan()
     missing = max((ENOUGH_IMAGES - state.images for state in states if not state.decided), default=0)

@@ -54,6 +54,11 @@ def known(config: PredictConfig, compared: Compared, *, processor: Processor = A
     remember(config, RELEASE, [replace(report, compared=counts)])
 
 
+def in_bfloat16(*machines: Processor) -> Plan:
+    """Return the plan of a run that these processors compute in bfloat16."""
+    return Plan("bfloat16", processors=frozenset(machine.name for machine in machines))
+
+
 @pytest.mark.parametrize(
     ("compared", "passed"),
     [
@@ -79,7 +84,7 @@ def test_the_first_runs_compare_until_there_are_enough_images_and_later_ones_com
     assert "passed" not in caplog.text
     known(config, Compared(600, 0, 2, 1))
     assert "of 2100 images 1 have another first choice in bfloat16, 3 another status, and 1 a confidence" in caplog.text
-    assert plan(config, RELEASE, [ABLE], begun=None, shards=3) == Plan("bfloat16")
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=3) == in_bfloat16(ABLE)
 
 
 def test_a_release_that_failed_is_not_tried_again(config: PredictConfig, caplog: pytest.LogCaptureFixture) -> None:
@@ -94,7 +99,7 @@ def test_all_processors_must_be_able_and_each_model_must_have_passed(config: Pre
     assert plan(config, RELEASE, [ABLE, UNABLE], begun=None, shards=2) == Plan()
     assert plan(config, RELEASE, [ABLE, newer], begun=None, shards=2) == Plan("float32", 1000)
     known(config, PASSED, processor=newer)
-    assert plan(config, RELEASE, [ABLE, newer], begun=None, shards=2) == Plan("bfloat16")
+    assert plan(config, RELEASE, [ABLE, newer], begun=None, shards=2) == in_bfloat16(ABLE, newer)
 
 
 def test_what_was_compared_counts_for_this_conversion_and_release_alone(config: PredictConfig) -> None:
@@ -114,11 +119,15 @@ def test_float32_can_be_pinned(config: PredictConfig) -> None:
 def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(config: PredictConfig) -> None:
     known(config, PASSED)
     assert plan(config, RELEASE, [ABLE], begun="float32", shards=3) == Plan()
-    assert plan(config, RELEASE, [ABLE], begun="bfloat16", shards=3) == Plan("bfloat16")
+    assert plan(config, RELEASE, [ABLE], begun="bfloat16", shards=3) == in_bfloat16(ABLE)
     by_keras = replace(config, computing=replace(config.computing, converted=None))
-    for told, machine in ((config, UNABLE), (by_keras, ABLE)):
+    untried, failed = Processor("CPU, untried", True), Processor("CPU, failed", True)
+    known(config, FAILED, processor=failed)
+    for told, machines in ((config, [UNABLE]), (by_keras, [ABLE]), (config, [ABLE, untried]), (config, [ABLE, failed])):
         with pytest.raises(RunFailed, match=r"run run-1 was begun in bfloat16 by .* again with another --run-id"):
-            plan(told, RELEASE, [machine], begun="bfloat16", shards=3)
+            plan(told, RELEASE, machines, begun="bfloat16", shards=3)
+    known(config, PASSED, processor=untried)
+    assert plan(config, RELEASE, [ABLE, untried], begun="bfloat16", shards=3) == in_bfloat16(ABLE, untried)
     for told in (config, by_keras):
         pinned = replace(told, computing=replace(told.computing, precision="float32"))
         with pytest.raises(RunFailed, match=r"SHELFWISE_PRECISION demands float32; unset it, or run again"):
@@ -130,7 +139,7 @@ def test_a_damaged_file_is_compared_and_written_again(config: PredictConfig, con
     (config.places.home / "precision.json").write_text(content)
     assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("float32", 2000)
     known(config, PASSED)
-    assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("bfloat16")
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == in_bfloat16(ABLE)
 
 
 class Coarse(ColourPredictor):
@@ -329,6 +338,6 @@ def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_k
     monkeypatch.setattr(job, "_in_spark", in_spark)
     for _ in range(2):
         run(session, shop, RELEASE)
-    assert plans == [Plan("float32", 1000), Plan("bfloat16")]
+    assert plans == [Plan("float32", 1000), in_bfloat16(ABLE)]
     [counts] = json.loads((shop.places.home / "precision.json").read_text()).values()
     assert counts == {ABLE.name: [4000, 0, 0, 0]}
