@@ -106,7 +106,7 @@ def run(
     before = [_report_of(config, chosen.shard, release.release_id) for chosen in every]
     todo = [chosen for chosen, report in zip(every, before, strict=True) if not _is_of(report, chosen)]
     skipped = tuple(report for chosen, report in zip(every, before, strict=True) if report and _is_of(report, chosen))
-    begun = next((report.precision for report in before if report), None)
+    begun = precision.begun_in(report for report in before if report)
     started = time.perf_counter()
     reports: tuple[ShardReport, ...] = ()
     if todo:

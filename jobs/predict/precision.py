@@ -20,7 +20,7 @@ from jobs.spark.executors import registered
 from jobs.storage.faults import StoreError
 from jobs.storage.home_json import locked, read_json, write_json
 from models.release import Release
-from models.serving.devices import multiplies_bfloat16, processor
+from models.serving.devices import multiplies_bfloat16, names_processor, processor
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -57,6 +57,19 @@ def _own_processor() -> Processor:
     return Processor(processor().name, multiplies_bfloat16())
 
 
+def begun_in(reports: Iterable[ShardReport]) -> str | None:
+    """Return the precision in which processors began a run: bfloat16 if any shard is in it; accelerators do not count.
+
+    Args:
+        reports: Reports in the run's prediction files. Those of early versions name no device, and count too.
+
+    Returns:
+        `float32` or `bfloat16`; None if no processor has predicted a shard.
+    """
+    found = {each.precision for each in reports if not each.device or names_processor(each.device)}
+    return "bfloat16" if "bfloat16" in found else min(found, default=None)
+
+
 def plan(
     config: PredictConfig, release: Release, found: Iterable[Processor], *, begun: str | None, shards: int
 ) -> Plan:
@@ -66,7 +79,7 @@ def plan(
         config: Engine, precision and directories; with the converted release, if OpenVINO computes it.
         release: Release that predicts.
         found: Processors that will compute.
-        begun: Precision of the run's prediction files that are finished; None if there is none.
+        begun: Precision of the run's prediction files, from `begun_in`; None if processors have finished none.
         shards: Shards to predict.
 
     Raises:

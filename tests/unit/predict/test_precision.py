@@ -25,7 +25,7 @@ from jobs.predict.config import Computing, ConvertedFiles, Plan, PredictConfig
 from jobs.predict.inference import Inference
 from jobs.predict.job import predict_shard, run
 from jobs.predict.networks import ComputeReport
-from jobs.predict.precision import Processor, plan, remember
+from jobs.predict.precision import Processor, begun_in, plan, remember
 from jobs.predict.reports import METADATA_KEY, ShardReport, read_report, with_report
 from jobs.predict.trial import Compared, Trial
 from jobs.storage.faults import StoreError
@@ -132,6 +132,28 @@ def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(config: PredictCon
         pinned = replace(told, computing=replace(told.computing, precision="float32"))
         with pytest.raises(RunFailed, match=r"SHELFWISE_PRECISION demands float32; unset it, or run again"):
             plan(pinned, RELEASE, [ABLE], begun="bfloat16", shards=3)
+
+
+GPU, OLD_FILE = "NVIDIA H200", ""
+
+
+@pytest.mark.parametrize(
+    ("before", "begun"),
+    [
+        ([], None),
+        ([(GPU, "mixed_float16"), (GPU, "float32")], None),
+        ([(GPU, "mixed_float16"), (ABLE.name, "bfloat16")], "bfloat16"),
+        ([(GPU, "float32"), (ABLE.name, "bfloat16")], "bfloat16"),
+        ([(GPU, "mixed_float16"), (ABLE.name, "float32")], "float32"),
+        ([(ABLE.name, "float32"), (ABLE.name, "bfloat16")], "bfloat16"),
+        ([(OLD_FILE, "float32")], "float32"),
+    ],
+)
+def test_the_precision_in_which_a_run_was_begun_is_that_of_its_processors(
+    before: list[tuple[str, str]], begun: str | None
+) -> None:
+    blank = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0)
+    assert begun_in(replace(blank, device=device, precision=precision) for device, precision in before) == begun
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"colours-1 key": 7}', '{"colours-1 key": {"CPU, new": ["many"]}}'])
@@ -283,6 +305,34 @@ def test_a_run_that_is_resumed_says_what_all_its_shards_were_computed_with(
         document = run(session, shop, RELEASE).document()
         assert {name: document[name] for name in expected} == expected
     assert (document["images"], document["shards_skipped"], document["by_shard"]) == (0, 2, [])
+
+
+def test_a_run_that_a_gpu_and_a_processor_began_is_resumed_in_the_precision_of_the_processor(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(shop, PASSED)
+    writer = ShardWriter(shop.places.partition(shop.places.images, DAY), IMAGES, shard_bytes=10**9)
+    writer.add(image_row(product_id="p2", jpeg=colour_jpeg(1)))
+    writer.flush()
+    by_gpu, by_processor, left = shards(shop.places.images, [DAY])
+    for shard, on in [
+        (by_gpu, ComputeReport(device=GPU, precision="mixed_float16", engine="keras")),
+        (by_processor, ComputeReport(device=ABLE.name, precision="bfloat16", engine="openvino")),
+    ]:
+        predict_shard(shard, ColourPredictor(), RELEASE, shop, on=on)
+    plans = []
+
+    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
+        plans.append((told.computing.plan, [chosen.shard for chosen in todo]))
+        return predicted(told, todo)
+
+    monkeypatch.setattr(job, "_in_spark", in_spark)
+    run(session, shop, RELEASE)
+    assert plans == [(in_bfloat16(ABLE), [left])]
+    job.prediction_file(shop, left).unlink()
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: False)
+    with pytest.raises(RunFailed, match="run run-1 was begun in bfloat16"):
+        run(session, shop, RELEASE)
 
 
 def test_what_a_run_compared_before_it_failed_is_kept_and_not_counted_again(
