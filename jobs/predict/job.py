@@ -119,7 +119,8 @@ def run(
             started = time.perf_counter()
             if converted:
                 found = precision.processors(spark, cluster=is_cluster(str(spark.sparkContext.master)))
-                plan = precision.plan(config, release, found, begun=begun, shards=len(todo))
+                fresh = precision.uncounted(config, release, found, [chosen.shard for chosen in todo])
+                plan = precision.plan(config, release, found, begun=begun, shards=len(fresh))
                 config = replace(config, computing=replace(config.computing, plan=plan))
             try:
                 reports = tuple(_in_spark(spark, config, release, todo))

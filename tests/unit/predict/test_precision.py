@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -25,7 +26,7 @@ from jobs.predict.config import Computing, ConvertedFiles, Plan, PredictConfig
 from jobs.predict.inference import Inference
 from jobs.predict.job import predict_shard, run
 from jobs.predict.networks import ComputeReport
-from jobs.predict.precision import Processor, begun_in, plan, remember
+from jobs.predict.precision import Processor, begun_in, plan, remember, uncounted
 from jobs.predict.reports import METADATA_KEY, ShardReport, read_report, with_report
 from jobs.predict.trial import Compared, Trial
 from jobs.storage.faults import StoreError
@@ -48,8 +49,10 @@ def config(tmp_path: Path) -> PredictConfig:
 
 
 def known(config: PredictConfig, compared: Compared, *, processor: Processor = ABLE) -> None:
-    """Let the home know that so much was compared."""
-    report = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=processor.name)
+    """Let the home know that so much was compared, on a shard of its own."""
+    report = ShardReport(
+        f"ingest_date=2026-11-01/{uuid.uuid4().hex}", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=processor.name
+    )
     counts = (compared.images, compared.first_choices, compared.statuses, compared.confidences)
     remember(config, RELEASE, [replace(report, compared=counts)])
 
@@ -342,11 +345,11 @@ def test_what_a_run_compared_before_it_failed_is_kept_and_not_counted_again(
     with pytest.raises(RunFailed, match="a disk is full"):
         run(session, shop, RELEASE)
     counts = shop.places.home / "precision.json"
-    assert list(json.loads(counts.read_text()).values()) == [{ABLE.name: [1, 0, 0, 0]}]
+    assert [line[ABLE.name][:4] for line in json.loads(counts.read_text()).values()] == [[1, 0, 0, 0]]
     monkeypatch.setattr(job, "_in_spark", lambda _spark, told, _, todo: predicted(told, todo))
     for _ in range(2):
         run(session, shop, RELEASE)
-        assert list(json.loads(counts.read_text()).values()) == [{ABLE.name: [2, 0, 0, 0]}]
+        assert [line[ABLE.name][:4] for line in json.loads(counts.read_text()).values()] == [[2, 0, 0, 0]]
 
 
 def test_what_a_run_compared_is_not_asked_of_a_store_that_cannot_be_reached(
@@ -383,11 +386,55 @@ def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_k
     def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
         plans.append(told.computing.plan)
         blank = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=ABLE.name)
-        return [replace(blank, compared=(2000, 0, 0, 0) if told.computing.plan.trial_images else ()) for _ in todo]
+        compared = (2000, 0, 0, 0) if told.computing.plan.trial_images else ()
+        return [replace(blank, shard=str(chosen.shard), compared=compared) for chosen in todo]
 
     monkeypatch.setattr(job, "_in_spark", in_spark)
     for _ in range(2):
         run(session, shop, RELEASE)
     assert plans == [Plan("float32", 1000), in_bfloat16(ABLE)]
     [counts] = json.loads((shop.places.home / "precision.json").read_text()).values()
-    assert counts == {ABLE.name: [4000, 0, 0, 0]}
+    assert counts == {ABLE.name: [4000, 0, 0, 0]}, "and no shards, once it has passed"
+
+
+def test_a_shard_counts_once_by_whichever_run_it_is_predicted(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+
+    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
+        plans.append(told.computing.plan)
+        return predicted(told, todo)
+
+    def counts() -> tuple[list[int], int]:
+        [line] = json.loads((shop.places.home / "precision.json").read_text()).values()
+        return line[ABLE.name][:4], len(line[ABLE.name][4])
+
+    monkeypatch.setattr(job, "_in_spark", in_spark)
+    for run_id in ("run-1", "run-2"):
+        run(session, replace(shop, run_id=run_id), RELEASE)
+        assert counts() == ([2, 0, 0, 0], 2)
+    assert plans == [Plan("float32", 1000), Plan()], "the images that are known are not compared again"
+    writer = ShardWriter(shop.places.partition(shop.places.images, DAY), IMAGES, shard_bytes=10**9)
+    writer.add(image_row(product_id="p2", jpeg=colour_jpeg(1)))
+    writer.flush()
+    run(session, replace(shop, run_id="run-3"), RELEASE)
+    assert counts() == ([3, 0, 0, 0], 3)
+    assert plans[2:] == [Plan("float32", 1998)], "the new shard alone brings new images"
+
+
+def test_a_shard_counts_on_each_processor_and_with_what_an_earlier_version_counted(config: PredictConfig) -> None:
+    newer = Processor("CPU, newer", True)
+    (config.places.home / "precision.json").write_text(json.dumps({"colours-1 key": {ABLE.name: [1500, 1, 0, 0]}}))
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("float32", 500)
+    shard = config.places.partition(config.places.images, DAY) / "part-1.parquet"
+    blank = ShardReport(str(shard), RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=ABLE.name, compared=(100, 0, 0, 0))
+    assert uncounted(config, RELEASE, [ABLE], [shard]) == [shard]
+    for home in ("", "s3://elsewhere/"):
+        remember(config, RELEASE, [replace(blank, shard=f"{home}ingest_date={DAY}/part-1.parquet")])
+        assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("float32", 400)
+        assert uncounted(config, RELEASE, [ABLE], [shard]) == []
+    assert uncounted(config, RELEASE, [ABLE, newer], [shard]) == [shard]
+    remember(config, RELEASE, [replace(blank, device=newer.name)])
+    assert uncounted(config, RELEASE, [ABLE, newer], [shard]) == []
+    assert plan(config, RELEASE, [newer], begun=None, shards=1) == Plan("float32", 1900)
