@@ -35,10 +35,22 @@ class Plan:
     Attributes:
         precision: `float32` or `bfloat16`.
         trial_images: Images of each shard that are computed in bfloat16, too, and compared.
+        processors: Names of the models of processors on which the release has passed in bfloat16; only they compute
+            in it.
     """
 
     precision: Precision = "float32"
     trial_images: int = 0
+    processors: frozenset[str] = frozenset()
+
+    def allows(self, processor: str, *, bfloat16: bool) -> bool:
+        """Return whether a processor may compute the run.
+
+        Args:
+            processor: Name of its model.
+            bfloat16: Whether it multiplies bfloat16 in hardware.
+        """
+        return self.precision != "bfloat16" or (bfloat16 and processor in self.processors)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def run(
     before = [_report_of(config, chosen.shard, release.release_id) for chosen in every]
     todo = [chosen for chosen, report in zip(every, before, strict=True) if not _is_of(report, chosen)]
     skipped = tuple(report for chosen, report in zip(every, before, strict=True) if report and _is_of(report, chosen))
-    begun = next((report.precision for report in before if report), None)
+    begun = precision.begun_in(report for report in before if report)
     started = time.perf_counter()
     reports: tuple[ShardReport, ...] = ()
     if todo:
@@ -119,7 +119,8 @@ def run(
             started = time.perf_counter()
             if converted:
                 found = precision.processors(spark, cluster=is_cluster(str(spark.sparkContext.master)))
-                plan = precision.plan(config, release, found, begun=begun, shards=len(todo))
+                fresh = precision.uncounted(config, release, found, [chosen.shard for chosen in todo])
+                plan = precision.plan(config, release, found, begun=begun, shards=len(fresh))
                 config = replace(config, computing=replace(config.computing, plan=plan))
             try:
                 reports = tuple(_in_spark(spark, config, release, todo))
@@ -176,7 +177,7 @@ def _in_spark(
 
     def any_able() -> bool:
         found = precision.processors(spark, cluster=is_cluster(str(spark.sparkContext.master)))
-        return any(each.bfloat16 for each in found)
+        return any(config.computing.plan.allows(each.name, bfloat16=each.bfloat16) for each in found)
 
     return in_rounds(send, todo, run_id=config.run_id, any_able=any_able)
 

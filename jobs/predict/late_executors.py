@@ -1,4 +1,6 @@
-"""Executors that came after the driver's plan and lack the instructions for bfloat16: they hand their shards back.
+"""Executors that came after the driver's plan of a run in bfloat16 and cannot compute in it: they hand shards back.
+
+Their processor lacks the instructions, or is of a model on which the release has not passed.
 
 The driver sends those shards again, until other executors have predicted them. An error instead would use up the
 attempts of a task: Spark repeats it, and an executor that only fails is soon free for it.
@@ -18,7 +20,7 @@ from jobs.predict.reports import ShardReport
 from jobs.predict.selection import Selected
 from jobs.storage.places import Place
 from jobs.storage.stores import uri
-from models.serving.devices import may_have_accelerator, multiplies_bfloat16
+from models.serving.devices import may_have_accelerator, multiplies_bfloat16, processor
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class HandedBack:
 def may_compute(config: PredictConfig) -> bool:
     """Return whether this machine can compute in the precision of the run's plan; an accelerator has its own."""
     computing = config.computing
-    if computing.plan.precision != "bfloat16" or multiplies_bfloat16():
+    if computing.plan.allows(processor().name, bfloat16=multiplies_bfloat16()):
         return True
     return computing.engine != "openvino" and may_have_accelerator()
 
@@ -81,8 +83,8 @@ def in_rounds(
         if new := {answer.host for answer in back} - hosts:
             hosts |= new
             log.warning(
-                "an executor on %s lacks the instructions for bfloat16, in which run %s computes; others predict its "
-                "shards",
+                "the processor of an executor on %s cannot compute run %s, which is in bfloat16: it lacks the "
+                "instructions, or is of a model on which the release has not passed; others predict its shards",
                 ", ".join(sorted(new)),
                 run_id,
             )
@@ -90,7 +92,7 @@ def in_rounds(
         left = [chosen for chosen in left if uri(chosen.shard) in names]
         if left and not now and not any_able():
             raise RunFailed(
-                f"no executor is left that multiplies bfloat16, in which run {run_id} computes; start one whose "
-                "processor does, or set SHELFWISE_PRECISION=float32 and run again with another --run-id"
+                f"no executor is left that can compute run {run_id}, which is in bfloat16; start one with a processor "
+                "on which it was planned, or set SHELFWISE_PRECISION=float32 and run again with another --run-id"
             )
     return reports

@@ -29,6 +29,9 @@ because their swish and squeeze-and-excitation have no fast bfloat16 kernels. Bo
 """
 
 
+_PROCESSOR = "CPU, "
+
+
 @dataclass(frozen=True)
 class Device:
     """The device, processor or accelerator, on which this process computes.
@@ -59,7 +62,12 @@ def device() -> Device:
 
 def processor() -> Device:
     """Return the processor of this machine, without asking a backend."""
-    return Device(f"CPU, {cpu_model()}", False)
+    return Device(f"{_PROCESSOR}{cpu_model()}", False)
+
+
+def names_processor(name: str) -> bool:
+    """Return whether the name of a device is that of a processor."""
+    return name.startswith(_PROCESSOR)
 
 
 def keras_backend() -> str:

@@ -83,4 +83,4 @@ def test_a_late_executor_without_bfloat16_fails_no_task_of_a_run_in_bfloat16(
         ("bfloat16", "openvino", 0)
     ] * 4
     [warning] = [record for record in caplog.records if record.name == "jobs.predict.late_executors"]
-    assert "lacks the instructions for bfloat16, in which run run-1 computes" in warning.getMessage()
+    assert "cannot compute run run-1, which is in bfloat16: it lacks the instructions" in warning.getMessage()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.predict.config import Computing, Plan, PredictConfig
+from jobs.predict.config import Computing, PredictConfig
 from jobs.predict.conversions import converted_files
 from jobs.predict.precision import Processor, plan
 from jobs.storage.places import Places
@@ -39,4 +39,4 @@ def test_the_home_of_a_night_in_bfloat16_knows_that_the_release_has_passed(tmp_p
     files = converted_files(config, release)
     config = replace(config, computing=replace(computing, converted=files))
     here = Processor(processor().name, bfloat16=True)
-    assert plan(config, release, [here], begun=None, shards=3) == Plan("bfloat16")
+    assert plan(config, release, [here], begun=None, shards=3).precision == "bfloat16"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -26,7 +27,8 @@ from tests.dataset_rows import image_row
 from tests.unit.predict.test_predict_loop import DAY, RELEASE, colour_jpeg
 from tests.unit.predict.test_predict_task import fake_networks
 
-BFLOAT16 = Computing(plan=Plan("bfloat16"))
+PLANNED, OTHER = "CPU, planned", "CPU, other"
+BFLOAT16 = Computing(plan=Plan("bfloat16", processors=frozenset({PLANNED})))
 
 
 @pytest.fixture
@@ -50,24 +52,31 @@ def report_of(chosen: Selected) -> ShardReport:
 
 
 @pytest.mark.parametrize(
-    ("computing", "able", "accelerator", "may"),
+    ("computing", "name", "able", "accelerator", "may"),
     [
-        (BFLOAT16, True, False, True),
-        (BFLOAT16, False, False, False),
-        (BFLOAT16, False, True, True),
-        (replace(BFLOAT16, engine="openvino"), False, True, False),
-        (Computing(), False, False, True),
-        (Computing(plan=Plan("float32", 100)), False, False, True),
+        (BFLOAT16, PLANNED, True, False, True),
+        (BFLOAT16, PLANNED, False, False, False),
+        (BFLOAT16, PLANNED, False, True, True),
+        (BFLOAT16, OTHER, True, False, False),
+        (BFLOAT16, OTHER, False, False, False),
+        (BFLOAT16, OTHER, True, True, True),
+        (replace(BFLOAT16, engine="openvino"), PLANNED, False, True, False),
+        (replace(BFLOAT16, engine="openvino"), OTHER, True, True, False),
+        (replace(BFLOAT16, engine="openvino"), PLANNED, True, True, True),
+        (Computing(), OTHER, False, False, True),
+        (Computing(plan=Plan("float32", 100)), OTHER, False, False, True),
     ],
 )
 def test_an_executor_takes_shards_only_in_a_precision_that_it_can_compute(
     config: PredictConfig,
     monkeypatch: pytest.MonkeyPatch,
     computing: Computing,
+    name: str,
     able: bool,
     accelerator: bool,
     may: bool,
 ) -> None:
+    monkeypatch.setattr(late_executors, "processor", lambda: SimpleNamespace(name=name))
     monkeypatch.setattr(late_executors, "multiplies_bfloat16", lambda: able)
     monkeypatch.setattr(late_executors, "may_have_accelerator", lambda: accelerator)
     assert may_compute(replace(config, computing=computing)) is may
@@ -91,7 +100,10 @@ def test_shards_that_come_back_are_sent_again_until_all_are_predicted(
     assert sent == [todo, todo[1:], todo[2:], todo[3:]]
     assert [report.shard for report in reports] == [str(chosen.shard) for chosen in todo]
     [warning] = caplog.records
-    assert "lacks the instructions for bfloat16, in which run run-1 computes; others predict" in warning.getMessage()
+    assert warning.getMessage() == (
+        f"the processor of an executor on {socket.gethostname()} cannot compute run run-1, which is in bfloat16: it "
+        "lacks the instructions, or is of a model on which the release has not passed; others predict its shards"
+    )
 
 
 def test_a_run_without_an_executor_that_can_compute_fails_in_one_sentence(todo: list[Selected]) -> None:
@@ -100,7 +112,7 @@ def test_a_run_without_an_executor_that_can_compute_fails_in_one_sentence(todo: 
     def send(left: Sequence[Selected]) -> list[ShardReport | HandedBack]:
         return [handed_back([chosen.shard for chosen in left], hold_seconds=0)]
 
-    with pytest.raises(RunFailed, match=r"no executor is left that multiplies bfloat16, in which run run-1 computes"):
+    with pytest.raises(RunFailed, match=r"no executor is left that can compute run run-1, which is in bfloat16"):
         in_rounds(send, todo, run_id="run-1", any_able=lambda: able.pop(0))
     assert able == [], "one that can compute may have been busy in the round before"
 
@@ -129,8 +141,9 @@ class Session:
         return SimpleNamespace(mapPartitions=run)
 
 
+@pytest.mark.parametrize(("name", "able"), [(PLANNED, False), (OTHER, True)])
 def test_a_late_executor_predicts_nothing_and_the_others_all(
-    config: PredictConfig, todo: list[Selected], monkeypatch: pytest.MonkeyPatch
+    config: PredictConfig, todo: list[Selected], monkeypatch: pytest.MonkeyPatch, name: str, able: bool
 ) -> None:
     late = [False]
 
@@ -139,7 +152,8 @@ def test_a_late_executor_predicts_nothing_and_the_others_all(
         return fake_networks()
 
     monkeypatch.setattr(late_executors, "HOLD_SECONDS", 0.0)
-    monkeypatch.setattr(late_executors, "multiplies_bfloat16", lambda: not late[0])
+    monkeypatch.setattr(late_executors, "processor", lambda: SimpleNamespace(name=name if late[0] else PLANNED))
+    monkeypatch.setattr(late_executors, "multiplies_bfloat16", lambda: able or not late[0])
     monkeypatch.setattr(late_executors, "may_have_accelerator", lambda: False)
     monkeypatch.setattr(job, "clean_worker", nullcontext)
     monkeypatch.setattr(job, "loaded_networks", networks)
@@ -151,12 +165,16 @@ def test_a_late_executor_predicts_nothing_and_the_others_all(
     assert {report.attempt for report in reports} == {0}
 
 
+@pytest.mark.parametrize("left", [Processor(PLANNED, False), Processor(OTHER, True)])
 def test_executors_are_asked_for_their_processors_once_none_predicts(
-    config: PredictConfig, todo: list[Selected], monkeypatch: pytest.MonkeyPatch
+    config: PredictConfig, todo: list[Selected], monkeypatch: pytest.MonkeyPatch, left: Processor
 ) -> None:
+    answers = [{left, Processor(PLANNED, True)}, {left}]
     monkeypatch.setattr(late_executors, "HOLD_SECONDS", 0.0)
-    monkeypatch.setattr(late_executors, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(late_executors, "processor", lambda: SimpleNamespace(name=left.name))
+    monkeypatch.setattr(late_executors, "multiplies_bfloat16", lambda: left.bfloat16)
     monkeypatch.setattr(late_executors, "may_have_accelerator", lambda: False)
-    monkeypatch.setattr(precision, "processors", lambda _spark, *, cluster: {Processor("CPU, old", cluster)})
-    with pytest.raises(RunFailed, match="no executor is left that multiplies bfloat16"):
+    monkeypatch.setattr(precision, "processors", lambda _spark, *, cluster: answers.pop(0))
+    with pytest.raises(RunFailed, match="no executor is left that can compute run run-1"):
         job._in_spark(Session(lambda _: None), config, RELEASE, todo)  # type: ignore[arg-type]
+    assert answers == [], "as long as one that can compute is there, its shards are sent again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -25,7 +26,7 @@ from jobs.predict.config import Computing, ConvertedFiles, Plan, PredictConfig
 from jobs.predict.inference import Inference
 from jobs.predict.job import predict_shard, run
 from jobs.predict.networks import ComputeReport
-from jobs.predict.precision import Processor, plan, remember
+from jobs.predict.precision import Processor, begun_in, plan, remember, uncounted
 from jobs.predict.reports import METADATA_KEY, ShardReport, read_report, with_report
 from jobs.predict.trial import Compared, Trial
 from jobs.storage.faults import StoreError
@@ -48,10 +49,17 @@ def config(tmp_path: Path) -> PredictConfig:
 
 
 def known(config: PredictConfig, compared: Compared, *, processor: Processor = ABLE) -> None:
-    """Let the home know that so much was compared."""
-    report = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=processor.name)
+    """Let the home know that so much was compared, on a shard of its own."""
+    report = ShardReport(
+        f"ingest_date=2026-11-01/{uuid.uuid4().hex}", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=processor.name
+    )
     counts = (compared.images, compared.first_choices, compared.statuses, compared.confidences)
     remember(config, RELEASE, [replace(report, compared=counts)])
+
+
+def in_bfloat16(*machines: Processor) -> Plan:
+    """Return the plan of a run that these processors compute in bfloat16."""
+    return Plan("bfloat16", processors=frozenset(machine.name for machine in machines))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_the_first_runs_compare_until_there_are_enough_images_and_later_ones_com
     assert "passed" not in caplog.text
     known(config, Compared(600, 0, 2, 1))
     assert "of 2100 images 1 have another first choice in bfloat16, 3 another status, and 1 a confidence" in caplog.text
-    assert plan(config, RELEASE, [ABLE], begun=None, shards=3) == Plan("bfloat16")
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=3) == in_bfloat16(ABLE)
 
 
 def test_a_release_that_failed_is_not_tried_again(config: PredictConfig, caplog: pytest.LogCaptureFixture) -> None:
@@ -94,7 +102,7 @@ def test_all_processors_must_be_able_and_each_model_must_have_passed(config: Pre
     assert plan(config, RELEASE, [ABLE, UNABLE], begun=None, shards=2) == Plan()
     assert plan(config, RELEASE, [ABLE, newer], begun=None, shards=2) == Plan("float32", 1000)
     known(config, PASSED, processor=newer)
-    assert plan(config, RELEASE, [ABLE, newer], begun=None, shards=2) == Plan("bfloat16")
+    assert plan(config, RELEASE, [ABLE, newer], begun=None, shards=2) == in_bfloat16(ABLE, newer)
 
 
 def test_what_was_compared_counts_for_this_conversion_and_release_alone(config: PredictConfig) -> None:
@@ -114,15 +122,41 @@ def test_float32_can_be_pinned(config: PredictConfig) -> None:
 def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(config: PredictConfig) -> None:
     known(config, PASSED)
     assert plan(config, RELEASE, [ABLE], begun="float32", shards=3) == Plan()
-    assert plan(config, RELEASE, [ABLE], begun="bfloat16", shards=3) == Plan("bfloat16")
+    assert plan(config, RELEASE, [ABLE], begun="bfloat16", shards=3) == in_bfloat16(ABLE)
     by_keras = replace(config, computing=replace(config.computing, converted=None))
-    for told, machine in ((config, UNABLE), (by_keras, ABLE)):
+    untried, failed = Processor("CPU, untried", True), Processor("CPU, failed", True)
+    known(config, FAILED, processor=failed)
+    for told, machines in ((config, [UNABLE]), (by_keras, [ABLE]), (config, [ABLE, untried]), (config, [ABLE, failed])):
         with pytest.raises(RunFailed, match=r"run run-1 was begun in bfloat16 by .* again with another --run-id"):
-            plan(told, RELEASE, [machine], begun="bfloat16", shards=3)
+            plan(told, RELEASE, machines, begun="bfloat16", shards=3)
+    known(config, PASSED, processor=untried)
+    assert plan(config, RELEASE, [ABLE, untried], begun="bfloat16", shards=3) == in_bfloat16(ABLE, untried)
     for told in (config, by_keras):
         pinned = replace(told, computing=replace(told.computing, precision="float32"))
         with pytest.raises(RunFailed, match=r"SHELFWISE_PRECISION demands float32; unset it, or run again"):
             plan(pinned, RELEASE, [ABLE], begun="bfloat16", shards=3)
+
+
+GPU, OLD_FILE = "NVIDIA H200", ""
+
+
+@pytest.mark.parametrize(
+    ("before", "begun"),
+    [
+        ([], None),
+        ([(GPU, "mixed_float16"), (GPU, "float32")], None),
+        ([(GPU, "mixed_float16"), (ABLE.name, "bfloat16")], "bfloat16"),
+        ([(GPU, "float32"), (ABLE.name, "bfloat16")], "bfloat16"),
+        ([(GPU, "mixed_float16"), (ABLE.name, "float32")], "float32"),
+        ([(ABLE.name, "float32"), (ABLE.name, "bfloat16")], "bfloat16"),
+        ([(OLD_FILE, "float32")], "float32"),
+    ],
+)
+def test_the_precision_in_which_a_run_was_begun_is_that_of_its_processors(
+    before: list[tuple[str, str]], begun: str | None
+) -> None:
+    blank = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0)
+    assert begun_in(replace(blank, device=device, precision=precision) for device, precision in before) == begun
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"colours-1 key": 7}', '{"colours-1 key": {"CPU, new": ["many"]}}'])
@@ -130,7 +164,7 @@ def test_a_damaged_file_is_compared_and_written_again(config: PredictConfig, con
     (config.places.home / "precision.json").write_text(content)
     assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("float32", 2000)
     known(config, PASSED)
-    assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("bfloat16")
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == in_bfloat16(ABLE)
 
 
 class Coarse(ColourPredictor):
@@ -276,6 +310,34 @@ def test_a_run_that_is_resumed_says_what_all_its_shards_were_computed_with(
     assert (document["images"], document["shards_skipped"], document["by_shard"]) == (0, 2, [])
 
 
+def test_a_run_that_a_gpu_and_a_processor_began_is_resumed_in_the_precision_of_the_processor(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(shop, PASSED)
+    writer = ShardWriter(shop.places.partition(shop.places.images, DAY), IMAGES, shard_bytes=10**9)
+    writer.add(image_row(product_id="p2", jpeg=colour_jpeg(1)))
+    writer.flush()
+    by_gpu, by_processor, left = shards(shop.places.images, [DAY])
+    for shard, on in [
+        (by_gpu, ComputeReport(device=GPU, precision="mixed_float16", engine="keras")),
+        (by_processor, ComputeReport(device=ABLE.name, precision="bfloat16", engine="openvino")),
+    ]:
+        predict_shard(shard, ColourPredictor(), RELEASE, shop, on=on)
+    plans = []
+
+    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
+        plans.append((told.computing.plan, [chosen.shard for chosen in todo]))
+        return predicted(told, todo)
+
+    monkeypatch.setattr(job, "_in_spark", in_spark)
+    run(session, shop, RELEASE)
+    assert plans == [(in_bfloat16(ABLE), [left])]
+    job.prediction_file(shop, left).unlink()
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: False)
+    with pytest.raises(RunFailed, match="run run-1 was begun in bfloat16"):
+        run(session, shop, RELEASE)
+
+
 def test_what_a_run_compared_before_it_failed_is_kept_and_not_counted_again(
     shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,11 +345,11 @@ def test_what_a_run_compared_before_it_failed_is_kept_and_not_counted_again(
     with pytest.raises(RunFailed, match="a disk is full"):
         run(session, shop, RELEASE)
     counts = shop.places.home / "precision.json"
-    assert list(json.loads(counts.read_text()).values()) == [{ABLE.name: [1, 0, 0, 0]}]
+    assert [line[ABLE.name][:4] for line in json.loads(counts.read_text()).values()] == [[1, 0, 0, 0]]
     monkeypatch.setattr(job, "_in_spark", lambda _spark, told, _, todo: predicted(told, todo))
     for _ in range(2):
         run(session, shop, RELEASE)
-        assert list(json.loads(counts.read_text()).values()) == [{ABLE.name: [2, 0, 0, 0]}]
+        assert [line[ABLE.name][:4] for line in json.loads(counts.read_text()).values()] == [[2, 0, 0, 0]]
 
 
 def test_what_a_run_compared_is_not_asked_of_a_store_that_cannot_be_reached(
@@ -324,11 +386,55 @@ def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_k
     def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
         plans.append(told.computing.plan)
         blank = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=ABLE.name)
-        return [replace(blank, compared=(2000, 0, 0, 0) if told.computing.plan.trial_images else ()) for _ in todo]
+        compared = (2000, 0, 0, 0) if told.computing.plan.trial_images else ()
+        return [replace(blank, shard=str(chosen.shard), compared=compared) for chosen in todo]
 
     monkeypatch.setattr(job, "_in_spark", in_spark)
     for _ in range(2):
         run(session, shop, RELEASE)
-    assert plans == [Plan("float32", 1000), Plan("bfloat16")]
+    assert plans == [Plan("float32", 1000), in_bfloat16(ABLE)]
     [counts] = json.loads((shop.places.home / "precision.json").read_text()).values()
-    assert counts == {ABLE.name: [4000, 0, 0, 0]}
+    assert counts == {ABLE.name: [4000, 0, 0, 0]}, "and no shards, once it has passed"
+
+
+def test_a_shard_counts_once_by_whichever_run_it_is_predicted(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+
+    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
+        plans.append(told.computing.plan)
+        return predicted(told, todo)
+
+    def counts() -> tuple[list[int], int]:
+        [line] = json.loads((shop.places.home / "precision.json").read_text()).values()
+        return line[ABLE.name][:4], len(line[ABLE.name][4])
+
+    monkeypatch.setattr(job, "_in_spark", in_spark)
+    for run_id in ("run-1", "run-2"):
+        run(session, replace(shop, run_id=run_id), RELEASE)
+        assert counts() == ([2, 0, 0, 0], 2)
+    assert plans == [Plan("float32", 1000), Plan()], "the images that are known are not compared again"
+    writer = ShardWriter(shop.places.partition(shop.places.images, DAY), IMAGES, shard_bytes=10**9)
+    writer.add(image_row(product_id="p2", jpeg=colour_jpeg(1)))
+    writer.flush()
+    run(session, replace(shop, run_id="run-3"), RELEASE)
+    assert counts() == ([3, 0, 0, 0], 3)
+    assert plans[2:] == [Plan("float32", 1998)], "the new shard alone brings new images"
+
+
+def test_a_shard_counts_on_each_processor_and_with_what_an_earlier_version_counted(config: PredictConfig) -> None:
+    newer = Processor("CPU, newer", True)
+    (config.places.home / "precision.json").write_text(json.dumps({"colours-1 key": {ABLE.name: [1500, 1, 0, 0]}}))
+    assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("float32", 500)
+    shard = config.places.partition(config.places.images, DAY) / "part-1.parquet"
+    blank = ShardReport(str(shard), RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=ABLE.name, compared=(100, 0, 0, 0))
+    assert uncounted(config, RELEASE, [ABLE], [shard]) == [shard]
+    for home in ("", "s3://elsewhere/"):
+        remember(config, RELEASE, [replace(blank, shard=f"{home}ingest_date={DAY}/part-1.parquet")])
+        assert plan(config, RELEASE, [ABLE], begun=None, shards=1) == Plan("float32", 400)
+        assert uncounted(config, RELEASE, [ABLE], [shard]) == []
+    assert uncounted(config, RELEASE, [ABLE, newer], [shard]) == [shard]
+    remember(config, RELEASE, [replace(blank, device=newer.name)])
+    assert uncounted(config, RELEASE, [ABLE, newer], [shard]) == []
+    assert plan(config, RELEASE, [newer], begun=None, shards=1) == Plan("float32", 1900)
