@@ -13,7 +13,9 @@ from jobs.runs.gates import NOTE, decide_gates
 from sql.records import PublishCounts
 from sql.run_history import find_run
 from sql.store import ProductDatabase
-from tests.sql.runs import answer, dump
+from tests.sql.runs import BOOT, answer, dump, image_change, prediction
+from tests.sql.runs import publish as publish_rows
+from tests.sql.same_pictures import NO_IMAGE, held_pictures, shop, status_of
 from tests.unit.runs.gate_reports import D1, DESCRIBED, NIGHT, report
 from tests.unit.runs.test_held_rows import files, row
 
@@ -76,3 +78,28 @@ def test_a_foreign_night_of_any_size_publishes_nothing_by_itself(
 
     assert not publish_night(database, tmp_path, images).changed
     assert dump(database) == rows
+
+
+def test_a_product_whose_doubtful_picture_leaves_in_a_foreign_night_is_answered_by_the_other(
+    database: ProductDatabase,
+) -> None:
+    """The remaining picture is not of that night, and it is enough by itself."""
+    doubtful = prediction("p", BOOT, 0.9, content="B", image_no=1)
+    publish_rows(database, [prediction("p"), doubtful])
+    assert status_of(database, "p") == ("review", "below_threshold")
+    foreign = prediction("q", status="review", reason="foreign_image", held_by="foreign_night", night=1)
+    left = image_change("p", "left", image_no=1, night=1)
+    publish_rows(database, [foreign], night=1, image_changes=[left])
+    assert (status_of(database, "p"), status_of(database, "q")) == (("auto", None), ("review", "foreign_night"))
+
+
+def test_a_shared_picture_that_is_foreign_holds_back_no_answer_of_another_picture(database: ProductDatabase) -> None:
+    night = shop(3)
+    night["predictions"] = [
+        prediction(f"p{number}", content="shared", status="review", reason="foreign_image") for number in range(3)
+    ]
+    own = prediction("p0", BOOT, content="own", image_no=1)
+    publish_rows(database, [*night["predictions"], own], products=night["products"], pictures=NO_IMAGE)
+    assert sorted(map(str, held_pictures(database).values())) == ["None", *["shared_picture"] * 3]
+    assert (answer(database, "p0")["category_id"], status_of(database, "p0")) == (BOOT, ("auto", None))
+    assert {status_of(database, name)[0] for name in ("p1", "p2")} == {"review"}
