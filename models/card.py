@@ -109,6 +109,11 @@ def _computed(release: Release) -> str:
     return f"The networks computed in float32{by}."
 
 
+def known_or_not(release: Release) -> str:
+    """Return in words which images a new release knows; without a remedy where what made it found no description."""
+    return known_images(release) if release.known else NO_DESCRIPTION
+
+
 def known_images(release: Release) -> str:
     """Return in words which images a release knows, and what happens with others."""
     if release.known is None:

@@ -113,6 +113,9 @@ PUBLISHED = "published"
 """Key in a night's summary: what of the night was published, as the highest `ingest_no` of its rows in the dataset, and
 under `earlier` the same by date for the earlier nights whose changes it published too."""
 
+SHADOW_GATES = "shadow_gates"
+"""Key in a run's summary: which answers of each challenger that predicted the run are held back, by its release_id."""
+
 Rows = Sequence[tuple[Any, ...]]
 """One batch of rows."""
 

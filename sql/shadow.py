@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from sql.engine import lock_writers
 from sql.errors import DatabaseError
@@ -21,6 +22,7 @@ def publish_shadow(
     predictions: Iterable[Rows],
     categories: Iterable[CategoryRecord],
     release: ReleaseRecord,
+    gates: Mapping[str, Any] | None = None,
     at_utc: datetime | None = None,
 ) -> int:
     """Publish a shadow run: add a challenger's predictions to the history; current answers do not change.
@@ -34,6 +36,7 @@ def publish_shadow(
         predictions: Batches of tuples in the order of `PREDICTION_COLUMNS`, read once.
         categories: The challenger's taxonomy.
         release: The challenger's release.
+        gates: Note of which answers of the challenger are held back, for the run's summary; None notes nothing.
         at_utc: Time of the predictions, with a time zone; None is now.
 
     Returns:
@@ -64,5 +67,7 @@ def publish_shadow(
         shared_pictures.hold_noted(connection, run_id, release.release_id, shared)
         _, changed = history.merge_predictions(connection, run_id, release.release_id, moment)
         changed += shared_pictures.hold_older(connection, run_id, release.release_id)
+        if gates is not None:
+            run_rows.note_shadow(connection, run_id, release.release_id, gates)
         connection.commit()
     return changed

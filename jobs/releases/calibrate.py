@@ -27,7 +27,7 @@ from models.answers.pools import FEWEST, OWN_FACTOR, fit_promises, upper_bound
 from models.answers.promises import CATEGORY
 from models.answers.thresholds import FLOOR, TARGET_PRECISION, flawless_needed
 from models.calibrated import calibrated
-from models.card import NAME, NO_DESCRIPTION, known_images, model_card
+from models.card import NAME, known_or_not, model_card
 from models.release import CROSS_FITTED, Release, load_release, save_release
 from models.temporary import temporary_directory
 
@@ -362,10 +362,9 @@ def recalibrate(config: Calibration) -> dict[str, Any]:
             scratch=scratch,
         )
         save_release(release, config.target, weights=weights, documents=documents)
-    known = known_images(release) if release.known else NO_DESCRIPTION
     return {
         "release_id": release.release_id,
         "release_dir": str(config.target),
         **release.metrics,
-        "known_images": known,
+        "known_images": known_or_not(release),
     }

@@ -150,7 +150,8 @@ def _shared_pictures(facts: Facts) -> Iterator[str]:
     ]
     yield (
         "Many different products have the same picture, perhaps one that says “no image”: "
-        f"{_listed(named, count)}. Their answers wait for a person."
+        f"{_listed(named, count)}. Their answers wait for a person, unless another "
+        "picture of the product decides."
     )
 
 

@@ -23,6 +23,7 @@ from jobs.runs.config import RunConfig
 from models.answers.groups import ImageCount, foreign_groups, foreign_whole, without_scores
 from models.answers.reasons import FOREIGN_GROUP, FOREIGN_NIGHT
 from models.release import Release, describing_command
+from sql.records import SHADOW_GATES
 from sql.run_history import find_run
 from sql.store import ProductDatabase
 
@@ -234,7 +235,7 @@ def _shard_name(shard: str) -> str:
 
 
 def noted(gates: RunGates, note: Mapping[str, Any] | None) -> RunGates:
-    """Return what an earlier publish of the same prediction files decided; the new decision for other files.
+    """Return what an earlier publish or shadow of the same prediction files decided; the new decision for other files.
 
     An explicit `--allow-shift` is a new decision of its own; shared pictures stay as they were noted.
 
@@ -298,6 +299,12 @@ def noted_gates(database: ProductDatabase, run_id: str) -> dict[str, Any] | None
     """Return the note of a run's last publish; None if there is none."""
     row = find_run(database, run_id)
     return row["summary"].get(NOTE) if row else None
+
+
+def noted_shadow_gates(database: ProductDatabase, run_id: str, release_id: str) -> dict[str, Any] | None:
+    """Return the note of the last shadow of a run by this challenger; None if there is none."""
+    row = find_run(database, run_id)
+    return (row["summary"].get(SHADOW_GATES) or {}).get(release_id) if row else None
 
 
 def printed(note: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from jobs.predict.selection import of_run
 from jobs.releases import records
 from jobs.runs import publish
 from jobs.runs.config import RunConfig, RunContext
-from jobs.runs.gates import gates_of
+from jobs.runs.gates import NOTE, gates_of, noted, noted_shadow_gates, printed
 from jobs.runs.inputs import RunInputs
 from jobs.runs.night import predict_config, predict_step
 from jobs.runs.run_ids import shadow_run_id
@@ -99,7 +99,7 @@ def shadow_step(
         run: The champion's run.
 
     Returns:
-        The report of the step.
+        The report of the step, with the `gates` of the challenger: which of its answers are held back.
     """
     check(champion, challenger)
     release = challenger.release
@@ -108,16 +108,21 @@ def shadow_step(
     inputs = RunInputs(selected=tuple(of_run(predicting)))
     step = predict_step(challenger, shadow_run, inputs)
     files = publish.collect(predicting, release, inputs)
-    gates = gates_of(files.reports, release, allow_shift=run.allow_shift)  # its own, and it refuses nothing
+    # Gates of its own, which refuse nothing; the same shadow again uses what was noted, as a night does.
+    decided = gates_of(files.reports, release, allow_shift=run.allow_shift)
+    gates = noted(decided, noted_shadow_gates(database, run.run_id, release.release_id))
     changed = publish_shadow(
         database,
         run.run_id,
         predictions=publish.prediction_rows(files, gates),
         categories=records.category_records(release),
         release=records.release_record(release),
+        gates=gates.note(),
     )
+    for sentence in gates.alerts:
+        log.warning("shadow: %s", sentence)
     log.info("shadow: %s images answered by %s, %s rows changed", files.images, release.release_id, changed)
-    return {"release_id": release.release_id, "images_changed": changed, **step}
+    return {"release_id": release.release_id, "images_changed": changed, **step, NOTE: printed(gates.note())}
 
 
 def check(champion: RunContext, challenger: RunContext) -> None:

@@ -40,6 +40,7 @@ from jobs.training.progress import FeatureWatch
 from jobs.training.quick_config import QuickConfig
 from jobs.training.selection import UNMEASURED, TrainingSet, training_set
 from models.answers.calibration import combine
+from models.card import known_or_not
 from models.linear.crossfit import CrossFitted, cross_fit
 from models.linear.head import UnusableFeatures
 from models.networks.pixels import PIXELS
@@ -115,9 +116,9 @@ def run(config: QuickConfig, *, watch: FeatureWatch) -> dict[str, Any]:
     If the same command was ended after it had made the release, it is finished.
 
     Returns:
-        The release_id, the directory and the metrics of the release, and `below_promise`: a sentence if the part test
-        contradicts the promised precision, or nothing can measure it, as when nobody knows whether a backbone has
-        learned from these products; else None.
+        The release_id, the directory and the metrics of the release, `known_images`: in words which images it knows,
+        and `below_promise`: a sentence if the part test contradicts the promised precision, or nothing can measure it,
+        as when nobody knows whether a backbone has learned from these products; else None.
 
     Raises:
         UsageError: If the labelled products or the options cannot be used; then no release was written.
@@ -184,6 +185,7 @@ def _shared(config: QuickConfig, release: Release) -> dict[str, Any]:
         "release_id": release.release_id,
         "release_dir": str(config.target),
         **release.metrics,
+        "known_images": known_or_not(release),
         "below_promise": below,
     }
 

@@ -47,8 +47,9 @@ _OVERHEAD_BYTES = 100_000
 
 
 LEAST_LIMIT = 1.0
-"""Least difference between the limit and the median raw score, in standard deviations. It counts only where images are
-copies of each other: there smaller differences are rounding."""
+"""Least difference between the limit and the median raw score, in standard deviations, where images are copies of each
+other: there smaller differences are rounding. Elsewhere it does not count, because a few bad pictures make a standard
+deviation large."""
 
 MOST_PIXELS = 3.0
 """Most that the pixels add to a raw score, in standard deviations."""
@@ -129,13 +130,13 @@ def fit_known(references: Examples, calibrating: Examples, *, seed: int = 7) -> 
         for name, each in networks.items()
     }
     total = network_part(networks, distances)
-    spread = _spread(total, 0.5)
+    spread, least = _spread(total, 0.5), _least_limit(distances)
     raw, pixels = total / spread, None
     if PIXELS in references.features:
-        pixels, added = _pixels(references.features[PIXELS][rows], calibrating.features[PIXELS], raw)
+        pixels, added = _pixels(references.features[PIXELS][rows], calibrating.features[PIXELS], raw, least=least)
         raw = raw + added
     low = float(raw.min()) - _LITTLE
-    limit = _raw_limit(raw) - low
+    limit = _raw_limit(raw, least=least) - low
     content = KnownImages(networks, pixels, spread, low, limit).content()
     spec = KnownSpec(FILE, hashlib.sha256(content).hexdigest(), limit, count, len(rows), VERSION)
     scores = np.full(every, np.nan)
@@ -225,12 +226,27 @@ def _spread(values: Distances, least: float) -> float:
     return max(float(np.std(values)), least)
 
 
-def _raw_limit(raw: Distances) -> float:
-    """Return the raw score above which an image is foreign."""
-    return max(limit_of(raw), float(np.median(raw)) + LEAST_LIMIT)
+def _least_limit(distances: Mapping[str, Distances]) -> float:
+    """Return the least difference between the limit and the median raw score: `LEAST_LIMIT` among copies, else 0.
+
+    Images are copies if to every network only rounding lies between the median distance and the limit's rank. A spread
+    of all distances would not tell: a few bad pictures make it as large as they like.
+
+    Args:
+        distances: Distances of the calibrating images, by network.
+    """
+    rounded = (limit_of(each) - float(np.median(each)) < LEAST_SPREAD for each in distances.values())
+    return LEAST_LIMIT if all(rounded) else 0.0
 
 
-def _pixels(references: Features, calibrating: Features, networks: Distances) -> tuple[PixelImages | None, Distances]:
+def _raw_limit(raw: Distances, *, least: float) -> float:
+    """Return the raw score above which an image is foreign; `least` is the least it differs from the median."""
+    return max(limit_of(raw), float(np.median(raw)) + least)
+
+
+def _pixels(
+    references: Features, calibrating: Features, networks: Distances, *, least: float
+) -> tuple[PixelImages | None, Distances]:
     """Describe the pixels of the references; return what they add to the raw score of each calibrating image.
 
     The cap is so low that an image that is usual to the networks stays within the limit, whatever its pixels are.
@@ -239,6 +255,7 @@ def _pixels(references: Features, calibrating: Features, networks: Distances) ->
         references: Statistics of the references, float32 (references, statistics).
         calibrating: Statistics of the calibrating images, float32 (images, statistics).
         networks: The networks' part of their raw scores.
+        least: Least difference between the limit and the median raw score.
 
     Returns:
         The description and what it adds; None and nothing if no cap above 0 is low enough.
@@ -250,7 +267,7 @@ def _pixels(references: Features, calibrating: Features, networks: Distances) ->
     for _ in range(20):
         pixels = replace(pixels, cap=cap)
         added = pixel_part(pixels, distances)
-        room = _raw_limit(networks + added) - usual
+        room = _raw_limit(networks + added, least=least) - usual
         if cap < room:
             return pixels, added
         if room <= 0:

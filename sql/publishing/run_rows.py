@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sql.records import PUBLISHED, RunRecord
+from sql.records import PUBLISHED, SHADOW_GATES, RunRecord
 from sql.schema.releases import releases
 from sql.schema.runs import run_category_counts, runs
 
@@ -120,6 +120,18 @@ def accept(connection: Connection, run_id: str) -> None:
     if REFUSED in summary:
         kept = {name: value for name, value in summary.items() if name != REFUSED}
         connection.execute(runs.update().where(runs.c.run_id == run_id).values(summary=kept))
+
+
+def note_shadow(connection: Connection, run_id: str, release_id: str, gates: Mapping[str, Any]) -> None:
+    """Note in a run's summary which answers of a challenger are held back; the same note again changes nothing.
+
+    The notes lie under `SHADOW_GATES`, one for each release that was challenger.
+    """
+    summary = connection.execute(sa.select(runs.c.summary).where(runs.c.run_id == run_id)).scalar_one()
+    before = summary.get(SHADOW_GATES) or {}
+    if before.get(release_id) != gates:
+        noted = {**summary, SHADOW_GATES: {**before, release_id: dict(gates)}}
+        connection.execute(runs.update().where(runs.c.run_id == run_id).values(summary=noted))
 
 
 def retract(connection: Connection, run_id: str, retraction: Mapping[str, Any], moment: datetime) -> None:

@@ -93,7 +93,10 @@ def test_shared_pictures_are_named_with_what_to_do() -> None:
     assert verdict.level == LOOK
     assert sentence.startswith("Many different products have the same picture, perhaps one that says “no image”: 0123")
     assert "0123456789ab… under 1,234, such as “p1" in sentence
-    assert sentence.endswith("under 21, such as “q2” and 4 more. Their answers wait for a person.")
+    assert sentence.endswith(
+        "under 21, such as “q2” and 4 more. Their answers wait for a person, unless another picture of the product "
+        "decides."
+    )
     [task] = verdict.tasks
     assert task.commands == ("shelfwise query shared_pictures", f"shelfwise review allow-picture {SHA} --by NAME")
 

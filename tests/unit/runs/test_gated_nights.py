@@ -209,6 +209,47 @@ def test_a_challenger_has_gates_of_its_own_and_is_never_refused(
     assert world.rows(ANSWERS) == AUTO
 
 
+def test_what_was_allowed_of_a_challenger_is_remembered_until_it_predicts_other_files(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each challenger has a note of its own, and the champion's is none of them."""
+    night = world.publish(FAMILIAR)
+    before = find_run(world.database, "night")
+    world.counts = FOREIGN
+
+    def shadow(release_id: str, *, allow_shift: bool = False) -> dict[str, Any]:
+        release = replace(RELEASE, release_id=release_id)
+        monkeypatch.setattr(predict, "loaded_networks", lambda *_: replace(fake_networks(), release=release))
+        challenger, run = replace(world.context, release=release), replace(NIGHT, allow_shift=allow_shift)
+        return shadow_step(world.context, challenger, world.database, run)
+
+    allowed = shadow("colours-2", allow_shift=True)
+    assert (allowed["images_changed"], allowed["gates"]["allow_shift"]) == (2, True)
+    row = find_run(world.database, "night")
+    again = shadow("colours-2")
+    assert (again["images_changed"], again["gates"]) == (0, allowed["gates"]), "the note says that a person allowed it"
+    assert find_run(world.database, "night") == row
+    assert world.rows(HELD.format("colours-2")) == [("blue", None), ("red", None)]
+
+    other = shadow("colours-3")
+    assert other["gates"]["foreign_nights"] == [{"ingest_date": "2026-11-01", "images": 200, "foreign": 180}]
+    assert world.rows(HELD.format("colours-3")) == [("blue", "foreign_night"), ("red", "foreign_night")]
+    row = find_run(world.database, "night")
+    assert before is not None
+    assert row is not None
+    notes = row["summary"].pop("shadow_gates")
+    assert {name: note["allow_shift"] for name, note in notes.items()} == {"colours-2": True, "colours-3": False}
+    assert row == before, "the champion's note is its own"
+
+    world.counts = {**FOREIGN, "colour.red": [100, 91]}
+    assert (shadow("colours-2")["images_changed"], shadow("colours-2")["images_changed"]) == (2, 0)
+    assert world.rows(HELD.format("colours-2")) == [("blue", "foreign_night"), ("red", "foreign_night")]
+    row = find_run(world.database, "night")
+    again = world.publish(FAMILIAR)
+    assert (changed(again), again["gates"]) == (0, night["gates"])
+    assert find_run(world.database, "night") == row, "the champion's night keeps the notes of its challengers"
+
+
 def test_a_night_says_what_computed_it_also_when_nothing_is_left_to_compute(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

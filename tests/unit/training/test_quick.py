@@ -28,7 +28,7 @@ from jobs.training.finetune import FinetuneConfig, NetworkPlan
 from jobs.training.known_images import features_in
 from jobs.training.quick_config import QuickConfig, QuickNetwork
 from jobs.training.selection import Selection
-from models.card import NAME
+from models.card import NAME, known_images
 from models.known.images import read_known
 from models.networks.pixels import PIXELS, STATISTICS
 from models.networks.registry import ARCHITECTURES, EARLIER_MAPS, INPUT_PX, architecture
@@ -128,6 +128,8 @@ def test_the_release_knows_its_colours_and_is_as_any_other(made: Any) -> None:
     assert all(release.thresholds[leaf] is not None for leaf in LEAVES), "two dozen right answers open a gate at 0.6"
     assert summary["automatic_categories"] == 3
     assert summary["below_promise"] is None
+    assert release.known is not None
+    assert f"calibrated on {release.known.calibrated_on:,} images" in summary["known_images"]
     assert "shelfwise ..." in (place / NAME).read_text(encoding="utf-8")
     assert sorted(path.name for path in home.iterdir()) == ["features", "images", "releases"]
     assert [path.name for path in place.parent.iterdir()] == ["colours-2"], "no scratch is left"
@@ -379,7 +381,13 @@ def test_a_run_that_was_killed_after_its_release_was_complete_is_finished_by_the
     release = load_release(tmp_path / "releases" / "colours-2")
     assert shared == [tmp_path / "releases" / "colours-2"]
     assert computed.totals == {}
-    assert done == {"release_id": "colours-2", "release_dir": str(shared[0]), **release.metrics, "below_promise": None}
+    assert done == {
+        "release_id": "colours-2",
+        "release_dir": str(shared[0]),
+        **release.metrics,
+        "known_images": known_images(release),
+        "below_promise": None,
+    }
 
 
 def test_the_same_call_is_refused_when_there_are_other_products(tmp_path: Path, weights: dict[str, Path]) -> None:

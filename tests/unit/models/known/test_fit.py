@@ -157,16 +157,18 @@ def test_pixels_help_where_the_networks_are_in_doubt_but_never_decide_alone() ->
     assert bare.pixels is None
 
 
-@pytest.mark.parametrize("tail", [0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
+@pytest.mark.parametrize(
+    ("tail", "least"), [(0.0, LEAST_LIMIT), *((tail, 0.0) for tail in (0.1, 0.5, 1.0, 2.0, 4.0, 8.0))]
+)
 def test_the_cap_of_the_pixels_is_below_what_an_image_that_is_usual_to_the_networks_lacks_to_the_limit(
-    tail: float,
+    tail: float, least: float
 ) -> None:
     """However narrow the networks' scores are, and whatever the pixels of the calibrating images."""
     rng = np.random.default_rng(int(10 * tail))
     statistics = (0.5 + 0.1 * rng.normal(size=(500, STATISTICS))).astype("f4")
     networks = np.minimum(rng.normal(size=500), tail)
-    pixels, added = _pixels(statistics, statistics, networks)
-    limit = _raw_limit(networks + added)
+    pixels, added = _pixels(statistics, statistics, networks, least=least)
+    limit = _raw_limit(networks + added, least=least)
     assert pixels is None or (0 < pixels.cap <= MOST_PIXELS)
     assert (0.0 if pixels is None else pixels.cap) + np.median(networks) < limit
     assert pixels is not None, "a cap is found"
@@ -269,6 +271,27 @@ def test_copies_of_the_same_pictures_give_a_limit_that_is_no_rounding() -> None:
     assert fit_known(replace(copies, features=same), replace(copies, features=same)).spec.limit == pytest.approx(
         LEAST_LIMIT + 0.1
     )
+
+
+@pytest.mark.parametrize("copied", [0.0, 0.9], ids=["usual", "most are copies"])
+def test_bad_pictures_do_not_move_the_limit_from_its_rank(copied: float) -> None:
+    """Five of 1,000 calibrating images are like nothing: the standard deviation is that of these five."""
+    rng = np.random.default_rng(3)
+
+    def around(count: int, prefix: str, *, copies: int = 0) -> Examples:
+        points = np.tile(np.eye(10, 12), (count // 10, 1)) + 0.04 * rng.normal(size=(count, 12)) * (np.arange(12) < 10)
+        points[:copies] = np.tile(np.eye(10, 12), (count // 10, 1))[:copies]
+        numbers = [f"{prefix}{number}" for number in range(count)]
+        return Examples({name: points.astype("f4") for name in ("efficientnetb0", "xception")}, numbers, numbers)
+
+    learned = around(600, "a", copies=300 if copied else 0)
+    calibrating = around(1_000, "b", copies=int(1_000 * copied))
+    for features in calibrating.features.values():
+        features[-5:] = np.eye(12)[11]
+    fitted = fit_known(learned, calibrating)
+    assert sorted(fitted.scores)[990] == 1.0, "the 991st of 1,000"
+    assert (fitted.scores > 1).sum() == 9
+    assert (fitted.scores[-5:] > 10).all()
 
 
 @pytest.mark.parametrize("widths", [[1280], [1280, 2048], [2048, 1280, 2560], [2560] * 8, [16_384] * 3])
