@@ -42,15 +42,15 @@ def convert(release: Release, directory: Path, target: Path) -> Converted:
         target: Existing directory; receives the two files.
 
     Raises:
-        ConversionRefused: If a weight is not a finite number, OpenVINO cannot convert the graph, or its answers differ.
-        EngineError: If OpenVINO is missing or of another version.
+        ConversionRefused: If OpenVINO cannot convert the graph, or its answers differ.
+        EngineError: If OpenVINO is missing, broken or of another version.
+        ReleaseError: If a weight is not a finite number.
         OSError: If a file cannot be written.
     """
     from models.serving.keras_engine import LoadedKerasNetworks, as_forward, frozen_graph
 
     version, key = check_openvino(), conversion_key(release)
     networks = LoadedKerasNetworks(release, directory, precision="float32")
-    _check_weights(release, networks.models)
     graph = frozen_graph(networks, networks.models, side_px=release.decode_px)
     model = openvino_model(graph)
     files = [target / f"openvino-{key}{suffix}" for suffix in (".xml", ".bin")]
@@ -98,14 +98,6 @@ def serve(descriptor: int) -> None:
             traceback.print_exc()
             reply = EngineError(f"the conversion of {directory} failed ({type(error).__name__}: {str(error)[:300]})")
         pipe.send(reply)
-
-
-def _check_weights(release: Release, models: list[Any]) -> None:
-    """Refuse weights that are not finite: what comes of them depends on how an engine orders its operations."""
-    for spec, model in zip(release.networks, models, strict=True):
-        for variable in model.variables:
-            if not np.isfinite(np.asarray(variable.value)).all():
-                raise ConversionRefused(f"a weight of its {spec.architecture}, {variable.path}, is not a finite number")
 
 
 def openvino_model(graph: Any) -> Any:

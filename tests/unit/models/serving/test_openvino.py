@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.release import Release, load_network, load_release
+from models.release import Release, ReleaseError, load_release
 from models.serving import conversion, converted, devices, openvino_engine
 from models.serving.conversion import convert, sample_images
 from models.serving.converted import Converted, conversion_key, read_manifest, write_manifest
-from models.serving.engines import ConversionRefused, EngineError
+from models.serving.engines import ConversionRefused, EngineError, Precision
 from models.serving.keras_engine import KerasEngine
 from models.serving.openvino_engine import OpenVinoEngine, openvino, piece_of, usable_cores
 from models.spec import Head, HeadLayer, Images
 from tests.conftest import CATEGORIES
 from tests.same_answers import assert_same_answers
-from tests.untrained import untrained_release
+from tests.untrained import broken_release, untrained_release
 
 HEAD = Head(
     "max", (HeadLayer("dense", 24), HeadLayer("scale"), HeadLayer("prelu"), HeadLayer("gelu"), HeadLayer("dense", 16))
@@ -206,20 +206,17 @@ def test_a_description_is_read_as_it_was_written(serving: Serving, tmp_path: Pat
             read_manifest(tmp_path / "broken")
 
 
-def test_a_weight_that_is_not_finite_is_not_converted(
-    tiny_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_weight_that_is_not_finite_is_computed_by_no_engine(tiny_release: Path, tmp_path: Path) -> None:
     """One engine answers with zeros where the other gives no number."""
-
-    def broken(*given: Any) -> Any:
-        network: Any = load_network(*given)
-        kernel = network.get_layer("logits").kernel
-        kernel.assign(np.full(kernel.shape, np.nan, np.float32))
-        return network
-
-    monkeypatch.setattr("models.serving.keras_engine.load_network", broken)
-    with pytest.raises(ConversionRefused, match=r"a weight of its efficientnetb0, .*kernel, is not a finite number"):
-        convert(load_release(tiny_release), tiny_release, tmp_path)
+    broken = broken_release(tiny_release, tmp_path)
+    release = load_release(broken)
+    words = r"a weight of the efficientnetb0 of release broken-1, .*kernel, is not a finite number; train the network"
+    with pytest.raises(ReleaseError, match=words):
+        convert(release, broken, tmp_path)
+    precisions: tuple[Precision, ...] = ("float32", "mixed_float16")
+    for precision in precisions:
+        with pytest.raises(ReleaseError, match=words):
+            KerasEngine(precision).open(release, broken)
 
 
 def test_a_graph_that_openvino_cannot_convert_is_refused_with_the_operations_that_it_lacks() -> None:
