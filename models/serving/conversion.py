@@ -21,7 +21,7 @@ import numpy as np
 from models.release import Release, ReleaseError, load_release, sha256_of
 from models.serving.converted import Converted, check_openvino, conversion_key, networks_sha256
 from models.serving.engines import ConversionRefused, EngineError, Forward
-from models.serving.openvino_engine import OpenVinoEngine, openvino, usable_cores
+from models.serving.openvino_engine import OpenVinoEngine, openvino, reason_in, usable_cores
 from models.spec import Images
 from models.whole_files import write_whole
 
@@ -128,17 +128,9 @@ def openvino_model(graph: Any) -> Any:
         try:
             model = ov.Core().read_model(file)
         except RuntimeError as error:  # OpenVINO has no other class for what it cannot convert
-            raise ConversionRefused(f"OpenVINO cannot convert it ({_reason_in(str(error))})") from error
+            raise ConversionRefused(f"OpenVINO cannot convert it ({reason_in(str(error))})") from error
         results = [model.output(output.name).get_node() for output in graph.outputs]
         return ov.Model(results, model.get_parameters())
-
-
-def _reason_in(message: str) -> str:
-    """Return of an error of OpenVINO the lines that name a reason; they stand between places in code and advice."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    reasons = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
-    others = [line for line in lines if not line.startswith(("Exception from ", "Check "))]
-    return "; ".join(reasons or others[:1] or lines[:1])[:200]
 
 
 def _compare(release: Release, keras: Forward, other: Forward) -> None:

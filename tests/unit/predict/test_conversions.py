@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -375,15 +376,43 @@ def test_an_executor_without_bfloat16_that_came_later_computes_a_run_in_float32_
 def test_a_release_that_openvino_cannot_compile_in_bfloat16_is_computed_in_float32(
     kept: tuple[PredictConfig, ConvertedFiles], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    opened = OpenVinoEngine.open
+    compiled = openvino_engine._Requests
 
-    def unable(engine: OpenVinoEngine, *given: Any) -> Any:
-        if engine.precision == "bfloat16":
+    def unable(*given: Any, hint: str, **options: Any) -> Any:
+        if hint == "bf16":
             raise RuntimeError("no kernel")
-        return opened(engine, *given)
+        return compiled(*given, hint=hint, **options)
 
-    monkeypatch.setattr(OpenVinoEngine, "open", unable)
+    monkeypatch.setattr(openvino_engine, "_Requests", unable)
     loaded = loaded_for(Plan("float32", 100), kept)
     assert loaded.inference.answer(np.zeros((3, 32, 32, 3), np.uint8)).errors == ("",) * 3
     assert loaded.trial is None
-    assert "release small cannot be tried in bfloat16: no kernel" in caplog.text
+    assert (
+        "release small cannot be tried in bfloat16: OpenVINO cannot compute the converted release on this"
+        in caplog.text
+    )
+
+
+@pytest.mark.usefixtures("by_openvino")
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("_Requests", RuntimeError("no kernel"), r"cannot compute .* on this processor \(no kernel\); set"),
+        ("import_module", ImportError("no library"), r"cannot be imported \(no library\); install .*, or set"),
+    ],
+)
+def test_a_task_in_which_openvino_is_broken_names_the_machine_and_the_remedy(
+    kept: tuple[PredictConfig, ConvertedFiles],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    error: Exception,
+    words: str,
+) -> None:
+    def broken(*_given: object, **_options: object) -> None:
+        raise error
+
+    if name == "import_module":
+        monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(openvino_engine, name, broken)
+    with pytest.raises(RunFailed, match=rf"^on {socket.gethostname()} OpenVINO .*{words} SHELFWISE_ENGINE=keras$"):
+        loaded_for(Plan(), kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from models.serving.conversion import convert, sample_images
 from models.serving.converted import Converted, conversion_key, read_manifest, write_manifest
 from models.serving.engines import ConversionRefused, EngineError, Precision
 from models.serving.keras_engine import KerasEngine
-from models.serving.openvino_engine import OpenVinoEngine, openvino, piece_of, usable_cores
+from models.serving.openvino_engine import OpenVinoEngine, openvino, piece_of, reason_in, usable_cores
 from models.spec import Head, HeadLayer, Images
 from tests.conftest import CATEGORIES
 from tests.same_answers import assert_same_answers
@@ -145,6 +146,42 @@ def test_openvino_of_another_version_is_one_sentence(
         serving.open(converted=replace(serving.converted, openvino="2026.4.1"))
 
 
+def test_openvino_that_cannot_be_imported_is_one_sentence(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_name: str) -> None:
+        raise ImportError("libopenvino.so: cannot open shared object file\n  of 1")
+
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(openvino_engine, "import_module", broken)
+    with pytest.raises(EngineError) as refused:
+        serving.open()
+    assert str(refused.value) == (
+        "OpenVINO is installed, but cannot be imported (libopenvino.so: cannot open shared object file); install "
+        "again what requirements.txt names, or set SHELFWISE_ENGINE=keras"
+    )
+    assert "openvino.tools.ovc" not in sys.modules
+
+
+@pytest.mark.parametrize("step", ["read_model", "compile_model"])
+def test_what_openvino_can_neither_read_nor_compile_is_one_sentence(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    real = openvino().Core
+
+    class Core:
+        def __getattr__(self, name: str) -> Any:
+            return unable if name == step else getattr(real(), name)
+
+    def unable(*_given: object) -> None:
+        raise RuntimeError("Exception from core.cpp:84:\nCheck 'x' failed at y:\n-- No kernel\nAdvice\n")
+
+    monkeypatch.setattr(openvino(), "Core", Core)
+    with pytest.raises(EngineError) as refused:
+        serving.open()
+    assert str(refused.value) == (
+        "OpenVINO cannot compute the converted release on this processor (No kernel); set SHELFWISE_ENGINE=keras"
+    )
+
+
 @pytest.mark.parametrize("suffix", [".xml", ".bin"])
 @pytest.mark.parametrize("fault", ["altered", "missing"])
 def test_a_damaged_conversion_is_refused(serving: Serving, tmp_path: Path, suffix: str, fault: str) -> None:
@@ -258,7 +295,7 @@ def test_weights_that_stay_variables_are_refused() -> None:
     ],
 )
 def test_the_reason_of_openvino_is_found_among_places_and_advice(message: str, reason: str) -> None:
-    assert conversion._reason_in(message) == reason
+    assert reason_in(message) == reason
 
 
 @pytest.mark.parametrize("part", [0, 1])
