@@ -199,9 +199,22 @@ def load_network(release: Release, directory: Path, network: NetworkSpec) -> Any
 
     Returns:
         A keras.Model to logits (batch, categories), in float32 also if the file is in float16.
+
+    Raises:
+        ReleaseError: If a weight is not a finite number: what comes of it depends on how an engine orders its
+            operations, and may look like an answer.
     """
+    import numpy as np
+    from keras import ops
+
     model = network_with_head(network, categories=len(release.categories))
     model.load_weights(directory / network.weights_file)
+    for weight in model.weights:
+        if not np.isfinite(ops.convert_to_numpy(weight)).all():
+            raise ReleaseError(
+                f"a weight of the {network.architecture} of release {release.release_id}, {weight.path}, is not a "
+                "finite number; train the network again, or take another release"
+            )
     return model
 
 

@@ -11,7 +11,7 @@ from models.networks.backbones import HEAD
 from models.networks.heads import head_layers, network_with_head
 from models.networks.inputs import network_input
 from models.networks.weights import to_float16
-from models.release import Release, save_release, sha256_of
+from models.release import Release, load_network, load_release, save_release, sha256_of
 from models.serving.conversion import sample_images
 from models.spec import Category, Head, NetworkSpec
 
@@ -61,6 +61,30 @@ def untrained_release(
     release = Release(release_id, "untrained", tuple(categories), tuple(networks), temperature=1.0)
     save_release(release, directory / release_id, weights=weights)
     return directory / release_id
+
+
+def broken_release(sound: Path, directory: Path) -> Path:
+    """Write a release of one network with a last kernel in which one number is NaN.
+
+    Args:
+        sound: Directory of a release of one network, which is copied but for that number.
+        directory: Existing parent directory of the new release.
+
+    Returns:
+        Directory of the release.
+    """
+    import numpy as np
+
+    release = load_release(sound)
+    [spec] = release.networks
+    network, file = load_network(release, sound, spec), directory / "broken.weights.h5"
+    kernel, bias = network.get_layer(HEAD).get_weights()
+    kernel[0, 0] = np.nan
+    network.get_layer(HEAD).set_weights([kernel, bias])
+    network.save_weights(file)
+    broken = replace(release, release_id="broken-1", networks=(replace(spec, weights_sha256=sha256_of(file)),))
+    save_release(broken, directory / "broken-1", weights={spec.architecture: file})
+    return directory / "broken-1"
 
 
 def _tell_apart(network: Any, spec: NetworkSpec) -> None:

@@ -50,7 +50,8 @@ def converted_files(config: PredictConfig, release: Release, *, program: str = P
     Raises:
         UsageError: If the engine `openvino` is demanded together with a GPU or half precision.
         RunFailed: If the engine `openvino` is demanded and cannot compute the release; set SHELFWISE_ENGINE=auto.
-        ReleaseError: If the directory of the release has changed since it was loaded.
+        ReleaseError: If the directory of the release has changed since it was loaded, or a weight in it is not a finite
+            number, so that no engine can compute it.
     """
     computing = config.computing
     if not _wanted(computing):

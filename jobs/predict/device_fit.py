@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.predict.config import ConvertedFiles, PredictConfig
 from models.release import Release
-from models.serving.engines import OPENVINO
+from models.serving.engines import OPENVINO, EngineError
 
 if TYPE_CHECKING:
     from models.serving.devices import Device
@@ -113,7 +113,7 @@ def _by_openvino(
     if plan.trial_images and multiplies_bfloat16():
         try:
             other = computing_in("bfloat16")
-        except RuntimeError as error:  # of OpenVINO; the run itself computes in float32
+        except EngineError as error:  # OpenVINO cannot compile it so; the run itself computes in float32
             log.warning("release %s cannot be tried in bfloat16: %s", release.release_id, error)
     return DeviceFit(predictor, tuning, OPENVINO, tried=False, other=other)
 

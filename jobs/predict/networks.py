@@ -231,8 +231,10 @@ def load_networks(
 
     Raises:
         RunFailed: If a GPU was demanded and there is none; start executors with CUDA, or unset `SHELFWISE_GPU`. Or if
-            OpenVINO is missing, or the converted release is not the one that was sent.
-        ReleaseError: If the directory contains another release than was sent; run again.
+            OpenVINO is missing or broken, or cannot compute the release here, or the converted release is not the one
+            that was sent.
+        ReleaseError: If the directory contains another release than was sent; run again. Or if a weight that Keras
+            loads is not a finite number; train the network again.
     """
     from models.serving.environment import quiet_start
 

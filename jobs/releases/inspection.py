@@ -102,6 +102,8 @@ def verify(directory: Path) -> dict[str, Any]:
 
         try:
             answers = EnsemblePredictor(release, directory).predict(generated_samples(release.decode_px)).confidences
+        except ReleaseError:
+            raise
         except (ValueError, OSError) as error:  # h5py raises these for a file that is not HDF5
             raise ReleaseError(
                 f"the weights of {directory} do not fit its networks ({error}); copy it again"

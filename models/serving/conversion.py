@@ -21,7 +21,7 @@ import numpy as np
 from models.release import Release, ReleaseError, load_release, sha256_of
 from models.serving.converted import Converted, check_openvino, conversion_key, networks_sha256
 from models.serving.engines import ConversionRefused, EngineError, Forward
-from models.serving.openvino_engine import OpenVinoEngine, openvino, usable_cores
+from models.serving.openvino_engine import OpenVinoEngine, openvino, reason_in, usable_cores
 from models.spec import Images
 from models.whole_files import write_whole
 
@@ -42,15 +42,15 @@ def convert(release: Release, directory: Path, target: Path) -> Converted:
         target: Existing directory; receives the two files.
 
     Raises:
-        ConversionRefused: If a weight is not a finite number, OpenVINO cannot convert the graph, or its answers differ.
-        EngineError: If OpenVINO is missing or of another version.
+        ConversionRefused: If OpenVINO cannot convert the graph, or its answers differ.
+        EngineError: If OpenVINO is missing, broken or of another version.
+        ReleaseError: If a weight is not a finite number.
         OSError: If a file cannot be written.
     """
     from models.serving.keras_engine import LoadedKerasNetworks, as_forward, frozen_graph
 
     version, key = check_openvino(), conversion_key(release)
     networks = LoadedKerasNetworks(release, directory, precision="float32")
-    _check_weights(release, networks.models)
     graph = frozen_graph(networks, networks.models, side_px=release.decode_px)
     model = openvino_model(graph)
     files = [target / f"openvino-{key}{suffix}" for suffix in (".xml", ".bin")]
@@ -100,14 +100,6 @@ def serve(descriptor: int) -> None:
         pipe.send(reply)
 
 
-def _check_weights(release: Release, models: list[Any]) -> None:
-    """Refuse weights that are not finite: what comes of them depends on how an engine orders its operations."""
-    for spec, model in zip(release.networks, models, strict=True):
-        for variable in model.variables:
-            if not np.isfinite(np.asarray(variable.value)).all():
-                raise ConversionRefused(f"a weight of its {spec.architecture}, {variable.path}, is not a finite number")
-
-
 def openvino_model(graph: Any) -> Any:
     """Convert a graph of TensorFlow with constant weights to an openvino.Model; the outputs keep their order.
 
@@ -136,17 +128,9 @@ def openvino_model(graph: Any) -> Any:
         try:
             model = ov.Core().read_model(file)
         except RuntimeError as error:  # OpenVINO has no other class for what it cannot convert
-            raise ConversionRefused(f"OpenVINO cannot convert it ({_reason_in(str(error))})") from error
+            raise ConversionRefused(f"OpenVINO cannot convert it ({reason_in(str(error))})") from error
         results = [model.output(output.name).get_node() for output in graph.outputs]
         return ov.Model(results, model.get_parameters())
-
-
-def _reason_in(message: str) -> str:
-    """Return of an error of OpenVINO the lines that name a reason; they stand between places in code and advice."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    reasons = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
-    others = [line for line in lines if not line.startswith(("Exception from ", "Check "))]
-    return "; ".join(reasons or others[:1] or lines[:1])[:200]
 
 
 def _compare(release: Release, keras: Forward, other: Forward) -> None:

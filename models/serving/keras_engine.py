@@ -51,6 +51,9 @@ class LoadedKerasNetworks:
             release: Release as `load_release` returns it.
             directory: Directory of the release, with its weights files.
             precision: Keras dtype policy in which the layers compute.
+
+        Raises:
+            ReleaseError: If a weight is not a finite number; train the network again.
         """
         self._specs = release.networks
         with _computing_in(precision):

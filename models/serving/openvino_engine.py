@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -49,8 +51,9 @@ class OpenVinoEngine:
         """Load a converted release and compile it for this processor; see `models.serving.engines.Engine`.
 
         Raises:
-            EngineError: If OpenVINO is missing or of another version, if the files are damaged or of another release,
-                if the number of threads is not one, or if the processor does not multiply bfloat16 and should.
+            EngineError: If OpenVINO is missing, broken, or of another version, or cannot read or compile the release,
+                if the files are damaged or of another release, if the number of threads is not one, or if the processor
+                does not multiply bfloat16 and should.
         """
         if self.precision not in _HINTS:
             raise EngineError(f"expected float32 or bfloat16, received {self.precision!r}; correct it")
@@ -69,7 +72,8 @@ class OpenVinoEngine:
             )
         self.converted.check(release, self.files)
         graph = self.files / next(iter(self.converted.files))
-        model = openvino().Core().read_model(graph)
+        with _refusals_explained():
+            model = openvino().Core().read_model(graph)
         return forward_of(model, threads=self.threads, side_px=release.decode_px, precision=self.precision)
 
 
@@ -84,8 +88,32 @@ def forward_of(model: Any, *, threads: int, side_px: int, precision: Precision =
 
     Returns:
         Function from a batch of images, of any size, to float32 arrays.
+
+    Raises:
+        EngineError: If OpenVINO cannot be imported, or cannot compile the model.
     """
-    return _Requests(model, threads=threads, side_px=side_px, hint=_HINTS[precision])
+    with _refusals_explained():
+        return _Requests(model, threads=threads, side_px=side_px, hint=_HINTS[precision])
+
+
+@contextmanager
+def _refusals_explained() -> Iterator[None]:
+    """Replace errors of OpenVINO, which has no other class for what it refuses, by one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(
+            f"OpenVINO cannot compute the converted release on this processor ({reason_in(str(error))}); set "
+            "SHELFWISE_ENGINE=keras"
+        ) from error
+
+
+def reason_in(message: str) -> str:
+    """Return of an error of OpenVINO the lines that name a reason; they stand between places in code and advice."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    reasons = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
+    others = [line for line in lines if not line.startswith(("Exception from ", "Check "))]
+    return "; ".join(reasons or others[:1] or lines[:1])[:200]
 
 
 def piece_of(side_px: int) -> int:
@@ -100,7 +128,11 @@ def usable_cores(limit: int | None = None) -> int:
 
 
 def openvino() -> Any:
-    """Import OpenVINO without its converter, which reports each import to its makers over the network."""
+    """Import OpenVINO without its converter, which reports each import to its makers over the network.
+
+    Raises:
+        EngineError: If it cannot be imported, as when a file of it or a library of the system is missing.
+    """
     if "openvino" in sys.modules:
         return sys.modules["openvino"]
     converter = "openvino.tools.ovc"
@@ -108,6 +140,11 @@ def openvino() -> Any:
     sys.modules[converter] = None  # type: ignore[assignment]
     try:
         return import_module("openvino")
+    except ImportError as error:
+        raise EngineError(
+            f"OpenVINO is installed, but cannot be imported ({reason_in(str(error))}); install again what "
+            "requirements.txt names, or set SHELFWISE_ENGINE=keras"
+        ) from error
     finally:
         del sys.modules[converter]
 

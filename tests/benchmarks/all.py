@@ -1,12 +1,14 @@
 """Measure README's table of speed anew: every row in one run on one machine, which the table names.
 
     make peers
-    python -m tests.benchmarks.all --readme README.md --photos DIRECTORY --kept figures
-    python -m tests.benchmarks.all --kept figures --only publish --only review
+    python -m tests.benchmarks.all --readme README.md
+    python -m tests.benchmarks.all --readme README.md --photos DIRECTORY --kept DIRECTORY
+    python -m tests.benchmarks.all --only publish --only review
 
-Each row is one benchmark with its arguments. What it printed is kept in a file, so that a run that was stopped goes on
-with the rows that are missing; delete the directory to measure all of them again. Leave the machine alone meanwhile:
-the whole table takes some hours. README is changed only when all rows are there, between its two marks.
+Each row is one benchmark with its arguments. What it printed is kept in a file below `.shelfwise/figures`, or in the
+directory of `--kept`, so that a run that was stopped goes on with the rows that are missing; delete the directory to
+measure all of them again. Leave the machine alone meanwhile: the whole table takes some hours. README is changed only
+when all rows are there, between its two marks.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.serving.devices import cpu_model
+from tests.benchmarks.bench_peers import PEERS
 from tests.benchmarks.photos import stamp
 from tests.benchmarks.serving import NO_BFLOAT16
 
 BEGIN, END = "<!-- speed -->\n", "<!-- end of speed -->\n"
 """Marks in README around what is written."""
+
+KEPT = Path(__file__).parents[2] / ".shelfwise" / "figures"
+"""Directory of what the benchmarks printed, unless another is given."""
 
 _NUMBER = r"\s*([\d,]*\.?\d+)"
 
@@ -290,12 +296,7 @@ ROWS: Mapping[str, Row] = {
         "review --products 10000000",
         _review,
     ),
-    "thumbnails": Row(
-        "the 60 thumbnails of a page to review",
-        "thumbnails",
-        _thumbnails,
-        photos=True,
-    ),
+    "thumbnails": Row("the 60 thumbnails of a page to review", "thumbnails", _thumbnails, photos=True),
     "peers": Row(
         "a whole night of 2,000 photographs, start and all, against Daft, Ray Data and Spark's predict_batch_udf",
         "peers --images 2000",
@@ -309,7 +310,7 @@ ROWS: Mapping[str, Row] = {
         photos=True,
     ),
     "peers_networks": Row(
-        "the same for 20,000 photographs, networks only: rates beyond the first 5,000",
+        "the same for 20,000 photographs: images a second beyond the first 5,000, read, decoded and computed",
         "peers --images 20000 --rounds 1",
         _peer_rates,
         photos=True,
@@ -322,17 +323,20 @@ def main() -> int:
     """Measure what is missing, and print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="a directory of JPEGs; made-up ones without it")
-    parser.add_argument("--kept", type=Path, required=True, help="directory of what the benchmarks printed")
+    parser.add_argument("--kept", type=Path, default=KEPT, help="directory of what the benchmarks printed")
     parser.add_argument("--only", action="append", choices=ROWS, help="may be repeated; all without it")
     parser.add_argument("--readme", type=Path, help="page to write the table into; needs all rows")
     options = parser.parse_args()
     if options.readme and options.only:
         parser.error("--readme needs all rows: leave --only out, rows that are kept are not measured again")
-    options.kept.mkdir(parents=True, exist_ok=True)
     page = options.readme.read_text(encoding="utf-8") if options.readme else ""
     if options.readme and not (page.count(BEGIN) == page.count(END) == 1):
         parser.error(f"{options.readme} lacks the marks {BEGIN.strip()} and {END.strip()} around the table")
     rows = {name: ROWS[name] for name in options.only or ROWS}
+    python, missing = PEERS / ".venv/bin/python", [name for name in rows if not (options.kept / f"{name}.txt").exists()]
+    if not python.exists() and any(rows[name].arguments.startswith("peers ") for name in missing):
+        parser.error(f"{python}, by which rows of this table are measured, does not exist; run `make peers` first")
+    options.kept.mkdir(parents=True, exist_ok=True)
     lines = table({name: figure_of(name, row, options) for name, row in rows.items()}, beside=machine(options.kept))
     if options.readme:
         before, rest = page.split(BEGIN)

@@ -121,6 +121,16 @@ for of in ("predict_both", "peers"):
 PRINTED["catalog_sheets"] = PRINTED["catalog"]
 
 
+@pytest.fixture(autouse=True)
+def peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Python of the peers' environment, which `make peers` has built."""
+    python = tmp_path / "peers" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    monkeypatch.setattr(speed, "PEERS", tmp_path / "peers")
+    return python
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     """A directory in which every benchmark was measured on this machine."""
@@ -161,6 +171,47 @@ def test_readme_gets_the_table_and_the_machine_and_nothing_else_changes(
     assert written.endswith(f"|\n{END}after\n")
     assert "| `bench_publish --rows 1000000` | 0.18: 54,000 rows a second |" in written
     assert written.count("\n| ") == len(ROWS) + 2
+
+
+def test_the_page_alone_is_enough_and_what_is_printed_is_kept_where_git_looks_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert speed.KEPT.relative_to(ROOT).parts == (".shelfwise", "figures")
+    assert ".shelfwise/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    kept, readme, names = tmp_path / "new" / "figures", tmp_path / "README.md", list(ROWS)
+    monkeypatch.setattr(speed, "KEPT", kept)
+    readme.write_text(f"before\n{BEGIN}an old table\n{END}after\n", encoding="utf-8")
+    started: list[str] = []
+
+    def played(command: list[str], **_options: object) -> object:
+        name = names[len(started)]
+        started.append(" ".join(command[2:]))
+        return type("Done", (), {"returncode": 0, "stdout": PRINTED[name][0]})
+
+    monkeypatch.setattr(subprocess, "run", played)
+    run(monkeypatch, "--readme", readme)
+    assert started == [f"tests.benchmarks.bench_{row.arguments}" for row in ROWS.values()]
+    written = readme.read_text(encoding="utf-8")
+    assert [line.split("`")[1] for line in written.splitlines() if "`bench_" in line] == [
+        f"bench_{row.arguments}" for row in ROWS.values()
+    ]
+    assert sorted(file.name for file in kept.iterdir()) == sorted(["machine.txt", *(f"{name}.txt" for name in ROWS)])
+    run(monkeypatch, "--readme", readme)
+    assert len(started) == len(ROWS), "nothing that is kept is measured again"
+
+
+def test_peers_that_are_not_installed_are_said_before_anything_is_measured(
+    kept: Path, peers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers.unlink()
+    for name in ("predict", "peers_networks"):
+        (kept / f"{name}.txt").unlink()
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a benchmark was started"))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--kept", kept)
+    assert "does not exist; run `make peers` first" in capsys.readouterr().err
+    run(monkeypatch, "--kept", kept, "--only", "peers")
+    assert "takes 1.12 times as long" in capsys.readouterr().out
 
 
 def test_a_run_that_was_stopped_measures_only_what_is_missing(

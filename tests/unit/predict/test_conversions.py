@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import stat
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,10 +20,10 @@ import pytest
 from jobs.errors import RunFailed, UsageError
 from jobs.predict.config import Computing, ConvertedFiles, Plan, PredictConfig
 from jobs.predict.conversions import converted_files
-from jobs.predict.job import predict_shard, prediction_file
+from jobs.predict.job import predict_in_turn, predict_shard, prediction_file, run
 from jobs.predict.networks import LoadedNetworks, distribute, load_networks, unload_networks
 from jobs.storage.places import Places
-from models.release import Release, load_release
+from models.release import Release, ReleaseError, load_release
 from models.serving import converted as converted_module
 from models.serving import openvino_engine
 from models.serving.keras_engine import KerasEngine
@@ -30,7 +31,7 @@ from models.serving.openvino_engine import OpenVinoEngine
 from models.serving.predictor import EnsemblePredictor
 from tests.conftest import CATEGORIES
 from tests.unit.predict.test_predict_loop import DAY, write_images
-from tests.untrained import untrained_release
+from tests.untrained import broken_release, untrained_release
 
 ROOT = Path(__file__).parents[3]
 
@@ -189,6 +190,27 @@ def test_what_cannot_be_converted_is_computed_by_keras_and_not_tried_again(
     note.write_bytes(b"\xff\xfe")
     assert converted_files(config, release, program="raise SystemExit(1)") is None
     assert "is computed by Keras, which is slower on processors" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize("engine", ["auto", "openvino", "keras"])
+def test_weights_that_are_no_numbers_are_one_sentence_and_no_prediction(
+    tiny_release: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, engine: Literal["auto", "openvino", "keras"]
+) -> None:
+    """Whatever computes: with Keras in each task, otherwise before a session of Spark is opened."""
+    places = Places(tmp_path / "home")
+    config = PredictConfig("run-1", (DAY,), places, broken_release(tiny_release, tmp_path))
+    config = replace(config, computing=Computing(engine=engine))
+    release, shard = load_release(config.release_dir), write_images(places, 3)
+    words = (
+        r"^a weight of the efficientnetb0 of release broken-1, .*kernel, is not a finite .*; train the network again"
+    )
+    with pytest.raises(ReleaseError, match=words):
+        if engine == "keras":
+            list(predict_in_turn({shard: 3}, config, release, None, quarantine_attempt=1))
+        else:
+            run(lambda: pytest.fail("Spark was started"), config, release)
+    assert not prediction_file(config, shard).exists()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize(
@@ -354,15 +376,43 @@ def test_an_executor_without_bfloat16_that_came_later_computes_a_run_in_float32_
 def test_a_release_that_openvino_cannot_compile_in_bfloat16_is_computed_in_float32(
     kept: tuple[PredictConfig, ConvertedFiles], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    opened = OpenVinoEngine.open
+    compiled = openvino_engine._Requests
 
-    def unable(engine: OpenVinoEngine, *given: Any) -> Any:
-        if engine.precision == "bfloat16":
+    def unable(*given: Any, hint: str, **options: Any) -> Any:
+        if hint == "bf16":
             raise RuntimeError("no kernel")
-        return opened(engine, *given)
+        return compiled(*given, hint=hint, **options)
 
-    monkeypatch.setattr(OpenVinoEngine, "open", unable)
+    monkeypatch.setattr(openvino_engine, "_Requests", unable)
     loaded = loaded_for(Plan("float32", 100), kept)
     assert loaded.inference.answer(np.zeros((3, 32, 32, 3), np.uint8)).errors == ("",) * 3
     assert loaded.trial is None
-    assert "release small cannot be tried in bfloat16: no kernel" in caplog.text
+    assert (
+        "release small cannot be tried in bfloat16: OpenVINO cannot compute the converted release on this"
+        in caplog.text
+    )
+
+
+@pytest.mark.usefixtures("by_openvino")
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("_Requests", RuntimeError("no kernel"), r"cannot compute .* on this processor \(no kernel\); set"),
+        ("import_module", ImportError("no library"), r"cannot be imported \(no library\); install .*, or set"),
+    ],
+)
+def test_a_task_in_which_openvino_is_broken_names_the_machine_and_the_remedy(
+    kept: tuple[PredictConfig, ConvertedFiles],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    error: Exception,
+    words: str,
+) -> None:
+    def broken(*_given: object, **_options: object) -> None:
+        raise error
+
+    if name == "import_module":
+        monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(openvino_engine, name, broken)
+    with pytest.raises(RunFailed, match=rf"^on {socket.gethostname()} OpenVINO .*{words} SHELFWISE_ENGINE=keras$"):
+        loaded_for(Plan(), kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from models.serving.openvino_engine import usable_cores
 
 ROOT = Path(__file__).parents[3]
 ENOUGH = 1.4
-FEW_ROUNDS, ROUNDS, SECONDS = 8, 40, 0.3
+FEWEST_ROUNDS, FEW_ROUNDS, ROUNDS, SECONDS = 3, 8, 40, 0.3
 FREE = 0.2
 """Cores that other work may take in a round in which two processes must show what they can."""
 
@@ -143,19 +144,21 @@ def free_to_move(process: Process) -> bool:
 def test_two_processes_of_one_thread_compute_nearly_twice_as_much_as_one(pair: Pair) -> None:
     """One is measured by the seconds of a core that it takes, so that other work does not make it look slow.
 
-    Where other work takes the cores all the time, it is only known that no thread is held on one of them.
+    What counts is the median of the rounds. Other work only lowers it: where it takes the cores nearly all the time, it
+    is only known that no thread is held on one of them.
     """
     compute(pair.processes)
     assert [free_to_move(each) for each in pair.processes] == [True, True]
-    one, two, quiet = 0.0, 0.0, pair.first
-    for number in range(FEW_ROUNDS if pair.first else ROUNDS) if usable_cores() > 1 else ():
+    ratios, quiet = list[float](), list[float]()
+    for _ in range(FEW_ROUNDS if pair.first else ROUNDS) if usable_cores() > 1 else ():
         [alone] = compute(pair.processes[:1])
         before = busy_seconds()
         both = compute(pair.processes)
         others = busy_seconds() - before - sum(each.busy_seconds for each in both)
-        quiet = quiet or others < FREE * SECONDS
-        one = max(one, alone.batches / alone.busy_seconds)
-        two = max(two, sum(each.batches / each.seconds for each in both))
-        if number >= 2 and two >= ENOUGH * one:
+        ratios.append(sum(each.batches / each.seconds for each in both) * alone.busy_seconds / alone.batches)
+        quiet += ratios[-1:] if pair.first or others < FREE * SECONDS else []
+        if len(ratios) >= FEWEST_ROUNDS and statistics.median(ratios) >= ENOUGH:
             return
-    assert not (one and quiet), f"two processes compute {two / one:.2f} times as much as one, expected {ENOUGH}"
+    if len(quiet) >= FEWEST_ROUNDS:
+        median = statistics.median(quiet)
+        assert median >= ENOUGH, f"two processes compute {median:.2f} times as much as one, expected {ENOUGH}"

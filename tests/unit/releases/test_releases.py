@@ -27,6 +27,7 @@ from models.spec import Category, KnownSpec, NetworkSpec
 from sql.errors import UnknownNameError
 from sql.store import ProductDatabase, open_database
 from tests import tiny_network
+from tests.untrained import broken_release
 
 CATEGORIES = (Category("a.one", "A > One"), Category("a.two", "A > Two"), Category("b", "B"))
 Make = Callable[..., Path]
@@ -224,6 +225,11 @@ def test_verify_runs_the_networks(make: Make) -> None:
     (place / MANIFEST).write_text(json.dumps(document))
     with pytest.raises(ReleaseError, match=r"the weights of .*one do not fit its networks .*; copy it again"):
         inspection.verify(place)
+
+
+def test_verify_names_a_weight_that_is_no_number(tiny_release: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"^a weight of the efficientnetb0 of release broken-1, .* is not a finite"):
+        inspection.verify(broken_release(tiny_release, tmp_path))
 
 
 def test_show_gives_release_id_aliases_and_categories(

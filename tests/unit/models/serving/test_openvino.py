@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.release import Release, load_network, load_release
+from models.release import Release, ReleaseError, load_release
 from models.serving import conversion, converted, devices, openvino_engine
 from models.serving.conversion import convert, sample_images
 from models.serving.converted import Converted, conversion_key, read_manifest, write_manifest
-from models.serving.engines import ConversionRefused, EngineError
+from models.serving.engines import ConversionRefused, EngineError, Precision
 from models.serving.keras_engine import KerasEngine
-from models.serving.openvino_engine import OpenVinoEngine, openvino, piece_of, usable_cores
+from models.serving.openvino_engine import OpenVinoEngine, openvino, piece_of, reason_in, usable_cores
 from models.spec import Head, HeadLayer, Images
 from tests.conftest import CATEGORIES
 from tests.same_answers import assert_same_answers
-from tests.untrained import untrained_release
+from tests.untrained import broken_release, untrained_release
 
 HEAD = Head(
     "max", (HeadLayer("dense", 24), HeadLayer("scale"), HeadLayer("prelu"), HeadLayer("gelu"), HeadLayer("dense", 16))
@@ -145,6 +146,42 @@ def test_openvino_of_another_version_is_one_sentence(
         serving.open(converted=replace(serving.converted, openvino="2026.4.1"))
 
 
+def test_openvino_that_cannot_be_imported_is_one_sentence(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_name: str) -> None:
+        raise ImportError("libopenvino.so: cannot open shared object file\n  of 1")
+
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(openvino_engine, "import_module", broken)
+    with pytest.raises(EngineError) as refused:
+        serving.open()
+    assert str(refused.value) == (
+        "OpenVINO is installed, but cannot be imported (libopenvino.so: cannot open shared object file); install "
+        "again what requirements.txt names, or set SHELFWISE_ENGINE=keras"
+    )
+    assert "openvino.tools.ovc" not in sys.modules
+
+
+@pytest.mark.parametrize("step", ["read_model", "compile_model"])
+def test_what_openvino_can_neither_read_nor_compile_is_one_sentence(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    real = openvino().Core
+
+    class Core:
+        def __getattr__(self, name: str) -> Any:
+            return unable if name == step else getattr(real(), name)
+
+    def unable(*_given: object) -> None:
+        raise RuntimeError("Exception from core.cpp:84:\nCheck 'x' failed at y:\n-- No kernel\nAdvice\n")
+
+    monkeypatch.setattr(openvino(), "Core", Core)
+    with pytest.raises(EngineError) as refused:
+        serving.open()
+    assert str(refused.value) == (
+        "OpenVINO cannot compute the converted release on this processor (No kernel); set SHELFWISE_ENGINE=keras"
+    )
+
+
 @pytest.mark.parametrize("suffix", [".xml", ".bin"])
 @pytest.mark.parametrize("fault", ["altered", "missing"])
 def test_a_damaged_conversion_is_refused(serving: Serving, tmp_path: Path, suffix: str, fault: str) -> None:
@@ -206,20 +243,17 @@ def test_a_description_is_read_as_it_was_written(serving: Serving, tmp_path: Pat
             read_manifest(tmp_path / "broken")
 
 
-def test_a_weight_that_is_not_finite_is_not_converted(
-    tiny_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_weight_that_is_not_finite_is_computed_by_no_engine(tiny_release: Path, tmp_path: Path) -> None:
     """One engine answers with zeros where the other gives no number."""
-
-    def broken(*given: Any) -> Any:
-        network: Any = load_network(*given)
-        kernel = network.get_layer("logits").kernel
-        kernel.assign(np.full(kernel.shape, np.nan, np.float32))
-        return network
-
-    monkeypatch.setattr("models.serving.keras_engine.load_network", broken)
-    with pytest.raises(ConversionRefused, match=r"a weight of its efficientnetb0, .*kernel, is not a finite number"):
-        convert(load_release(tiny_release), tiny_release, tmp_path)
+    broken = broken_release(tiny_release, tmp_path)
+    release = load_release(broken)
+    words = r"a weight of the efficientnetb0 of release broken-1, .*kernel, is not a finite number; train the network"
+    with pytest.raises(ReleaseError, match=words):
+        convert(release, broken, tmp_path)
+    precisions: tuple[Precision, ...] = ("float32", "mixed_float16")
+    for precision in precisions:
+        with pytest.raises(ReleaseError, match=words):
+            KerasEngine(precision).open(release, broken)
 
 
 def test_a_graph_that_openvino_cannot_convert_is_refused_with_the_operations_that_it_lacks() -> None:
@@ -261,7 +295,7 @@ def test_weights_that_stay_variables_are_refused() -> None:
     ],
 )
 def test_the_reason_of_openvino_is_found_among_places_and_advice(message: str, reason: str) -> None:
-    assert conversion._reason_in(message) == reason
+    assert reason_in(message) == reason
 
 
 @pytest.mark.parametrize("part", [0, 1])
