@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -378,18 +378,27 @@ def test_a_report_of_an_earlier_version_is_read_and_names_no_engine(config: Pred
     assert read_report(file) == replace(report, compared=[])
 
 
-def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_kept(
-    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plans = []
+def plans_of(monkeypatch: pytest.MonkeyPatch, answer: Callable[[PredictConfig, Any], list[ShardReport]]) -> list[Plan]:
+    """Let a function answer in place of Spark's tasks; return the list to which each run's plan is added."""
+    plans: list[Plan] = []
 
     def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
         plans.append(told.computing.plan)
-        blank = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=ABLE.name)
-        compared = (2000, 0, 0, 0) if told.computing.plan.trial_images else ()
-        return [replace(blank, shard=str(chosen.shard), compared=compared) for chosen in todo]
+        return answer(told, todo)
 
     monkeypatch.setattr(job, "_in_spark", in_spark)
+    return plans
+
+
+def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_kept(
+    shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compared(told: PredictConfig, todo: Any) -> list[ShardReport]:
+        blank = ShardReport("", RELEASE.release_id, 1, 0, 0, 0, 0, 0, device=ABLE.name)
+        counts = (2000, 0, 0, 0) if told.computing.plan.trial_images else ()
+        return [replace(blank, shard=str(chosen.shard), compared=counts) for chosen in todo]
+
+    plans = plans_of(monkeypatch, compared)
     for _ in range(2):
         run(session, shop, RELEASE)
     assert plans == [Plan("float32", 1000), in_bfloat16(ABLE)]
@@ -400,17 +409,12 @@ def test_a_run_is_planned_once_its_executors_are_there_and_what_it_compared_is_k
 def test_a_shard_counts_once_by_whichever_run_it_is_predicted(
     shop: PredictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plans = []
-
-    def in_spark(_spark: object, told: PredictConfig, _release: object, todo: Any) -> list[ShardReport]:
-        plans.append(told.computing.plan)
-        return predicted(told, todo)
+    plans = plans_of(monkeypatch, predicted)
 
     def counts() -> tuple[list[int], int]:
         [line] = json.loads((shop.places.home / "precision.json").read_text()).values()
         return line[ABLE.name][:4], len(line[ABLE.name][4])
 
-    monkeypatch.setattr(job, "_in_spark", in_spark)
     for run_id in ("run-1", "run-2"):
         run(session, replace(shop, run_id=run_id), RELEASE)
         assert counts() == ([2, 0, 0, 0], 2)
