@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +19,6 @@ from typing import Any
 
 import pytest
 
-from models.networks.registry import ARCHITECTURES
-from tests.conftest import SmallShop, make_release
 from tests.dags.airflow_api import AirflowApi
 from tests.dags.stand_in import StandIn
 from tests.ports import free_port
@@ -30,26 +27,6 @@ ROOT = Path(__file__).parents[2]
 TINY_SITE = Path(__file__).parent / "tiny_site"
 NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04")
 NEW_EACH_NIGHT = 4
-
-
-def make_catalogs(directory: Path) -> str:
-    """Write a catalog a night, each with four products more, and return their common name."""
-    shop = SmallShop(directory)
-    for number, night in enumerate(NIGHTS):
-        shop.add_many([f"p{number}{place}" for place in range(NEW_EACH_NIGHT)])
-        shutil.copy(shop.catalog, directory / f"{night}.csv")
-    return str(directory / "{{ ds }}.csv")
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The release `tiny-1`, beside `tiny-2`, both of the tiny network: what is tested in this folder is Airflow."""
-    place = tmp_path_factory.mktemp("release")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ARCHITECTURES, "tiny", "tests.tiny_network")  # as TINY_SITE does for tasks
-        for name in ("tiny-2", "tiny-1"):
-            made = make_release(place, architectures={"tiny": 16}, release_id=name)
-    return made
 
 
 def jobs_environment(home: Path, release: Path) -> dict[str, str]:
@@ -200,30 +177,28 @@ def started_airflow(
 
 
 @contextmanager
-def local_airflow(place: Path, release: Path, jobs: StandIn, settings: Mapping[str, str]) -> Iterator[LocalAirflow]:
+def local_airflow(place: Path, jobs: StandIn, settings: Mapping[str, str]) -> Iterator[LocalAirflow]:
     """Start what `make airflow` starts for nights that read a catalog each, with a listener for its alerts.
 
     Args:
-        place: Directory of the home and the catalogs.
-        release: Directory of the release that predicts.
+        place: Directory of the home; catalogs and a release are named in it, which played jobs do not read.
         jobs: Stands in for what its tasks start.
         settings: Variables of its environment beside those of all tests.
     """
     home, alerts = place / "home", list[str]()
-    environment = jobs_environment(home, release) | jobs.environment | dict(settings)
+    environment = jobs_environment(home, place / "release") | jobs.environment | dict(settings)
     # How long a supervisor waits for the output of a job whose task was killed; by default 60 s.
     environment["AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT"] = "5"
     with listener(alerts) as heard_at:
         target = {"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": heard_at, "password": "hook"}
         environment["AIRFLOW_CONN_SHELFWISE_ALERTS"] = json.dumps(target)
-        catalogs = make_catalogs(place / "shop")
-        with started_airflow(environment, place, "--catalog", catalogs) as (api, process):
+        with started_airflow(environment, place, "--catalog", str(place / "shop" / "{{ ds }}.csv")) as (api, process):
             yield LocalAirflow(api, home, environment, process, jobs, alerts)
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator[LocalAirflow]:
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """An Airflow whose jobs are played, and that begins nothing by itself."""
     place = tmp_path_factory.mktemp("airflow")
-    with local_airflow(place, release, StandIn(place / "jobs"), {}) as started:
+    with local_airflow(place, StandIn(place / "jobs"), {}) as started:
         yield started

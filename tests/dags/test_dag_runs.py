@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 
 from sql.store import open_database
-from tests.dags.conftest import NIGHTS, ROOT, jobs_environment, make_catalogs
+from tests.dags.conftest import NIGHTS, ROOT, jobs_environment
 from tests.dags.stand_in import StandIn
 from tests.sql.servers import FORGETFUL, NoServerError, Server, started_server
 
@@ -49,15 +49,15 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, release: Path, server: Server) -> Place:
+def place(tmp_path: Path, server: Server) -> Place:
     """A home with an Airflow of its own, whose connection `shelfwise_db` has a password."""
     airflow_home, jobs = tmp_path / "airflow", StandIn(tmp_path / "jobs")
     airflow_home.mkdir()
-    environment = jobs_environment(tmp_path / "home", release) | jobs.environment
+    environment = jobs_environment(tmp_path / "home", tmp_path / "release") | jobs.environment
     environment |= {
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),
-        "AIRFLOW_VAR_SHELFWISE_CATALOG": make_catalogs(tmp_path / "shop"),
+        "AIRFLOW_VAR_SHELFWISE_CATALOG": str(tmp_path / "shop.csv"),
         "AIRFLOW_VAR_SHELFWISE_LABELS": str(tmp_path / "map.csv"),
     }
     name = server.create()

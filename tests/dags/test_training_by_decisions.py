@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +14,11 @@ pytestmark = pytest.mark.timeout(900)  # the machine may be busy
 
 
 @pytest.fixture(scope="module")
-def scheduling(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Iterator[LocalAirflow]:
+def scheduling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """An Airflow that begins runs by itself, one of them a night at once; none of its jobs is real."""
     place = tmp_path_factory.mktemp("scheduling")
     schedules = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True"}
-    with local_airflow(place, release, StandIn(place / "jobs"), schedules) as started:
+    with local_airflow(place, StandIn(place / "jobs"), schedules) as started:
         yield started
 
 

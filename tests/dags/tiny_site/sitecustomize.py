@@ -1,7 +1,4 @@
-"""Makes the tiny network known to every Python process that has this folder on PYTHONPATH: tasks, their Spark too.
-
-Where a test has something stand in for the jobs, it also takes the place of `shelfwise`.
-"""
+"""Lets `tests.dags.stand_in` take the place of `shelfwise` in every Python process with this folder on PYTHONPATH."""
 
 import os
 import sys
@@ -11,8 +8,3 @@ if "STAND_IN" in os.environ and Path(sys.argv[0]).name == "shelfwise":
     from tests.dags.stand_in import shelfwise
 
     shelfwise()
-
-from models.networks.registry import ARCHITECTURES, INPUT_PX
-
-ARCHITECTURES["tiny"] = "tests.tiny_network"
-INPUT_PX["tiny"] = (16, 16)
