@@ -11,6 +11,7 @@ from jobs.evaluation.image_predictions import Answered
 from models.known.fit import MOST_REFERENCES, Examples, FittedKnown, drawn, fit_if_possible
 from models.known.gate import ImageGate, load_gate, untrusted_by
 from models.release import Release
+from models.serving.environment import multiplying_on_all_cores
 from models.whole_files import write_whole
 
 FeaturesOf = Callable[[Sequence[LabelledImage]], Examples]
@@ -79,7 +80,8 @@ def describe(
 
     known = examples(calibrating)
     references = known if not learned or list(learned) == list(calibrating) else examples(learned)
-    fitted = fit_if_possible(_grouped(references, names), _grouped(known, names), release_id=draft.release_id)
+    with multiplying_on_all_cores("numpy", "scipy"):
+        fitted = fit_if_possible(_grouped(references, names), _grouped(known, names), release_id=draft.release_id)
     if fitted is None:
         return None
     write_whole(directory / fitted.spec.file, fitted.content)

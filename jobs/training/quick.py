@@ -57,7 +57,7 @@ from models.release import (
     sha256_of,
 )
 from models.serving.engines import EngineError
-from models.serving.environment import prepare_environment, quiet_start
+from models.serving.environment import multiplying_on_all_cores, prepare_environment, quiet_start
 from models.spec import NetworkSpec
 from models.temporary import remove_left_behind, temporary_directory
 from models.training.frozen import FrozenBackbone, load_frozen
@@ -298,7 +298,8 @@ def _fitted(
     contents = known.contents
     features = store.load([contents[row] for row in order])
     try:
-        found: CrossFitted = cross_fit(features, known.labels[order], folds[order], categories)
+        with multiplying_on_all_cores("numpy"):
+            found: CrossFitted = cross_fit(features, known.labels[order], folds[order], categories)
     except UnusableFeatures as error:
         raise RunFailed(
             f"{name}: {error}; start from another backbone with --start-from, and see that its weights are not damaged"

@@ -150,7 +150,7 @@ def fit_head(
         loss.point_of(start, counts),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": ITERATIONS, "maxcor": 10, **_TOLERANCES},
+        options={"maxiter": ITERATIONS, "maxcor": 5, **_TOLERANCES},
     )
     log.debug("head: strength %g, %s iterations, loss %.5f", strength, fit.nit, fit.fun)
     return loss.head_at(fit.x)

@@ -7,8 +7,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from models.serving.faults import DeviceLost
 
@@ -48,6 +49,28 @@ def prepare_environment(gpu: str | None = None, *, cores: int | None = None) -> 
         raise DeviceLost(f"this process computes on the GPU {bound or 'that it found'}, and its task was given {gpu}")
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order of nvidia-smi, from which the addresses come
+
+
+@contextmanager
+def multiplying_on_all_cores(*libraries: str) -> Iterator[None]:
+    """Let NumPy, SciPy or both multiply matrices on all cores, while nothing else computes in this process.
+
+    Each brings its own BLAS with threads of its own, which keep a core busy while they wait for work. So where both
+    take turns within milliseconds, as an optimiser of SciPy and a loss in NumPy do, only one may have all cores:
+    otherwise they take twice as long as with one thread each.
+
+    Args:
+        libraries: "numpy", "scipy" or both.
+    """
+    loaded = ThreadpoolController().select(user_api="blas")
+    files = [each.filepath for each in loaded.lib_controllers if Path(each.filepath).parent.name in _folders(libraries)]
+    with loaded.select(filepath=files).limit(limits=len(os.sched_getaffinity(0))):
+        yield
+
+
+def _folders(libraries: tuple[str, ...]) -> list[str]:
+    """Return the folders in which the wheels of libraries keep their BLAS."""
+    return [f"{each}.libs" for each in libraries]
 
 
 @contextmanager
