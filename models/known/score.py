@@ -31,8 +31,8 @@ DIMENSIONS = 128
 LEAST_SPREAD = 1e-3
 """Least standard deviation of distances: below it they are mainly rounding of the references to eight bits."""
 
-_IMAGES = 128
-"""Images that are compared with the references at once: with 5,000 references 2.6 MB of similarities."""
+_IMAGES, _REFERENCES = 128, 1000
+"""Images and references that are compared at once: 0.5 MB of similarities, and as much of references in float32."""
 
 Rows = NDArray[np.integer[Any]]
 """Row numbers of references."""
@@ -94,17 +94,22 @@ class NetworkImages:
 
     def distances_of(self, points: Features, *, without: Sequence[Rows] | None = None) -> Distances:
         """Return the distance of each image as `distances` does, from what `points` returned."""
-        found = np.full(len(points), np.nan)
-        references = self.references.astype(np.float32)
-        similarities = np.empty((min(_IMAGES, len(points)), len(references)), np.float32)
-        for start in range(0, len(points), _IMAGES):
-            rows = slice(start, start + _IMAGES)
-            units = points[rows] * self.scale
-            similar = np.matmul(units, references.T, out=similarities[: len(units)])
-            for row, excluded in enumerate(() if without is None else without[rows]):
-                similar[row, excluded] = -np.inf
-            found[rows] = 1.0 - _mean_of_largest(similar, min(NEIGHBOURS, len(self.references)))
-        return np.asarray(np.clip(found, 0.0, 2.0), np.float64)
+        parts = range(0, len(self.references), _REFERENCES)
+        nearest = np.full((len(points), len(parts), NEIGHBOURS), -np.inf, np.float32)
+        memory = np.empty(_IMAGES * _REFERENCES, np.float32)  # for all parts, as asking for memory takes long
+        for part, first in enumerate(parts):
+            references = self.references[first : first + _REFERENCES].astype(np.float32)
+            for start in range(0, len(points), _IMAGES):
+                rows = slice(start, start + _IMAGES)
+                units = points[rows] * self.scale
+                similar = memory[: len(units) * len(references)].reshape(len(units), -1)
+                np.matmul(units, references.T, out=similar)
+                for row, excluded in enumerate(() if without is None else without[rows]):
+                    here = excluded[(excluded >= first) & (excluded < first + _REFERENCES)]
+                    similar[row, here - first] = -np.inf
+                nearest[rows, part] = _largest(similar, NEIGHBOURS)
+        means = _mean(_largest(nearest.reshape(len(points), -1), NEIGHBOURS))
+        return np.asarray(np.clip(1.0 - means, 0.0, 2.0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -209,14 +214,19 @@ def pixel_part(pixels: PixelImages, distances: Distances) -> Distances:
     return np.asarray(np.minimum((distances - pixels.middle) / pixels.spread, pixels.cap), np.float64)
 
 
-def _mean_of_largest(similar: NDArray[np.float32], count: int) -> NDArray[np.float64]:
-    """Return the mean of the largest finite values of each row, NaN for a row without one; overwrites the array."""
-    rows = np.arange(len(similar))
-    largest = np.full((len(similar), count), np.nan)
+def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return the largest values of each row, and numbers that are none before any other; overwrites the array."""
+    rows = np.arange(len(values))
+    largest = np.empty((len(values), count), np.float32)
     for place in range(count):  # for a few values faster than sorting
-        at = similar.argmax(axis=1)
-        largest[:, place] = similar[rows, at]
-        similar[rows, at] = -np.inf
-    counted = np.isfinite(largest)
-    total = np.where(counted, largest, 0.0).sum(axis=1)
+        at = values.argmax(axis=1)
+        largest[:, place] = values[rows, at]
+        values[rows, at] = -np.inf
+    return largest
+
+
+def _mean(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the mean of the finite values of each row, NaN for a row without one."""
+    counted = np.isfinite(values)
+    total = np.where(counted, values.astype(np.float64), 0.0).sum(axis=1)
     return np.where(counted.any(axis=1), total / np.maximum(counted.sum(axis=1), 1), np.nan)

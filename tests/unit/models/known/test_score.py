@@ -31,8 +31,12 @@ def test_directions_are_centred_and_have_length_1() -> None:
     assert found[4] == pytest.approx([1.0, 0.0]), "large numbers are finite too"
 
 
-def test_a_distance_is_1_minus_the_mean_similarity_to_the_three_nearest_references() -> None:
-    """Two references point along the first axis and two along the second one."""
+@pytest.mark.parametrize("together", [1000, 3, 1])
+def test_a_distance_is_1_minus_the_mean_similarity_to_the_three_nearest_references(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two references point along each axis; they are compared in parts of any size."""
+    monkeypatch.setattr("models.known.score._REFERENCES", together)
     points = np.array([[127, 0]] * 2 + [[0, 127]] * 2, np.int8)
     scale = np.full(2, 1 / 127, np.float32)
     network = NetworkImages(np.zeros(2, np.float32), np.eye(2, dtype=np.float16), points, scale)
