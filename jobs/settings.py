@@ -41,7 +41,9 @@ def _place(value: str | Place) -> Place:
 AnyPlace = Annotated[Place, PlainValidator(_place)]
 
 _PREFIX = "SHELFWISE_"
-_OF_OTHERS = frozenset({"SHELFWISE_FASHION_MNIST", "SHELFWISE_IMAGES", "SHELFWISE_BATCHES", "SHELFWISE_STEP_SECONDS"})
+_OF_OTHERS = frozenset(
+    {"SHELFWISE_FASHION_MNIST", "SHELFWISE_IMAGES", "SHELFWISE_BATCHES", "SHELFWISE_STEP_SECONDS", "SHELFWISE_SECONDS"}
+)
 """Variables that are no settings: of `models.fashion_mnist` and of the benchmark tests/benchmarks/on_device.sh."""
 _OF_TESTS = "SHELFWISE_TEST_"
 

@@ -22,17 +22,24 @@ from models import fashion_mnist
 from tests.benchmarks.photos import photographs, shards_of
 
 PURE = (
+    "click",
     "dill",
     "diskcache",
     "future",
+    "iniconfig",
     "keras==3.15.*",
     "namex",
     "pathlib_abc",
     "petastorm==0.13.1",
+    "pluggy",
+    "pygments",
+    "pytest==9.*",
+    "pytest-timeout",
     "tenacity==9.*",
+    "threadpoolctl==3.*",
     "universal_pathlib==0.3.*",
 )
-"""Packages of the predict step, in Python alone, that PyTorch or JAX do not bring; their own needs are listed too."""
+"""Packages of the predict step and its tests, in Python alone, that PyTorch or JAX do not bring, with their needs."""
 
 COMPILED = ("optree", "pyzmq")
 """The same, compiled for one version of Python."""

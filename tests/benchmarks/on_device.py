@@ -307,7 +307,7 @@ def compare(options: Options) -> None:
 
 
 def table(options: Options) -> None:
-    """Print the figures as Markdown."""
+    """Print the figures as Markdown: the networks as a table, the rest as a list."""
     lines = [json.loads(line) for line in (options.out / FIGURES).read_text(encoding="utf-8").splitlines()]
     names = {"b0": "EfficientNetB0, 224 px", "both": "both networks, 224 and 299 px"}
     print("| networks | precision | batch | bare networks, images/s | predict loop, images/s | of bare |")
@@ -318,6 +318,24 @@ def table(options: Options) -> None:
             print(
                 f"| {names[networks]} | {precision} | {line['batch_size']} | {line['forward_rate']:,.0f} "
                 f"| {line['loop_rate']:,.0f} | {line['efficiency']:.2f} |"
+            )
+    print()
+    for line in lines:
+        if "left_out" in line:
+            print(f"- {line['step']}: {line['left_out']} was left out, as there was no time")
+        elif line["step"] == "reader":
+            print(f"- read and decoded to {line['side_px']} px, {line['what']}: {line['rate']:,.0f} images/s")
+        elif line["step"] == "agreement":
+            print(
+                f"- half against full precision on {line['images']:,} articles: the same first choice in "
+                f"{100 * line['same_first_choice']:.2f} %, the same status in {100 * line['same_status']:.2f} %; a "
+                f"confidence differs by at most {line['largest_difference']:.4f}, in one of 1,000 cases by "
+                f"{line['difference_p999']:.4f}"
+            )
+        elif line["step"] == "training":
+            print(
+                f"- one epoch of EfficientNetB0 at 224 px, {line['images']:,} articles in half precision: "
+                f"{line['epoch_seconds'][-1]:.1f} s, {line['rate']:,.0f} images/s"
             )
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from tests.benchmarks.device_kit import COMPILED, PURE
 from tests.benchmarks.on_device import STEPS
 from tests.extent import ALL
 
@@ -27,7 +32,37 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 """A Python that lacks what a GPU machine lacks, and runs only `-m MODULE`."""
 
-ABSENT = {"airflow", "alembic", "openpyxl", "pydantic", "pydantic_settings", "pyspark", "sqlalchemy", "typer"}
+STAND_IN = "tensorflow"
+"""Backend of Keras in the place of JAX or PyTorch, which this environment lacks."""
+
+BROUGHT = (STAND_IN, "fsspec", "h5py", "opencv-python-headless", "pandas", "pyarrow")
+"""Packages that a GPU machine has; what they need, it has too."""
+
+
+def absent() -> set[str]:
+    """Return the modules of this environment that neither a GPU machine nor the kit brings."""
+    there = {canonicalize_name(re.split("[=<>]", name)[0]) for name in (*PURE, *COMPILED)} | needs(*BROUGHT)
+    return {
+        module
+        for module, packages in packages_distributions().items()
+        if not {canonicalize_name(name) for name in packages} & {*there, "shelfwise"}
+    }
+
+
+def needs(*packages: str) -> set[str]:
+    """Return packages of this environment with all that they need."""
+    found: set[str] = set()
+    open_ = [canonicalize_name(name) for name in packages]
+    while open_:
+        name = open_.pop()
+        if name in found:
+            continue
+        found.add(name)
+        needed = [Requirement(each) for each in requires(name) or ()]
+        open_ += [
+            canonicalize_name(each.name) for each in needed if not each.marker or each.marker.evaluate({"extra": ""})
+        ]
+    return found
 
 
 USUAL = ("machine", "reader", "b0-full", "agreement", "compare", "table")
@@ -50,9 +85,9 @@ def figures_of(tmp_path: Path, *steps: str) -> tuple[dict[str, list[dict[str, An
     words = ["-m", "tests.benchmarks.device_kit", str(kit), "--no-wheels", "--count", "8"]
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
     bare = tmp_path / "python"
-    bare.write_text(BARE_PYTHON.format(python=sys.executable, absent=ABSENT), encoding="utf-8")
+    bare.write_text(BARE_PYTHON.format(python=sys.executable, absent=absent()), encoding="utf-8")
     bare.chmod(0o700)
-    small = {"PYTHON": str(bare), "KERAS_BACKEND": "tensorflow", "SHELFWISE_IMAGES": "8", "SHELFWISE_BATCHES": "4"}
+    small = {"PYTHON": str(bare), "KERAS_BACKEND": STAND_IN, "SHELFWISE_IMAGES": "8", "SHELFWISE_BATCHES": "4"}
     command = ["tests/benchmarks/on_device.sh", str(kit), str(out), *steps]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **small}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -88,6 +123,24 @@ def test_the_device_script_measures_the_networks_and_the_predict_loop(tmp_path: 
     assert min(line["rate"] for line in figures["reader"] if line["what"] == "decoding alone") > 0
     check_speed(figures, "b0 float32", printed, "EfficientNetB0, 224 px")
     check_answers(figures)
+    assert "\n- read and decoded to 224 px, decoding alone: " in printed
+    assert "\n- half against full precision on 32 articles: the same first choice in " in printed
+
+
+def test_a_machine_whose_time_is_over_prints_the_table_of_what_there_is(tmp_path: Path) -> None:
+    """Whoever lends it ends the whole command, and a command that was ended prints no table."""
+    (tmp_path / "kit").mkdir()
+    given = {**os.environ, "PYTHON": sys.executable, "KERAS_BACKEND": STAND_IN, "SHELFWISE_SECONDS": "1"}
+    command = ["tests/benchmarks/on_device.sh", str(tmp_path / "kit"), str(tmp_path / "out")]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/figures.jsonl").write_text('{"step": "reader", "left_out": "224 px, 4 threads"}\n')
+    done = subprocess.run(
+        [*command, "machine", "both-full", "table"], cwd=ROOT, env=given, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "left out: there is no time for it" in done.stdout
+    assert "- reader: 224 px, 4 threads was left out, as there was no time" in done.stdout
+    assert done.stdout.splitlines()[-1] == "failed: machine both-full"
 
 
 if ALL:
@@ -105,6 +158,7 @@ if ALL:
         assert training["images"] == 70
         assert min(training["epoch_seconds"]) > 0
         assert compared["largest_difference"] < 1e-3, "the same weights answer the same"
+        assert "\n- one epoch of EfficientNetB0 at 224 px, 70 articles in half precision: " in printed
         assert "skipped" in printed, "the tests of GPUs ran, and found none"
 
 
