@@ -3,6 +3,10 @@
     python -m tests.benchmarks.bench_publish --rows 1000000
     python -m tests.benchmarks.bench_publish --rows 10000000 --memory
     python -m tests.benchmarks.bench_publish --rows 1000000 --departures
+    python -m tests.benchmarks.bench_publish --rows 1000000 --against CLONE
+
+With `--against`, another commit that is checked out in CLONE publishes as many rows of its own kind in rounds that take
+turns with this one, each tree by its own code and with a server of its own.
 
 Starts a PostgreSQL of its own with its default settings and those of `--set shared_buffers=2GB`, or uses the one of
 SHELFWISE_TEST_POSTGRES_URL.
@@ -12,8 +16,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import re
 import resource
+import statistics
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -31,8 +39,11 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="without --memory")
     parser.add_argument("--memory", action="store_true", help="of the driver, for a hundredth, a tenth and all rows")
     parser.add_argument("--departures", action="store_true", help="a night in which products leave, return and are new")
+    parser.add_argument("--against", type=Path, metavar="CLONE", help="directory of another commit")
     with benchmark_server(parser) as (server, options):
-        if options.departures:
+        if options.against:
+            measure_against(options.against, options.rows, options.repeats)
+        elif options.departures:
             for _ in range(options.repeats):
                 measure_departures(server, options.rows)
         elif options.memory:
@@ -56,6 +67,26 @@ def measure_publish(server: Server, rows: int, repeats: int) -> None:
             f"unchanged {rows / unchanged:8.0f} rows/s ({bare / unchanged:.3f})"
         )
         server.drop(name)
+
+
+def measure_against(clone: Path, rows: int, repeats: int) -> None:
+    """Seconds of new predictions here, over those in a clone of another commit, in rounds that take turns."""
+    here, ratios = Path(__file__).parents[2], []
+    for _ in range(repeats):
+        ours, theirs = seconds_of_new(here, rows), seconds_of_new(clone, rows)
+        ratios.append(ours / theirs)
+        print(f"{rows} rows: new {ours:.1f} s here, {theirs:.1f} s in {clone}: {ratios[-1]:.2f} times", flush=True)
+    print(f"median: {statistics.median(ratios):.2f} times the seconds")
+
+
+def seconds_of_new(tree: Path, rows: int) -> float:
+    """Run one round of this benchmark as a tree has it, and return the seconds of its new predictions."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_publish", "--rows", str(rows), "--repeats", "1"]
+    printed = subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, text=True, check=True).stdout
+    rate = re.search(r"new +(\d+) rows/s", printed)
+    if rate is None:
+        sys.exit(f"the benchmark of {tree} printed no rate of new rows: {printed}")
+    return rows / int(rate[1])
 
 
 def measure_departures(server: Server, rows: int) -> None:
