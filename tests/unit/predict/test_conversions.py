@@ -23,7 +23,9 @@ from jobs.predict.conversions import converted_files
 from jobs.predict.job import predict_in_turn, predict_shard, prediction_file, run
 from jobs.predict.networks import LoadedNetworks, distribute, load_networks, unload_networks
 from jobs.storage.places import Places
-from models.release import Release, ReleaseError, load_release
+from models.known.fit import Examples, fit_known
+from models.networks.pixels import PIXELS, STATISTICS
+from models.release import Release, ReleaseError, load_release, save_release
 from models.serving import converted as converted_module
 from models.serving import openvino_engine
 from models.serving.keras_engine import KerasEngine
@@ -60,34 +62,61 @@ def test_a_release_is_converted_once_and_kept_from_others(
     assert again == files
 
 
-PROCESS = """
+NEVER = """
 import sys
 class Never:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"keras", "tensorflow", "jax", "torch", "openvino_telemetry"}:
             raise AssertionError(f"{name} was imported")
 sys.meta_path.insert(0, Never())
+from models.serving import devices
+devices.may_have_accelerator = lambda: False
+"""
+"""Refuses imports in a process that computes on a processor, whatever the machine has."""
+
+PROCESS = f"""{NEVER}
 import json
 from datetime import date
 from pathlib import Path
 from jobs.predict import networks
-from jobs.predict.config import Computing, ConvertedFiles, PredictConfig
-from jobs.predict.job import predict_shard
+from jobs.predict.config import Computing, ConvertedFiles, Plan, PredictConfig
+from jobs.predict.job import predict_in_quarantine, predict_shard
+from jobs.predict.quarantine import PROGRAM, Quarantine
+from jobs.predict.quarantine_helper import HelperSetup
+from jobs.predict.selection import of_shard
 from jobs.storage.places import Places
-from models.serving import devices
 from models.serving.converted import read_manifest
-networks.load_gate = lambda *_: None
-devices.may_have_accelerator = lambda: False
-home, release, directory, shard = map(Path, sys.argv[1:])
+never, *paths = sys.argv[1:]
+home, release, directory, shard = map(Path, paths)
 files = ConvertedFiles(read_manifest(directory / "converted.json"), directory)
-computing = Computing(converted=files)
-config = PredictConfig("run-2", (date.fromisoformat("%s"),), Places(home), release, computing=computing)
-loaded = networks.loaded_networks(config, shard, None)
-report = predict_shard(shard, loaded.inference, loaded.release, config, on=loaded.compute_report())
+computing = Computing(converted=files, plan=Plan(trial_images=4))
+config = PredictConfig("run-2", (date.fromisoformat("{DAY}"),), Places(home), release, computing=computing)
+on = networks.loaded_networks(config, shard, None)
+report = predict_shard(
+    shard, on.inference, on.release, config, on=on.compute_report(), gate=on.gate, trial=on.trial
+)
+with Quarantine(HelperSetup(config, release, on.release), never + PROGRAM) as ward:
+    again = predict_in_quarantine(of_shard(config, shard), ward, on.release, config, shard, gate=on.gate)
 networks.unload_networks(may_end=False)
-modules = sorted({"openvino", "keras"} & set(sys.modules))
-print(json.dumps([report.images, report.failed, report.device, report.engine, modules]))
+modules = sorted({{"openvino", "keras"}} & set(sys.modules))
+reports = [[each.images, each.failed, each.device, each.engine] for each in (report, again)]
+print(json.dumps([reports, bool(on.gate), bool(on.trial) == devices.multiplies_bfloat16(), modules]))
 """
+"""Predicts as a task does, with the release's gate and the trial of bfloat16, and then in quarantine."""
+
+
+def described_release(directory: Path, place: Path) -> Path:
+    """Write a release with a description of made-up images beside its weights; return its directory."""
+    random = np.random.default_rng(3)
+    widths = {"efficientnetb0": 1280, PIXELS: STATISTICS}
+    features = {name: random.normal(size=(60, width)).astype(np.float32) for name, width in widths.items()}
+    names = [f"p{number:02d}" for number in range(60)]
+    examples = Examples(features, names, names)
+    fitted, release = fit_known(examples, examples), load_release(directory)
+    weights = {spec.architecture: directory / spec.weights_file for spec in release.networks}
+    described = replace(release, known=fitted.spec)
+    save_release(described, place / "described", weights=weights, documents={fitted.spec.file: fitted.content})
+    return place / "described"
 
 
 def test_a_predicting_process_never_imports_keras_or_what_reports_to_others(
@@ -95,12 +124,17 @@ def test_a_predicting_process_never_imports_keras_or_what_reports_to_others(
 ) -> None:
     config, files = kept
     shard = write_images(Places(tmp_path), 9)
-    words = [sys.executable, "-c", PROCESS % DAY, str(tmp_path), str(config.release_dir), str(files.directory)]
-    done = subprocess.run([*words, str(shard)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    release = described_release(config.release_dir, tmp_path)
+    words = [sys.executable, "-c", PROCESS, NEVER, *map(str, (tmp_path, release, files.directory, shard))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    images, failed, device, engine, modules = json.loads(done.stdout)
-    assert (images, failed, engine, modules) == (9, 0, "openvino", ["openvino"])
-    assert device.startswith("CPU, ")
+    reports, gate, trial, modules = json.loads(done.stdout)
+    assert gate, "it is part of the process"
+    assert trial, "it is tried wherever the processor can"
+    assert modules == ["openvino"]
+    for images, failed, device, engine in reports:
+        assert (images, failed, engine) == (9, 0, "openvino")
+        assert device.startswith("CPU, ")
 
 
 def rows_by(engine: Any, config: PredictConfig, release: Release, shard: Path) -> list[dict[str, Any]]:
