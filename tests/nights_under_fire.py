@@ -138,6 +138,7 @@ def kill_python_worker(field: Field, driver: subprocess.Popen[bytes]) -> None:
 def kill_driver(field: Field, driver: subprocess.Popen[bytes]) -> None:
     """Kill the driver's Python and Java processes, as if its machine had failed."""
     os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()  # so that the next fault meets the driver that is started after it
 
 
 def silence_store(field: Field, driver: subprocess.Popen[bytes]) -> None:
@@ -210,8 +211,6 @@ def night(
                     fault.strike(field, driver)
                     killed = time.monotonic() - started
                     left.pop(0)
-                    if fault.strike is kill_driver:
-                        break
             codes.append(driver.wait(_NIGHT_SECONDS))
             before = before or (set(events.iterdir()), home.predicted_shards())
             if codes[-1] == 0 or len(codes) == 4:

@@ -24,7 +24,7 @@ from tests.dags.stand_in import StandIn
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-TINY_SITE = Path(__file__).parent / "tiny_site"
+STAND_IN_SITE = Path(__file__).parent / "stand_in_site"
 NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04")
 NEW_EACH_NIGHT = 4
 
@@ -33,7 +33,7 @@ def jobs_environment(home: Path, release: Path) -> dict[str, str]:
     """Return an environment in which tasks find this tree, a home and a release, and no setting of this machine's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SHELFWISE_", "AIRFLOW"))}
     return kept | {
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, TINY_SITE))),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, STAND_IN_SITE))),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
         "SHELFWISE_HOME": str(home),
         "SHELFWISE_RELEASE_DIR": str(release),

@@ -1,8 +1,8 @@
 """Stands in for what tasks start: notes each call, then prints and ends as the test has ordered.
 
 A task starts `shelfwise ...`, or spark-submit, which starts `$SPARK_HOME/bin/spark-class`. Where STAND_IN names a
-directory, `tiny_site` hands the one over to this file, and `StandIn` writes the other. Processes import this file: it
-needs the standard library alone.
+directory, `stand_in_site` hands the one over to this file, and `StandIn` writes the other. Processes import this file:
+it needs the standard library alone.
 """
 
 from __future__ import annotations
