@@ -24,6 +24,9 @@ _NAME_CHARACTERS = 50
 50 characters in UTF-8 leave room for the rest of the name within 255 bytes.
 """
 
+_TEMPORARY = re.compile(r"(\..*)\.[0-9a-f]{32}\.tmp", re.DOTALL)
+"""Names of temporary files, with their stem."""
+
 _DESCRIPTORS = re.compile(r"/dev/fd|/proc/[^/]+(/task/\d+)?/fd")
 """Directories whose entries are the open files of a process."""
 
@@ -108,10 +111,15 @@ def destination(target: Path) -> Path | int:
 
 def remove_left_behind(target: Path) -> None:
     """Remove the temporary files of killed writers of a target file. Nobody else may be writing it meanwhile."""
-    pattern = re.compile(rf"{re.escape(_stem(target))}\.[0-9a-f]{{32}}\.tmp")
     for scratch in target.parent.glob(".*.tmp"):
-        if pattern.fullmatch(scratch.name):
+        found = _TEMPORARY.fullmatch(scratch.name)
+        if found and found[1] == _stem(target):
             scratch.unlink(missing_ok=True)
+
+
+def temporary_files(directory: Path) -> list[Path]:
+    """Return the temporary files of writers in a directory and all below it: of those at work, and of killed ones."""
+    return sorted(scratch for scratch in directory.rglob(".*.tmp") if _TEMPORARY.fullmatch(scratch.name))
 
 
 def _stem(target: Path) -> str:

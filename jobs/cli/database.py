@@ -214,8 +214,9 @@ def prune(keep_runs: int, keep_days: int, dry_run: bool, as_json: bool) -> None:
     """Delete old history from the database, and files that nobody needs any more from the home.
 
     In the database, all history but that of the latest --keep-runs runs is deleted: predictions, rejected images, and
-    what runs have overwritten. Current and manual answers stay, and so do their pictures; readers never wait. While a
-    run or an ingest is running, nothing is deleted.
+    what runs have overwritten. Current and manual answers stay, and so do their pictures; readers never wait. Of the
+    home, unfinished files of killed processes are deleted whatever --keep-days says. While a run or an ingest is
+    running, nothing is deleted.
 
     \b
     Example:

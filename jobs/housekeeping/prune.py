@@ -1,10 +1,11 @@
-"""Delete from the home what nobody needs any more: old pictures, files of published runs, unused features.
+"""Delete from the home what nobody needs any more: old pictures, files of published runs, unused features, leftovers.
 
     shelfwise db prune --keep-runs 30 --keep-days 365
 
 `jobs.housekeeping.partitions` says which images are deleted. The prediction files and selections of a run are deleted
 when it was published more than `keep_days` ago, and so are its thumbnails, but for those of answers that still wait for
-a person; those of a run that is running, has failed or is unknown are kept.
+a person; those of a run that is running, has failed or is unknown are kept. Unfinished files of processes that were
+killed are deleted at once.
 Releases, seen/, catalog_rows/ and the dates of catalogs/ are never deleted. Catalogs themselves, which earlier versions
 copied into catalogs/ of a home in a store, are.
 """
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.dataset.ingest_marks import running_ingests
@@ -27,7 +29,8 @@ from jobs.housekeeping.partitions import delete_images, unneeded_dates
 from jobs.housekeeping.records import DatabaseRecords, Records
 from jobs.housekeeping.thumbnails import delete_thumbnails, unneeded_thumbnails
 from jobs.storage.places import Place, Places
-from jobs.storage.stores import children
+from jobs.storage.stores import children, delete
+from models.whole_files import temporary_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS = ("images", "predictions", "selections", "thumbnails", "features", "catalogs")
+KINDS = ("images", "predictions", "selections", "thumbnails", "features", "catalogs", "leftovers")
 
 _COPIED_CATALOG = re.compile(r"[0-9a-f]{32}\.parquet")
 
@@ -154,6 +157,10 @@ def _unneeded(records: Records, config: PruneConfig) -> Iterator[_Directory]:
     copied = [file for file in children(places.catalogs, "*.parquet") if _COPIED_CATALOG.fullmatch(file.name)]
     if copied and newest(copied) < config.moment.timestamp():
         yield _Directory("catalogs", copied, _remove)
+    for directory in places.of_runs:
+        if isinstance(directory, Path):  # a store shows no file before it is whole
+            for file in temporary_files(directory):
+                yield _Directory("leftovers", [file], delete)
 
 
 def _remove(file: Place) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -32,6 +34,7 @@ from models.whole_files import write_whole
 from tests.dataset_rows import seen_row
 from tests.labelled import BLUE, DAY, GREEN, RED, write_labelled, write_seen
 
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2028, 1, 1, tzinfo=UTC)
 NIGHT_2, NIGHT_3 = DAY + timedelta(days=1), DAY + timedelta(days=2)
 LATELY = NOW.date() - timedelta(days=10)
@@ -377,3 +380,33 @@ def test_copies_of_catalogs_of_an_earlier_version_stayed_for_ever(places: Places
     assert prune.run(FakeRecords(), config(places))["catalogs"] == {"files": 1, "bytes": 4}
     assert before.keys() - files(places).keys() == {f"catalogs/{names[0].name}"}
     assert was_read_in_full(places, "shop")
+
+
+def test_unfinished_files_of_processes_that_were_killed_stayed_for_ever(places: Places) -> None:
+    """A killed task of ingest leaves up to 128 MB, which no retry finds: each writer has a name of its own."""
+    write_labelled(places, [("p1", RED, [0])])
+    [partition] = Path(str(places.images)).iterdir()
+    shard = partition / "part-00.parquet"
+    killed = f"""
+import os
+from pathlib import Path
+from models.whole_files import in_place_of
+with in_place_of(Path({str(shard)!r})) as scratch:
+    scratch.write_bytes(b"half")
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", killed], cwd=ROOT).returncode == -9
+    [left] = [path for path in partition.iterdir() if path.suffix == ".tmp"]
+    own = partition / ".notes.tmp"
+    own.write_bytes(b"of somebody")
+    for path in (left, own):
+        os.utime(path, (NOW.timestamp(), NOW.timestamp() - 2 * housekeeping_files.LATELY_SECONDS))
+    lately = left.with_name(f".part-01.parquet.{'0a' * 16}.tmp")
+    lately.write_bytes(b"at work")
+    os.utime(lately, (NOW.timestamp(), NOW.timestamp() - 60))
+    before = files(places)
+    assert prune.run(FakeRecords(), config(places, dry_run=True))["leftovers"] == {"files": 1, "bytes": 4}
+    assert files(places) == before
+    assert prune.run(FakeRecords(), config(places))["leftovers"] == {"files": 1, "bytes": 4}
+    assert before.keys() - files(places).keys() == {str(left.relative_to(Path(str(places.home))))}
+    assert lately.exists()

@@ -85,6 +85,7 @@ def test_prune_deletes_what_nobody_needs_and_prints_how_much(database: ProductDa
         "thumbnails": 0,
         "features": 0,
         "catalogs": 0,
+        "leftovers": 0,
     }
     assert home["predictions"]["bytes"] == 5
     would = json.loads(counted.stdout)
