@@ -28,6 +28,7 @@ from jobs.storage.places import Places
 from jobs.training.batches import DatasetBatches
 from jobs.training.selection import Selection, TrainingSet, training_set
 from jobs.training.training_record import TrainingRecord, read_record, write_record
+from models.card import known_or_not
 from models.networks.weights import save_half
 from models.program import program_version
 from models.release import MANIFEST, Release, load_release, save_release, sha256_of
@@ -105,8 +106,8 @@ def run(config: FinetuneConfig, *, watch: Callable[[str], Watch | None]) -> dict
         watch: Returns, for a network's name, the callback after each of its training steps; None for no callback.
 
     Returns:
-        The release_id, the directory and the metrics of the release, and `below_promise`: a sentence if the part test
-        contradicts the promised precision, else None.
+        The release_id, the directory and the metrics of the release, `known_images`: in words which images it knows,
+        and `below_promise`: a sentence if the part test contradicts the promised precision, else None.
 
     Raises:
         UsageError: If the labelled products or the options cannot be used; then nothing was written.
@@ -178,6 +179,7 @@ def _summary(config: FinetuneConfig, release: Release) -> dict[str, Any]:
         "release_id": release.release_id,
         "release_dir": str(config.target),
         **release.metrics,
+        "known_images": known_or_not(release),
         "below_promise": below,
     }
 

@@ -74,6 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 def test_the_release_classifies_its_training_colours(made: Any) -> None:
     assert made[1]["below_promise"] is None
+    assert made[1]["known_images"].startswith("Images like the ")
     home, summary = made
     predictor, release, _ = load_predictor(home / "releases" / "colours-2")
     assert [category.category_id for category in release.categories] == sorted(LEAVES)
