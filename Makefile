@@ -19,8 +19,8 @@ demo: venv ## Tag a catalog of 2,000 articles over two nights and show what came
 airflow: venv ## Start a local Airflow with the DAGs, until Ctrl-C; also: make airflow PORT=8081 CATALOG=shop.csv
 	@$(BIN)/python .ci/local_airflow.py $(if $(PORT),--port $(PORT)) $(if $(CATALOG),--catalog "$(CATALOG)")
 
-test: venv ## Run all tests, three files at a time
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: venv ## Run all tests, two files at a time
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: venv ## Check format, style and types
 	@$(BIN)/ruff format --check .

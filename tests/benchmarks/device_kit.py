@@ -41,7 +41,7 @@ PURE = (
 )
 """Packages of the predict step and its tests, in Python alone, that PyTorch or JAX do not bring, with their needs."""
 
-COMPILED = ("optree", "pyzmq")
+COMPILED = ("optree", "psutil", "pyzmq")
 """The same, compiled for one version of Python."""
 
 PLATFORMS = ("manylinux_2_28", "manylinux_2_26", "manylinux_2_17", "manylinux2014")

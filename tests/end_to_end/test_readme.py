@@ -30,7 +30,7 @@ FIRST_RELEASE = chapter(README, "Your first release")
 
 MAKE = {
     "demo": ".venv/bin/shelfwise demo",
-    "test": ".venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder",
+    "test": ".venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder",
     "airflow": ".venv/bin/python .ci/local_airflow.py",
     "airflow CATALOG=shop.csv": '.venv/bin/python .ci/local_airflow.py  --catalog "shop.csv"',
 }

@@ -140,7 +140,7 @@ def test_a_machine_whose_time_is_over_prints_the_table_of_what_there_is(tmp_path
     assert done.returncode == 1
     assert "left out: there is no time for it" in done.stdout
     assert "- reader: 224 px, 4 threads was left out, as there was no time" in done.stdout
-    assert done.stdout.splitlines()[-1] == "failed: machine both-full"
+    assert done.stdout.splitlines()[-1] == "failed: machine both-full "
 
 
 if ALL:
