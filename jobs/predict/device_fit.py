@@ -93,7 +93,8 @@ def _by_openvino(
 ) -> DeviceFit:
     """Load the converted release, and give each thread the same number of images of a batch."""
     from models.serving.devices import multiplies_bfloat16
-    from models.serving.openvino_engine import OpenVinoEngine, piece_of, usable_cores
+    from models.serving.environment import usable_cores
+    from models.serving.openvino_engine import OpenVinoEngine, piece_of
     from models.serving.predictor import EnsemblePredictor
     from models.serving.tuning import Tuning
 

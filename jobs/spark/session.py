@@ -273,7 +273,9 @@ def cores_of_a_task(master: str, executor_cores: int = 0) -> int:
     """
     match = re.fullmatch(r"local\[(\*|[0-9]+)(?:,.*)?\]", master)
     if match:
-        return len(os.sched_getaffinity(0)) if match[1] == "*" else int(match[1])
+        from models.serving.environment import usable_cores
+
+        return usable_cores() if match[1] == "*" else int(match[1])
     if not is_cluster(master):
         return 1
     small = re.fullmatch(r"local-cluster\[\s*\d+\s*,\s*(\d+)\s*,.*\]", master)

@@ -21,7 +21,8 @@ import numpy as np
 from models.release import Release, ReleaseError, load_release, sha256_of
 from models.serving.converted import Converted, check_openvino, conversion_key, networks_sha256
 from models.serving.engines import ConversionRefused, EngineError, Forward
-from models.serving.openvino_engine import OpenVinoEngine, openvino, reason_in, usable_cores
+from models.serving.environment import usable_cores
+from models.serving.openvino_engine import OpenVinoEngine, openvino, reason_in
 from models.spec import Images
 from models.whole_files import write_whole
 

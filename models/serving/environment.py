@@ -51,6 +51,12 @@ def prepare_environment(gpu: str | None = None, *, cores: int | None = None) -> 
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order of nvidia-smi, from which the addresses come
 
 
+def usable_cores(limit: int | None = None) -> int:
+    """Return the number of processor cores that this process may use, at most `limit`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, limit or cores)
+
+
 @contextmanager
 def multiplying_on_all_cores(*libraries: str) -> Iterator[None]:
     """Let NumPy, SciPy or both multiply matrices on all cores, while nothing else computes in this process.
@@ -64,7 +70,7 @@ def multiplying_on_all_cores(*libraries: str) -> Iterator[None]:
     """
     loaded = ThreadpoolController().select(user_api="blas")
     files = [each.filepath for each in loaded.lib_controllers if Path(each.filepath).parent.name in _folders(libraries)]
-    with loaded.select(filepath=files).limit(limits=len(os.sched_getaffinity(0))):
+    with loaded.select(filepath=files).limit(limits=usable_cores()):
         yield
 
 

@@ -16,8 +16,9 @@ from models.networks.inputs import network_input
 from models.serving.converted import check_openvino
 from models.serving.devices import device, keras_backend
 from models.serving.engines import OPENVINO, EngineError, Forward
+from models.serving.environment import usable_cores
 from models.serving.keras_engine import as_forward, compiled, frozen_graph
-from models.serving.openvino_engine import forward_of, usable_cores
+from models.serving.openvino_engine import forward_of
 from models.spec import Images, NetworkSpec
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ that share the layers of one piece wait for one another at each layer.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,12 +118,6 @@ def reason_in(message: str) -> str:
 def piece_of(side_px: int) -> int:
     """Return how many images one request computes at once, by the side of the decoded squares in pixels."""
     return min(_LARGEST_PIECE, max(1, round(_PIECE_PIXELS / side_px**2)))
-
-
-def usable_cores(limit: int | None = None) -> int:
-    """Return the number of processor cores that this process may use, at most `limit`."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, limit or cores)
 
 
 def openvino() -> Any:

@@ -29,8 +29,9 @@ from models.known.gate import load_gate
 from models.networks.inputs import to_square
 from models.release import SHIPPED, load_release
 from models.serving.engines import Engine
+from models.serving.environment import usable_cores
 from models.serving.keras_engine import KerasEngine
-from models.serving.openvino_engine import OpenVinoEngine, usable_cores
+from models.serving.openvino_engine import OpenVinoEngine
 from models.serving.predictor import EnsemblePredictor
 from models.spec import Images
 

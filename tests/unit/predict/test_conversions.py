@@ -390,7 +390,7 @@ def by_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_task_computes_with_its_own_cores(
     kept: tuple[PredictConfig, ConvertedFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_engine, "usable_cores", lambda cores: cores)
+    monkeypatch.setattr("models.serving.environment.usable_cores", lambda cores: cores)
     assert loaded_for(Plan(), kept, cores=3).tuning.batch_size == 48, "16 images for each of its threads"
 
 

@@ -18,7 +18,7 @@ from jobs.predict.config import Computing, PredictConfig
 from jobs.predict.conversions import converted_files
 from jobs.storage.places import Places
 from models.release import load_release
-from models.serving.openvino_engine import usable_cores
+from models.serving.environment import usable_cores
 
 ROOT = Path(__file__).parents[3]
 ENOUGH = 1.4

@@ -9,9 +9,9 @@ import pytest
 import scipy.linalg  # noqa: F401  (loads the BLAS of SciPy, as an optimiser does)
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from models.serving.environment import multiplying_on_all_cores
+from models.serving.environment import multiplying_on_all_cores, usable_cores
 
-CORES = len(os.sched_getaffinity(0))
+CORES = usable_cores()
 
 
 def threads() -> dict[str, int]:
@@ -29,3 +29,11 @@ def test_only_the_named_libraries_multiply_on_all_cores_and_only_within_the_bloc
     for library in ("numpy", "scipy"):
         assert within[f"{library}.libs"] == (CORES if library in libraries else 1)
         assert after[f"{library}.libs"] == 1
+
+
+def test_all_cores_count_where_a_system_does_not_tell_which_a_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS has no affinity."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == os.cpu_count()
+    with multiplying_on_all_cores("numpy"):
+        pass

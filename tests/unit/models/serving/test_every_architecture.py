@@ -10,8 +10,9 @@ import pytest
 from models.networks.registry import ARCHITECTURES, INPUT_PX
 from models.release import load_release
 from models.serving.conversion import convert, sample_images
+from models.serving.environment import usable_cores
 from models.serving.keras_engine import KerasEngine
-from models.serving.openvino_engine import OpenVinoEngine, usable_cores
+from models.serving.openvino_engine import OpenVinoEngine
 from models.spec import HEAD_KINDS, POOLINGS, Head, HeadLayer
 from tests.conftest import CATEGORIES
 from tests.extent import ALL

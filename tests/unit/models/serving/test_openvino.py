@@ -16,8 +16,9 @@ from models.serving import conversion, converted, devices, openvino_engine
 from models.serving.conversion import convert, sample_images
 from models.serving.converted import Converted, conversion_key, read_manifest, write_manifest
 from models.serving.engines import ConversionRefused, EngineError, Precision
+from models.serving.environment import usable_cores
 from models.serving.keras_engine import KerasEngine
-from models.serving.openvino_engine import OpenVinoEngine, openvino, piece_of, reason_in, usable_cores
+from models.serving.openvino_engine import OpenVinoEngine, openvino, piece_of, reason_in
 from models.spec import Head, HeadLayer, Images
 from tests.conftest import CATEGORIES
 from tests.same_answers import assert_same_answers
