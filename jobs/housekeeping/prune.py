@@ -29,7 +29,7 @@ from jobs.housekeeping.partitions import delete_images, unneeded_dates
 from jobs.housekeeping.records import DatabaseRecords, Records
 from jobs.housekeeping.thumbnails import delete_thumbnails, unneeded_thumbnails
 from jobs.storage.places import Place, Places
-from jobs.storage.stores import children, delete
+from jobs.storage.stores import children
 from models.whole_files import temporary_files
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _unneeded(records: Records, config: PruneConfig) -> Iterator[_Directory]:
     for directory in places.of_runs:
         if isinstance(directory, Path):  # a store shows no file before it is whole
             for file in temporary_files(directory):
-                yield _Directory("leftovers", [file], delete)
+                yield _Directory("leftovers", [file], _remove)
 
 
 def _remove(file: Place) -> None:

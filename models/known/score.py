@@ -96,14 +96,15 @@ class NetworkImages:
         """Return the distance of each image as `distances` does, from what `points` returned."""
         parts = range(0, len(self.references), _REFERENCES)
         nearest = np.full((len(points), len(parts), NEIGHBOURS), -np.inf, np.float32)
+        units = points * self.scale
         memory = np.empty(_IMAGES * _REFERENCES, np.float32)  # for all parts, as asking for memory takes long
         for part, first in enumerate(parts):
             references = self.references[first : first + _REFERENCES].astype(np.float32)
             for start in range(0, len(points), _IMAGES):
                 rows = slice(start, start + _IMAGES)
-                units = points[rows] * self.scale
-                similar = memory[: len(units) * len(references)].reshape(len(units), -1)
-                np.matmul(units, references.T, out=similar)
+                some = units[rows]
+                similar = memory[: len(some) * len(references)].reshape(len(some), -1)
+                np.matmul(some, references.T, out=similar)
                 for row, excluded in enumerate(() if without is None else without[rows]):
                     here = excluded[(excluded >= first) & (excluded < first + _REFERENCES)]
                     similar[row, here - first] = -np.inf

@@ -68,15 +68,11 @@ def multiplying_on_all_cores(*libraries: str) -> Iterator[None]:
     Args:
         libraries: "numpy", "scipy" or both.
     """
+    folders = {f"{each}.libs" for each in libraries}  # in which their wheels keep it
     loaded = ThreadpoolController().select(user_api="blas")
-    files = [each.filepath for each in loaded.lib_controllers if Path(each.filepath).parent.name in _folders(libraries)]
+    files = [each.filepath for each in loaded.lib_controllers if Path(each.filepath).parent.name in folders]
     with loaded.select(filepath=files).limit(limits=usable_cores()):
         yield
-
-
-def _folders(libraries: tuple[str, ...]) -> list[str]:
-    """Return the folders in which the wheels of libraries keep their BLAS."""
-    return [f"{each}.libs" for each in libraries]
 
 
 @contextmanager

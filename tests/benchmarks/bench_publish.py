@@ -21,6 +21,7 @@ import resource
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def main() -> int:
     parser.add_argument("--against", type=Path, metavar="CLONE", help="directory of another commit")
     with benchmark_server(parser) as (server, options):
         if options.against:
-            measure_against(options.against, options.rows, options.repeats)
+            measure_against(options.against, options.rows, options.repeats, options.set)
         elif options.departures:
             for _ in range(options.repeats):
                 measure_departures(server, options.rows)
@@ -69,19 +70,20 @@ def measure_publish(server: Server, rows: int, repeats: int) -> None:
         server.drop(name)
 
 
-def measure_against(clone: Path, rows: int, repeats: int) -> None:
+def measure_against(clone: Path, rows: int, repeats: int, settings: Sequence[str] = ()) -> None:
     """Seconds of new predictions here, over those in a clone of another commit, in rounds that take turns."""
     here, ratios = Path(__file__).parents[2], []
     for _ in range(repeats):
-        ours, theirs = seconds_of_new(here, rows), seconds_of_new(clone, rows)
+        ours, theirs = (seconds_of_new(tree, rows, settings) for tree in (here, clone))
         ratios.append(ours / theirs)
         print(f"{rows} rows: new {ours:.1f} s here, {theirs:.1f} s in {clone}: {ratios[-1]:.2f} times", flush=True)
     print(f"median: {statistics.median(ratios):.2f} times the seconds")
 
 
-def seconds_of_new(tree: Path, rows: int) -> float:
+def seconds_of_new(tree: Path, rows: int, settings: Sequence[str] = ()) -> float:
     """Run one round of this benchmark as a tree has it, and return the seconds of its new predictions."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_publish", "--rows", str(rows), "--repeats", "1"]
+    command += [word for setting in settings for word in ("--set", setting)]
     printed = subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, text=True, check=True).stdout
     rate = re.search(r"new +(\d+) rows/s", printed)
     if rate is None:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from models.serving.environment import prepare_environment
+from models.serving.environment import prepare_environment, usable_cores
 from tests.benchmarks.device_answers import articles, difference
 
 ROOT = Path(__file__).parents[2]
@@ -426,7 +426,7 @@ def main() -> int:
     parser.add_argument(
         "--rounds", type=int, default=3, help="rounds of the predict loop, of which the first is not counted"
     )
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="decoding threads")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="decoding threads")
     parser.add_argument("--seconds", type=float, default=120, help="after which no measurement begins")
     given = parser.parse_args()
     prepare_environment()

@@ -24,10 +24,9 @@ fi
 export PYTHONPATH="$PWD:$site/packages" PYTHONUNBUFFERED=1 KERAS_BACKEND="${KERAS_BACKEND:-jax}"
 # What one step has compiled, the next step loads.
 export JAX_COMPILATION_CACHE_DIR="$site/compiled" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
-left() { echo $((began + ${SHELFWISE_SECONDS:-560} - $(date +%s))); }
 for step in ${*:-machine b0-half agreement reader both-half b0-full training tests both-full table}; do
     echo "== $step, $(date +%T)"
-    limit=$(left)
+    limit=$((began + ${SHELFWISE_SECONDS:-560} - $(date +%s)))
     [ "$step" != table ] || limit=60
     if [ "$limit" -le 0 ]; then
         echo "left out: there is no time for it"
@@ -37,8 +36,9 @@ for step in ${*:-machine b0-half agreement reader both-half b0-full training tes
     if [ "$step" = tests ]; then
         timeout "$limit" "$python" -m pytest -q -p no:cacheprovider --confcutdir=tests/gpu tests/gpu/test_on_a_gpu.py
     else
-        timeout "$limit" "$python" -m tests.benchmarks.on_device "$step" --kit "$kit" --out "$out" --images "${SHELFWISE_IMAGES:-20000}" \
-            --batches "${SHELFWISE_BATCHES:-256,1024}" --seconds "${SHELFWISE_STEP_SECONDS:-90}"
+        timeout "$limit" "$python" -m tests.benchmarks.on_device "$step" --kit "$kit" --out "$out" \
+            --images "${SHELFWISE_IMAGES:-20000}" --batches "${SHELFWISE_BATCHES:-256,1024}" \
+            --seconds "${SHELFWISE_STEP_SECONDS:-90}"
     fi || echo "$step" >> "$site/failed"
 done 2>&1 | tee "$out/log.txt"
 [ ! -e "$site/failed" ] || { echo "failed: $(tr '\n' ' ' < "$site/failed")"; exit 1; }

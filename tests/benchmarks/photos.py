@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from itertools import cycle, islice
@@ -13,6 +12,7 @@ import numpy as np
 
 from jobs.dataset.shards import shards
 from jobs.storage.places import Places
+from models.serving.environment import usable_cores
 from models.spec import Category
 
 DAY = date(2026, 1, 1)
@@ -73,4 +73,4 @@ def shards_of(paths: list[Path], places: Places, *, day: date = DAY, shard_bytes
 
 def stamp() -> str:
     """Name the moment and the machine of a figure."""
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {len(os.sched_getaffinity(0))} cores"
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {usable_cores()} cores"
